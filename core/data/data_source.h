@@ -1,0 +1,37 @@
+// Where batches come from: a pure function of (seed, step), so that a run can go on anywhere without saved state.
+#ifndef GRADWATCH_CORE_DATA_DATA_SOURCE_H_
+#define GRADWATCH_CORE_DATA_DATA_SOURCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/data/batch.h"
+#include "core/data/data_root.h"
+#include "gradwatch/v1/job.pb.h"
+
+namespace gradwatch::core {
+
+// Thread-compatible. Holds its data in memory.
+class DataSource {
+ public:
+  virtual ~DataSource() = default;
+  virtual const DataShape& shape() const = 0;
+  // Number of different examples; 0: made at random, without end.
+  virtual int64_t examples() const = 0;
+  // Bytes held in memory.
+  virtual int64_t bytes() const = 0;
+  // The batch of `step` (from 0): examples drawn with the job's seed. Valid until the next call; allocates only in the
+  // first call.
+  virtual Batch Fill(int64_t step) = 0;
+};
+
+// Opens what `spec` names; paths are looked up below `roots`. Reads everything into memory and checks it.
+// INVALID_ARGUMENT: a field is out of range, or a file is malformed, empty, cut short or outside the roots;
+// NOT_FOUND: no such file. Messages and violations name the field relative to the DataSpec ("text.path") and the value.
+absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DATA_DATA_SOURCE_H_

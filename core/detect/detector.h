@@ -1,0 +1,51 @@
+// Judges every step of a job against its rules and keeps the episodes of its alerts.
+#ifndef GRADWATCH_CORE_DETECT_DETECTOR_H_
+#define GRADWATCH_CORE_DETECT_DETECTOR_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "core/stats/step_record.h"
+#include "gradwatch/v1/alert.pb.h"
+
+namespace gradwatch::core {
+
+// Checks a RuleSet: names unique, conditions served, numbers in range, thresholds that can fire. Violations are
+// relative to the set ("rules[1].norm_spike.window").
+absl::Status ValidateRules(const v1::RuleSet& rules);
+
+// The set with presets and defaults filled in: every optional field of every rule is set. For a valid set.
+v1::RuleSet ResolveRules(const v1::RuleSet& rules);
+
+// Whose alerts a detector makes.
+struct AlertIdentity {
+  std::string job_id;
+  std::string job_uid;
+  int attempt = 1;
+};
+
+// Transitions are appended to `transitions`; a quiet step appends nothing and never allocates. Thread-compatible.
+class Detector {
+ public:
+  // `tensor_names` in arena order. `rules` must be valid.
+  Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity);
+  ~Detector();
+
+  // Judges the loss and the gradients of a step, before its update. Call once a step.
+  void JudgeGradients(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions);
+  // Judges the update of the same step, after it.
+  void JudgeUpdate(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions);
+  // Resolves what is firing because the job has ended at `step`.
+  void Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DETECT_DETECTOR_H_

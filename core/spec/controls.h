@@ -1,0 +1,26 @@
+// Checks and changes the controls of a job.
+#ifndef GRADWATCH_CORE_SPEC_CONTROLS_H_
+#define GRADWATCH_CORE_SPEC_CONTROLS_H_
+
+#include <google/protobuf/field_mask.pb.h>
+
+#include "absl/status/statusor.h"
+#include "gradwatch/v1/controls.pb.h"
+
+namespace gradwatch::core {
+
+// Checks controls. Violations are relative to the Controls ("clip.threshold"); numbers must be finite.
+absl::Status ValidateControls(const v1::Controls& controls);
+
+// Controls with every default filled in. For valid controls.
+v1::Controls ResolveControls(const v1::Controls& controls);
+
+// `current` (resolved) with the paths of `mask` taken from `changes`, checked and resolved. A path whose value is unset
+// in `changes` goes back to its default. INVALID_ARGUMENT: an empty mask or an unknown path (reason BAD_UPDATE_MASK),
+// a value that must not be (violations relative to Controls).
+absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
+                                                 const google::protobuf::FieldMask& mask);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_SPEC_CONTROLS_H_

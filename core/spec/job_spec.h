@@ -1,0 +1,33 @@
+// Checks a job before it is accepted, fills in its defaults and counts what it needs. The same code runs in the server
+// and in the worker.
+#ifndef GRADWATCH_CORE_SPEC_JOB_SPEC_H_
+#define GRADWATCH_CORE_SPEC_JOB_SPEC_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "core/data/data_root.h"
+#include "gradwatch/v1/job.pb.h"
+
+namespace gradwatch::core {
+
+// What a job may need at most.
+struct SpecLimits {
+  int64_t max_parameters = 100'000'000;
+  int64_t max_bytes = int64_t{8} << 30;  // parameters, gradients, optimizer state, activations and data
+};
+
+// A job that can run.
+struct ValidatedJob {
+  v1::JobSpec spec;  // defaults filled in
+  v1::ResourceEstimate estimate;
+};
+
+// Checks everything about a spec that can be known before it runs: fields, data files (they are read), shapes, limits.
+// INVALID_ARGUMENT with the path of every wrong field ("model.layers[2].dense.units") and its value; NOT_FOUND for a
+// missing data file. Parts of the vocabulary that are not served yet are refused, saying so.
+absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_SPEC_JOB_SPEC_H_

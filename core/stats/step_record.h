@@ -1,0 +1,73 @@
+// What one training step measured: plain numbers, allocated once and filled again on every step.
+#ifndef GRADWATCH_CORE_STATS_STEP_RECORD_H_
+#define GRADWATCH_CORE_STATS_STEP_RECORD_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gradwatch/v1/telemetry.pb.h"
+
+namespace gradwatch::core {
+
+// Counts by sign and power of two: bucket i counts 2^(i + kMinExponent) <= |x| < 2^(i + 1 + kMinExponent). Denormal
+// numbers are in bucket 0. Doubles beyond float's exponents are counted in the first or last bucket.
+struct HistogramCounts {
+  static constexpr int kMinExponent = -127;
+  static constexpr int kBuckets = 255;
+  std::array<uint32_t, kBuckets> positive{};
+  std::array<uint32_t, kBuckets> negative{};
+};
+
+// Statistics of one tensor; the fields mean what those of v1::TensorStats mean.
+struct TensorStatistics {
+  double l2_norm = 0;
+  double max_abs = 0;
+  double mean = 0;
+  double mean_abs = 0;
+  double std_dev = 0;
+  int64_t nan_count = 0;
+  int64_t pos_inf_count = 0;
+  int64_t neg_inf_count = 0;
+  int64_t zero_count = 0;
+  int64_t denormal_count = 0;
+  double weight_norm = 0;
+  double update_norm = 0;
+  HistogramCounts histogram;
+
+  int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
+};
+
+// What clipping did; the fields mean what those of v1::ClipOutcome mean.
+struct ClipOutcome {
+  v1::ClipOutcome::Action action = v1::ClipOutcome::ACTION_NOT_NEEDED;
+  double norm_after = 0;
+  double coefficient = 1;
+  int tensors_clipped = 0;
+  double threshold = 0;
+};
+
+// One step; the fields mean what those of v1::StepReport mean.
+struct StepRecord {
+  int64_t step = 0;
+  double loss = 0;
+  double grad_norm = 0;
+  double learning_rate = 0;
+  int64_t control_revision = 0;
+  int64_t nan_count = 0;
+  int64_t pos_inf_count = 0;
+  int64_t neg_inf_count = 0;
+  ClipOutcome clip;
+  double step_seconds = 0;
+  absl::Time time;
+  v1::StatisticsLevel level = v1::STATISTICS_LEVEL_FULL;  // what was measured of the tensors on this step
+  std::vector<TensorStatistics> tensors;                  // arena order; always all of them
+  bool report_tensors = true;                             // whether this step is one of Controls.report_every
+
+  int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_STATS_STEP_RECORD_H_

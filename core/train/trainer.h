@@ -1,0 +1,52 @@
+// The training loop: one step after the other, each under one immutable snapshot of the controls.
+#ifndef GRADWATCH_CORE_TRAIN_TRAINER_H_
+#define GRADWATCH_CORE_TRAIN_TRAINER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/clock.h"
+#include "core/data/data_root.h"
+#include "core/detect/detector.h"
+#include "core/train/live_controls.h"
+#include "core/train/observer.h"
+#include "gradwatch/v1/job.pb.h"
+
+namespace gradwatch::core {
+
+// How a run ended.
+struct TrainResult {
+  v1::JobState state = v1::JOB_STATE_SUCCEEDED;  // SUCCEEDED, FAILED or STOPPED
+  std::string failure;                           // why, in one sentence, if FAILED
+  int64_t steps_done = 0;
+  double first_loss = 0;
+  double final_loss = 0;
+  std::string parameters_sha256;  // of all parameters as little-endian float bytes in arena order, padding left out
+};
+
+// Runs one attempt of a hosted job. The thread that calls Run trains; other threads act through LiveControls.
+class Trainer {
+ public:
+  // Builds the network and reads the data. `spec` must be one that ValidateJob returned. `clock` must outlive it.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobSpec& spec, const DataRoots& roots,
+                                                         AlertIdentity identity, const Clock* clock);
+  ~Trainer();
+
+  // The tensors in arena order.
+  const std::vector<v1::TensorInfo>& tensors() const;
+
+  // Runs until all steps are done, a stop is asked for, or a non-finite gradient ends the job. Call once. The observer
+  // is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
+  TrainResult Run(LiveControls& controls, Observer& observer);
+
+ private:
+  struct State;
+  explicit Trainer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_TRAIN_TRAINER_H_

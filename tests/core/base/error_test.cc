@@ -1,0 +1,57 @@
+#include "core/base/error.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/status_matchers.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(FieldErrorsTest, NothingAddedIsOk) { EXPECT_THAT(FieldErrors().ToStatus(), IsOk()); }
+
+TEST(FieldErrorsTest, TellsEveryFieldWithItsPath) {
+  FieldErrors errors;
+  errors.Add("steps", "must be at least 1; got 0");
+  errors.AddStatus("model", InvalidField("layers[2].dense.units", "must be at least 1; got -3"));
+  errors.AddStatus("data", absl::InvalidArgumentError("no source"));
+  errors.AddStatus("controls", absl::OkStatus());
+  const absl::Status status = errors.ToStatus();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
+                               HasSubstr("model.layers[2].dense.units: must be at least 1; got -3")));
+  const auto violations = GetFieldViolations(status);
+  ASSERT_EQ(violations.size(), 3u);
+  EXPECT_EQ(violations[0].field, "steps");
+  EXPECT_EQ(violations[1].field, "model.layers[2].dense.units");
+  EXPECT_EQ(violations[2].field, "data");
+  EXPECT_EQ(GetReason(status), "FIELD_VIOLATION");
+}
+
+TEST(FieldErrorsTest, IndexedPathsNeedNoDot) {
+  FieldErrors errors;
+  errors.AddStatus("rules", InvalidField("[1].name", "is empty"));
+  EXPECT_EQ(GetFieldViolations(errors.ToStatus())[0].field, "rules[1].name");
+}
+
+TEST(FieldErrorsTest, KeepsToWhatFitsIntoTrailers) {
+  FieldErrors errors;
+  for (int i = 0; i < 100; ++i) errors.Add("field", "is wrong");
+  const absl::Status status = errors.ToStatus();
+  EXPECT_EQ(GetFieldViolations(status).size(), 20u);
+  EXPECT_THAT(status.message(), HasSubstr("and 80 more"));
+}
+
+TEST(WithReasonTest, CarriesReasonAndFacts) {
+  const absl::Status status = WithReason(absl::AbortedError("changed"), "ETAG_MISMATCH", {{"etag", "7"}});
+  EXPECT_EQ(GetReason(status), "ETAG_MISMATCH");
+  EXPECT_EQ(GetErrorMetadata(status, "etag"), "7");
+  EXPECT_EQ(GetErrorMetadata(status, "missing"), "");
+  EXPECT_EQ(GetReason(absl::AbortedError("plain")), "");
+}
+
+}  // namespace
+}  // namespace gradwatch::core
