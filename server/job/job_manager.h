@@ -1,0 +1,97 @@
+// The life of all jobs: what users ask for, what trainers say, and what becomes of it, as durable events.
+//
+// Every change runs on the ledger's thread (see Ledger), which alone owns the working state; what others read is a copy
+// that is replaced after each commit. Calls return at once; `done` runs after the change is durable.
+#ifndef GRADWATCH_SERVER_JOB_JOB_MANAGER_H_
+#define GRADWATCH_SERVER_JOB_JOB_MANAGER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "core/base/clock.h"
+#include "core/data/data_root.h"
+#include "core/spec/job_spec.h"
+#include "gradwatch/v1/job_service.pb.h"
+#include "gradwatch/v1/trainer_service.pb.h"
+#include "server/base/executor.h"
+#include "server/job/launcher.h"
+#include "server/job/trainer_link.h"
+#include "server/store/ledger.h"
+#include "server/store/statistics_store.h"
+#include "server/stream/hub.h"
+#include "server/stream/job_channel.h"
+
+namespace gradwatch::server {
+
+// What the manager works with; all outlive it.
+struct JobManagerDependencies {
+  Ledger* ledger;
+  StatisticsStore* statistics;
+  Hub* hub;
+  Launcher* launcher;
+  Executor* executor;  // for validation and other slow work
+  const core::Clock* clock;
+};
+
+struct JobManagerOptions {
+  core::DataRoots data_roots;
+  core::SpecLimits limits;
+  int max_running_jobs = 16;                           // more wait as PENDING
+  absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come back
+  size_t ring_bytes = size_t{8} << 20;                 // of each ring of a job
+};
+
+// Thread-safe.
+class JobManager {
+ public:
+  template <typename T>
+  using Done = absl::AnyInvocable<void(absl::StatusOr<T>)>;
+
+  // Reads the jobs of the ledger, waits for trainers that may still be alive, and starts what was waiting.
+  static absl::StatusOr<std::unique_ptr<JobManager>> Create(JobManagerDependencies dependencies,
+                                                            JobManagerOptions options);
+  virtual ~JobManager() = default;
+
+  // The calls of JobService; errors as its comments say. `actor` is who asks.
+  virtual void CreateJob(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done) = 0;
+  virtual absl::StatusOr<v1::Job> GetJob(absl::string_view job_id) const = 0;
+  virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) const = 0;
+  virtual void DeleteJob(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done) = 0;
+  virtual void AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) = 0;
+  virtual void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) = 0;
+  virtual void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) = 0;
+  virtual void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) = 0;
+
+  // The logs of a job, for watchers. NOT_FOUND.
+  virtual absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const = 0;
+
+  // A trainer attaches. `done` gets the uid and attempt, after the welcome was sent through the link; then the calls
+  // below are allowed. Errors as AttachTrainer's comment says. A link that was attached before is closed with ABORTED.
+  struct Attachment {
+    std::string uid;
+    int32_t attempt = 0;
+  };
+  virtual void Attach(v1::TrainerHello hello, std::string peer, std::shared_ptr<TrainerLink> link,
+                      Done<Attachment> done) = 0;
+  // Reports of the attached trainer; acknowledged through the link when stored. `accepted` runs when more may be sent.
+  virtual void OnReports(const Attachment& attachment, const TrainerLink* link, v1::ReportBatch batch,
+                         absl::AnyInvocable<void()> accepted) = 0;
+  // A notice of the attached trainer; acknowledged through the link when durable.
+  virtual void OnNotice(const Attachment& attachment, const TrainerLink* link, v1::Notice notice) = 0;
+  // The trainer's stream is over.
+  virtual void OnDetached(const Attachment& attachment, const TrainerLink* link, const std::string& reason) = 0;
+
+  // Time has passed: ends jobs whose trainers did not come back. Called about every second by the owner.
+  virtual void Tick() = 0;
+  // No more jobs are started or accepted (UNAVAILABLE, reason SHUTTING_DOWN). Trainers go on.
+  virtual void Drain() = 0;
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_JOB_JOB_MANAGER_H_

@@ -1,0 +1,48 @@
+// Starts trainers and tells how they ended.
+#ifndef GRADWATCH_SERVER_JOB_LAUNCHER_H_
+#define GRADWATCH_SERVER_JOB_LAUNCHER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+
+namespace gradwatch::server {
+
+// What a trainer needs to attach.
+struct LaunchRequest {
+  std::string job_id;
+  std::string uid;
+  int32_t attempt = 1;
+  std::string attach_token;  // secret; goes through the environment, never through arguments
+};
+
+// How a process ended.
+struct ProcessEnd {
+  int exit_code = 0;        // if signal is 0
+  int signal = 0;           // that killed it
+  bool unknown = false;     // it is gone, but it was not our child, so nobody knows how
+  std::string last_output;  // the last lines that it wrote to standard error; may be empty
+
+  // "killed by signal 9 (SIGKILL)", "exit code 1: <last line>".
+  std::string ToString() const;
+};
+
+// Thread-safe.
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+  // Starts a trainer; its process id. `ended` runs once, on a thread of the launcher, when the process has ended.
+  // Errors name what could not be started and why.
+  virtual absl::StatusOr<int32_t> Launch(const LaunchRequest& request,
+                                         absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
+  // Watches a process that an earlier life of this server started. `ended` as above, also if it is gone already.
+  virtual void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
+  // Ends a process at once (SIGKILL) if it is one that Launch or Adopt knows and it is still there.
+  virtual void Kill(int32_t pid) = 0;
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_JOB_LAUNCHER_H_
