@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "gradwatch/v1/controls.pb.h"
 #include "gradwatch/v1/telemetry.pb.h"
 
 namespace gradwatch::core {

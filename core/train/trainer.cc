@@ -1,0 +1,183 @@
+#include "core/train/trainer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/clip/clipper.h"
+#include "core/data/data_source.h"
+#include "core/nn/network.h"
+#include "core/optim/optimizer.h"
+#include "core/stats/gradient_statistics.h"
+#include "core/train/parameter_digest.h"
+
+namespace gradwatch::core {
+namespace {
+
+std::vector<v1::TensorInfo> DescribeTensors(const ParameterLayout& layout) {
+  std::vector<v1::TensorInfo> tensors;
+  for (const ParameterSegment& segment : layout.segments()) {
+    v1::TensorInfo& tensor = tensors.emplace_back();
+    tensor.set_name(segment.name);
+    tensor.mutable_shape()->Assign(segment.shape.begin(), segment.shape.end());
+    tensor.set_depth(segment.depth);
+  }
+  return tensors;
+}
+
+std::vector<std::string> TensorNames(const ParameterLayout& layout) {
+  std::vector<std::string> names;
+  for (const ParameterSegment& segment : layout.segments()) names.push_back(segment.name);
+  return names;
+}
+
+}  // namespace
+
+struct Trainer::State {
+  State(const v1::JobSpec& job_spec, std::unique_ptr<DataSource> source, std::unique_ptr<Network<float>> net,
+        AlertIdentity identity, const Clock* time)
+      : spec(job_spec),
+        clock(time),
+        data(std::move(source)),
+        network(std::move(net)),
+        tensors(DescribeTensors(network->layout())),
+        clipper(&network->layout()),
+        optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
+        detector(spec.rules(), TensorNames(network->layout()), std::move(identity)) {
+    network->Initialize(spec.seed());
+    record.tensors.resize(tensors.size());
+  }
+
+  // Uses `snapshot` from `step` on.
+  void Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer);
+  // Runs one step and reports it. False: a non-finite gradient ends the job (see failure).
+  bool RunStep(int64_t step, Observer& observer);
+  void Measure();
+  void Update();
+  bool MustEnd();
+  // Waits while a pause is asked for; the command to follow then.
+  LiveControls::Command ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer);
+
+  const v1::JobSpec spec;
+  const Clock* const clock;
+  const std::unique_ptr<DataSource> data;
+  const std::unique_ptr<Network<float>> network;
+  const std::vector<v1::TensorInfo> tensors;
+
+  std::shared_ptr<const ControlSnapshot> controls;
+  Clipper<float> clipper;
+  const std::unique_ptr<Optimizer<float>> optimizer;
+  Detector detector;
+  StepRecord record;
+  std::vector<v1::Alert> alerts;  // of the present step
+  int32_t skips_in_a_row = 0;
+  std::string failure;
+};
+
+void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer) {
+  controls = std::move(snapshot);
+  clipper.Configure(controls->controls.clip());
+  observer.OnControlsApplied(controls->revision, step);
+}
+
+void Trainer::State::Measure() {
+  // The norm and the non-finite counts are always measured: clipping and the answer to non-finite gradients need them,
+  // and must not depend on how much is watched.
+  const v1::StatisticsLevel level = controls->controls.statistics();
+  MeasureGradients<float>(network->layout(), network->gradients(), network->parameters(),
+                          std::max(level, v1::STATISTICS_LEVEL_NORM), &record);
+  record.level = level;
+}
+
+void Trainer::State::Update() {
+  clipper.Apply(network->gradients(), &record);
+  const bool skip =
+      record.clip.action == v1::ClipOutcome::ACTION_SKIPPED || record.clip.action == v1::ClipOutcome::ACTION_STOPPED;
+  skips_in_a_row = skip ? skips_in_a_row + 1 : 0;
+  if (skip) {
+    for (TensorStatistics& tensor : record.tensors) tensor.update_norm = 0;
+    return;
+  }
+  optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record);
+}
+
+bool Trainer::State::MustEnd() {
+  const v1::ClipSettings& clip = controls->controls.clip();
+  if (record.clip.action == v1::ClipOutcome::ACTION_STOPPED) {
+    failure = absl::StrCat("a gradient was not finite at step ", record.step, " and clip.non_finite is stop");
+  } else if (skips_in_a_row > 0 && skips_in_a_row >= clip.max_consecutive_skips()) {
+    failure = absl::StrCat("gradients were not finite on ", skips_in_a_row, " steps in a row, the last being step ",
+                           record.step, " (clip.max_consecutive_skips)");
+  }
+  return !failure.empty();
+}
+
+bool Trainer::State::RunStep(int64_t step, Observer& observer) {
+  const absl::Duration start = clock->Monotonic();
+  record.step = step;
+  record.control_revision = controls->revision;
+  record.learning_rate = spec.optimizer().learning_rate() * controls->controls.learning_rate_scale();
+  record.report_tensors = record.step % controls->controls.report_every() == 0;
+  record.loss = network->LossAndGradients(data->Fill(step));
+  Measure();
+  record.time = clock->Now();
+  alerts.clear();
+  detector.JudgeGradients(record, record.time, &alerts);
+  Update();
+  detector.JudgeUpdate(record, record.time, &alerts);
+  record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
+  observer.OnStep(record);
+  for (const v1::Alert& alert : alerts) observer.OnAlert(alert);
+  return !MustEnd();
+}
+
+LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer) {
+  if (live.command() == LiveControls::Command::kPause) {
+    observer.OnPaused(steps_done);
+    if (live.AwaitRun() == LiveControls::Command::kRun) observer.OnResumed(steps_done);
+  }
+  return live.command();
+}
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
+                                                         AlertIdentity identity, const Clock* clock) {
+  GW_ASSIGN_OR_RETURN(auto data, OpenData(spec.data(), spec.seed(), roots));
+  GW_ASSIGN_OR_RETURN(auto network, Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size()));
+  return std::unique_ptr<Trainer>(
+      new Trainer(std::make_unique<State>(spec, std::move(data), std::move(network), std::move(identity), clock)));
+}
+
+Trainer::Trainer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Trainer::~Trainer() = default;
+
+const std::vector<v1::TensorInfo>& Trainer::tensors() const { return state_->tensors; }
+
+TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
+  State& state = *state_;
+  TrainResult result;
+  while (result.steps_done < state.spec.steps()) {
+    if (state.ObeyPause(result.steps_done, controls, observer) == LiveControls::Command::kStop) {
+      result.state = v1::JOB_STATE_STOPPED;
+      break;
+    }
+    if (const auto& snapshot = controls.ForStep(result.steps_done); snapshot != state.controls) {
+      state.Adopt(snapshot, result.steps_done, observer);
+    }
+    const bool go_on = state.RunStep(result.steps_done, observer);
+    if (++result.steps_done == 1) result.first_loss = state.record.loss;
+    result.final_loss = state.record.loss;
+    if (!go_on) {
+      result.state = v1::JOB_STATE_FAILED;
+      result.failure = state.failure;
+      break;
+    }
+  }
+  state.alerts.clear();
+  state.detector.Finish(state.record.step, state.clock->Now(), &state.alerts);
+  for (const v1::Alert& alert : state.alerts) observer.OnAlert(alert);
+  result.parameters_sha256 = ParameterDigest(state.network->layout(), state.network->parameters());
+  return result;
+}
+
+}  // namespace gradwatch::core
