@@ -1,0 +1,133 @@
+#include "tests/proto/descriptor_compare.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+
+namespace gradwatch::testing {
+namespace {
+
+using google::protobuf::DescriptorProto;
+using google::protobuf::EnumDescriptorProto;
+using google::protobuf::FieldDescriptorProto;
+using google::protobuf::FileDescriptorSet;
+using google::protobuf::MethodDescriptorProto;
+
+// Everything in a set by its full name.
+struct Index {
+  std::map<std::string, DescriptorProto> messages;
+  std::map<std::string, EnumDescriptorProto> enums;
+  std::map<std::string, MethodDescriptorProto> methods;
+
+  explicit Index(const FileDescriptorSet& set) {
+    for (const auto& file : set.file()) {
+      for (const auto& message : file.message_type()) AddMessage(file.package(), message);
+      for (const auto& type : file.enum_type()) enums[absl::StrCat(file.package(), ".", type.name())] = type;
+      for (const auto& service : file.service()) {
+        for (const auto& method : service.method()) {
+          methods[absl::StrCat(file.package(), ".", service.name(), ".", method.name())] = method;
+        }
+      }
+    }
+  }
+
+  void AddMessage(const std::string& scope, const DescriptorProto& message) {
+    const std::string name = absl::StrCat(scope, ".", message.name());
+    messages[name] = message;
+    for (const auto& inner : message.nested_type()) AddMessage(name, inner);
+    for (const auto& type : message.enum_type()) enums[absl::StrCat(name, ".", type.name())] = type;
+  }
+};
+
+// Whether number and name are reserved. Ends of ranges are exclusive in messages and inclusive in enums.
+template <typename Type>
+bool IsReserved(const Type& type, int number, const std::string& name, int end_offset) {
+  const auto& ranges = type.reserved_range();
+  const auto& names = type.reserved_name();
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const auto& range) { return range.start() <= number && number < range.end() + end_offset; }) &&
+         std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string OneofName(const DescriptorProto& message, const FieldDescriptorProto& field) {
+  return field.has_oneof_index() ? message.oneof_decl(field.oneof_index()).name() : std::string();
+}
+
+bool SameField(const DescriptorProto& old_message, const FieldDescriptorProto& before, const DescriptorProto& message,
+               const FieldDescriptorProto& after) {
+  return before.name() == after.name() && before.type() == after.type() && before.label() == after.label() &&
+         before.type_name() == after.type_name() && before.proto3_optional() == after.proto3_optional() &&
+         OneofName(old_message, before) == OneofName(message, after);
+}
+
+void CompareMessage(const std::string& name, const DescriptorProto& before, const DescriptorProto& after,
+                    std::vector<std::string>* changes) {
+  for (const auto& old_field : before.field()) {
+    const auto found = std::find_if(after.field().begin(), after.field().end(),
+                                    [&](const auto& field) { return field.number() == old_field.number(); });
+    const std::string what = absl::StrCat("field ", name, ".", old_field.name(), " = ", old_field.number());
+    if (found == after.field().end()) {
+      if (!IsReserved(after, old_field.number(), old_field.name(), 0)) {
+        changes->push_back(absl::StrCat(what, " is gone and not reserved"));
+      }
+    } else if (!SameField(before, old_field, after, *found)) {
+      changes->push_back(absl::StrCat(what, " has changed"));
+    }
+  }
+}
+
+void CompareEnum(const std::string& name, const EnumDescriptorProto& before, const EnumDescriptorProto& after,
+                 std::vector<std::string>* changes) {
+  for (const auto& old_value : before.value()) {
+    const auto found = std::find_if(after.value().begin(), after.value().end(),
+                                    [&](const auto& value) { return value.number() == old_value.number(); });
+    const std::string what = absl::StrCat("value ", name, ".", old_value.name(), " = ", old_value.number());
+    if (found == after.value().end()) {
+      if (!IsReserved(after, old_value.number(), old_value.name(), 1)) {
+        changes->push_back(absl::StrCat(what, " is gone and not reserved"));
+      }
+    } else if (found->name() != old_value.name()) {
+      changes->push_back(absl::StrCat(what, " is now ", found->name()));
+    }
+  }
+}
+
+bool SameMethod(const MethodDescriptorProto& before, const MethodDescriptorProto& after) {
+  return before.input_type() == after.input_type() && before.output_type() == after.output_type() &&
+         before.client_streaming() == after.client_streaming() && before.server_streaming() == after.server_streaming();
+}
+
+}  // namespace
+
+std::vector<std::string> FindBreakingChanges(const FileDescriptorSet& old_set, const FileDescriptorSet& new_set) {
+  const Index before(old_set), after(new_set);
+  std::vector<std::string> changes;
+  for (const auto& [name, message] : before.messages) {
+    const auto found = after.messages.find(name);
+    if (found == after.messages.end()) {
+      changes.push_back(absl::StrCat("message ", name, " is gone"));
+    } else {
+      CompareMessage(name, message, found->second, &changes);
+    }
+  }
+  for (const auto& [name, type] : before.enums) {
+    const auto found = after.enums.find(name);
+    if (found == after.enums.end()) {
+      changes.push_back(absl::StrCat("enum ", name, " is gone"));
+    } else {
+      CompareEnum(name, type, found->second, &changes);
+    }
+  }
+  for (const auto& [name, method] : before.methods) {
+    const auto found = after.methods.find(name);
+    if (found == after.methods.end()) {
+      changes.push_back(absl::StrCat("method ", name, " is gone"));
+    } else if (!SameMethod(method, found->second)) {
+      changes.push_back(absl::StrCat("method ", name, " has changed"));
+    }
+  }
+  return changes;
+}
+
+}  // namespace gradwatch::testing
