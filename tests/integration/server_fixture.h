@@ -38,12 +38,12 @@ inline double Number(const Struct& object, const std::string& name) {
 
 class ServerTest : public ::testing::Test {
  protected:
-  // Starts the server, or starts it again on the same data.
+  // Starts the server on a free port, or starts it again on the same data and port.
   void StartServer() {
     std::filesystem::remove(dir_.File("port"));
     server_ = std::make_unique<Process>(std::vector<std::string>{
         "gradwatchd", "--data-dir", dir_.File("data"), "--data-root", "/usr/share/common-licenses", "--data-root",
-        dir_.path(), "--listen", "127.0.0.1:0", "--port-file", dir_.File("port")});
+        dir_.path(), "--listen", address_.empty() ? "127.0.0.1:0" : address_, "--port-file", dir_.File("port")});
     ASSERT_TRUE(WaitForFile(dir_.File("port"))) << server_->Errors();
     std::ifstream file(dir_.File("port"));
     std::string protocol;
