@@ -1,0 +1,80 @@
+#include "client/lib/connection.h"
+
+#include <google/protobuf/empty.pb.h>
+#include <google/protobuf/unknown_field_set.h>
+#include <grpcpp/impl/codegen/client_unary_call.h>
+#include <grpcpp/impl/codegen/rpc_method.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/lib/backoff.h"
+#include "client/lib/channel.h"
+
+namespace gradwatch::client {
+namespace {
+
+constexpr int kMaxAttempts = 4;
+constexpr uint64_t kServing = 1;  // grpc.health.v1.HealthCheckResponse.SERVING
+
+bool IsWorthRepeating(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE && !IsConnectFailure(status);
+}
+
+// Field 1 of the message; 0 if unset.
+uint64_t FirstField(const google::protobuf::Empty& message) {
+  const google::protobuf::UnknownFieldSet& fields = message.GetReflection()->GetUnknownFields(message);
+  for (int i = 0; i < fields.field_count(); ++i) {
+    if (fields.field(i).number() == 1) return fields.field(i).varint();
+  }
+  return 0;
+}
+
+}  // namespace
+
+Connection::Connection(std::string address, Options options)
+    : address_(std::move(address)),
+      options_(options),
+      channel_(MakeChannel(address_)),
+      jobs_(v1::JobService::NewStub(channel_)),
+      watches_(v1::WatchService::NewStub(channel_)),
+      alerts_(v1::AlertService::NewStub(channel_)) {}
+
+absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat) const {
+  const absl::Time deadline = absl::Now() + options_.timeout;
+  Backoff backoff(absl::Milliseconds(100), absl::Seconds(2));
+  for (int tries = 1;; ++tries) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(deadline));
+    grpc::Status status;
+    {
+      Cancellation::Registration registration(options_.cancellation, &context);
+      status = attempt(&context);
+    }
+    const bool again = repeat == Repeat::kWhenUnavailable && IsWorthRepeating(status) && tries < kMaxAttempts;
+    if (!again) return DescribeStatus(status, address_);
+    static Cancellation never;
+    const Cancellation& cancellation = options_.cancellation != nullptr ? *options_.cancellation : never;
+    if (!cancellation.Wait(backoff.Next())) return absl::CancelledError("interrupted");
+  }
+}
+
+absl::Status Connection::CheckHealth() const {
+  // Debian ships no C++ code for grpc.health.v1. An empty message is the right request for "the whole server", and the
+  // answer's only field, status, is found among the unknown fields of an empty message.
+  google::protobuf::Empty request;
+  google::protobuf::Empty response;
+  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC,
+                                         channel_);
+  absl::Status status = CallRepeatedly(
+      [&](grpc::ClientContext* context) {
+        return grpc::internal::BlockingUnaryCall(channel_.get(), method, context, request, &response);
+      },
+      Repeat::kWhenUnavailable);
+  if (!status.ok()) return status;
+  if (FirstField(response) == kServing) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("the server at ", address_, " does not serve now"));
+}
+
+}  // namespace gradwatch::client

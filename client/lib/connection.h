@@ -1,0 +1,74 @@
+// One server as seen by a client: its services, and calls with a deadline that are repeated where that is safe.
+#ifndef GRADWATCH_CLIENT_LIB_CONNECTION_H_
+#define GRADWATCH_CLIENT_LIB_CONNECTION_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/lib/cancellation.h"
+#include "gradwatch/v1/alert_service.grpc.pb.h"
+#include "gradwatch/v1/job_service.grpc.pb.h"
+#include "gradwatch/v1/watch_service.grpc.pb.h"
+
+namespace gradwatch::client {
+
+// Whether a call may be sent again when it fails with UNAVAILABLE. Only reads, and requests with a request_id, may:
+// else the server could do twice what was asked once.
+enum class Repeat { kNever, kWhenUnavailable };
+
+// Thread-safe.
+class Connection {
+ public:
+  struct Options {
+    // For a call with its repetitions.
+    absl::Duration timeout = absl::Seconds(10);
+    // Ends calls from outside; may be null, else it must outlive this object.
+    Cancellation* cancellation = nullptr;
+  };
+  // `address` as for MakeChannel. Connects with the first call.
+  Connection(std::string address, Options options);
+
+  const std::string& address() const { return address_; }
+  Cancellation* cancellation() const { return options_.cancellation; }
+  v1::JobService::StubInterface& jobs() const { return *jobs_; }
+  v1::WatchService::StubInterface& watches() const { return *watches_; }
+  v1::AlertService::StubInterface& alerts() const { return *alerts_; }
+
+  // Makes a unary call, for example Call(c.jobs(), &v1::JobService::StubInterface::GetJob, request, ...). A server that
+  // is not there is UNAVAILABLE within about 2 s, without repetition.
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                const Request& request, Repeat repeat) const {
+    Response response;
+    absl::Status status = CallRepeatedly(
+        [&](grpc::ClientContext* context) { return (stub.*method)(context, request, &response); }, repeat);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  // Asks the server's health service: OK, or UNAVAILABLE if it is there but does not serve.
+  absl::Status CheckHealth() const;
+
+ private:
+  using Attempt = std::function<grpc::Status(grpc::ClientContext*)>;
+  absl::Status CallRepeatedly(const Attempt& attempt, Repeat repeat) const;
+
+  const std::string address_;
+  const Options options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::JobService::StubInterface> jobs_;
+  const std::unique_ptr<v1::WatchService::StubInterface> watches_;
+  const std::unique_ptr<v1::AlertService::StubInterface> alerts_;
+};
+
+}  // namespace gradwatch::client
+
+#endif  // GRADWATCH_CLIENT_LIB_CONNECTION_H_

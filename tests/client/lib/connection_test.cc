@@ -1,0 +1,146 @@
+#include "client/lib/connection.h"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "client/lib/grpc_status.h"
+#include "tests/support/fake_server.h"
+#include "tests/support/status_matchers.h"
+
+namespace gradwatch::client {
+namespace {
+
+using ::gradwatch::testing::FakeServer;
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::Reason;
+using ::gradwatch::testing::RichStatus;
+using ::gradwatch::testing::StatusIs;
+using ::testing::_;
+using ::testing::HasSubstr;
+
+absl::StatusOr<v1::Job> GetJob(const Connection& connection, Repeat repeat) {
+  v1::GetJobRequest request;
+  request.set_job_id("x");
+  return connection.Call(connection.jobs(), &v1::JobService::StubInterface::GetJob, request, repeat);
+}
+
+TEST(ConnectionTest, MakesACall) {
+  FakeServer server;
+  server.get_job = [](const v1::GetJobRequest& request, v1::Job* job) {
+    job->set_job_id(request.job_id());
+    return grpc::Status::OK;
+  };
+  const Connection connection(server.address(), {});
+  const auto job = GetJob(connection, Repeat::kWhenUnavailable);
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->job_id(), "x");
+}
+
+TEST(ConnectionTest, TellsAMissingServerSoonAndClearly) {
+  std::string address;
+  {
+    FakeServer server;
+    address = server.address();
+  }
+  const Connection connection(address, {});
+  const absl::Time start = absl::Now();
+  EXPECT_THAT(GetJob(connection, Repeat::kWhenUnavailable),
+              StatusIs(absl::StatusCode::kUnavailable, "no server at " + address + " (connection refused)"));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+}
+
+TEST(ConnectionTest, TellsAMissingSocket) {
+  const Connection connection("unix:/nonexistent/gradwatch.socket", {});
+  EXPECT_THAT(GetJob(connection, Repeat::kNever),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no such socket")));
+}
+
+class RepeatTest : public ::testing::Test {
+ protected:
+  RepeatTest() {
+    server_.get_job = [this](const v1::GetJobRequest&, v1::Job*) {
+      return ++calls_ <= failures_ ? RichStatus(grpc::StatusCode::UNAVAILABLE, "starting", Reason("STARTING"))
+                                   : grpc::Status::OK;
+    };
+  }
+  FakeServer server_;
+  std::atomic<int> calls_ = 0;
+  int failures_ = 0;
+  const Connection connection_{server_.address(), {}};
+};
+
+TEST_F(RepeatTest, RepeatsReadsWhileTheServerStarts) {
+  failures_ = 2;
+  EXPECT_THAT(GetJob(connection_, Repeat::kWhenUnavailable), IsOk());
+  EXPECT_EQ(calls_, 3);
+}
+
+TEST_F(RepeatTest, GivesUpAfterFourAttempts) {
+  failures_ = 100;
+  const auto job = GetJob(connection_, Repeat::kWhenUnavailable);
+  EXPECT_THAT(job, StatusIs(absl::StatusCode::kUnavailable, "starting"));
+  EXPECT_EQ(GetReason(job.status()), "STARTING");
+  EXPECT_EQ(calls_, 4);
+}
+
+TEST_F(RepeatTest, NeverRepeatsWhatCouldBeDoneTwice) {
+  failures_ = 1;
+  EXPECT_THAT(GetJob(connection_, Repeat::kNever), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_EQ(calls_, 1);
+}
+
+TEST(ConnectionTest, EndsWithItsTimeout) {
+  FakeServer server;
+  absl::Notification done;
+  server.get_job = [&done](const v1::GetJobRequest&, v1::Job*) {
+    done.WaitForNotification();
+    return grpc::Status::OK;
+  };
+  const Connection connection(server.address(), {.timeout = absl::Milliseconds(50)});
+  EXPECT_THAT(GetJob(connection, Repeat::kWhenUnavailable), StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  done.Notify();
+}
+
+TEST(ConnectionTest, EndsWhenCancelledFromAnotherThread) {
+  FakeServer server;
+  absl::Notification arrived, done;
+  server.get_job = [&](const v1::GetJobRequest&, v1::Job*) {
+    arrived.Notify();
+    done.WaitForNotification();
+    return grpc::Status::OK;
+  };
+  Cancellation cancellation;
+  const Connection connection(server.address(), {.timeout = absl::Minutes(5), .cancellation = &cancellation});
+  std::thread canceller([&] {
+    arrived.WaitForNotification();
+    cancellation.Cancel();
+  });
+  EXPECT_THAT(GetJob(connection, Repeat::kWhenUnavailable), StatusIs(absl::StatusCode::kCancelled, _));
+  canceller.join();
+  done.Notify();
+  EXPECT_THAT(GetJob(connection, Repeat::kWhenUnavailable), StatusIs(absl::StatusCode::kCancelled, _));
+}
+
+TEST(ConnectionTest, ReadsTheHealthService) {
+  FakeServer server;
+  const Connection connection(server.address(), {});
+  EXPECT_THAT(connection.CheckHealth(), IsOk());
+  server.SetServing(false);
+  EXPECT_THAT(connection.CheckHealth(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not serve")));
+}
+
+TEST(CancellationTest, EndsWaits) {
+  Cancellation cancellation;
+  EXPECT_TRUE(cancellation.Wait(absl::Microseconds(1)));
+  std::thread canceller([&] { cancellation.Cancel(); });
+  EXPECT_FALSE(cancellation.Wait(absl::Minutes(5)));
+  canceller.join();
+  EXPECT_TRUE(cancellation.cancelled());
+}
+
+}  // namespace
+}  // namespace gradwatch::client
