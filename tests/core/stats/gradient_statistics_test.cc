@@ -1,0 +1,105 @@
+#include "core/stats/gradient_statistics.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace gradwatch::core {
+namespace {
+
+// Two tensors, of 3 and 2 elements, with padding in between and behind that a test may fill with anything.
+class GradientStatisticsTest : public ::testing::Test {
+ protected:
+  GradientStatisticsTest() {
+    layout_.Add("a", {3}, 0, v1::Initializer());
+    layout_.Add("b", {2, 1}, 1, v1::Initializer());
+    gradients_.assign(layout_.arena_size(), std::numeric_limits<float>::quiet_NaN());
+    parameters_.assign(layout_.arena_size(), std::numeric_limits<float>::quiet_NaN());
+    Set(0, {2, 3, -6}, {1, 2, 2});
+    Set(1, {24, 0}, {0, 5});
+    record_.tensors.resize(2);
+  }
+
+  void Set(int tensor, std::vector<float> gradient, std::vector<float> parameter) {
+    const int64_t offset = layout_.segments()[tensor].offset;
+    std::copy(gradient.begin(), gradient.end(), gradients_.begin() + offset);
+    std::copy(parameter.begin(), parameter.end(), parameters_.begin() + offset);
+  }
+
+  void Measure(v1::StatisticsLevel level) {
+    MeasureGradients<float>(layout_, gradients_, parameters_, level, &record_);
+  }
+
+  ParameterLayout layout_;
+  std::vector<float> gradients_, parameters_;
+  StepRecord record_;
+};
+
+TEST_F(GradientStatisticsTest, FullMeasuresEveryTensorAndNoPadding) {
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  EXPECT_EQ(record_.level, v1::STATISTICS_LEVEL_FULL);
+  EXPECT_EQ(record_.tensors[0].l2_norm, 7);
+  EXPECT_EQ(record_.tensors[0].weight_norm, 3);
+  EXPECT_EQ(record_.tensors[1].l2_norm, 24);
+  EXPECT_EQ(record_.tensors[1].weight_norm, 5);
+  EXPECT_EQ(record_.tensors[1].zero_count, 1);
+  EXPECT_EQ(record_.tensors[1].histogram.positive[4 + 127], 1u);
+  EXPECT_EQ(record_.grad_norm, 25);
+  EXPECT_EQ(record_.non_finite(), 0);
+}
+
+TEST_F(GradientStatisticsTest, UnspecifiedLevelIsFull) {
+  Measure(v1::STATISTICS_LEVEL_UNSPECIFIED);
+  EXPECT_EQ(record_.level, v1::STATISTICS_LEVEL_FULL);
+  EXPECT_EQ(record_.tensors[0].weight_norm, 3);
+}
+
+TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehind) {
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  record_.tensors[0].update_norm = 1;
+  Measure(v1::STATISTICS_LEVEL_NORM);
+  EXPECT_EQ(record_.level, v1::STATISTICS_LEVEL_NORM);
+  EXPECT_EQ(record_.grad_norm, 25);
+  EXPECT_EQ(record_.tensors[0].l2_norm, 7);
+  EXPECT_EQ(record_.tensors[0].max_abs, 6);
+  EXPECT_EQ(record_.tensors[0].weight_norm, 0);
+  EXPECT_EQ(record_.tensors[0].update_norm, 0);
+  EXPECT_EQ(record_.tensors[0].mean, 0);
+  EXPECT_EQ(record_.tensors[0].histogram.positive, HistogramCounts().positive);
+}
+
+TEST_F(GradientStatisticsTest, NoneMeasuresNothing) {
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  Set(0, {std::numeric_limits<float>::quiet_NaN()}, {});
+  Measure(v1::STATISTICS_LEVEL_NONE);
+  EXPECT_EQ(record_.level, v1::STATISTICS_LEVEL_NONE);
+  EXPECT_EQ(record_.grad_norm, 0);
+  EXPECT_EQ(record_.non_finite(), 0);
+  EXPECT_EQ(record_.tensors[0].l2_norm, 0);
+}
+
+TEST_F(GradientStatisticsTest, NonFiniteCountsAreSummedByKindAndTheNormIsThatOfTheFinitePart) {
+  const float inf = std::numeric_limits<float>::infinity();
+  Set(0, {NAN, inf, -6}, {1, 2, 2});
+  Set(1, {8, -inf}, {0, 5});
+  for (const auto level : {v1::STATISTICS_LEVEL_FULL, v1::STATISTICS_LEVEL_NORM}) {
+    Measure(level);
+    EXPECT_EQ(record_.nan_count, 1);
+    EXPECT_EQ(record_.pos_inf_count, 1);
+    EXPECT_EQ(record_.neg_inf_count, 1);
+    EXPECT_EQ(record_.grad_norm, 10);
+  }
+}
+
+TEST_F(GradientStatisticsTest, DoubleIsMeasuredTheSame) {
+  const std::vector<double> gradients(gradients_.begin(), gradients_.end());
+  const std::vector<double> parameters(parameters_.begin(), parameters_.end());
+  MeasureGradients<double>(layout_, gradients, parameters, v1::STATISTICS_LEVEL_FULL, &record_);
+  EXPECT_DOUBLE_EQ(record_.grad_norm, 25);
+  EXPECT_DOUBLE_EQ(record_.tensors[1].weight_norm, 5);
+}
+
+}  // namespace
+}  // namespace gradwatch::core
