@@ -1,0 +1,35 @@
+#include "core/nn/layer_factory.h"
+
+#include "core/nn/activation.h"
+#include "core/nn/dense.h"
+#include "core/nn/flatten.h"
+#include "core/nn/last_step.h"
+#include "core/nn/residual.h"
+#include "core/nn/rnn.h"
+
+namespace gradwatch::core {
+
+template <typename T>
+std::unique_ptr<Layer<T>> MakeLayer(v1::Layer::KindCase kind) {
+  switch (kind) {
+    case v1::Layer::kDense:
+      return std::make_unique<Dense<T>>();
+    case v1::Layer::kActivation:
+      return std::make_unique<Activation<T>>();
+    case v1::Layer::kResidual:
+      return std::make_unique<Residual<T>>();
+    case v1::Layer::kRnn:
+      return std::make_unique<Rnn<T>>();
+    case v1::Layer::kLastStep:
+      return std::make_unique<LastStep<T>>();
+    case v1::Layer::kFlatten:
+      return std::make_unique<Flatten<T>>();
+    default:
+      return nullptr;
+  }
+}
+
+template std::unique_ptr<Layer<float>> MakeLayer(v1::Layer::KindCase);
+template std::unique_ptr<Layer<double>> MakeLayer(v1::Layer::KindCase);
+
+}  // namespace gradwatch::core

@@ -1,0 +1,49 @@
+#include "core/nn/loss_function.h"
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/nn/softmax_cross_entropy.h"
+#include "core/nn/squared_error.h"
+
+namespace gradwatch::core {
+namespace {
+
+absl::Status CheckTarget(v1::LossFunction function, DataShape::Target needed, DataShape::Target target) {
+  if (needed == target) return absl::OkStatus();
+  const auto name = [](DataShape::Target t) { return t == DataShape::Target::kClasses ? "classes" : "values"; };
+  return InvalidField("function", absl::StrCat(v1::LossFunction_Name(function), " needs ", name(needed),
+                                               " as targets, but the data gives ", name(target)));
+}
+
+absl::Status Refuse(v1::LossFunction function) {
+  if (function == v1::LOSS_FUNCTION_UNSPECIFIED) return InvalidField("function", "is required");
+  if (v1::LossFunction_IsValid(function)) {
+    return InvalidField("function", absl::StrCat("not served yet: ", v1::LossFunction_Name(function)));
+  }
+  return InvalidField("function", absl::StrCat("is not a loss; got ", static_cast<int>(function)));
+}
+
+template <typename T, typename Function>
+absl::StatusOr<std::unique_ptr<LossFunction<T>>> Make(const v1::Loss& spec, DataShape::Target target) {
+  if (absl::Status status = CheckTarget(spec.function(), Function::kTarget, target); !status.ok()) return status;
+  return std::make_unique<Function>();
+}
+
+}  // namespace
+
+template <typename T>
+absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target) {
+  switch (spec.function()) {
+    case v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY:
+      return Make<T, SoftmaxCrossEntropy<T>>(spec, target);
+    case v1::LOSS_FUNCTION_SQUARED_ERROR:
+      return Make<T, SquaredError<T>>(spec, target);
+    default:
+      return Refuse(spec.function());
+  }
+}
+
+template absl::StatusOr<std::unique_ptr<LossFunction<float>>> MakeLossFunction(const v1::Loss&, DataShape::Target);
+template absl::StatusOr<std::unique_ptr<LossFunction<double>>> MakeLossFunction(const v1::Loss&, DataShape::Target);
+
+}  // namespace gradwatch::core

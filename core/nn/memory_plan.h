@@ -1,0 +1,111 @@
+// Adds up, before any memory is taken, what a network needs; and says where it lies in a pass.
+#ifndef GRADWATCH_CORE_NN_MEMORY_PLAN_H_
+#define GRADWATCH_CORE_NN_MEMORY_PLAN_H_
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "core/data/batch.h"
+#include "core/tensor/arena.h"
+#include "core/tensor/matrix_product.h"
+#include "core/tensor/parameter_layout.h"
+
+namespace gradwatch::core {
+
+// Residual blocks within residual blocks.
+inline constexpr int kMaxNesting = 8;
+
+// Hands out pieces of memory one after the other. Cheap to copy: a callee's copy takes from the same start, so what it
+// takes is free again when it returns.
+template <typename T>
+class Scratch {
+ public:
+  explicit Scratch(T* next = nullptr) : next_(next) {}
+  T* Take(int64_t size) {
+    T* const taken = next_;
+    next_ += AlignSize(size);
+    return taken;
+  }
+
+ private:
+  T* next_;
+};
+
+// What a layer reads: rows of numbers, or tokens that stand for one-hot rows; the other is null.
+template <typename T>
+struct LayerInput {
+  const T* values = nullptr;
+  const int32_t* tokens = nullptr;
+};
+
+// The memory of one pass.
+template <typename T>
+struct Pass {
+  const T* parameters = nullptr;  // by the segments' offsets
+  T* gradients = nullptr;         // the same
+  T* kept = nullptr;              // by the offsets of MemoryPlan::Keep
+  T* product = nullptr;           // working memory of matrix products
+  Scratch<T> scratch;             // free for use within a call of a layer
+  // Two buffers for each nesting, between which a gradient goes back through a stack.
+  std::array<std::array<T*, 2>, kMaxNesting + 1> flow = {};
+};
+
+// Sizes are in elements.
+class MemoryPlan {
+ public:
+  // `layout` is where layers declare their parameters.
+  MemoryPlan(int64_t batch_size, ParameterLayout* layout) : batch_size_(batch_size), layout_(layout) {}
+
+  int64_t batch_size() const { return batch_size_; }
+  ParameterLayout& layout() { return *layout_; }
+  // Rows and numbers of a whole batch of activations of this shape.
+  int64_t Rows(const Shape& shape) const { return MultiplySizes(shape.rows(), batch_size_); }
+  int64_t Size(const Shape& shape) const { return MultiplySizes(Rows(shape), shape.features); }
+  // Layers planned so far that are no blocks.
+  int NextDepth() { return depth_++; }
+
+  // Reserves memory that is kept from Forward to Backward; returns its offset in Pass::kept.
+  int64_t Keep(int64_t size) {
+    const int64_t offset = kept_;
+    kept_ = AddSizes(kept_, AlignSize(size));
+    return offset;
+  }
+  void NeedScratch(int64_t size) { scratch_ = std::max(scratch_, size); }
+  template <typename T>
+  void NeedProduct(const ProductExtents& extents) {
+    product_ = std::max(product_, ProductMemory<T>(extents));
+  }
+  void NeedFlow(int nesting, int64_t size) { flow_[nesting] = std::max(flow_[nesting], AlignSize(size)); }
+
+  // All of it.
+  int64_t total() const {
+    int64_t sum = AddSizes(AddSizes(kept_, scratch_), product_);
+    for (const int64_t size : flow_) sum = AddSizes(sum, 2 * size);
+    return sum;
+  }
+  // Where each part lies in an arena of total() elements.
+  template <typename T>
+  Pass<T> Place(T* arena, const T* parameters, T* gradients) const {
+    Pass<T> pass;
+    Scratch<T> rest(arena);
+    pass.parameters = parameters;
+    pass.gradients = gradients;
+    pass.kept = rest.Take(kept_);
+    pass.product = rest.Take(product_);
+    for (size_t i = 0; i < flow_.size(); ++i) pass.flow[i] = {rest.Take(flow_[i]), rest.Take(flow_[i])};
+    pass.scratch = rest;
+    return pass;
+  }
+
+ private:
+  const int64_t batch_size_;
+  ParameterLayout* const layout_;
+  int depth_ = 0;
+  int64_t kept_ = 0, scratch_ = 0, product_ = 0;
+  std::array<int64_t, kMaxNesting + 1> flow_ = {};
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_NN_MEMORY_PLAN_H_

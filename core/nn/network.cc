@@ -1,0 +1,177 @@
+#include "core/nn/network.h"
+
+#include <algorithm>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/nn/layer_stack.h"
+#include "core/nn/loss_function.h"
+#include "core/nn/shape_text.h"
+#include "core/optim/initializer.h"
+#include "core/tensor/arena.h"
+
+namespace gradwatch::core {
+namespace {
+
+// Whether what the last layer, at `path`, gives fits the targets.
+absl::Status CheckOutput(const std::string& path, const Shape& output, const DataShape& data) {
+  const char* const unit = data.target == DataShape::Target::kClasses ? "classes" : "values";
+  if (output.features != data.outputs) {
+    return InvalidField(path, absl::StrCat("gives ", output.features, " numbers per row, but the targets have ",
+                                           data.outputs, " ", unit));
+  }
+  if (!data.target_per_step && output.is_sequence()) {
+    return InvalidField(path, absl::StrCat("gives ", ShapeText(output),
+                                           ", but there is one target per example; put last_step before it"));
+  }
+  if (data.target_per_step && output.steps != data.input.steps) {
+    return InvalidField(path, absl::StrCat("gives ", ShapeText(output), ", but there is a target for each of ",
+                                           data.input.steps, " steps"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+template <typename T>
+struct Network<T>::State {
+  State(const DataShape& data_shape, int64_t batch_size) : data(data_shape), plan(batch_size, &layout) {}
+
+  absl::Status Plan(const std::string& last_path);
+  LayerInput<T> TakeInput(const Batch& batch);
+  T* Forward(const LayerInput<T>& input) { return stack.Forward(pass, input); }
+
+  const DataShape data;
+  ParameterLayout layout;
+  MemoryPlan plan;
+  LayerStack<T> stack;
+  std::unique_ptr<LossFunction<T>> loss;
+  int64_t rows = 0, columns = 0;                                     // of the outputs
+  int64_t input_offset = 0, output_offset = 0, gradient_offset = 0;  // among what is kept
+
+  Arena<T> parameters, gradients, activations;
+  Pass<T> pass;
+};
+
+template <typename T>
+absl::Status Network<T>::State::Plan(const std::string& last_path) {
+  // The batch comes as floats; a network of doubles needs it as doubles.
+  if (!std::is_same_v<T, float> && !data.tokens) input_offset = plan.Keep(plan.Size(data.input));
+  StackPlace place;
+  place.path = "layers";
+  place.input = data.input;
+  place.tokens = data.tokens;
+  GW_ASSIGN_OR_RETURN(const LayerPlan whole, stack.Plan(place, &plan));
+  GW_RETURN_IF_ERROR(CheckOutput(last_path, whole.output, data));
+  if (layout.segments().empty()) return InvalidField("layers", "have no parameters that could be trained");
+  rows = plan.Rows(whole.output);
+  columns = whole.output.features;
+  output_offset = *whole.output_offset;
+  gradient_offset = plan.Keep(MultiplySizes(rows, columns));
+  if (AddSizes(plan.total(), 2 * layout.arena_size()) >= kMaxElements) {
+    return InvalidField("layers", "are too large to exist");
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+LayerInput<T> Network<T>::State::TakeInput(const Batch& batch) {
+  if (data.tokens) return {.tokens = batch.tokens.data()};
+  if constexpr (std::is_same_v<T, float>) {
+    return {.values = batch.features.data()};
+  } else {
+    T* const input = pass.kept + input_offset;
+    std::copy(batch.features.begin(), batch.features.end(), input);
+    return {.values = input};
+  }
+}
+
+template <typename T>
+Network<T>::Network(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+template <typename T>
+Network<T>::~Network() = default;
+
+template <typename T>
+absl::StatusOr<std::unique_ptr<Network<T>>> Network<T>::Create(const v1::ModelSpec& model, const DataShape& data,
+                                                               int64_t batch_size) {
+  if (batch_size < 1 || data.input.features < 1 || data.outputs < 1) {
+    return absl::InvalidArgumentError("a network needs a batch size, input features and outputs of at least 1");
+  }
+  auto state = std::make_unique<State>(data, batch_size);
+  FieldErrors errors;
+  state->stack.Configure(model.layers(), {"layers", 0, &errors});
+  auto loss = MakeLossFunction<T>(model.loss(), data.target);
+  errors.AddStatus("loss", loss.status());
+  GW_RETURN_IF_ERROR(errors.ToStatus());
+  state->loss = *std::move(loss);
+  GW_RETURN_IF_ERROR(state->Plan(absl::StrCat("layers[", model.layers_size() - 1, "]")));
+  return std::unique_ptr<Network>(new Network(std::move(state)));
+}
+
+template <typename T>
+const ParameterLayout& Network<T>::layout() const {
+  return state_->layout;
+}
+
+template <typename T>
+int64_t Network<T>::activation_bytes() const {
+  return state_->plan.total() * static_cast<int64_t>(sizeof(T));
+}
+
+template <typename T>
+void Network<T>::Initialize(uint64_t seed) {
+  State& state = *state_;
+  state.parameters = Arena<T>(state.layout.arena_size());
+  state.gradients = Arena<T>(state.layout.arena_size());
+  state.activations = Arena<T>(state.plan.total());
+  state.pass = state.plan.Place(state.activations.data(), static_cast<const T*>(state.parameters.data()),
+                                state.gradients.data());
+  int index = 0;
+  for (const ParameterSegment& segment : state.layout.segments()) {
+    InitializeTensor(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
+  }
+}
+
+template <typename T>
+std::span<T> Network<T>::parameters() {
+  return state_->parameters.span();
+}
+
+template <typename T>
+std::span<T> Network<T>::gradients() {
+  return state_->gradients.span();
+}
+
+template <typename T>
+double Network<T>::Loss(const Batch& batch) {
+  State& state = *state_;
+  const T* const outputs = state.Forward(state.TakeInput(batch));
+  return state.loss->Mean(state.rows, state.columns, outputs, batch, nullptr);
+}
+
+template <typename T>
+double Network<T>::LossAndGradients(const Batch& batch) {
+  State& state = *state_;
+  const LayerInput<T> input = state.TakeInput(batch);
+  const T* const outputs = state.Forward(input);
+  T* const gradient = state.pass.kept + state.gradient_offset;
+  const double loss = state.loss->Mean(state.rows, state.columns, outputs, batch, gradient);
+  state.stack.Backward(state.pass, input, gradient);
+  return loss;
+}
+
+template <typename T>
+std::span<const T> Network<T>::outputs() const {
+  const State& state = *state_;
+  return {state.pass.kept + state.output_offset, static_cast<size_t>(state.rows * state.columns)};
+}
+
+template class Network<float>;
+template class Network<double>;
+
+}  // namespace gradwatch::core

@@ -1,0 +1,118 @@
+#include "core/nn/rnn.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "core/nn/activation_function.h"
+#include "core/nn/field_checks.h"
+#include "core/nn/rows.h"
+#include "core/tensor/matrix_product.h"
+
+namespace gradwatch::core {
+namespace {
+constexpr int64_t kMaxUnits = 65'536;
+
+// Unset stands for tanh.
+v1::ActivationFunction CheckNonlinearity(const std::string& path, v1::ActivationFunction function,
+                                         FieldErrors* errors) {
+  switch (function) {
+    case v1::ACTIVATION_FUNCTION_UNSPECIFIED:
+      return v1::ACTIVATION_FUNCTION_TANH;
+    case v1::ACTIVATION_FUNCTION_TANH:
+    case v1::ACTIVATION_FUNCTION_RELU:
+      return function;
+    default:
+      errors->Add(path, absl::StrCat("must be ACTIVATION_FUNCTION_TANH or ACTIVATION_FUNCTION_RELU; got ",
+                                     v1::ActivationFunction_IsValid(function) ? v1::ActivationFunction_Name(function)
+                                                                              : absl::StrCat(function)));
+      return function;
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void Rnn<T>::Configure(const v1::Layer& spec, const FieldScope& scope) {
+  const v1::Rnn& rnn = spec.rnn();
+  CheckRange(scope.path + ".units", rnn.units(), 1, kMaxUnits, scope.errors);
+  units_ = rnn.units();
+  function_ = CheckNonlinearity(scope.path + ".nonlinearity", rnn.nonlinearity(), scope.errors);
+  input_init_ =
+      CheckInitializer(scope.path + ".input_init", rnn.input_init(), v1::INITIALIZER_METHOD_XAVIER, scope.errors);
+  recurrent_init_ = CheckInitializer(scope.path + ".recurrent_init", rnn.recurrent_init(),
+                                     v1::INITIALIZER_METHOD_ORTHOGONAL, scope.errors);
+}
+
+template <typename T>
+absl::StatusOr<LayerPlan> Rnn<T>::Plan(const LayerPlace& place, MemoryPlan* plan) {
+  if (!place.input.is_sequence()) {
+    return InvalidField(place.path, "needs a sequence, but its input has no time axis");
+  }
+  batch_ = plan->batch_size();
+  steps_ = place.input.steps;
+  projection_ = Projection<T>(place, units_, plan);
+  plan->NeedProduct<T>({batch_, units_, units_});
+  plan->NeedProduct<T>({units_, units_, (steps_ - 1) * batch_});
+  const int64_t sums = AlignSize(MultiplySizes(projection_.rows(), units_));
+  plan->NeedScratch(AddSizes(AddSizes(sums, AlignSize(units_)), projection_.scratch_size()));
+
+  weight_ih_ = AddParameter(place.name + ".weight_ih", {units_, place.input.features}, place.depth, input_init_, plan);
+  weight_hh_ = AddParameter(place.name + ".weight_hh", {units_, units_}, place.depth, recurrent_init_, plan);
+  bias_ih_ = AddParameter(place.name + ".bias_ih", {units_}, place.depth, ZeroInitializer(), plan);
+  bias_hh_ = AddParameter(place.name + ".bias_hh", {units_}, place.depth, ZeroInitializer(), plan);
+  LayerPlan result;
+  result.output = {.steps = steps_, .features = units_};
+  result.reads_output = true;
+  return result;
+}
+
+template <typename T>
+void Rnn<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) {
+  Scratch<T> scratch = pass.scratch;
+  T* const bias = scratch.Take(units_);
+  Add(units_, pass.parameters + bias_ih_, pass.parameters + bias_hh_, bias);
+  RepeatRow(projection_.rows(), units_, bias, y);
+  projection_.AddForward(pass, scratch, x, pass.parameters + weight_ih_, y);
+
+  const int64_t step = batch_ * units_;
+  ApplyActivation(function_, step, y, y);
+  for (T *previous = y, *h = y + step; h != y + steps_ * step; previous = h, h += step) {
+    AddProductTransposedRight({batch_, units_, units_}, previous, pass.parameters + weight_hh_, h, pass.product);
+    ApplyActivation(function_, step, h, h);
+  }
+}
+
+template <typename T>
+void Rnn<T>::BackThroughTime(const Pass<T>& pass, const T* y, const T* dy, T* da) const {
+  const int64_t step = batch_ * units_;
+  for (int64_t t = steps_ - 1; t >= 0; --t) {
+    T* const now = da + t * step;
+    const T* dh = dy + t * step;
+    if (t + 1 < steps_) {
+      std::copy_n(dh, step, now);
+      AddProduct({batch_, units_, units_}, now + step, pass.parameters + weight_hh_, now, pass.product);
+      dh = now;
+    }
+    ActivationBackward(function_, step, y + t * step, dh, now);
+  }
+}
+
+template <typename T>
+void Rnn<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, const T* dy, T* dx) {
+  Scratch<T> scratch = pass.scratch;
+  T* const da = scratch.Take(projection_.rows() * units_);
+  BackThroughTime(pass, y, dy, da);
+
+  projection_.WeightGradient(pass, scratch, x, da, pass.gradients + weight_ih_);
+  SumRows(projection_.rows(), units_, da, pass.gradients + bias_ih_);
+  std::copy_n(pass.gradients + bias_ih_, units_, pass.gradients + bias_hh_);
+  std::fill_n(pass.gradients + weight_hh_, units_ * units_, T(0));
+  AddProductTransposedLeft({units_, units_, (steps_ - 1) * batch_}, da + batch_ * units_, y,
+                           pass.gradients + weight_hh_, pass.product);
+  if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + weight_ih_, da, dx);
+}
+
+template class Rnn<float>;
+template class Rnn<double>;
+
+}  // namespace gradwatch::core

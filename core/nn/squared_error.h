@@ -1,0 +1,23 @@
+// Squared error: the mean of (y - target)^2 over all elements, as PyTorch's MSELoss.
+#ifndef GRADWATCH_CORE_NN_SQUARED_ERROR_H_
+#define GRADWATCH_CORE_NN_SQUARED_ERROR_H_
+
+#include <cstdint>
+
+#include "core/nn/loss_function.h"
+
+namespace gradwatch::core {
+
+template <typename T>
+class SquaredError final : public LossFunction<T> {
+ public:
+  static constexpr DataShape::Target kTarget = DataShape::Target::kValues;
+  double Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
+};
+
+extern template class SquaredError<float>;
+extern template class SquaredError<double>;
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_NN_SQUARED_ERROR_H_

@@ -1,0 +1,45 @@
+// How a weight starts: the methods' definitions, their checks and their random numbers.
+//
+// With f_in and f_out the segment's fans and g the gain:
+//   XAVIER      Glorot and Bengio 2010: variance g^2 2 / (f_in + f_out)
+//   HE          He et al. 2015: variance g^2 2 / f_in
+//   LECUN       LeCun et al. 1998: variance g^2 / f_in
+//               (these three: normal, or uniform within sqrt(3) standard deviations)
+//   NORMAL      normal with standard deviation g * scale
+//   UNIFORM     uniform within +-g * scale
+//   ORTHOGONAL  Saxe et al. 2014: g Q sign(diag R) of the QR decomposition of a normal matrix; its rows, or its
+//               columns where there are fewer of them, are orthonormal up to g
+//   IDENTITY    Le et al. 2015: g on the diagonal, zero elsewhere
+//   ZERO        zero
+// A tensor of more than two dimensions counts as the matrix [outermost, all others].
+#ifndef GRADWATCH_CORE_OPTIM_INITIALIZER_H_
+#define GRADWATCH_CORE_OPTIM_INITIALIZER_H_
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "core/tensor/parameter_layout.h"
+#include "gradwatch/v1/model.pb.h"
+
+namespace gradwatch::core {
+
+// `given` with everything that is unset filled in; an unset method becomes `default_method`, an unset scale
+// `default_scale` (where the method has one and the default is above 0).
+v1::Initializer ResolveInitializer(const v1::Initializer& given, v1::InitializerMethod default_method,
+                                   double default_scale = 0);
+
+// Checks a resolved initializer: method served, numbers in range. Violations are relative to it.
+absl::Status ValidateInitializer(const v1::Initializer& initializer);
+
+// Fills `values` (segment.size elements) as segment.initializer says, which must be valid. A pure function of the seed
+// and of `index`, the segment's place in the layout; drawn in double, so that float and double networks start alike.
+template <typename T>
+void InitializeTensor(const ParameterSegment& segment, uint64_t seed, int index, std::span<T> values);
+
+extern template void InitializeTensor(const ParameterSegment&, uint64_t, int, std::span<float>);
+extern template void InitializeTensor(const ParameterSegment&, uint64_t, int, std::span<double>);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_OPTIM_INITIALIZER_H_

@@ -1,0 +1,137 @@
+// What is refused, at which path, and with which words.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/base/error.h"
+#include "core/nn/network.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/test_batch.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::ClassData;
+using ::gradwatch::testing::ParseModel;
+using ::gradwatch::testing::ValueData;
+
+constexpr char kCrossEntropy[] = " loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY }";
+
+DataShape TokenData() {
+  DataShape data = ClassData(4, 10, 10, true);
+  data.tokens = true;
+  return data;
+}
+
+struct Case {
+  std::string model;
+  std::string field;
+  std::string description;  // a part
+  DataShape data = ClassData(0, 7, 4);
+  bool with_loss = true;
+};
+
+std::vector<std::string> Violations(const Case& c) {
+  const auto network = Network<float>::Create(ParseModel(c.model + (c.with_loss ? kCrossEntropy : "")), c.data, 2);
+  EXPECT_EQ(network.status().code(), absl::StatusCode::kInvalidArgument) << c.model;
+  std::vector<std::string> lines;
+  for (const FieldViolation& v : GetFieldViolations(network.status())) lines.push_back(v.field + ": " + v.description);
+  return lines;
+}
+
+std::string Nested(int levels) {
+  return levels == 0 ? "layers { dense { units: 7 } }" : "layers { residual { " + Nested(levels - 1) + " } }";
+}
+
+TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
+  const Case cases[] = {
+      {"", "layers", "needs at least one layer"},
+      {"layers { name: 'a' }", "layers[0]", "needs a kind"},
+      {"layers { dense { units: 0 } }", "layers[0].dense.units", "must be between 1 and 1048576; got 0"},
+      {"layers { dense { units: 1048577 } }", "layers[0].dense.units", "got 1048577"},
+      {"layers { dense { units: 4 weight_init { gain: -2 } } }", "layers[0].dense.weight_init.gain", "got -2"},
+      {"layers { activation { } }", "layers[0].activation.function", "is required"},
+      {"layers { activation { function: ACTIVATION_FUNCTION_GELU } }", "layers[0].activation.function",
+       "not served yet: ACTIVATION_FUNCTION_GELU"},
+      {"layers { activation { function: ACTIVATION_FUNCTION_TANH alpha: nan } }", "layers[0].activation.alpha",
+       "must be finite"},
+      {"layers { rnn { units: 70000 } }", "layers[0].rnn.units", "must be between 1 and 65536; got 70000"},
+      {"layers { rnn { units: 7 nonlinearity: ACTIVATION_FUNCTION_SIGMOID } }", "layers[0].rnn.nonlinearity",
+       "must be ACTIVATION_FUNCTION_TANH or ACTIVATION_FUNCTION_RELU; got ACTIVATION_FUNCTION_SIGMOID"},
+      {"layers { rnn { units: 7 recurrent_init { method: INITIALIZER_METHOD_SPARSE } } }",
+       "layers[0].rnn.recurrent_init.method", "not served yet"},
+      {"layers { lstm { units: 7 } }", "layers[0].lstm", "not served yet"},
+      {"layers { gru { units: 7 } }", "layers[0].gru", "not served yet"},
+      {"layers { layer_norm { } }", "layers[0].layer_norm", "not served yet"},
+      {"layers { rms_norm { } }", "layers[0].rms_norm", "not served yet"},
+      {"layers { batch_norm { } }", "layers[0].batch_norm", "not served yet"},
+      {"layers { dropout { } }", "layers[0].dropout", "not served yet"},
+      {"layers { conv2d { channels: 1 kernel: 3 } }", "layers[0].conv2d", "not served yet"},
+      {"layers { pool2d { kernel: 2 } }", "layers[0].pool2d", "not served yet"},
+      {"layers { embedding { units: 7 } }", "layers[0].embedding", "not served yet"},
+      {"layers { self_attention { heads: 1 } }", "layers[0].self_attention", "not served yet"},
+      {"layers { residual { } }", "layers[0].residual.layers", "needs at least one layer"},
+      {"layers { residual { layers { dense { units: -1 } } } }", "layers[0].residual.layers[0].dense.units", "got -1"},
+      {"layers { residual { layers { dense { units: 5 } } } }", "layers[0].residual",
+       "must give back the shape that they get, 7 features; they give 5 features"},
+      {"layers { name: 'a.b' dense { units: 4 } }", "layers[0].name", "got \"a.b\""},
+      {"layers { name: 'a' dense { units: 4 } } layers { name: 'a' dense { units: 4 } }", "layers[1].name",
+       "\"a\" is already the name of layers[0]"},
+      {"layers { name: 'dense1' dense { units: 4 } } layers { dense { units: 4 } }", "layers[1].name",
+       "\"dense1\" is already the name of layers[0]"},
+      {"layers { rnn { units: 4 } }", "layers[0].rnn", "needs a sequence"},
+      {"layers { last_step { } } layers { dense { units: 4 } }", "layers[0].last_step", "needs a sequence"},
+      {"layers { dense { units: 5 } }", "layers[0]", "gives 5 numbers per row, but the targets have 4 classes"},
+      {"layers { rnn { units: 4 } }", "layers[0]",
+       "gives 9 steps of 4 features, but there is one target per example; put last_step", ClassData(9, 7, 4)},
+      {"layers { rnn { units: 4 } } layers { last_step {} }", "layers[1]", "there is a target for each of 9 steps",
+       ClassData(9, 7, 4, true)},
+      {"layers { activation { function: ACTIVATION_FUNCTION_TANH } }", "layers", "have no parameters",
+       ClassData(0, 4, 4)},
+      {"layers { activation { function: ACTIVATION_FUNCTION_TANH } } layers { dense { units: 10 } }",
+       "layers[0].activation", "cannot be the first layer on tokens", TokenData()},
+      {"layers { dense { units: 4 } }", "loss.function", "needs classes as targets, but the data gives values",
+       ValueData(0, 7, 4)},
+      {"layers { dense { units: 4 } }", "loss.function", "is required", ClassData(0, 7, 4), false},
+      {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_SQUARED_ERROR }", "loss.function",
+       "needs values as targets, but the data gives classes", ClassData(0, 7, 4), false},
+      {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_HUBER }", "loss.function",
+       "not served yet: LOSS_FUNCTION_HUBER", ValueData(0, 7, 4), false},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.model);
+    EXPECT_THAT(Violations(c), ::testing::ElementsAre(::testing::AllOf(::testing::StartsWith(c.field + ": "),
+                                                                       ::testing::HasSubstr(c.description))));
+  }
+}
+
+TEST(NetworkErrorsTest, TellsAllWrongFieldsAtOnce) {
+  const Case c = {
+      "layers { dense { units: 0 weight_init { gain: -1 scale: 3 } } } layers { lstm { units: 3 } }"
+      "layers { residual { layers { rnn { units: 0 } } } }",
+      "", "", ClassData(0, 7, 4), false};
+  EXPECT_EQ(Violations(c).size(), 6u);
+}
+
+TEST(NetworkErrorsTest, ResidualBlocksNestEightDeep) {
+  const std::string head = " layers { dense { units: 4 } }";
+  EXPECT_TRUE(Network<float>::Create(ParseModel(Nested(8) + head + kCrossEntropy), ClassData(0, 7, 4), 2).ok());
+  const auto lines = Violations({Nested(9) + head, "", ""});
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_THAT(lines[0], ::testing::HasSubstr("may nest up to 8 deep"));
+}
+
+TEST(NetworkErrorsTest, RefusesWhatIsTooLargeToExist) {
+  std::string model;
+  for (int i = 0; i < 4; ++i) model += "layers { dense { units: 1048576 } }";
+  model += "layers { dense { units: 4 } }";
+  const auto network =
+      Network<float>::Create(ParseModel(model + kCrossEntropy), ClassData(0, int64_t{1} << 36, 4), int64_t{1} << 30);
+  EXPECT_THAT(network.status().message(), ::testing::HasSubstr("too large to exist"));
+  // But a plan of what merely does not fit this machine is made, so that its size can be told.
+  const auto large = Network<float>::Create(ParseModel(model + kCrossEntropy), ClassData(0, 7, 4), 1000);
+  ASSERT_TRUE(large.ok());
+  EXPECT_GT((*large)->layout().parameter_count(), 3'000'000'000'000);
+}
+
+}  // namespace
+}  // namespace gradwatch::core
