@@ -59,6 +59,16 @@ absl::Status InvalidField(absl::string_view field, absl::string_view description
   return errors.ToStatus();
 }
 
+absl::Status WithFieldPrefix(absl::string_view prefix, const absl::Status& status) {
+  if (status.ok()) return status;
+  FieldErrors errors;
+  errors.AddStatus(prefix, status);
+  const absl::Status fields = errors.ToStatus();
+  absl::Status prefixed(status.code(), fields.message());
+  fields.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { prefixed.SetPayload(url, payload); });
+  return prefixed;
+}
+
 std::vector<FieldViolation> GetFieldViolations(const absl::Status& status) {
   google::rpc::BadRequest details;
   std::vector<FieldViolation> violations;

@@ -21,7 +21,8 @@ class DataRoots {
   const std::vector<std::string>& folders() const { return folders_; }
 
   // The bytes of a regular file of at most `max_bytes`. `path` is absolute below a root, or relative to a root (the
-  // first root that has it). Links are followed as long as they stay below the root.
+  // first root that has it). Relative links are followed as long as they stay below the root;
+  // absolute links are refused.
   // INVALID_ARGUMENT: outside every root, not a regular file, larger than the limit; NOT_FOUND: no such file;
   // PERMISSION_DENIED. Messages name the path.
   absl::StatusOr<std::string> Read(absl::string_view path, int64_t max_bytes) const;

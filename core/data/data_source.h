@@ -13,6 +13,9 @@
 
 namespace gradwatch::core {
 
+// A data file, also one that was compressed, is at most this large.
+inline constexpr int64_t kMaxDataFileBytes = int64_t{1} << 30;
+
 // Thread-compatible. Holds its data in memory.
 class DataSource {
  public:
@@ -20,7 +23,7 @@ class DataSource {
   virtual const DataShape& shape() const = 0;
   // Number of different examples; 0: made at random, without end.
   virtual int64_t examples() const = 0;
-  // Bytes held in memory.
+  // Bytes held in memory, those that the first Fill takes included.
   virtual int64_t bytes() const = 0;
   // The batch of `step` (from 0): examples drawn with the job's seed. Valid until the next call; allocates only in the
   // first call.

@@ -45,6 +45,16 @@ TEST(FieldErrorsTest, KeepsToWhatFitsIntoTrailers) {
   EXPECT_THAT(status.message(), HasSubstr("and 80 more"));
 }
 
+TEST(WithFieldPrefixTest, KeepsTheCodeAndNamesTheField) {
+  const absl::Status plain = WithFieldPrefix("text.path", absl::NotFoundError("a.txt: no such file"));
+  EXPECT_THAT(plain, StatusIs(absl::StatusCode::kNotFound, "text.path: a.txt: no such file"));
+  const absl::Status twice = WithFieldPrefix("data", plain);
+  EXPECT_THAT(twice, StatusIs(absl::StatusCode::kNotFound, "data.text.path: a.txt: no such file"));
+  EXPECT_EQ(GetFieldViolations(twice)[0].field, "data.text.path");
+  EXPECT_EQ(GetReason(twice), "FIELD_VIOLATION");
+  EXPECT_THAT(WithFieldPrefix("data", absl::OkStatus()), IsOk());
+}
+
 TEST(WithReasonTest, CarriesReasonAndFacts) {
   const absl::Status status = WithReason(absl::AbortedError("changed"), "ETAG_MISMATCH", {{"etag", "7"}});
   EXPECT_EQ(GetReason(status), "ETAG_MISMATCH");

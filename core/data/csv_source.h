@@ -1,0 +1,22 @@
+// Rows of a table, or windows of consecutive rows, walked in shuffled epochs.
+#ifndef GRADWATCH_CORE_DATA_CSV_SOURCE_H_
+#define GRADWATCH_CORE_DATA_CSV_SOURCE_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "core/data/data_root.h"
+#include "core/data/data_source.h"
+#include "gradwatch/v1/job.pb.h"
+
+namespace gradwatch::core {
+
+// INVALID_ARGUMENT: a column is not there, a cell is not a finite number or not a class, or the table is too short;
+// NOT_FOUND: no such file. Violations are relative to the CsvData.
+absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int64_t batch_size, uint64_t seed,
+                                                    const DataRoots& roots);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DATA_CSV_SOURCE_H_

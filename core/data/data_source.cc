@@ -1,0 +1,58 @@
+#include "core/data/data_source.h"
+
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/field_range.h"
+#include "core/base/status_macros.h"
+#include "core/data/adding_source.h"
+#include "core/data/csv_source.h"
+#include "core/data/gaussian_clusters_source.h"
+#include "core/data/idx_source.h"
+#include "core/data/spirals_source.h"
+#include "core/data/temporal_order_source.h"
+#include "core/data/text_source.h"
+
+namespace gradwatch::core {
+namespace {
+
+using SourceOr = absl::StatusOr<std::unique_ptr<DataSource>>;
+
+// The source with violations below `field`.
+SourceOr Below(absl::string_view field, SourceOr source) {
+  if (!source.ok()) return WithFieldPrefix(field, source.status());
+  return source;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots) {
+  FieldErrors errors;
+  CheckIntegerRange(errors, "batch_size", spec.batch_size(), 1, 1'048'576);
+  if (spec.source_case() == v1::DataSpec::SOURCE_NOT_SET) {
+    errors.Add("source", "required: one of idx, csv, text, adding, temporal_order, spirals, gaussian_clusters");
+  }
+  GW_RETURN_IF_ERROR(errors.ToStatus());
+  const int64_t batch_size = spec.batch_size();
+  switch (spec.source_case()) {
+    case v1::DataSpec::kIdx:
+      return Below("idx", OpenIdx(spec.idx(), batch_size, seed, roots));
+    case v1::DataSpec::kCsv:
+      return Below("csv", OpenCsv(spec.csv(), batch_size, seed, roots));
+    case v1::DataSpec::kText:
+      return Below("text", OpenText(spec.text(), batch_size, seed, roots));
+    case v1::DataSpec::kAdding:
+      return Below("adding", MakeAdding(spec.adding(), batch_size, seed));
+    case v1::DataSpec::kTemporalOrder:
+      return Below("temporal_order", MakeTemporalOrder(spec.temporal_order(), batch_size, seed));
+    case v1::DataSpec::kSpirals:
+      return Below("spirals", MakeSpirals(spec.spirals(), batch_size, seed));
+    case v1::DataSpec::kGaussianClusters:
+      return Below("gaussian_clusters", MakeGaussianClusters(spec.gaussian_clusters(), batch_size, seed));
+    case v1::DataSpec::SOURCE_NOT_SET:
+      break;
+  }
+  return absl::InternalError("unreachable: the source was checked above");
+}
+
+}  // namespace gradwatch::core

@@ -1,0 +1,39 @@
+// What all data sources share: the batch buffer, filled one example after the other.
+#ifndef GRADWATCH_CORE_DATA_EXAMPLE_SOURCE_H_
+#define GRADWATCH_CORE_DATA_EXAMPLE_SOURCE_H_
+
+#include <cstdint>
+
+#include "core/data/batch_buffer.h"
+#include "core/data/data_source.h"
+
+namespace gradwatch::core {
+
+// Thread-compatible. Subclasses say how one example is made.
+class ExampleSource : public DataSource {
+ public:
+  const DataShape& shape() const final { return shape_; }
+  int64_t examples() const override { return 0; }
+  int64_t bytes() const final { return buffer_.bytes() + held_bytes(); }
+  Batch Fill(int64_t step) final;
+
+ protected:
+  ExampleSource(const DataShape& shape, int64_t batch_size) : shape_(shape), buffer_(shape, batch_size) {}
+
+  // Writes the example at `place` of the job's endless walk (step * batch size + slot) into `slot` of `buffer`. A pure
+  // function of the seed and `place`; must not allocate.
+  virtual void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) = 0;
+  // Called before the first example is filled, for memory that only a running job needs.
+  virtual void Prepare() {}
+  // Bytes held besides the batch, those of Prepare included.
+  virtual int64_t held_bytes() const { return 0; }
+
+ private:
+  const DataShape shape_;
+  BatchBuffer buffer_;
+  bool prepared_ = false;
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DATA_EXAMPLE_SOURCE_H_

@@ -1,0 +1,43 @@
+#include "core/base/utf8.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace gradwatch::core {
+namespace {
+
+TEST(Utf8Test, TakesCodePointsOfEveryLength) {
+  absl::string_view text = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf";
+  for (const int32_t expected : {0x61, 0xe9, 0x20ac, 0x1f600, 0x10ffff}) EXPECT_EQ(TakeCodePoint(&text), expected);
+  EXPECT_TRUE(text.empty());
+}
+
+TEST(Utf8Test, RefusesWhatTheStandardDoesNotAllow) {
+  const char* const cases[] = {
+      "\x80",              // stray continuation
+      "\xc3",              // cut short
+      "\xc3(",             // no continuation
+      "\xc0\x80",          // overlong NUL
+      "\xe0\x80\x80",      // overlong
+      "\xf0\x80\x80\x80",  // overlong
+      "\xed\xa0\x80",      // surrogate
+      "\xf4\x90\x80\x80",  // above U+10FFFF
+      "\xf8\x88\x80\x80",  // five bytes
+      "\xff",
+  };
+  for (const char* const text : cases) {
+    absl::string_view rest = text;
+    EXPECT_EQ(TakeCodePoint(&rest), kInvalidUtf8) << text;
+    EXPECT_EQ(rest, text) << "must be left as it is";
+    EXPECT_EQ(CountCodePoints(std::string("abc") + text), kInvalidUtf8);
+  }
+}
+
+TEST(Utf8Test, Counts) {
+  EXPECT_EQ(CountCodePoints(""), 0);
+  EXPECT_EQ(CountCodePoints("h\xc3\xa9!"), 3);
+}
+
+}  // namespace
+}  // namespace gradwatch::core

@@ -1,0 +1,267 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <random>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/data/csv_table.h"
+#include "core/data/data_source.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::SharedFile;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::HasSubstr;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+using Table = std::vector<std::vector<double>>;
+
+absl::StatusOr<Table> ReadColumns(const CsvTable& table, const std::vector<int>& columns) {
+  Table rows;
+  const absl::Status status =
+      table.ForEachRow(columns, [&](std::span<const double> row) { rows.emplace_back(row.begin(), row.end()); });
+  if (!status.ok()) return status;
+  return rows;
+}
+
+TEST(CsvTableTest, ReadsWhatSpreadsheetsWrite) {
+  const struct {
+    const char* text;
+    std::vector<int> columns;
+    Table expected;
+  } cases[] = {
+      {"1,2\n3,4\n", {0, 1}, {{1, 2}, {3, 4}}},
+      {"1,2\n3,4", {1}, {{2}, {4}}},
+      {"a,b\r\n1,2\r\n\r\n 3 , 4 \r\n", {1, 0}, {{2, 1}, {4, 3}}},
+      {"\xef\xbb\xbf"
+       "a\n1e-3\n-2.5E2\n+7\n",
+       {0},
+       {{1e-3}, {-250}, {7}}},
+      {"date,x\n\"2016-07-01, 00:00\",5\n", {1}, {{5}}},
+      {"\"a \"\"b\"\"\",c\n\"1\",\"2\"\n", {0, 1}, {{1, 2}}},
+      {"day,x\n2016-07-01,5\n", {1}, {{5}}},
+      {"only,a header\n", {0}, {}},
+  };
+  for (const auto& c : cases) {
+    const auto table = CsvTable::Open(c.text);
+    ASSERT_THAT(table, IsOk()) << c.text;
+    const auto rows = ReadColumns(*table, c.columns);
+    ASSERT_THAT(rows, IsOk()) << c.text;
+    EXPECT_EQ(*rows, c.expected) << c.text;
+  }
+}
+
+TEST(CsvTableTest, FindsColumns) {
+  const auto table = *CsvTable::Open("a,b,\"c \"\"d\"\"\",a\n1,2,3,4\n");
+  EXPECT_EQ(*table.FindColumn("b"), 1);
+  EXPECT_EQ(*table.FindColumn("c \"d\""), 2);
+  EXPECT_EQ(*table.FindColumn("3"), 3);
+  EXPECT_THAT(table.FindColumn("a"), StatusIs(kInvalid, HasSubstr("two columns are named \"a\"")));
+  EXPECT_THAT(table.FindColumn("z"), StatusIs(kInvalid, HasSubstr("no column \"z\" among 4 columns")));
+  EXPECT_THAT(table.FindColumn("4"), StatusIs(kInvalid, HasSubstr("no column")));
+  EXPECT_THAT(table.FindColumn("-1"), StatusIs(kInvalid, HasSubstr("no column")));
+  EXPECT_THAT(CsvTable::Open("1,2\n")->FindColumn("a"), StatusIs(kInvalid, HasSubstr("without a header")));
+}
+
+TEST(CsvTableTest, ErrorsNameLineAndColumn) {
+  const struct {
+    const char* text;
+    const char* message;
+  } cases[] = {
+      {"a,b\n1,2\n\n3,x\n", "line 4, column 1 (b): \"x\" is not a finite number"},
+      {"1,2\n3,\n", "line 2, column 1: \"\" is not a finite number"},
+      {"1,2\n3,nan\n", "\"nan\" is not a finite number"},
+      {"1,2\n3,-inf\n", "\"-inf\" is not a finite number"},
+      {"1,2\n3,1e39\n", "\"1e39\" is not a finite number"},
+      {"1,2\n3,1e999\n", "\"1e999\" is not a finite number"},
+      {"1,2\n3\n", "line 2: 1 cells, expected 2"},
+      {"1,2\n3,4,5\n", "line 2: 3 cells, expected 2"},
+      {"1,2\n3,\"4\n", "line 2: a quote is not closed"},
+      {"1,2\n3,\"4\"5\n", "line 2: a quote is not closed, or text follows it"},
+  };
+  for (const auto& c : cases) {
+    const auto table = CsvTable::Open(c.text);
+    ASSERT_THAT(table, IsOk()) << c.text;
+    EXPECT_THAT(ReadColumns(*table, {0, 1}), StatusIs(kInvalid, HasSubstr(c.message)));
+  }
+  EXPECT_THAT(CsvTable::Open(""), StatusIs(kInvalid, "empty"));
+  EXPECT_THAT(CsvTable::Open("\n \r\n"), StatusIs(kInvalid, "empty"));
+  EXPECT_THAT(CsvTable::Open("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1")));
+}
+
+TEST(CsvTableTest, SurvivesTenThousandMutations) {
+  const std::string text = "a,\"b\",c\n1,2,3\n4.5,\"6\",-7e1\n";
+  std::mt19937 random(2);
+  int accepted = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    std::string content = text;
+    const int edits = 1 + static_cast<int>(random() % 4);
+    constexpr char kCharacters[] = "\",\n\r019.e-na \xff";
+    for (int k = 0; k < edits; ++k) content[random() % content.size()] = kCharacters[random() % sizeof(kCharacters)];
+    if (random() % 8 == 0) content.resize(random() % content.size());
+    const auto table = CsvTable::Open(content);
+    if (!table.ok() || !table->FindColumn("2").ok()) continue;
+    accepted += ReadColumns(*table, {0, 2}).ok();
+  }
+  EXPECT_GT(accepted, 100);
+}
+
+class CsvSourceTest : public ::testing::Test {
+ protected:
+  CsvSourceTest() {
+    std::string text = "x,y,class\n";
+    for (int i = 0; i < 10; ++i) absl::StrAppend(&text, i, ",", 100 + 2 * i, ",", i % 3, "\n");
+    dir_.Write("table.csv", text);
+    roots_ = *DataRoots::Create({dir_.path()});
+    spec_.set_batch_size(5);
+    spec_.mutable_csv()->set_path("table.csv");
+    spec_.mutable_csv()->add_inputs("x");
+    spec_.mutable_csv()->add_targets("y");
+  }
+
+  TempDir dir_;
+  DataRoots roots_;
+  v1::DataSpec spec_;
+};
+
+TEST_F(CsvSourceTest, PairsInputsAndTargetsOfARow) {
+  auto source = *OpenData(spec_, 1, roots_);
+  EXPECT_EQ(source->shape().input, (Shape{.features = 1}));
+  EXPECT_EQ(source->shape().target, DataShape::Target::kValues);
+  EXPECT_EQ(source->shape().outputs, 1);
+  EXPECT_EQ(source->examples(), 10);
+  std::set<float> seen;
+  for (int step = 0; step < 2; ++step) {
+    const Batch batch = source->Fill(step);
+    for (int b = 0; b < 5; ++b) {
+      EXPECT_EQ(batch.values[b], 100 + 2 * batch.features[b]);
+      seen.insert(batch.features[b]);
+    }
+  }
+  EXPECT_EQ(seen.size(), 10u);
+}
+
+TEST_F(CsvSourceTest, WindowsAreSequencesOfConsecutiveRows) {
+  spec_.mutable_csv()->add_inputs("1");
+  spec_.mutable_csv()->set_window(3);
+  spec_.set_batch_size(7);
+  auto source = *OpenData(spec_, 1, roots_);
+  EXPECT_EQ(source->shape().input, (Shape{.steps = 3, .features = 2}));
+  EXPECT_EQ(source->examples(), 7);
+  const Batch batch = source->Fill(0);
+  std::set<float> starts;
+  for (int b = 0; b < 7; ++b) {
+    const float start = batch.features[b * 2];
+    starts.insert(start);
+    for (int t = 0; t < 3; ++t) {
+      EXPECT_EQ(batch.features[(t * 7 + b) * 2], start + static_cast<float>(t)) << "time-major";
+      EXPECT_EQ(batch.features[(t * 7 + b) * 2 + 1], 100 + 2 * (start + static_cast<float>(t)));
+    }
+    EXPECT_EQ(batch.values[b], 100 + 2 * (start + 3)) << "the row after the window";
+  }
+  EXPECT_EQ(starts, (std::set<float>{0, 1, 2, 3, 4, 5, 6}));
+}
+
+TEST_F(CsvSourceTest, StandardizesColumnsButNotClasses) {
+  auto* csv = spec_.mutable_csv();
+  csv->clear_targets();
+  csv->add_targets("class");
+  csv->add_inputs("y");
+  csv->set_classes(3);
+  csv->set_standardize(true);
+  spec_.set_batch_size(10);
+  auto source = *OpenData(spec_, 1, roots_);
+  EXPECT_EQ(source->shape().target, DataShape::Target::kClasses);
+  EXPECT_EQ(source->shape().outputs, 3);
+  const Batch batch = source->Fill(0);
+  for (int column = 0; column < 2; ++column) {
+    double sum = 0, squares = 0;
+    for (int b = 0; b < 10; ++b) {
+      const double value = batch.features[b * 2 + column];
+      sum += value;
+      squares += value * value;
+    }
+    EXPECT_NEAR(sum / 10, 0, 1e-6);
+    EXPECT_NEAR(squares / 10, 1, 1e-6);
+  }
+  for (int b = 0; b < 10; ++b) {
+    const int row = static_cast<int>(std::lround(batch.features[b * 2] * std::sqrt(8.25) + 4.5));
+    EXPECT_EQ(batch.classes[b], row % 3);
+  }
+}
+
+TEST_F(CsvSourceTest, AConstantColumnIsOnlyShifted) {
+  dir_.Write("table.csv", "x,y\n7,1\n7,2\n");
+  spec_.mutable_csv()->set_standardize(true);
+  spec_.set_batch_size(2);
+  auto source = *OpenData(spec_, 1, roots_);
+  const Batch batch = source->Fill(0);
+  EXPECT_EQ(batch.features[0], 0);
+  EXPECT_EQ(batch.features[1], 0);
+}
+
+TEST_F(CsvSourceTest, EveryErrorNamesItsField) {
+  struct Case {
+    std::function<void(v1::CsvData*)> change;
+    const char* field;
+    const char* message;
+  };
+  dir_.Write("bad.csv", "x,y\n1,2\n3,oops\n");
+  dir_.Write("empty.csv", "");
+  dir_.Write("header.csv", "x,y\n");
+  const std::vector<Case> cases = {
+      {[](auto* csv) { csv->clear_path(); }, "csv.path", "required"},
+      {[](auto* csv) { csv->clear_inputs(); }, "csv.inputs", "required"},
+      {[](auto* csv) { csv->clear_targets(); }, "csv.targets", "required"},
+      {[](auto* csv) { csv->add_inputs("z"); }, "csv.inputs[1]", "no column \"z\""},
+      {[](auto* csv) { csv->add_inputs("0"); }, "csv.inputs[1]", "named twice"},
+      {[](auto* csv) { csv->add_targets("x"); }, "csv.targets[1]", "is an input too"},
+      {[](auto* csv) { csv->set_window(0); }, "csv.window", "got 0"},
+      {[](auto* csv) { csv->set_window(10); }, "csv.window", "10 data rows; needed are at least 11"},
+      {[](auto* csv) { csv->set_classes(1); }, "csv.classes", "got 1"},
+      {[](auto* csv) { csv->set_classes(3); }, "csv.targets[0]", "data row 1, column \"y\": 100 is not a class"},
+      {[](auto* csv) { csv->set_classes(3), csv->add_targets("class"); }, "csv.targets", "one column"},
+      {[](auto* csv) { csv->set_path("bad.csv"); }, "csv.path", "bad.csv: line 3, column 1 (y): \"oops\""},
+      {[](auto* csv) { csv->set_path("empty.csv"); }, "csv.path", "empty.csv: empty"},
+      {[](auto* csv) { csv->set_path("header.csv"); }, "csv.path", "0 data rows"},
+  };
+  for (const Case& c : cases) {
+    v1::DataSpec spec = spec_;
+    c.change(spec.mutable_csv());
+    const absl::Status status = OpenData(spec, 1, roots_).status();
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(c.message)));
+    ASSERT_EQ(GetFieldViolations(status).size(), 1u) << status;
+    EXPECT_EQ(GetFieldViolations(status)[0].field, c.field);
+  }
+}
+
+TEST(CsvSourceEttTest, ReadsTheRealFile) {
+  const std::string path = SharedFile("data/ETTh1.csv");
+  if (path.empty()) GTEST_SKIP() << "no ../shared/data/ETTh1.csv";
+  v1::DataSpec spec;
+  spec.set_batch_size(32);
+  spec.mutable_csv()->set_path(path);
+  for (const char* const name : {"HUFL", "HULL", "OT"}) spec.mutable_csv()->add_inputs(name);
+  spec.mutable_csv()->add_targets("OT");
+  spec.mutable_csv()->set_window(24);
+  spec.mutable_csv()->set_standardize(true);
+  auto source = OpenData(spec, 1, *DataRoots::Create({std::filesystem::path(path).parent_path().string()}));
+  ASSERT_THAT(source, IsOk());
+  EXPECT_EQ((*source)->examples(), 17'420 - 24);
+  EXPECT_EQ((*source)->Fill(0).features.size(), 24u * 32 * 3);
+}
+
+}  // namespace
+}  // namespace gradwatch::core

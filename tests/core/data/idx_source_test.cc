@@ -1,0 +1,255 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <map>
+#include <random>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/data/data_source.h"
+#include "core/data/idx_file.h"
+#include "tests/core/data/make_files.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::SharedFile;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr int64_t kLimit = 1 << 20;
+
+std::vector<float> ReadExample(const IdxFile& file, int64_t index) {
+  std::vector<float> out(file.example_size());
+  file.Read(index, out);
+  return out;
+}
+
+TEST(IdxFileTest, ReadsEveryType) {
+  const struct {
+    int type;
+    std::string elements;
+    std::vector<float> expected;
+  } cases[] = {
+      {0x08, std::string("\x00\xff", 2), {0, 255}},
+      {0x09, std::string("\x7f\x80", 2), {127, -128}},
+      {0x0B, BigEndian(300, 2) + BigEndian(0xfffe, 2), {300, -2}},
+      {0x0C, BigEndian(70'000, 4) + BigEndian(0xffffffff, 4), {70'000, -1}},
+      {0x0D, BigEndian(std::bit_cast<uint32_t>(1.5f), 4) + BigEndian(std::bit_cast<uint32_t>(-2.25f), 4), {1.5, -2.25}},
+      {0x0E, BigEndian(std::bit_cast<uint64_t>(1.5), 8) + BigEndian(std::bit_cast<uint64_t>(-2.25), 8), {1.5, -2.25}},
+  };
+  for (const auto& c : cases) {
+    const std::string content = MakeIdx(c.type, {1, 2}, c.elements);
+    for (const std::string& stored : {content, MakeGzip(content)}) {
+      const auto file = IdxFile::Parse(stored, kLimit);
+      ASSERT_THAT(file, IsOk()) << c.type;
+      EXPECT_THAT(file->dimensions(), ElementsAre(1, 2));
+      EXPECT_EQ(ReadExample(*file, 0), c.expected) << c.type;
+    }
+  }
+}
+
+TEST(IdxFileTest, RefusesMalformedFiles) {
+  const std::string good = MakeIdx(0x08, {2, 3}, "abcdef");
+  const struct {
+    std::string content;
+    const char* message;
+  } cases[] = {
+      {"", "cut short: expected 4 bytes, found 0"},
+      {"\x01" + good.substr(1), "not an IDX file"},
+      {MakeIdx(0x0A, {2, 3}, "abcdef"), "not an IDX file"},
+      {MakeIdx(0x08, {}, "a"), "rank 0"},
+      {MakeIdx(0x08, {1, 1, 1, 1, 1}, "a"), "rank 5"},
+      {MakeIdx(0x08, {0, 3}, ""), "dimension 0 is 0"},
+      {MakeIdx(0x08, {2, 3}, "abcde"), "cut short: expected 18 bytes, found 17"},
+      {MakeIdx(0x08, {2, 3}, "abcdefg"), "too long: expected 18 bytes, found 19"},
+      {MakeIdx(0x08, {0xffffffff, 0xffffffff, 0xffffffff}, "a"), "more than the limit"},
+      {MakeIdx(0x08, {1 << 21}, "a"), "more than the limit of 1048576 bytes"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_THAT(IdxFile::Parse(c.content, kLimit), StatusIs(kInvalid, HasSubstr(c.message)));
+  }
+}
+
+TEST(IdxFileTest, EveryTruncationIsCutShort) {
+  const std::string whole = MakeIdx(0x0C, {3, 2}, std::string(24, 'x'));
+  for (size_t size = 0; size < whole.size(); ++size) {
+    EXPECT_THAT(IdxFile::Parse(whole.substr(0, size), kLimit), StatusIs(kInvalid, HasSubstr("cut short"))) << size;
+  }
+}
+
+// Damaged files are refused or read, never a crash; sanitizers look on.
+TEST(IdxFileTest, SurvivesTenThousandMutations) {
+  const std::string plain = MakeIdx(0x0B, {4, 2, 3}, std::string(48, '\x07'));
+  const std::string packed = MakeGzip(plain);
+  std::mt19937 random(1);
+  int accepted = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    std::string content = i % 2 == 0 ? plain : packed;
+    const int edits = 1 + static_cast<int>(random() % 4);
+    for (int k = 0; k < edits; ++k) {
+      // Half of the edits in the header.
+      const size_t range = random() % 2 == 0 ? 16 : content.size();
+      content[random() % std::min(range, content.size())] = static_cast<char>(random());
+    }
+    if (random() % 8 == 0) content.resize(random() % content.size());
+    const auto file = IdxFile::Parse(content, kLimit);
+    if (!file.ok()) continue;
+    ++accepted;
+    for (int64_t k = 0; k < file->dimensions()[0]; ++k) ReadExample(*file, k);
+  }
+  EXPECT_GT(accepted, 100);
+}
+
+// Ten images of 2 x 3 pixels; pixel k of image i is 10 i + k, its label i % 4.
+class IdxSourceTest : public ::testing::Test {
+ protected:
+  IdxSourceTest() {
+    for (int i = 0; i < 10; ++i) {
+      for (int k = 0; k < 6; ++k) pixels_.push_back(static_cast<char>(10 * i + k));
+      labels_.push_back(static_cast<char>(i % 4));
+    }
+    dir_.Write("images", MakeIdx(0x08, {10, 2, 3}, pixels_));
+    dir_.Write("labels", MakeGzip(MakeIdx(0x08, {10}, labels_)));
+    roots_ = *DataRoots::Create({dir_.path()});
+    spec_.set_batch_size(4);
+    spec_.mutable_idx()->set_images("images");
+    spec_.mutable_idx()->set_labels("labels");
+  }
+
+  absl::StatusOr<std::unique_ptr<DataSource>> Open(uint64_t seed = 1) { return OpenData(spec_, seed, roots_); }
+
+  TempDir dir_;
+  std::string pixels_, labels_;
+  DataRoots roots_;
+  v1::DataSpec spec_;
+};
+
+TEST_F(IdxSourceTest, HasTheShapeOfTheImages) {
+  const auto source = Open();
+  ASSERT_THAT(source, IsOk());
+  const DataShape& shape = (*source)->shape();
+  EXPECT_EQ(shape.input, (Shape{.steps = 0, .features = 6, .channels = 1, .height = 2, .width = 3}));
+  EXPECT_EQ(shape.target, DataShape::Target::kClasses);
+  EXPECT_EQ(shape.outputs, 4);
+  EXPECT_FALSE(shape.tokens);
+  EXPECT_FALSE(shape.target_per_step);
+  EXPECT_EQ((*source)->examples(), 10);
+  EXPECT_EQ((*source)->bytes(), 60 + 10 * 4 + 4 * (4 * 6 + 4));
+}
+
+TEST_F(IdxSourceTest, EveryExampleComesOncePerEpochWithItsLabel) {
+  auto source = *Open();
+  std::map<int, int> count;
+  for (int step = 0; step < 5; ++step) {  // 20 examples: two epochs; the third batch lies in both
+    const Batch batch = source->Fill(step);
+    ASSERT_EQ(batch.size, 4);
+    ASSERT_EQ(batch.features.size(), 24u);
+    EXPECT_TRUE(batch.tokens.empty());
+    EXPECT_TRUE(batch.values.empty());
+    for (int b = 0; b < 4; ++b) {
+      const int image = static_cast<int>(batch.features[b * 6] * 255 / 10 + 0.01f);
+      for (int k = 0; k < 6; ++k) EXPECT_EQ(batch.features[b * 6 + k], static_cast<float>(10 * image + k) / 255.0f);
+      EXPECT_EQ(batch.classes[b], image % 4);
+      ++count[image];
+    }
+  }
+  EXPECT_EQ(count.size(), 10u);
+  for (const auto& [image, times] : count) EXPECT_EQ(times, 2) << image;
+}
+
+TEST_F(IdxSourceTest, RangesAndClassesAreKept) {
+  spec_.mutable_idx()->set_first(3);
+  spec_.mutable_idx()->set_count(2);
+  spec_.mutable_idx()->set_classes(7);
+  spec_.set_batch_size(2);
+  auto source = *Open();
+  EXPECT_EQ(source->examples(), 2);
+  EXPECT_EQ(source->shape().outputs, 7);
+  const Batch batch = source->Fill(0);
+  EXPECT_EQ(std::set<int>(batch.classes.begin(), batch.classes.end()), (std::set<int>{0, 3}));
+  EXPECT_EQ(batch.features[0] + batch.features[6], static_cast<float>(30 + 40) / 255);
+}
+
+TEST_F(IdxSourceTest, AcceptsVectorsAndChannels) {
+  dir_.Write("images", MakeIdx(0x08, {10, 6}, pixels_));
+  EXPECT_EQ((*Open())->shape().input, (Shape{.features = 6}));
+  dir_.Write("images", MakeIdx(0x08, {10, 3, 1, 2}, pixels_));
+  EXPECT_EQ((*Open())->shape().input, (Shape{.features = 6, .channels = 3, .height = 1, .width = 2}));
+}
+
+TEST_F(IdxSourceTest, EveryErrorNamesFieldFileAndValue) {
+  struct Case {
+    std::function<void(v1::IdxData*)> change;
+    const char* field;
+    const char* message;
+  };
+  dir_.Write("short", MakeIdx(0x08, {10, 2, 3}, pixels_).substr(0, 70));
+  dir_.Write("nine", MakeIdx(0x08, {9}, labels_.substr(1)));
+  dir_.Write("float_labels", MakeIdx(0x0D, {1}, std::string(4, '\0')));
+  dir_.Write("negative", MakeIdx(0x09, {10}, std::string(10, '\xff')));
+  dir_.Write("nan", MakeIdx(0x0D, {10, 1}, std::string(36, '\0') + BigEndian(0x7fc00000, 4)));
+  const std::vector<Case> cases = {
+      {[](auto* idx) { idx->clear_images(); }, "idx.images", "required"},
+      {[](auto* idx) { idx->clear_labels(); }, "idx.labels", "required"},
+      {[](auto* idx) { idx->set_images("short"); }, "idx.images", "short: cut short: expected 76 bytes, found 70"},
+      {[](auto* idx) { idx->set_images("../images"); }, "idx.images", "../images: leads out of the data roots"},
+      {[](auto* idx) { idx->set_labels("nine"); }, "idx.labels", "9 labels for 10 examples"},
+      {[](auto* idx) { idx->set_labels("float_labels"); }, "idx.labels", "one integer an example"},
+      {[](auto* idx) { idx->set_labels("images"); }, "idx.labels", "one integer an example"},
+      {[](auto* idx) { idx->set_labels("negative"); }, "idx.labels", "label -1 of example 0 is not in 0 to 65535"},
+      {[](auto* idx) { idx->set_classes(3); }, "idx.labels", "label 3 of example 3 is not in 0 to 2"},
+      {[](auto* idx) { idx->set_classes(1); }, "idx.classes", "got 1"},
+      {[](auto* idx) { idx->set_images("nan"); }, "idx.images", "nan: element 0 of example 9 is not a finite float"},
+      {[](auto* idx) { idx->set_first(-1); }, "idx.first", "got -1"},
+      {[](auto* idx) { idx->set_first(10); }, "idx.first", "must be below the number of examples, 10; got 10"},
+      {[](auto* idx) { idx->set_count(0); }, "idx.count", "got 0"},
+      {[](auto* idx) { idx->set_first(9), idx->set_count(2); }, "idx.count", "must be at most 1"},
+  };
+  for (const Case& c : cases) {
+    v1::DataSpec spec = spec_;
+    c.change(spec.mutable_idx());
+    const absl::Status status = OpenData(spec, 1, roots_).status();
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(c.message)));
+    ASSERT_EQ(GetFieldViolations(status).size(), 1u) << c.message;
+    EXPECT_EQ(GetFieldViolations(status)[0].field, c.field);
+  }
+}
+
+TEST_F(IdxSourceTest, AMissingFileIsNotFoundAndNamesItsField) {
+  spec_.mutable_idx()->set_images("absent");
+  const absl::Status status = Open().status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("idx.images: absent: no such file")));
+  EXPECT_EQ(GetFieldViolations(status)[0].field, "idx.images");
+}
+
+TEST(IdxSourceMnistTest, ReadsTheRealFiles) {
+  const std::string images = SharedFile("data/t10k-images-idx3-ubyte.gz");
+  if (images.empty()) GTEST_SKIP() << "no ../shared/data/t10k-images-idx3-ubyte.gz";
+  const auto roots = *DataRoots::Create({std::filesystem::path(images).parent_path().string()});
+  v1::DataSpec spec;
+  spec.set_batch_size(64);
+  spec.mutable_idx()->set_images(images);
+  spec.mutable_idx()->set_labels("t10k-labels-idx1-ubyte.gz");
+  spec.mutable_idx()->set_count(8000);
+  auto source = OpenData(spec, 1, roots);
+  ASSERT_THAT(source, IsOk());
+  EXPECT_EQ((*source)->examples(), 8000);
+  EXPECT_EQ((*source)->shape().outputs, 10);
+  EXPECT_EQ((*source)->shape().input.features, 784);
+  const Batch batch = (*source)->Fill(0);
+  EXPECT_EQ(*std::max_element(batch.features.begin(), batch.features.end()), 1.0f);
+  EXPECT_EQ(*std::min_element(batch.features.begin(), batch.features.end()), 0.0f);
+}
+
+}  // namespace
+}  // namespace gradwatch::core

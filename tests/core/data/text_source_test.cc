@@ -1,0 +1,121 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <random>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/data/data_source.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::SharedFile;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::HasSubstr;
+
+class TextSourceTest : public ::testing::Test {
+ protected:
+  TextSourceTest() : roots_(*DataRoots::Create({dir_.path()})) {}
+
+  absl::StatusOr<std::unique_ptr<DataSource>> Open(absl::string_view text, int sequence_length, int batch_size = 3) {
+    std::filesystem::remove(dir_.File("text"));  // some file systems write a truncated file to the disk at once
+    dir_.Write("text", text);
+    v1::DataSpec spec;
+    spec.set_batch_size(batch_size);
+    spec.mutable_text()->set_path("text");
+    spec.mutable_text()->set_sequence_length(sequence_length);
+    return OpenData(spec, 7, roots_);
+  }
+
+  TempDir dir_;
+  DataRoots roots_;
+};
+
+TEST_F(TextSourceTest, TheVocabularyIsSortedAndTargetsAreTheNextCharacters) {
+  // Sorted: 'a' 0, 'b' 1, 'é' 2, '€' 3.
+  auto source = *Open(
+      "b\xe2\x82\xac"
+      "a\xc3\xa9",
+      3);
+  EXPECT_EQ(source->shape().input, (Shape{.steps = 3, .features = 4}));
+  EXPECT_TRUE(source->shape().tokens);
+  EXPECT_TRUE(source->shape().target_per_step);
+  EXPECT_EQ(source->shape().outputs, 4);
+  EXPECT_EQ(source->examples(), 1);
+  const Batch batch = source->Fill(0);
+  ASSERT_EQ(batch.tokens.size(), 9u);
+  EXPECT_TRUE(batch.features.empty());
+  const int expected[] = {1, 3, 0, 2};
+  for (int t = 0; t < 3; ++t) {
+    for (int b = 0; b < 3; ++b) {
+      EXPECT_EQ(batch.tokens[t * 3 + b], expected[t]);
+      EXPECT_EQ(batch.classes[t * 3 + b], expected[t + 1]);
+    }
+  }
+}
+
+TEST_F(TextSourceTest, EveryWindowComes) {
+  auto source = *Open("abcdefgh", 5, 64);
+  EXPECT_EQ(source->examples(), 3);
+  const Batch batch = source->Fill(0);
+  std::set<int> starts(batch.tokens.begin(), batch.tokens.begin() + 64);
+  EXPECT_EQ(starts, (std::set<int>{0, 1, 2}));
+}
+
+TEST_F(TextSourceTest, RefusesWhatCannotBeTrainedOn) {
+  const auto invalid = absl::StatusCode::kInvalidArgument;
+  const absl::Status not_utf8 = Open(
+                                    "abc\xff"
+                                    "def",
+                                    2)
+                                    .status();
+  EXPECT_THAT(not_utf8, StatusIs(invalid, HasSubstr("text.path: text: not UTF-8 at byte 3")));
+  EXPECT_EQ(GetFieldViolations(not_utf8)[0].field, "text.path");
+  EXPECT_THAT(Open("abc", 3),
+              StatusIs(invalid, HasSubstr("text.sequence_length: must be below the length of the text, 3 "
+                                          "characters; got 3")));
+  EXPECT_THAT(Open("abcd", 3), IsOk());
+  EXPECT_THAT(Open("", 3), StatusIs(invalid, HasSubstr("0 different characters")));
+  EXPECT_THAT(Open("aaaaaaa", 3), StatusIs(invalid, HasSubstr("1 different characters")));
+  EXPECT_THAT(Open("abcd", 0), StatusIs(invalid, HasSubstr("must be from 1 to 65536; got 0")));
+  EXPECT_THAT(Open("abcd", 65'537), StatusIs(invalid, HasSubstr("got 65537")));
+}
+
+TEST_F(TextSourceTest, SurvivesTenThousandMutations) {
+  std::mt19937 random(3);
+  int accepted = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    std::string text = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 some text";  // every length
+    const int edits = static_cast<int>(random() % 3);
+    for (int k = 0; k < edits; ++k) text[random() % text.size()] = static_cast<char>(random());
+    text.resize(random() % text.size());
+    auto source = Open(text, 4);
+    if (!source.ok()) continue;
+    ++accepted;
+    (*source)->Fill(0);
+  }
+  EXPECT_GT(accepted, 100);
+}
+
+TEST(TextSourceShakespeareTest, ReadsTheRealFile) {
+  const std::string path = SharedFile("data/tinyshakespeare.txt");
+  if (path.empty()) GTEST_SKIP() << "no ../shared/data/tinyshakespeare.txt";
+  v1::DataSpec spec;
+  spec.set_batch_size(16);
+  spec.mutable_text()->set_path(path);
+  spec.mutable_text()->set_sequence_length(64);
+  auto source = OpenData(spec, 1, *DataRoots::Create({std::filesystem::path(path).parent_path().string()}));
+  ASSERT_THAT(source, IsOk());
+  EXPECT_EQ((*source)->shape().outputs, 65);
+  EXPECT_EQ((*source)->examples(), 1'115'394 - 64);
+}
+
+}  // namespace
+}  // namespace gradwatch::core
