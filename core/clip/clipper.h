@@ -16,7 +16,16 @@ namespace gradwatch::core {
 // ("threshold"). Needs no network; the server uses it too.
 absl::Status ValidateClipSettings(const v1::ClipSettings& settings);
 
+// Valid settings with every default filled in.
+v1::ClipSettings ResolveClipSettings(const v1::ClipSettings& settings);
+
 // Clipping of one network under settings that may be replaced between steps. Thread-compatible.
+//
+// GLOBAL_NORM (Pascanu, Mikolov, Bengio 2013, algorithm 1): g *= threshold / norm if norm > threshold, where norm is
+// that of all tensors without a limit of their own; with pytorch_compatible g *= min(1, threshold / (norm + 1e-6)).
+// TENSOR_NORM: the same for each tensor by itself, without the 1e-6. VALUE: g_i is clamped to [-threshold, threshold].
+// Norms come measured in double, so they cannot overflow; each element is scaled in double and rounded once. Afterwards
+// a limited norm is at most threshold * (1 + 4 eps), eps being that of T.
 template <typename T>
 class Clipper {
  public:
@@ -35,6 +44,9 @@ class Clipper {
     v1::ClipMode mode = v1::CLIP_MODE_NONE;
     double threshold = 0;
   };
+
+  double GlobalCoefficient(const StepRecord& record) const;
+  double ApplyLimits(std::span<T> gradients, double global_coefficient, StepRecord* record) const;
 
   const ParameterLayout* const layout_;
   v1::ClipSettings settings_;
