@@ -15,6 +15,9 @@ namespace gradwatch::core {
 // Checks an OptimizerSpec: method and schedule served, numbers in range. Violations are relative to the spec.
 absl::Status ValidateOptimizer(const v1::OptimizerSpec& spec);
 
+// A valid spec with every default of its method filled in.
+v1::OptimizerSpec ResolveOptimizer(const v1::OptimizerSpec& spec);
+
 // Elements of state per parameter that the optimizer of a valid `spec` keeps (SGD: 0, with momentum 1).
 int OptimizerStatePerParameter(const v1::OptimizerSpec& spec);
 
