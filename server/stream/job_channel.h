@@ -41,9 +41,9 @@ struct ReportSlice {
 // Thread-safe. Everything appended is durable already; the rings hold the newest part.
 class JobChannel {
  public:
-  // `last_event` and (attempt, step) say what exists before the rings begin. The rings hold at most `ring_bytes` each
-  // (but at least the newest entry).
-  JobChannel(std::string uid, int64_t last_event, bool ended, size_t ring_bytes);
+  // `end` says what exists in the stores before the rings begin: the job's last event, its attempt, and the last step
+  // stored for it (StatisticsStore::LastStep). The rings hold at most `ring_bytes` each, but at least the newest entry.
+  JobChannel(std::string uid, const WatchCursor& end, bool ended, size_t ring_bytes);
 
   const std::string& uid() const { return uid_; }
   void AppendEvent(const v1::Event& event, bool ends_job);

@@ -1,0 +1,140 @@
+#include "server/store/ledger.h"
+
+#include <spdlog/spdlog.h>
+
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/base/thread_name.h"
+#include "server/store/ledger_transaction.h"
+#include "server/store/main_format.h"
+#include "server/store/sqlite.h"
+
+namespace gradwatch::server {
+namespace {
+
+// A bound, so that the first of a long queue does not wait for the last.
+constexpr size_t kMaxGroup = 256;
+// Pages in the write-ahead log from which on it is moved into the file; 4 MiB.
+constexpr int kCheckpointPages = 1000;
+
+absl::StatusOr<std::string> ReadLogEpoch(SQLite::Database& database) {
+  return CatchSqlite("read the log epoch", [&]() -> absl::StatusOr<std::string> {
+    return database.execAndGet("SELECT value FROM meta WHERE key = 'log_epoch'").getString();
+  });
+}
+
+absl::StatusOr<JobRow> ReadJobRow(SQLite::Statement& statement) {
+  JobRow row;
+  row.attach_token = statement.getColumn(0).getString();
+  row.trainer_pid = statement.getColumn(1).getInt();
+  row.acked_notice = statement.getColumn(2).getInt64();
+  if (!statement.isColumnNull(3)) row.at_step = statement.getColumn(3).getInt64();
+  if (!row.pending.ParseFromString(statement.getColumn(4).getString()) ||
+      !row.job.ParseFromString(statement.getColumn(5).getString())) {
+    return core::WithReason(absl::DataLossError("a stored job cannot be read"), "DB_CORRUPT");
+  }
+  return row;
+}
+
+class SqliteLedger final : public Ledger {
+ public:
+  // Throws as SQLiteCpp does.
+  SqliteLedger(std::string path, std::unique_ptr<WriterConnection> connection, std::string log_epoch,
+               const core::Clock* clock)
+      : path_(std::move(path)),
+        log_epoch_(std::move(log_epoch)),
+        connection_(std::move(connection)),
+        transaction_(&connection_->database(), clock) {
+    thread_ = std::thread([this] {
+      core::NameThisThread("ledger");
+      Run();
+    });
+  }
+
+  ~SqliteLedger() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      closing_ = true;
+    }
+    thread_.join();
+  }
+
+  void Submit(Operation operation) override {
+    absl::MutexLock lock(&mutex_);
+    queue_.push_back(std::move(operation));
+  }
+
+  absl::StatusOr<std::vector<JobRow>> LoadJobs() override {
+    GW_ASSIGN_OR_RETURN(auto database, OpenReader(path_, MainFormat()));
+    return CatchSqlite("load the jobs", [&]() -> absl::StatusOr<std::vector<JobRow>> {
+      SQLite::Statement statement(*database,
+                                  "SELECT attach_token, trainer_pid, acked_notice, at_step, pending, job FROM jobs "
+                                  "ORDER BY sequence");
+      std::vector<JobRow> rows;
+      while (statement.executeStep()) {
+        GW_ASSIGN_OR_RETURN(rows.emplace_back(), ReadJobRow(statement));
+      }
+      return rows;
+    });
+  }
+
+  const std::string& log_epoch() const override { return log_epoch_; }
+
+ private:
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !queue_.empty(); }
+
+  // Waits for operations; none: the ledger closes.
+  std::vector<Operation> TakeGroup() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(this, &SqliteLedger::HasWork));
+    std::vector<Operation> group;
+    while (!queue_.empty() && group.size() < kMaxGroup) {
+      group.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+    return group;
+  }
+
+  void Run() {
+    for (;;) {
+      std::vector<Operation> group = TakeGroup();
+      if (group.empty()) return;
+      transaction_.Begin();
+      for (Operation& operation : group) transaction_.Execute(operation);
+      transaction_.Commit();
+      // After the answers, which need not wait for it.
+      if (connection_->wal_pages() >= kCheckpointPages) {
+        const absl::Status status = connection_->Checkpoint();
+        if (!status.ok()) spdlog::error("{}", status.ToString());
+      }
+    }
+  }
+
+  const std::string path_;
+  const std::string log_epoch_;
+  const std::unique_ptr<WriterConnection> connection_;  // the thread's
+  SqliteTransaction transaction_;                       // the thread's
+
+  absl::Mutex mutex_;
+  std::deque<Operation> queue_ ABSL_GUARDED_BY(mutex_);
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Open(const std::string& path, const core::Clock* clock) {
+  GW_ASSIGN_OR_RETURN(auto connection, WriterConnection::Open(path, MainFormat()));
+  GW_ASSIGN_OR_RETURN(std::string log_epoch, ReadLogEpoch(connection->database()));
+  return CatchSqlite("open the ledger", [&]() -> absl::StatusOr<std::unique_ptr<Ledger>> {
+    return std::make_unique<SqliteLedger>(path, std::move(connection), std::move(log_epoch), clock);
+  });
+}
+
+}  // namespace gradwatch::server

@@ -1,0 +1,162 @@
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "server/store/ledger.h"
+#include "server/store/main_format.h"
+#include "server/store/reader_pool.h"
+#include "server/store/sqlite.h"
+
+namespace gradwatch::server {
+namespace {
+
+// As many as threads read at once in practice: dispatchers and the workers of calls.
+constexpr size_t kMaxIdleReaders = 8;
+
+// ?3 is a set of states as bits, 0 for all.
+constexpr char kListAlerts[] = R"sql(
+SELECT position, alert FROM alerts
+WHERE position < ?1 AND severity >= ?2 AND (?3 = 0 OR (?3 >> state) & 1)
+ORDER BY position DESC LIMIT ?4)sql";
+constexpr char kListAlertsOfJob[] = R"sql(
+SELECT position, alert FROM alerts
+WHERE position < ?1 AND severity >= ?2 AND (?3 = 0 OR (?3 >> state) & 1) AND job_id = ?5
+ORDER BY position DESC LIMIT ?4)sql";
+
+// A reading connection with its statements.
+struct MainReader {
+  explicit MainReader(std::unique_ptr<SQLite::Database> opened)
+      : database(std::move(opened)),
+        events(*database, "SELECT position, event FROM events WHERE uid = ?1 AND number > ?2 ORDER BY number LIMIT ?3"),
+        alert_events(*database,
+                     "SELECT position, event FROM events WHERE kind = 9 AND position > ?1 ORDER BY position LIMIT ?2"),
+        alert_events_of_job(*database,
+                            "SELECT position, event FROM events WHERE kind = 9 AND position > ?1 AND job_id = ?3 "
+                            "ORDER BY position LIMIT ?2"),
+        last_position(*database, "SELECT coalesce(max(position), 0) FROM events"),
+        list_alerts(*database, kListAlerts),
+        list_alerts_of_job(*database, kListAlertsOfJob),
+        get_alert(*database, "SELECT alert FROM alerts WHERE alert_id = ?1") {}
+
+  static absl::StatusOr<std::unique_ptr<MainReader>> Open(const std::string& path) {
+    GW_ASSIGN_OR_RETURN(auto database, OpenReader(path, MainFormat()));
+    return CatchSqlite("open the database for reading", [&]() -> absl::StatusOr<std::unique_ptr<MainReader>> {
+      return std::make_unique<MainReader>(std::move(database));
+    });
+  }
+
+  std::unique_ptr<SQLite::Database> database;
+  SQLite::Statement events, alert_events, alert_events_of_job, last_position;
+  SQLite::Statement list_alerts, list_alerts_of_job, get_alert;
+};
+
+template <typename Message>
+absl::Status Parse(const SQLite::Column& column, Message* message) {
+  // An empty blob is a null pointer, which the parser takes with length 0.
+  if (message->ParseFromArray(column.getBlob(), column.getBytes())) return absl::OkStatus();
+  return core::WithReason(
+      absl::DataLossError(absl::StrCat("a stored ", Message::descriptor()->name(), " cannot be read")), "DB_CORRUPT");
+}
+
+absl::StatusOr<std::vector<LedgerReader::StoredEvent>> ReadRows(StatementUse& use) {
+  std::vector<LedgerReader::StoredEvent> events;
+  while (use->executeStep()) {
+    LedgerReader::StoredEvent& stored = events.emplace_back();
+    stored.position = use->getColumn(0).getInt64();
+    GW_RETURN_IF_ERROR(Parse(use->getColumn(1), &stored.event));
+  }
+  return events;
+}
+
+class SqliteLedgerReader final : public LedgerReader {
+ public:
+  explicit SqliteLedgerReader(std::string path) : path_(std::move(path)), pool_(kMaxIdleReaders) {}
+
+  absl::StatusOr<std::vector<StoredEvent>> ReadEvents(absl::string_view uid, int64_t after, int limit) override {
+    return Read("read events", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredEvent>> {
+      StatementUse use(reader.events);
+      use->bind(1, std::string(uid));
+      use->bind(2, after);
+      use->bind(3, limit);
+      return ReadRows(use);
+    });
+  }
+
+  absl::StatusOr<std::vector<StoredEvent>> ReadAlertEvents(absl::string_view job_id, int64_t after,
+                                                           int limit) override {
+    return Read("read alert events", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredEvent>> {
+      StatementUse use(job_id.empty() ? reader.alert_events : reader.alert_events_of_job);
+      use->bind(1, after);
+      use->bind(2, limit);
+      if (!job_id.empty()) use->bind(3, std::string(job_id));
+      return ReadRows(use);
+    });
+  }
+
+  absl::StatusOr<int64_t> LastPosition() override {
+    return Read("read the last position", [&](MainReader& reader) -> absl::StatusOr<int64_t> {
+      StatementUse use(reader.last_position);
+      use->executeStep();
+      return use->getColumn(0).getInt64();
+    });
+  }
+
+  absl::StatusOr<std::vector<StoredAlert>> ListAlerts(const AlertFilter& filter) override {
+    return Read("list alerts", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredAlert>> {
+      int64_t states = 0;
+      for (v1::AlertState state : filter.states) {
+        if (state >= 0 && state < 63) states |= int64_t{1} << state;
+      }
+      StatementUse use(filter.job_id.empty() ? reader.list_alerts : reader.list_alerts_of_job);
+      use->bind(1, filter.before > 0 ? filter.before : INT64_MAX);
+      use->bind(2, static_cast<int32_t>(filter.min_severity));
+      use->bind(3, states);
+      use->bind(4, filter.limit);
+      if (!filter.job_id.empty()) use->bind(5, filter.job_id);
+      std::vector<StoredAlert> alerts;
+      while (use->executeStep()) {
+        StoredAlert& stored = alerts.emplace_back();
+        stored.position = use->getColumn(0).getInt64();
+        GW_RETURN_IF_ERROR(Parse(use->getColumn(1), &stored.alert));
+      }
+      return alerts;
+    });
+  }
+
+  absl::StatusOr<v1::Alert> GetAlert(absl::string_view alert_id) override {
+    GW_ASSIGN_OR_RETURN(std::optional<v1::Alert> alert,
+                        Read("get an alert", [&](MainReader& reader) -> absl::StatusOr<std::optional<v1::Alert>> {
+                          StatementUse use(reader.get_alert);
+                          use->bind(1, std::string(alert_id));
+                          if (!use->executeStep()) return std::nullopt;
+                          v1::Alert found;
+                          GW_RETURN_IF_ERROR(Parse(use->getColumn(0), &found));
+                          return found;
+                        }));
+    if (alert.has_value()) return *std::move(alert);
+    return core::WithReason(absl::NotFoundError(absl::StrCat("no alert \"", alert_id, "\"")), "ALERT_NOT_FOUND");
+  }
+
+ private:
+  // Runs `body` with a reader of our own.
+  template <typename Body>
+  auto Read(absl::string_view what, Body body) -> decltype(body(std::declval<MainReader&>())) {
+    return pool_.Use(
+        "", [&] { return MainReader::Open(path_); },
+        [&](MainReader& reader) { return CatchSqlite(what, [&] { return body(reader); }); });
+  }
+
+  const std::string path_;
+  ReaderPool<MainReader> pool_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LedgerReader>> LedgerReader::Open(const std::string& path) {
+  auto reader = std::make_unique<SqliteLedgerReader>(path);
+  GW_RETURN_IF_ERROR(reader->LastPosition().status());  // tells now what is wrong with the file
+  return reader;
+}
+
+}  // namespace gradwatch::server

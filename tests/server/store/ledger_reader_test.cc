@@ -1,0 +1,136 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "core/base/error.h"
+#include "server/store/ledger.h"
+#include "tests/server/store/store_testing.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::FakeClock;
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class LedgerReaderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto ledger = Ledger::Open(path_, &clock_);
+    ASSERT_THAT(ledger, IsOk());
+    ledger_ = *std::move(ledger);
+    auto reader = LedgerReader::Open(path_);
+    ASSERT_THAT(reader, IsOk());
+    reader_ = *std::move(reader);
+  }
+
+  // Positions 1 to 6: jobs a and b, alerts x (pending, firing, resolved), y and z.
+  void Fill() {
+    const v1::Event events[] = {
+        MakeEvent("a", 1),
+        MakeAlertEvent("a", 2, "x", v1::ALERT_STATE_PENDING),
+        MakeAlertEvent("b", 1, "y", v1::ALERT_STATE_FIRING, v1::SEVERITY_CRITICAL),
+        MakeAlertEvent("a", 3, "x", v1::ALERT_STATE_FIRING),
+        MakeAlertEvent("a", 4, "z", v1::ALERT_STATE_FIRING, v1::SEVERITY_INFO),
+        MakeAlertEvent("a", 5, "x", v1::ALERT_STATE_RESOLVED),
+    };
+    for (const v1::Event& event : events) {
+      ASSERT_THAT(AppendEvent(*ledger_, absl::StrCat("uid-", event.job_id()), event), IsOk());
+    }
+  }
+
+  std::vector<std::string> AlertIds(const LedgerReader::AlertFilter& filter) {
+    const auto alerts = reader_->ListAlerts(filter);
+    EXPECT_THAT(alerts, IsOk());
+    std::vector<std::string> ids;
+    for (const auto& stored : *alerts) ids.push_back(absl::StrCat(stored.position, stored.alert.alert_id()));
+    return ids;
+  }
+
+  static std::vector<int64_t> Positions(const absl::StatusOr<std::vector<LedgerReader::StoredEvent>>& events) {
+    EXPECT_THAT(events, IsOk());
+    std::vector<int64_t> positions;
+    for (const auto& stored : *events) positions.push_back(stored.position);
+    return positions;
+  }
+
+  const TempDir dir_;
+  const FakeClock clock_;
+  const std::string path_ = dir_.File("main.db");
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<LedgerReader> reader_;
+};
+
+TEST_F(LedgerReaderTest, ReadsEventsOfAJobByNumber) {
+  Fill();
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 0, 100)), ElementsAre(1, 2, 4, 5, 6));
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 1, 2)), ElementsAre(2, 4));
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 5, 2)), IsEmpty());
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-none", 0, 2)), IsEmpty());
+  EXPECT_EQ((*reader_->ReadEvents("uid-a", 0, 1))[0].event.state_changed().reason(), "reason 1");
+}
+
+TEST_F(LedgerReaderTest, ReadsAlertEventsByPosition) {
+  EXPECT_EQ(*reader_->LastPosition(), 0);
+  Fill();
+  EXPECT_EQ(*reader_->LastPosition(), 6);
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("", 0, 100)), ElementsAre(2, 3, 4, 5, 6));
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("", 3, 2)), ElementsAre(4, 5));
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("b", 0, 100)), ElementsAre(3));
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("none", 0, 100)), IsEmpty());
+}
+
+TEST_F(LedgerReaderTest, ListsAlertsNewestFirst) {
+  Fill();
+  EXPECT_THAT(AlertIds({}), ElementsAre("5z", "3y", "2x"));
+  EXPECT_THAT(AlertIds({.job_id = "a", .states = {}}), ElementsAre("5z", "2x"));
+  EXPECT_THAT(AlertIds({.job_id = "", .states = {v1::ALERT_STATE_RESOLVED}}), ElementsAre("2x"));
+  EXPECT_THAT(AlertIds({.job_id = "", .states = {v1::ALERT_STATE_RESOLVED, v1::ALERT_STATE_FIRING}}),
+              ElementsAre("5z", "3y", "2x"));
+  EXPECT_THAT(AlertIds({.job_id = "", .states = {v1::ALERT_STATE_PENDING}}), IsEmpty());
+  EXPECT_THAT(AlertIds({.job_id = "", .states = {}, .min_severity = v1::SEVERITY_WARNING}), ElementsAre("3y", "2x"));
+  LedgerReader::AlertFilter page;
+  page.limit = 2;
+  EXPECT_THAT(AlertIds(page), ElementsAre("5z", "3y"));
+  page.before = 3;
+  EXPECT_THAT(AlertIds(page), ElementsAre("2x"));
+}
+
+TEST_F(LedgerReaderTest, GetsTheLastStateOfAnAlert) {
+  Fill();
+  const auto alert = reader_->GetAlert("x");
+  ASSERT_THAT(alert, IsOk());
+  EXPECT_EQ(alert->state(), v1::ALERT_STATE_RESOLVED);
+  const auto none = reader_->GetAlert("none");
+  EXPECT_THAT(none, StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"none\"")));
+  EXPECT_EQ(core::GetReason(none.status()), "ALERT_NOT_FOUND");
+}
+
+TEST_F(LedgerReaderTest, ManyThreadsReadWhileTheLedgerWrites) {
+  constexpr int kEvents = 300;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 12; ++i) {
+    threads.emplace_back([this] {
+      int64_t last = 0;
+      while (last < kEvents) {
+        const auto events = reader_->ReadEvents("u", last, 7);
+        ASSERT_THAT(events, IsOk());
+        for (const auto& stored : *events) ASSERT_EQ(stored.event.number(), ++last);
+        std::this_thread::yield();
+      }
+    });
+  }
+  for (int i = 1; i <= kEvents; ++i) ASSERT_THAT(AppendEvent(*ledger_, "u", MakeEvent("j", i)), IsOk());
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace gradwatch::server
