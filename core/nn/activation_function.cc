@@ -58,7 +58,8 @@ template <typename T>
 void ApplyActivation(v1::ActivationFunction function, int64_t size, const T* x, T* y) {
   switch (function) {
     case v1::ACTIVATION_FUNCTION_SIGMOID:
-      ArrayMap<T>(y, size) = ConstArrayMap<T>(x, size).logistic();
+      // Not Eigen's logistic(), which for float is good to 1e-4 only where the result is small.
+      ArrayMap<T>(y, size) = (T(1) + (-ConstArrayMap<T>(x, size)).exp()).inverse();
       return;
     case v1::ACTIVATION_FUNCTION_TANH:
       ArrayMap<T>(y, size) = ConstArrayMap<T>(x, size).tanh();

@@ -16,8 +16,9 @@ v1::ModelSpec ParseModel(const std::string& text);
 
 struct TestBatch {
   int64_t size = 0;
-  std::vector<float> features, values;
-  std::vector<int32_t> tokens, classes;
+  std::vector<float> features = {};
+  std::vector<int32_t> tokens = {}, classes = {};
+  std::vector<float> values = {};
 
   core::Batch get() const { return {size, features, tokens, classes, values}; }
 };

@@ -1,0 +1,67 @@
+#include "tests/support/allocation_count.h"
+
+#include <cerrno>
+#include <cstddef>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GW_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define GW_SANITIZED 1
+#endif
+#endif
+
+#ifdef GW_SANITIZED
+
+namespace gradwatch::testing {
+bool CountsAllocations() { return false; }
+int64_t AllocationCount() { return 0; }
+}  // namespace gradwatch::testing
+
+#else
+
+namespace {
+thread_local int64_t count = 0;
+}  // namespace
+
+// The program's own definitions come before those of the C library, for all libraries of the process. The C library
+// keeps its functions under these second names.
+extern "C" {
+void* __libc_malloc(size_t size);
+void* __libc_calloc(size_t number, size_t size);
+void* __libc_realloc(void* old, size_t size);
+void* __libc_memalign(size_t alignment, size_t size);
+
+void* malloc(size_t size) noexcept {
+  ++count;
+  return __libc_malloc(size);
+}
+void* calloc(size_t number, size_t size) noexcept {
+  ++count;
+  return __libc_calloc(number, size);
+}
+void* realloc(void* old, size_t size) noexcept {
+  ++count;
+  return __libc_realloc(old, size);
+}
+void* memalign(size_t alignment, size_t size) noexcept {
+  ++count;
+  return __libc_memalign(alignment, size);
+}
+void* aligned_alloc(size_t alignment, size_t size) noexcept {
+  ++count;
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** result, size_t alignment, size_t size) noexcept {
+  ++count;
+  *result = __libc_memalign(alignment, size);
+  return *result == nullptr ? ENOMEM : 0;
+}
+}
+
+namespace gradwatch::testing {
+bool CountsAllocations() { return true; }
+int64_t AllocationCount() { return count; }
+}  // namespace gradwatch::testing
+
+#endif

@@ -1,0 +1,92 @@
+"""Loss and gradients of a network by PyTorch, in double, from the same ModelSpec, parameters and batch.
+
+usage: torch_oracle.py FOLDER
+Reads in FOLDER: job.json {model, tensors: [{name, shape}], data: {steps, features, tokens}, batch},
+and raw arrays in native byte order: parameters (float64, the tensors one after the other), features (float64) or tokens
+(int32), classes (int32) or values (float64). Rows are time-major. Writes result (float64): the loss, then the gradients
+in the order of the tensors. Exits with 77 if there is no PyTorch.
+"""
+
+import json
+import os
+import sys
+
+try:
+    import torch
+except ImportError:
+    sys.exit(77)
+
+folder = sys.argv[1]
+job = json.load(open(os.path.join(folder, "job.json")))
+data, batch = job["data"], job["batch"]
+
+
+def read(name, dtype):
+    path = os.path.join(folder, name)
+    return torch.from_file(path, size=os.path.getsize(path) // torch.empty(0, dtype=dtype).element_size(), dtype=dtype)
+
+
+def read_parameters():
+    parameters, start, numbers = {}, 0, read("parameters", torch.float64)
+    for tensor in job["tensors"]:
+        size = 1
+        for extent in tensor["shape"]:
+            size *= extent
+        parameters[tensor["name"]] = numbers[start:start + size].reshape(tensor["shape"]).clone().requires_grad_()
+        start += size
+    return parameters
+
+
+def rnn(layer, x, get):
+    function = torch.rnn_relu if layer.get("nonlinearity") == "ACTIVATION_FUNCTION_RELU" else torch.rnn_tanh
+    weights = [get(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    start = torch.zeros(1, batch, layer["units"], dtype=torch.float64)
+    return function(x, start, weights, True, 1, 0.0, True, False, False)[0]
+
+
+def apply(kind, layer, x, name, parameters):
+    def get(tensor):
+        return parameters[f"{name}.{tensor}"]
+    if kind == "dense":
+        return torch.nn.functional.linear(x, get("weight"), get("bias") if layer.get("bias", True) else None)
+    if kind == "activation":
+        return getattr(torch, layer["function"].removeprefix("ACTIVATION_FUNCTION_").lower())(x)
+    if kind == "residual":
+        return x + run(layer["layers"], x, name + ".", parameters)
+    if kind == "rnn":
+        return rnn(layer, x, get)
+    if kind == "last_step":
+        return x[-1]
+    if kind == "flatten":
+        return x.transpose(0, 1).reshape(batch, -1) if x.dim() == 3 else x
+    raise ValueError(kind)
+
+
+def run(layers, x, prefix, parameters):
+    for index, layer in enumerate(layers):
+        kind = next(key for key in layer if key != "name")
+        x = apply(kind, layer[kind], x, prefix + layer.get("name", f"{kind}{index}"), parameters)
+    return x
+
+
+def main():
+    if data["tokens"]:
+        x = torch.nn.functional.one_hot(read("tokens", torch.int32).long(), data["features"]).double()
+    else:
+        x = read("features", torch.float64)
+    x = x.reshape(([data["steps"]] if data["steps"] else []) + [batch, data["features"]])
+    parameters = read_parameters()
+    y = run(job["model"]["layers"], x, "", parameters)
+    y = y.reshape(-1, y.shape[-1])
+    if job["model"]["loss"]["function"] == "LOSS_FUNCTION_SQUARED_ERROR":
+        loss = torch.nn.functional.mse_loss(y, read("values", torch.float64).reshape(y.shape))
+    else:
+        loss = torch.nn.functional.cross_entropy(y, read("classes", torch.int32).long())
+    loss.backward()
+    result = torch.cat([loss.detach().reshape(1)] + [p.grad.reshape(-1) for p in parameters.values()])
+    with open(os.path.join(folder, "result"), "wb") as out:
+        out.write(result.numpy().tobytes())
+
+
+torch.set_num_threads(1)
+main()
