@@ -37,7 +37,7 @@ class Hub {
 
   // Something new is in `topic`. Never blocks; wake-ups that are already queued are not queued again.
   void Notify(absl::string_view topic);
-  // Wakes one subscriber, for example when its write is done.
+  // Wakes one subscriber, for example when its write is done. Does nothing for one that is not subscribed.
   void Wake(const std::shared_ptr<Subscriber>& subscriber);
 
   // Number of subscribers.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -24,12 +25,17 @@ struct WatchCursor {
   friend bool operator==(const WatchCursor&, const WatchCursor&) = default;
 };
 
+// Whether the report (attempt, step) was delivered to this cursor.
+inline bool IsDelivered(const WatchCursor& cursor, int32_t attempt, int64_t step) {
+  return std::make_pair(attempt, step) <= std::make_pair(cursor.attempt, cursor.step);
+}
+
 // One event, encoded as the field `events` of WatchJobResponse.
 struct EncodedEvent {
   int64_t number = 0;
-  bool ends_job = false;  // the job reached a final state: nothing comes after it
   grpc::Slice slice;
 };
+EncodedEvent EncodeEvent(const v1::Event& event);
 
 // One report, encoded as the field `reports` of WatchJobResponse.
 struct ReportSlice {
@@ -46,16 +52,21 @@ class JobChannel {
   JobChannel(std::string uid, const WatchCursor& end, bool ended, size_t ring_bytes);
 
   const std::string& uid() const { return uid_; }
+  // Appends an event, whose number is the next.
   void AppendEvent(const v1::Event& event, bool ends_job);
+  // Appends reports in the order of (attempt, step). Those that do not come after the last one are passed over: readers
+  // have had that step already, and never see it twice.
   void AppendReports(const std::vector<EncodedReport>& reports);
 
   struct Window {
     std::vector<EncodedEvent> events;
     std::vector<ReportSlice> reports;
     bool events_behind = false;   // the cursor's next event is not in the ring any more: read it from the store
-    bool reports_behind = false;  // the same for reports
+    bool reports_behind = false;  // the cursor's next report, if there is one before `start`, is only in the store
     bool complete = false;        // nothing newer exists
     bool ended = false;           // complete, and the job has ended
+    WatchCursor start;            // the rings hold what comes after this
+    WatchCursor end;              // where the log ended at this moment; the stores may hold more already
   };
   // What comes after `cursor`, up to about `max_bytes`.
   Window Read(const WatchCursor& cursor, size_t max_bytes) const;
@@ -73,10 +84,8 @@ class JobChannel {
   std::deque<ReportSlice> reports_ ABSL_GUARDED_BY(mutex_);
   size_t event_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t report_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  WatchCursor start_ ABSL_GUARDED_BY(mutex_);  // what comes after it is in the rings
   WatchCursor end_ ABSL_GUARDED_BY(mutex_);
-  // Reports up to here (attempt, step) are not in the ring, but may be in the store.
-  int32_t evicted_attempt_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t evicted_step_ ABSL_GUARDED_BY(mutex_) = -1;
   bool ended_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -13,44 +13,31 @@
 #include "server/store/ledger.h"
 #include "server/store/statistics_store.h"
 #include "server/stream/job_channel.h"
+#include "server/stream/resume_token.h"
+#include "server/stream/watch_filter.h"
 
 namespace gradwatch::server {
-
-// What a watcher wants of a job.
-struct WatchFilter {
-  bool events_only = false;
-  int64_t every_steps = 1;
-  std::vector<std::string> tensors;  // globs over the names; empty: all
-  // Identifies the filter in resume tokens.
-  uint64_t Hash() const;
-};
-
-// Opaque to clients: base64url of a small message with a checksum.
-struct ResumeToken {
-  std::string log_epoch;
-  std::string uid;  // of the job; empty for WatchAlerts
-  WatchCursor cursor;
-  int64_t position = 0;  // WatchAlerts: position of the last event delivered
-  uint64_t filter_hash = 0;
-
-  std::string Encode() const;
-  // INVALID_ARGUMENT (reason BAD_RESUME_TOKEN): not one of ours.
-  static absl::StatusOr<ResumeToken> Decode(absl::string_view text);
-};
 
 // Not thread-safe: one watcher's OnWake uses it.
 class WatchFeed {
  public:
-  // The pointers outlive the feed. `tensor_names` may be empty when no tensor filter is set.
+  // The pointers outlive the feed. `start` is not ahead of the channel's end. `tensor_names`: see SetTensorNames.
   WatchFeed(std::shared_ptr<JobChannel> channel, LedgerReader* ledger, StatisticsStore* statistics, WatchFilter filter,
             WatchCursor start, std::string log_epoch, std::vector<std::string> tensor_names);
+
+  // The filter is over tensors, and their names are not known yet.
+  bool WantsTensorNames() const { return reports_.WantsTensorNames(); }
+  // The names of Job.tensors, in their order. Where they are wanted, no statistics of tensors pass until they are set.
+  void SetTensorNames(const std::vector<std::string>& names) { reports_.SetTensorNames(names); }
 
   struct Part {
     grpc::ByteBuffer message;  // a serialised WatchJobResponse with a resume token; not valid if there is nothing new
     bool has_message = false;
-    bool ended = false;  // everything was delivered and the job has ended
+    bool ended = false;  // no message: everything was delivered and the job has ended
   };
-  // The next part, of about `max_bytes` at most. Without message: nothing new. DATA_LOSS, UNAVAILABLE from the store.
+  // The next part, of about `max_bytes` at most. Without message: nothing new. A message may be empty but for its
+  // token, when much was read that the filter keeps back. NOT_FOUND: the job was deleted; DATA_LOSS, UNAVAILABLE from
+  // the stores; after an error the cursor is where it was.
   absl::StatusOr<Part> Next(size_t max_bytes);
 
   const WatchCursor& cursor() const { return cursor_; }
@@ -58,12 +45,23 @@ class WatchFeed {
   std::string Token() const;
 
  private:
+  struct Content;  // of the message in the making
+
+  // Each adds to `content` what `window`, or else the store, has next, and moves its cursor.
+  absl::Status TakeEvents(JobChannel::Window& window, size_t max_bytes, Content* content);
+  absl::Status TakeReports(JobChannel::Window& window, size_t max_bytes, Content* content);
+  absl::Status TakeStoredEvents(const JobChannel::Window& window, size_t max_bytes, Content* content);
+  absl::Status TakeStoredReports(const JobChannel::Window& window, size_t max_bytes, Content* content);
+  absl::Status TakeReport(ReportSlice report, Content* content);
+  Part MakePart(Content content) const;
+
   const std::shared_ptr<JobChannel> channel_;
   LedgerReader* const ledger_;
   StatisticsStore* const statistics_;
-  const WatchFilter filter_;
+  const bool events_only_;
+  const uint64_t filter_hash_;
   const std::string log_epoch_;
-  const std::vector<std::string> tensor_names_;
+  ReportFilter reports_;
   WatchCursor cursor_;
 };
 

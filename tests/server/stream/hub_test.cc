@@ -1,0 +1,272 @@
+#include "server/stream/hub.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+
+namespace gradwatch::server {
+namespace {
+
+// Does what the test says on each wake-up, and fails if two run at once.
+class TestSubscriber final : public Subscriber {
+ public:
+  explicit TestSubscriber(std::function<void(int)> on_wake = [](int) {}) : on_wake_(std::move(on_wake)) {}
+
+  void OnWake() override {
+    EXPECT_FALSE(running_.exchange(true));
+    int wake = 0;
+    {
+      absl::MutexLock lock(&mutex_);
+      wake = ++wakes_;
+    }
+    on_wake_(wake);
+    running_ = false;
+  }
+
+  int wakes() const {
+    absl::MutexLock lock(&mutex_);
+    return wakes_;
+  }
+  void AwaitWakes(int wanted) const {
+    const auto reached = [this, wanted] { return wakes_ >= wanted; };
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&reached));
+  }
+
+ private:
+  const std::function<void(int)> on_wake_;
+  std::atomic<bool> running_ = false;
+  mutable absl::Mutex mutex_;
+  int wakes_ = 0;
+};
+
+// Waits until everything that was queued before has run; for hubs of one thread.
+void Drain(Hub& hub) {
+  auto last = std::make_shared<TestSubscriber>();
+  hub.Subscribe("drain", last);
+  hub.Wake(last);
+  last->AwaitWakes(1);
+  hub.Unsubscribe("drain", last);
+}
+
+TEST(HubTest, WakesTheSubscribersOfATopic) {
+  Hub hub(1);
+  auto first = std::make_shared<TestSubscriber>();
+  auto second = std::make_shared<TestSubscriber>();
+  auto other = std::make_shared<TestSubscriber>();
+  hub.Subscribe("job", first);
+  hub.Subscribe("job", second);
+  hub.Subscribe("other", other);
+  EXPECT_EQ(hub.subscribers(), 3);
+  hub.Notify("job");
+  hub.Notify("nobody is here");
+  Drain(hub);
+  EXPECT_EQ(first->wakes(), 1);
+  EXPECT_EQ(second->wakes(), 1);
+  EXPECT_EQ(other->wakes(), 0);
+  hub.Wake(other);
+  Drain(hub);
+  EXPECT_EQ(first->wakes(), 1);
+  EXPECT_EQ(other->wakes(), 1);
+}
+
+TEST(HubTest, WakeUpsThatAreQueuedAreNotQueuedAgain) {
+  Hub hub(1);
+  absl::Notification running, go_on;
+  auto blocker = std::make_shared<TestSubscriber>([&](int) {
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  auto waiting = std::make_shared<TestSubscriber>();
+  hub.Subscribe("blocker", blocker);
+  hub.Subscribe("job", waiting);
+  hub.Notify("blocker");
+  running.WaitForNotification();
+  for (int i = 0; i < 10; ++i) hub.Notify("job");
+  go_on.Notify();
+  Drain(hub);
+  EXPECT_EQ(waiting->wakes(), 1);
+}
+
+TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
+  Hub hub(3);  // idle threads, which must not take it up at once
+  absl::Notification running, go_on;
+  auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
+    if (wake > 1) return;
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  hub.Subscribe("job", subscriber);
+  hub.Notify("job");
+  running.WaitForNotification();
+  for (int i = 0; i < 10; ++i) hub.Notify("job");
+  EXPECT_EQ(subscriber->wakes(), 1);
+  go_on.Notify();
+  subscriber->AwaitWakes(2);
+  Drain(hub);
+  EXPECT_EQ(subscriber->wakes(), 2);
+}
+
+TEST(HubTest, OneSlowSubscriberDoesNotHoldTheOthersUp) {
+  Hub hub(2);
+  absl::Notification running, go_on;
+  auto slow = std::make_shared<TestSubscriber>([&](int) {
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  auto quick = std::make_shared<TestSubscriber>();
+  hub.Subscribe("job", slow);
+  hub.Notify("job");
+  running.WaitForNotification();
+  hub.Subscribe("job", quick);
+  for (int i = 1; i <= 20; ++i) {
+    hub.Notify("job");
+    quick->AwaitWakes(i);
+  }
+  go_on.Notify();
+}
+
+TEST(HubTest, AnUnsubscribedSubscriberIsNotWokenEvenIfQueued) {
+  Hub hub(1);
+  absl::Notification running, go_on;
+  auto blocker = std::make_shared<TestSubscriber>([&](int) {
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  auto queued = std::make_shared<TestSubscriber>();
+  hub.Subscribe("blocker", blocker);
+  hub.Subscribe("job", queued);
+  hub.Notify("blocker");
+  running.WaitForNotification();
+  hub.Notify("job");
+  hub.Unsubscribe("job", queued);
+  hub.Unsubscribe("job", queued);
+  hub.Wake(queued);
+  EXPECT_EQ(queued.use_count(), 1);
+  EXPECT_EQ(hub.subscribers(), 1);
+  go_on.Notify();
+  Drain(hub);
+  EXPECT_EQ(queued->wakes(), 0);
+}
+
+TEST(HubTest, ASubscriberMayUnsubscribeItself) {
+  Hub hub(1);
+  std::shared_ptr<TestSubscriber> subscriber;
+  subscriber = std::make_shared<TestSubscriber>([&](int) {
+    hub.Unsubscribe("job", subscriber);
+    hub.Wake(subscriber);
+  });
+  hub.Subscribe("job", subscriber);
+  hub.Notify("job");
+  Drain(hub);
+  hub.Notify("job");
+  Drain(hub);
+  EXPECT_EQ(subscriber->wakes(), 1);
+  EXPECT_EQ(subscriber.use_count(), 1);
+  EXPECT_EQ(hub.subscribers(), 0);
+}
+
+TEST(HubTest, ASubscriberThatComesBackDuringItsRunDoesNotRunTwiceAtOnce) {
+  Hub hub(2);
+  absl::Notification running, go_on;
+  auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
+    if (wake > 1) return;
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  hub.Subscribe("job", subscriber);
+  hub.Notify("job");
+  running.WaitForNotification();
+  hub.Unsubscribe("job", subscriber);
+  hub.Subscribe("job", subscriber);
+  hub.Notify("job");
+  go_on.Notify();
+  subscriber->AwaitWakes(2);
+}
+
+TEST(HubTest, TopicsAreLeftOneByOne) {
+  Hub hub(1);
+  auto subscriber = std::make_shared<TestSubscriber>();
+  hub.Subscribe("a", subscriber);
+  hub.Subscribe("b", subscriber);
+  hub.Subscribe("b", subscriber);
+  EXPECT_EQ(hub.subscribers(), 1);
+  hub.Unsubscribe("a", subscriber);
+  hub.Notify("a");
+  Drain(hub);
+  EXPECT_EQ(subscriber->wakes(), 0);
+  hub.Notify("b");
+  Drain(hub);
+  EXPECT_EQ(subscriber->wakes(), 1);
+  hub.Unsubscribe("b", subscriber);
+  EXPECT_EQ(subscriber.use_count(), 1);
+}
+
+TEST(HubTest, NothingRunsAfterItsEnd) {
+  std::atomic<bool> ended = false;
+  absl::Notification running;
+  {
+    Hub hub(1);
+    auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
+      EXPECT_FALSE(ended);
+      if (wake == 1) running.Notify();
+    });
+    hub.Subscribe("job", subscriber);
+    hub.Notify("job");
+    running.WaitForNotification();
+    for (int i = 0; i < 100; ++i) hub.Notify("job");
+  }
+  ended = true;
+}
+
+// 4 publishers, 100 subscribers that come and go: each sees the last value of its topic, so no wake-up was lost.
+TEST(HubTest, NoWakeUpIsLostUnderLoad) {
+  constexpr int kTopics = 4, kSubscribers = 100, kPublications = 2000;
+  std::vector<std::atomic<int>> values(kTopics);
+  absl::BlockingCounter finished(kSubscribers);
+  std::vector<std::shared_ptr<TestSubscriber>> subscribers;
+  Hub hub(3);
+  for (int i = 0; i < kSubscribers; ++i) {
+    auto last = std::make_shared<int>(0);  // guarded by the promise that no two runs overlap
+    subscribers.push_back(std::make_shared<TestSubscriber>([&, last, topic = i % kTopics](int) {
+      const int value = values[topic].load();
+      if (*last < kPublications && value == kPublications) finished.DecrementCount();
+      *last = value;
+    }));
+    hub.Subscribe(absl::StrCat("topic-", i % kTopics), subscribers.back());
+  }
+  std::vector<std::thread> threads;
+  for (int topic = 0; topic < kTopics; ++topic) {
+    threads.emplace_back([&, topic] {
+      for (int i = 1; i <= kPublications; ++i) {
+        values[topic] = i;
+        hub.Notify(absl::StrCat("topic-", topic));
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    for (int i = 0; i < 500; ++i) {
+      auto passing = std::make_shared<TestSubscriber>();
+      hub.Subscribe("topic-0", passing);
+      hub.Wake(passing);
+      hub.Unsubscribe("topic-0", passing);
+    }
+  });
+  finished.Wait();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(hub.subscribers(), kSubscribers);
+}
+
+}  // namespace
+}  // namespace gradwatch::server

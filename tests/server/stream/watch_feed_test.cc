@@ -1,0 +1,309 @@
+#include "server/stream/watch_feed.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "tests/server/store/store_testing.h"
+#include "tests/server/stream/stream_testing.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::FakeClock;
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr size_t kLarge = 1 << 20;
+constexpr char kUid[] = "uid";
+
+class WatchFeedTest : public ::testing::Test {
+ protected:
+  WatchFeedTest() {
+    ledger_ = *Ledger::Open(dir_.File("main.db"), &clock_);
+    reader_ = *LedgerReader::Open(dir_.File("main.db"));
+    statistics_ = *StatisticsStore::Open(dir_.File("statistics"));
+    Restart({}, kLarge);
+  }
+
+  void Restart(const WatchCursor& end, size_t ring_bytes) {
+    channel_ = std::make_shared<JobChannel>(kUid, end, false, ring_bytes);
+  }
+
+  // Makes durable, and publishes.
+  void AppendEvents(int64_t first, int64_t last) {
+    for (int64_t number = first; number <= last; ++number) {
+      StoreEvent(number);
+      channel_->AppendEvent(MakeEvent("j", number), false);
+    }
+  }
+  void StoreEvent(int64_t number) { ASSERT_THAT(AppendEvent(*ledger_, kUid, MakeEvent("j", number)), IsOk()); }
+  void AppendReports(int32_t attempt, int64_t first, int64_t last) {
+    ASSERT_THAT(AppendAndWait(*statistics_, kUid, MakeReports(attempt, first, last)), IsOk());
+    channel_->AppendReports(MakeReports(attempt, first, last));
+  }
+
+  WatchFeed MakeFeed(const WatchFilter& filter = {}, const WatchCursor& start = {},
+                     std::vector<std::string> tensor_names = {}) {
+    return WatchFeed(channel_, reader_.get(), statistics_.get(), filter, start, "epoch", std::move(tensor_names));
+  }
+
+  // "e1" for an event, "r1:2" for a report of attempt 1, step 2; everything there is.
+  std::vector<std::string> ReadAll(WatchFeed& feed, size_t max_bytes = kLarge) {
+    std::vector<std::string> all;
+    while (ReadPart(feed, max_bytes, &all)) {
+    }
+    return all;
+  }
+
+  bool ReadPart(WatchFeed& feed, size_t max_bytes, std::vector<std::string>* all) {
+    const auto part = feed.Next(max_bytes);
+    EXPECT_THAT(part, IsOk());
+    if (!part.ok() || !part->has_message) return false;
+    const v1::WatchJobResponse response = ParseResponse(part->message);
+    EXPECT_EQ(response.resume_token(), feed.Token());
+    for (const v1::Event& event : response.events()) all->push_back(absl::StrCat("e", event.number()));
+    for (const v1::StepReport& report : response.reports()) {
+      all->push_back(absl::StrCat("r", report.attempt(), ":", report.step()));
+    }
+    return true;
+  }
+
+  const TempDir dir_;
+  const FakeClock clock_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<LedgerReader> reader_;
+  std::unique_ptr<StatisticsStore> statistics_;
+  std::shared_ptr<JobChannel> channel_;
+};
+
+TEST_F(WatchFeedTest, DeliversEventsThenReportsWithAToken) {
+  AppendEvents(1, 2);
+  AppendReports(1, 0, 1);
+  WatchFeed feed = MakeFeed();
+  EXPECT_THAT(ReadAll(feed), ElementsAre("e1", "e2", "r1:0", "r1:1"));
+  EXPECT_EQ(feed.cursor(), (WatchCursor{2, 1, 1}));
+  const auto token = ResumeToken::Decode(feed.Token());
+  ASSERT_THAT(token, IsOk());
+  EXPECT_EQ(token->cursor, feed.cursor());
+  EXPECT_EQ(token->uid, kUid);
+  EXPECT_EQ(token->log_epoch, "epoch");
+  EXPECT_EQ(token->filter_hash, WatchFilter().Hash());
+  AppendEvents(3, 3);
+  EXPECT_THAT(ReadAll(feed), ElementsAre("e3"));
+}
+
+TEST_F(WatchFeedTest, ReadsTheStoreWhereTheRingBeginsLater) {
+  AppendEvents(1, 3);
+  AppendReports(1, 0, 1);
+  AppendReports(2, 1, 1);
+  Restart({3, 2, 1}, kLarge);
+  AppendEvents(4, 4);
+  AppendReports(2, 2, 2);
+  WatchFeed feed = MakeFeed();
+  std::vector<std::string> all = ReadAll(feed, 1);
+  std::sort(all.begin(), all.end());
+  EXPECT_THAT(all, ElementsAre("e1", "e2", "e3", "e4", "r1:0", "r1:1", "r2:1", "r2:2"));
+  WatchFeed later = MakeFeed({}, {.event = 2, .attempt = 1, .step = 1});
+  EXPECT_THAT(ReadAll(later), ElementsAre("e3", "e4", "r2:1", "r2:2"));
+}
+
+// An attempt without reports lies between the cursor and the ring; the store has nothing there.
+TEST_F(WatchFeedTest, GoesOnOverPlacesWithoutReports) {
+  AppendReports(1, 0, 1);
+  Restart({0, 2, -1}, kLarge);
+  WatchFeed feed = MakeFeed({}, {.event = 0, .attempt = 1, .step = 1});
+  EXPECT_FALSE(feed.Next(kLarge)->has_message);
+  AppendReports(2, 0, 0);
+  EXPECT_THAT(ReadAll(feed), ElementsAre("r2:0"));
+}
+
+TEST_F(WatchFeedTest, DeliversNothingBeforeItIsPublished) {
+  AppendEvents(1, 2);
+  AppendReports(1, 0, 1);
+  Restart({2, 1, 1}, kLarge);
+  StoreEvent(3);
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, MakeReports(1, 2, 2)), IsOk());
+  WatchFeed feed = MakeFeed();
+  EXPECT_THAT(ReadAll(feed), ElementsAre("e1", "e2", "r1:0", "r1:1"));
+  EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
+TEST_F(WatchFeedTest, EndsAfterTheLastEntry) {
+  StoreEvent(1);
+  WatchFeed feed = MakeFeed();
+  EXPECT_FALSE(feed.Next(kLarge)->ended);
+  channel_->AppendEvent(MakeEvent("j", 1), true);
+  EXPECT_THAT(ReadAll(feed), ElementsAre("e1"));
+  const auto part = feed.Next(kLarge);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->ended);
+  EXPECT_FALSE(part->has_message);
+}
+
+TEST_F(WatchFeedTest, AppliesTheFilter) {
+  AppendEvents(1, 1);
+  AppendReports(1, 0, 25);
+  WatchFeed events_only = MakeFeed({.events_only = true, .every_steps = 1, .tensors = {}});
+  EXPECT_THAT(ReadAll(events_only), ElementsAre("e1"));
+  WatchFeed tenth = MakeFeed({.events_only = false, .every_steps = 10, .tensors = {}});
+  EXPECT_THAT(ReadAll(tenth, 50), ElementsAre("e1", "r1:0", "r1:10", "r1:20"));
+  EXPECT_EQ(tenth.cursor(), channel_->End());
+}
+
+TEST_F(WatchFeedTest, TensorsAreFilteredOnceTheirNamesAreKnown) {
+  v1::StepReport report;
+  report.set_attempt(1);
+  report.add_tensors()->set_tensor(0);
+  report.add_tensors()->set_tensor(1);
+  channel_->AppendReports({EncodeReport(report)});
+  WatchFeed feed = MakeFeed({.events_only = false, .every_steps = 1, .tensors = {"b*"}});
+  ASSERT_TRUE(feed.WantsTensorNames());
+  feed.SetTensorNames({"alpha", "beta"});
+  ASSERT_FALSE(feed.WantsTensorNames());
+  const auto part = feed.Next(kLarge);
+  ASSERT_THAT(part, IsOk());
+  const v1::WatchJobResponse response = ParseResponse(part->message);
+  ASSERT_EQ(response.reports_size(), 1);
+  ASSERT_EQ(response.reports(0).tensors_size(), 1);
+  EXPECT_EQ(response.reports(0).tensors(0).tensor(), 1);
+}
+
+// A long history of which the filter keeps nothing is read in bounded parts, each with a token.
+TEST_F(WatchFeedTest, ALongReadWithoutResultIsCutByTokens) {
+  AppendReports(1, 1, 500);
+  WatchFeed feed = MakeFeed({.events_only = false, .every_steps = 1000, .tensors = {}});
+  int tokens = 0;
+  for (;;) {
+    const auto part = feed.Next(100);
+    ASSERT_THAT(part, IsOk());
+    if (!part->has_message) break;
+    EXPECT_EQ(ParseResponse(part->message).reports_size(), 0);
+    ++tokens;
+  }
+  EXPECT_GT(tokens, 2);
+  EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
+TEST_F(WatchFeedTest, TellsWhatTheStoreHasLost) {
+  AppendEvents(1, 3);
+  AppendReports(1, 0, 3);
+  Restart({3, 1, 3}, kLarge);
+  WatchFeed feed = MakeFeed();
+  const auto remove = [](LedgerTransaction& transaction) { return transaction.DeleteJob(kUid); };
+  ASSERT_THAT(CommitAndWait(*ledger_, remove), IsOk());
+  EXPECT_THAT(feed.Next(kLarge), StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
+  EXPECT_EQ(feed.cursor(), WatchCursor());
+}
+
+// One watcher of the property test: a feed, and all that it has delivered.
+struct Watcher {
+  WatchFilter filter;
+  size_t max_bytes;
+  std::unique_ptr<WatchFeed> feed;
+  std::vector<int64_t> events;
+  std::vector<std::pair<int32_t, int64_t>> reports;
+};
+
+// Random appends, publications, reads, reconnections with the token and restarts of the server, over a ring that holds
+// a handful of entries. In the end each watcher has everything that its filter lets through, once, in order.
+TEST_F(WatchFeedTest, NoGapAndNoRepeatWhateverHappens) {
+  constexpr size_t kTinyRing = 300;
+  std::mt19937 random(11);
+  const auto chance = [&random](int percent) { return static_cast<int>(random() % 100) < percent; };
+  std::vector<Watcher> watchers;
+  for (const size_t max_bytes : {1, 60, 200, 5000}) {
+    watchers.push_back({{}, max_bytes, nullptr, {}, {}});
+    watchers.push_back({{.events_only = false, .every_steps = 3, .tensors = {}}, max_bytes, nullptr, {}, {}});
+  }
+  watchers.push_back({{.events_only = true, .every_steps = 1, .tensors = {}}, 100, nullptr, {}, {}});
+
+  std::vector<std::pair<int32_t, int64_t>> history;  // of reports
+  std::vector<EncodedReport> unpublished;
+  int64_t stored_event = 0, published_event = 0;
+  int32_t attempt = 1;
+  int64_t step = -1;
+
+  const auto connect = [&](Watcher& watcher, const WatchCursor& cursor) {
+    watcher.feed = std::make_unique<WatchFeed>(MakeFeed(watcher.filter, cursor));
+  };
+  const auto publish = [&] {
+    while (published_event < stored_event) channel_->AppendEvent(MakeEvent("j", ++published_event), false);
+    channel_->AppendReports(unpublished);
+    unpublished.clear();
+  };
+  const auto read = [&](Watcher& watcher, bool* ended) {
+    const auto part = watcher.feed->Next(watcher.max_bytes);
+    ASSERT_THAT(part, IsOk());
+    *ended = part->ended;
+    if (!part->has_message) return;
+    const v1::WatchJobResponse response = ParseResponse(part->message);
+    for (const v1::Event& event : response.events()) watcher.events.push_back(event.number());
+    for (const v1::StepReport& report : response.reports()) {
+      watcher.reports.emplace_back(report.attempt(), report.step());
+    }
+    if (chance(10)) {
+      const auto token = ResumeToken::Decode(response.resume_token());
+      ASSERT_THAT(token, IsOk());
+      EXPECT_EQ(token->filter_hash, watcher.filter.Hash());
+      connect(watcher, token->cursor);
+    }
+  };
+
+  Restart({}, kTinyRing);
+  for (Watcher& watcher : watchers) connect(watcher, {});
+  for (int round = 0; round < 1500; ++round) {
+    if (chance(30)) StoreEvent(++stored_event);
+    if (chance(5)) ++attempt, step = -1;
+    if (chance(40)) {
+      std::vector<EncodedReport> reports;
+      for (int i = 1 + static_cast<int>(random() % 4); i > 0; --i) {
+        step += 1 + static_cast<int64_t>(random() % 2);
+        reports.push_back(MakeReport(attempt, step));
+        history.emplace_back(attempt, step);
+      }
+      unpublished.insert(unpublished.end(), reports.begin(), reports.end());
+      ASSERT_THAT(AppendAndWait(*statistics_, kUid, std::move(reports)), IsOk());
+    }
+    if (chance(50)) publish();
+    if (chance(2)) {
+      publish();
+      Restart({stored_event, attempt, *statistics_->LastStep(kUid, attempt)}, kTinyRing);
+      for (Watcher& watcher : watchers) connect(watcher, watcher.feed->cursor());
+    }
+    for (Watcher& watcher : watchers) {
+      bool ended = false;
+      if (chance(30)) read(watcher, &ended);
+      ASSERT_FALSE(ended);
+    }
+  }
+  publish();
+  StoreEvent(++stored_event);
+  channel_->AppendEvent(MakeEvent("j", stored_event), /*ends_job=*/true);
+
+  std::vector<int64_t> all_events(stored_event);
+  std::iota(all_events.begin(), all_events.end(), 1);
+  for (Watcher& watcher : watchers) {
+    bool ended = false;
+    while (!ended && !HasFatalFailure()) read(watcher, &ended);
+    EXPECT_EQ(watcher.events, all_events);
+    std::vector<std::pair<int32_t, int64_t>> wanted;
+    for (const auto& report : history) {
+      if (!watcher.filter.events_only && report.second % watcher.filter.every_steps == 0) wanted.push_back(report);
+    }
+    EXPECT_EQ(watcher.reports, wanted);
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::server
