@@ -1,0 +1,132 @@
+#include "client/lib/scalar_field.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "client/lib/enum_word.h"
+#include "client/lib/suggestion.h"
+
+namespace gradwatch::client {
+namespace {
+
+using ::google::protobuf::FieldDescriptor;
+using ::google::protobuf::Message;
+
+constexpr size_t kMaxShown = 60;  // bytes of a wrong value in a message
+
+absl::Status Expected(absl::string_view what, absl::string_view found) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("expected ", what, ", found \"", absl::Utf8SafeCEscape(found.substr(0, kMaxShown)), "\""));
+}
+
+std::optional<double> ParseNumber(absl::string_view text) {
+  // YAML writes ".inf" and ".nan"; after the dot they are what SimpleAtod knows.
+  absl::string_view word = text;
+  if (!absl::ConsumePrefix(&word, "-")) absl::ConsumePrefix(&word, "+");
+  const bool special = absl::ConsumePrefix(&word, ".") && !word.empty() && absl::ascii_isalpha(word[0]);
+  double number;
+  if (text.empty() || absl::ascii_isspace(text.front()) || absl::ascii_isspace(text.back())) return std::nullopt;
+  if (absl::StrContains(text, 'x') || absl::StrContains(text, 'X')) return std::nullopt;  // no hexadecimal
+  if (!absl::SimpleAtod(special ? word : text, &number)) return std::nullopt;
+  if (special && std::isfinite(number)) return std::nullopt;
+  return special && text[0] == '-' ? -number : number;
+}
+
+// Whether digits were written that a double cannot hold, as in 1e999.
+bool Overflows(absl::string_view text, double number) {
+  return std::isinf(number) && text.find_first_of("0123456789") != absl::string_view::npos;
+}
+
+template <typename Integer>
+absl::Status ParseInteger(absl::string_view text, Integer* value) {
+  if (absl::SimpleAtoi(text, value)) return absl::OkStatus();
+  // Also "1e6" and "5.0", as far as a double is exact.
+  constexpr double kExact = 0x1p53;
+  const std::optional<double> number = ParseNumber(text);
+  const double low = std::max(-kExact, static_cast<double>(std::numeric_limits<Integer>::min()));
+  const double high = std::min(kExact, static_cast<double>(std::numeric_limits<Integer>::max()));
+  if (!number.has_value() || *number < low || *number > high || *number != std::floor(*number)) {
+    return Expected(absl::StrCat("an integer from ", std::numeric_limits<Integer>::min(), " to ",
+                                 std::numeric_limits<Integer>::max()),
+                    text);
+  }
+  *value = static_cast<Integer>(*number);
+  return absl::OkStatus();
+}
+
+absl::Status ParseDouble(absl::string_view text, double* value) {
+  const std::optional<double> number = ParseNumber(text);
+  if (!number.has_value() || Overflows(text, *number)) return Expected("a number", text);
+  *value = *number;
+  return absl::OkStatus();
+}
+
+absl::Status ParseFloat(absl::string_view text, float* value) {
+  double number = 0;
+  if (absl::Status status = ParseDouble(text, &number); !status.ok()) return status;
+  *value = static_cast<float>(number);
+  if (std::isinf(*value) && !std::isinf(number)) return Expected("a number within the range of float", text);
+  return absl::OkStatus();
+}
+
+absl::Status ParseBool(absl::string_view text, bool* value) {
+  *value = text == "true";
+  return *value || text == "false" ? absl::OkStatus() : Expected("true or false", text);
+}
+
+absl::Status ParseEnum(absl::string_view text, const google::protobuf::EnumDescriptor& type, int* value) {
+  const auto* const found = FindEnumValue(type, text);
+  if (found == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("no value \"", absl::Utf8SafeCEscape(text.substr(0, kMaxShown)),
+                                                   "\"", Suggestion(text, EnumWords(type))));
+  }
+  *value = found->number();
+  return absl::OkStatus();
+}
+
+absl::Status ParseString(absl::string_view text, const FieldDescriptor& field, std::string* value) {
+  *value = std::string(text);
+  if (field.type() != FieldDescriptor::TYPE_BYTES || absl::Base64Unescape(text, value)) return absl::OkStatus();
+  return Expected("base64", text);
+}
+
+}  // namespace
+
+absl::Status SetScalarField(absl::string_view text, const FieldDescriptor& field, Message* message) {
+  const auto* const reflection = message->GetReflection();
+// One case a type: reflection has no generic setter.
+#define GW_SCALAR_CASE(CPPTYPE, Name, Type, ...)                         \
+  case FieldDescriptor::CPPTYPE_##CPPTYPE: {                             \
+    Type value{};                                                        \
+    if (absl::Status status = __VA_ARGS__; !status.ok()) return status;  \
+    field.is_repeated() ? reflection->Add##Name(message, &field, value)  \
+                        : reflection->Set##Name(message, &field, value); \
+    return absl::OkStatus();                                             \
+  }
+  switch (field.cpp_type()) {
+    GW_SCALAR_CASE(INT32, Int32, int32_t, ParseInteger(text, &value))
+    GW_SCALAR_CASE(INT64, Int64, int64_t, ParseInteger(text, &value))
+    GW_SCALAR_CASE(UINT32, UInt32, uint32_t, ParseInteger(text, &value))
+    GW_SCALAR_CASE(UINT64, UInt64, uint64_t, ParseInteger(text, &value))
+    GW_SCALAR_CASE(DOUBLE, Double, double, ParseDouble(text, &value))
+    GW_SCALAR_CASE(FLOAT, Float, float, ParseFloat(text, &value))
+    GW_SCALAR_CASE(BOOL, Bool, bool, ParseBool(text, &value))
+    GW_SCALAR_CASE(ENUM, EnumValue, int, ParseEnum(text, *field.enum_type(), &value))
+    GW_SCALAR_CASE(STRING, String, std::string, ParseString(text, field, &value))
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      break;
+  }
+#undef GW_SCALAR_CASE
+  return absl::InternalError("a message is not a scalar");
+}
+
+}  // namespace gradwatch::client

@@ -1,0 +1,32 @@
+// Writes messages as people and programs read them: JSON, YAML or textproto. What it writes, spec_reader.h reads.
+#ifndef GRADWATCH_CLIENT_LIB_SPEC_WRITER_H_
+#define GRADWATCH_CLIENT_LIB_SPEC_WRITER_H_
+
+#include <google/protobuf/message.h>
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace gradwatch::client {
+
+enum class OutputSyntax { kJson, kJsonPretty, kYaml, kTextproto };  // kJson: on one line
+
+struct FormatOptions {
+  // Write also lists that are empty and values without presence that are 0, "" or false. Unset optional fields and
+  // messages stay out.
+  bool include_defaults = false;
+};
+
+// `message` without a line end after it. Names are the proto's own; 64-bit integers are numbers, doubles have the
+// digits that read back the same; NaN and infinities are the strings "NaN", "Infinity", "-Infinity" in JSON and .nan,
+// .inf, -.inf in YAML; enums are words ("relu"), times RFC 3339. Textproto is protobuf's own and takes no options.
+std::string FormatMessage(const google::protobuf::Message& message, OutputSyntax syntax,
+                          const FormatOptions& options = {});
+
+// `text` as a JSON string, with quotes.
+std::string JsonString(absl::string_view text);
+
+}  // namespace gradwatch::client
+
+#endif  // GRADWATCH_CLIENT_LIB_SPEC_WRITER_H_

@@ -1,0 +1,18 @@
+// What a user may have meant by a word that nobody knows.
+#ifndef GRADWATCH_CLIENT_LIB_SUGGESTION_H_
+#define GRADWATCH_CLIENT_LIB_SUGGESTION_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace gradwatch::client {
+
+// "; did you mean dense?" if one of `candidates` is near to `word` by edits; else, if they are few, "; one of ...";
+// else "".
+std::string Suggestion(absl::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace gradwatch::client
+
+#endif  // GRADWATCH_CLIENT_LIB_SUGGESTION_H_
