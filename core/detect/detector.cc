@@ -1,0 +1,81 @@
+#include "core/detect/detector.h"
+
+#include <utility>
+
+#include "core/detect/condition.h"
+#include "core/detect/episode.h"
+#include "core/detect/run_context.h"
+
+namespace gradwatch::core {
+namespace {
+
+void SetTime(absl::Time time, v1::Alert* alert) {
+  const int64_t nanos = absl::ToUnixNanos(time);
+  constexpr int64_t kNanosPerSecond = 1'000'000'000;
+  int64_t seconds = nanos / kNanosPerSecond;
+  if (nanos % kNanosPerSecond < 0) --seconds;
+  alert->mutable_time()->set_seconds(seconds);
+  alert->mutable_time()->set_nanos(static_cast<int32_t>(nanos - seconds * kNanosPerSecond));
+}
+
+// A rule at work.
+struct Watch {
+  std::unique_ptr<Condition> condition;
+  Episode episode;
+};
+
+}  // namespace
+
+struct Detector::State {
+  explicit State(std::vector<std::string> tensor_names) : context(std::move(tensor_names)) {}
+
+  void Judge(const StepRecord& record, bool update, absl::Time now, std::vector<v1::Alert>* transitions);
+
+  RunContext context;
+  std::vector<Watch> watches;
+};
+
+void Detector::State::Judge(const StepRecord& record, bool update, absl::Time now,
+                            std::vector<v1::Alert>* transitions) {
+  for (Watch& watch : watches) {
+    if (watch.condition->judges_update() != update) continue;
+    const Verdict verdict = watch.condition->Judge(record);
+    const Episode::Change change = watch.episode.Advance(record.step, verdict);
+    if (change == Episode::Change::kNone) continue;
+    v1::Alert& alert = watch.episode.alert();
+    if (change != Episode::Change::kResolved) watch.condition->Describe(record, verdict, context, &alert);
+    SetTime(now, &alert);
+    transitions->push_back(alert);
+  }
+}
+
+Detector::Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity)
+    : state_(std::make_unique<State>(std::move(tensor_names))) {
+  const v1::RuleSet resolved = ResolveRules(rules);
+  for (const v1::Rule& rule : resolved.rules()) {
+    auto condition = MakeCondition(rule, state_->context.tensor_names());
+    if (condition != nullptr) state_->watches.push_back({std::move(condition), Episode(rule, identity)});
+  }
+}
+
+Detector::~Detector() = default;
+
+void Detector::JudgeGradients(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions) {
+  state_->Judge(record, false, now, transitions);
+  state_->context.ObserveGradients(record);
+}
+
+void Detector::JudgeUpdate(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions) {
+  state_->Judge(record, true, now, transitions);
+  state_->context.ObserveUpdate(record);
+}
+
+void Detector::Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions) {
+  for (Watch& watch : state_->watches) {
+    if (watch.episode.Finish(step) == Episode::Change::kNone) continue;
+    SetTime(now, &watch.episode.alert());
+    transitions->push_back(watch.episode.alert());
+  }
+}
+
+}  // namespace gradwatch::core

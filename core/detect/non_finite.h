@@ -1,0 +1,35 @@
+// The condition non_finite: a NaN or an infinity in the loss or in a gradient.
+#ifndef GRADWATCH_CORE_DETECT_NON_FINITE_H_
+#define GRADWATCH_CORE_DETECT_NON_FINITE_H_
+
+#include <string>
+#include <vector>
+
+#include "core/detect/condition.h"
+
+namespace gradwatch::core {
+
+// With a glob in the rule only the gradients of matching tensors are judged, and not the loss. A global norm that is
+// not finite counts too: foreign trainers may know no more.
+//
+// The tensor that is named tells most about where it began:
+// - The loss is finite: backpropagation runs from the output to the input and spreads what is broken, so it began at
+//   the broken tensor nearest the output, the last in arena order.
+// - The loss is not finite, so the forward pass broke first and every gradient follows: the first tensor from the input
+//   whose parameters are broken; if none is, the one whose gradient was largest on the last finite step.
+class NonFinite final : public Condition {
+ public:
+  NonFinite(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+
+  Verdict Judge(const StepRecord& record) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunContext& context,
+                v1::Alert* alert) const override;
+
+ private:
+  const bool all_;  // no glob
+  const std::vector<int> tensors_;
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DETECT_NON_FINITE_H_

@@ -1,0 +1,293 @@
+// What each condition judges, which tensor it names, and what it says.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "tests/core/detect/detector_harness.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::DetectorHarness;
+using ::gradwatch::testing::OneRule;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr int kRecurrent = 1, kDenseWeight = 3, kDenseBias = 4;
+
+v1::RuleSet NonFiniteRule() {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_non_finite();
+  return rules;
+}
+
+v1::RuleSet SpikeRule(bool per_tensor = false) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_norm_spike()->set_per_tensor(per_tensor);
+  return rules;
+}
+
+v1::RuleSet JumpRule() {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_loss_jump();
+  return rules;
+}
+
+v1::RuleSet RatioRule() {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_update_ratio();
+  return rules;
+}
+
+std::string Diagnosis(const v1::Alert& alert) { return absl::StrJoin(alert.diagnosis(), "\n"); }
+
+TEST(NonFiniteTest, EachKindIsToldAsWhatItIs) {
+  for (const double loss : {double{NAN}, double{INFINITY}, -double{INFINITY}}) {
+    DetectorHarness harness(NonFiniteRule());
+    harness.record().loss = loss;
+    const auto alerts = harness.Step();
+    ASSERT_EQ(alerts.size(), 1u);
+    EXPECT_TRUE(std::isnan(loss) ? std::isnan(alerts[0].value()) : alerts[0].value() == loss);
+    EXPECT_THAT(alerts[0].summary(), HasSubstr("the loss is "));
+  }
+  DetectorHarness harness(NonFiniteRule());
+  harness.tensor(kDenseBias).neg_inf_count = harness.record().neg_inf_count = 3;
+  const auto alerts = harness.Step();
+  ASSERT_EQ(alerts.size(), 1u);
+  EXPECT_EQ(alerts[0].value(), -INFINITY);
+  EXPECT_THAT(alerts[0].summary(), HasSubstr("the gradients hold 3 -Inf"));
+}
+
+TEST(NonFiniteTest, ANormThatIsNotFiniteCountsToo) {
+  DetectorHarness harness(NonFiniteRule());
+  harness.record().grad_norm = INFINITY;
+  EXPECT_EQ(harness.Step().size(), 1u);
+}
+
+TEST(NonFiniteTest, WithAFiniteLossTheBrokenTensorNearestTheOutputIsNamed) {
+  DetectorHarness harness(NonFiniteRule());
+  for (const int i : {0, 1, 2}) harness.BreakTensor(i);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "rnn0.bias_ih");
+  EXPECT_EQ(alert.summary(), "the gradients hold 3 NaN; look at rnn0.bias_ih");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("nearest the output"));
+}
+
+TEST(NonFiniteTest, WithABrokenLossTheLargestTensorOfTheLastFiniteStepIsNamed) {
+  DetectorHarness harness(NonFiniteRule());
+  harness.HealthySteps(10);
+  harness.SetTensorNorm(kRecurrent, 3e8);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.record().loss = NAN;
+  for (int i = 0; i < 5; ++i) harness.BreakTensor(i);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "rnn0.weight_hh");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("On the last finite step, 10, the gradient norm was 3e+08"));
+}
+
+TEST(NonFiniteTest, BrokenParametersAreNamedFirst) {
+  DetectorHarness harness(NonFiniteRule());
+  harness.record().loss = NAN;
+  for (int i = 0; i < 5; ++i) harness.BreakTensor(i);
+  harness.tensor(kDenseWeight).weight_norm = NAN;
+  harness.tensor(kDenseBias).weight_norm = NAN;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "dense1.weight");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("parameters of dense1.weight are not finite"));
+}
+
+TEST(NonFiniteTest, AGlobLooksOnlyAtItsTensors) {
+  v1::RuleSet rules = NonFiniteRule();
+  rules.mutable_rules(0)->set_tensors("dense*");
+  DetectorHarness harness(rules);
+  harness.record().loss = NAN;
+  harness.BreakTensor(kRecurrent);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.BreakTensor(kDenseWeight);
+  EXPECT_EQ(harness.Step().at(0).tensor(), "dense1.weight");
+}
+
+TEST(NormLimitTest, PerTensorNamesTheWorst) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_norm_limit()->set_max_norm(10);
+  rules.mutable_rules(0)->mutable_norm_limit()->set_per_tensor(true);
+  rules.mutable_rules(0)->set_tensors("rnn*");
+  DetectorHarness harness(rules);
+  harness.SetTensorNorm(kDenseWeight, 1000);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetTensorNorm(0, 11);
+  harness.SetTensorNorm(kRecurrent, 12);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "rnn0.weight_hh");
+  EXPECT_EQ(alert.value(), 12);
+  EXPECT_EQ(alert.summary(), "gradient norm 12 of rnn0.weight_hh is above the limit 10");
+}
+
+TEST(NormSpikeTest, SaysWhereHowFarWhyAndWhatToTry) {
+  DetectorHarness harness(SpikeRule());
+  EXPECT_THAT(harness.HealthySteps(150), IsEmpty());
+  harness.SetTensorNorm(kRecurrent, 31000);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "rnn0.weight_hh");
+  EXPECT_NEAR(alert.value(), 31000, 1);
+  EXPECT_GT(alert.limit(), 1);
+  EXPECT_LT(alert.limit(), 10);
+  EXPECT_THAT(alert.summary(), ::testing::MatchesRegex("gradient norm 3.1e\\+04 is [0-9]+ robust deviations above its "
+                                                       "median [01].[0-9]+; largest in rnn0.weight_hh"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("100% of the squared gradient norm"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("once per time step"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("Try clipping the global norm at "));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("5 times its median of "));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("0.05 instead of 0.5"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("orthogonal"));
+}
+
+TEST(NormSpikeTest, TheDiagnosisFollowsTheData) {
+  DetectorHarness harness(SpikeRule());
+  harness.HealthySteps(100);
+  harness.SetNorm(1000);
+  EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr("unusual batch"));
+  harness.HealthySteps(30);
+
+  harness.SetTensorNorm(0, 1000);
+  harness.SetTensorNorm(kDenseWeight, 10);
+  EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr("grows towards the input: 100 times from dense1.weight to "
+                                                         "rnn0.weight_ih, 10 times per weight"));
+  harness.HealthySteps(30);
+
+  harness.tensor(kDenseWeight).update_norm = 2;
+  harness.Step();
+  harness.SetNorm(1000);
+  harness.record().clip.threshold = 5;
+  const std::string diagnosis = Diagnosis(harness.Step().at(0));
+  EXPECT_THAT(diagnosis, HasSubstr("changed dense1.weight by 0.2 of its norm"));
+  EXPECT_THAT(diagnosis, HasSubstr("Clipping is on, with threshold 5"));
+}
+
+TEST(NormSpikeTest, IsSilentDuringTheWarmUp) {
+  DetectorHarness harness(SpikeRule());
+  EXPECT_THAT(harness.HealthySteps(18), IsEmpty());
+  harness.SetNorm(1e6);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.HealthySteps(1);
+  harness.SetNorm(1e6);
+  EXPECT_EQ(harness.Step().size(), 1u);
+}
+
+TEST(NormSpikeTest, TheFloorOfTheDeviationHoldsForConstantNorms) {
+  DetectorHarness harness(SpikeRule());
+  for (int i = 0; i < 50; ++i) EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetNorm(std::exp(0.29));  // below 6 times 0.05
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetNorm(std::exp(0.31));
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_NEAR(alert.limit(), std::exp(0.3), 1e-9);
+}
+
+TEST(NormSpikeTest, FallingNormsAreNoSpikes) {
+  DetectorHarness harness(SpikeRule());
+  for (int i = 0; i < 500; ++i) {
+    harness.SetNorm(std::exp(-0.02 * i));
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
+}
+
+TEST(NormSpikeTest, PerTensorSeesWhatTheGlobalNormHides) {
+  DetectorHarness global(SpikeRule(false)), per_tensor(SpikeRule(true));
+  for (DetectorHarness* harness : {&global, &per_tensor}) {
+    for (int i = 0; i < 50; ++i) {
+      harness->SetTensorNorm(0, 1000);
+      EXPECT_THAT(harness->Step(), IsEmpty());
+    }
+    harness->SetTensorNorm(0, 1000);
+    harness->SetTensorNorm(kDenseBias, 100);
+  }
+  EXPECT_THAT(global.Step(), IsEmpty());
+  const v1::Alert alert = per_tensor.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "dense1.bias");
+  EXPECT_THAT(alert.summary(), HasSubstr("gradient norm 100 of dense1.bias is"));
+}
+
+TEST(LossJumpTest, JudgesAgainstTheMedianAndLooksAtTheGradient) {
+  DetectorHarness harness(JumpRule());
+  EXPECT_THAT(harness.HealthySteps(60, 1, 2), IsEmpty());
+  harness.record().loss = 8;
+  const v1::Alert calm = harness.Step().at(0);
+  EXPECT_EQ(calm.tensor(), "");
+  EXPECT_EQ(calm.value(), 8);
+  EXPECT_THAT(calm.summary(), HasSubstr("loss 8 is "));
+  EXPECT_THAT(Diagnosis(calm), HasSubstr("gradient norm is as usual"));
+  harness.HealthySteps(30, 1, 2);
+  harness.record().loss = 8;
+  harness.SetTensorNorm(kRecurrent, 50);
+  EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr("times its median; largest in rnn0.weight_hh"));
+}
+
+TEST(LossJumpTest, ALossBelowZeroGivesNoMeasure) {
+  DetectorHarness harness(JumpRule());
+  for (int i = 0; i < 100; ++i) {
+    harness.record().loss = i == 50 ? 100 : -5;
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
+}
+
+TEST(UpdateRatioTest, NamesTheWorstTensorAndARate) {
+  DetectorHarness harness(RatioRule());
+  EXPECT_THAT(harness.HealthySteps(10), IsEmpty());
+  harness.tensor(0).update_norm = 1.5;
+  harness.tensor(kDenseWeight).update_norm = 2.5;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "dense1.weight");
+  EXPECT_EQ(alert.value(), 0.25);
+  EXPECT_EQ(alert.limit(), 0.1);
+  EXPECT_EQ(alert.summary(), "the update of dense1.weight is 0.25 times its weights, above the limit 0.1");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("about 0.02 would bring the ratio to 0.01"));
+}
+
+TEST(UpdateRatioTest, BlamesTheGradientWhenItIsLarge) {
+  DetectorHarness harness(RatioRule());
+  harness.HealthySteps(10);
+  harness.SetNorm(1000);
+  harness.tensor(kDenseWeight).update_norm = 500;
+  EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr("it is the gradient that is large"));
+}
+
+TEST(UpdateRatioTest, TensorsThatStartAtZeroHaveAHundredSteps) {
+  DetectorHarness harness(RatioRule());
+  for (int step = 0; step < 100; ++step) {
+    harness.tensor(kDenseBias).weight_norm = step == 0 ? 0 : 0.01;
+    EXPECT_THAT(harness.Step(), IsEmpty()) << step;
+  }
+  harness.tensor(kDenseBias).weight_norm = 0.01;
+  EXPECT_EQ(harness.Step().at(0).tensor(), "dense1.bias");
+}
+
+TEST(UpdateRatioTest, IsNotJudgedWithoutAnUpdateOrAMeasurement) {
+  DetectorHarness harness(RatioRule());
+  for (const auto action : {v1::ClipOutcome::ACTION_SKIPPED, v1::ClipOutcome::ACTION_STOPPED}) {
+    harness.record().clip.action = action;
+    harness.tensor(0).update_norm = 100;
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
+  harness.record().level = v1::STATISTICS_LEVEL_NORM;
+  harness.tensor(0).update_norm = 100;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+}
+
+TEST(UpdateRatioTest, ABrokenUpdateIsWorseThanAny) {
+  for (const double broken : {double{NAN}, double{INFINITY}}) {
+    DetectorHarness harness(RatioRule());
+    harness.tensor(0).update_norm = 5;
+    harness.tensor(kRecurrent).update_norm = broken;
+    harness.tensor(kDenseWeight).update_norm = 6;
+    EXPECT_EQ(harness.Step().at(0).tensor(), "rnn0.weight_hh");
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::core
