@@ -1,0 +1,46 @@
+#include "client/cli/adjust.h"
+
+#include "client/cli/option_types.h"
+
+namespace gradwatch::cli {
+namespace {
+
+v1::AdjustJobRequest MakeRequest(const AdjustOptions& options) {
+  v1::AdjustJobRequest request;
+  if (options.learning_rate_scale.has_value()) {
+    request.mutable_controls()->set_learning_rate_scale(*options.learning_rate_scale);
+    request.mutable_update_mask()->add_paths("learning_rate_scale");
+  }
+  if (options.report_every.has_value()) {
+    request.mutable_controls()->set_report_every(*options.report_every);
+    request.mutable_update_mask()->add_paths("report_every");
+  }
+  if (options.statistics != v1::STATISTICS_LEVEL_UNSPECIFIED) {
+    request.mutable_controls()->set_statistics(options.statistics);
+    request.mutable_update_mask()->add_paths("statistics");
+  }
+  return request;
+}
+
+}  // namespace
+
+CLI::App* AddAdjust(CLI::App& parent, AdjustOptions* options) {
+  CLI::App* app = parent.add_subcommand("adjust", "Change a running job, and say from which step it holds");
+  AddAdjustingOptions(*app, &options->adjusting);
+  app->add_option("--lr-scale", options->learning_rate_scale, "Factor on the learning rate")->check(FinitePositive());
+  app->add_option("--report-every", options->report_every, "Statistics of tensors every this many steps")
+      ->check(CLI::PositiveNumber);
+  AddWordOption(*app, "--statistics", options->statistics, "How much is measured: none, norm, full");
+  return app;
+}
+
+absl::StatusOr<ExitCode> RunAdjust(const AdjustOptions& options, Session& session) {
+  const v1::AdjustJobRequest request = MakeRequest(options);
+  if (request.update_mask().paths().empty()) {
+    return absl::InvalidArgumentError("nothing to change: give --lr-scale, --report-every or --statistics");
+  }
+  return Adjust(
+      options.adjusting, [&request](const v1::Job&) { return request; }, session);
+}
+
+}  // namespace gradwatch::cli

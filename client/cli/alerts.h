@@ -1,0 +1,36 @@
+// gradwatch alerts list and watch: alerts of all jobs, or of one.
+#ifndef GRADWATCH_CLIENT_CLI_ALERTS_H_
+#define GRADWATCH_CLIENT_CLI_ALERTS_H_
+
+#include <CLI/App.hpp>
+#include <string>
+#include <vector>
+
+#include "client/cli/session.h"
+
+namespace gradwatch::cli {
+
+struct AlertsListOptions {
+  std::string job_id;                                    // empty: all
+  v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;  // unspecified: all
+  std::vector<v1::AlertState> states;                    // empty: all
+  int limit = 100;
+};
+
+struct AlertsWatchOptions {
+  std::string job_id;
+  v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;
+  bool from_beginning = false;
+  std::string resume_token;
+};
+
+CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options);
+CLI::App* AddAlertsWatch(CLI::App& parent, AlertsWatchOptions* options);
+
+absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session& session);
+// Goes on until Ctrl-C or the timeout; then a note says how to go on.
+absl::StatusOr<ExitCode> RunAlertsWatch(const AlertsWatchOptions& options, Session& session);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_ALERTS_H_

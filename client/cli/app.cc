@@ -1,0 +1,144 @@
+#include "client/cli/app.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <map>
+#include <memory>
+
+#include "client/cli/adjust.h"
+#include "client/cli/alerts.h"
+#include "client/cli/clip_get.h"
+#include "client/cli/clip_set.h"
+#include "client/cli/compare.h"
+#include "client/cli/health.h"
+#include "client/cli/job_change.h"
+#include "client/cli/job_get.h"
+#include "client/cli/job_list.h"
+#include "client/cli/job_wait.h"
+#include "client/cli/option_types.h"
+#include "client/cli/session.h"
+#include "client/cli/submit.h"
+#include "client/cli/watch.h"
+#include "client/lib/channel.h"
+
+namespace gradwatch::cli {
+namespace {
+
+constexpr absl::Duration kCallTimeout = absl::Seconds(10);
+
+constexpr char kFooter[] =
+    "Exit codes: 0 success, 1 failed, 2 usage or invalid spec, 3 no server, 4 not allowed, 5 not found, 6 conflict,\n"
+    "7 quota, 8 stopped, 9 alert (--fail-on-alert), 124 timeout, 130 Ctrl-C.";
+
+struct GlobalOptions {
+  std::string server;
+  Output output = Output::kTable;
+  absl::optional<double> timeout_seconds;
+  std::string color = "auto";
+};
+
+using Command = std::function<absl::StatusOr<ExitCode>(Session&)>;
+
+// Adds a command whose options live as long as `selected`, which is set if the command is given.
+template <typename Options>
+void AddCommand(CLI::App& parent, CLI::App* (*add)(CLI::App&, Options*),
+                absl::StatusOr<ExitCode> (*run)(const Options&, Session&), Command* selected) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = add(parent, options.get());
+  app->callback([=] { *selected = [=](Session& session) { return run(*options, session); }; });
+}
+
+CLI::App& AddGroup(CLI::App& parent, const char* name, const char* description) {
+  return *parent.add_subcommand(name, description)->require_subcommand(1);
+}
+
+void AddCommands(CLI::App& app, Command* selected) {
+  AddCommand(app, AddSubmit, RunSubmit, selected);
+  CLI::App& job = AddGroup(app, "job", "Look up, change and end jobs");
+  AddCommand(job, AddJobList, RunJobList, selected);
+  AddCommand(job, AddJobGet, RunJobGet, selected);
+  AddCommand(job, AddJobWait, RunJobWait, selected);
+  AddCommand(job, AddJobPause, RunJobPause, selected);
+  AddCommand(job, AddJobResume, RunJobResume, selected);
+  AddCommand(job, AddJobStop, RunJobStop, selected);
+  AddCommand(job, AddJobDelete, RunJobDelete, selected);
+  AddCommand(app, AddWatch, RunWatch, selected);
+  CLI::App& alerts = AddGroup(app, "alerts", "Alerts of all jobs");
+  AddCommand(alerts, AddAlertsList, RunAlertsList, selected);
+  AddCommand(alerts, AddAlertsWatch, RunAlertsWatch, selected);
+  CLI::App& clip = AddGroup(app, "clip", "The clip threshold of a job");
+  AddCommand(clip, AddClipGet, RunClipGet, selected);
+  AddCommand(clip, AddClipSet, RunClipSet, selected);
+  AddCommand(app, AddAdjust, RunAdjust, selected);
+  AddCommand(app, AddCompare, RunCompare, selected);
+  AddCommand(app, AddHealth, RunHealth, selected);
+  AddCommand(app, AddVersion, RunVersion, selected);
+}
+
+void AddGlobalOptions(CLI::App& app, GlobalOptions* options) {
+  static const std::map<std::string, Output> kOutputs = {
+      {"table", Output::kTable}, {"json", Output::kJson}, {"jsonl", Output::kJson}, {"yaml", Output::kYaml}};
+  app.add_option("--server", options->server, "host:port or unix:path; unset: GRADWATCH_SERVER, else 127.0.0.1:7700");
+  app.add_option_function<std::string>(
+         "-o,--output",
+         [options](const std::string& name) {
+           if (kOutputs.count(name) == 0)
+             throw CLI::ValidationError("-o", "\"" + name + "\" is none of table, json, yaml");
+           options->output = kOutputs.at(name);
+         },
+         "table, json or yaml; a stream in json is one object a line")
+      ->type_name("FORM");
+  app.add_option("--timeout", options->timeout_seconds, "Seconds after which the command gives up, with exit code 124")
+      ->check(FinitePositive());
+  app.add_option("--color", options->color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+}
+
+bool WantsColor(const GlobalOptions& options, const Environment& environment, const Io& io) {
+  if (options.color != "auto") return options.color == "always";
+  return io.out_is_tty && environment("NO_COLOR").empty() && environment("TERM") != "dumb";
+}
+
+std::string ServerOf(const GlobalOptions& options, const Environment& environment) {
+  if (!options.server.empty()) return options.server;
+  const std::string server = environment("GRADWATCH_SERVER");
+  return server.empty() ? client::kDefaultServer : server;
+}
+
+ExitCode RunCommand(const Command& command, const GlobalOptions& options, const Environment& environment, Io& io,
+                    client::Cancellation* cancellation) {
+  io.color = WantsColor(options, environment, io);
+  absl::optional<absl::Duration> timeout;
+  if (options.timeout_seconds.has_value()) timeout = absl::Seconds(*options.timeout_seconds);
+  client::Connection connection(ServerOf(options, environment),
+                                {.timeout = timeout.value_or(kCallTimeout), .cancellation = cancellation});
+  Session session(io, options.output, connection, timeout);
+  const absl::StatusOr<ExitCode> code = command(session);
+  if (code.ok()) return *code;
+  PrintError(*io.err, code.status());
+  return cancellation->cancelled() ? ExitCode::kInterrupted : ExitCodeOf(code.status());
+}
+
+}  // namespace
+
+ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& environment, Io io,
+                client::Cancellation* cancellation) {
+  CLI::App app("Watch training jobs, and change them while they run.", "gradwatch");
+  GlobalOptions options;
+  Command command;
+  app.fallthrough();  // global options may stand after the command
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "gradwatch " GRADWATCH_VERSION);
+  app.footer(kFooter);
+  AddGlobalOptions(app, &options);
+  AddCommands(app, &command);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them in reverse
+  } catch (const CLI::ParseError& error) {
+    // 0 for help and version; CLI11's own codes for the rest.
+    return app.exit(error, *io.out, *io.err) == 0 ? ExitCode::kSuccess : ExitCode::kUsage;
+  }
+  return RunCommand(command, options, environment, io, cancellation);
+}
+
+}  // namespace gradwatch::cli

@@ -1,0 +1,32 @@
+// gradwatch clip set: changes how the gradients of a running job are limited, and says from which step it holds.
+#ifndef GRADWATCH_CLIENT_CLI_CLIP_SET_H_
+#define GRADWATCH_CLIENT_CLI_CLIP_SET_H_
+
+#include <CLI/App.hpp>
+#include <string>
+
+#include "absl/types/optional.h"
+#include "client/cli/adjusting.h"
+#include "client/cli/session.h"
+
+namespace gradwatch::cli {
+
+struct ClipSetOptions {
+  AdjustingOptions adjusting;
+  absl::optional<double> max_norm;
+  absl::optional<double> max_value;
+  v1::ClipMode mode = v1::CLIP_MODE_UNSPECIFIED;                       // unspecified: as the limit says
+  std::string tensors;                                                 // empty: all tensors without their own limit
+  v1::NonFiniteAction non_finite = v1::NON_FINITE_ACTION_UNSPECIFIED;  // unspecified: unchanged
+};
+
+CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options);
+
+// The change that the options make of `present`. INVALID_ARGUMENT if they say nothing or contradict each other.
+absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::ClipSettings& present);
+
+absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& session);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_CLIP_SET_H_

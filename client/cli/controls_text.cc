@@ -1,0 +1,52 @@
+#include "client/cli/controls_text.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/text.h"
+#include "client/cli/words.h"
+
+namespace gradwatch::cli {
+namespace {
+
+std::string LimitText(v1::ClipMode mode, double threshold) {
+  if (mode == v1::CLIP_MODE_UNSPECIFIED || mode == v1::CLIP_MODE_NONE) return "none";
+  return threshold == 0 ? Word(mode) : absl::StrCat(Word(mode), " ", NumberText(threshold));
+}
+
+std::string StatisticsText(v1::StatisticsLevel level) {
+  return Word(level == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : level);
+}
+
+}  // namespace
+
+std::string ClipText(const v1::ClipSettings& clip) {
+  std::vector<std::string> parts = {LimitText(clip.mode(), clip.threshold())};
+  for (const auto& own : clip.overrides()) {
+    parts.push_back(absl::StrCat(own.tensors(), ": ", LimitText(own.mode(), own.threshold())));
+  }
+  if (clip.non_finite() > v1::NON_FINITE_ACTION_SKIP_STEP) {
+    parts.push_back(absl::StrCat("non-finite: ", Word(clip.non_finite())));
+  }
+  if (clip.has_max_consecutive_skips())
+    parts.push_back(absl::StrCat("at most ", clip.max_consecutive_skips(), " skips"));
+  if (clip.pytorch_compatible()) parts.push_back("pytorch compatible");
+  return absl::StrJoin(parts, ", ");
+}
+
+std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {
+  std::vector<std::string> changes;
+  const auto compare = [&changes](const char* name, const std::string& old_text, const std::string& new_text) {
+    if (old_text != new_text) changes.push_back(absl::StrCat(name, ": ", old_text, " -> ", new_text));
+  };
+  const auto scale = [](const v1::Controls& c) { return c.has_learning_rate_scale() ? c.learning_rate_scale() : 1.0; };
+  const auto every = [](const v1::Controls& c) { return absl::StrCat(c.has_report_every() ? c.report_every() : 1); };
+  compare("clip", ClipText(before.clip()), ClipText(after.clip()));
+  compare("learning_rate_scale", NumberText(scale(before)), NumberText(scale(after)));
+  compare("report_every", every(before), every(after));
+  compare("statistics", StatisticsText(before.statistics()), StatisticsText(after.statistics()));
+  return changes.empty() ? "nothing" : absl::StrJoin(changes, ", ");
+}
+
+}  // namespace gradwatch::cli

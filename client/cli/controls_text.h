@@ -1,0 +1,19 @@
+// Controls and what became of them, as people read them.
+#ifndef GRADWATCH_CLIENT_CLI_CONTROLS_TEXT_H_
+#define GRADWATCH_CLIENT_CLI_CONTROLS_TEXT_H_
+
+#include <string>
+
+#include "gradwatch/v1/controls.pb.h"
+
+namespace gradwatch::cli {
+
+// "global_norm 1", "none", "tensor_norm 1, rnn0.*: value 0.5, non-finite: zero".
+std::string ClipText(const v1::ClipSettings& clip);
+
+// What differs: "clip: none -> global_norm 1, learning_rate_scale: 1 -> 0.5"; "nothing" if nothing does.
+std::string ChangeText(const v1::Controls& before, const v1::Controls& after);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_CONTROLS_TEXT_H_

@@ -1,0 +1,21 @@
+// An event of a job's log as a line for people and as a JSON object for programs.
+#ifndef GRADWATCH_CLIENT_CLI_EVENT_TEXT_H_
+#define GRADWATCH_CLIENT_CLI_EVENT_TEXT_H_
+
+#include <string>
+
+#include "client/cli/json.h"
+#include "gradwatch/v1/event.pb.h"
+
+namespace gradwatch::cli {
+
+// What happened, without job and number: one line, for an alert that fires one more for each line of the diagnosis.
+std::string EventText(const v1::Event& event);
+
+// {"type":"event","job":..,"attempt":..,"event":NUMBER,"kind":"alert_changed","time":..} and then the fields of what
+// happened; before them "step" for an alert and for controls that hold.
+JsonObject EventJson(const v1::Event& event);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_EVENT_TEXT_H_

@@ -1,0 +1,79 @@
+#include "client/cli/job_change.h"
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/words.h"
+#include "client/lib/uuid.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using Stub = v1::JobService::StubInterface;
+
+CLI::App* AddChange(CLI::App& parent, JobChangeOptions* options, const char* verb, const char* description) {
+  CLI::App* app = parent.add_subcommand(verb, description);
+  app->add_option("JOB", options->job_id, "The job")->required();
+  return app;
+}
+
+template <typename Request>
+absl::StatusOr<ExitCode> Change(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Job*),
+                                const JobChangeOptions& options, const Session& session) {
+  Request request;
+  request.set_job_id(options.job_id);
+  request.set_request_id(client::RandomUuid());
+  const absl::StatusOr<v1::Job> job =
+      session.connection().Call(session.connection().jobs(), method, request, client::Repeat::kWhenUnavailable);
+  if (!job.ok()) return job.status();
+  session.Print(*job, [&] { return absl::StrCat(job->job_id(), " ", Word(job->state())); });
+  return ExitCode::kSuccess;
+}
+
+}  // namespace
+
+CLI::App* AddJobPause(CLI::App& parent, JobChangeOptions* options) {
+  return AddChange(parent, options, "pause", "Ask a job to wait between two steps");
+}
+
+CLI::App* AddJobResume(CLI::App& parent, JobChangeOptions* options) {
+  return AddChange(parent, options, "resume", "Ask a paused job to go on");
+}
+
+CLI::App* AddJobStop(CLI::App& parent, JobChangeOptions* options) {
+  return AddChange(parent, options, "stop", "Ask a job to end");
+}
+
+CLI::App* AddJobDelete(CLI::App& parent, JobDeleteOptions* options) {
+  CLI::App* app = parent.add_subcommand("delete", "Remove a job that has ended, with its history");
+  app->add_option("JOB", options->job_id, "The job")->required();
+  app->add_flag("--force", options->force, "Stop it first if it has not ended");
+  app->add_flag("--allow-missing", options->allow_missing, "A job that is not there counts as deleted");
+  return app;
+}
+
+absl::StatusOr<ExitCode> RunJobPause(const JobChangeOptions& options, Session& session) {
+  return Change(&Stub::PauseJob, options, session);
+}
+
+absl::StatusOr<ExitCode> RunJobResume(const JobChangeOptions& options, Session& session) {
+  return Change(&Stub::ResumeJob, options, session);
+}
+
+absl::StatusOr<ExitCode> RunJobStop(const JobChangeOptions& options, Session& session) {
+  return Change(&Stub::StopJob, options, session);
+}
+
+absl::StatusOr<ExitCode> RunJobDelete(const JobDeleteOptions& options, Session& session) {
+  v1::DeleteJobRequest request;
+  request.set_job_id(options.job_id);
+  request.set_force(options.force);
+  request.set_allow_missing(options.allow_missing);
+  // A repetition after a success that was not heard would be NOT_FOUND, so only a missing job that is fine is repeated.
+  const auto repeat = options.allow_missing ? client::Repeat::kWhenUnavailable : client::Repeat::kNever;
+  const auto response = session.connection().Call(session.connection().jobs(), &Stub::DeleteJob, request, repeat);
+  if (!response.ok()) return response.status();
+  session.Print(JsonObject().Add("job", options.job_id).Add("state", "deleted"),
+                [&] { return absl::StrCat(options.job_id, " deleted"); });
+  return ExitCode::kSuccess;
+}
+
+}  // namespace gradwatch::cli

@@ -1,0 +1,24 @@
+// A job as people read it.
+#ifndef GRADWATCH_CLIENT_CLI_JOB_TEXT_H_
+#define GRADWATCH_CLIENT_CLI_JOB_TEXT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gradwatch/v1/job.pb.h"
+
+namespace gradwatch::cli {
+
+// Name and value, a line each.
+std::string JobText(const v1::Job& job, absl::Time now);
+
+// One line a job, with a header.
+std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now);
+
+// "1234 parameters; memory: 10 KiB parameters and optimizer, 3 KiB activations, 1 MiB data".
+std::string EstimateText(const v1::ResourceEstimate& estimate);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_JOB_TEXT_H_

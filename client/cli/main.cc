@@ -1,0 +1,36 @@
+// The program gradwatch: real streams, terminal, environment and signals around RunApp.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "client/cli/app.h"
+#include "client/cli/interrupt.h"
+
+namespace {
+
+std::string ReadEnvironment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? "" : value;
+}
+
+// Columns of the terminal; 100 where there is none.
+int TerminalWidth() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 24 ? size.ws_col : 100;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  gradwatch::client::Cancellation cancellation;
+  gradwatch::cli::Interrupt interrupt(&cancellation);
+  gradwatch::cli::Io io;
+  io.out = &std::cout;
+  io.err = &std::cerr;
+  io.out_is_tty = isatty(STDOUT_FILENO) == 1;
+  io.err_is_tty = isatty(STDERR_FILENO) == 1;
+  io.width = TerminalWidth();
+  return static_cast<int>(gradwatch::cli::RunApp({argv + 1, argv + argc}, ReadEnvironment, io, &cancellation));
+}

@@ -1,0 +1,62 @@
+#include "client/cli/session.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "client/lib/grpc_status.h"
+
+namespace gradwatch::cli {
+
+absl::Time Session::Deadline(absl::Duration unset) const { return io_.now() + timeout_.value_or(unset); }
+
+void Session::Print(const google::protobuf::Message& message, const std::function<std::string()>& table,
+                    client::FormatOptions format) const {
+  switch (output_) {
+    case Output::kTable:
+      return PrintLine(table());
+    case Output::kJson:
+      return PrintLine(client::FormatMessage(message, client::OutputSyntax::kJson, format));
+    case Output::kYaml:
+      return PrintLine(client::FormatMessage(message, client::OutputSyntax::kYaml, format));
+  }
+}
+
+void Session::Print(const JsonObject& object, const std::function<std::string()>& table) const {
+  switch (output_) {
+    case Output::kTable:
+      return PrintLine(table());
+    case Output::kJson:
+      return PrintLine(object.Build());
+    case Output::kYaml:
+      return PrintLine(JsonToYaml(object.Build()));
+  }
+}
+
+void Session::PrintLine(absl::string_view line) const {
+  *io_.out << absl::StripSuffix(line, "\n") << '\n' << std::flush;
+}
+
+void Session::PrintItem(const JsonObject& object) const {
+  PrintLine(absl::StrCat(output_ == Output::kYaml ? "--- " : "", object.Build()));
+}
+
+void Session::Note(absl::string_view line) const { *io_.err << line << '\n' << std::flush; }
+
+absl::StatusOr<v1::Job> Session::GetJob(const std::string& job_id) const {
+  v1::GetJobRequest request;
+  request.set_job_id(job_id);
+  return connection_.Call(connection_.jobs(), &v1::JobService::StubInterface::GetJob, request,
+                          client::Repeat::kWhenUnavailable);
+}
+
+void PrintError(std::ostream& err, const absl::Status& status) {
+  const auto violations = client::GetFieldViolations(status);
+  for (const auto& violation : violations) {
+    err << "gradwatch: " << violation.field() << ": " << violation.description() << '\n';
+  }
+  if (!violations.empty()) return;
+  if (absl::IsCancelled(status) && status.message().empty()) return;  // all is said
+  const std::string message(status.message());
+  err << "gradwatch: " << (message.empty() ? absl::StatusCodeToString(status.code()) : message) << '\n';
+}
+
+}  // namespace gradwatch::cli

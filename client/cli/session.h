@@ -1,0 +1,62 @@
+// What every command gets: where to write, in which form, and which server to ask.
+#ifndef GRADWATCH_CLIENT_CLI_SESSION_H_
+#define GRADWATCH_CLIENT_CLI_SESSION_H_
+
+#include <google/protobuf/message.h>
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/optional.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/io.h"
+#include "client/cli/json.h"
+#include "client/lib/connection.h"
+#include "client/lib/spec_writer.h"
+
+namespace gradwatch::cli {
+
+enum class Output { kTable, kJson, kYaml };
+
+class Session {
+ public:
+  // `timeout` as given by the user, for the whole command.
+  Session(Io& io, Output output, client::Connection& connection, absl::optional<absl::Duration> timeout)
+      : io_(io), output_(output), connection_(connection), timeout_(timeout) {}
+
+  Io& io() const { return io_; }
+  Output output() const { return output_; }
+  client::Connection& connection() const { return connection_; }
+  // When a command that waits gives up: after the user's timeout, else after `unset`.
+  absl::Time Deadline(absl::Duration unset = absl::InfiniteDuration()) const;
+
+  // Prints data: the message as JSON or YAML, or what `table` makes for people.
+  void Print(const google::protobuf::Message& message, const std::function<std::string()>& table,
+             client::FormatOptions format = {.include_defaults = true}) const;
+  void Print(const JsonObject& object, const std::function<std::string()>& table) const;
+  // One line of data, at once.
+  void PrintLine(absl::string_view line) const;
+  // One item of a stream: an object a line, in YAML a document a line.
+  void PrintItem(const JsonObject& object) const;
+  // One line for people, on the error stream.
+  void Note(absl::string_view line) const;
+
+  absl::StatusOr<v1::Job> GetJob(const std::string& job_id) const;
+
+ private:
+  Io& io_;
+  const Output output_;
+  client::Connection& connection_;
+  const absl::optional<absl::Duration> timeout_;
+};
+
+// Writes why a command failed: a line for each wrong field, or one line.
+void PrintError(std::ostream& err, const absl::Status& status);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_SESSION_H_

@@ -1,0 +1,40 @@
+#include "client/cli/stream_notes.h"
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/text.h"
+
+namespace gradwatch::cli {
+
+client::ResumeOptions StreamNotes::Options() {
+  client::ResumeOptions options;
+  options.deadline = session_.Deadline();
+  options.on_break = [this](const client::StreamBreak& broken) {
+    if (broken.cause.ok() || lost_) return;  // asked to come back, or told already
+    lost_ = true;
+    Note(absl::StrCat("connection lost (", std::string(broken.cause.message()), "); trying again"));
+  };
+  return options;
+}
+
+void StreamNotes::OnMessage() {
+  if (lost_) Note("connected again; nothing was missed");
+  lost_ = false;
+}
+
+void StreamNotes::TellHowToGoOn(const std::string& before, const std::string& command, const std::string& token) {
+  if (!token.empty()) Note(absl::StrCat(before, "again with: ", command, " --resume ", ShellQuoted(token)));
+}
+
+absl::Status StreamNotes::Fail(const absl::Status& status, const std::string& if_cancelled, const std::string& command,
+                               const std::string& token) {
+  const bool cancelled = absl::IsCancelled(status);
+  TellHowToGoOn(cancelled ? if_cancelled : "", command, token);
+  return cancelled && !token.empty() ? absl::CancelledError("") : status;
+}
+
+void StreamNotes::Note(const std::string& text) {
+  if (before_note_) before_note_();
+  session_.Note(absl::StrCat("gradwatch: ", text));
+}
+
+}  // namespace gradwatch::cli

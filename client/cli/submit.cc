@@ -1,0 +1,70 @@
+#include "client/cli/submit.h"
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/job_text.h"
+#include "client/cli/watch.h"
+#include "client/lib/spec_reader.h"
+#include "client/lib/uuid.h"
+
+namespace gradwatch::cli {
+namespace {
+
+// The spec of the user. What is wrong with it is a usage error, a missing file too.
+absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
+  absl::StatusOr<v1::JobSpec> spec = client::ReadJobSpec(options.spec);
+  absl::Status status = spec.status();
+  for (const std::string& assignment : options.assignments) {
+    if (status.ok()) status = client::SetField(&*spec, assignment);
+  }
+  if (!status.ok()) return absl::IsInvalidArgument(status) ? status : absl::InvalidArgumentError(status.message());
+  if (!options.name.empty()) spec->set_display_name(options.name);
+  return spec;
+}
+
+void PrintDryRun(const v1::Job& job, const Session& session) {
+  session.Print(job.spec(), [&] { return client::FormatMessage(job.spec(), client::OutputSyntax::kYaml); }, {});
+  session.Note(absl::StrCat("the spec is valid; needs ", EstimateText(job.estimate())));
+}
+
+}  // namespace
+
+CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
+  CLI::App* app = parent.add_subcommand("submit", "Send a job to the server");
+  app->add_option("SPEC", options->spec, "File with the job: YAML, JSON or textproto")->required();
+  app->add_option("--set", options->assignments, "A field of the spec, path=value; may be repeated")
+      ->allow_extra_args(false)
+      ->take_all();
+  app->add_option("--name", options->name, "What people call the job");
+  app->add_option("--job-id", options->job_id, "The id wanted; unset: the server makes one");
+  auto* follow = app->add_flag("--follow", options->follow, "Watch the job to its end, which gives the exit code");
+  app->add_flag("--dry-run", options->dry_run, "Only check, and print the spec with all defaults")->excludes(follow);
+  return app;
+}
+
+absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& session) {
+  absl::StatusOr<v1::JobSpec> spec = ReadSpec(options);
+  if (!spec.ok()) return spec.status();
+  v1::CreateJobRequest request;
+  *request.mutable_spec() = *std::move(spec);
+  request.set_job_id(options.job_id);
+  request.set_request_id(client::RandomUuid());
+  request.set_validate_only(options.dry_run);
+  const auto job = session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob,
+                                             request, client::Repeat::kWhenUnavailable);
+  if (!job.ok()) return job.status();
+  if (options.dry_run) {
+    PrintDryRun(*job, session);
+    return ExitCode::kSuccess;
+  }
+  if (options.follow) {
+    session.Note(absl::StrCat("job ", job->job_id(), " submitted"));
+    WatchOptions watch;
+    watch.job_id = job->job_id();
+    watch.from_beginning = true;
+    return Follow(watch, session);
+  }
+  session.Print(*job, [&] { return absl::StrCat(job->job_id(), " submitted"); });
+  return ExitCode::kSuccess;
+}
+
+}  // namespace gradwatch::cli

@@ -1,0 +1,29 @@
+// gradwatch submit: sends a job to the server.
+#ifndef GRADWATCH_CLIENT_CLI_SUBMIT_H_
+#define GRADWATCH_CLIENT_CLI_SUBMIT_H_
+
+#include <CLI/App.hpp>
+#include <string>
+#include <vector>
+
+#include "client/cli/session.h"
+
+namespace gradwatch::cli {
+
+struct SubmitOptions {
+  std::string spec;                      // path of a YAML, JSON or textproto file
+  std::vector<std::string> assignments;  // "path=value"
+  std::string name;
+  std::string job_id;
+  bool follow = false;
+  bool dry_run = false;
+};
+
+CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options);
+
+// With `follow` the exit code is that of the job's end. With `dry_run` prints the spec with all defaults.
+absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& session);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_SUBMIT_H_

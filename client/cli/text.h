@@ -1,0 +1,34 @@
+// Values as people read them in a terminal.
+#ifndef GRADWATCH_CLIENT_CLI_TEXT_H_
+#define GRADWATCH_CLIENT_CLI_TEXT_H_
+
+#include <google/protobuf/timestamp.pb.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace gradwatch::cli {
+
+// Four significant digits; "NaN", "Infinity", "-Infinity".
+std::string NumberText(double value);
+// "1.5 MiB".
+std::string BytesText(int64_t bytes);
+// "45 s", "12 min", "3 h", "5 d".
+std::string DurationText(absl::Duration duration);
+// "45 s ago", or "" for an unset time.
+std::string AgoText(const google::protobuf::Timestamp& time, absl::Time now);
+// Number of characters of UTF-8 text.
+int CharacterCount(absl::string_view text);
+// `text` in quotes for a POSIX shell, if it needs them.
+std::string ShellQuoted(absl::string_view text);
+
+// Columns as wide as their widest cell, two blanks between them; the first row is the header.
+std::string TableText(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_TEXT_H_

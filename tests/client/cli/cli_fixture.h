@@ -1,0 +1,82 @@
+// Runs the command line in the test's process, against a server with written answers, with streams to look into.
+#ifndef GRADWATCH_TESTS_CLIENT_CLI_CLI_FIXTURE_H_
+#define GRADWATCH_TESTS_CLIENT_CLI_CLI_FIXTURE_H_
+
+#include <gmock/gmock.h>
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <CLI/App.hpp>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/cli/app.h"
+#include "client/lib/cancellation.h"
+#include "tests/support/fake_server.h"
+
+namespace gradwatch::testing {
+
+struct CliResult {
+  int exit_code = -1;
+  std::string out;
+  std::string err;
+};
+
+class CliTest : public ::testing::Test {
+ protected:
+  // Runs "gradwatch ARGUMENTS", words separated by blanks, with GRADWATCH_SERVER set to the fake server.
+  CliResult Cli(const std::string& arguments) { return CliWords(absl::StrSplit(arguments, ' ', absl::SkipEmpty())); }
+
+  CliResult CliWords(const std::vector<std::string>& words) {
+    std::ostringstream out, err;
+    cli::Io io = io_;
+    io.out = &out;
+    io.err = &err;
+    CliResult result;
+    result.exit_code = static_cast<int>(cli::RunApp(
+        words,
+        [this](const std::string& name) {
+          const auto found = environment_.find(name);
+          return found == environment_.end() ? "" : found->second;
+        },
+        io, &cancellation_));
+    result.out = out.str();
+    result.err = err.str();
+    return result;
+  }
+
+  FakeServer server_;
+  std::map<std::string, std::string> environment_ = {{"GRADWATCH_SERVER", server_.address()}};
+  cli::Io io_;
+  client::Cancellation cancellation_;
+};
+
+// The command's options as parsed from words separated by blanks. Throws CLI::ParseError.
+template <typename Options>
+Options ParseOptions(CLI::App* (*add)(CLI::App&, Options*), const std::string& arguments) {
+  CLI::App app;
+  Options options;
+  CLI::App* command = add(app, &options);
+  std::vector<std::string> words = absl::StrSplit(arguments, ' ', absl::SkipEmpty());
+  command->parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  return options;
+}
+
+// The JSON objects of the lines of `text`; fails the test where a line is none.
+inline std::vector<google::protobuf::Struct> JsonLines(const std::string& text) {
+  std::vector<google::protobuf::Struct> objects;
+  for (const auto line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const auto status = google::protobuf::util::JsonStringToMessage(std::string(line), &objects.emplace_back());
+    EXPECT_TRUE(status.ok()) << status.ToString() << ": " << line;
+  }
+  return objects;
+}
+
+inline grpc::Status NotFound(const std::string& message) { return grpc::Status(grpc::StatusCode::NOT_FOUND, message); }
+
+}  // namespace gradwatch::testing
+
+#endif  // GRADWATCH_TESTS_CLIENT_CLI_CLI_FIXTURE_H_

@@ -1,0 +1,45 @@
+#include "client/cli/text.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace gradwatch::cli {
+namespace {
+
+TEST(TextTest, Numbers) {
+  EXPECT_EQ(NumberText(0.123456), "0.1235");
+  EXPECT_EQ(NumberText(123456789), "1.235e+08");
+  EXPECT_EQ(NumberText(std::numeric_limits<double>::quiet_NaN()), "NaN");
+  EXPECT_EQ(NumberText(-std::numeric_limits<double>::infinity()), "-Infinity");
+}
+
+TEST(TextTest, BytesAndTimes) {
+  EXPECT_EQ(BytesText(0), "0 B");
+  EXPECT_EQ(BytesText(1536), "1.5 KiB");
+  EXPECT_EQ(BytesText(int64_t{3} << 30), "3 GiB");
+  EXPECT_EQ(DurationText(absl::Seconds(119)), "119 s");
+  EXPECT_EQ(DurationText(absl::Minutes(5)), "5 min");
+  EXPECT_EQ(DurationText(absl::Hours(5)), "5 h");
+  EXPECT_EQ(DurationText(absl::Hours(50)), "2 d");
+  google::protobuf::Timestamp time;
+  EXPECT_EQ(AgoText(time, absl::FromUnixSeconds(100)), "");
+  time.set_seconds(60);
+  EXPECT_EQ(AgoText(time, absl::FromUnixSeconds(100)), "40 s ago");
+  EXPECT_EQ(AgoText(time, absl::FromUnixSeconds(50)), "0 s ago");
+}
+
+TEST(TextTest, QuotesForTheShellOnlyWhereNeeded) {
+  EXPECT_EQ(ShellQuoted("abc-1.2_3="), "abc-1.2_3=");
+  EXPECT_EQ(ShellQuoted("rnn0.*"), "'rnn0.*'");
+  EXPECT_EQ(ShellQuoted("a'b"), "'a'\\''b'");
+  EXPECT_EQ(ShellQuoted(""), "''");
+}
+
+TEST(TextTest, TablesAreAsWideAsTheirCells) {
+  EXPECT_EQ(TableText({{"JOB", "STATE"}, {"long-name", "x"}, {"\xc3\xa9", ""}}),
+            "JOB        STATE\nlong-name  x\n\xc3\xa9\n");
+}
+
+}  // namespace
+}  // namespace gradwatch::cli
