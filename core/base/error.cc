@@ -65,7 +65,8 @@ absl::Status WithFieldPrefix(absl::string_view prefix, const absl::Status& statu
   errors.AddStatus(prefix, status);
   const absl::Status fields = errors.ToStatus();
   absl::Status prefixed(status.code(), fields.message());
-  fields.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { prefixed.SetPayload(url, payload); });
+  prefixed.SetPayload(kBadRequestUrl, *fields.GetPayload(kBadRequestUrl));
+  prefixed.SetPayload(kErrorInfoUrl, *(GetReason(status).empty() ? fields : status).GetPayload(kErrorInfoUrl));
   return prefixed;
 }
 

@@ -43,7 +43,8 @@ class FieldErrors {
 absl::Status InvalidField(absl::string_view field, absl::string_view description);
 
 // `status` with its code kept, told about fields below `prefix`: violations get the prefix before their paths; a status
-// without violations becomes one of `prefix` itself. For codes that FieldErrors would turn into INVALID_ARGUMENT.
+// without violations becomes one of `prefix` itself. The reason is kept; without one it is FIELD_VIOLATION. For codes
+// that FieldErrors would turn into INVALID_ARGUMENT.
 absl::Status WithFieldPrefix(absl::string_view prefix, const absl::Status& status);
 
 // The violations that a status carries; empty if none.

@@ -16,8 +16,10 @@ absl::Status ValidateControls(const v1::Controls& controls);
 v1::Controls ResolveControls(const v1::Controls& controls);
 
 // `current` (resolved) with the paths of `mask` taken from `changes`, checked and resolved. A path whose value is unset
-// in `changes` goes back to its default. INVALID_ARGUMENT: an empty mask or an unknown path (reason BAD_UPDATE_MASK),
-// a value that must not be (violations relative to Controls).
+// in `changes` goes back to its default; a clip mode must be named, though, where a clip or its mode is changed, so
+// that nobody ends clipping by leaving it out. INVALID_ARGUMENT: an empty mask or an unknown path (reason
+// BAD_UPDATE_MASK, field "update_mask"), a value that must not be (violations relative to Controls). Nothing is applied
+// then.
 absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
                                                  const google::protobuf::FieldMask& mask);
 

@@ -52,6 +52,7 @@ TEST(WithFieldPrefixTest, KeepsTheCodeAndNamesTheField) {
   EXPECT_THAT(twice, StatusIs(absl::StatusCode::kNotFound, "data.text.path: a.txt: no such file"));
   EXPECT_EQ(GetFieldViolations(twice)[0].field, "data.text.path");
   EXPECT_EQ(GetReason(twice), "FIELD_VIOLATION");
+  EXPECT_EQ(GetReason(WithFieldPrefix("model", WithReason(absl::InternalError("odd"), "ODD"))), "ODD");
   EXPECT_THAT(WithFieldPrefix("data", absl::OkStatus()), IsOk());
 }
 

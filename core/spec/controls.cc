@@ -1,0 +1,108 @@
+#include "core/spec/controls.h"
+
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "core/base/error.h"
+#include "core/base/field_range.h"
+#include "core/base/status_macros.h"
+#include "core/clip/clipper.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::google::protobuf::Descriptor;
+using ::google::protobuf::FieldDescriptor;
+using ::google::protobuf::Message;
+
+constexpr double kMaxLearningRateScale = 1000;
+constexpr int64_t kMaxReportEvery = 1'000'000;
+constexpr char kClip[] = "clip";
+
+std::vector<std::string> FieldNames(const Descriptor& type, absl::string_view prefix) {
+  std::vector<std::string> names;
+  for (int i = 0; i < type.field_count(); ++i) names.push_back(absl::StrCat(prefix, type.field(i)->name()));
+  return names;
+}
+
+absl::Status BadMask(absl::string_view description) {
+  return WithReason(InvalidField("update_mask", description), "BAD_UPDATE_MASK");
+}
+
+absl::Status UnknownPath(absl::string_view path) {
+  return BadMask(absl::StrCat("no path \"", path, "\"; there are ",
+                              absl::StrJoin(FieldNames(*v1::Controls::descriptor(), ""), ", "), ", ",
+                              absl::StrJoin(FieldNames(*v1::ClipSettings::descriptor(), "clip."), ", ")));
+}
+
+// `field` of `to` becomes what it is in `from`, also if it is unset there.
+void CopyField(const FieldDescriptor* field, const Message& from, Message* to) {
+  const std::unique_ptr<Message> only(from.New());
+  only->CopyFrom(from);
+  const Descriptor& type = *from.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (type.field(i) != field) only->GetReflection()->ClearField(only.get(), type.field(i));
+  }
+  to->GetReflection()->ClearField(to, field);
+  to->MergeFrom(*only);
+}
+
+// Paths are fields of Controls, or "clip." and a field of ClipSettings.
+absl::Status CopyPath(absl::string_view path, const v1::Controls& from, v1::Controls* to) {
+  const std::vector<std::string> names = absl::StrSplit(path, '.');
+  const bool in_clip = names.size() == 2 && names[0] == kClip;
+  if (names.size() != 1 && !in_clip) return UnknownPath(path);
+  const Descriptor& type = in_clip ? *v1::ClipSettings::descriptor() : *v1::Controls::descriptor();
+  const FieldDescriptor* const field = type.FindFieldByName(names.back());
+  if (field == nullptr) return UnknownPath(path);
+  if (in_clip) {
+    CopyField(field, from.clip(), to->mutable_clip());
+  } else {
+    CopyField(field, from, to);
+  }
+  const bool names_mode = path == "clip.mode" || (path == kClip && from.has_clip());
+  if (names_mode && from.clip().mode() == v1::CLIP_MODE_UNSPECIFIED) {
+    return InvalidField("clip.mode", "must be named in a change; NONE ends clipping");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateControls(const v1::Controls& controls) {
+  FieldErrors errors;
+  errors.AddStatus(kClip, ValidateClipSettings(controls.clip()));
+  if (controls.has_learning_rate_scale()) {
+    CheckAbove(errors, "learning_rate_scale", controls.learning_rate_scale(), 0, kMaxLearningRateScale);
+  }
+  if (controls.has_report_every()) {
+    CheckIntegerRange(errors, "report_every", controls.report_every(), 1, kMaxReportEvery);
+  }
+  if (!v1::StatisticsLevel_IsValid(controls.statistics())) {
+    errors.Add("statistics", absl::StrCat("unknown level ", static_cast<int>(controls.statistics())));
+  }
+  return errors.ToStatus();
+}
+
+v1::Controls ResolveControls(const v1::Controls& controls) {
+  v1::Controls resolved = controls;
+  *resolved.mutable_clip() = ResolveClipSettings(controls.clip());
+  if (!resolved.has_learning_rate_scale()) resolved.set_learning_rate_scale(1);
+  if (!resolved.has_report_every()) resolved.set_report_every(1);
+  if (resolved.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED) resolved.set_statistics(v1::STATISTICS_LEVEL_FULL);
+  return resolved;
+}
+
+absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
+                                                 const google::protobuf::FieldMask& mask) {
+  if (mask.paths().empty()) return BadMask("required: the paths to change, for example \"clip.threshold\"");
+  v1::Controls changed = current;
+  for (const std::string& path : mask.paths()) GW_RETURN_IF_ERROR(CopyPath(path, changes, &changed));
+  GW_RETURN_IF_ERROR(ValidateControls(changed));
+  return ResolveControls(changed);
+}
+
+}  // namespace gradwatch::core

@@ -1,0 +1,117 @@
+#include "core/spec/job_spec.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/field_range.h"
+#include "core/base/status_macros.h"
+#include "core/base/utf8.h"
+#include "core/data/data_source.h"
+#include "core/detect/detector.h"
+#include "core/nn/network.h"
+#include "core/optim/optimizer.h"
+#include "core/spec/controls.h"
+#include "core/spec/finite.h"
+#include "core/spec/resource_limits.h"
+
+namespace gradwatch::core {
+namespace {
+
+constexpr int64_t kMaxNameCharacters = 128;
+constexpr int64_t kMaxSteps = 1'000'000'000'000;
+constexpr int64_t kMaxThreads = 256;
+constexpr int kMaxLabels = 32;
+constexpr int64_t kMaxLabelCharacters = 63;
+constexpr char kNotServed[] = "not served yet";
+
+void CheckText(FieldErrors& errors, const std::string& field, const std::string& text, int64_t max_characters) {
+  const int64_t characters = CountCodePoints(text);
+  if (characters == kInvalidUtf8) {
+    errors.Add(field, "must be UTF-8");
+  } else if (characters > max_characters) {
+    errors.Add(field, absl::StrCat("must have at most ", max_characters, " characters; has ", characters));
+  }
+}
+
+void CheckLabels(FieldErrors& errors, const v1::JobSpec& spec) {
+  const auto& labels = spec.labels();
+  if (labels.size() > kMaxLabels) errors.Add("labels", absl::StrCat("at most ", kMaxLabels, "; got ", labels.size()));
+  for (const auto& [key, value] : labels) {
+    // A key that is not a short text cannot stand in a path either.
+    FieldErrors wrong_key;
+    CheckText(wrong_key, "labels", key, kMaxLabelCharacters);
+    if (!wrong_key.empty() || key.empty()) {
+      errors.Add("labels", absl::StrCat("keys must be UTF-8 with 1 to ", kMaxLabelCharacters, " characters"));
+      continue;
+    }
+    CheckText(errors, absl::StrCat("labels.", key), value, kMaxLabelCharacters);
+  }
+}
+
+// Parts of the vocabulary that have a place in the protocol but no code yet.
+void CheckServed(FieldErrors& errors, const v1::JobSpec& spec) {
+  if (spec.policies_size() > 0) errors.Add("policies", kNotServed);
+  if (spec.has_checkpoints()) errors.Add("checkpoints", kNotServed);
+  if (spec.has_external()) errors.Add("external", kNotServed);
+  if (!spec.has_threads()) return;
+  CheckIntegerRange(errors, "threads", spec.threads(), 1, kMaxThreads);
+  if (spec.threads() > 1 && spec.threads() <= kMaxThreads) {
+    errors.Add("threads", absl::StrCat("more than 1 is ", kNotServed, "; got ", spec.threads()));
+  }
+}
+
+// What can be said without data and model.
+void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
+  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  if (!spec.has_model()) errors.Add("model", "required");
+  if (!spec.has_data()) errors.Add("data", "required");
+  if (!spec.has_optimizer()) errors.Add("optimizer", "required");
+  if (spec.has_optimizer()) errors.AddStatus("optimizer", ValidateOptimizer(spec.optimizer()));
+  errors.AddStatus("controls", ValidateControls(spec.controls()));
+  errors.AddStatus("rules", ValidateRules(spec.rules()));
+  CheckIntegerRange(errors, "steps", spec.steps(), 1, kMaxSteps);
+  CheckLabels(errors, spec);
+  CheckServed(errors, spec);
+}
+
+v1::JobSpec Resolve(const v1::JobSpec& spec) {
+  v1::JobSpec resolved = spec;
+  *resolved.mutable_optimizer() = ResolveOptimizer(spec.optimizer());
+  *resolved.mutable_controls() = ResolveControls(spec.controls());
+  *resolved.mutable_rules() = ResolveRules(spec.rules());
+  resolved.set_threads(1);
+  return resolved;
+}
+
+}  // namespace
+
+absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
+  GW_RETURN_IF_ERROR(CheckFinite(spec));
+  FieldErrors errors;
+  CheckFields(errors, spec);
+  std::unique_ptr<DataSource> data;
+  if (spec.has_data()) {
+    absl::StatusOr<std::unique_ptr<DataSource>> opened = OpenData(spec.data(), spec.seed(), roots);
+    // Alone it keeps its code, NOT_FOUND.
+    if (!opened.ok() && errors.empty()) return WithFieldPrefix("data", opened.status());
+    errors.AddStatus("data", opened.status());
+    if (opened.ok()) data = *std::move(opened);
+  }
+  std::unique_ptr<Network<float>> network;
+  if (spec.has_model() && data != nullptr) {
+    auto created = Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size());
+    errors.AddStatus("model", created.status());
+    if (created.ok()) network = *std::move(created);
+  }
+  GW_RETURN_IF_ERROR(errors.ToStatus());
+  ValidatedJob job;
+  job.spec = Resolve(spec);
+  job.estimate = EstimateResources(*network, job.spec.optimizer(), *data);
+  GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
+  return job;
+}
+
+}  // namespace gradwatch::core

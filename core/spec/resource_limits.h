@@ -1,0 +1,22 @@
+// Counts what a job needs and compares it with what it may need.
+#ifndef GRADWATCH_CORE_SPEC_RESOURCE_LIMITS_H_
+#define GRADWATCH_CORE_SPEC_RESOURCE_LIMITS_H_
+
+#include "absl/status/status.h"
+#include "core/data/data_source.h"
+#include "core/nn/network.h"
+#include "core/spec/job_spec.h"
+
+namespace gradwatch::core {
+
+// What a job with this network, optimizer and data needs; nothing has to be initialised for it.
+v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::OptimizerSpec& optimizer,
+                                       const DataSource& data);
+
+// RESOURCE_EXHAUSTED, with the reason QUOTA_PARAMS or QUOTA_MEMORY and the field "model" or "data", if `estimate` is
+// beyond the limits. The message names the largest tensor of `layout`.
+absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, const SpecLimits& limits);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_SPEC_RESOURCE_LIMITS_H_

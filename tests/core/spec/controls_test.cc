@@ -1,0 +1,232 @@
+#include "core/spec/controls.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "core/base/error.h"
+#include "tests/support/status_matchers.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::google::protobuf::FieldMask;
+using ::google::protobuf::util::MessageDifferencer;
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::HasSubstr;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+const double kNan = std::nan("");
+const double kInfinity = std::numeric_limits<double>::infinity();
+
+using Change = std::function<void(v1::Controls*)>;
+
+v1::Controls Make(const Change& change) {
+  v1::Controls controls;
+  change(&controls);
+  return controls;
+}
+
+FieldMask Mask(const std::vector<std::string>& paths) {
+  FieldMask mask;
+  for (const std::string& path : paths) mask.add_paths(path);
+  return mask;
+}
+
+// Controls with nothing at its default.
+v1::Controls Current() {
+  v1::Controls controls;
+  controls.mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+  controls.mutable_clip()->set_threshold(2);
+  controls.mutable_clip()->set_non_finite(v1::NON_FINITE_ACTION_ZERO);
+  controls.mutable_clip()->set_max_consecutive_skips(7);
+  controls.mutable_clip()->set_pytorch_compatible(true);
+  auto* limit = controls.mutable_clip()->add_overrides();
+  limit->set_tensors("rnn0.*");
+  limit->set_mode(v1::CLIP_MODE_VALUE);
+  limit->set_threshold(3);
+  controls.set_learning_rate_scale(0.5);
+  controls.set_report_every(10);
+  controls.set_statistics(v1::STATISTICS_LEVEL_NORM);
+  return controls;
+}
+
+TEST(ControlsTest, DefaultsAreThoseOfTheProtocol) {
+  const v1::Controls resolved = ResolveControls(v1::Controls());
+  EXPECT_EQ(resolved.clip().mode(), v1::CLIP_MODE_NONE);
+  EXPECT_EQ(resolved.clip().non_finite(), v1::NON_FINITE_ACTION_SKIP_STEP);
+  EXPECT_EQ(resolved.clip().max_consecutive_skips(), 100);
+  EXPECT_TRUE(resolved.clip().has_pytorch_compatible());
+  EXPECT_FALSE(resolved.clip().pytorch_compatible());
+  EXPECT_EQ(resolved.learning_rate_scale(), 1);
+  EXPECT_EQ(resolved.report_every(), 1);
+  EXPECT_EQ(resolved.statistics(), v1::STATISTICS_LEVEL_FULL);
+  EXPECT_TRUE(MessageDifferencer::Equals(ResolveControls(resolved), resolved));
+  EXPECT_TRUE(MessageDifferencer::Equals(ResolveControls(Current()), Current()));
+}
+
+TEST(ControlsTest, RefusesValuesOutOfRange) {
+  const struct {
+    Change change;
+    const char* field;
+    const char* message;
+  } cases[] = {
+      {[](auto* c) { c->set_learning_rate_scale(0); }, "learning_rate_scale", "got 0"},
+      {[](auto* c) { c->set_learning_rate_scale(-1); }, "learning_rate_scale", "got -1"},
+      {[](auto* c) { c->set_learning_rate_scale(1000.5); }, "learning_rate_scale", "got 1000.5"},
+      {[](auto* c) { c->set_learning_rate_scale(kNan); }, "learning_rate_scale", "got nan"},
+      {[](auto* c) { c->set_learning_rate_scale(kInfinity); }, "learning_rate_scale", "got inf"},
+      {[](auto* c) { c->set_report_every(0); }, "report_every", "must be from 1 to 1000000; got 0"},
+      {[](auto* c) { c->set_report_every(1'000'001); }, "report_every", "got 1000001"},
+      {[](auto* c) { c->set_statistics(static_cast<v1::StatisticsLevel>(9)); }, "statistics", "unknown level 9"},
+      {[](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE); }, "clip.threshold", "0"},
+      {[](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE), c->mutable_clip()->set_threshold(kNan); },
+       "clip.threshold", "nan"},
+      {[](auto* c) { c->mutable_clip()->add_overrides()->set_mode(v1::CLIP_MODE_NONE); }, "clip.overrides[0].tensors",
+       ""},
+  };
+  for (const auto& c : cases) {
+    const absl::Status status = ValidateControls(Make(c.change));
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(c.message)));
+    ASSERT_EQ(GetFieldViolations(status).size(), 1u) << status;
+    EXPECT_EQ(GetFieldViolations(status)[0].field, c.field);
+  }
+  EXPECT_THAT(ValidateControls(v1::Controls()), IsOk());
+  EXPECT_THAT(ValidateControls(Current()), IsOk());
+}
+
+// Every path, with a value, and without one, which goes back to the default.
+TEST(ApplyControlChangesTest, ChangesExactlyThePathsOfTheMask) {
+  const struct {
+    const char* path;
+    Change change;
+    Change expected;
+    Change unset;  // null: the value must be given
+  } cases[] = {
+      {"clip", [](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_NONE); },
+       [](auto* c) { *c->mutable_clip() = ResolveControls(v1::Controls()).clip(); },
+       [](auto* c) { *c->mutable_clip() = ResolveControls(v1::Controls()).clip(); }},
+      {"clip.mode", [](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE); },
+       [](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE); }, nullptr},
+      {"clip.threshold", [](auto* c) { c->mutable_clip()->set_threshold(9); },
+       [](auto* c) { c->mutable_clip()->set_threshold(9); }, nullptr},
+      {"clip.non_finite", [](auto* c) { c->mutable_clip()->set_non_finite(v1::NON_FINITE_ACTION_STOP); },
+       [](auto* c) { c->mutable_clip()->set_non_finite(v1::NON_FINITE_ACTION_STOP); },
+       [](auto* c) { c->mutable_clip()->set_non_finite(v1::NON_FINITE_ACTION_SKIP_STEP); }},
+      {"clip.overrides",
+       [](auto* c) {
+         auto* limit = c->mutable_clip()->add_overrides();
+         limit->set_tensors("dense*");
+         limit->set_mode(v1::CLIP_MODE_NONE);
+       },
+       [](auto* c) {
+         auto* limit = c->mutable_clip()->mutable_overrides(0);
+         limit->Clear();
+         limit->set_tensors("dense*");
+         limit->set_mode(v1::CLIP_MODE_NONE);
+       },
+       [](auto* c) { c->mutable_clip()->clear_overrides(); }},
+      {"clip.max_consecutive_skips", [](auto* c) { c->mutable_clip()->set_max_consecutive_skips(1); },
+       [](auto* c) { c->mutable_clip()->set_max_consecutive_skips(1); },
+       [](auto* c) { c->mutable_clip()->set_max_consecutive_skips(100); }},
+      {"clip.pytorch_compatible", [](auto* c) { c->mutable_clip()->set_pytorch_compatible(false); },
+       [](auto* c) { c->mutable_clip()->set_pytorch_compatible(false); },
+       [](auto* c) { c->mutable_clip()->set_pytorch_compatible(false); }},
+      {"learning_rate_scale", [](auto* c) { c->set_learning_rate_scale(1000); },
+       [](auto* c) { c->set_learning_rate_scale(1000); }, [](auto* c) { c->set_learning_rate_scale(1); }},
+      {"report_every", [](auto* c) { c->set_report_every(3); }, [](auto* c) { c->set_report_every(3); },
+       [](auto* c) { c->set_report_every(1); }},
+      {"statistics", [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
+       [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
+       [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_FULL); }},
+  };
+  for (const auto& c : cases) {
+    v1::Controls expected = Current();
+    c.expected(&expected);
+    const auto changed = ApplyControlChanges(Current(), Make(c.change), Mask({c.path}));
+    ASSERT_THAT(changed, IsOk()) << c.path;
+    EXPECT_TRUE(MessageDifferencer::Equals(*changed, expected)) << c.path << "\n" << changed->DebugString();
+
+    const auto unset = ApplyControlChanges(Current(), v1::Controls(), Mask({c.path}));
+    if (c.unset == nullptr) {
+      EXPECT_THAT(unset, StatusIs(kInvalid, HasSubstr(c.path)));
+      continue;
+    }
+    v1::Controls defaulted = Current();
+    c.unset(&defaulted);
+    ASSERT_THAT(unset, IsOk()) << c.path;
+    EXPECT_TRUE(MessageDifferencer::Equals(*unset, defaulted)) << c.path << "\n" << unset->DebugString();
+  }
+}
+
+TEST(ApplyControlChangesTest, ValuesOutsideTheMaskAreIgnored) {
+  const auto changed = ApplyControlChanges(Current(), Make([](auto* c) {
+                                             c->set_report_every(-5);
+                                             c->set_learning_rate_scale(3);
+                                           }),
+                                           Mask({"learning_rate_scale"}));
+  ASSERT_THAT(changed, IsOk());
+  EXPECT_EQ(changed->report_every(), 10);
+  EXPECT_EQ(changed->learning_rate_scale(), 3);
+}
+
+TEST(ApplyControlChangesTest, ManyPathsAtOnce) {
+  const auto changed = ApplyControlChanges(v1::Controls(), Make([](auto* c) {
+                                             c->mutable_clip()->set_mode(v1::CLIP_MODE_TENSOR_NORM);
+                                             c->mutable_clip()->set_threshold(4);
+                                           }),
+                                           Mask({"clip.threshold", "clip.mode", "clip.mode"}));
+  ASSERT_THAT(changed, IsOk());
+  EXPECT_EQ(changed->clip().mode(), v1::CLIP_MODE_TENSOR_NORM);
+  EXPECT_EQ(changed->clip().threshold(), 4);
+}
+
+TEST(ApplyControlChangesTest, RefusesMasksThatNameNothing) {
+  for (const std::vector<std::string>& paths : std::vector<std::vector<std::string>>{{},
+                                                                                     {""},
+                                                                                     {"*"},
+                                                                                     {"clip."},
+                                                                                     {".clip"},
+                                                                                     {"clip.mode.x"},
+                                                                                     {"clips"},
+                                                                                     {"clip.tensors"},
+                                                                                     {"Clip"},
+                                                                                     {"learning_rate_scale.x"},
+                                                                                     {"clip.mode", "oops"}}) {
+    const absl::Status status = ApplyControlChanges(Current(), Current(), Mask(paths)).status();
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("update_mask: "))) << ::testing::PrintToString(paths);
+    EXPECT_EQ(GetReason(status), "BAD_UPDATE_MASK");
+  }
+  EXPECT_THAT(ApplyControlChanges(Current(), Current(), Mask({"oops"})),
+              StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
+                                           "statistics, clip.mode, clip.threshold")));
+}
+
+TEST(ApplyControlChangesTest, RefusesWhatTheResultMustNotBe) {
+  const struct {
+    std::vector<std::string> paths;
+    Change change;
+    const char* message;
+  } cases[] = {
+      {{"clip.threshold"}, [](auto* c) { c->mutable_clip()->set_threshold(kNan); }, "clip.threshold"},
+      {{"clip.threshold"}, [](auto* c) { c->mutable_clip()->set_threshold(-1); }, "clip.threshold"},
+      {{"clip"}, [](auto* c) { c->mutable_clip()->set_threshold(1); }, "clip.mode: must be named in a change"},
+      {{"clip"}, [](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE); }, "clip.threshold"},
+      {{"learning_rate_scale"}, [](auto* c) { c->set_learning_rate_scale(kInfinity); }, "learning_rate_scale"},
+      {{"report_every"}, [](auto* c) { c->set_report_every(0); }, "report_every"},
+  };
+  for (const auto& c : cases) {
+    const absl::Status status = ApplyControlChanges(Current(), Make(c.change), Mask(c.paths)).status();
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(c.message)));
+    EXPECT_EQ(GetReason(status), "FIELD_VIOLATION");
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::core

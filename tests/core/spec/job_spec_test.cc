@@ -1,0 +1,230 @@
+#include "core/spec/job_spec.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::google::protobuf::util::MessageDifferencer;
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+using Change = std::function<void(v1::JobSpec*)>;
+
+// Two dense layers on spirals: 2 * 8 + 8 + 8 * 2 + 2 = 42 parameters.
+v1::JobSpec Spec() {
+  v1::JobSpec spec;
+  spec.set_steps(100);
+  spec.mutable_optimizer()->set_learning_rate(0.1);
+  spec.mutable_data()->set_batch_size(16);
+  spec.mutable_data()->mutable_spirals();
+  spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY);
+  spec.mutable_model()->add_layers()->mutable_dense()->set_units(8);
+  spec.mutable_model()->add_layers()->mutable_activation()->set_function(v1::ACTIVATION_FUNCTION_TANH);
+  spec.mutable_model()->add_layers()->mutable_dense()->set_units(2);
+  return spec;
+}
+
+absl::StatusOr<ValidatedJob> Validate(const Change& change, const SpecLimits& limits = {}) {
+  v1::JobSpec spec = Spec();
+  change(&spec);
+  return ValidateJob(spec, DataRoots(), limits);
+}
+
+TEST(ValidateJobTest, FillsInDefaultsAndCounts) {
+  const auto job = ValidateJob(Spec(), DataRoots(), SpecLimits());
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->estimate.parameters(), 42);
+  EXPECT_EQ(job->estimate.parameter_bytes(), 42 * 2 * 4) << "parameters and gradients";
+  EXPECT_GE(job->estimate.activation_bytes(), 16 * (8 + 8 + 2) * 4);
+  EXPECT_EQ(job->estimate.data_bytes(), 16 * (2 + 1) * 4) << "one batch";
+  EXPECT_EQ(job->spec.threads(), 1);
+  EXPECT_EQ(job->spec.optimizer().method(), v1::OPTIMIZER_METHOD_SGD);
+  EXPECT_EQ(job->spec.controls().clip().mode(), v1::CLIP_MODE_NONE);
+  EXPECT_EQ(job->spec.controls().report_every(), 1);
+  EXPECT_GT(job->spec.rules().rules_size(), 0);
+  EXPECT_TRUE(MessageDifferencer::Equals(job->spec.model(), Spec().model()));
+  EXPECT_TRUE(MessageDifferencer::Equals(job->spec.data(), Spec().data()));
+}
+
+// The server stores what comes back and the worker checks it again.
+TEST(ValidateJobTest, WhatComesBackIsValidAndStaysAsItIs) {
+  const auto job = Validate([](auto* spec) {
+    spec->mutable_optimizer()->set_momentum(0.9);
+    (*spec->mutable_labels())["team"] = "research";
+    spec->set_display_name("Spirals");
+  });
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->estimate.parameter_bytes(), 42 * 3 * 4) << "momentum too";
+  const auto again = ValidateJob(job->spec, DataRoots(), SpecLimits());
+  ASSERT_THAT(again, IsOk());
+  EXPECT_TRUE(MessageDifferencer::Equals(again->spec, job->spec));
+  EXPECT_TRUE(MessageDifferencer::Equals(again->estimate, job->estimate));
+}
+
+TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
+  const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
+  const std::string long_key(64, 'k');
+  const struct {
+    Change change;
+    const char* field;
+    const char* message;
+  } cases[] = {
+      {[](auto* s) { s->clear_model(); }, "model", "required"},
+      {[](auto* s) { s->clear_data(); }, "data", "required"},
+      {[](auto* s) { s->clear_optimizer(); }, "optimizer", "required"},
+      {[](auto* s) { s->clear_steps(); }, "steps", "must be from 1 to 1000000000000; got 0"},
+      {[](auto* s) { s->set_steps(-1); }, "steps", "got -1"},
+      {[](auto* s) { s->set_steps(1'000'000'000'001); }, "steps", "got 1000000000001"},
+      {[](auto* s) { s->set_threads(0); }, "threads", "must be from 1 to 256; got 0"},
+      {[](auto* s) { s->set_threads(257); }, "threads", "got 257"},
+      {[](auto* s) { s->set_threads(2); }, "threads", "more than 1 is not served yet; got 2"},
+      {[](auto* s) { s->set_display_name(std::string(129, 'x')); }, "display_name", "at most 128 characters; has 129"},
+      {[](auto* s) { s->set_display_name("a\xff"); }, "display_name", "must be UTF-8"},
+      {[](auto* s) { s->add_policies(); }, "policies", "not served yet"},
+      {[](auto* s) { s->mutable_checkpoints(); }, "checkpoints", "not served yet"},
+      {[](auto* s) { s->mutable_external(); }, "external", "not served yet"},
+      {[](auto* s) { (*s->mutable_labels())[""] = "x"; }, "labels", "keys must be UTF-8 with 1 to 63 characters"},
+      {[&](auto* s) { (*s->mutable_labels())[long_key] = "x"; }, "labels", "1 to 63 characters"},
+      {[&](auto* s) { (*s->mutable_labels())["a"] = long_key; }, "labels.a", "at most 63 characters; has 64"},
+      {[](auto* s) {
+         for (int i = 0; i < 33; ++i) (*s->mutable_labels())[absl::StrCat("l", i)] = "x";
+       },
+       "labels", "at most 32; got 33"},
+      {[](auto* s) { s->mutable_optimizer()->set_learning_rate(0); }, "optimizer.learning_rate", "0"},
+      {[](auto* s) { s->mutable_optimizer()->set_method(v1::OPTIMIZER_METHOD_ADAM); }, "optimizer.method",
+       "not served yet"},
+      {[](auto* s) { s->mutable_controls()->set_report_every(0); }, "controls.report_every", "got 0"},
+      {[](auto* s) { s->mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE); }, "controls.clip.threshold",
+       "0"},
+      {[](auto* s) { s->mutable_rules()->add_rules()->set_name("a b"); }, "rules.rules[0].name", "a b"},
+      {[](auto* s) { s->mutable_data()->set_batch_size(0); }, "data.batch_size", "got 0"},
+      {[](auto* s) { s->mutable_data()->clear_source(); }, "data.source", "required"},
+      {[](auto* s) { s->mutable_data()->mutable_spirals()->set_arms(99); }, "data.spirals.arms", "got 99"},
+      {[](auto* s) { s->mutable_model()->mutable_layers(0)->mutable_dense()->set_units(0); },
+       "model.layers[0].dense.units", "0"},
+      {[](auto* s) { s->mutable_model()->mutable_layers(2)->mutable_dense()->set_units(3); }, "model.layers[2]", "3"},
+      {[](auto* s) { s->mutable_model()->clear_loss(); }, "model.loss.function", ""},
+      {[=](auto* s) { s->mutable_optimizer()->set_learning_rate(nan); }, "optimizer.learning_rate",
+       "must be finite; got nan"},
+      {[=](auto* s) { s->mutable_optimizer()->set_beta1(infinity); }, "optimizer.beta1", "must be finite; got inf"},
+      {[=](auto* s) { s->mutable_model()->mutable_layers(1)->mutable_activation()->set_alpha(-infinity); },
+       "model.layers[1].activation.alpha", "must be finite; got -inf"},
+      {[=](auto* s) { s->mutable_rules()->add_rules()->mutable_norm_limit()->set_max_norm(nan); },
+       "rules.rules[0].norm_limit.max_norm", "must be finite; got nan"},
+  };
+  for (const auto& c : cases) {
+    const absl::Status status = Validate(c.change).status();
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(c.message))) << c.field;
+    EXPECT_EQ(GetReason(status), "FIELD_VIOLATION");
+    const auto violations = GetFieldViolations(status);
+    EXPECT_TRUE(std::any_of(violations.begin(), violations.end(),
+                            [&](const FieldViolation& v) { return absl::StartsWith(v.field, c.field); }))
+        << c.field << " in " << status;
+  }
+}
+
+TEST(ValidateJobTest, TellsEverythingAtOnce) {
+  const absl::Status status = Validate([](auto* s) {
+                                s->set_steps(0);
+                                s->set_threads(2);
+                                s->mutable_optimizer()->set_learning_rate(-1);
+                                s->mutable_controls()->set_learning_rate_scale(0);
+                                s->mutable_data()->mutable_spirals()->set_noise(-1);
+                              }).status();
+  EXPECT_EQ(GetFieldViolations(status).size(), 5u) << status;
+  const absl::Status empty = ValidateJob(v1::JobSpec(), DataRoots(), SpecLimits()).status();
+  EXPECT_EQ(GetFieldViolations(empty).size(), 4u) << empty;
+}
+
+TEST(ValidateJobTest, NamesCountCharactersNotBytes) {
+  std::string name;
+  for (int i = 0; i < 128; ++i) name += "\xc3\xa9";
+  EXPECT_THAT(Validate([&](auto* s) { s->set_display_name(name); }), IsOk());
+}
+
+TEST(ValidateJobTest, AMissingFileIsNotFoundUnlessMoreIsWrong) {
+  const TempDir dir;
+  const DataRoots roots = *DataRoots::Create({dir.path()});
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->mutable_text()->set_path("absent.txt");
+  spec.mutable_data()->mutable_text()->set_sequence_length(4);
+  const absl::Status missing = ValidateJob(spec, roots, SpecLimits()).status();
+  EXPECT_THAT(missing, StatusIs(absl::StatusCode::kNotFound, HasSubstr("data.text.path: absent.txt: no such file")));
+  EXPECT_EQ(GetFieldViolations(missing)[0].field, "data.text.path");
+  spec.set_steps(0);
+  const absl::Status both = ValidateJob(spec, roots, SpecLimits()).status();
+  EXPECT_THAT(both, StatusIs(kInvalid, AllOf(HasSubstr("steps"), HasSubstr("data.text.path: absent.txt"))));
+  EXPECT_EQ(GetFieldViolations(both).size(), 2u);
+}
+
+TEST(ValidateJobTest, CharactersTrainARecurrentNetwork) {
+  const TempDir dir;
+  dir.Write("text", "hello world, hello all");
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->mutable_text()->set_path("text");
+  spec.mutable_data()->mutable_text()->set_sequence_length(4);
+  spec.mutable_model()->clear_layers();
+  spec.mutable_model()->add_layers()->mutable_rnn()->set_units(5);
+  spec.mutable_model()->add_layers()->mutable_dense()->set_units(10);  // " ,adehlorw"
+  EXPECT_THAT(ValidateJob(spec, *DataRoots::Create({dir.path()}), SpecLimits()), IsOk());
+}
+
+TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
+  const absl::Status small = Validate([](auto*) {}, {.max_parameters = 41}).status();
+  EXPECT_THAT(small, StatusIs(absl::StatusCode::kResourceExhausted,
+                              HasSubstr("model: 42 parameters exceed the limit of 41; the largest tensor is "
+                                        "dense0.weight with 16")));
+  EXPECT_EQ(GetReason(small), "QUOTA_PARAMS");
+  EXPECT_EQ(GetFieldViolations(small)[0].field, "model");
+  EXPECT_THAT(Validate([](auto*) {}, {.max_parameters = 42}), IsOk());
+  // Terabytes, if they were taken.
+  const Change huge = [](auto* s) {
+    s->mutable_model()->clear_layers();
+    for (const int units : {1'048'576, 1'048'576, 2})
+      s->mutable_model()->add_layers()->mutable_dense()->set_units(units);
+  };
+  EXPECT_THAT(Validate(huge), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1099517919234 parameters")));
+  constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+  EXPECT_THAT(Validate(huge, {.max_parameters = kAny}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("bytes exceed the limit of 8589934592")));
+  EXPECT_THAT(Validate(huge, {.max_parameters = kAny, .max_bytes = kAny}), IsOk()) << "only counted";
+}
+
+TEST(ValidateJobTest, MemoryIsLimitedAsAWhole) {
+  const auto job = Validate([](auto*) {});
+  const int64_t bytes = job->estimate.parameter_bytes() + job->estimate.activation_bytes() + job->estimate.data_bytes();
+  EXPECT_THAT(Validate([](auto*) {}, {.max_bytes = bytes}), IsOk());
+  const absl::Status status = Validate([](auto*) {}, {.max_bytes = bytes - 1}).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(absl::StrCat(bytes, " bytes exceed"))));
+  EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
+  // A batch that would not fit.
+  const absl::Status batch = Validate([](auto* s) {
+                               s->mutable_data()->set_batch_size(1'048'576);
+                               s->mutable_data()->mutable_gaussian_clusters()->set_classes(2);
+                               s->mutable_data()->mutable_gaussian_clusters()->set_features(65'536);
+                             }).status();
+  EXPECT_EQ(GetReason(batch), "QUOTA_MEMORY") << batch;
+  EXPECT_EQ(GetFieldViolations(batch)[0].field, "data");
+}
+
+}  // namespace
+}  // namespace gradwatch::core
