@@ -14,7 +14,8 @@ struct ProductExtents {
   int64_t rows = 0, cols = 0, depth = 0;
 };
 
-// Elements of working memory that a product of these extents needs, in any of the forms below.
+// Elements of working memory that a product of these extents needs, in any of the forms below. It must start on a cache
+// line, as an arena does; the matrices need not.
 template <typename T>
 int64_t ProductMemory(const ProductExtents& extents);
 

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "core/base/random.h"
+#include "core/tensor/arena.h"
 
 namespace gradwatch::core {
 namespace {
@@ -37,7 +39,7 @@ class MatrixProductTest : public ::testing::Test {
   void Check(const ProductExtents& extents) {
     const auto [rows, cols, depth] = extents;
     const Vector<T> a = Normals<T>(rows * depth, 0), b = Normals<T>(depth * cols, 1), c = Normals<T>(rows * cols, 2);
-    Vector<T> memory(ProductMemory<T>(extents));
+    Arena<T> memory(ProductMemory<T>(extents));
     Vector<T> plain = c, right = c, left = c;
     AddProduct(extents, a.data(), b.data(), plain.data(), memory.data());
     AddProductTransposedRight(extents, a.data(), Transposed(depth, cols, b).data(), right.data(), memory.data());
@@ -76,7 +78,7 @@ TYPED_TEST(MatrixProductTest, MatchesSumsWrittenOut) {
 TYPED_TEST(MatrixProductTest, NanReachesItsRowOnly) {
   Vector<TypeParam> a(4, 1), b(4, 1), c(4, 0);
   a[0] = NAN;
-  Vector<TypeParam> memory(ProductMemory<TypeParam>({2, 2, 2}));
+  Arena<TypeParam> memory(ProductMemory<TypeParam>({2, 2, 2}));
   AddProduct({2, 2, 2}, a.data(), b.data(), c.data(), memory.data());
   EXPECT_TRUE(std::isnan(c[0]) && std::isnan(c[1]));
   EXPECT_EQ(c[2], 2);
