@@ -110,7 +110,7 @@ class SqliteLedger final : public Ledger {
       transaction_.Commit();
       // After the answers, which need not wait for it.
       if (connection_->wal_pages() >= kCheckpointPages) {
-        const absl::Status status = connection_->Checkpoint();
+        const absl::Status status = connection_->Checkpoint().status();
         if (!status.ok()) spdlog::error("{}", status.ToString());
       }
     }

@@ -141,14 +141,15 @@ absl::StatusOr<std::unique_ptr<WriterConnection>> WriterConnection::Open(const s
   });
 }
 
-absl::Status WriterConnection::Checkpoint() {
-  return CatchSqlite("checkpoint the database", [&]() -> absl::Status {
+absl::StatusOr<bool> WriterConnection::Checkpoint() {
+  return CatchSqlite("checkpoint the database", [&]() -> absl::StatusOr<bool> {
+    int frames = 0, moved = 0;
     const int code =
-        sqlite3_wal_checkpoint_v2(database_.getHandle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-    // Busy: a reader or another program holds it back; the next one goes further.
-    if (code != SQLITE_BUSY) database_.check(code);
+        sqlite3_wal_checkpoint_v2(database_.getHandle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
     wal_pages_ = 0;
-    return absl::OkStatus();
+    if (code == SQLITE_BUSY) return false;  // another program is at it
+    database_.check(code);
+    return moved == frames;
   });
 }
 

@@ -76,8 +76,8 @@ class WriterConnection {
   SQLite::Database& database() { return database_; }
   // Pages in the write-ahead log after the last commit.
   int wal_pages() const { return wal_pages_; }
-  // Moves the write-ahead log into the file, as far as readers allow, and syncs it.
-  absl::Status Checkpoint();
+  // Moves the write-ahead log into the file and syncs it, as far as readers allow; whether that was all of it.
+  absl::StatusOr<bool> Checkpoint();
 
  private:
   explicit WriterConnection(SQLite::Database database);

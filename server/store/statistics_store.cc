@@ -154,6 +154,7 @@ class SqliteStatisticsStore final : public StatisticsStore {
       round.clear();
       Maintain();
     }
+    for (Open& open : open_) CheckpointIfWritten(open);
     open_.clear();
   }
 
@@ -170,7 +171,7 @@ class SqliteStatisticsStore final : public StatisticsStore {
   }
 
   absl::Status WriteJob(absl::string_view uid, const std::vector<Command*>& appends) {
-    GW_ASSIGN_OR_RETURN(Open * open, OpenWriter(uid));
+    GW_ASSIGN_OR_RETURN(auto* const open, OpenWriter(uid));
     std::vector<const std::vector<EncodedReport>*> reports;
     for (const Command* append : appends) reports.push_back(&append->reports);
     open->written = true;
@@ -212,8 +213,10 @@ class SqliteStatisticsStore final : public StatisticsStore {
     if (found == open_.end()) {
       GW_ASSIGN_OR_RETURN(const std::string path, PathOf(uid));
       GW_ASSIGN_OR_RETURN(auto writer, StatisticsWriter::Open(path));
-      // Closing one makes its checkpoint.
-      if (open_.size() >= kMaxOpen) open_.pop_back();
+      if (open_.size() >= kMaxOpen) {
+        CheckpointIfWritten(open_.back());
+        open_.pop_back();
+      }
       if (open_.empty()) next_checkpoint_ = core::RealClock().Monotonic() + kCheckpointEvery;
       open_.push_back({std::string(uid), std::move(writer), absl::ZeroDuration()});
       found = std::prev(open_.end());
@@ -223,16 +226,19 @@ class SqliteStatisticsStore final : public StatisticsStore {
     return &*found;
   }
 
+  void CheckpointIfWritten(Open& open) {
+    if (!open.written) return;
+    const absl::StatusOr<bool> complete = open.writer->connection().Checkpoint();
+    if (!complete.ok()) spdlog::error("{}", Annotate(open.uid, complete.status()).ToString());
+    open.written = !complete.value_or(false);
+  }
+
   void Maintain() {
     const absl::Duration now = core::RealClock().Monotonic();
     const bool due = now >= next_checkpoint_;
     if (due) next_checkpoint_ = now + kCheckpointEvery;
     for (Open& open : open_) {
-      WriterConnection& connection = open.writer->connection();
-      if (!(due && open.written) && connection.wal_pages() < kCheckpointPages) continue;
-      const absl::Status status = Annotate(open.uid, connection.Checkpoint());
-      if (!status.ok()) spdlog::error("{}", status.ToString());
-      open.written = false;
+      if (due || open.writer->connection().wal_pages() >= kCheckpointPages) CheckpointIfWritten(open);
     }
     if (due) open_.remove_if([now](const Open& open) { return now - open.used > kCloseAfter; });
   }

@@ -82,8 +82,8 @@ TEST(HubTest, WakesTheSubscribersOfATopic) {
 }
 
 TEST(HubTest, WakeUpsThatAreQueuedAreNotQueuedAgain) {
-  Hub hub(1);
   absl::Notification running, go_on;
+  Hub hub(1);
   auto blocker = std::make_shared<TestSubscriber>([&](int) {
     running.Notify();
     go_on.WaitForNotification();
@@ -100,8 +100,8 @@ TEST(HubTest, WakeUpsThatAreQueuedAreNotQueuedAgain) {
 }
 
 TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
-  Hub hub(3);  // idle threads, which must not take it up at once
   absl::Notification running, go_on;
+  Hub hub(3);  // idle threads, which must not take it up at once
   auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
     if (wake > 1) return;
     running.Notify();
@@ -119,8 +119,8 @@ TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
 }
 
 TEST(HubTest, OneSlowSubscriberDoesNotHoldTheOthersUp) {
-  Hub hub(2);
   absl::Notification running, go_on;
+  Hub hub(2);
   auto slow = std::make_shared<TestSubscriber>([&](int) {
     running.Notify();
     go_on.WaitForNotification();
@@ -138,8 +138,8 @@ TEST(HubTest, OneSlowSubscriberDoesNotHoldTheOthersUp) {
 }
 
 TEST(HubTest, AnUnsubscribedSubscriberIsNotWokenEvenIfQueued) {
-  Hub hub(1);
   absl::Notification running, go_on;
+  Hub hub(1);
   auto blocker = std::make_shared<TestSubscriber>([&](int) {
     running.Notify();
     go_on.WaitForNotification();
@@ -178,8 +178,8 @@ TEST(HubTest, ASubscriberMayUnsubscribeItself) {
 }
 
 TEST(HubTest, ASubscriberThatComesBackDuringItsRunDoesNotRunTwiceAtOnce) {
-  Hub hub(2);
   absl::Notification running, go_on;
+  Hub hub(2);
   auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
     if (wake > 1) return;
     running.Notify();
