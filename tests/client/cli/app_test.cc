@@ -1,0 +1,105 @@
+#include "client/cli/app.h"
+
+#include <csignal>
+
+#include "client/cli/interrupt.h"
+#include "tests/client/cli/cli_fixture.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class AppTest : public CliTest {
+ protected:
+  AppTest() {
+    server_.get_job = [](const v1::GetJobRequest& request, v1::Job* job) {
+      job->set_job_id(request.job_id());
+      return grpc::Status::OK;
+    };
+  }
+};
+
+TEST_F(AppTest, UsageErrorsAreTwo) {
+  for (const char* arguments :
+       {"", "nonsense", "job", "job nonsense", "job get", "job get a b", "job get x --nonsense", "job get x -o xml",
+        "job get x --timeout 0", "job get x --timeout nan", "job get x --color blue", "job get x --server"}) {
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_EQ(result.out, "") << arguments;
+    EXPECT_NE(result.err, "") << arguments;
+  }
+}
+
+TEST_F(AppTest, HelpAndVersionAreData) {
+  EXPECT_EQ(Cli("--help").exit_code, 0);
+  EXPECT_THAT(Cli("--help").out, HasSubstr("130 Ctrl-C"));
+  EXPECT_EQ(Cli("clip set --help").exit_code, 0);
+  EXPECT_THAT(Cli("clip set --help").out, HasSubstr("--max-norm"));
+  EXPECT_THAT(Cli("--version").out, StartsWith("gradwatch "));
+  EXPECT_THAT(Cli("version").out, StartsWith("gradwatch "));
+  EXPECT_THAT(Cli("version -o json").out, StartsWith("{\"version\":"));
+}
+
+TEST_F(AppTest, GlobalOptionsMayStandAnywhere) {
+  EXPECT_THAT(Cli("-o json job get x").out, StartsWith("{\"job_id\":\"x\""));
+  EXPECT_THAT(Cli("job -o jsonl get x").out, StartsWith("{\"job_id\":\"x\""));
+  EXPECT_THAT(Cli("job get x --output yaml").out, StartsWith("job_id: x\n"));
+}
+
+TEST_F(AppTest, JobsMayBeCalledLikeCommands) {
+  for (const char* name : {"job", "get", "watch", "clip"}) {
+    EXPECT_EQ(Cli(std::string("job get ") + name).exit_code, 0) << name;
+  }
+}
+
+TEST_F(AppTest, TheOptionComesBeforeTheEnvironment) {
+  environment_["GRADWATCH_SERVER"] = "unix:/nonexistent/environment";
+  EXPECT_THAT(Cli("job get x").err, HasSubstr("unix:/nonexistent/environment"));
+  EXPECT_THAT(Cli("job get x --server unix:/nonexistent/option").err, HasSubstr("unix:/nonexistent/option"));
+  EXPECT_EQ(Cli("--server " + server_.address() + " job get x").exit_code, 0);
+}
+
+TEST_F(AppTest, HealthSaysWhetherTheServerServes) {
+  server_.get_server_info = [](const v1::GetServerInfoRequest&, v1::ServerInfo* info) {
+    info->set_version("1.2.3");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("health").exit_code, 0);
+  EXPECT_THAT(Cli("health").out, HasSubstr("serves, version 1.2.3"));
+  EXPECT_THAT(Cli("health -o json").out, HasSubstr("\"status\":\"serving\",\"version\":\"1.2.3\""));
+  server_.SetServing(false);
+  EXPECT_EQ(Cli("health").exit_code, 3);
+  server_.Stop();
+  EXPECT_EQ(Cli("health").exit_code, 3);
+}
+
+TEST(InterruptDeathTest, ASignalCancels) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        client::Cancellation cancellation;
+        Interrupt interrupt(&cancellation);
+        kill(getpid(), SIGINT);
+        const bool cut = !cancellation.Wait(absl::Minutes(1));
+        std::_Exit(cut ? 17 : 1);
+      },
+      ::testing::ExitedWithCode(17), "");
+}
+
+TEST(InterruptDeathTest, EndsWithoutASignal) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        client::Cancellation cancellation;
+        { Interrupt interrupt(&cancellation); }
+        std::_Exit(cancellation.cancelled() ? 1 : 17);
+      },
+      ::testing::ExitedWithCode(17), "");
+}
+
+}  // namespace
+}  // namespace gradwatch::cli

@@ -1,0 +1,196 @@
+#include <thread>
+
+#include "client/cli/job_change.h"
+#include "client/cli/job_get.h"
+#include "client/cli/job_list.h"
+#include "client/cli/job_wait.h"
+#include "tests/client/cli/cli_fixture.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::gradwatch::testing::ParseOptions;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(JobParseTest, ReadsTheOptions) {
+  EXPECT_EQ(ParseOptions(AddJobGet, "x").job_id, "x");
+  EXPECT_EQ(ParseOptions(AddJobWait, "x").job_id, "x");
+  EXPECT_EQ(ParseOptions(AddJobPause, "x").job_id, "x");
+  EXPECT_EQ(ParseOptions(AddJobResume, "x").job_id, "x");
+  EXPECT_EQ(ParseOptions(AddJobStop, "x").job_id, "x");
+  const JobDeleteOptions remove = ParseOptions(AddJobDelete, "x --force --allow-missing");
+  EXPECT_EQ(remove.job_id, "x");
+  EXPECT_TRUE(remove.force && remove.allow_missing);
+  const JobListOptions list = ParseOptions(AddJobList, "--state running --state failed --limit 7");
+  EXPECT_THAT(list.states, ElementsAre(v1::JOB_STATE_RUNNING, v1::JOB_STATE_FAILED));
+  EXPECT_EQ(list.limit, 7);
+  EXPECT_THROW(ParseOptions(AddJobGet, ""), CLI::ParseError);
+  EXPECT_THROW(ParseOptions(AddJobList, "--state happy"), CLI::ParseError);
+  EXPECT_THROW(ParseOptions(AddJobList, "--limit 0"), CLI::ParseError);
+}
+
+class JobTest : public CliTest {
+ protected:
+  JobTest() {
+    io_.now = [] { return absl::FromUnixSeconds(1000); };
+    job_.set_job_id("x");
+    job_.set_state(v1::JOB_STATE_RUNNING);
+    job_.set_steps_done(5);
+    job_.set_attempt(1);
+    job_.mutable_spec()->set_steps(10);
+    job_.set_last_loss(0.25);
+    job_.mutable_create_time()->set_seconds(400);
+    server_.get_job = [this](const v1::GetJobRequest& request, v1::Job* job) {
+      if (request.job_id() != "x") return testing::NotFound("no job \"" + request.job_id() + "\"");
+      *job = job_;
+      return grpc::Status::OK;
+    };
+  }
+
+  v1::Job job_;
+};
+
+TEST_F(JobTest, GetPrintsAJob) {
+  const CliResult result = Cli("job get x");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, R"(job            x
+state          running
+steps          5/10
+attempt        1
+loss           0.25
+firing alerts  0
+clip           none
+controls       revision 0
+last event     0
+created        10 min ago
+)");
+  const CliResult json = Cli("job get x -o json");
+  EXPECT_THAT(json.out, HasSubstr(R"("state":"running")"));
+  EXPECT_THAT(json.out, HasSubstr(R"("steps_done":5)"));
+  EXPECT_THAT(json.out, HasSubstr(R"("failure":"")")) << "fields are there even if they say nothing";
+  EXPECT_THAT(Cli("job get x -o yaml").out, HasSubstr("\nstate: running\n"));
+}
+
+TEST_F(JobTest, AJobThatIsNotThereHasItsExitCode) {
+  const CliResult result = Cli("job get y");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(result.err, "gradwatch: no job \"y\"\n");
+}
+
+TEST_F(JobTest, ListReadsAllPagesUpToTheLimit) {
+  server_.list_jobs = [this](const v1::ListJobsRequest& request, v1::ListJobsResponse* response) {
+    const int first = request.page_token().empty() ? 0 : std::stoi(request.page_token());
+    const int end = first + std::min(request.page_size(), 2);
+    for (int i = first; i < end; ++i) {
+      *response->add_jobs() = job_;
+      response->mutable_jobs(i - first)->set_job_id("x" + std::to_string(i));
+    }
+    if (end < 5) response->set_next_page_token(std::to_string(end));
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("job list --limit 3");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, R"(JOB  STATE    STEPS  LOSS  GRAD NORM  ALERTS  ATTEMPT  CREATED
+x0   running  5/10   0.25             0       1        10 min ago
+x1   running  5/10   0.25             0       1        10 min ago
+x2   running  5/10   0.25             0       1        10 min ago
+)");
+  EXPECT_EQ(result.err, "gradwatch: there are more than 3 jobs; see --limit\n");
+}
+
+TEST_F(JobTest, PauseResumeAndStopSendARequestId) {
+  const auto answer = [](v1::JobState state) {
+    return [state](const auto& request, v1::Job* job) {
+      EXPECT_EQ(request.request_id().size(), 36u);
+      job->set_job_id(request.job_id());
+      job->set_state(state);
+      return grpc::Status::OK;
+    };
+  };
+  server_.pause_job = answer(v1::JOB_STATE_PAUSING);
+  server_.resume_job = answer(v1::JOB_STATE_RUNNING);
+  server_.stop_job = answer(v1::JOB_STATE_STOPPING);
+  EXPECT_EQ(Cli("job pause x").out, "x pausing\n");
+  EXPECT_EQ(Cli("job resume x").out, "x running\n");
+  EXPECT_EQ(Cli("job stop x").out, "x stopping\n");
+}
+
+TEST_F(JobTest, DeletePassesItsFlagsOn) {
+  server_.delete_job = [](const v1::DeleteJobRequest& request, v1::DeleteJobResponse*) {
+    return request.force() ? grpc::Status::OK : grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "it is running");
+  };
+  EXPECT_EQ(Cli("job delete x").exit_code, 6);
+  const CliResult result = Cli("job delete x --force -o json");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "{\"job\":\"x\",\"state\":\"deleted\"}\n");
+}
+
+TEST_F(JobTest, WaitEndsAsTheJobDoes) {
+  const struct {
+    v1::JobState state;
+    int exit_code;
+    const char* out;
+  } cases[] = {{v1::JOB_STATE_SUCCEEDED, 0, "x succeeded after 5 steps\n"},
+               {v1::JOB_STATE_FAILED, 1, "x failed after 5 steps: killed\n"},
+               {v1::JOB_STATE_STOPPED, 8, "x stopped after 5 steps\n"}};
+  for (const auto& c : cases) {
+    server_.watch_job = [&](const v1::WatchJobRequest& request, grpc::ServerContext*,
+                            grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+      EXPECT_TRUE(request.events_only());
+      v1::WatchJobResponse response;
+      *response.mutable_started()->mutable_job() = job_;
+      response.set_resume_token("t");
+      writer->Write(response);
+      response.clear_started();
+      response.add_events()->mutable_state_changed()->set_to(c.state);
+      job_.set_state(c.state);
+      if (c.state == v1::JOB_STATE_FAILED) job_.set_failure("killed");
+      writer->Write(response);
+      return grpc::Status::OK;
+    };
+    job_.set_state(v1::JOB_STATE_RUNNING);
+    job_.clear_failure();
+    const CliResult result = Cli("job wait x");
+    EXPECT_EQ(result.exit_code, c.exit_code);
+    EXPECT_EQ(result.out, c.out);
+  }
+}
+
+TEST_F(JobTest, WaitKnowsAJobThatHasEndedAlready) {
+  job_.set_state(v1::JOB_STATE_STOPPED);
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext* context,
+                          grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+    v1::WatchJobResponse response;
+    *response.mutable_started()->mutable_job() = job_;
+    writer->Write(response);
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("job wait x").exit_code, 8);
+}
+
+TEST_F(JobTest, WaitEndsWithItsTimeout) {
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext* context,
+                          grpc::ServerWriter<v1::WatchJobResponse>*) {
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("job wait x --timeout 0.2").exit_code, 124);
+}
+
+TEST_F(JobTest, WaitTellsThatTheJobWasDeleted) {
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext*,
+                          grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+    v1::WatchJobResponse response;
+    response.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
+    writer->Write(response);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("job wait x").exit_code, 5);
+}
+
+}  // namespace
+}  // namespace gradwatch::cli

@@ -1,0 +1,163 @@
+#include "client/cli/submit.h"
+
+#include "tests/client/cli/cli_fixture.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::gradwatch::testing::ParseOptions;
+using ::gradwatch::testing::Reason;
+using ::gradwatch::testing::RichStatus;
+using ::gradwatch::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(SubmitParseTest, ReadsAllOptions) {
+  const SubmitOptions options =
+      ParseOptions(AddSubmit, "--set steps=3 --set seed=4 job.yaml --name My --job-id my-job --follow");
+  EXPECT_EQ(options.spec, "job.yaml");
+  EXPECT_THAT(options.assignments, ElementsAre("steps=3", "seed=4"));
+  EXPECT_EQ(options.name, "My");
+  EXPECT_EQ(options.job_id, "my-job");
+  EXPECT_TRUE(options.follow);
+  EXPECT_FALSE(options.dry_run);
+}
+
+TEST(SubmitParseTest, RefusesContradictions) {
+  EXPECT_THROW(ParseOptions(AddSubmit, ""), CLI::ParseError);
+  EXPECT_THROW(ParseOptions(AddSubmit, "a.yaml --follow --dry-run"), CLI::ParseError);
+  EXPECT_THROW(ParseOptions(AddSubmit, "a.yaml b.yaml"), CLI::ParseError);
+}
+
+class SubmitTest : public CliTest {
+ protected:
+  SubmitTest() {
+    server_.create_job = [this](const v1::CreateJobRequest& request, v1::Job* job) {
+      request_ = request;
+      *job->mutable_spec() = request.spec();
+      job->mutable_estimate()->set_parameters(42);
+      if (request.validate_only()) {
+        job->mutable_spec()->set_threads(1);
+      } else {
+        job->set_job_id("x");
+      }
+      return grpc::Status::OK;
+    };
+  }
+
+  // A job that ends in `state`, as its watcher sees it.
+  void ServeEnd(v1::JobState state) {
+    server_.watch_job = [state](const v1::WatchJobRequest& request, grpc::ServerContext*,
+                                grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+      EXPECT_TRUE(request.from_beginning());
+      v1::WatchJobResponse response;
+      response.add_events()->mutable_state_changed()->set_to(state);
+      response.mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
+      writer->Write(response);
+      return grpc::Status::OK;
+    };
+  }
+
+  const TempDir dir_;
+  const std::string spec_ = dir_.Write("job.yaml", "steps: 10\n");
+  v1::CreateJobRequest request_;
+};
+
+TEST_F(SubmitTest, SendsTheSpecWithTheUsersChanges) {
+  const CliResult result = Cli("submit " + spec_ + " --set seed=7 --name Mine --job-id x");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "x submitted\n");
+  EXPECT_EQ(request_.spec().steps(), 10);
+  EXPECT_EQ(request_.spec().seed(), 7);
+  EXPECT_EQ(request_.spec().display_name(), "Mine");
+  EXPECT_EQ(request_.job_id(), "x");
+  EXPECT_EQ(request_.request_id().size(), 36u);
+  EXPECT_FALSE(request_.validate_only());
+}
+
+TEST_F(SubmitTest, PrintsTheJobInJson) {
+  const CliResult result = Cli("submit " + spec_ + " -o json");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr(R"("job_id":"x")"));
+  EXPECT_EQ(gradwatch::testing::JsonLines(result.out).size(), 1u);
+}
+
+TEST_F(SubmitTest, ADryRunPrintsTheSpecAndTheEstimate) {
+  const CliResult result = Cli("submit " + spec_ + " --dry-run");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "steps: 10\nthreads: 1\n");
+  EXPECT_THAT(result.err, StartsWith("the spec is valid; needs 42 parameters"));
+  EXPECT_TRUE(request_.validate_only());
+  EXPECT_EQ(Cli("submit " + spec_ + " --dry-run -o json").out, "{\"steps\":10,\"threads\":1}\n");
+}
+
+TEST_F(SubmitTest, ADryRunCanBeSubmitted) {
+  const std::string printed = dir_.Write("again.yaml", Cli("submit " + spec_ + " --dry-run").out);
+  EXPECT_EQ(Cli("submit " + printed).exit_code, 0);
+  EXPECT_EQ(request_.spec().threads(), 1);
+}
+
+TEST_F(SubmitTest, WrongFilesAreUsageErrorsAndNothingIsSent) {
+  EXPECT_EQ(Cli("submit /no/such/file.yaml").exit_code, 2);
+  const CliResult misspelt = Cli("submit " + dir_.Write("bad.yaml", "stepz: 10\n"));
+  EXPECT_EQ(misspelt.exit_code, 2);
+  EXPECT_THAT(misspelt.err, HasSubstr("stepz"));
+  EXPECT_EQ(Cli("submit " + spec_ + " --set stepz=1").exit_code, 2);
+  EXPECT_FALSE(request_.has_spec());
+}
+
+TEST_F(SubmitTest, EachWrongFieldIsALine) {
+  server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
+    google::rpc::BadRequest bad;
+    for (const char* field : {"spec.model.layers[0].dense.units", "spec.steps"}) {
+      auto* violation = bad.add_field_violations();
+      violation->set_field(field);
+      violation->set_description("is 0, must be at least 1");
+    }
+    return RichStatus(grpc::StatusCode::INVALID_ARGUMENT, "2 fields are wrong", Reason("FIELD_VIOLATION"), bad);
+  };
+  const CliResult result = Cli("submit " + spec_);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err,
+            "gradwatch: spec.model.layers[0].dense.units: is 0, must be at least 1\n"
+            "gradwatch: spec.steps: is 0, must be at least 1\n");
+}
+
+TEST_F(SubmitTest, FollowEndsAsTheJobDoes) {
+  const struct {
+    v1::JobState state;
+    int exit_code;
+  } cases[] = {{v1::JOB_STATE_SUCCEEDED, 0}, {v1::JOB_STATE_FAILED, 1}, {v1::JOB_STATE_STOPPED, 8}};
+  for (const auto& c : cases) {
+    ServeEnd(c.state);
+    const CliResult result = Cli("submit " + spec_ + " --follow -o json");
+    EXPECT_EQ(result.exit_code, c.exit_code);
+    EXPECT_EQ(gradwatch::testing::JsonLines(result.out).size(), 2u) << "event and end";
+    EXPECT_EQ(result.err, "job x submitted\n");
+  }
+}
+
+TEST_F(SubmitTest, ServerErrorsHaveTheirExitCodes) {
+  const struct {
+    grpc::StatusCode code;
+    int exit_code;
+  } cases[] = {{grpc::StatusCode::ALREADY_EXISTS, 6},
+               {grpc::StatusCode::NOT_FOUND, 5},
+               {grpc::StatusCode::RESOURCE_EXHAUSTED, 7},
+               {grpc::StatusCode::PERMISSION_DENIED, 4},
+               {grpc::StatusCode::INTERNAL, 1}};
+  for (const auto& c : cases) {
+    server_.create_job = [&c](const v1::CreateJobRequest&, v1::Job*) { return grpc::Status(c.code, "no"); };
+    const CliResult result = Cli("submit " + spec_);
+    EXPECT_EQ(result.exit_code, c.exit_code);
+    EXPECT_EQ(result.err, "gradwatch: no\n");
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::cli
