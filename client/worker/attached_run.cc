@@ -1,0 +1,120 @@
+#include "client/worker/attached_run.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <array>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "client/lib/channel.h"
+#include "client/lib/uuid.h"
+#include "client/worker/reporting_observer.h"
+#include "client/worker/run_summary.h"
+#include "client/worker/signal_watch.h"
+#include "core/base/engine_variant.h"
+#include "core/base/status_macros.h"
+#include "core/base/thread_name.h"
+#include "core/spec/job_spec.h"
+#include "core/train/trainer.h"
+
+namespace gradwatch::worker {
+namespace {
+
+constexpr size_t kMaxHost = 253;
+
+// The server has judged the size of the job; here only its meaning is checked.
+constexpr core::SpecLimits kNoLimits = {.max_parameters = std::numeric_limits<int64_t>::max(),
+                                        .max_bytes = std::numeric_limits<int64_t>::max()};
+
+std::string HostName() {
+  std::array<char, kMaxHost + 1> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+v1::TrainerHello MakeHello(const AttachedRunOptions& options) {
+  v1::TrainerHello hello;
+  hello.set_job_id(options.job_id);
+  hello.set_attach_token(options.attach_token);
+  hello.set_trainer_id(client::RandomUuid());
+  hello.set_attempt(options.attempt);
+  hello.set_trainer("gradwatch-worker");
+  hello.set_pid(getpid());
+  hello.set_host(HostName());
+  hello.set_engine_variant(std::string(core::EngineVariant()));
+  return hello;
+}
+
+absl::StatusOr<std::unique_ptr<core::Trainer>> MakeTrainer(const v1::TrainerWelcome& welcome,
+                                                           const std::string& job_id) {
+  GW_ASSIGN_OR_RETURN(const core::DataRoots roots,
+                      core::DataRoots::Create({welcome.data_roots().begin(), welcome.data_roots().end()}));
+  GW_ASSIGN_OR_RETURN(const core::ValidatedJob job, core::ValidateJob(welcome.spec(), roots, kNoLimits));
+  core::AlertIdentity identity = {.job_id = job_id, .job_uid = welcome.job_uid(), .attempt = welcome.attempt()};
+  return core::Trainer::Create(job.spec, roots, std::move(identity), &core::RealClock());
+}
+
+v1::Notice ModelReady(const std::vector<v1::TensorInfo>& tensors) {
+  v1::Notice notice;
+  notice.mutable_model_ready()->mutable_tensors()->Assign(tensors.begin(), tensors.end());
+  return notice;
+}
+
+v1::Notice Finished(const core::TrainResult& result) {
+  v1::Notice notice;
+  notice.set_steps_done(result.steps_done);
+  notice.mutable_finished()->set_state(result.state);
+  notice.mutable_finished()->set_failure(result.failure);
+  notice.mutable_finished()->set_parameters_sha256(result.parameters_sha256);
+  return notice;
+}
+
+v1::Notice CouldNotStart(const absl::Status& status) {
+  core::TrainResult result;
+  result.state = v1::JOB_STATE_FAILED;
+  result.failure = std::string(status.message());
+  return Finished(result);
+}
+
+// Trains, and tells it. `reports` must outlive the attachment.
+void Train(core::Trainer& trainer, Attachment& attachment, ReportBuffer* reports) {
+  attachment.Notify(ModelReady(trainer.tensors()));
+  attachment.SetReports(reports);
+  const auto notify = [&attachment](v1::Notice notice) { attachment.Notify(std::move(notice)); };
+  ReportingObserver observer(reports, notify);
+  const core::TrainResult result = trainer.Run(attachment.controls(), observer);
+  spdlog::info("{} after {} steps", StateWord(result.state), result.steps_done);
+  attachment.Notify(Finished(result));
+}
+
+ExitCode Fail(const absl::Status& status) {
+  spdlog::error("{}", std::string(status.message()));
+  return ExitCodeOf(status);
+}
+
+}  // namespace
+
+ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals) {
+  core::NameThisThread("train");
+  std::optional<ReportBuffer> reports;
+  Attachment attachment(client::MakeChannel(options.server), MakeHello(options), options.attachment,
+                        &core::RealClock());
+  SignalWatch signals(stop_signals, [&attachment] { attachment.RequestStop(); });
+
+  const absl::StatusOr<v1::TrainerWelcome> welcome = attachment.AwaitWelcome();
+  if (!welcome.ok()) return Fail(welcome.status());
+  const absl::StatusOr<std::unique_ptr<core::Trainer>> trainer = MakeTrainer(*welcome, options.job_id);
+  if (trainer.ok()) {
+    reports.emplace((*trainer)->tensors().size(), options.report_bytes);
+    Train(**trainer, attachment, &*reports);
+  } else {
+    spdlog::error("cannot start: {}", trainer.status().ToString());
+    attachment.Notify(CouldNotStart(trainer.status()));
+  }
+  if (absl::Status end = attachment.Close(options.max_farewell); !end.ok()) return Fail(end);
+  return kSuccess;
+}
+
+}  // namespace gradwatch::worker

@@ -1,0 +1,31 @@
+// The life of a worker that a server started: attach, build the model, train, tell the end.
+#ifndef GRADWATCH_CLIENT_WORKER_ATTACHED_RUN_H_
+#define GRADWATCH_CLIENT_WORKER_ATTACHED_RUN_H_
+
+#include <signal.h>
+
+#include <cstdint>
+#include <string>
+
+#include "client/worker/attachment.h"
+#include "client/worker/exit_code.h"
+
+namespace gradwatch::worker {
+
+struct AttachedRunOptions {
+  std::string server;  // address of the server
+  std::string job_id;
+  int32_t attempt = 0;
+  std::string attach_token;
+  size_t report_bytes = size_t{64} << 20;           // memory for reports that are not sent yet
+  absl::Duration max_farewell = absl::Seconds(30);  // for the server to acknowledge the end
+  AttachmentOptions attachment;
+};
+
+// Runs the attempt on the calling thread. `stop_signals` are blocked everywhere; they stop the run gracefully.
+// 0: the server knows how the run ended, whatever that was. Else it does not, and standard error says why.
+ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals);
+
+}  // namespace gradwatch::worker
+
+#endif  // GRADWATCH_CLIENT_WORKER_ATTACHED_RUN_H_

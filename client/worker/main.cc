@@ -1,0 +1,138 @@
+// gradwatch-worker: trains one job, for a server that it attaches to or alone.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <string>
+
+#include "absl/synchronization/mutex.h"
+#include "client/worker/attached_run.h"
+#include "client/worker/exit_code.h"
+#include "client/worker/local_run.h"
+#include "client/worker/signal_watch.h"
+#include "core/base/error.h"
+
+namespace gradwatch::worker {
+namespace {
+
+constexpr char kTokenVariable[] = "GRADWATCH_ATTACH_TOKEN";
+
+// The secret, taken out of the environment so that nothing else gets to see it.
+std::string TakeAttachToken() {
+  const char* token = getenv(kTokenVariable);
+  if (token == nullptr) return "";
+  std::string copy = token;
+  unsetenv(kTokenVariable);
+  return copy;
+}
+
+void SetUpLog() {
+  auto logger = spdlog::stderr_logger_mt("gradwatch-worker");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
+  spdlog::set_default_logger(std::move(logger));
+}
+
+ExitCode RefuseRun(const absl::Status& status) {
+  const std::vector<core::FieldViolation> violations = core::GetFieldViolations(status);
+  for (const core::FieldViolation& violation : violations) {
+    std::fprintf(stderr, "gradwatch-worker: %s: %s\n", violation.field.c_str(), violation.description.c_str());
+  }
+  if (violations.empty()) std::fprintf(stderr, "gradwatch-worker: %s\n", std::string(status.message()).c_str());
+  return ExitCodeOf(status);
+}
+
+ExitCode RunAlone(const LocalRunOptions& options, bool as_table) {
+  const sigset_t stop_signals = BlockSignals({SIGTERM, SIGINT});
+  absl::StatusOr<LocalRun> run = LocalRun::Prepare(options);
+  if (!run.ok()) return RefuseRun(run.status());
+  SignalWatch watch(stop_signals, [&run] { run->Stop(); });
+  const RunSummary summary = run->Run();
+  std::fputs(as_table ? ToTable(summary).c_str() : (ToJson(summary) + "\n").c_str(), stdout);
+  return ExitCodeOf(summary.result.state);
+}
+
+ExitCode RunForServer(AttachedRunOptions options) {
+  // Whoever presses Ctrl-C means the server, which outlives nobody's terminal; its jobs go on.
+  std::signal(SIGINT, SIG_IGN);
+  const sigset_t stop_signals = BlockSignals({SIGTERM});
+  options.attach_token = TakeAttachToken();
+  return RunAttached(options, stop_signals);
+}
+
+// What the arguments say.
+struct CommandLine {
+  AttachedRunOptions attached;
+  double max_alone_seconds = absl::ToDoubleSeconds(AttachmentOptions().max_alone);
+  LocalRunOptions local;
+  std::string output = "json";
+};
+
+void AddAttach(CLI::App* app, CommandLine* line) {
+  CLI::App* attach = app->add_subcommand("attach", "Run a job of a server; started by the server");
+  attach->footer(std::string("The environment variable ") + kTokenVariable + " holds the secret of the attempt.");
+  attach->add_option("--server", line->attached.server, "Address of the server: host:port or unix:path")->required();
+  attach->add_option("--job", line->attached.job_id, "Id of the job")->required();
+  attach->add_option("--attempt", line->attached.attempt, "Number of the attempt")
+      ->required()
+      ->check(CLI::PositiveNumber);
+  attach->add_option("--report-bytes", line->attached.report_bytes, "Memory for reports that the server does not have")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  attach->add_option("--max-alone", line->max_alone_seconds, "Stop after so many seconds without a server")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
+CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
+  const std::map<std::string, v1::StatisticsLevel> levels = {
+      {"none", v1::STATISTICS_LEVEL_NONE}, {"norm", v1::STATISTICS_LEVEL_NORM}, {"full", v1::STATISTICS_LEVEL_FULL}};
+  CLI::App* train = app->add_subcommand("train", "Run a job without a server");
+  train->add_option("spec", line->local.spec_path, "The job: a file in YAML, JSON or textproto")->required();
+  train->add_option("--steps", line->local.steps, "Number of steps, instead of the spec's")->check(CLI::PositiveNumber);
+  train->add_option("--report", line->local.report_level, "What is measured: none, norm or full; instead of the spec's")
+      ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case).description(""));
+  train->add_option("--data-root", line->local.data_roots,
+                    "Folder below which data files may lie; may be repeated. Default: the spec's and the present one");
+  train->add_option("-o,--output", line->output, "How the result is printed: json or table")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"json", "table"}).description(""));
+  return train;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Trains one gradwatch job and reports every step.", "gradwatch-worker");
+  app.set_version_flag("--version", GRADWATCH_VERSION);
+  app.require_subcommand(1);
+  CommandLine line;
+  AddAttach(&app, &line);
+  const CLI::App* const train = AddTrain(&app, &line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kSuccess : kUsage;
+  }
+  SetUpLog();
+  std::signal(SIGPIPE, SIG_IGN);  // standard error may be a pipe to a server that is gone
+  if (train->parsed()) {
+    line.local.show_progress = isatty(STDERR_FILENO) != 0;
+    return RunAlone(line.local, line.output == "table");
+  }
+  line.attached.attachment.max_alone = absl::Seconds(line.max_alone_seconds);
+  return RunForServer(std::move(line.attached));
+}
+
+}  // namespace
+}  // namespace gradwatch::worker
+
+int main(int argc, char** argv) {
+#ifdef NDEBUG
+  // Debian's Abseil looks for deadlocks under one global lock at every Lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
+  return gradwatch::worker::Main(argc, argv);
+}

@@ -1,0 +1,33 @@
+#include "client/worker/notice_log.h"
+
+#include <utility>
+
+namespace gradwatch::worker {
+
+void NoticeLog::Add(v1::Notice notice) {
+  absl::MutexLock lock(&mutex_);
+  notice.set_number(acknowledged_ + static_cast<int64_t>(notices_.size()) + 1);
+  notices_.push_back(std::move(notice));
+}
+
+void NoticeLog::Acknowledge(int64_t number) {
+  absl::MutexLock lock(&mutex_);
+  while (acknowledged_ < number && !notices_.empty()) {
+    notices_.pop_front();
+    ++acknowledged_;
+  }
+}
+
+std::optional<v1::Notice> NoticeLog::Get(int64_t number) const {
+  absl::MutexLock lock(&mutex_);
+  const int64_t index = number - acknowledged_ - 1;
+  if (index < 0 || index >= static_cast<int64_t>(notices_.size())) return std::nullopt;
+  return notices_[static_cast<size_t>(index)];
+}
+
+bool NoticeLog::AllAcknowledged() const {
+  absl::MutexLock lock(&mutex_);
+  return notices_.empty();
+}
+
+}  // namespace gradwatch::worker

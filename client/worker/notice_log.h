@@ -1,0 +1,36 @@
+// What must not be lost on its way to the server: numbered, and kept until the server says that it is durable there.
+#ifndef GRADWATCH_CLIENT_WORKER_NOTICE_LOG_H_
+#define GRADWATCH_CLIENT_WORKER_NOTICE_LOG_H_
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "gradwatch/v1/trainer_service.pb.h"
+
+namespace gradwatch::worker {
+
+// Thread-safe. Not bounded: notices tell transitions, which are few.
+class NoticeLog {
+ public:
+  // Gives the notice the next number, from 1, and keeps it. Notices must be added in the order of steps_done.
+  void Add(v1::Notice notice);
+  // Forgets all notices up to `number`.
+  void Acknowledge(int64_t number);
+
+  // The notice with this number; none if it does not exist yet or is acknowledged.
+  std::optional<v1::Notice> Get(int64_t number) const;
+  // Whether the server knows everything that was added.
+  bool AllAcknowledged() const;
+
+ private:
+  mutable absl::Mutex mutex_;
+  int64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<v1::Notice> notices_ ABSL_GUARDED_BY(mutex_);  // numbers from acknowledged_ + 1
+};
+
+}  // namespace gradwatch::worker
+
+#endif  // GRADWATCH_CLIENT_WORKER_NOTICE_LOG_H_

@@ -1,0 +1,58 @@
+// Decides what a trainer says next: reports in the order of steps, and each notice right after the reports of the steps
+// that were done when it was made.
+#ifndef GRADWATCH_CLIENT_WORKER_OUTBOX_H_
+#define GRADWATCH_CLIENT_WORKER_OUTBOX_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "client/worker/notice_log.h"
+#include "client/worker/report_buffer.h"
+#include "gradwatch/v1/trainer_service.pb.h"
+
+namespace gradwatch::worker {
+
+// For one thread, except SetReports.
+class Outbox {
+ public:
+  static constexpr int kMaxReports = 1024;
+  static constexpr size_t kMaxBatchBytes = size_t{3} << 20;
+
+  // `notices` must outlive this object.
+  explicit Outbox(NoticeLog* notices) : notices_(notices) {}
+
+  // Any thread, once: reports come from `reports` from now on, which must outlive this object.
+  void SetReports(ReportBuffer* reports) { reports_.store(reports, std::memory_order_release); }
+
+  // A stream has begun: goes back to what the server does not have yet.
+  void Begin(const v1::TrainerWelcome& welcome);
+  void Acknowledge(const v1::TrainerAck& ack);
+
+  // Whether a batch of few reports goes out, or waits until there are more. Notices never wait.
+  enum class Urgency { kNow, kCanWait };
+  // Fills `message` with what is to be sent next and counts it as sent. False: there is nothing now.
+  bool Next(Urgency urgency, v1::TrainerMessage* message);
+
+  // Whether the server has everything that there is.
+  bool AllAcknowledged() const;
+
+ private:
+  // Adds the reports from next_step_ to before `end` that fit, and the ranges that could not be kept.
+  void FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batch);
+  // Adds one report; false: it is no longer kept.
+  bool AddReport(ReportBuffer* reports, v1::ReportBatch* batch);
+  void SkipLost(int64_t end, v1::ReportBatch* batch);
+
+  NoticeLog* const notices_;
+  std::atomic<ReportBuffer*> reports_{nullptr};
+  int32_t attempt_ = 0;
+  int64_t next_notice_ = 1;
+  int64_t next_step_ = 0;
+  int64_t last_reported_step_ = -1;  // the last one that was not lost
+  int64_t acked_step_ = -1;
+};
+
+}  // namespace gradwatch::worker
+
+#endif  // GRADWATCH_CLIENT_WORKER_OUTBOX_H_

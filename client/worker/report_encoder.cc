@@ -1,0 +1,85 @@
+#include "client/worker/report_encoder.h"
+
+#include <algorithm>
+#include <array>
+
+namespace gradwatch::worker {
+namespace {
+
+using Buckets = std::array<uint32_t, core::HistogramCounts::kBuckets>;
+
+// Adds the buckets from the first to the last that is not empty; returns the exponent of the first, 0 if there is none.
+int EncodeBuckets(const Buckets& buckets, google::protobuf::RepeatedField<int64_t>* counts) {
+  const auto is_used = [](uint32_t count) { return count != 0; };
+  const auto first = std::find_if(buckets.begin(), buckets.end(), is_used);
+  if (first == buckets.end()) return 0;
+  const auto last = std::find_if(buckets.rbegin(), buckets.rend(), is_used).base();
+  counts->Reserve(static_cast<int>(last - first));
+  for (auto bucket = first; bucket != last; ++bucket) counts->AddAlreadyReserved(*bucket);
+  return static_cast<int>(first - buckets.begin()) + core::HistogramCounts::kMinExponent;
+}
+
+void EncodeHistogram(const core::TensorStatistics& statistics, v1::Histogram* histogram) {
+  histogram->set_zero_count(statistics.zero_count);
+  histogram->set_positive_offset(EncodeBuckets(statistics.histogram.positive, histogram->mutable_positive_counts()));
+  histogram->set_negative_offset(EncodeBuckets(statistics.histogram.negative, histogram->mutable_negative_counts()));
+}
+
+void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel level, v1::TensorStats* stats) {
+  stats->set_l2_norm(statistics.l2_norm);
+  stats->set_max_abs(statistics.max_abs);
+  stats->set_nan_count(statistics.nan_count);
+  stats->set_pos_inf_count(statistics.pos_inf_count);
+  stats->set_neg_inf_count(statistics.neg_inf_count);
+  if (level == v1::STATISTICS_LEVEL_NORM) return;
+  stats->set_mean(statistics.mean);
+  stats->set_mean_abs(statistics.mean_abs);
+  stats->set_std_dev(statistics.std_dev);
+  stats->set_zero_count(statistics.zero_count);
+  stats->set_denormal_count(statistics.denormal_count);
+  stats->set_weight_norm(statistics.weight_norm);
+  stats->set_update_norm(statistics.update_norm);
+  EncodeHistogram(statistics, stats->mutable_histogram());
+}
+
+void EncodeClip(const core::ClipOutcome& outcome, v1::ClipOutcome* clip) {
+  clip->set_action(outcome.action);
+  clip->set_norm_after(outcome.norm_after);
+  clip->set_coefficient(outcome.coefficient);
+  clip->set_tensors_clipped(outcome.tensors_clipped);
+  clip->set_threshold(outcome.threshold);
+}
+
+void EncodeTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
+  const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, so the rest is not negative
+  timestamp->set_seconds(seconds);
+  timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+}  // namespace
+
+void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepReport* report) {
+  report->set_attempt(attempt);
+  report->set_step(record.step);
+  report->set_loss(record.loss);
+  report->set_learning_rate(record.learning_rate);
+  report->set_control_revision(record.control_revision);
+  report->set_nan_count(record.nan_count);
+  report->set_pos_inf_count(record.pos_inf_count);
+  report->set_neg_inf_count(record.neg_inf_count);
+  EncodeClip(record.clip, report->mutable_clip());
+  report->set_step_seconds(record.step_seconds);
+  EncodeTime(record.time, report->mutable_time());
+  // With level NONE the loop still measures the norm, for clipping; it is just not told.
+  if (record.level == v1::STATISTICS_LEVEL_NONE) return;
+  report->set_grad_norm(record.grad_norm);
+  if (!record.report_tensors) return;
+  report->mutable_tensors()->Reserve(static_cast<int>(record.tensors.size()));
+  for (size_t i = 0; i < record.tensors.size(); ++i) {
+    v1::TensorStats* stats = report->add_tensors();
+    stats->set_tensor(static_cast<int32_t>(i));
+    EncodeTensor(record.tensors[i], record.level, stats);
+  }
+}
+
+}  // namespace gradwatch::worker

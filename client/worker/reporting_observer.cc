@@ -1,0 +1,41 @@
+#include "client/worker/reporting_observer.h"
+
+#include <utility>
+
+namespace gradwatch::worker {
+namespace {
+
+v1::Notice NoticeAfter(int64_t steps_done) {
+  v1::Notice notice;
+  notice.set_steps_done(steps_done);
+  return notice;
+}
+
+}  // namespace
+
+void ReportingObserver::OnAlert(const v1::Alert& alert) {
+  v1::Notice notice = NoticeAfter(reports_->end_step());
+  *notice.mutable_alert() = alert;
+  notify_(std::move(notice));
+}
+
+void ReportingObserver::OnControlsApplied(int64_t revision, int64_t step) {
+  v1::Notice notice = NoticeAfter(step);
+  notice.mutable_controls_applied()->set_revision(revision);
+  notice.mutable_controls_applied()->set_effective_step(step);
+  notify_(std::move(notice));
+}
+
+void ReportingObserver::OnPaused(int64_t steps_done) {
+  v1::Notice notice = NoticeAfter(steps_done);
+  notice.mutable_paused();
+  notify_(std::move(notice));
+}
+
+void ReportingObserver::OnResumed(int64_t steps_done) {
+  v1::Notice notice = NoticeAfter(steps_done);
+  notice.mutable_resumed();
+  notify_(std::move(notice));
+}
+
+}  // namespace gradwatch::worker

@@ -1,0 +1,87 @@
+#include "client/worker/run_summary.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/wrappers.pb.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "core/base/engine_variant.h"
+
+namespace gradwatch::worker {
+namespace {
+
+using Member = std::pair<std::string, std::string>;  // a name and its value in JSON
+
+// The JSON of one scalar, by the rules of protobuf.
+template <typename Wrapper, typename T>
+std::string Scalar(const T& value) {
+  Wrapper wrapper;
+  wrapper.set_value(value);
+  std::string json;
+  (void)google::protobuf::util::MessageToJsonString(wrapper, &json);  // a scalar cannot fail
+  return json;
+}
+std::string Number(double value) { return Scalar<google::protobuf::DoubleValue>(value); }
+std::string Text(const std::string& value) { return Scalar<google::protobuf::StringValue>(value); }
+
+std::string Object(const std::vector<Member>& members) {
+  return absl::StrCat("{",
+                      absl::StrJoin(members, ", ",
+                                    [](std::string* out, const Member& member) {
+                                      absl::StrAppend(out, Text(member.first), ": ", member.second);
+                                    }),
+                      "}");
+}
+
+std::string AlertsObject(const std::map<std::string, int64_t>& alerts) {
+  std::vector<Member> members;
+  for (const auto& [rule, count] : alerts) members.emplace_back(rule, absl::StrCat(count));
+  return Object(members);
+}
+
+}  // namespace
+
+std::string StateWord(v1::JobState state) {
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_"));
+}
+
+std::string ToJson(const RunSummary& summary) {
+  const core::TrainResult& result = summary.result;
+  std::vector<Member> members = {{"state", Text(StateWord(result.state))}};
+  if (!result.failure.empty()) members.emplace_back("failure", Text(result.failure));
+  members.insert(members.end(), {{"steps", absl::StrCat(result.steps_done)},
+                                 {"steps_per_second", Number(summary.steps_per_second)},
+                                 {"first_loss", Number(result.first_loss)},
+                                 {"final_loss", Number(result.final_loss)},
+                                 {"alerts", AlertsObject(summary.alerts)},
+                                 {"parameters", absl::StrCat(summary.parameters)},
+                                 {"parameters_sha256", Text(result.parameters_sha256)},
+                                 {"engine_variant", Text(std::string(core::EngineVariant()))}});
+  return Object(members);
+}
+
+std::string ToTable(const RunSummary& summary) {
+  const core::TrainResult& result = summary.result;
+  std::string table;
+  const auto add = [&table](absl::string_view name, absl::string_view value) {
+    absl::StrAppendFormat(&table, "%-18s %s\n", name, value);
+  };
+  add("state", StateWord(result.state));
+  if (!result.failure.empty()) add("failure", result.failure);
+  add("steps", absl::StrCat(result.steps_done));
+  add("steps/s", absl::StrFormat("%.1f", summary.steps_per_second));
+  add("loss", absl::StrFormat("%.6g to %.6g", result.first_loss, result.final_loss));
+  for (const auto& [rule, count] : summary.alerts) add(absl::StrCat("alert ", rule), absl::StrCat(count));
+  add("parameters", absl::StrCat(summary.parameters));
+  add("parameters sha256", result.parameters_sha256);
+  add("engine", core::EngineVariant());
+  return table;
+}
+
+}  // namespace gradwatch::worker

@@ -1,0 +1,30 @@
+// What is left of a run without a server: a few numbers, for people or programs.
+#ifndef GRADWATCH_CLIENT_WORKER_RUN_SUMMARY_H_
+#define GRADWATCH_CLIENT_WORKER_RUN_SUMMARY_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "core/train/trainer.h"
+
+namespace gradwatch::worker {
+
+struct RunSummary {
+  core::TrainResult result;
+  double steps_per_second = 0;            // the first tenth left out
+  std::map<std::string, int64_t> alerts;  // episodes that fired, by rule
+  int64_t parameters = 0;                 // trainable numbers
+};
+
+// One JSON object, without a line end. Numbers that are not finite are strings, as in protobuf's JSON.
+std::string ToJson(const RunSummary& summary);
+// A line each, with a line end.
+std::string ToTable(const RunSummary& summary);
+
+// "succeeded".
+std::string StateWord(v1::JobState state);
+
+}  // namespace gradwatch::worker
+
+#endif  // GRADWATCH_CLIENT_WORKER_RUN_SUMMARY_H_

@@ -1,0 +1,356 @@
+#include "client/worker/attachment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+
+#include "client/lib/channel.h"
+#include "tests/client/worker/fake_trainer_service.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::worker {
+namespace {
+
+using core::LiveControls;
+using testing::Arrived;
+using ::testing::ElementsAre;
+using testing::FakeTrainerService;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+using testing::StreamPlan;
+
+constexpr absl::Duration kLong = absl::Minutes(1);
+
+v1::TrainerWelcome Welcome() {
+  v1::TrainerWelcome welcome;
+  welcome.set_attempt(3);
+  welcome.mutable_controls()->set_revision(1);
+  return welcome;
+}
+
+AttachmentOptions Quick() {
+  AttachmentOptions options;
+  options.min_backoff = absl::Milliseconds(1);
+  options.max_backoff = absl::Milliseconds(10);
+  options.report_period = absl::Milliseconds(1);
+  return options;
+}
+
+class Trainer {
+ public:
+  explicit Trainer(const std::string& address, AttachmentOptions options = Quick(),
+                   const core::Clock* clock = &core::RealClock(), size_t report_bytes = size_t{64} << 20)
+      : reports(1, report_bytes), attachment(client::MakeChannel(address), Hello(), options, clock) {
+    attachment.SetReports(&reports);
+  }
+
+  // Runs steps up to `end`, with a notice after every `notice_every` steps.
+  void RunTo(int64_t end, int64_t notice_every = std::numeric_limits<int64_t>::max()) {
+    core::StepRecord record;
+    record.tensors.resize(1);
+    for (record.step = reports.end_step(); record.step < end; ++record.step) {
+      reports.Offer(record);
+      if ((record.step + 1) % notice_every == 0) Notify(record.step + 1);
+    }
+  }
+  void Notify(int64_t steps_done) {
+    v1::Notice notice;
+    notice.set_steps_done(steps_done);
+    attachment.Notify(notice);
+  }
+  void Finish() {
+    v1::Notice notice;
+    notice.set_steps_done(reports.end_step());
+    notice.mutable_finished()->set_state(v1::JOB_STATE_SUCCEEDED);
+    attachment.Notify(notice);
+  }
+
+  ReportBuffer reports;
+  Attachment attachment;
+
+ private:
+  static v1::TrainerHello Hello() {
+    v1::TrainerHello hello;
+    hello.set_job_id("job");
+    hello.set_trainer_id("the trainer");
+    return hello;
+  }
+};
+
+// Every step up to `steps` was told exactly once, in order, as a report or in a lost range.
+void ExpectAllSteps(const Arrived& arrived, int64_t steps) {
+  int64_t next = 0;
+  auto lost = arrived.lost.begin();
+  const auto skip_lost = [&] {
+    while (lost != arrived.lost.end() && lost->first == next) next = (lost++)->second + 1;
+  };
+  for (const int64_t step : arrived.steps) {
+    skip_lost();
+    ASSERT_EQ(step, next);
+    ++next;
+  }
+  skip_lost();
+  EXPECT_EQ(next, steps);
+  EXPECT_EQ(lost, arrived.lost.end());
+}
+
+// Notices came once, in order, each right after the reports of its steps.
+void ExpectAllNotices(const Arrived& arrived, size_t count) {
+  ASSERT_EQ(arrived.notices.size(), count);
+  for (size_t i = 0; i < count; ++i) {
+    EXPECT_EQ(arrived.notices[i].number(), static_cast<int64_t>(i) + 1);
+    EXPECT_EQ(arrived.end_steps[i], arrived.notices[i].steps_done());
+  }
+}
+
+v1::TrainerDirective Command(v1::TrainerCommand::Action action) {
+  v1::TrainerDirective directive;
+  directive.mutable_command()->set_action(action);
+  return directive;
+}
+
+v1::ControlsUpdate Scale(int64_t revision, double learning_rate_scale) {
+  v1::ControlsUpdate update;
+  update.set_revision(revision);
+  update.mutable_controls()->set_learning_rate_scale(learning_rate_scale);
+  return update;
+}
+
+// Waits for something that the attach thread does.
+template <typename Predicate>
+bool Eventually(Predicate holds) {
+  const absl::Time end = absl::Now() + kLong;
+  while (!holds()) {
+    if (absl::Now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+TEST(AttachmentTest, TellsEverythingAndEnds) {
+  FakeTrainerService service(Welcome(), {{}});
+  Trainer trainer(service.address());
+  const absl::StatusOr<v1::TrainerWelcome> welcome = trainer.attachment.AwaitWelcome();
+  ASSERT_THAT(welcome, IsOk());
+  EXPECT_EQ(welcome->attempt(), 3);
+  trainer.RunTo(3000, 1000);
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  const Arrived arrived = service.arrived();
+  ExpectAllSteps(arrived, 3000);
+  ExpectAllNotices(arrived, 4);
+  EXPECT_THAT(arrived.attempts, ElementsAre(3));
+  EXPECT_EQ(arrived.hellos.size(), 1u);
+}
+
+TEST(AttachmentTest, NothingIsLostOrDoubledOverBrokenStreams) {
+  std::mt19937 random(7);
+  std::vector<StreamPlan> plans;
+  for (int i = 0; i < 30; ++i) {
+    StreamPlan& plan = plans.emplace_back();
+    plan.messages = static_cast<int>(random() % 12);
+    plan.acknowledges = random() % 2 == 0;
+  }
+  plans.emplace_back();
+  FakeTrainerService service(Welcome(), plans);
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(8000, 40);
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  const Arrived arrived = service.arrived();
+  ExpectAllSteps(arrived, 8000);
+  ExpectAllNotices(arrived, 201);
+  EXPECT_EQ(arrived.hellos.size(), plans.size());
+  for (const v1::TrainerHello& hello : arrived.hellos) EXPECT_EQ(hello.trainer_id(), "the trainer");
+  EXPECT_EQ(arrived.hellos[0].attempt(), 0);
+  EXPECT_EQ(arrived.hellos[1].attempt(), 3) << "comes back as the attempt that it was given";
+}
+
+TEST(AttachmentTest, AServerThatDoesNotReadDoesNotStopTheTraining) {
+  FakeTrainerService service(Welcome(), {{.reads = false}});
+  Trainer trainer(service.address(), Quick(), &core::RealClock(), /*report_bytes=*/0);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(200'000);
+  EXPECT_EQ(trainer.reports.end_step(), 200'000);
+  EXPECT_TRUE(service.arrived().steps.empty());
+  service.Release();
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  const Arrived arrived = service.arrived();
+  ExpectAllSteps(arrived, 200'000);
+  EXPECT_FALSE(arrived.lost.empty());
+  EXPECT_EQ(arrived.steps.back(), 199'999);
+}
+
+TEST(AttachmentTest, WaitsForAServerThatIsNotThereYet) {
+  const testing::TempDir dir;
+  const std::string address = "unix:" + dir.File("server");
+  Trainer trainer(address);
+  trainer.RunTo(10);
+  trainer.Finish();
+  FakeTrainerService service(Welcome(), {{}}, address);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  ExpectAllSteps(service.arrived(), 10);
+}
+
+TEST(AttachmentTest, GoesOnWithTheNextLifeOfTheServer) {
+  const testing::TempDir dir;
+  const std::string address = "unix:" + dir.File("server");
+  auto service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
+  Trainer trainer(address);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  service.reset();
+  trainer.RunTo(10);
+  trainer.Finish();
+  service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  ExpectAllSteps(service->arrived(), 10);
+}
+
+TEST(AttachmentTest, RefusalsAreFinal) {
+  struct Case {
+    grpc::StatusCode grpc_code;
+    absl::StatusCode code;
+  };
+  for (const Case& c : {Case{grpc::StatusCode::ABORTED, absl::StatusCode::kAborted},
+                        Case{grpc::StatusCode::PERMISSION_DENIED, absl::StatusCode::kPermissionDenied},
+                        Case{grpc::StatusCode::NOT_FOUND, absl::StatusCode::kNotFound},
+                        Case{grpc::StatusCode::FAILED_PRECONDITION, absl::StatusCode::kFailedPrecondition}}) {
+    FakeTrainerService service(Welcome(), {{.refusal = grpc::Status(c.grpc_code, "no")}});
+    Trainer trainer(service.address());
+    EXPECT_THAT(trainer.attachment.AwaitWelcome(), StatusIs(c.code, "no"));
+    EXPECT_EQ(service.arrived().hellos.size(), 1u);
+  }
+}
+
+TEST(AttachmentTest, OtherRefusalsMayPass) {
+  FakeTrainerService service(Welcome(), {{.refusal = grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "later")}, {}});
+  Trainer trainer(service.address());
+  EXPECT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+}
+
+TEST(AttachmentTest, AFencedTrainerStopsTraining) {
+  FakeTrainerService service(Welcome(),
+                             {{.messages = 0, .end = grpc::Status(grpc::StatusCode::ABORTED, "taken over")}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(1, 1);
+  EXPECT_TRUE(Eventually([&] { return trainer.attachment.controls().command() == LiveControls::Command::kStop; }));
+  EXPECT_THAT(trainer.attachment.Close(kLong), StatusIs(absl::StatusCode::kAborted, "taken over"));
+}
+
+TEST(AttachmentTest, ControlsComeDown) {
+  v1::TrainerWelcome welcome = Welcome();
+  *welcome.mutable_controls() = Scale(5, 0.5);
+  v1::TrainerDirective update;
+  *update.mutable_controls() = Scale(6, 0.25);
+  update.mutable_controls()->set_at_step(100);
+  FakeTrainerService service(welcome, {{.directives = {update, Command(v1::TrainerCommand::ACTION_PAUSE)}}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  LiveControls& controls = trainer.attachment.controls();
+  EXPECT_TRUE(Eventually([&] { return controls.command() == LiveControls::Command::kPause; }));
+  EXPECT_EQ(controls.ForStep(0)->revision, 5);
+  EXPECT_EQ(controls.ForStep(0)->controls.learning_rate_scale(), 0.5);
+  EXPECT_EQ(controls.ForStep(99)->revision, 5);
+  EXPECT_EQ(controls.ForStep(100)->revision, 6);
+}
+
+TEST(AttachmentTest, ControlsOfTheWelcomeForLaterComeOnTopOfTheSpecs) {
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.mutable_spec()->mutable_controls()->set_learning_rate_scale(0.5);
+  *welcome.mutable_controls() = Scale(2, 0.25);
+  welcome.mutable_controls()->set_at_step(10);
+  FakeTrainerService service(welcome, {{}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  LiveControls& controls = trainer.attachment.controls();
+  EXPECT_EQ(controls.ForStep(9)->controls.learning_rate_scale(), 0.5);
+  EXPECT_EQ(controls.ForStep(10)->controls.learning_rate_scale(), 0.25);
+}
+
+TEST(AttachmentTest, ThePauseOfTheWelcomeHoldsBeforeTheFirstStep) {
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.mutable_command()->set_action(v1::TrainerCommand::ACTION_PAUSE);
+  FakeTrainerService service(welcome, {{.directives = {Command(v1::TrainerCommand::ACTION_RESUME)}}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  EXPECT_EQ(trainer.attachment.controls().AwaitRun(), LiveControls::Command::kRun);
+}
+
+TEST(AttachmentTest, StopIsObeyed) {
+  FakeTrainerService service(Welcome(), {{.directives = {Command(v1::TrainerCommand::ACTION_STOP)}}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  EXPECT_TRUE(Eventually([&] { return trainer.attachment.controls().command() == LiveControls::Command::kStop; }));
+}
+
+TEST(AttachmentTest, RequestStopStopsTheTraining) {
+  FakeTrainerService service(Welcome(), {{}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.attachment.RequestStop();
+  EXPECT_TRUE(Eventually([&] { return trainer.attachment.controls().command() == LiveControls::Command::kStop; }));
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk()) << "the end is still told";
+}
+
+TEST(AttachmentTest, RequestStopEndsTheWaitForAServer) {
+  const testing::TempDir dir;
+  Trainer trainer("unix:" + dir.File("nobody"));
+  trainer.attachment.RequestStop();
+  EXPECT_THAT(trainer.attachment.AwaitWelcome(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("before")));
+}
+
+TEST(AttachmentTest, NoServerForTooLongIsTheEnd) {
+  const testing::TempDir dir;
+  testing::FakeClock clock;
+  Trainer trainer("unix:" + dir.File("nobody"), Quick(), &clock);
+  clock.Advance(absl::Minutes(10));
+  EXPECT_THAT(trainer.attachment.AwaitWelcome(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("10m")));
+}
+
+TEST(AttachmentTest, HeartbeatsAreSaidWhenNothingElseIs) {
+  FakeTrainerService service(Welcome(), {{}});
+  testing::FakeClock clock;
+  Trainer trainer(service.address(), Quick(), &clock);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  clock.Advance(absl::Seconds(5));
+  EXPECT_TRUE(service.Await([](const Arrived& arrived) { return arrived.heartbeats == 1; }));
+}
+
+TEST(AttachmentTest, ASilentStreamIsBroken) {
+  FakeTrainerService service(Welcome(), {{.acknowledges = false}, {}});
+  testing::FakeClock clock;
+  Trainer trainer(service.address(), Quick(), &clock);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(10);
+  trainer.Finish();
+  ASSERT_TRUE(service.Await([](const Arrived& arrived) { return arrived.finished; }));
+  clock.Advance(absl::Seconds(30));
+  EXPECT_TRUE(Eventually([&] {
+    clock.Advance(absl::Milliseconds(1));
+    return service.Await([](const Arrived& arrived) { return arrived.hellos.size() == 2; }, absl::Milliseconds(1));
+  }));
+  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  ExpectAllSteps(service.arrived(), 10);
+}
+
+TEST(AttachmentTest, WhatIsNotAcknowledgedInTimeIsAnError) {
+  FakeTrainerService service(Welcome(), {{.acknowledges = false}});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(absl::Milliseconds(20)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("acknowledge")));
+}
+
+}  // namespace
+}  // namespace gradwatch::worker

@@ -1,0 +1,209 @@
+#include "client/worker/outbox.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace gradwatch::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class OutboxTest : public ::testing::Test {
+ protected:
+  void Offer(int64_t count) {
+    core::StepRecord record;
+    record.tensors.resize(1);
+    for (int64_t i = 0; i < count; ++i) {
+      record.step = reports_.end_step();
+      reports_.Offer(record);
+    }
+  }
+  void Add(int64_t steps_done) {
+    v1::Notice notice;
+    notice.set_steps_done(steps_done);
+    notices_.Add(notice);
+  }
+  void Begin(int64_t acked_notice, std::optional<int64_t> acked_step) {
+    v1::TrainerWelcome welcome;
+    welcome.set_attempt(1);
+    welcome.set_acked_notice(acked_notice);
+    if (acked_step.has_value()) welcome.set_acked_step(*acked_step);
+    outbox_.Begin(welcome);
+  }
+  void Acknowledge(int64_t notice, int64_t step) {
+    v1::TrainerAck ack;
+    ack.set_notice(notice);
+    ack.set_step(step);
+    outbox_.Acknowledge(ack);
+  }
+  // All that is to be sent: "0-9" for reports, "lost 0-9", "notice 1".
+  std::vector<std::string> Drain() {
+    std::vector<std::string> said;
+    v1::TrainerMessage message;
+    while (outbox_.Next(Outbox::Urgency::kNow, &message)) {
+      for (const v1::StepRange& lost : message.reports().lost()) {
+        said.push_back(absl::StrCat("lost ", lost.first_step(), "-", lost.last_step()));
+      }
+      const auto& reports = message.reports().reports();
+      if (!reports.empty()) said.push_back(absl::StrCat(reports.begin()->step(), "-", reports.rbegin()->step()));
+      if (message.has_notice()) said.push_back(absl::StrCat("notice ", message.notice().number()));
+    }
+    return said;
+  }
+
+  NoticeLog notices_;
+  ReportBuffer reports_{1, 0};
+  Outbox outbox_{&notices_};
+};
+
+TEST_F(OutboxTest, SaysNothingWhenThereIsNothing) {
+  Begin(0, std::nullopt);
+  EXPECT_THAT(Drain(), IsEmpty());
+  outbox_.SetReports(&reports_);
+  EXPECT_THAT(Drain(), IsEmpty());
+  EXPECT_TRUE(outbox_.AllAcknowledged());
+}
+
+TEST_F(OutboxTest, NoticesComeAfterTheReportsOfTheirSteps) {
+  Begin(0, std::nullopt);
+  Add(0);
+  EXPECT_THAT(Drain(), ElementsAre("notice 1")) << "the model is ready before there are reports";
+  outbox_.SetReports(&reports_);
+  Offer(10);
+  Add(3);
+  Add(3);
+  Add(7);
+  EXPECT_THAT(Drain(), ElementsAre("0-2", "notice 2", "notice 3", "3-6", "notice 4", "7-9"));
+}
+
+TEST_F(OutboxTest, BeginsAgainAfterWhatHasArrived) {
+  outbox_.SetReports(&reports_);
+  Begin(0, std::nullopt);
+  Offer(10);
+  Add(5);
+  Add(10);
+  EXPECT_THAT(Drain(), ElementsAre("0-4", "notice 1", "5-9", "notice 2"));
+  Begin(1, 6);
+  EXPECT_THAT(Drain(), ElementsAre("7-9", "notice 2"));
+  Begin(2, 9);
+  EXPECT_THAT(Drain(), IsEmpty());
+  EXPECT_TRUE(outbox_.AllAcknowledged());
+}
+
+TEST_F(OutboxTest, TellsWhatCouldNotBeKept) {
+  outbox_.SetReports(&reports_);
+  Begin(0, std::nullopt);
+  Offer(5);
+  EXPECT_THAT(Drain(), ElementsAre("0-4"));
+  Offer(reports_.capacity() + 10);
+  EXPECT_THAT(Drain(), ElementsAre("lost 5-14", "15-30"));
+  Begin(0, 2);  // what was sent but has not arrived can be lost, too
+  EXPECT_THAT(Drain(), ElementsAre("lost 3-14", "15-30"));
+}
+
+TEST_F(OutboxTest, LostStepsDoNotHoldANoticeBack) {
+  outbox_.SetReports(&reports_);
+  Begin(0, std::nullopt);
+  Offer(2);
+  Add(2);
+  Offer(28);
+  EXPECT_THAT(Drain(), ElementsAre("lost 0-1", "notice 1", "lost 2-13", "14-29"));
+}
+
+TEST_F(OutboxTest, IsDoneWhenAllIsAcknowledged) {
+  outbox_.SetReports(&reports_);
+  Begin(0, std::nullopt);
+  Offer(3);
+  Add(3);
+  Drain();
+  EXPECT_FALSE(outbox_.AllAcknowledged());
+  Acknowledge(1, 1);
+  EXPECT_FALSE(outbox_.AllAcknowledged());
+  Acknowledge(1, 2);
+  EXPECT_TRUE(outbox_.AllAcknowledged());
+  Offer(1);
+  EXPECT_FALSE(outbox_.AllAcknowledged()) << "not sent yet";
+}
+
+TEST_F(OutboxTest, FewReportsWaitForMore) {
+  outbox_.SetReports(&reports_);
+  Begin(0, std::nullopt);
+  v1::TrainerMessage message;
+  Offer(1);
+  EXPECT_FALSE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
+  Offer(reports_.capacity() / 4);
+  EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "the buffer fills";
+  Offer(1);
+  EXPECT_FALSE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
+  Add(reports_.end_step());
+  EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "a notice does not wait";
+  EXPECT_TRUE(message.has_reports());
+  EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
+  EXPECT_TRUE(message.has_notice());
+}
+
+TEST_F(OutboxTest, BeginsAtTheFirstStepOfTheRun) {
+  ReportBuffer resumed(1, 0, /*first_step=*/100);
+  outbox_.SetReports(&resumed);
+  Begin(0, std::nullopt);
+  Add(100);
+  EXPECT_THAT(Drain(), ElementsAre("notice 1"));
+  core::StepRecord record;
+  record.step = 100;
+  resumed.Offer(record);
+  EXPECT_THAT(Drain(), ElementsAre("100-100"));
+}
+
+// Offers `steps` records of `tensors` tensors with full histograms and returns the batches.
+std::vector<v1::ReportBatch> Batches(int64_t steps, size_t tensors, size_t bytes) {
+  core::StepRecord record;
+  record.tensors.resize(tensors);
+  for (core::TensorStatistics& tensor : record.tensors) {
+    tensor.histogram.positive.fill(1'000'000'000);
+    tensor.histogram.negative.fill(1'000'000'000);
+  }
+  NoticeLog notices;
+  ReportBuffer reports(tensors, bytes);
+  Outbox outbox(&notices);
+  outbox.SetReports(&reports);
+  for (record.step = 0; record.step < steps; ++record.step) reports.Offer(record);
+  std::vector<v1::ReportBatch> batches;
+  for (v1::TrainerMessage message; outbox.Next(Outbox::Urgency::kNow, &message);) batches.push_back(message.reports());
+  return batches;
+}
+
+TEST_F(OutboxTest, BatchesAreBoundedInNumber) {
+  const std::vector<v1::ReportBatch> batches = Batches(2500, 0, size_t{16} << 20);
+  ASSERT_EQ(batches.size(), 3u);
+  EXPECT_EQ(batches[0].reports_size(), Outbox::kMaxReports);
+  EXPECT_EQ(batches[2].reports_size(), 2500 - 2 * Outbox::kMaxReports);
+}
+
+TEST_F(OutboxTest, BatchesAreBoundedInBytes) {
+  int64_t steps = 0;
+  for (const v1::ReportBatch& batch : Batches(100, 20, size_t{16} << 20)) {
+    EXPECT_LE(batch.ByteSizeLong(), Outbox::kMaxBatchBytes);
+    for (const v1::StepReport& report : batch.reports()) {
+      EXPECT_EQ(report.step(), steps++);
+      EXPECT_EQ(report.tensors_size(), 20);
+    }
+  }
+  EXPECT_EQ(steps, 100);
+}
+
+TEST_F(OutboxTest, AStepThatFillsAMessageIsToldWithoutTensors) {
+  const std::vector<v1::ReportBatch> batches = Batches(1, 3000, 0);
+  ASSERT_EQ(batches.size(), 1u);
+  ASSERT_EQ(batches[0].reports_size(), 1);
+  EXPECT_EQ(batches[0].reports(0).tensors_size(), 0);
+}
+
+}  // namespace
+}  // namespace gradwatch::worker

@@ -1,0 +1,163 @@
+// gradwatch-worker as it is run from a shell, without a server.
+#include <gmock/gmock.h>
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "absl/strings/substitute.h"
+#include "client/worker/signal_watch.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::worker {
+namespace {
+
+using google::protobuf::Struct;
+using ::testing::HasSubstr;
+using testing::Process;
+using testing::RunResult;
+
+// $0: steps, $1: learning rate, $2: more fields.
+constexpr char kSpec[] = R"({
+  "steps": $0,
+  "model": {
+    "layers": [{"dense": {"units": 8}}, {"activation": {"function": "ACTIVATION_FUNCTION_TANH"}},
+               {"dense": {"units": 4}}],
+    "loss": {"function": "LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY"}},
+  "data": {"batch_size": 16, "gaussian_clusters": {"classes": 4, "features": 8}},
+  "optimizer": {"learning_rate": $1}$2
+})";
+
+class ProgramTest : public ::testing::Test {
+ protected:
+  std::string Spec(int64_t steps, double learning_rate = 0.1, const std::string& more = "") {
+    return dir_.Write("job.json", absl::Substitute(kSpec, steps, learning_rate, more));
+  }
+  static RunResult Worker(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "gradwatch-worker");
+    return testing::Run(std::move(arguments));
+  }
+  static Struct Parse(const std::string& json) {
+    Struct object;
+    const auto status = google::protobuf::util::JsonStringToMessage(json, &object);
+    EXPECT_TRUE(status.ok()) << json;
+    return object;
+  }
+
+  testing::TempDir dir_;
+};
+
+TEST_F(ProgramTest, TrainPrintsWhatCameOut) {
+  const RunResult result = Worker({"train", Spec(200), "-o", "json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  const Struct object = Parse(result.out);
+  const auto& fields = object.fields();
+  EXPECT_EQ(fields.at("state").string_value(), "succeeded");
+  EXPECT_EQ(fields.at("steps").number_value(), 200);
+  EXPECT_GT(fields.at("steps_per_second").number_value(), 0);
+  EXPECT_GT(fields.at("first_loss").number_value(), fields.at("final_loss").number_value());
+  EXPECT_EQ(fields.at("parameters").number_value(), 8 * 8 + 8 + 8 * 4 + 4);
+  EXPECT_EQ(fields.at("parameters_sha256").string_value().size(), 64u);
+  EXPECT_TRUE(fields.at("alerts").has_struct_value());
+}
+
+TEST_F(ProgramTest, TheObserverDoesNotDisturb) {
+  const std::string spec = Spec(100);
+  std::string first;
+  for (const char* level : {"full", "norm", "none"}) {
+    const RunResult result = Worker({"train", spec, "--report", level});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const std::string digest = Parse(result.out).fields().at("parameters_sha256").string_value();
+    if (first.empty()) first = digest;
+    EXPECT_EQ(digest, first) << level;
+  }
+}
+
+TEST_F(ProgramTest, StepsOverrideTheSpecs) {
+  const RunResult result = Worker({"train", Spec(1'000'000'000), "--steps", "7", "-o", "table"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("steps              7\n"));
+}
+
+TEST_F(ProgramTest, AFailedRunIsOne) {
+  const RunResult result =
+      Worker({"train", Spec(100, 1e38, R"(, "controls": {"clip": {"non_finite": "NON_FINITE_ACTION_STOP"}})")});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  const Struct object = Parse(result.out);
+  EXPECT_EQ(object.fields().at("state").string_value(), "failed");
+  EXPECT_THAT(object.fields().at("failure").string_value(), HasSubstr("not finite"));
+  EXPECT_EQ(object.fields().at("alerts").struct_value().fields().at("non_finite").number_value(), 1);
+}
+
+TEST_F(ProgramTest, AStoppedRunIsEight) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    // A child starts with its parent's blocked signals, so it cannot be killed before it has blocked them itself.
+    const sigset_t blocked = BlockSignals({signal});
+    Process worker({"gradwatch-worker", "train", Spec(1'000'000'000)});
+    pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
+    worker.Signal(signal);
+    EXPECT_EQ(worker.Wait(), 8);
+    const std::optional<std::string> line = worker.ReadLine();
+    ASSERT_TRUE(line.has_value());
+    EXPECT_EQ(Parse(*line).fields().at("state").string_value(), "stopped");
+  }
+}
+
+TEST_F(ProgramTest, UsageAndInvalidSpecsAreTwo) {
+  const struct {
+    std::vector<std::string> arguments;
+    std::string err;
+  } cases[] = {
+      {{}, "subcommand"},
+      {{"fly"}, "fly"},
+      {{"train"}, "spec"},
+      {{"train", Spec(10), "--report", "everything"}, "--report"},
+      {{"train", Spec(10), "--steps", "0"}, "--steps"},
+      {{"attach", "--server", "127.0.0.1:1", "--job", "j"}, "--attempt"},
+      {{"train", dir_.Write("wrong.json", absl::Substitute(kSpec, 10, "-1", ""))}, "learning_rate"},
+      {{"train", dir_.Write("torn.json", "{")}, "torn.json"},
+  };
+  for (const auto& c : cases) {
+    const RunResult result = Worker(c.arguments);
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, HasSubstr(c.err));
+  }
+}
+
+TEST_F(ProgramTest, WhatIsMissingIsFive) {
+  EXPECT_EQ(Worker({"train", dir_.File("nothing.json")}).exit_code, 5);
+  const RunResult result = Worker({"train", dir_.Write("text.json", R"({
+    "steps": 1,
+    "model": {"layers": [{"rnn": {"units": 4}}, {"dense": {"units": 4}}],
+              "loss": {"function": "LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY"}},
+    "data": {"batch_size": 1, "text": {"path": "absent.txt", "sequence_length": 4}},
+    "optimizer": {"learning_rate": 1}})")});
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(result.err, HasSubstr("absent.txt"));
+}
+
+TEST_F(ProgramTest, DataLiesBelowTheFolderOfTheSpec) {
+  dir_.Write("text.txt", "abcdabcdabcdabcdabcdabcd");
+  const RunResult result = Worker({"train", dir_.Write("text.json", R"({
+    "steps": 2,
+    "model": {"layers": [{"rnn": {"units": 4}}, {"dense": {"units": 4}}],
+              "loss": {"function": "LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY"}},
+    "data": {"batch_size": 1, "text": {"path": "text.txt", "sequence_length": 4}},
+    "optimizer": {"learning_rate": 1}})")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
+TEST_F(ProgramTest, SaysItsVersion) {
+  const RunResult result = Worker({"--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, std::string(GRADWATCH_VERSION) + "\n");
+}
+
+}  // namespace
+}  // namespace gradwatch::worker

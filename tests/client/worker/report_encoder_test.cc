@@ -1,0 +1,178 @@
+#include "client/worker/report_encoder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace gradwatch::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Every field has a value of its own.
+core::StepRecord FullRecord() {
+  core::StepRecord record;
+  record.step = 41;
+  record.loss = 1.5;
+  record.grad_norm = 2.5;
+  record.learning_rate = 0.125;
+  record.control_revision = 3;
+  record.nan_count = 4;
+  record.pos_inf_count = 5;
+  record.neg_inf_count = 6;
+  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 7.5, 0.75, 8, 9.5};
+  record.step_seconds = 0.25;
+  record.time = absl::FromUnixSeconds(1'700'000'000) + absl::Nanoseconds(123'456'789);
+  record.tensors.resize(2);
+  core::TensorStatistics& tensor = record.tensors[1];
+  tensor.l2_norm = 10.5;
+  tensor.max_abs = 11.5;
+  tensor.mean = 12.5;
+  tensor.mean_abs = 13.5;
+  tensor.std_dev = 14.5;
+  tensor.nan_count = 15;
+  tensor.pos_inf_count = 16;
+  tensor.neg_inf_count = 17;
+  tensor.zero_count = 18;
+  tensor.denormal_count = 19;
+  tensor.weight_norm = 20.5;
+  tensor.update_norm = 21.5;
+  return record;
+}
+
+v1::StepReport Encode(const core::StepRecord& record) {
+  v1::StepReport report;
+  EncodeReport(record, /*attempt=*/2, &report);
+  return report;
+}
+
+void ExpectSameScalars(const v1::StepReport& report) {
+  EXPECT_EQ(report.attempt(), 2);
+  EXPECT_EQ(report.step(), 41);
+  EXPECT_EQ(report.loss(), 1.5);
+  EXPECT_EQ(report.learning_rate(), 0.125);
+  EXPECT_EQ(report.control_revision(), 3);
+  EXPECT_EQ(report.nan_count(), 4);
+  EXPECT_EQ(report.pos_inf_count(), 5);
+  EXPECT_EQ(report.neg_inf_count(), 6);
+  EXPECT_EQ(report.clip().action(), v1::ClipOutcome::ACTION_CLIPPED);
+  EXPECT_EQ(report.clip().norm_after(), 7.5);
+  EXPECT_EQ(report.clip().coefficient(), 0.75);
+  EXPECT_EQ(report.clip().tensors_clipped(), 8);
+  EXPECT_EQ(report.clip().threshold(), 9.5);
+  EXPECT_EQ(report.step_seconds(), 0.25);
+  EXPECT_EQ(report.time().seconds(), 1'700'000'000);
+  EXPECT_EQ(report.time().nanos(), 123'456'789);
+}
+
+TEST(ReportEncoderTest, FullHasEverything) {
+  const v1::StepReport report = Encode(FullRecord());
+  ExpectSameScalars(report);
+  EXPECT_EQ(report.grad_norm(), 2.5);
+  ASSERT_THAT(report.tensors(), SizeIs(2));
+  EXPECT_EQ(report.tensors(0).tensor(), 0);
+  const v1::TensorStats& tensor = report.tensors(1);
+  EXPECT_EQ(tensor.tensor(), 1);
+  EXPECT_EQ(tensor.l2_norm(), 10.5);
+  EXPECT_EQ(tensor.max_abs(), 11.5);
+  EXPECT_EQ(tensor.mean(), 12.5);
+  EXPECT_EQ(tensor.mean_abs(), 13.5);
+  EXPECT_EQ(tensor.std_dev(), 14.5);
+  EXPECT_EQ(tensor.nan_count(), 15);
+  EXPECT_EQ(tensor.pos_inf_count(), 16);
+  EXPECT_EQ(tensor.neg_inf_count(), 17);
+  EXPECT_EQ(tensor.zero_count(), 18);
+  EXPECT_EQ(tensor.denormal_count(), 19);
+  EXPECT_EQ(tensor.weight_norm(), 20.5);
+  EXPECT_EQ(tensor.update_norm(), 21.5);
+  EXPECT_EQ(tensor.histogram().zero_count(), 18);
+  EXPECT_FALSE(tensor.has_cosine_with_last());
+}
+
+TEST(ReportEncoderTest, NormHasNormsAndCounts) {
+  core::StepRecord record = FullRecord();
+  record.level = v1::STATISTICS_LEVEL_NORM;
+  const v1::StepReport report = Encode(record);
+  ExpectSameScalars(report);
+  EXPECT_EQ(report.grad_norm(), 2.5);
+  ASSERT_THAT(report.tensors(), SizeIs(2));
+  v1::TensorStats expected;
+  expected.set_tensor(1);
+  expected.set_l2_norm(10.5);
+  expected.set_max_abs(11.5);
+  expected.set_nan_count(15);
+  expected.set_pos_inf_count(16);
+  expected.set_neg_inf_count(17);
+  EXPECT_EQ(report.tensors(1).SerializeAsString(), expected.SerializeAsString());
+}
+
+TEST(ReportEncoderTest, NoneHasNoNorm) {
+  core::StepRecord record = FullRecord();
+  record.level = v1::STATISTICS_LEVEL_NONE;
+  const v1::StepReport report = Encode(record);
+  ExpectSameScalars(report);
+  EXPECT_EQ(report.grad_norm(), 0);
+  EXPECT_THAT(report.tensors(), IsEmpty());
+}
+
+TEST(ReportEncoderTest, BetweenReportedStepsThereAreNoTensors) {
+  core::StepRecord record = FullRecord();
+  record.report_tensors = false;
+  const v1::StepReport report = Encode(record);
+  ExpectSameScalars(report);
+  EXPECT_EQ(report.grad_norm(), 2.5);
+  EXPECT_THAT(report.tensors(), IsEmpty());
+}
+
+TEST(ReportEncoderTest, NonFiniteNumbersAreToldAsTheyAre) {
+  core::StepRecord record = FullRecord();
+  record.loss = kNaN;
+  record.clip.norm_after = -kInfinity;
+  record.tensors[0].update_norm = kInfinity;
+  std::string bytes;
+  ASSERT_TRUE(Encode(record).SerializeToString(&bytes));
+  v1::StepReport report;
+  ASSERT_TRUE(report.ParseFromString(bytes));
+  EXPECT_TRUE(std::isnan(report.loss()));
+  EXPECT_EQ(report.clip().norm_after(), -kInfinity);
+  EXPECT_EQ(report.tensors(0).update_norm(), kInfinity);
+}
+
+TEST(ReportEncoderTest, HistogramsAreTrimmed) {
+  core::StepRecord record = FullRecord();
+  core::HistogramCounts& histogram = record.tensors[0].histogram;
+  histogram.positive[127] = 3;  // 1 <= x < 2
+  histogram.positive[129] = 4;
+  histogram.negative[0] = 5;
+  histogram.negative[core::HistogramCounts::kBuckets - 1] = 4'000'000'000u;
+  const v1::StepReport report = Encode(record);
+  const v1::Histogram& encoded = report.tensors(0).histogram();
+  EXPECT_EQ(encoded.positive_offset(), 0);
+  EXPECT_THAT(encoded.positive_counts(), ElementsAre(3, 0, 4));
+  EXPECT_EQ(encoded.negative_offset(), -127);
+  ASSERT_THAT(encoded.negative_counts(), SizeIs(core::HistogramCounts::kBuckets));
+  EXPECT_EQ(encoded.negative_counts(0), 5);
+  EXPECT_EQ(encoded.negative_counts(core::HistogramCounts::kBuckets - 1), 4'000'000'000);
+
+  const v1::Histogram& empty = report.tensors(1).histogram();
+  EXPECT_THAT(empty.positive_counts(), IsEmpty());
+  EXPECT_EQ(empty.positive_offset(), 0);
+}
+
+TEST(ReportEncoderTest, TimesBefore1970HavePositiveNanos) {
+  core::StepRecord record = FullRecord();
+  record.time = absl::UnixEpoch() - absl::Nanoseconds(1);
+  const v1::StepReport report = Encode(record);
+  EXPECT_EQ(report.time().seconds(), -1);
+  EXPECT_EQ(report.time().nanos(), 999'999'999);
+}
+
+}  // namespace
+}  // namespace gradwatch::worker

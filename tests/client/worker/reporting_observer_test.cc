@@ -1,0 +1,38 @@
+#include "client/worker/reporting_observer.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace gradwatch::worker {
+namespace {
+
+TEST(ReportingObserverTest, StepsAreOfferedAndTheRestBecomesNotices) {
+  ReportBuffer reports(0, 0);
+  std::vector<v1::Notice> notices;
+  const auto notify = [&notices](v1::Notice notice) { notices.push_back(std::move(notice)); };
+  ReportingObserver observer(&reports, notify);
+
+  observer.OnControlsApplied(4, 0);
+  core::StepRecord record;
+  observer.OnStep(record);
+  v1::Alert alert;
+  alert.set_rule("non_finite");
+  observer.OnAlert(alert);
+  observer.OnPaused(1);
+  observer.OnResumed(1);
+
+  EXPECT_EQ(reports.end_step(), 1);
+  ASSERT_EQ(notices.size(), 4u);
+  EXPECT_EQ(notices[0].controls_applied().revision(), 4);
+  EXPECT_EQ(notices[0].controls_applied().effective_step(), 0);
+  EXPECT_EQ(notices[0].steps_done(), 0);
+  EXPECT_EQ(notices[1].alert().rule(), "non_finite");
+  EXPECT_EQ(notices[1].steps_done(), 1) << "after the report of the step that raised it";
+  EXPECT_TRUE(notices[2].has_paused());
+  EXPECT_EQ(notices[2].steps_done(), 1);
+  EXPECT_TRUE(notices[3].has_resumed());
+}
+
+}  // namespace
+}  // namespace gradwatch::worker
