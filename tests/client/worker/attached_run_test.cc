@@ -45,7 +45,7 @@ v1::TrainerDirective Command(v1::TrainerCommand::Action action) {
   return directive;
 }
 
-ExitCode Run(const FakeTrainerService& service) {
+ExitCode Attach(const FakeTrainerService& service) {
   AttachedRunOptions options;
   options.server = service.address();
   options.job_id = "job";
@@ -62,7 +62,7 @@ std::vector<int64_t> StepsUpTo(int64_t end) {
 
 TEST(AttachedRunTest, TrainsAndTellsEverything) {
   FakeTrainerService service(Welcome(500), {{}});
-  EXPECT_EQ(Run(service), kSuccess);
+  EXPECT_EQ(Attach(service), kSuccess);
   const Arrived arrived = service.arrived();
   EXPECT_EQ(arrived.steps, StepsUpTo(500));
 
@@ -90,8 +90,8 @@ TEST(AttachedRunTest, TrainsAndTellsEverything) {
 TEST(AttachedRunTest, BreaksOfTheStreamDoNotChangeTheResult) {
   FakeTrainerService calm(Welcome(300), {{}});
   FakeTrainerService broken(Welcome(300), {{.messages = 0}, {.messages = 1}, {.messages = 2}, {}});
-  EXPECT_EQ(Run(calm), kSuccess);
-  EXPECT_EQ(Run(broken), kSuccess);
+  EXPECT_EQ(Attach(calm), kSuccess);
+  EXPECT_EQ(Attach(broken), kSuccess);
   EXPECT_EQ(broken.arrived().steps, StepsUpTo(300));
   EXPECT_EQ(broken.arrived().notices.back().finished().parameters_sha256(),
             calm.arrived().notices.back().finished().parameters_sha256());
@@ -101,7 +101,7 @@ TEST(AttachedRunTest, AJobThatCannotStartHasFailed) {
   v1::TrainerWelcome welcome = Welcome(10);
   welcome.mutable_spec()->mutable_optimizer()->set_learning_rate(-1);
   FakeTrainerService service(welcome, {{}});
-  EXPECT_EQ(Run(service), kSuccess) << "the server knows";
+  EXPECT_EQ(Attach(service), kSuccess) << "the server knows";
   const Arrived arrived = service.arrived();
   ASSERT_EQ(arrived.notices.size(), 1u);
   EXPECT_EQ(arrived.notices[0].finished().state(), v1::JOB_STATE_FAILED);
@@ -112,7 +112,7 @@ TEST(AttachedRunTest, ThePauseOfTheWelcomeHoldsBeforeTheFirstStep) {
   v1::TrainerWelcome welcome = Welcome(10);
   welcome.mutable_command()->set_action(v1::TrainerCommand::ACTION_PAUSE);
   FakeTrainerService service(welcome, {{.when_paused = {Command(v1::TrainerCommand::ACTION_RESUME)}}});
-  EXPECT_EQ(Run(service), kSuccess);
+  EXPECT_EQ(Attach(service), kSuccess);
   const Arrived arrived = service.arrived();
   ASSERT_GE(arrived.notices.size(), 3u);
   EXPECT_TRUE(arrived.notices[1].has_paused());
@@ -127,14 +127,14 @@ TEST(AttachedRunTest, ASignalStopsTheRunGracefully) {
     EXPECT_TRUE(service.Await([](const Arrived& arrived) { return !arrived.steps.empty(); }));
     kill(getpid(), SIGUSR1);
   });
-  EXPECT_EQ(Run(service), kSuccess);
+  EXPECT_EQ(Attach(service), kSuccess);
   stopper.join();
   EXPECT_EQ(service.arrived().notices.back().finished().state(), v1::JOB_STATE_STOPPED);
 }
 
 TEST(AttachedRunTest, AlertsAreNoticesOfTheJob) {
   FakeTrainerService service(Welcome(50, /*learning_rate=*/1e38), {{}});
-  EXPECT_EQ(Run(service), kSuccess);
+  EXPECT_EQ(Attach(service), kSuccess);
   bool fired = false;
   for (const v1::Notice& notice : service.arrived().notices) {
     if (notice.alert().state() != v1::ALERT_STATE_FIRING || notice.alert().rule() != "non_finite") continue;
@@ -149,12 +149,12 @@ TEST(AttachedRunTest, AlertsAreNoticesOfTheJob) {
 
 TEST(AttachedRunTest, RefusalsHaveExitCodes) {
   FakeTrainerService unknown(Welcome(1), {{.refusal = grpc::Status(grpc::StatusCode::NOT_FOUND, "no such job")}});
-  EXPECT_EQ(Run(unknown), kNotFound);
+  EXPECT_EQ(Attach(unknown), kNotFound);
   FakeTrainerService wrong_token(Welcome(1), {{.refusal = grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "token")}});
-  EXPECT_EQ(Run(wrong_token), kPermission);
+  EXPECT_EQ(Attach(wrong_token), kPermission);
   FakeTrainerService fenced(Welcome(1'000'000'000),
                             {{.messages = 3, .end = grpc::Status(grpc::StatusCode::ABORTED, "taken over")}});
-  EXPECT_EQ(Run(fenced), kConflict);
+  EXPECT_EQ(Attach(fenced), kConflict);
 }
 
 }  // namespace
