@@ -96,8 +96,10 @@ CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
   train->add_option("--steps", line->local.steps, "Number of steps, instead of the spec's")->check(CLI::PositiveNumber);
   train->add_option("--report", line->local.report_level, "What is measured: none, norm or full; instead of the spec's")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case).description(""));
-  train->add_option("--data-root", line->local.data_roots,
-                    "Folder below which data files may lie; may be repeated. Default: the spec's and the present one");
+  train
+      ->add_option("--data-root", line->local.data_roots,
+                   "Folder below which data files may lie; may be repeated. Default: the spec's and the present one")
+      ->allow_extra_args(false);
   train->add_option("-o,--output", line->output, "How the result is printed: json or table")
       ->capture_default_str()
       ->check(CLI::IsMember({"json", "table"}).description(""));

@@ -114,7 +114,7 @@ TEST_F(ProgramTest, UsageAndInvalidSpecsAreTwo) {
     std::string err;
   } cases[] = {
       {{}, "subcommand"},
-      {{"fly"}, "fly"},
+      {{"fly"}, "subcommand"},
       {{"train"}, "spec"},
       {{"train", Spec(10), "--report", "everything"}, "--report"},
       {{"train", Spec(10), "--steps", "0"}, "--steps"},
@@ -144,13 +144,17 @@ TEST_F(ProgramTest, WhatIsMissingIsFive) {
 
 TEST_F(ProgramTest, DataLiesBelowTheFolderOfTheSpec) {
   dir_.Write("text.txt", "abcdabcdabcdabcdabcdabcd");
-  const RunResult result = Worker({"train", dir_.Write("text.json", R"({
+  const std::string spec = dir_.Write("text.json", R"({
     "steps": 2,
     "model": {"layers": [{"rnn": {"units": 4}}, {"dense": {"units": 4}}],
               "loss": {"function": "LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY"}},
     "data": {"batch_size": 1, "text": {"path": "text.txt", "sequence_length": 4}},
-    "optimizer": {"learning_rate": 1}})")});
+    "optimizer": {"learning_rate": 1}})");
+  const RunResult result = Worker({"train", spec});
   EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(Worker({"train", "--data-root", dir_.path(), spec}).exit_code, 0);
+  const testing::TempDir elsewhere;
+  EXPECT_EQ(Worker({"train", "--data-root", elsewhere.path(), spec}).exit_code, 5);
 }
 
 TEST_F(ProgramTest, SaysItsVersion) {

@@ -2,24 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
+#include <algorithm>
 #include <thread>
 
-namespace {
-
-thread_local int64_t allocations = 0;
-
-}  // namespace
-
-// Counts what a thread allocates.
-void* operator new(size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+#include "tests/support/allocation_count.h"
 
 namespace gradwatch::worker {
 namespace {
@@ -136,14 +122,15 @@ TEST(ReportBufferTest, CopiesOfTensorsOnlyWhatIsReported) {
 }
 
 TEST(ReportBufferTest, OfferNeverAllocates) {
+  if (!testing::CountsAllocations()) GTEST_SKIP() << "not counted under a sanitizer";
   ReportBuffer buffer(4, 0);
   core::StepRecord record = Record(0, 4);
-  const int64_t before = allocations;
+  const int64_t before = testing::AllocationCount();
   for (int64_t step = 0; step < 100; ++step) {
     record.step = step;
     buffer.Offer(record);
   }
-  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(testing::AllocationCount(), before);
 }
 
 TEST(ReportBufferTest, AReaderThatIsOvertakenIsNotWaitedFor) {
