@@ -29,10 +29,10 @@ struct AlertIdentity {
 
 // Transitions are appended to `transitions`; a quiet step appends nothing and never allocates. Thread-compatible.
 //
-// A rule has one episode at a time: PENDING (only with for_steps above 1), FIRING once, RESOLVED once. A PENDING alert
-// that never fires is RESOLVED too, at the first quiet step, because it has been told. RESOLVED keeps tensor, diagnosis
-// and the worst value of the episode; its summary says how it ended. A step that a rule cannot judge (not measured, a
-// non-finite value, too little history) changes nothing about its episode.
+// A rule has one episode at a time: PENDING (only with for_steps above 1, and once half of them have held), FIRING
+// once, RESOLVED once. A PENDING alert that never fires is RESOLVED too, at the first quiet step, because it has been
+// told. RESOLVED keeps tensor, diagnosis and the worst value of the episode; its summary says how it ended. A step that
+// a rule cannot judge (not measured, a non-finite value, too little history) changes nothing about its episode.
 //
 // Rules with a history judge a step before they take it in, and outliers stay out of the history; how a lasting change
 // becomes the usual nevertheless, and at what price, is told in core/detect/history.h.

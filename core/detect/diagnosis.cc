@@ -55,7 +55,11 @@ double ShareOf(const StepRecord& record, int tensor) {
 
 }  // namespace
 
-std::string Number(double value) { return absl::StrFormat("%.3g", value); }
+std::string Number(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
+  return absl::StrFormat("%.3g", value);
+}
 
 std::string LargestIn(absl::string_view tensor_name) {
   return tensor_name.empty() ? "" : absl::StrCat("; largest in ", tensor_name);

@@ -11,7 +11,7 @@
 
 namespace gradwatch::core {
 
-// A number for people: three digits.
+// A number for people: three digits, NaN, +Inf or -Inf.
 std::string Number(double value);
 // One step of a few words: "; largest in rnn0.weight_hh", or "" without a name.
 std::string LargestIn(absl::string_view tensor_name);

@@ -8,6 +8,7 @@ namespace gradwatch::core {
 Episode::Episode(const v1::Rule& rule, const AlertIdentity& identity)
     : id_prefix_(absl::StrCat(identity.job_uid, "/", identity.attempt, "/", rule.name(), "/")),
       for_steps_(rule.for_steps()),
+      tell_after_steps_(rule.for_steps() / 2 + rule.for_steps() % 2),
       resolve_after_steps_(rule.resolve_after_steps()) {
   alert_.set_job_id(identity.job_id);
   alert_.set_attempt(identity.attempt);
@@ -16,26 +17,34 @@ Episode::Episode(const v1::Rule& rule, const AlertIdentity& identity)
 }
 
 Episode::Change Episode::Advance(int64_t step, const Verdict& verdict) {
-  const bool holds = verdict.kind == Verdict::Kind::kHolds;
-  if (verdict.kind == Verdict::Kind::kUnknown || (!holds && state_ == State::kIdle)) return Change::kNone;
-  if (holds && state_ == State::kIdle) Start(step);
-  if (holds && state_ == State::kPending) {
-    ++holding_;
-    if (holding_ >= for_steps_) {
-      state_ = State::kFiring;
-      quiet_ = 0;
-      Show(v1::ALERT_STATE_FIRING, step, verdict);
-      return Change::kFiring;
-    }
-    if (holding_ > 1) return Change::kNone;
-    Show(v1::ALERT_STATE_PENDING, step, verdict);
-    return Change::kPending;
-  }
-  if (holds) {
+  if (verdict.kind == Verdict::Kind::kUnknown) return Change::kNone;
+  return verdict.kind == Verdict::Kind::kHolds ? Hold(step, verdict) : Calm(step);
+}
+
+Episode::Change Episode::Hold(int64_t step, const Verdict& verdict) {
+  if (state_ == State::kFiring) {
     quiet_ = 0;
     KeepWorst(step, verdict);
     return Change::kNone;
   }
+  if (state_ == State::kIdle) {
+    state_ = State::kUntold;
+    first_step_ = step;
+    holding_ = 0;
+  }
+  ++holding_;
+  const bool fires = holding_ >= for_steps_;
+  if (!fires && (state_ == State::kPending || holding_ < tell_after_steps_)) return Change::kNone;
+  if (state_ == State::kUntold) Start();
+  state_ = fires ? State::kFiring : State::kPending;
+  quiet_ = 0;
+  Show(fires ? v1::ALERT_STATE_FIRING : v1::ALERT_STATE_PENDING, step, verdict);
+  return fires ? Change::kFiring : Change::kPending;
+}
+
+Episode::Change Episode::Calm(int64_t step) {
+  if (state_ == State::kUntold) state_ = State::kIdle;
+  if (state_ == State::kIdle) return Change::kNone;
   if (state_ == State::kPending) {
     return Resolve(step, absl::StrCat("did not fire: it held for ", holding_, " of ", for_steps_, " steps in a row"));
   }
@@ -44,16 +53,15 @@ Episode::Change Episode::Advance(int64_t step, const Verdict& verdict) {
 }
 
 Episode::Change Episode::Finish(int64_t step) {
+  if (state_ == State::kUntold) state_ = State::kIdle;
   if (state_ == State::kIdle) return Change::kNone;
   return Resolve(step, "over because the job has ended");
 }
 
-void Episode::Start(int64_t step) {
-  state_ = State::kPending;
-  holding_ = 0;
+void Episode::Start() {
   alert_.set_episode(alert_.episode() + 1);
   alert_.set_alert_id(absl::StrCat(id_prefix_, alert_.episode()));
-  alert_.set_first_step(step);
+  alert_.set_first_step(first_step_);
 }
 
 void Episode::Show(v1::AlertState state, int64_t step, const Verdict& verdict) {

@@ -11,7 +11,8 @@
 
 namespace gradwatch::core {
 
-// Counts steps and says when a state changes; the detector then fills in what happened and tells it. Thread-compatible.
+// Counts steps and says when a state changes; the detector then fills in what happened and tells it. PENDING is told
+// when half of for_steps have held: a single odd step of a rule that waits for five is no news. Thread-compatible.
 class Episode {
  public:
   enum class Change { kNone, kPending, kFiring, kResolved };
@@ -29,17 +30,22 @@ class Episode {
   v1::Alert& alert() { return alert_; }
 
  private:
-  void Start(int64_t step);
+  Change Hold(int64_t step, const Verdict& verdict);
+  Change Calm(int64_t step);
+  void Start();
   void Show(v1::AlertState state, int64_t step, const Verdict& verdict);
   Change Resolve(int64_t step, const std::string& why);
   void KeepWorst(int64_t step, const Verdict& verdict);
 
   const std::string id_prefix_;
   const int32_t for_steps_;
+  const int32_t tell_after_steps_;
   const int32_t resolve_after_steps_;
 
-  enum class State { kIdle, kPending, kFiring } state_ = State::kIdle;
-  int32_t holding_ = 0;  // steps in a row on which the condition held, while pending
+  // Pending is first kept quiet, then told.
+  enum class State { kIdle, kUntold, kPending, kFiring } state_ = State::kIdle;
+  int64_t first_step_ = 0;
+  int32_t holding_ = 0;  // steps in a row on which the condition held, before it fires
   int32_t quiet_ = 0;    // steps in a row on which it did not, while firing
   int64_t worst_step_ = 0;
   v1::Alert alert_;

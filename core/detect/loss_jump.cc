@@ -1,5 +1,6 @@
 #include "core/detect/loss_jump.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,11 @@ namespace {
 
 // A gradient norm this many times the median goes with the jump of the loss.
 constexpr double kLargeNorm = 3;
+// Robust standard deviations of the logarithm within which a loss is not outside the spread.
+constexpr double kSpread = 3;
+constexpr double kDeviationOfMad = 1.4826;
+// Stands for losses that have no logarithm.
+constexpr double kSmallestLoss = 1e-300;
 
 }  // namespace
 
@@ -20,13 +26,22 @@ LossJump::LossJump(const v1::Rule& rule)
 Verdict LossJump::Judge(const StepRecord& record) {
   Verdict verdict;
   if (!std::isfinite(record.loss)) return verdict;
-  const double median = history_.ready() ? history_.usual().Median() : 0;
-  const bool holds = median > 0 && record.loss > factor_ * median;
-  if (median > 0) verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
-  verdict.value = record.loss;
-  verdict.limit = factor_ * median;
-  verdict.usual = median;
-  history_.Admit(record.loss, holds);
+  const double y = std::log(std::max(record.loss, kSmallestLoss));
+  if (!history_.ready() || history_.usual().Median() <= std::log(kSmallestLoss)) {
+    history_.Admit(y, false);
+    return verdict;
+  }
+  const double median = history_.usual().Median();
+  const double spread = kSpread * kDeviationOfMad * history_.usual().MedianDeviation();
+  const double limit = median + std::max(std::log(factor_), spread);
+  const bool holds = y > limit;
+  verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
+  if (holds) {
+    verdict.value = record.loss;
+    verdict.limit = std::exp(limit);
+    verdict.usual = std::exp(median);
+  }
+  history_.Admit(y, holds);
   return verdict;
 }
 

@@ -37,10 +37,10 @@ v1::RuleSet GradwatchPreset() {
   rules.set_preset(std::string(kDefaultPreset));
   AddRule("non_finite", v1::SEVERITY_CRITICAL, &rules)->mutable_non_finite();
   AddSpike("grad_norm_exploding", v1::SEVERITY_CRITICAL, 10, 100, &rules);
-  AddSpike("grad_norm_spike", v1::SEVERITY_WARNING, 6, 3.3, &rules);
+  AddSpike("grad_norm_spike", v1::SEVERITY_WARNING, 8, 5, &rules);
   v1::Rule* loss_jump = AddRule("loss_jump", v1::SEVERITY_WARNING, &rules);
   loss_jump->set_for_steps(5);
-  loss_jump->mutable_loss_jump()->set_factor(5);
+  loss_jump->mutable_loss_jump()->set_factor(2);
   AddUpdateRatio("update_overshoot", v1::SEVERITY_CRITICAL, 1, 1, &rules);
   AddUpdateRatio("update_ratio", v1::SEVERITY_WARNING, 0.1, 3, &rules);
   return rules;

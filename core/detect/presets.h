@@ -16,8 +16,8 @@ bool IsPreset(absl::string_view name);
 //
 //   non_finite           critical  a NaN or an infinity
 //   grad_norm_exploding  critical  a norm above 100 times its median, and 10 robust deviations
-//   grad_norm_spike      warning   a norm above 3.3 times its median, and 6 robust deviations
-//   loss_jump            warning   a loss above 5 times its median on 5 steps in a row
+//   grad_norm_spike      warning   a norm above 5 times its median, and 8 robust deviations
+//   loss_jump            warning   a loss above twice its median, and outside its spread, on 5 steps in a row
 //   update_overshoot     critical  an update larger than the weights it changes
 //   update_ratio         warning   an update above a tenth of its weights on 3 steps in a row
 //

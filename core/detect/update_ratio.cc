@@ -11,6 +11,10 @@ namespace {
 
 // A ratio to aim at when a lower rate is suggested; 0.001 to 0.01 is usual.
 constexpr double kHealthyRatio = 0.01;
+// An update that replaces the weights: no rate to suggest follows from it.
+constexpr double kHopelessRatio = 10;
+// A gradient norm this many times the median is why the update is large.
+constexpr double kLargeNorm = 3;
 
 bool WasUpdated(const StepRecord& record) {
   return record.level == v1::STATISTICS_LEVEL_FULL && record.clip.action != v1::ClipOutcome::ACTION_SKIPPED &&
@@ -53,7 +57,7 @@ void UpdateRatio::Describe(const StepRecord& record, const Verdict& verdict, con
   alert->add_diagnosis(absl::StrFormat("The weights have norm %s, the update %s, the gradient %s before clipping.",
                                        Number(tensor.weight_norm), Number(tensor.update_norm), Number(tensor.l2_norm)));
   const double usual_norm = context.usual_norm();
-  if (usual_norm > 0 && record.grad_norm > 3 * usual_norm) {
+  if (usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm) {
     alert->add_diagnosis(
         absl::StrFormat("The global gradient norm is %s, %s times its median: it is the gradient that "
                         "is large.",
@@ -61,7 +65,10 @@ void UpdateRatio::Describe(const StepRecord& record, const Verdict& verdict, con
     SuggestCures(record, verdict.tensor, context, alert);
     return;
   }
-  if (record.learning_rate > 0 && std::isfinite(verdict.value)) {
+  if (!(verdict.value < kHopelessRatio)) {
+    alert->add_diagnosis("Such an update replaces the weights: gradient and learning rate together are far too large.");
+    SuggestCures(record, verdict.tensor, context, alert);
+  } else if (record.learning_rate > 0) {
     alert->add_diagnosis(absl::StrFormat(
         "The learning rate %s is too high for this tensor: about %.1g would bring the ratio to %s.",
         Number(record.learning_rate), record.learning_rate * kHealthyRatio / verdict.value, Number(kHealthyRatio)));

@@ -46,18 +46,28 @@ TEST(DetectorTest, OneAlertPerEpisodeWithHysteresis) {
 
 TEST(DetectorTest, PendingComesFirstWithForSteps) {
   DetectorHarness harness(LimitOf100(3, 2));
-  EXPECT_EQ(Play({1, 200, 200, 200, 200, 1, 1, 1}, &harness), ".P.F..R.");
+  EXPECT_EQ(Play({1, 200, 200, 200, 200, 1, 1, 1}, &harness), "..PF..R.");
+  DetectorHarness two(LimitOf100(2, 2)), five(LimitOf100(5, 2));
+  EXPECT_EQ(Play({200, 200, 1}, &two), "PF.");
+  EXPECT_EQ(Play({200, 200, 200, 200, 200, 1}, &five), "..P.F.");
 }
 
-TEST(DetectorTest, PendingThatDoesNotLastIsResolvedAtOnce) {
+TEST(DetectorTest, PendingThatDoesNotLastIsResolvedAtOnceIfItWasTold) {
   DetectorHarness harness(LimitOf100(3, 2));
-  EXPECT_EQ(Play({200, 200, 1, 200, 1}, &harness), "P.RPR");
+  EXPECT_EQ(Play({200, 200, 1, 200, 1, 200, 200, 1}, &harness), ".PR...PR");
+  harness.SetNorm(200);
+  harness.Step();
+  harness.SetNorm(200);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.episode(), 3) << "what was not told is not counted";
+  EXPECT_EQ(alert.first_step(), 8);
+  EXPECT_EQ(alert.step(), 9);
 }
 
 TEST(DetectorTest, AStepThatCannotBeJudgedChangesNothing) {
   DetectorHarness harness(LimitOf100(3, 2));
   // A NaN norm neither breaks a row of steps nor counts as quiet.
-  EXPECT_EQ(Play({200, NAN, 200, 200, NAN, 1, NAN, NAN, 1}, &harness), "P..F....R");
+  EXPECT_EQ(Play({200, NAN, 200, 200, NAN, 1, NAN, NAN, 1}, &harness), "..PF....R");
 }
 
 TEST(DetectorTest, FillsEveryFieldOfTheLife) {
@@ -104,6 +114,9 @@ TEST(DetectorTest, FillsEveryFieldOfTheLife) {
 }
 
 TEST(DetectorTest, FinishResolvesWhatIsPendingOrFiring) {
+  DetectorHarness untold(LimitOf100(3, 5));
+  Play({200}, &untold);
+  EXPECT_THAT(untold.Finish(), IsEmpty());
   for (const int for_steps : {1, 2}) {
     DetectorHarness harness(LimitOf100(for_steps, 5));
     EXPECT_THAT(harness.Finish(), IsEmpty());
