@@ -7,7 +7,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -31,6 +30,7 @@ namespace gradwatch::server {
 // What the manager works with; all outlive it.
 struct JobManagerDependencies {
   Ledger* ledger;
+  LedgerReader* reader;  // for start-up: what the events say beyond the rows
   StatisticsStore* statistics;
   Hub* hub;
   Launcher* launcher;
@@ -42,7 +42,8 @@ struct JobManagerOptions {
   core::DataRoots data_roots;
   core::SpecLimits limits;
   int max_running_jobs = 16;                           // more wait as PENDING
-  absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come back
+  int max_waiting_jobs = 1000;                         // more are refused
+  absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come, or to come back
   size_t ring_bytes = size_t{8} << 20;                 // of each ring of a job
 };
 
@@ -52,12 +53,17 @@ class JobManager {
   template <typename T>
   using Done = absl::AnyInvocable<void(absl::StatusOr<T>)>;
 
-  // Reads the jobs of the ledger, waits for trainers that may still be alive, and starts what was waiting.
+  // Reads the jobs of the ledger and looks for trainers that may still be alive. Start comes next.
   static absl::StatusOr<std::unique_ptr<JobManager>> Create(JobManagerDependencies dependencies,
                                                             JobManagerOptions options);
+  // Waits for the callbacks that are on their way; call it from none of the threads of the dependencies.
   virtual ~JobManager() = default;
 
-  // The calls of JobService; errors as its comments say. `actor` is who asks.
+  // Starts what waits. Call it once, when trainers can reach the server.
+  virtual void Start() = 0;
+
+  // The calls of JobService; errors as its comments say. `actor` is who asks. `done` runs on the ledger's thread or on
+  // the executor.
   virtual void CreateJob(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual absl::StatusOr<v1::Job> GetJob(absl::string_view job_id) const = 0;
   virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) const = 0;
@@ -70,21 +76,25 @@ class JobManager {
   // The logs of a job, for watchers. NOT_FOUND.
   virtual absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const = 0;
 
-  // A trainer attaches. `done` gets the uid and attempt, after the welcome was sent through the link; then the calls
-  // below are allowed. Errors as AttachTrainer's comment says. A link that was attached before is closed with ABORTED.
+  // A trainer attaches. `done` runs after the welcome was sent through the link; then the calls below are allowed.
+  // Errors as AttachTrainer's comment says. A link of the same trainer that was attached before is closed with ABORTED.
   struct Attachment {
+    std::string job_id;
     std::string uid;
     int32_t attempt = 0;
   };
-  virtual void Attach(v1::TrainerHello hello, std::string peer, std::shared_ptr<TrainerLink> link,
-                      Done<Attachment> done) = 0;
-  // Reports of the attached trainer; acknowledged through the link when stored. `accepted` runs when more may be sent.
-  virtual void OnReports(const Attachment& attachment, const TrainerLink* link, v1::ReportBatch batch,
+  virtual void Attach(v1::TrainerHello hello, std::shared_ptr<TrainerLink> link, Done<Attachment> done) = 0;
+  // Reports of the attached trainer; acknowledged through the link when stored. `accepted` runs when more may be sent;
+  // if the batch is refused the link is closed instead.
+  virtual void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::ReportBatch batch,
                          absl::AnyInvocable<void()> accepted) = 0;
-  // A notice of the attached trainer; acknowledged through the link when durable.
-  virtual void OnNotice(const Attachment& attachment, const TrainerLink* link, v1::Notice notice) = 0;
+  // A notice of the attached trainer; acknowledged through the link when durable. `accepted` as above: what is sent
+  // after a notice is published after it.
+  virtual void OnNotice(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::Notice notice,
+                        absl::AnyInvocable<void()> accepted) = 0;
   // The trainer's stream is over.
-  virtual void OnDetached(const Attachment& attachment, const TrainerLink* link, const std::string& reason) = 0;
+  virtual void OnDetached(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
+                          const std::string& reason) = 0;
 
   // Time has passed: ends jobs whose trainers did not come back. Called about every second by the owner.
   virtual void Tick() = 0;

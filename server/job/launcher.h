@@ -25,7 +25,7 @@ struct ProcessEnd {
   bool unknown = false;     // it is gone, but it was not our child, so nobody knows how
   std::string last_output;  // the last lines that it wrote to standard error; may be empty
 
-  // "killed by signal 9 (SIGKILL)", "exit code 1: <last line>".
+  // "killed by signal 9 (SIGKILL)", "ended with exit code 1: <last line>".
   std::string ToString() const;
 };
 
@@ -41,6 +41,8 @@ class Launcher {
   virtual void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
   // Ends a process at once (SIGKILL) if it is one that Launch or Adopt knows and it is still there.
   virtual void Kill(int32_t pid) = 0;
+  // Forgets what the trainers of a job wrote, attempts 1 to `attempts`.
+  virtual void RemoveOutput(const std::string& uid, int32_t attempts) = 0;
 };
 
 }  // namespace gradwatch::server

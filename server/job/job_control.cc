@@ -1,0 +1,217 @@
+#include "server/job/job_control.h"
+
+#include <google/protobuf/util/time_util.h>
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/spec/controls.h"
+
+namespace gradwatch::server {
+namespace {
+
+absl::Status CheckEtag(const std::string& etag, const v1::Job& job) {
+  if (etag.empty() || etag == job.etag()) return absl::OkStatus();
+  return core::WithReason(absl::AbortedError(absl::StrCat("the job was changed meanwhile: its etag is ", job.etag(),
+                                                          ", not ", etag.substr(0, 64))),
+                          "ETAG_MISMATCH", {{"etag", job.etag()}});
+}
+
+// The next step that begins is number steps_done.
+absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) {
+  if (!request.has_at_step()) return absl::OkStatus();
+  if (request.at_step() < 0 || request.at_step() >= job.spec().steps()) {
+    return core::InvalidField(
+        "at_step", absl::StrCat(request.at_step(), ": the job has steps 0 to ", job.spec().steps() - 1));
+  }
+  if (request.at_step() >= job.steps_done()) return absl::OkStatus();
+  return core::WithReason(
+      absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(), " is over, the next is ", job.steps_done())),
+      "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
+}
+
+absl::Status AsRequestError(const absl::Status& status) {
+  if (core::GetReason(status) != "FIELD_VIOLATION") return status;
+  core::FieldErrors errors;
+  errors.AddStatus("controls", status);
+  return errors.ToStatus();
+}
+
+v1::TrainerDirective ControlsDirective(const JobRow& row) {
+  v1::TrainerDirective directive;
+  v1::ControlsUpdate* update = directive.mutable_controls();
+  update->set_revision(row.job.control_revision());
+  *update->mutable_controls() = row.job.controls();
+  if (row.at_step.has_value()) update->set_at_step(*row.at_step);
+  return directive;
+}
+
+v1::TrainerDirective CommandDirective(JobCommand command) {
+  v1::TrainerDirective directive;
+  directive.mutable_command()->set_action(command == JobCommand::kPause    ? v1::TrainerCommand::ACTION_PAUSE
+                                          : command == JobCommand::kResume ? v1::TrainerCommand::ACTION_RESUME
+                                                                           : v1::TrainerCommand::ACTION_STOP);
+  return directive;
+}
+
+absl::string_view PastTense(JobCommand command) {
+  return command == JobCommand::kPause ? "paused" : command == JobCommand::kResume ? "resumed" : "stopped";
+}
+
+// A trainer that is not welcomed yet learns all of it from the welcome.
+void SendIfAttached(const JobEntry& entry, v1::TrainerDirective directive) {
+  if (entry.trainer.link != nullptr && entry.trainer.welcomed) entry.trainer.link->Send(std::move(directive));
+}
+
+}  // namespace
+
+void JobControl::Adjust(v1::AdjustJobRequest request, std::string actor,
+                        JobManager::Done<v1::AdjustJobResponse> done) {
+  if (const absl::Status status = CheckRequestId(request.request_id()); !status.ok()) return done(status);
+  RequestKey key = KeyOf("AdjustJob", request);
+  context_->Submit<v1::AdjustJobResponse>(
+      [this, request = std::move(request), actor = std::move(actor),
+       key = std::move(key)](LedgerTransaction& transaction) { return DoAdjust(request, actor, key, transaction); },
+      std::move(done));
+}
+
+absl::StatusOr<v1::AdjustJobResponse> JobControl::DoAdjust(const v1::AdjustJobRequest& request,
+                                                           const std::string& actor, const RequestKey& key,
+                                                           LedgerTransaction& transaction) {
+  v1::AdjustJobResponse response;
+  GW_ASSIGN_OR_RETURN(const bool known, Recall(transaction, key, &response));
+  if (known) return response;
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) return JobNotFound(request.job_id());
+  JobEdit edit(context_, entry, &transaction);
+  v1::Job& job = edit.job();
+  if (IsFinal(job.state())) return StateForbids(job.state(), "change its controls", "it has ended");
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  GW_RETURN_IF_ERROR(CheckStep(request, job));
+  GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, actor, job));
+
+  JobRow& row = edit.record().row;
+  *job.mutable_controls() = adjustment.new_controls();
+  job.set_control_revision(adjustment.revision());
+  job.set_etag(MakeEtag(job));
+  row.pending = adjustment;
+  row.at_step.reset();
+  if (request.has_at_step()) row.at_step = request.at_step();
+  v1::Event event;
+  *event.mutable_adjust_requested()->mutable_adjustment() = adjustment;
+  edit.Append(std::move(event));
+  *response.mutable_adjustment() = adjustment;
+  response.set_etag(job.etag());
+  response.set_event_number(job.last_event());
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, response));
+  edit.Publish([entry, directive = ControlsDirective(row)] { SendIfAttached(*entry, directive); });
+  return response;
+}
+
+absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobRequest& request,
+                                                          const std::string& actor, const v1::Job& job) const {
+  auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
+  if (!controls.ok()) return AsRequestError(controls.status());
+  v1::Adjustment adjustment;
+  adjustment.set_revision(job.control_revision() + 1);
+  *adjustment.mutable_old_controls() = job.controls();
+  *adjustment.mutable_new_controls() = *std::move(controls);
+  *adjustment.mutable_paths() = request.update_mask().paths();
+  adjustment.set_actor(actor);
+  *adjustment.mutable_request_time() =
+      google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(context_->deps.clock->Now()));
+  return adjustment;
+}
+
+void JobControl::Command(JobCommand command, std::string job_id, RequestKey key, std::string actor,
+                         JobManager::Done<v1::Job> done) {
+  if (const absl::Status status = CheckRequestId(key.id); !status.ok()) return done(status);
+  context_->Submit<v1::Job>(
+      [this, command, job_id = std::move(job_id), key = std::move(key),
+       actor = std::move(actor)](LedgerTransaction& transaction) {
+        return DoCommand(command, job_id, key, actor, transaction);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<v1::Job> JobControl::DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
+                                              const std::string& actor, LedgerTransaction& transaction) {
+  v1::Job answered;
+  GW_ASSIGN_OR_RETURN(const bool known, Recall(transaction, key, &answered));
+  if (known) return answered;
+  const auto entry = context_->table.FindWorking(job_id);
+  if (entry == nullptr) return JobNotFound(job_id);
+  JobEdit edit(context_, entry, &transaction);
+  GW_ASSIGN_OR_RETURN(const v1::JobState next, StateAfter(command, edit.job().state()));
+  const std::string reason = absl::StrCat(PastTense(command), " by ", actor);
+  const bool changed = next != edit.job().state();
+  if (command == JobCommand::kStop && edit.record().waiting()) {
+    edit.End(v1::JOB_STATE_STOPPED, reason);
+  } else {
+    edit.MoveTo(next, reason);
+  }
+  v1::Job job = edit.job();
+  if (!changed && key.id.empty()) return job;
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, job));
+  edit.Publish([entry, changed, directive = CommandDirective(command)] {
+    if (changed) SendIfAttached(*entry, directive);
+  });
+  return job;
+}
+
+void JobControl::Delete(v1::DeleteJobRequest request, std::string actor,
+                        JobManager::Done<v1::DeleteJobResponse> done) {
+  context_->Submit<v1::DeleteJobResponse>(
+      [this, request = std::move(request), actor = std::move(actor)](LedgerTransaction& transaction) {
+        return DoDelete(request, actor, transaction);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<v1::DeleteJobResponse> JobControl::DoDelete(const v1::DeleteJobRequest& request,
+                                                           const std::string& actor, LedgerTransaction& transaction) {
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) {
+    if (request.allow_missing()) return v1::DeleteJobResponse();
+    return JobNotFound(request.job_id());
+  }
+  const auto record = entry->working;
+  if (!record->ended() && !request.force()) {
+    return core::WithReason(
+        absl::FailedPreconditionError(absl::StrCat("a job in state ", StateName(record->row.job.state()),
+                                                   " is deleted only by force; stop it first")),
+        "JOB_NOT_TERMINAL");
+  }
+  GW_RETURN_IF_ERROR(transaction.DeleteJob(entry->uid));
+  entry->working = nullptr;
+  context_->table.RemoveWorking(*entry);
+  transaction.OnCommit([this, entry, record, actor](const absl::Status& status) {
+    if (!status.ok()) return context_->table.RollBack(entry);
+    spdlog::info("job {}: deleted by {}", entry->job_id, actor);
+    context_->table.Publish(entry, nullptr);
+    CleanUp(entry, *record);
+  });
+  return v1::DeleteJobResponse();
+}
+
+void JobControl::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRecord& record) {
+  entry->intake.Close();
+  if (entry->trainer.link != nullptr) {
+    entry->trainer.link->Close(core::WithReason(absl::AbortedError("the job was deleted"), "TRAINER_FENCED"));
+    entry->trainer.link = nullptr;
+  }
+  if (const int32_t pid = record.row.trainer_pid; pid != 0 && !record.ended()) context_->deps.launcher->Kill(pid);
+  context_->deps.statistics->Remove(entry->uid);
+  context_->RunSlowly([context = context_, uid = entry->uid, attempts = record.row.job.attempt()] {
+    context->deps.launcher->RemoveOutput(uid, attempts);
+  });
+  context_->deps.hub->Notify(entry->uid);
+  supervisor_->StartNext();
+}
+
+}  // namespace gradwatch::server

@@ -1,0 +1,139 @@
+#include "server/job/job_creation.h"
+
+#include <google/protobuf/util/time_util.h>
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "server/base/unique_text.h"
+#include "server/job/job_edit.h"
+
+namespace gradwatch::server {
+namespace {
+
+constexpr size_t kLongestSlug = 48;
+
+absl::Status CheckRequest(const v1::CreateJobRequest& request) {
+  core::FieldErrors errors;
+  errors.AddStatus("", CheckRequestId(request.request_id()));
+  if (!request.job_id().empty() && !IsJobId(request.job_id())) {
+    errors.Add("job_id", absl::StrCat("\"", request.job_id().substr(0, 80),
+                                      "\" is not a lower-case letter followed by up to 62 of a-z, 0-9 and '-', the last "
+                                      "not being '-'"));
+  }
+  if (!request.has_spec()) errors.Add("spec", "is missing");
+  return errors.ToStatus();
+}
+
+// Fields of the spec are fields of the request's field "spec".
+absl::Status AsRequestError(const absl::Status& status) {
+  if (core::GetReason(status) != "FIELD_VIOLATION") return status;
+  core::FieldErrors errors;
+  errors.AddStatus("spec", status);
+  return errors.ToStatus();
+}
+
+v1::Job MakeJob(const core::ValidatedJob& validated) {
+  v1::Job job;
+  *job.mutable_spec() = validated.spec;
+  *job.mutable_estimate() = validated.estimate;
+  *job.mutable_controls() = validated.spec.controls();
+  job.set_control_revision(1);
+  return job;
+}
+
+}  // namespace
+
+bool IsJobId(absl::string_view text) {
+  if (text.empty() || text.size() > 63 || !absl::ascii_islower(text.front()) || text.back() == '-') return false;
+  for (const char c : text) {
+    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-') return false;
+  }
+  return true;
+}
+
+std::string MakeJobId(absl::string_view display_name) {
+  std::string slug;
+  for (const char c : display_name) {
+    if (absl::ascii_isalnum(c)) {
+      slug += absl::ascii_tolower(c);
+    } else if (!slug.empty() && slug.back() != '-') {
+      slug += '-';
+    }
+  }
+  if (slug.empty() || !absl::ascii_isalpha(slug.front())) slug.insert(0, slug.empty() ? "job" : "job-");
+  slug.resize(std::min(slug.size(), kLongestSlug));
+  while (slug.back() == '-') slug.pop_back();
+  return absl::StrCat(slug, "-", RandomLetters(4));
+}
+
+void JobCreation::Create(v1::CreateJobRequest request, std::string actor, JobManager::Done<v1::Job> done) {
+  if (context_->draining) {
+    return done(core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN"));
+  }
+  if (const absl::Status status = CheckRequest(request); !status.ok()) return done(status);
+  context_->RunSlowly([this, request = std::move(request), actor = std::move(actor), done = std::move(done)]() mutable {
+    auto validated = core::ValidateJob(request.spec(), context_->options.data_roots, context_->options.limits);
+    if (!validated.ok()) return done(AsRequestError(validated.status()));
+    if (request.validate_only()) return done(MakeJob(*validated));
+    CreateValidated(std::move(request), std::move(actor), *std::move(validated), std::move(done));
+  });
+}
+
+void JobCreation::CreateValidated(v1::CreateJobRequest request, std::string actor, core::ValidatedJob validated,
+                                  JobManager::Done<v1::Job> done) {
+  RequestKey key = KeyOf("CreateJob", request);
+  context_->Submit<v1::Job>(
+      [this, request = std::move(request), actor = std::move(actor), validated = std::move(validated),
+       key = std::move(key)](LedgerTransaction& transaction) {
+        return Accept(request, actor, validated, key, transaction);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<v1::Job> JobCreation::Accept(const v1::CreateJobRequest& request, const std::string& actor,
+                                            const core::ValidatedJob& validated, const RequestKey& key,
+                                            LedgerTransaction& transaction) {
+  v1::Job answered;
+  GW_ASSIGN_OR_RETURN(const bool known, Recall(transaction, key, &answered));
+  if (known) return answered;
+  GW_RETURN_IF_ERROR(CheckRoom());
+  std::string job_id = request.job_id();
+  while (job_id.empty() || (request.job_id().empty() && context_->table.FindWorking(job_id) != nullptr)) {
+    job_id = MakeJobId(validated.spec.display_name());
+  }
+  if (context_->table.FindWorking(job_id) != nullptr) {
+    return core::WithReason(absl::AlreadyExistsError(absl::StrCat("there is a job \"", job_id, "\" already")),
+                            "JOB_EXISTS", {{"job_id", job_id}});
+  }
+  JobRecord first;
+  first.row.job = MakeJob(validated);
+  const int64_t order = context_->table.NextOrder(absl::ToUnixMicros(context_->deps.clock->Now()));
+  first.row.job.set_job_id(job_id);
+  first.row.job.set_uid(NewUuid());
+  first.row.job.set_etag(MakeEtag(first.row.job));
+  *first.row.job.mutable_create_time() = google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(order);
+  const std::string uid = first.row.job.uid();
+  auto entry = std::make_shared<JobEntry>(
+      uid, job_id, order, std::make_shared<JobChannel>(uid, 0, false, context_->options.ring_bytes));
+  JobEdit edit(context_, entry, &transaction, std::move(first));
+  edit.MoveTo(v1::JOB_STATE_PENDING, absl::StrCat("submitted by ", actor));
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, uid, edit.job()));
+  v1::Job job = edit.job();
+  context_->table.AddWorking(entry);
+  edit.Publish([this] { supervisor_->StartNext(); });
+  return job;
+}
+
+absl::Status JobCreation::CheckRoom() const {
+  int waiting = 0;
+  for (const auto& entry : context_->table.Active()) waiting += entry->working->waiting();
+  if (waiting < context_->options.max_waiting_jobs) return absl::OkStatus();
+  return core::WithReason(absl::ResourceExhaustedError(absl::StrCat(waiting, " jobs wait already")), "QUOTA_JOBS");
+}
+
+}  // namespace gradwatch::server

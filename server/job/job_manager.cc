@@ -1,0 +1,102 @@
+#include "server/job/job_manager.h"
+
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "server/job/job_context.h"
+#include "server/job/job_control.h"
+#include "server/job/job_creation.h"
+#include "server/job/job_listing.h"
+#include "server/job/supervisor.h"
+#include "server/job/trainer_sessions.h"
+
+namespace gradwatch::server {
+namespace {
+
+// Hands each call to the part that does it.
+class LedgerJobManager final : public JobManager {
+ public:
+  LedgerJobManager(JobManagerDependencies dependencies, JobManagerOptions options)
+      : context_{.deps = dependencies, .options = std::move(options), .table = {}} {}
+  ~LedgerJobManager() override { context_.work->Close(); }
+
+  absl::Status Recover() { return supervisor_.Recover(); }
+
+  void Start() override {
+    context_.started = true;
+    supervisor_.StartNext();
+  }
+
+  void CreateJob(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done) override {
+    creation_.Create(std::move(request), std::move(actor), std::move(done));
+  }
+  absl::StatusOr<v1::Job> GetJob(absl::string_view job_id) const override {
+    const auto entry = context_.table.Find(job_id);
+    if (entry == nullptr) return JobNotFound(job_id);
+    auto job = entry->Snapshot();
+    if (!job.has_value()) return JobNotFound(job_id);
+    return *std::move(job);
+  }
+  absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) const override {
+    return server::ListJobs(context_.table, request);
+  }
+  void DeleteJob(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done) override {
+    control_.Delete(std::move(request), std::move(actor), std::move(done));
+  }
+  void AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) override {
+    control_.Adjust(std::move(request), std::move(actor), std::move(done));
+  }
+  void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) override {
+    control_.Command(JobCommand::kPause, request.job_id(), KeyOf("PauseJob", request), std::move(actor),
+                     std::move(done));
+  }
+  void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) override {
+    control_.Command(JobCommand::kResume, request.job_id(), KeyOf("ResumeJob", request), std::move(actor),
+                     std::move(done));
+  }
+  void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) override {
+    control_.Command(JobCommand::kStop, request.job_id(), KeyOf("StopJob", request), std::move(actor), std::move(done));
+  }
+  absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const override {
+    const auto entry = context_.table.Find(job_id);
+    if (entry == nullptr) return JobNotFound(job_id);
+    return entry->channel;
+  }
+
+  void Attach(v1::TrainerHello hello, std::shared_ptr<TrainerLink> link, Done<Attachment> done) override {
+    sessions_.Attach(std::move(hello), std::move(link), std::move(done));
+  }
+  void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::ReportBatch batch,
+                 absl::AnyInvocable<void()> accepted) override {
+    sessions_.OnReports(attachment, link, std::move(batch), std::move(accepted));
+  }
+  void OnNotice(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::Notice notice,
+                absl::AnyInvocable<void()> accepted) override {
+    sessions_.OnNotice(attachment, link, std::move(notice), std::move(accepted));
+  }
+  void OnDetached(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
+                  const std::string& reason) override {
+    sessions_.OnDetached(attachment, link, reason);
+  }
+
+  void Tick() override { supervisor_.Tick(); }
+  void Drain() override { context_.draining = true; }
+
+ private:
+  JobContext context_;
+  Supervisor supervisor_{&context_};
+  JobCreation creation_{&context_, &supervisor_};
+  JobControl control_{&context_, &supervisor_};
+  TrainerSessions sessions_{&context_, &supervisor_};
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<JobManager>> JobManager::Create(JobManagerDependencies dependencies,
+                                                               JobManagerOptions options) {
+  auto manager = std::make_unique<LedgerJobManager>(dependencies, std::move(options));
+  GW_RETURN_IF_ERROR(manager->Recover());
+  return manager;
+}
+
+}  // namespace gradwatch::server

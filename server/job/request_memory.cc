@@ -1,0 +1,61 @@
+#include "server/job/request_memory.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "server/base/unique_text.h"
+
+namespace gradwatch::server {
+namespace {
+
+// Maps have no order of their own; a digest needs one.
+std::string SerializeInOrder(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  {
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+RequestKey MakeRequestKey(absl::string_view call, absl::string_view request_id,
+                          const google::protobuf::Message& request_without_id) {
+  if (request_id.empty()) return {};
+  return {std::string(request_id), Sha256Hex(absl::StrCat(call, "\n", SerializeInOrder(request_without_id)))};
+}
+
+absl::Status CheckRequestId(absl::string_view request_id) {
+  if (request_id.empty() || IsUuid(request_id)) return absl::OkStatus();
+  return core::InvalidField("request_id", absl::StrCat("\"", request_id.substr(0, 64), "\" is not a UUID"));
+}
+
+absl::StatusOr<bool> Recall(LedgerTransaction& transaction, const RequestKey& key,
+                            google::protobuf::Message* response) {
+  if (key.id.empty()) return false;
+  GW_ASSIGN_OR_RETURN(const auto stored, transaction.FindRequest(key.id));
+  if (!stored.has_value()) return false;
+  if (stored->request_digest != key.digest) {
+    return core::WithReason(absl::InvalidArgumentError(absl::StrCat(
+                                "request_id: ", key.id, " was used before, for a request with another content")),
+                            "REQUEST_ID_REUSED");
+  }
+  if (!response->ParseFromString(stored->response)) return absl::DataLossError("a stored response is damaged");
+  return true;
+}
+
+absl::Status Remember(LedgerTransaction& transaction, const RequestKey& key, absl::string_view uid,
+                      const google::protobuf::Message& response) {
+  if (key.id.empty()) return absl::OkStatus();
+  return transaction.PutRequest(key.id, uid, {key.digest, response.SerializeAsString()});
+}
+
+}  // namespace gradwatch::server

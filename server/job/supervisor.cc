@@ -1,0 +1,275 @@
+#include "server/job/supervisor.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "gradwatch/v1/watch_service.pb.h"
+#include "server/base/unique_text.h"
+#include "server/job/job_state.h"
+
+namespace gradwatch::server {
+namespace {
+
+// How long the end of a process and the end of its stream may be apart: whichever comes first waits for the other, so
+// that what the trainer said last is heard and the event says how it ended.
+constexpr absl::Duration kLastWords = absl::Milliseconds(500);
+
+// Whether `entry` is still in the given attempt.
+bool IsCurrent(const JobEntry& entry, int32_t attempt) {
+  return entry.working != nullptr && !entry.working->ended() && entry.working->row.job.attempt() == attempt;
+}
+
+LaunchRequest RequestOf(const JobRow& row) {
+  return {.job_id = row.job.job_id(),
+          .uid = row.job.uid(),
+          .attempt = row.job.attempt(),
+          .attach_token = row.attach_token};
+}
+
+}  // namespace
+
+absl::Status Supervisor::Recover() {
+  GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
+  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row)));
+  if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
+  return absl::OkStatus();
+}
+
+// Nothing else runs yet: what belongs to the ledger's thread may be touched from here.
+absl::Status Supervisor::Restore(JobRow row) {
+  GW_ASSIGN_OR_RETURN(JobRecord loaded, LoadRecord(std::move(row), context_->deps.reader));
+  const auto record = std::make_shared<const JobRecord>(std::move(loaded));
+  const v1::Job& job = record->row.job;
+  const auto& created = job.create_time();
+  const int64_t order = created.seconds() * 1'000'000 + created.nanos() / 1000;
+  auto channel = std::make_shared<JobChannel>(job.uid(), job.last_event(), record->ended(), context_->options.ring_bytes);
+  auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
+  entry->working = record;
+  context_->table.AddWorking(entry);
+  context_->table.Publish(entry, record);
+  if (record->ended() || record->waiting()) return absl::OkStatus();
+  GW_RETURN_IF_ERROR(RestoreFigures(*entry));
+  context_->SubmitQuietly("recovery of a job", [this, entry](LedgerTransaction& transaction) {
+    return BeginRecovery(entry, transaction);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::RestoreFigures(JobEntry& entry) {
+  const int32_t attempt = entry.working->row.job.attempt();
+  StatisticsStore& statistics = *context_->deps.statistics;
+  GW_ASSIGN_OR_RETURN(const int64_t last_step, statistics.LastStep(entry.uid, attempt));
+  if (last_step < 0) return absl::OkStatus();
+  GW_ASSIGN_OR_RETURN(const auto reports, statistics.ReadAfter(entry.uid, attempt, last_step - 1, 1));
+  v1::WatchJobResponse response;
+  if (reports.empty() || !response.ParseFromString(reports[0].bytes) || response.reports().empty()) {
+    return absl::DataLossError(absl::StrCat("the statistics of job ", entry.job_id, " are damaged"));
+  }
+  entry.intake.Publish(FiguresOf(response.reports(0)));
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  JobEdit edit(context_, entry, &transaction);
+  JobRow& row = edit.record().row;
+  if (row.job.state() == v1::JOB_STATE_PENDING && row.trainer_pid == 0) {
+    // The server went away before it knew the process. A new attempt fences off what may be there.
+    row.attach_token.clear();
+    GW_RETURN_IF_ERROR(edit.Write());
+    edit.Publish([this] { StartNext(); });
+    return absl::OkStatus();
+  }
+  if (edit.record().attached) edit.AppendDetached("the server was away");
+  const v1::JobState state = row.job.state();
+  if (MayFollow(state, v1::JOB_STATE_RECOVERING)) edit.MoveTo(v1::JOB_STATE_RECOVERING, "the server was away");
+  GW_RETURN_IF_ERROR(edit.Write());
+  entry->trainer.deadline = Now() + context_->options.reattach_window;
+  edit.Publish([this, entry] { AdoptTrainer(entry); });
+  return absl::OkStatus();
+}
+
+void Supervisor::AdoptTrainer(const std::shared_ptr<JobEntry>& entry) {
+  const JobRow& row = entry->working->row;
+  if (row.trainer_pid == 0) return;
+  context_->RunSlowly([this, entry, pid = row.trainer_pid, request = RequestOf(row)] {
+    context_->deps.launcher->Adopt(pid, request, EndCallback(entry, request.attempt));
+  });
+}
+
+std::shared_ptr<JobEntry> Supervisor::NextToStart() const {
+  std::shared_ptr<JobEntry> next;
+  int running = 0;
+  for (const auto& entry : context_->table.Active()) {
+    if (!entry->working->waiting()) {
+      ++running;
+    } else if (next == nullptr) {
+      next = entry;
+    }
+  }
+  return running < context_->options.max_running_jobs ? next : nullptr;
+}
+
+void Supervisor::StartNext() {
+  context_->SubmitQuietly("start of a job", [this](LedgerTransaction& transaction) {
+    if (!context_->started || context_->draining) return absl::OkStatus();
+    const auto entry = NextToStart();
+    return entry == nullptr ? absl::OkStatus() : BeginAttempt(entry, transaction);
+  });
+}
+
+absl::Status Supervisor::BeginAttempt(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  JobEdit edit(context_, entry, &transaction);
+  JobRow& row = edit.record().row;
+  row.job.set_attempt(row.job.attempt() + 1);
+  row.job.set_steps_done(0);
+  row.attach_token = NewSecret();
+  row.trainer_pid = 0;
+  row.acked_notice = 0;
+  GW_RETURN_IF_ERROR(edit.Write());
+  entry->trainer = TrainerSlot();
+  edit.Publish([this, entry, request = RequestOf(row)] {
+    Launch(entry, request);
+    StartNext();
+  });
+  return absl::OkStatus();
+}
+
+void Supervisor::Launch(const std::shared_ptr<JobEntry>& entry, const LaunchRequest& request) {
+  context_->RunSlowly([this, entry, request] {
+    auto pid = context_->deps.launcher->Launch(request, EndCallback(entry, request.attempt));
+    context_->SubmitQuietly("start of a trainer", [this, entry, attempt = request.attempt,
+                                                   pid = std::move(pid)](LedgerTransaction& transaction) {
+      return OnLaunched(entry, transaction, attempt, pid);
+    });
+  });
+}
+
+absl::Status Supervisor::OnLaunched(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
+                                    int32_t attempt, const absl::StatusOr<int32_t>& pid) {
+  if (!IsCurrent(*entry, attempt)) {
+    if (pid.ok()) context_->deps.launcher->Kill(*pid);
+    return absl::OkStatus();
+  }
+  JobEdit edit(context_, entry, &transaction);
+  if (!pid.ok()) {
+    edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer could not be started: ", pid.status().message()));
+    return Conclude(edit);
+  }
+  edit.record().row.trainer_pid = *pid;
+  GW_RETURN_IF_ERROR(edit.Write());
+  if (entry->trainer.link == nullptr) entry->trainer.deadline = Now() + context_->options.reattach_window;
+  edit.Publish();
+  return absl::OkStatus();
+}
+
+absl::AnyInvocable<void(const ProcessEnd&)> Supervisor::EndCallback(const std::shared_ptr<JobEntry>& entry,
+                                                                    int32_t attempt) {
+  return [this, entry, attempt, work = context_->work](const ProcessEnd& end) {
+    const auto token = work->Enter();
+    if (token == nullptr) return;
+    context_->AfterReports([this, entry, attempt, end] {
+      context_->SubmitQuietly("end of a trainer", [this, entry, attempt, end](LedgerTransaction& transaction) {
+        return OnProcessEnd(entry, transaction, attempt, end);
+      });
+    });
+  };
+}
+
+absl::Status Supervisor::OnProcessEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
+                                      int32_t attempt, const ProcessEnd& end) {
+  if (!IsCurrent(*entry, attempt)) return absl::OkStatus();
+  entry->trainer.process_end = end;
+  if (entry->trainer.link == nullptr) return ConcludeLost(entry, transaction);
+  entry->trainer.deadline = Now() + kLastWords;
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::OnStreamEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
+                                     const std::string& reason) {
+  TrainerSlot& trainer = entry->trainer;
+  trainer.link = nullptr;
+  trainer.welcomed = false;
+  entry->intake.Close();
+  // A server that goes down leaves its jobs as they are: the next one looks for their trainers.
+  if (entry->working == nullptr || entry->working->ended() || context_->draining) return absl::OkStatus();
+  if (trainer.process_end.has_value()) return ConcludeLost(entry, transaction);
+  trainer.stream_end = reason;
+  trainer.deadline = Now() + kLastWords;
+  return absl::OkStatus();
+}
+
+void Supervisor::Tick() {
+  context_->SubmitQuietly("watch over trainers", [this](LedgerTransaction&) {
+    for (const auto& entry : context_->table.Active()) {
+      TrainerSlot& trainer = entry->trainer;
+      const bool expected = trainer.link == nullptr && entry->working->row.trainer_pid != 0;
+      if (expected && trainer.deadline == absl::InfiniteDuration()) {
+        trainer.deadline = Now() + context_->options.reattach_window;
+      }
+      if (trainer.deadline > Now()) continue;
+      context_->SubmitQuietly("a trainer that is late",
+                              [this, entry](LedgerTransaction& transaction) { return OnDeadline(entry, transaction); });
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Supervisor::OnDeadline(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  TrainerSlot& trainer = entry->trainer;
+  if (entry->working == nullptr || entry->working->ended() || trainer.deadline > Now()) return absl::OkStatus();
+  if (trainer.process_end.has_value()) {
+    if (trainer.link != nullptr) trainer.link->Close(absl::AbortedError("the trainer's process has ended"));
+    trainer.link = nullptr;
+    entry->intake.Close();
+    return ConcludeLost(entry, transaction);
+  }
+  trainer.deadline = absl::InfiniteDuration();
+  if (trainer.link != nullptr) return absl::OkStatus();
+  if (!trainer.stream_end.has_value()) return ConcludeAbsent(entry, transaction);
+  JobEdit edit(context_, entry, &transaction);
+  if (edit.record().attached) edit.AppendDetached(*trainer.stream_end);
+  if (MayFollow(edit.job().state(), v1::JOB_STATE_RECOVERING)) {
+    edit.MoveTo(v1::JOB_STATE_RECOVERING, *trainer.stream_end);
+  }
+  GW_RETURN_IF_ERROR(edit.Write());
+  trainer.stream_end.reset();
+  trainer.deadline = Now() + context_->options.reattach_window;
+  edit.Publish();
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  const ProcessEnd& end = *entry->trainer.process_end;
+  const bool away = end.unknown && entry->trainer.trainer_id.empty();
+  const std::string how = away ? "ended while the server was away" : end.ToString();
+  JobEdit edit(context_, entry, &transaction);
+  if (edit.record().attached) edit.AppendDetached(how);
+  edit.End(v1::JOB_STATE_FAILED, absl::StrCat("trainer ", how));
+  return Conclude(edit);
+}
+
+absl::Status Supervisor::ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  JobEdit edit(context_, entry, &transaction);
+  const v1::JobState state = edit.job().state();
+  const std::string window = absl::FormatDuration(context_->options.reattach_window);
+  if (const int32_t pid = edit.record().row.trainer_pid; pid != 0) context_->deps.launcher->Kill(pid);
+  if (state == v1::JOB_STATE_STOPPING) {
+    edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer was not there for ", window, " and was killed"));
+  } else if (state == v1::JOB_STATE_PENDING) {
+    edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer did not attach within ", window));
+  } else {
+    edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer did not come back within ", window));
+  }
+  return Conclude(edit);
+}
+
+absl::Status Supervisor::Conclude(JobEdit& edit) {
+  GW_RETURN_IF_ERROR(edit.Write());
+  edit.Publish([this] { StartNext(); });
+  return absl::OkStatus();
+}
+
+}  // namespace gradwatch::server
