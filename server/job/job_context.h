@@ -32,13 +32,14 @@ struct JobContext {
                          done = std::move(done)](LedgerTransaction& transaction) mutable {
       absl::StatusOr<T> result = operation(transaction);
       const absl::Status status = result.status();
-      transaction.OnCommit([token, result = std::move(result), done = std::move(done)](const absl::Status& committed) mutable {
-        if (committed.ok() || !result.ok()) {
-          done(std::move(result));
-        } else {
-          done(committed);
-        }
-      });
+      transaction.OnCommit(
+          [token, result = std::move(result), done = std::move(done)](const absl::Status& committed) mutable {
+            if (committed.ok() || !result.ok()) {
+              done(std::move(result));
+            } else {
+              done(committed);
+            }
+          });
       return status;
     });
   }

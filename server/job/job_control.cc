@@ -24,13 +24,13 @@ absl::Status CheckEtag(const std::string& etag, const v1::Job& job) {
 absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) {
   if (!request.has_at_step()) return absl::OkStatus();
   if (request.at_step() < 0 || request.at_step() >= job.spec().steps()) {
-    return core::InvalidField(
-        "at_step", absl::StrCat(request.at_step(), ": the job has steps 0 to ", job.spec().steps() - 1));
+    return core::InvalidField("at_step",
+                              absl::StrCat(request.at_step(), ": the job has steps 0 to ", job.spec().steps() - 1));
   }
   if (request.at_step() >= job.steps_done()) return absl::OkStatus();
-  return core::WithReason(
-      absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(), " is over, the next is ", job.steps_done())),
-      "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
+  return core::WithReason(absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(),
+                                                             " is over, the next is ", job.steps_done())),
+                          "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
 }
 
 absl::Status AsRequestError(const absl::Status& status) {
@@ -68,8 +68,7 @@ void SendIfAttached(const JobEntry& entry, v1::TrainerDirective directive) {
 
 }  // namespace
 
-void JobControl::Adjust(v1::AdjustJobRequest request, std::string actor,
-                        JobManager::Done<v1::AdjustJobResponse> done) {
+void JobControl::Adjust(v1::AdjustJobRequest request, std::string actor, JobManager::Done<v1::AdjustJobResponse> done) {
   if (const absl::Status status = CheckRequestId(request.request_id()); !status.ok()) return done(status);
   RequestKey key = KeyOf("AdjustJob", request);
   context_->Submit<v1::AdjustJobResponse>(
@@ -112,8 +111,8 @@ absl::StatusOr<v1::AdjustJobResponse> JobControl::DoAdjust(const v1::AdjustJobRe
   return response;
 }
 
-absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobRequest& request,
-                                                          const std::string& actor, const v1::Job& job) const {
+absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,
+                                                          const v1::Job& job) const {
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
   if (!controls.ok()) return AsRequestError(controls.status());
   v1::Adjustment adjustment;
@@ -131,10 +130,8 @@ void JobControl::Command(JobCommand command, std::string job_id, RequestKey key,
                          JobManager::Done<v1::Job> done) {
   if (const absl::Status status = CheckRequestId(key.id); !status.ok()) return done(status);
   context_->Submit<v1::Job>(
-      [this, command, job_id = std::move(job_id), key = std::move(key),
-       actor = std::move(actor)](LedgerTransaction& transaction) {
-        return DoCommand(command, job_id, key, actor, transaction);
-      },
+      [this, command, job_id = std::move(job_id), key = std::move(key), actor = std::move(actor)](
+          LedgerTransaction& transaction) { return DoCommand(command, job_id, key, actor, transaction); },
       std::move(done));
 }
 
@@ -164,8 +161,7 @@ absl::StatusOr<v1::Job> JobControl::DoCommand(JobCommand command, const std::str
   return job;
 }
 
-void JobControl::Delete(v1::DeleteJobRequest request, std::string actor,
-                        JobManager::Done<v1::DeleteJobResponse> done) {
+void JobControl::Delete(v1::DeleteJobRequest request, std::string actor, JobManager::Done<v1::DeleteJobResponse> done) {
   context_->Submit<v1::DeleteJobResponse>(
       [this, request = std::move(request), actor = std::move(actor)](LedgerTransaction& transaction) {
         return DoDelete(request, actor, transaction);

@@ -20,9 +20,10 @@ absl::Status CheckRequest(const v1::CreateJobRequest& request) {
   core::FieldErrors errors;
   errors.AddStatus("", CheckRequestId(request.request_id()));
   if (!request.job_id().empty() && !IsJobId(request.job_id())) {
-    errors.Add("job_id", absl::StrCat("\"", request.job_id().substr(0, 80),
-                                      "\" is not a lower-case letter followed by up to 62 of a-z, 0-9 and '-', the last "
-                                      "not being '-'"));
+    errors.Add("job_id",
+               absl::StrCat("\"", request.job_id().substr(0, 80),
+                            "\" is not a lower-case letter followed by up to 62 of a-z, 0-9 and '-', the last "
+                            "not being '-'"));
   }
   if (!request.has_spec()) errors.Add("spec", "is missing");
   return errors.ToStatus();
@@ -117,8 +118,8 @@ absl::StatusOr<v1::Job> JobCreation::Accept(const v1::CreateJobRequest& request,
   first.row.job.set_etag(MakeEtag(first.row.job));
   *first.row.job.mutable_create_time() = google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(order);
   const std::string uid = first.row.job.uid();
-  auto entry = std::make_shared<JobEntry>(
-      uid, job_id, order, std::make_shared<JobChannel>(uid, 0, false, context_->options.ring_bytes));
+  auto entry = std::make_shared<JobEntry>(uid, job_id, order,
+                                          std::make_shared<JobChannel>(uid, 0, false, context_->options.ring_bytes));
   JobEdit edit(context_, entry, &transaction, std::move(first));
   edit.MoveTo(v1::JOB_STATE_PENDING, absl::StrCat("submitted by ", actor));
   GW_RETURN_IF_ERROR(edit.Write());

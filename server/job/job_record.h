@@ -15,9 +15,9 @@ namespace gradwatch::server {
 struct JobRecord {
   JobRow row;
   // What follows is folded from the events.
-  std::vector<v1::Adjustment> in_flight;          // asked for and neither applied nor dropped, oldest first
-  std::map<std::string, v1::Alert> firing;        // alerts that are on, by id
-  bool attached = false;                          // a trainer attached, and no event has told that it is gone
+  std::vector<v1::Adjustment> in_flight;                 // asked for and neither applied nor dropped, oldest first
+  std::map<std::string, v1::Alert> firing;               // alerts that are on, by id
+  bool attached = false;                                 // a trainer attached, and no event has told that it is gone
   v1::JobState before_recovery = v1::JOB_STATE_RUNNING;  // what the job did when its trainer was lost
 
   bool ended() const;

@@ -23,10 +23,8 @@ bool IsCurrent(const JobEntry& entry, int32_t attempt) {
 }
 
 LaunchRequest RequestOf(const JobRow& row) {
-  return {.job_id = row.job.job_id(),
-          .uid = row.job.uid(),
-          .attempt = row.job.attempt(),
-          .attach_token = row.attach_token};
+  return {
+      .job_id = row.job.job_id(), .uid = row.job.uid(), .attempt = row.job.attempt(), .attach_token = row.attach_token};
 }
 
 }  // namespace
@@ -45,16 +43,16 @@ absl::Status Supervisor::Restore(JobRow row) {
   const v1::Job& job = record->row.job;
   const auto& created = job.create_time();
   const int64_t order = created.seconds() * 1'000'000 + created.nanos() / 1000;
-  auto channel = std::make_shared<JobChannel>(job.uid(), job.last_event(), record->ended(), context_->options.ring_bytes);
+  auto channel =
+      std::make_shared<JobChannel>(job.uid(), job.last_event(), record->ended(), context_->options.ring_bytes);
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
   entry->working = record;
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
   if (record->ended() || record->waiting()) return absl::OkStatus();
   GW_RETURN_IF_ERROR(RestoreFigures(*entry));
-  context_->SubmitQuietly("recovery of a job", [this, entry](LedgerTransaction& transaction) {
-    return BeginRecovery(entry, transaction);
-  });
+  context_->SubmitQuietly("recovery of a job",
+                          [this, entry](LedgerTransaction& transaction) { return BeginRecovery(entry, transaction); });
   return absl::OkStatus();
 }
 

@@ -57,6 +57,7 @@ v1::TrainerDirective MakeWelcome(const JobRecord& record, const core::DataRoots&
   v1::TrainerWelcome* welcome = directive.mutable_welcome();
   const v1::Job& job = record.row.job;
   welcome->set_attempt(job.attempt());
+  welcome->set_job_uid(job.uid());
   *welcome->mutable_spec() = job.spec();
   welcome->mutable_controls()->set_revision(job.control_revision());
   *welcome->mutable_controls()->mutable_controls() = job.controls();
@@ -107,13 +108,13 @@ absl::StatusOr<TrainerSessions::Entry> TrainerSessions::Fence(const v1::TrainerH
   return entry;
 }
 
-void TrainerSessions::ReadLastStep(v1::TrainerHello hello, Link link, Entry entry,
-                                   JobManager::Done<Attachment> done) {
+void TrainerSessions::ReadLastStep(v1::TrainerHello hello, Link link, Entry entry, JobManager::Done<Attachment> done) {
   auto welcome = [this, hello = std::move(hello), link = std::move(link), entry = std::move(entry),
                   done = std::move(done)]() mutable {
     const auto last_step = context_->deps.statistics->LastStep(entry->uid, hello.attempt());
     context_->Submit<Attachment>(
-        [this, hello = std::move(hello), link, entry, last_step](LedgerTransaction& transaction) -> absl::StatusOr<Attachment> {
+        [this, hello = std::move(hello), link, entry,
+         last_step](LedgerTransaction& transaction) -> absl::StatusOr<Attachment> {
           if (!last_step.ok()) return last_step.status();
           return Welcome(hello, link, entry, *last_step, transaction);
         },
@@ -171,8 +172,8 @@ void TrainerSessions::OnReports(const Attachment& attachment, const Link& link, 
   LiveFigures figures;
   if (!batch.reports().empty()) figures = FiguresOf(*batch.reports().rbegin());
   figures.attempt = attachment.attempt;
-  const absl::Status status = entry->intake.Accept(
-      link.get(), std::move(batch), tensors, [&](std::vector<EncodedReport> reports) {
+  const absl::Status status =
+      entry->intake.Accept(link.get(), std::move(batch), tensors, [&](std::vector<EncodedReport> reports) {
         StoreReports(entry, link, std::move(reports), figures, std::move(accepted));
       });
   if (!status.ok()) return link->Close(status);
@@ -181,10 +182,11 @@ void TrainerSessions::OnReports(const Attachment& attachment, const Link& link, 
 
 void TrainerSessions::StoreReports(const Entry& entry, const Link& link, std::vector<EncodedReport> reports,
                                    const LiveFigures& figures, absl::AnyInvocable<void()> accepted) {
-  if (reports.empty()) return context_->AfterReports([link, figures, accepted = std::move(accepted)]() mutable {
-    AckStep(figures.steps_done - 1, *link);
-    accepted();
-  });
+  if (reports.empty())
+    return context_->AfterReports([link, figures, accepted = std::move(accepted)]() mutable {
+      AckStep(figures.steps_done - 1, *link);
+      accepted();
+    });
   auto stored = [this, token = context_->work->Enter(), entry, link, figures, accepted = std::move(accepted)](
                     const absl::Status& status, std::vector<EncodedReport> reports) mutable {
     if (!status.ok()) {
@@ -202,19 +204,21 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, std::ve
 }
 
 void TrainerSessions::RecordLost(const Entry& entry, const Link& link, std::vector<v1::StepRange> lost) {
-  context_->SubmitQuietly("lost statistics", [this, entry, link, lost = std::move(lost)](LedgerTransaction& transaction) {
-    if (entry->working == nullptr || entry->working->ended() || entry->trainer.link != link) return absl::OkStatus();
-    JobEdit edit(context_, entry, &transaction);
-    for (const v1::StepRange& range : lost) {
-      v1::Event event;
-      event.mutable_statistics_lost()->set_first_step(range.first_step());
-      event.mutable_statistics_lost()->set_last_step(range.last_step());
-      edit.Append(std::move(event));
-    }
-    GW_RETURN_IF_ERROR(edit.Write());
-    edit.Publish();
-    return absl::OkStatus();
-  });
+  context_->SubmitQuietly("lost statistics",
+                          [this, entry, link, lost = std::move(lost)](LedgerTransaction& transaction) {
+                            if (entry->working == nullptr || entry->working->ended() || entry->trainer.link != link)
+                              return absl::OkStatus();
+                            JobEdit edit(context_, entry, &transaction);
+                            for (const v1::StepRange& range : lost) {
+                              v1::Event event;
+                              event.mutable_statistics_lost()->set_first_step(range.first_step());
+                              event.mutable_statistics_lost()->set_last_step(range.last_step());
+                              edit.Append(std::move(event));
+                            }
+                            GW_RETURN_IF_ERROR(edit.Write());
+                            edit.Publish();
+                            return absl::OkStatus();
+                          });
 }
 
 void TrainerSessions::OnNotice(const Attachment& attachment, const Link& link, v1::Notice notice,
@@ -222,17 +226,15 @@ void TrainerSessions::OnNotice(const Attachment& attachment, const Link& link, v
   const Entry entry = FindAttached(attachment, link);
   if (entry == nullptr) return;
   context_->AfterReports([this, entry, link, notice = std::move(notice), accepted = std::move(accepted)]() mutable {
-    context_->Submit<int64_t>(
-        [this, entry, link, notice = std::move(notice)](LedgerTransaction& transaction) {
-          return Record(notice, link, entry, transaction);
-        },
-        [link, accepted = std::move(accepted)](absl::StatusOr<int64_t> acked) mutable {
-          if (!acked.ok()) return link->Close(acked.status());
-          v1::TrainerDirective directive;
-          directive.mutable_ack()->set_notice(*acked);
-          link->Send(std::move(directive));
-          accepted();
-        });
+    context_->Submit<int64_t>([this, entry, link, notice = std::move(notice)](
+                                  LedgerTransaction& transaction) { return Record(notice, link, entry, transaction); },
+                              [link, accepted = std::move(accepted)](absl::StatusOr<int64_t> acked) mutable {
+                                if (!acked.ok()) return link->Close(acked.status());
+                                v1::TrainerDirective directive;
+                                directive.mutable_ack()->set_notice(*acked);
+                                link->Send(std::move(directive));
+                                accepted();
+                              });
   });
 }
 

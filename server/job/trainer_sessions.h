@@ -14,9 +14,9 @@ namespace gradwatch::server {
 
 // Thread-safe. See JobManager for the public methods.
 //
-// Attaching takes three steps: the old stream is fenced off (on the ledger's thread), what it had sent is waited for and
-// the last stored step is read, and the trainer is welcomed (on the ledger's thread again). So the step in the welcome
-// is exact: nothing is lost and nothing counted twice.
+// Attaching takes three steps: the old stream is fenced off (on the ledger's thread), what it had sent is waited for
+// and the last stored step is read, and the trainer is welcomed (on the ledger's thread again). So the step in the
+// welcome is exact: nothing is lost and nothing counted twice.
 class TrainerSessions {
  public:
   using Attachment = JobManager::Attachment;
@@ -27,8 +27,7 @@ class TrainerSessions {
   void Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done);
   void OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
                  absl::AnyInvocable<void()> accepted);
-  void OnNotice(const Attachment& attachment, const Link& link, v1::Notice notice,
-                absl::AnyInvocable<void()> accepted);
+  void OnNotice(const Attachment& attachment, const Link& link, v1::Notice notice, absl::AnyInvocable<void()> accepted);
   void OnDetached(const Attachment& attachment, const Link& link, const std::string& reason);
 
  private:

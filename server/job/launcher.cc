@@ -1,0 +1,29 @@
+#include "server/job/launcher.h"
+
+#include <string.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace gradwatch::server {
+namespace {
+
+std::string LastLine(absl::string_view text) {
+  const std::vector<absl::string_view> lines = absl::StrSplit(text, '\n', absl::SkipWhitespace());
+  return lines.empty() ? std::string() : std::string(lines.back());
+}
+
+}  // namespace
+
+std::string ProcessEnd::ToString() const {
+  if (unknown) return "ended; how is not known, since an earlier life of the server had started it";
+  if (signal != 0) {
+    const char* name = sigabbrev_np(signal);
+    return absl::StrCat("killed by signal ", signal, name == nullptr ? "" : absl::StrCat(" (SIG", name, ")"));
+  }
+  const std::string line = LastLine(last_output);
+  return absl::StrCat("ended with exit code ", exit_code, line.empty() ? "" : ": ", line);
+}
+
+}  // namespace gradwatch::server

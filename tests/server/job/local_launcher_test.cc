@@ -1,0 +1,162 @@
+#include "server/job/local_launcher.h"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kLong = absl::Seconds(20);
+
+// One process and how it ended.
+class Ending {
+ public:
+  absl::AnyInvocable<void(const ProcessEnd&)> Callback() {
+    return [this](const ProcessEnd& end) {
+      end_ = end;
+      ended_.Notify();
+    };
+  }
+  ProcessEnd Await() {
+    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(kLong));
+    return end_;
+  }
+
+ private:
+  ProcessEnd end_;
+  absl::Notification ended_;
+};
+
+class LocalLauncherTest : public ::testing::Test {
+ protected:
+  // A launcher of a shell script, which gets the arguments of the worker as $1, $2, ...
+  std::unique_ptr<LocalLauncher> MakeLauncher(const std::string& script) {
+    auto launcher = LocalLauncher::Create(
+        {.program = "/bin/sh", .prefix = {dir_.Write("script", script)}, .log_folder = dir_.File("logs")});
+    EXPECT_TRUE(launcher.ok());
+    (*launcher)->SetServerAddress("127.0.0.1:7");
+    return *std::move(launcher);
+  }
+  std::string ReadLog() const {
+    std::ifstream file(dir_.File("logs/uid-2.log"));
+    return std::string((std::istreambuf_iterator<char>(file)), {});
+  }
+
+  TempDir dir_;
+  const LaunchRequest request_{.job_id = "job-a", .uid = "uid", .attempt = 2, .attach_token = "secret"};
+};
+
+TEST_F(LocalLauncherTest, TellsTheWorkerWhatItNeedsAndKeepsWhatItSays) {
+  auto launcher = MakeLauncher("echo \"$@\" >&2; echo $GRADWATCH_ATTACH_TOKEN >&2; exit 3");
+  Ending ending;
+  const auto pid = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(pid.ok()) << pid.status();
+  const ProcessEnd end = ending.Await();
+  EXPECT_EQ(end.exit_code, 3);
+  EXPECT_FALSE(end.unknown);
+  EXPECT_THAT(end.last_output, HasSubstr("attach --server 127.0.0.1:7 --job job-a --attempt 2\nsecret\n"));
+  EXPECT_EQ(end.last_output, ReadLog());
+  EXPECT_THAT(end.ToString(), HasSubstr("ended with exit code 3: "));
+  launcher->RemoveOutput("uid", 2);
+  EXPECT_FALSE(std::filesystem::exists(dir_.File("logs/uid-2.log")));
+}
+
+TEST_F(LocalLauncherTest, NamesTheSignal) {
+  auto launcher = MakeLauncher("kill -9 $$");
+  Ending ending;
+  ASSERT_TRUE(launcher->Launch(request_, ending.Callback()).ok());
+  const ProcessEnd end = ending.Await();
+  EXPECT_EQ(end.signal, SIGKILL);
+  EXPECT_EQ(end.ToString(), "killed by signal 9 (SIGKILL)");
+}
+
+TEST_F(LocalLauncherTest, ChildrenHaveAGroupOfTheirOwnAndNoDescriptorOfOurs) {
+  auto launcher = MakeLauncher("ls /proc/self/fd | wc -l >&2; cut -d' ' -f5 /proc/$$/stat >&2; exit 0");
+  Ending ending;
+  const auto pid = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(pid.ok());
+  // Standard streams, and the folder that ls reads.
+  EXPECT_EQ(ending.Await().last_output, absl::StrCat("4\n", *pid, "\n"));
+}
+
+TEST_F(LocalLauncherTest, KillEndsAChildWithWhatItHasStarted) {
+  auto launcher = MakeLauncher("sleep 1000");
+  Ending ending;
+  const auto pid = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(pid.ok());
+  std::ifstream file(absl::StrCat("/proc/", *pid, "/limits"));
+  EXPECT_THAT(std::string((std::istreambuf_iterator<char>(file)), {}), ContainsRegex("Max core file size +0 +0"));
+  launcher->Kill(*pid);
+  EXPECT_EQ(ending.Await().signal, SIGKILL);
+  launcher->Kill(*pid);  // it is gone; nobody is hit
+}
+
+TEST_F(LocalLauncherTest, AProgramThatIsNotThereIsNamed) {
+  auto launcher = LocalLauncher::Create({.program = "/no/such/worker", .log_folder = dir_.File("logs")});
+  ASSERT_TRUE(launcher.ok());
+  EXPECT_THAT((*launcher)->Launch(request_, [](const ProcessEnd&) { ADD_FAILURE(); }),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/worker")));
+}
+
+TEST_F(LocalLauncherTest, AWorkerOutlivesTheServerAndIsAdopted) {
+  int32_t pid = 0;
+  {
+    auto launcher = MakeLauncher("sleep 1000");
+    const auto launched = launcher->Launch(request_, [](const ProcessEnd&) { ADD_FAILURE(); });
+    ASSERT_TRUE(launched.ok());
+    pid = *launched;
+  }
+  ASSERT_EQ(kill(pid, 0), 0);
+  auto launcher = MakeLauncher("");
+  Ending ending;
+  launcher->Adopt(pid, request_, ending.Callback());
+  launcher->Kill(pid);
+  EXPECT_TRUE(ending.Await().unknown);
+  kill(-pid, SIGKILL);
+}
+
+TEST_F(LocalLauncherTest, AProcessOfAnotherJobIsNotAdopted) {
+  auto launcher = MakeLauncher("sleep 1000");
+  Ending first, second;
+  const auto pid = launcher->Launch(request_, first.Callback());
+  ASSERT_TRUE(pid.ok());
+  LaunchRequest other = request_;
+  other.job_id = "job";  // a part of the id of the job that runs
+  auto next = MakeLauncher("");
+  next->Adopt(*pid, other, second.Callback());
+  EXPECT_TRUE(second.Await().unknown);
+  next->Kill(*pid);
+  EXPECT_EQ(kill(*pid, 0), 0) << "it is not that job's";
+  launcher->Kill(*pid);
+  first.Await();
+}
+
+TEST_F(LocalLauncherTest, ManyEndings) {
+  auto launcher = MakeLauncher("exit $7");
+  constexpr int kMany = 20;
+  Ending endings[kMany];
+  for (int i = 0; i < kMany; ++i) {
+    LaunchRequest request = request_;
+    request.uid = absl::StrCat("uid", i);
+    request.attempt = i;
+    ASSERT_TRUE(launcher->Launch(request, endings[i].Callback()).ok());
+  }
+  for (int i = 0; i < kMany; ++i) EXPECT_EQ(endings[i].Await().exit_code, i);
+}
+
+}  // namespace
+}  // namespace gradwatch::server
