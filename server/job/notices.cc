@@ -68,6 +68,7 @@ absl::Status ApplyAlert(v1::Alert alert, JobEdit& edit) {
   if (alert.state() == v1::ALERT_STATE_UNSPECIFIED || !v1::AlertState_IsValid(alert.state())) {
     return core::InvalidField("notice.alert.state", absl::StrCat(alert.state(), " is not a state"));
   }
+  if (alert.severity() == v1::SEVERITY_UNSPECIFIED) alert.set_severity(v1::SEVERITY_WARNING);
   alert.set_job_id(edit.job().job_id());
   alert.set_attempt(edit.job().attempt());
   v1::Event event;

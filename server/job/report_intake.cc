@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
-#include "gradwatch/v1/watch_service.pb.h"
+#include "server/store/report_codec.h"
 
 namespace gradwatch::server {
 namespace {
@@ -31,16 +31,6 @@ absl::Status CheckBatch(const v1::ReportBatch& batch, int tensors) {
     }
   }
   return absl::OkStatus();
-}
-
-// A response with one report and nothing else is, serialised, just the field of that report.
-EncodedReport Encode(int32_t attempt, v1::StepReport* report) {
-  EncodedReport encoded{.attempt = attempt, .step = report->step(), .bytes = {}};
-  report->set_attempt(attempt);
-  v1::WatchJobResponse response;
-  response.add_reports()->Swap(report);
-  encoded.bytes = response.SerializeAsString();
-  return encoded;
 }
 
 }  // namespace
@@ -68,7 +58,8 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
   for (v1::StepReport& report : *batch.mutable_reports()) {
     if (report.step() <= last_step_) continue;  // sent again after a broken stream
     last_step_ = report.step();
-    reports.push_back(Encode(attempt_, &report));
+    report.set_attempt(attempt_);
+    reports.push_back(EncodeReport(report));
   }
   store(std::move(reports));
   return absl::OkStatus();

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
-#include "gradwatch/v1/watch_service.pb.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
+#include "server/store/report_codec.h"
 
 namespace gradwatch::server {
 namespace {
@@ -43,30 +43,28 @@ absl::Status Supervisor::Restore(JobRow row) {
   const v1::Job& job = record->row.job;
   const auto& created = job.create_time();
   const int64_t order = created.seconds() * 1'000'000 + created.nanos() / 1000;
-  auto channel =
-      std::make_shared<JobChannel>(job.uid(), job.last_event(), record->ended(), context_->options.ring_bytes);
+  GW_ASSIGN_OR_RETURN(const int64_t last_step, context_->deps.statistics->LastStep(job.uid(), job.attempt()));
+  const WatchCursor end = {.event = job.last_event(), .attempt = job.attempt(), .step = last_step};
+  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->options.ring_bytes);
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
   entry->working = record;
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
   if (record->ended() || record->waiting()) return absl::OkStatus();
-  GW_RETURN_IF_ERROR(RestoreFigures(*entry));
+  GW_RETURN_IF_ERROR(RestoreFigures(*entry, last_step));
   context_->SubmitQuietly("recovery of a job",
                           [this, entry](LedgerTransaction& transaction) { return BeginRecovery(entry, transaction); });
   return absl::OkStatus();
 }
 
-absl::Status Supervisor::RestoreFigures(JobEntry& entry) {
-  const int32_t attempt = entry.working->row.job.attempt();
-  StatisticsStore& statistics = *context_->deps.statistics;
-  GW_ASSIGN_OR_RETURN(const int64_t last_step, statistics.LastStep(entry.uid, attempt));
+absl::Status Supervisor::RestoreFigures(JobEntry& entry, int64_t last_step) {
   if (last_step < 0) return absl::OkStatus();
-  GW_ASSIGN_OR_RETURN(const auto reports, statistics.ReadAfter(entry.uid, attempt, last_step - 1, 1));
-  v1::WatchJobResponse response;
-  if (reports.empty() || !response.ParseFromString(reports[0].bytes) || response.reports().empty()) {
-    return absl::DataLossError(absl::StrCat("the statistics of job ", entry.job_id, " are damaged"));
-  }
-  entry.intake.Publish(FiguresOf(response.reports(0)));
+  const int32_t attempt = entry.working->row.job.attempt();
+  GW_ASSIGN_OR_RETURN(const auto reports,
+                      context_->deps.statistics->ReadAfter(entry.uid, attempt, last_step - 1, /*max_bytes=*/1));
+  if (reports.empty()) return absl::DataLossError(absl::StrCat("job ", entry.job_id, ": its last report is gone"));
+  GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(reports[0].bytes));
+  entry.intake.Publish(FiguresOf(report));
   return absl::OkStatus();
 }
 

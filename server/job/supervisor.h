@@ -31,7 +31,7 @@ class Supervisor {
 
  private:
   absl::Status Restore(JobRow row);
-  absl::Status RestoreFigures(JobEntry& entry);
+  absl::Status RestoreFigures(JobEntry& entry, int64_t last_step);
   void AdoptTrainer(const std::shared_ptr<JobEntry>& entry);
   absl::Status BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
 

@@ -1,0 +1,214 @@
+#include "server/rpc/trainer_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/base/error.h"
+#include "server/base/grpc_status.h"
+
+namespace gradwatch::server {
+namespace {
+
+constexpr absl::Duration kHelloTimeout = absl::Seconds(10);
+constexpr absl::Duration kHeartbeatEvery = absl::Seconds(5);
+constexpr absl::Duration kStalled = absl::Seconds(30);
+
+// Acknowledgements are cumulative: the newer one says it all.
+bool MergeAck(const v1::TrainerDirective& directive, v1::TrainerDirective* last) {
+  if (!directive.has_ack() || !last->has_ack()) return false;
+  const v1::TrainerAck& ack = directive.ack();
+  last->mutable_ack()->set_notice(std::max(ack.notice(), last->ack().notice()));
+  if (ack.has_step()) last->mutable_ack()->set_step(std::max(ack.step(), last->ack().step()));
+  return true;
+}
+
+}  // namespace
+
+class TrainerStream::Reactor final : public TrainerReactor {
+ public:
+  explicit Reactor(std::shared_ptr<TrainerStream> stream) : stream_(std::move(stream)) {}
+  void OnReadDone(bool ok) override { stream_->OnReadDone(ok); }
+  void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
+  void OnCancel() override { stream_->OnCancel(); }
+  void OnDone() override {
+    stream_->OnDone();
+    delete this;
+  }
+
+ private:
+  const std::shared_ptr<TrainerStream> stream_;
+};
+
+TrainerStream::TrainerStream(const RpcContext* context)
+    : context_(context), opened_(context->clock->Monotonic()), last_write_(opened_) {}
+
+TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
+  auto* const reactor = new Reactor(shared_from_this());
+  {
+    absl::MutexLock lock(&mutex_);
+    reactor_ = reactor;
+    call_ = call;
+    reactor->StartRead(&message_);
+  }
+  context_->streams->Add(shared_from_this());
+  return reactor;
+}
+
+void TrainerStream::Send(v1::TrainerDirective directive) {
+  absl::MutexLock lock(&mutex_);
+  if (end_.has_value() || reactor_ == nullptr) return;
+  if (queue_.empty() || !MergeAck(directive, &queue_.back())) queue_.push_back(std::move(directive));
+  Advance();
+}
+
+void TrainerStream::Close(const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  if (!end_.has_value()) end_ = ToGrpcStatus(status);
+  Advance();
+}
+
+void TrainerStream::Advance() {
+  if (reactor_ == nullptr || writing_ || finished_) return;
+  if (!queue_.empty()) {
+    current_ = std::move(queue_.front());
+    queue_.pop_front();
+    writing_ = true;
+    last_write_ = context_->clock->Monotonic();
+    reactor_->StartWrite(&current_);
+  } else if (end_.has_value()) {
+    finished_ = true;
+    reactor_->Finish(*end_);
+  }
+}
+
+void TrainerStream::End(const grpc::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  queue_.clear();
+  if (!end_.has_value()) end_ = status;
+  Advance();
+}
+
+void TrainerStream::OnReadDone(bool ok) {
+  if (ok) return Handle(std::move(message_));
+  Detach("the trainer closed its stream");
+  End(grpc::Status::OK);
+}
+
+void TrainerStream::OnWriteDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (ok) return Advance();
+  }
+  OnCancel();
+}
+
+void TrainerStream::OnCancel() {
+  Detach("the connection to the trainer was lost");
+  End(grpc::Status::CANCELLED);
+}
+
+void TrainerStream::OnDone() {
+  {
+    absl::MutexLock lock(&mutex_);
+    reactor_ = nullptr;
+    call_ = nullptr;
+  }
+  Detach("the stream ended");
+  context_->streams->Remove(shared_from_this());
+}
+
+void TrainerStream::Handle(v1::TrainerMessage message) {
+  std::optional<JobManager::Attachment> attachment;
+  bool greeted = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    attachment = attachment_;
+    greeted = greeted_;
+  }
+  if (message.has_hello() && !greeted) return HandleHello(std::move(*message.mutable_hello()));
+  if (!attachment.has_value() || message.has_hello()) {
+    return Close(core::InvalidField("hello", "must be the first message, and only the first"));
+  }
+  switch (message.what_case()) {
+    case v1::TrainerMessage::kReports:
+      return context_->jobs->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()),
+                                       ReadNextWhenAccepted());
+    case v1::TrainerMessage::kNotice:
+      return context_->jobs->OnNotice(*attachment, shared_from_this(), std::move(*message.mutable_notice()),
+                                      ReadNextWhenAccepted());
+    default:
+      return ReadNext();  // a heartbeat, or something from a later version
+  }
+}
+
+void TrainerStream::HandleHello(v1::TrainerHello hello) {
+  {
+    absl::MutexLock lock(&mutex_);
+    greeted_ = true;
+  }
+  context_->jobs->Attach(std::move(hello), shared_from_this(),
+                         [self = shared_from_this()](absl::StatusOr<JobManager::Attachment> attachment) {
+                           self->OnAttached(std::move(attachment));
+                         });
+}
+
+void TrainerStream::OnAttached(absl::StatusOr<JobManager::Attachment> attachment) {
+  if (!attachment.ok()) return Close(attachment.status());
+  std::optional<std::string> gone;
+  {
+    absl::MutexLock lock(&mutex_);
+    attachment_ = *attachment;
+    gone = detached_;
+  }
+  if (gone.has_value()) return context_->jobs->OnDetached(*attachment, shared_from_this(), *gone);
+  ReadNext();
+}
+
+void TrainerStream::ReadNext() {
+  absl::MutexLock lock(&mutex_);
+  if (reactor_ != nullptr && !finished_) reactor_->StartRead(&message_);
+}
+
+absl::AnyInvocable<void()> TrainerStream::ReadNextWhenAccepted() {
+  return [self = shared_from_this()] { self->ReadNext(); };
+}
+
+void TrainerStream::Detach(const std::string& reason) {
+  std::optional<JobManager::Attachment> attachment;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (detached_.has_value()) return;
+    detached_ = reason;
+    attachment = attachment_;
+  }
+  if (attachment.has_value()) context_->jobs->OnDetached(*attachment, shared_from_this(), reason);
+}
+
+void TrainerStream::Tick(absl::Duration now) {
+  bool late = false, silent = false, stalled = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    late = !greeted_ && now - opened_ >= kHelloTimeout;
+    stalled = writing_ && now - last_write_ >= kStalled;
+    silent = attachment_.has_value() && !writing_ && now - last_write_ >= kHeartbeatEvery;
+  }
+  if (late) Close(absl::DeadlineExceededError("the trainer did not say hello"));
+  if (stalled) Abandon();
+  if (silent) {
+    v1::TrainerDirective directive;
+    directive.mutable_heartbeat();
+    Send(std::move(directive));
+  }
+}
+
+void TrainerStream::BeginShutdown() {
+  Close(core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN"));
+}
+
+void TrainerStream::Abandon() {
+  absl::MutexLock lock(&mutex_);
+  if (call_ != nullptr) call_->TryCancel();
+}
+
+}  // namespace gradwatch::server

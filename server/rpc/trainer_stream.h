@@ -1,0 +1,83 @@
+// The stream of one AttachTrainer call: what the trainer says goes to the job manager one message at a time, and what
+// the manager says to it waits in a queue for the write before it.
+#ifndef GRADWATCH_SERVER_RPC_TRAINER_STREAM_H_
+#define GRADWATCH_SERVER_RPC_TRAINER_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gradwatch/v1/trainer_service.pb.h"
+#include "server/job/trainer_link.h"
+#include "server/rpc/rpc_context.h"
+#include "server/rpc/stream_registry.h"
+
+namespace gradwatch::server {
+
+using TrainerReactor = grpc::ServerBidiReactor<v1::TrainerMessage, v1::TrainerDirective>;
+
+// The next message is read only when the one before was accepted, so that a trainer cannot fill the server's memory.
+// Starting an operation of gRPC never runs a reaction on the same stack, so it may be done under the lock.
+class TrainerStream final : public TrainerLink,
+                            public ManagedStream,
+                            public std::enable_shared_from_this<TrainerStream> {
+ public:
+  explicit TrainerStream(const RpcContext* context);
+
+  // The object for gRPC. Call it once.
+  TrainerReactor* Start(grpc::CallbackServerContext* call) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void Send(v1::TrainerDirective directive) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void Close(const absl::Status& status) override ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void Tick(absl::Duration now) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void BeginShutdown() override;
+  void Abandon() override ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  class Reactor;
+
+  void OnReadDone(bool ok);
+  void OnWriteDone(bool ok) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnCancel();
+  void OnDone() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void Handle(v1::TrainerMessage message);
+  void HandleHello(v1::TrainerHello hello) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAttached(absl::StatusOr<JobManager::Attachment> attachment) ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReadNext() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::AnyInvocable<void()> ReadNextWhenAccepted();
+  // The trainer is gone: tells the manager, once.
+  void Detach(const std::string& reason) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Drops what is queued and ends the stream.
+  void End(const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Starts the next write, or finishes, if nothing is on its way.
+  void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const RpcContext* const context_;
+  const absl::Duration opened_;
+  v1::TrainerMessage message_;  // of the read that is under way
+
+  absl::Mutex mutex_;
+  Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;                   // null: the call is over
+  grpc::CallbackServerContext* call_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null: the call is over
+  std::deque<v1::TrainerDirective> queue_ ABSL_GUARDED_BY(mutex_);
+  v1::TrainerDirective current_ ABSL_GUARDED_BY(mutex_);  // of the write that is under way
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);  // how to finish when the queue is empty
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration last_write_ ABSL_GUARDED_BY(mutex_);
+  bool greeted_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<std::string> detached_ ABSL_GUARDED_BY(mutex_);  // why; the manager is told as soon as it can be
+  std::optional<JobManager::Attachment> attachment_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_RPC_TRAINER_STREAM_H_
