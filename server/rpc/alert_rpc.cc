@@ -59,19 +59,26 @@ absl::StatusOr<v1::ListAlertsResponse> ListAlertsOf(LedgerReader& reader, const 
 
 }  // namespace
 
-grpc::ServerUnaryReactor* AlertRpc::ListAlerts(grpc::CallbackServerContext* call, const v1::ListAlertsRequest* request, v1::ListAlertsResponse* response) {
-  return Answer<v1::ListAlertsResponse>(context_->executor, call, response, [this, request = *request] { return ListAlertsOf(*context_->reader, request); });
-}
-
-grpc::ServerUnaryReactor* AlertRpc::GetAlert(grpc::CallbackServerContext* call, const v1::GetAlertRequest* request, v1::Alert* response) {
-  return Answer<v1::Alert>(context_->executor, call, response, [this, id = request->alert_id()] { return context_->reader->GetAlert(id); });
-}
-
-grpc::ServerUnaryReactor* AlertRpc::GetRules(grpc::CallbackServerContext* call, const v1::GetRulesRequest* request, v1::RuleSet* response) {
-  return Answer<v1::RuleSet>(context_->executor, call, response, [this, id = request->job_id()]() -> absl::StatusOr<v1::RuleSet> {
-    GW_ASSIGN_OR_RETURN(const v1::Job job, context_->jobs->GetJob(id));
-    return job.spec().rules();
+grpc::ServerUnaryReactor* AlertRpc::ListAlerts(grpc::CallbackServerContext* call, const v1::ListAlertsRequest* request,
+                                               v1::ListAlertsResponse* response) {
+  return Answer<v1::ListAlertsResponse>(context_->executor, call, response, [this, request = *request] {
+    return ListAlertsOf(*context_->reader, request);
   });
+}
+
+grpc::ServerUnaryReactor* AlertRpc::GetAlert(grpc::CallbackServerContext* call, const v1::GetAlertRequest* request,
+                                             v1::Alert* response) {
+  return Answer<v1::Alert>(context_->executor, call, response,
+                           [this, id = request->alert_id()] { return context_->reader->GetAlert(id); });
+}
+
+grpc::ServerUnaryReactor* AlertRpc::GetRules(grpc::CallbackServerContext* call, const v1::GetRulesRequest* request,
+                                             v1::RuleSet* response) {
+  return Answer<v1::RuleSet>(context_->executor, call, response,
+                             [this, id = request->job_id()]() -> absl::StatusOr<v1::RuleSet> {
+                               GW_ASSIGN_OR_RETURN(const v1::Job job, context_->jobs->GetJob(id));
+                               return job.spec().rules();
+                             });
 }
 
 ByteReactor* AlertRpc::WatchAlerts(grpc::CallbackServerContext* call, const grpc::ByteBuffer* request) {
@@ -80,23 +87,28 @@ ByteReactor* AlertRpc::WatchAlerts(grpc::CallbackServerContext* call, const grpc
   return std::make_shared<AlertWatch>(context_, std::move(parsed))->Start(call);
 }
 
-grpc::ServerUnaryReactor* AlertRpc::AcknowledgeAlert(grpc::CallbackServerContext* call, const v1::AcknowledgeAlertRequest*, v1::Alert*) {
+grpc::ServerUnaryReactor* AlertRpc::AcknowledgeAlert(grpc::CallbackServerContext* call,
+                                                     const v1::AcknowledgeAlertRequest*, v1::Alert*) {
   return NotServed(call, "AcknowledgeAlert");
 }
 
-grpc::ServerUnaryReactor* AlertRpc::ApplyRules(grpc::CallbackServerContext* call, const v1::ApplyRulesRequest*, v1::RuleSet*) {
+grpc::ServerUnaryReactor* AlertRpc::ApplyRules(grpc::CallbackServerContext* call, const v1::ApplyRulesRequest*,
+                                               v1::RuleSet*) {
   return NotServed(call, "ApplyRules");
 }
 
-grpc::ServerUnaryReactor* AlertRpc::CreateSilence(grpc::CallbackServerContext* call, const v1::CreateSilenceRequest*, v1::Silence*) {
+grpc::ServerUnaryReactor* AlertRpc::CreateSilence(grpc::CallbackServerContext* call, const v1::CreateSilenceRequest*,
+                                                  v1::Silence*) {
   return NotServed(call, "CreateSilence");
 }
 
-grpc::ServerUnaryReactor* AlertRpc::ListSilences(grpc::CallbackServerContext* call, const v1::ListSilencesRequest*, v1::ListSilencesResponse*) {
+grpc::ServerUnaryReactor* AlertRpc::ListSilences(grpc::CallbackServerContext* call, const v1::ListSilencesRequest*,
+                                                 v1::ListSilencesResponse*) {
   return NotServed(call, "ListSilences");
 }
 
-grpc::ServerUnaryReactor* AlertRpc::DeleteSilence(grpc::CallbackServerContext* call, const v1::DeleteSilenceRequest*, v1::DeleteSilenceResponse*) {
+grpc::ServerUnaryReactor* AlertRpc::DeleteSilence(grpc::CallbackServerContext* call, const v1::DeleteSilenceRequest*,
+                                                  v1::DeleteSilenceResponse*) {
   return NotServed(call, "DeleteSilence");
 }
 

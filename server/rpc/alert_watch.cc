@@ -32,7 +32,7 @@ absl::StatusOr<int64_t> ReadToken(const RpcContext& context, const v1::WatchAler
                             "RESUME_TOKEN_MISMATCH");
   }
   GW_ASSIGN_OR_RETURN(const int64_t last, context.reader->LastPosition());
-  if (token.log_epoch != context.info.log_epoch || token.position > last) {
+  if (token.log_epoch != context.info.log_epoch() || token.position > last) {
     return core::WithReason(absl::OutOfRangeError("resume_token: it belongs to another data folder"),
                             "HISTORY_REWOUND");
   }
@@ -87,14 +87,13 @@ WriteStream::Output AlertWatch::ProduceShutdown() {
   v1::WatchAlertsResponse response;
   response.set_resume_token(Token());
   response.set_shutting_down(true);
-  const absl::Status status =
-      core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
+  const absl::Status status = core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
   return {.message = Serialize(response), .end = ToGrpcStatus(status)};
 }
 
 std::string AlertWatch::Token() const {
   ResumeToken token;
-  token.log_epoch = context().info.log_epoch;
+  token.log_epoch = context().info.log_epoch();
   token.position = position_;
   token.filter_hash = FilterHash(request_);
   return token.Encode();

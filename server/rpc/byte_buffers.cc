@@ -13,8 +13,8 @@ absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite
   grpc::Slice slice;
   const bool whole = buffer.Length() == 0 || buffer.DumpToSingleSlice(&slice).ok();
   if (whole && message->ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) return absl::OkStatus();
-  return core::WithReason(
-      absl::InvalidArgumentError(absl::StrCat("the request is not a ", message->GetTypeName())), "MALFORMED_REQUEST");
+  return core::WithReason(absl::InvalidArgumentError(absl::StrCat("the request is not a ", message->GetTypeName())),
+                          "MALFORMED_REQUEST");
 }
 
 grpc::ByteBuffer Serialize(const google::protobuf::MessageLite& message) {

@@ -51,7 +51,7 @@ absl::StatusOr<WatchCursor> ReadToken(const RpcContext& context, const std::stri
                                       const JobChannel& channel) {
   GW_ASSIGN_OR_RETURN(const ResumeToken token, ResumeToken::Decode(text));
   const WatchCursor end = channel.End();
-  if (token.log_epoch != context.info.log_epoch) {
+  if (token.log_epoch != context.info.log_epoch()) {
     return OutOfRange("HISTORY_REWOUND", "resume_token: it belongs to another data folder", end.event);
   }
   if (token.uid != channel.uid() || token.filter_hash != filter.Hash()) {
@@ -109,10 +109,9 @@ absl::StatusOr<std::shared_ptr<JobWatch>> JobWatch::Create(const RpcContext* con
   GW_ASSIGN_OR_RETURN(auto channel, context->jobs->GetChannel(request.job_id()));
   GW_ASSIGN_OR_RETURN(const v1::Job job, context->jobs->GetJob(request.job_id()));
   GW_ASSIGN_OR_RETURN(const WatchCursor start, ReadStart(*context, request, filter, *channel, job.attempt()));
-  WatchFeed feed(channel, context->reader, context->statistics, std::move(filter), start, context->info.log_epoch,
+  WatchFeed feed(channel, context->reader, context->statistics, std::move(filter), start, context->info.log_epoch(),
                  NamesOf(job));
-  return std::shared_ptr<JobWatch>(
-      new JobWatch(context, request.job_id(), std::move(channel), std::move(feed)));
+  return std::shared_ptr<JobWatch>(new JobWatch(context, request.job_id(), std::move(channel), std::move(feed)));
 }
 
 JobWatch::JobWatch(const RpcContext* context, std::string job_id, std::shared_ptr<JobChannel> channel, WatchFeed feed)
@@ -159,8 +158,7 @@ grpc::ByteBuffer JobWatch::ProduceBookmark() {
 }
 
 WriteStream::Output JobWatch::ProduceShutdown() {
-  const absl::Status status =
-      core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
+  const absl::Status status = core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
   return End(v1::WatchEnded::REASON_SHUTDOWN, ToGrpcStatus(status));
 }
 

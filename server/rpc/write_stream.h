@@ -2,8 +2,8 @@
 // that gRPC is told comes from one place.
 //
 // gRPC's own object (the reactor) and the stream are two: the reactor is gone when gRPC says so, while the stream lives
-// as long as somebody holds it. Reactions only set flags and wake the stream; its OnWake, which the hub never runs twice
-// at once, is the only one to start a write, to finish or to cancel.
+// as long as somebody holds it. Reactions only set flags and wake the stream; its OnWake, which the hub never runs
+// twice at once, is the only one to start a write, to finish or to cancel.
 #ifndef GRADWATCH_SERVER_RPC_WRITE_STREAM_H_
 #define GRADWATCH_SERVER_RPC_WRITE_STREAM_H_
 
@@ -69,11 +69,11 @@ class WriteStream : public Subscriber, public ManagedStream, public std::enable_
   const std::string topic_;
 
   std::atomic<bool> writing_ = false;
-  std::atomic<bool> broken_ = false;         // the peer is gone: only Finish is left to do
-  std::atomic<bool> abandoned_ = false;      // the call is to be cancelled
+  std::atomic<bool> broken_ = false;     // the peer is gone: only Finish is left to do
+  std::atomic<bool> abandoned_ = false;  // the call is to be cancelled
   std::atomic<bool> shutting_down_ = false;
   std::atomic<bool> bookmark_due_ = false;
-  std::atomic<int64_t> last_write_ns_ = 0;   // monotonic time of the last start of a write
+  std::atomic<int64_t> last_write_ns_ = 0;  // monotonic time of the last start of a write
 
   // OnWake only.
   Reactor* reactor_ = nullptr;
