@@ -1,0 +1,262 @@
+// What users do to a job that is there.
+#include "core/base/error.h"
+#include "server/base/unique_text.h"
+#include "tests/server/job/job_manager_fixture.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class ControlTest : public JobManagerTest {
+ protected:
+  void SetUp() override {
+    JobManagerTest::SetUp();
+    ASSERT_THAT(Create("job"), IsOk());
+  }
+  // Events after those of the start.
+  std::vector<std::string> LogAfterStart() {
+    std::vector<std::string> log = Log("job");
+    log.erase(log.begin(), log.begin() + 3);
+    return log;
+  }
+};
+
+TEST_F(ControlTest, AnAdjustmentIsRecordedSentAndConfirmed) {
+  Trainer trainer = AttachReady("job");
+  const std::string etag = Get("job").etag();
+  v1::AdjustJobRequest request = ScaleRequest("job", 0.5);
+  request.set_etag(etag);
+  const auto response = Adjust(request);
+  ASSERT_THAT(response, IsOk());
+  EXPECT_EQ(response->adjustment().revision(), 2);
+  EXPECT_EQ(response->adjustment().actor(), "tester");
+  EXPECT_EQ(response->event_number(), 4);
+  EXPECT_NE(response->etag(), etag);
+  EXPECT_EQ(response->etag(), Get("job").etag());
+  const v1::ControlsUpdate update = trainer.link->sent().back().controls();
+  EXPECT_EQ(update.revision(), 2);
+  EXPECT_EQ(update.controls().learning_rate_scale(), 0.5);
+  EXPECT_FALSE(update.has_at_step());
+  EXPECT_EQ(Get("job").control_revision(), 2);
+  EXPECT_LT(Get("job").applied_revision(), 2);
+
+  SayApplied(trainer, 2, 17);
+  EXPECT_EQ(Get("job").applied_revision(), 2);
+  EXPECT_THAT(LogAfterStart(), ElementsAre("requested 2", "adjusted 2 from 17"));
+  const v1::Adjustment adjusted = EventAt("job", 5).adjusted().adjustment();
+  EXPECT_EQ(adjusted.old_controls().learning_rate_scale(), 1);
+  EXPECT_EQ(adjusted.new_controls().learning_rate_scale(), 0.5);
+  EXPECT_THAT(adjusted.paths(), ElementsAre("learning_rate_scale"));
+}
+
+TEST_F(ControlTest, OneThatIsOvertakenIsDropped) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.5)), IsOk());
+  v1::AdjustJobRequest second = ScaleRequest("job", 0);
+  second.clear_update_mask();
+  second.mutable_controls()->set_report_every(10);
+  second.mutable_update_mask()->add_paths("report_every");
+  ASSERT_THAT(Adjust(second), IsOk());
+  ASSERT_THAT(Adjust(ScaleRequest("job", 2)), IsOk());
+  SayApplied(trainer, 3, 8);
+  EXPECT_THAT(LogAfterStart(),
+              ElementsAre("requested 2", "requested 3", "requested 4", "dropped 2", "adjusted 3 from 8"));
+  const v1::Adjustment adjusted = EventAt("job", 8).adjusted().adjustment();
+  EXPECT_EQ(adjusted.old_controls().learning_rate_scale(), 1) << "revision 2 never held by itself";
+  EXPECT_EQ(adjusted.new_controls().learning_rate_scale(), 0.5);
+  EXPECT_EQ(adjusted.new_controls().report_every(), 10);
+  EXPECT_THAT(adjusted.paths(), ElementsAre("learning_rate_scale", "report_every"));
+  EXPECT_THAT(EventAt("job", 7).adjust_dropped().reason(), HasSubstr("revision 3"));
+  // What is left is dropped when the job ends.
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Log("job"), SizeIs(10));
+  EXPECT_EQ(Log("job")[8], "dropped 4");
+}
+
+TEST_F(ControlTest, AdjustmentsInFlightSurviveARestart) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.5)), IsOk());
+  v1::AdjustJobRequest later = ScaleRequest("job", 0.25);
+  later.set_at_step(100);
+  ASSERT_THAT(Adjust(later), IsOk());
+  all_launches();
+  RestartServer();
+  Trainer again = Attach(Hello("job"));
+  const v1::ControlsUpdate controls = again.link->sent()[0].welcome().controls();
+  EXPECT_EQ(controls.revision(), 3);
+  EXPECT_EQ(controls.at_step(), 100);
+  EXPECT_EQ(controls.controls().learning_rate_scale(), 0.25);
+  again.notices = 1;
+  SayApplied(again, 3, 100);
+  const auto log = Log("job");
+  EXPECT_EQ(log[log.size() - 2], "dropped 2");
+  EXPECT_EQ(log.back(), "adjusted 3 from 100");
+}
+
+TEST_F(ControlTest, AnAdjustmentBeforeTheTrainerComesIsInItsWelcome) {
+  ASSERT_THAT(Adjust(ScaleRequest("job", 3)), IsOk());
+  Trainer trainer = AttachReady("job");
+  EXPECT_EQ(trainer.link->sent()[0].welcome().controls().revision(), 2);
+  SayApplied(trainer, 2, 0);
+  EXPECT_EQ(Log("job").back(), "adjusted 2 from 0");
+}
+
+TEST_F(ControlTest, AdjustmentsAreChecked) {
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 9);
+  v1::AdjustJobRequest request = ScaleRequest("job", 0.5);
+  request.set_etag("stale");
+  auto refused = Adjust(request);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kAborted, HasSubstr("etag")));
+  EXPECT_EQ(core::GetReason(refused.status()), "ETAG_MISMATCH");
+  EXPECT_EQ(core::GetErrorMetadata(refused.status(), "etag"), Get("job").etag());
+
+  request = ScaleRequest("job", 0.5);
+  request.set_at_step(9);
+  refused = Adjust(request);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("the next is 10")));
+  EXPECT_EQ(core::GetReason(refused.status()), "STEP_PASSED");
+  request.set_at_step(-1);
+  EXPECT_THAT(Adjust(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at_step: -1")));
+  request.set_at_step(1000);
+  EXPECT_THAT(Adjust(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at_step: 1000")));
+
+  EXPECT_THAT(Adjust(ScaleRequest("job", -1)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("controls.learning_rate_scale")));
+  request = ScaleRequest("job", 1);
+  request.clear_update_mask();
+  EXPECT_EQ(core::GetReason(Adjust(request).status()), "BAD_UPDATE_MASK");
+  EXPECT_THAT(Adjust(ScaleRequest("nobody", 1)), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody")));
+  EXPECT_THAT(LogAfterStart(), IsEmpty()) << "nothing was half applied";
+  EXPECT_EQ(Get("job").control_revision(), 1);
+
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Adjust(ScaleRequest("job", 1)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("SUCCEEDED")));
+}
+
+TEST_F(ControlTest, ARepeatedAdjustmentIsDoneOnce) {
+  v1::AdjustJobRequest request = ScaleRequest("job", 0.5);
+  request.set_request_id(NewUuid());
+  const auto first = Adjust(request);
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.75)), IsOk());
+  const auto again = Adjust(request);
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->SerializeAsString(), first->SerializeAsString());
+  EXPECT_EQ(Get("job").control_revision(), 3);
+}
+
+TEST_F(ControlTest, PauseAndResume) {
+  Trainer trainer = AttachReady("job");
+  EXPECT_EQ(Pause("job")->state(), v1::JOB_STATE_PAUSING);
+  EXPECT_EQ(trainer.link->sent().back().command().action(), v1::TrainerCommand::ACTION_PAUSE);
+  SayPaused(trainer);
+  const size_t sent = trainer.link->sent().size();
+  EXPECT_EQ(Pause("job")->state(), v1::JOB_STATE_PAUSED) << "it is there already";
+  EXPECT_THAT(trainer.link->sent(), SizeIs(sent));
+  EXPECT_EQ(Resume("job")->state(), v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(trainer.link->sent().back().command().action(), v1::TrainerCommand::ACTION_RESUME);
+  SayResumed(trainer);
+  EXPECT_THAT(LogAfterStart(), ElementsAre("PAUSING", "PAUSED", "RUNNING"));
+}
+
+TEST_F(ControlTest, APausedJobIsPausedAgainAfterItsTrainerWasAway) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(Pause("job"), IsOk());
+  SayPaused(trainer);
+  all_launches();
+  RestartServer();
+  EXPECT_EQ(State("job"), "RECOVERING");
+  Trainer again = Attach(Hello("job"));
+  EXPECT_EQ(State("job"), "PAUSED");
+  EXPECT_EQ(again.link->sent()[0].welcome().command().action(), v1::TrainerCommand::ACTION_PAUSE);
+}
+
+TEST_F(ControlTest, ATrainerThatPausesByItselfIsBelieved) {
+  Trainer trainer = AttachReady("job");
+  SayPaused(trainer);
+  EXPECT_THAT(LogAfterStart(), ElementsAre("PAUSING", "PAUSED"));
+  SayResumed(trainer);
+  EXPECT_EQ(State("job"), "RUNNING");
+}
+
+TEST_F(ControlTest, ARepeatedPauseDoesNotPauseAgain) {
+  Trainer trainer = AttachReady("job");
+  v1::PauseJobRequest request;
+  request.set_job_id("job");
+  request.set_request_id(NewUuid());
+  ASSERT_THAT(Call(&JobManager::PauseJob, request), IsOk());
+  SayPaused(trainer);
+  ASSERT_THAT(Resume("job"), IsOk());
+  EXPECT_EQ(Call(&JobManager::PauseJob, request)->state(), v1::JOB_STATE_PAUSING) << "the answer of then";
+  EXPECT_EQ(State("job"), "RUNNING");
+}
+
+TEST_F(ControlTest, StopIsConfirmedByTheTrainer) {
+  Trainer trainer = AttachReady("job");
+  EXPECT_EQ(Stop("job")->state(), v1::JOB_STATE_STOPPING);
+  EXPECT_EQ(trainer.link->sent().back().command().action(), v1::TrainerCommand::ACTION_STOP);
+  SayFinished(trainer, v1::JOB_STATE_STOPPED);
+  EXPECT_EQ(Stop("job")->state(), v1::JOB_STATE_STOPPED) << "it stays as it is";
+  EXPECT_THAT(LogAfterStart(), ElementsAre("STOPPING", "STOPPED"));
+  EXPECT_EQ(EventAt("job", 4).state_changed().reason(), "stopped by tester");
+}
+
+TEST_F(ControlTest, AStopReachesATrainerThatComesLater) {
+  ASSERT_THAT(Stop("job"), IsOk());
+  EXPECT_EQ(State("job"), "STOPPING");
+  Trainer trainer = Attach(Hello("job"));
+  EXPECT_EQ(trainer.link->sent()[0].welcome().command().action(), v1::TrainerCommand::ACTION_STOP);
+  EXPECT_EQ(State("job"), "STOPPING");
+}
+
+TEST_F(ControlTest, AStopIsDoneByForceIfTheTrainerIsNotThere) {
+  ASSERT_THAT(Stop("job"), IsOk());
+  Pass(absl::Seconds(31));
+  EXPECT_EQ(State("job"), "STOPPED");
+  EXPECT_THAT(launcher_->killed(), SizeIs(1));
+}
+
+TEST_F(ControlTest, DeleteNeedsAnEndOrForce) {
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 4);
+  const std::string uid = Get("job").uid();
+  const auto refused = Delete("job");
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("RUNNING")));
+  EXPECT_EQ(core::GetReason(refused.status()), "JOB_NOT_TERMINAL");
+  ASSERT_THAT(Delete("job", /*force=*/true), IsOk());
+  EXPECT_THAT(jobs_->GetJob("job"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("job")));
+  EXPECT_THAT(jobs_->GetChannel("job"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("job")));
+  EXPECT_THAT(launcher_->killed(), SizeIs(1));
+  EXPECT_EQ(core::GetReason(*trainer.link->closed()), "TRAINER_FENCED");
+  EXPECT_EQ(*statistics_->LastStep(uid, 1), -1);
+  Report(trainer, 5, 6);
+  EXPECT_EQ(*statistics_->LastStep(uid, 1), -1) << "what comes too late is not kept";
+
+  EXPECT_THAT(Delete("job"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("job")));
+  v1::DeleteJobRequest request;
+  request.set_job_id("job");
+  request.set_allow_missing(true);
+  EXPECT_THAT(Call(&JobManager::DeleteJob, request), IsOk());
+  ASSERT_THAT(Create("job"), IsOk()) << "the id is free again";
+  EXPECT_NE(Get("job").uid(), uid);
+  RestartServer();
+  EXPECT_EQ(jobs_->ListJobs({})->jobs_size(), 1);
+}
+
+TEST_F(ControlTest, CallsAboutNobodyAreNotFound) {
+  EXPECT_THAT(Pause("x"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"x\"")));
+  EXPECT_THAT(Resume("x"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"x\"")));
+  const auto refused = Stop("x");
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"x\"")));
+  EXPECT_EQ(core::GetReason(refused.status()), "JOB_NOT_FOUND");
+}
+
+}  // namespace
+}  // namespace gradwatch::server

@@ -1,0 +1,410 @@
+// A job manager with real stores in a folder of its own, a launcher and trainers that a test plays, and a clock that it
+// moves.
+#ifndef GRADWATCH_TESTS_SERVER_JOB_JOB_MANAGER_FIXTURE_H_
+#define GRADWATCH_TESTS_SERVER_JOB_JOB_MANAGER_FIXTURE_H_
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "server/job/job_manager.h"
+#include "server/job/job_state.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::server {
+
+// Starts nothing; the test says how a process ends.
+class FakeLauncher final : public Launcher {
+ public:
+  using Ended = absl::AnyInvocable<void(const ProcessEnd&)>;
+
+  absl::StatusOr<int32_t> Launch(const LaunchRequest& request, Ended ended) override {
+    absl::MutexLock lock(&mutex_);
+    if (!failure_.ok()) return failure_;
+    launches_.push_back(request);
+    const int32_t pid = 1000 + static_cast<int32_t>(launches_.size());
+    running_[pid] = std::move(ended);
+    return pid;
+  }
+  void Adopt(int32_t pid, const LaunchRequest&, Ended ended) override {
+    absl::MutexLock lock(&mutex_);
+    adopted_.push_back(pid);
+    running_[pid] = std::move(ended);
+  }
+  void Kill(int32_t pid) override {
+    absl::MutexLock lock(&mutex_);
+    killed_.push_back(pid);
+  }
+  void RemoveOutput(const std::string&, int32_t) override {}
+
+  void FailWith(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    failure_ = std::move(status);
+  }
+  // The process ends.
+  void End(int32_t pid, const ProcessEnd& end) {
+    Ended ended;
+    {
+      absl::MutexLock lock(&mutex_);
+      ended = std::move(running_.at(pid));
+      running_.erase(pid);
+    }
+    ended(end);
+  }
+  std::vector<LaunchRequest> launches() const {
+    absl::MutexLock lock(&mutex_);
+    return launches_;
+  }
+  std::vector<int32_t> adopted() const {
+    absl::MutexLock lock(&mutex_);
+    return adopted_;
+  }
+  std::vector<int32_t> killed() const {
+    absl::MutexLock lock(&mutex_);
+    return killed_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::vector<LaunchRequest> launches_ ABSL_GUARDED_BY(mutex_);
+  std::map<int32_t, Ended> running_ ABSL_GUARDED_BY(mutex_);
+  std::vector<int32_t> adopted_ ABSL_GUARDED_BY(mutex_);
+  std::vector<int32_t> killed_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Keeps what was sent.
+class RecordingLink final : public TrainerLink {
+ public:
+  void Send(v1::TrainerDirective directive) override {
+    absl::MutexLock lock(&mutex_);
+    sent_.push_back(std::move(directive));
+  }
+  void Close(const absl::Status& status) override {
+    absl::MutexLock lock(&mutex_);
+    if (!closed_.has_value()) closed_ = status;
+  }
+  std::vector<v1::TrainerDirective> sent() const {
+    absl::MutexLock lock(&mutex_);
+    return sent_;
+  }
+  std::optional<absl::Status> closed() const {
+    absl::MutexLock lock(&mutex_);
+    return closed_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<v1::TrainerDirective> sent_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
+};
+
+// A small hosted job.
+inline v1::JobSpec SmallSpec() {
+  v1::JobSpec spec;
+  spec.set_steps(1000);
+  spec.mutable_model()->add_layers()->mutable_dense()->set_units(2);
+  spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY);
+  spec.mutable_data()->set_batch_size(4);
+  spec.mutable_data()->mutable_gaussian_clusters()->set_classes(2);
+  spec.mutable_data()->mutable_gaussian_clusters()->set_features(3);
+  spec.mutable_optimizer()->set_learning_rate(0.1);
+  return spec;
+}
+
+// What an event says, in short, to compare whole logs: "RUNNING", "attached", "adjusted 2 from 5".
+inline std::string Short(const v1::Event& event) {
+  switch (event.what_case()) {
+    case v1::Event::kStateChanged:
+      return StateName(event.state_changed().to());
+    case v1::Event::kAdjustRequested:
+      return absl::StrCat("requested ", event.adjust_requested().adjustment().revision());
+    case v1::Event::kAdjusted:
+      return absl::StrCat("adjusted ", event.adjusted().adjustment().revision(), " from ",
+                          event.adjusted().adjustment().effective_step());
+    case v1::Event::kAdjustDropped:
+      return absl::StrCat("dropped ", event.adjust_dropped().adjustment().revision());
+    case v1::Event::kAlertChanged:
+      return absl::StrCat(v1::AlertState_Name(event.alert_changed().alert().state()).substr(12), " ",
+                          event.alert_changed().alert().alert_id());
+    case v1::Event::kTrainerAttached:
+      return "attached";
+    case v1::Event::kTrainerDetached:
+      return absl::StrCat("detached: ", event.trainer_detached().reason());
+    case v1::Event::kStatisticsLost:
+      return absl::StrCat("lost ", event.statistics_lost().first_step(), " to ", event.statistics_lost().last_step());
+    default:
+      return "?";
+  }
+}
+
+class JobManagerTest : public ::testing::Test {
+ protected:
+  static constexpr char kTrainerId[] = "11111111-2222-4333-8444-555555555555";
+
+  void SetUp() override { StartServer(); }
+  void TearDown() override { StopServer(); }
+
+  void StartServer() {
+    auto ledger = Ledger::Open(dir_.File("main.sqlite"), &clock_);
+    ASSERT_TRUE(ledger.ok()) << ledger.status();
+    ledger_ = *std::move(ledger);
+    auto reader = LedgerReader::Open(dir_.File("main.sqlite"));
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    reader_ = *std::move(reader);
+    auto statistics = StatisticsStore::Open(dir_.File("statistics"));
+    ASSERT_TRUE(statistics.ok()) << statistics.status();
+    statistics_ = *std::move(statistics);
+    hub_ = std::make_unique<Hub>(1);
+    launcher_ = std::make_unique<FakeLauncher>();
+    auto jobs = JobManager::Create({.ledger = ledger_.get(),
+                                    .reader = reader_.get(),
+                                    .statistics = statistics_.get(),
+                                    .hub = hub_.get(),
+                                    .launcher = launcher_.get(),
+                                    .executor = &executor_,
+                                    .clock = &clock_},
+                                   options_);
+    ASSERT_TRUE(jobs.ok()) << jobs.status();
+    jobs_ = *std::move(jobs);
+    jobs_->Start();
+    Settle();
+  }
+  // As a crash would leave it: nothing is told to anybody.
+  void StopServer() {
+    jobs_.reset();
+    launcher_.reset();
+    hub_.reset();
+    statistics_.reset();
+    reader_.reset();
+    ledger_.reset();
+  }
+  void RestartServer() {
+    StopServer();
+    StartServer();
+  }
+
+  // Waits until nothing is on its way. Work goes between the two stores' threads in a few hops; each round waits for
+  // one hop on either.
+  void Settle() {
+    for (int round = 0; round < 8; ++round) {
+      absl::Notification stored, committed;
+      statistics_->Barrier([&] { stored.Notify(); });
+      stored.WaitForNotification();
+      ledger_->Submit([&](LedgerTransaction& transaction) {
+        transaction.OnCommit([&](const absl::Status&) { committed.Notify(); });
+        return absl::OkStatus();
+      });
+      committed.WaitForNotification();
+    }
+  }
+
+  // Calls `method` of the manager and waits for its answer and all that follows from it.
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Call(void (JobManager::*method)(Request, std::string, JobManager::Done<Response>),
+                                Request request) {
+    absl::StatusOr<Response> answer;
+    absl::Notification answered;
+    (jobs_.get()->*method)(std::move(request), "tester", [&](absl::StatusOr<Response> result) {
+      answer = std::move(result);
+      answered.Notify();
+    });
+    answered.WaitForNotification();
+    Settle();
+    return answer;
+  }
+  absl::StatusOr<v1::Job> Create(v1::CreateJobRequest request) { return Call(&JobManager::CreateJob, request); }
+  absl::StatusOr<v1::Job> Create(const std::string& job_id) {
+    v1::CreateJobRequest request;
+    *request.mutable_spec() = SmallSpec();
+    request.set_job_id(job_id);
+    return Create(request);
+  }
+  absl::StatusOr<v1::Job> Pause(const std::string& job_id) {
+    v1::PauseJobRequest request;
+    request.set_job_id(job_id);
+    return Call(&JobManager::PauseJob, request);
+  }
+  absl::StatusOr<v1::Job> Resume(const std::string& job_id) {
+    v1::ResumeJobRequest request;
+    request.set_job_id(job_id);
+    return Call(&JobManager::ResumeJob, request);
+  }
+  absl::StatusOr<v1::Job> Stop(const std::string& job_id) {
+    v1::StopJobRequest request;
+    request.set_job_id(job_id);
+    return Call(&JobManager::StopJob, request);
+  }
+  absl::StatusOr<v1::DeleteJobResponse> Delete(const std::string& job_id, bool force = false) {
+    v1::DeleteJobRequest request;
+    request.set_job_id(job_id);
+    request.set_force(force);
+    return Call(&JobManager::DeleteJob, request);
+  }
+  static v1::AdjustJobRequest ScaleRequest(const std::string& job_id, double scale) {
+    v1::AdjustJobRequest request;
+    request.set_job_id(job_id);
+    request.mutable_controls()->set_learning_rate_scale(scale);
+    request.mutable_update_mask()->add_paths("learning_rate_scale");
+    return request;
+  }
+  absl::StatusOr<v1::AdjustJobResponse> Adjust(v1::AdjustJobRequest request) {
+    return Call(&JobManager::AdjustJob, std::move(request));
+  }
+
+  v1::Job Get(const std::string& job_id) {
+    auto job = jobs_->GetJob(job_id);
+    EXPECT_TRUE(job.ok()) << job.status();
+    return job.ok() ? *job : v1::Job();
+  }
+  std::string State(const std::string& job_id) { return StateName(Get(job_id).state()); }
+  // The log of a job in short.
+  std::vector<std::string> Log(const std::string& job_id) {
+    std::vector<std::string> log;
+    auto events = reader_->ReadEvents(Get(job_id).uid(), 0, 10'000);
+    EXPECT_TRUE(events.ok()) << events.status();
+    for (const auto& stored : *events) {
+      log.push_back(Short(stored.event));
+      EXPECT_EQ(stored.event.number(), static_cast<int64_t>(log.size()));
+    }
+    return log;
+  }
+  v1::Event EventAt(const std::string& job_id, int64_t number) {
+    auto events = reader_->ReadEvents(Get(job_id).uid(), number - 1, 1);
+    return events.ok() && !events->empty() ? (*events)[0].event : v1::Event();
+  }
+
+  // One attached trainer.
+  struct Trainer {
+    std::shared_ptr<RecordingLink> link = std::make_shared<RecordingLink>();
+    absl::StatusOr<JobManager::Attachment> attachment;
+    int64_t notices = 0;
+    int accepted = 0;
+  };
+  v1::TrainerHello Hello(const std::string& job_id) {
+    v1::TrainerHello hello;
+    hello.set_job_id(job_id);
+    hello.set_trainer_id(kTrainerId);
+    hello.set_trainer("test");
+    for (const LaunchRequest& launch : all_launches()) {
+      if (launch.job_id != job_id) continue;
+      hello.set_attempt(launch.attempt);
+      hello.set_attach_token(launch.attach_token);
+    }
+    return hello;
+  }
+  // Launches of this and earlier lives of the server.
+  std::vector<LaunchRequest> all_launches() {
+    for (const LaunchRequest& launch : launcher_->launches()) {
+      if (std::none_of(launches_.begin(), launches_.end(),
+                       [&](const auto& known) { return known.attach_token == launch.attach_token; })) {
+        launches_.push_back(launch);
+      }
+    }
+    return launches_;
+  }
+  Trainer Attach(const v1::TrainerHello& hello) {
+    Trainer trainer;
+    absl::Notification answered;
+    jobs_->Attach(hello, trainer.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
+      trainer.attachment = std::move(attachment);
+      answered.Notify();
+    });
+    answered.WaitForNotification();
+    Settle();
+    return trainer;
+  }
+  // Attaches and says that the model is ready.
+  Trainer AttachReady(const std::string& job_id) {
+    Trainer trainer = Attach(Hello(job_id));
+    EXPECT_TRUE(trainer.attachment.ok()) << trainer.attachment.status();
+    v1::Notice notice;
+    notice.mutable_model_ready()->add_tensors()->set_name("dense0.weight");
+    Say(trainer, notice);
+    return trainer;
+  }
+  void Say(Trainer& trainer, v1::Notice notice) {
+    if (notice.number() == 0) notice.set_number(++trainer.notices);
+    jobs_->OnNotice(*trainer.attachment, trainer.link, notice, [&] { ++trainer.accepted; });
+    Settle();
+  }
+  void SayApplied(Trainer& trainer, int64_t revision, int64_t step) {
+    v1::Notice notice;
+    notice.mutable_controls_applied()->set_revision(revision);
+    notice.mutable_controls_applied()->set_effective_step(step);
+    Say(trainer, notice);
+  }
+  void SayPaused(Trainer& trainer) {
+    v1::Notice notice;
+    notice.mutable_paused();
+    Say(trainer, notice);
+  }
+  void SayResumed(Trainer& trainer) {
+    v1::Notice notice;
+    notice.mutable_resumed();
+    Say(trainer, notice);
+  }
+  void SayFinished(Trainer& trainer, v1::JobState state, const std::string& failure = "") {
+    v1::Notice notice;
+    notice.mutable_finished()->set_state(state);
+    notice.mutable_finished()->set_failure(failure);
+    Say(trainer, notice);
+  }
+  void Report(Trainer& trainer, int64_t first, int64_t last) {
+    v1::ReportBatch batch;
+    for (int64_t step = first; step <= last; ++step) {
+      v1::StepReport* report = batch.add_reports();
+      report->set_step(step);
+      report->set_loss(1.0 / (1.0 + static_cast<double>(step)));
+      report->set_grad_norm(static_cast<double>(step));
+      report->set_control_revision(1);
+      report->add_tensors()->set_tensor(0);
+    }
+    jobs_->OnReports(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
+    Settle();
+  }
+  void Detach(Trainer& trainer, const std::string& reason = "lost") {
+    jobs_->OnDetached(*trainer.attachment, trainer.link, reason);
+    Settle();
+  }
+  void Pass(absl::Duration time) {
+    clock_.Advance(time);
+    jobs_->Tick();
+    Settle();
+  }
+  // The steps that are stored for the job's present attempt.
+  std::vector<int64_t> StoredSteps(const std::string& job_id) {
+    std::vector<int64_t> steps;
+    const v1::Job job = Get(job_id);
+    const auto reports = statistics_->ReadAfter(job.uid(), job.attempt(), -1, 1 << 30);
+    EXPECT_TRUE(reports.ok()) << reports.status();
+    for (const EncodedReport& report : *reports) steps.push_back(report.step);
+    return steps;
+  }
+
+  testing::TempDir dir_;
+  testing::FakeClock clock_;
+  InlineExecutor executor_;
+  JobManagerOptions options_;
+  std::vector<LaunchRequest> launches_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<LedgerReader> reader_;
+  std::unique_ptr<StatisticsStore> statistics_;
+  std::unique_ptr<Hub> hub_;
+  std::unique_ptr<FakeLauncher> launcher_;
+  std::unique_ptr<JobManager> jobs_;
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_TESTS_SERVER_JOB_JOB_MANAGER_FIXTURE_H_

@@ -1,0 +1,309 @@
+// What trainers say, how they end, and what is left after each.
+#include <csignal>
+
+#include "core/base/error.h"
+#include "server/base/unique_text.h"
+#include "tests/server/job/job_manager_fixture.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr absl::Duration kWindow = absl::Seconds(30);
+
+class TrainerTest : public JobManagerTest {
+ protected:
+  void SetUp() override {
+    JobManagerTest::SetUp();
+    ASSERT_THAT(Create("job"), IsOk());
+  }
+  // The pid that the fake launcher gave the first trainer.
+  static constexpr int32_t kPid = 1001;
+  static constexpr ProcessEnd kKilled = {.exit_code = 0, .signal = SIGKILL, .unknown = false, .last_output = {}};
+};
+
+TEST_F(TrainerTest, AWholeRun) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(trainer.link->sent(), SizeIs(2));
+  const v1::TrainerWelcome welcome = trainer.link->sent()[0].welcome();
+  EXPECT_EQ(welcome.attempt(), 1);
+  EXPECT_EQ(welcome.spec().steps(), 1000);
+  EXPECT_EQ(welcome.controls().revision(), 1);
+  EXPECT_EQ(welcome.job_uid(), Get("job").uid());
+  EXPECT_FALSE(welcome.has_acked_step());
+  EXPECT_FALSE(welcome.has_command());
+  EXPECT_EQ(trainer.link->sent()[1].ack().notice(), 1);
+  EXPECT_EQ(State("job"), "RUNNING");
+  EXPECT_THAT(Get("job").tensors(), SizeIs(1));
+
+  Report(trainer, 0, 9);
+  EXPECT_EQ(trainer.link->sent()[2].ack().step(), 9);
+  EXPECT_EQ(Get("job").steps_done(), 10);
+  EXPECT_DOUBLE_EQ(Get("job").last_loss(), 0.1);
+  EXPECT_EQ(Get("job").applied_revision(), 1);
+
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(trainer.accepted, 3);
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+  EXPECT_TRUE(Get("job").has_end_time());
+  Detach(trainer);
+  launcher_->End(kPid, {});
+  Settle();
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "SUCCEEDED"));
+  EXPECT_TRUE((*jobs_->GetChannel("job"))->ended());
+}
+
+TEST_F(TrainerTest, WhoMayAttach) {
+  const v1::TrainerHello good = Hello("job");
+  const auto refuses = [&](auto change, absl::StatusCode code) {
+    v1::TrainerHello hello = good;
+    change(hello);
+    const Trainer trainer = Attach(hello);
+    EXPECT_EQ(trainer.attachment.status().code(), code) << trainer.attachment.status();
+    EXPECT_THAT(trainer.link->sent(), IsEmpty());
+  };
+  refuses([](auto& hello) { hello.set_job_id("nobody"); }, absl::StatusCode::kNotFound);
+  refuses([](auto& hello) { hello.set_attach_token("guess"); }, absl::StatusCode::kPermissionDenied);
+  refuses([](auto& hello) { hello.clear_attach_token(); }, absl::StatusCode::kPermissionDenied);
+  refuses([](auto& hello) { hello.set_trainer_id("x"); }, absl::StatusCode::kInvalidArgument);
+  refuses([](auto& hello) { hello.set_attempt(0); }, absl::StatusCode::kInvalidArgument);
+  refuses([](auto& hello) { hello.set_attempt(2); }, absl::StatusCode::kInvalidArgument);
+  ASSERT_THAT(Attach(good).attachment, IsOk());
+  refuses([](auto& hello) { hello.set_trainer_id(NewUuid()); }, absl::StatusCode::kAborted);
+  ASSERT_THAT(Delete("job", /*force=*/true), IsOk());
+  refuses([](auto&) {}, absl::StatusCode::kNotFound);
+}
+
+TEST_F(TrainerTest, AnEndedJobTakesNoTrainer) {
+  Trainer trainer = AttachReady("job");
+  SayFinished(trainer, v1::JOB_STATE_FAILED, "loss is NaN");
+  EXPECT_EQ(Get("job").failure(), "loss is NaN");
+  EXPECT_THAT(Attach(Hello("job")).attachment, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("FAILED")));
+}
+
+TEST_F(TrainerTest, ATrainerThatIsKilledFailsItsJobByTheSignalsName) {
+  Trainer trainer = AttachReady("job");
+  Detach(trainer);
+  launcher_->End(kPid, kKilled);
+  Settle();
+  EXPECT_EQ(Get("job").failure(), "trainer killed by signal 9 (SIGKILL)");
+  EXPECT_THAT(Log("job"),
+              ElementsAre("PENDING", "attached", "RUNNING", "detached: killed by signal 9 (SIGKILL)", "FAILED"));
+}
+
+TEST_F(TrainerTest, TheOrderOfProcessAndStreamDoesNotMatter) {
+  Trainer trainer = AttachReady("job");
+  launcher_->End(kPid, kKilled);
+  Settle();
+  EXPECT_EQ(State("job"), "RUNNING") << "its last words may be on their way";
+  Detach(trainer);
+  EXPECT_THAT(Log("job"),
+              ElementsAre("PENDING", "attached", "RUNNING", "detached: killed by signal 9 (SIGKILL)", "FAILED"));
+}
+
+TEST_F(TrainerTest, AProcessWhoseStreamHangsOnIsNotWaitedForLong) {
+  Trainer trainer = AttachReady("job");
+  launcher_->End(kPid, {.exit_code = 3, .signal = 0, .unknown = false, .last_output = "first\nno memory\n"});
+  Settle();
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(Get("job").failure(), "trainer ended with exit code 3: no memory");
+  EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kAborted, _));
+}
+
+TEST_F(TrainerTest, ATrainerThatDiesBeforeItAttachesFailsItsJob) {
+  launcher_->End(kPid, {.exit_code = 1, .signal = 0, .unknown = false, .last_output = "bad flag\n"});
+  Settle();
+  EXPECT_EQ(Get("job").failure(), "trainer ended with exit code 1: bad flag");
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "FAILED"));
+}
+
+TEST_F(TrainerTest, ATrainerThatNeverAttachesIsKilled) {
+  Pass(kWindow + absl::Seconds(1));
+  EXPECT_THAT(Get("job").failure(), HasSubstr("did not attach within 30s"));
+  EXPECT_THAT(launcher_->killed(), ElementsAre(kPid));
+}
+
+TEST_F(TrainerTest, LastWordsCountAlthoughTheProcessIsGone) {
+  Trainer trainer = AttachReady("job");
+  launcher_->End(kPid, {});
+  Settle();
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  Detach(trainer);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "SUCCEEDED"));
+}
+
+TEST_F(TrainerTest, ALostStreamIsWaitedFor) {
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 4);
+  Detach(trainer, "connection lost");
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(State("job"), "RECOVERING");
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 4);
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_notice(), 1);
+  EXPECT_EQ(State("job"), "RUNNING");
+  again.notices = 1;
+  Report(again, 3, 6);
+  EXPECT_THAT(StoredSteps("job"), ElementsAre(0, 1, 2, 3, 4, 5, 6));
+  Pass(2 * kWindow);
+  EXPECT_EQ(State("job"), "RUNNING");
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "detached: connection lost", "RECOVERING",
+                                      "attached", "RUNNING"));
+}
+
+TEST_F(TrainerTest, ATrainerThatDoesNotComeBackIsKilled) {
+  Trainer trainer = AttachReady("job");
+  Detach(trainer);
+  Pass(absl::Seconds(1));
+  Pass(kWindow - absl::Seconds(1));
+  EXPECT_EQ(State("job"), "RECOVERING");
+  Pass(absl::Seconds(2));
+  EXPECT_EQ(State("job"), "FAILED");
+  EXPECT_THAT(Get("job").failure(), HasSubstr("did not come back"));
+  EXPECT_THAT(launcher_->killed(), ElementsAre(kPid));
+}
+
+TEST_F(TrainerTest, AnOldStreamIsFencedOffByTheNewOne) {
+  Trainer old = AttachReady("job");
+  Report(old, 0, 2);
+  Trainer fresh = Attach(Hello("job"));
+  ASSERT_THAT(fresh.attachment, IsOk());
+  EXPECT_EQ(core::GetReason(*old.link->closed()), "TRAINER_FENCED");
+  Report(old, 3, 5);
+  v1::Notice notice;
+  notice.mutable_paused();
+  Say(old, notice);
+  Detach(old);
+  Pass(absl::Seconds(2));
+  EXPECT_THAT(StoredSteps("job"), ElementsAre(0, 1, 2));
+  EXPECT_EQ(State("job"), "RUNNING");
+}
+
+TEST_F(TrainerTest, NoticesCountOnceAndWithoutGap) {
+  Trainer trainer = AttachReady("job");
+  v1::Notice again;
+  again.set_number(1);
+  again.mutable_finished()->set_state(v1::JOB_STATE_FAILED);
+  Say(trainer, again);
+  EXPECT_EQ(State("job"), "RUNNING") << "number 1 was heard before";
+  EXPECT_EQ(trainer.link->sent().back().ack().notice(), 1);
+  again.set_number(3);
+  Say(trainer, again);
+  EXPECT_EQ(State("job"), "RUNNING");
+  EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("3 comes after 1")));
+}
+
+TEST_F(TrainerTest, BadReportsCloseTheStream) {
+  const auto refuses = [&](auto change) {
+    Trainer trainer = Attach(Hello("job"));
+    v1::ReportBatch batch;
+    batch.add_reports()->set_step(5);
+    change(batch);
+    jobs_->OnReports(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
+    Settle();
+    ASSERT_TRUE(trainer.link->closed().has_value());
+    EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reports")));
+  };
+  refuses([](auto& batch) { batch.add_reports()->set_step(5); });
+  refuses([](auto& batch) { batch.mutable_reports(0)->set_step(-1); });
+  refuses([](auto& batch) { batch.mutable_reports(0)->add_tensors()->set_tensor(1); });
+  refuses([](auto& batch) {
+    for (int i = 0; i < 1024; ++i) batch.add_reports()->set_step(6 + i);
+  });
+}
+
+TEST_F(TrainerTest, LostStatisticsAreToldAsAnEvent) {
+  Trainer trainer = AttachReady("job");
+  v1::ReportBatch batch;
+  batch.add_lost()->set_last_step(8);
+  batch.add_reports()->set_step(9);
+  jobs_->OnReports(*trainer.attachment, trainer.link, batch, [] {});
+  Settle();
+  EXPECT_EQ(Log("job").back(), "lost 0 to 8");
+}
+
+TEST_F(TrainerTest, AlertsAreEventsAndEndWithTheirJob) {
+  Trainer trainer = AttachReady("job");
+  v1::Notice notice;
+  notice.mutable_alert()->set_alert_id("a");
+  notice.mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
+  Say(trainer, notice);
+  EXPECT_EQ(Get("job").firing_alerts(), 1);
+  EXPECT_EQ(EventAt("job", 4).alert_changed().alert().job_id(), "job");
+  RestartServer();
+  EXPECT_EQ(Get("job").firing_alerts(), 1);
+  launcher_->End(kPid, kKilled);
+  Settle();
+  EXPECT_EQ(Get("job").firing_alerts(), 0);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "FIRING a", "detached: the server was away",
+                                      "RECOVERING", "RESOLVED a", "FAILED"));
+}
+
+TEST_F(TrainerTest, AfterARestartATrainerComesBackWhereItWas) {
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 7);
+  const std::string etag = Get("job").etag();
+  all_launches();
+  RestartServer();
+  EXPECT_EQ(State("job"), "RECOVERING");
+  EXPECT_EQ(Get("job").steps_done(), 8);
+  EXPECT_DOUBLE_EQ(Get("job").last_loss(), 0.125);
+  EXPECT_EQ(Get("job").etag(), etag);
+  EXPECT_THAT(launcher_->adopted(), ElementsAre(kPid));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 7);
+  again.notices = 1;
+  Report(again, 6, 9);
+  EXPECT_THAT(StoredSteps("job"), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "detached: the server was away", "RECOVERING",
+                                      "attached", "RUNNING", "SUCCEEDED"));
+}
+
+TEST_F(TrainerTest, ATrainerThatDiedWhileTheServerWasAway) {
+  Trainer trainer = AttachReady("job");
+  RestartServer();
+  launcher_->End(kPid, {.exit_code = 0, .signal = 0, .unknown = true, .last_output = {}});
+  Settle();
+  EXPECT_EQ(Get("job").failure(), "trainer ended while the server was away");
+}
+
+TEST_F(TrainerTest, AJobThatWasLaunchedAndNotAttachedSurvivesARestart) {
+  all_launches();
+  RestartServer();
+  EXPECT_EQ(State("job"), "PENDING");
+  EXPECT_THAT(launcher_->launches(), IsEmpty());
+  EXPECT_THAT(Attach(Hello("job")).attachment, IsOk());
+  EXPECT_EQ(State("job"), "RUNNING");
+}
+
+TEST_F(TrainerTest, AnEndedJobStaysAsItIsAfterARestart) {
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 3);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  const v1::Job before = Get("job");
+  RestartServer();
+  EXPECT_EQ(Get("job").SerializeAsString(), before.SerializeAsString());
+  EXPECT_TRUE((*jobs_->GetChannel("job"))->ended());
+  EXPECT_EQ((*jobs_->GetChannel("job"))->End().step, 3);
+}
+
+TEST_F(TrainerTest, ADrainingServerLeavesItsJobsAsTheyAre) {
+  Trainer trainer = AttachReady("job");
+  jobs_->Drain();
+  Detach(trainer);
+  Pass(2 * kWindow);
+  EXPECT_EQ(State("job"), "RUNNING");
+}
+
+}  // namespace
+}  // namespace gradwatch::server
