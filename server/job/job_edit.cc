@@ -18,8 +18,8 @@ google::protobuf::Timestamp Timestamp(absl::Time time) {
 void Log(const v1::Event& event) {
   if (event.has_state_changed()) {
     const v1::StateChanged& change = event.state_changed();
-    spdlog::info("job {}: {} -> {}{}{}", event.job_id(), StateName(change.from()), StateName(change.to()),
-                 change.reason().empty() ? "" : ": ", change.reason());
+    spdlog::info("job {}: {}{}{}", event.job_id(), StateName(change.to()), change.reason().empty() ? "" : ": ",
+                 change.reason());
   } else if (event.has_trainer_attached()) {
     spdlog::info("job {}: trainer attached, attempt {}", event.job_id(), event.attempt());
   } else if (event.has_trainer_detached()) {

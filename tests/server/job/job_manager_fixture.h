@@ -4,6 +4,7 @@
 #define GRADWATCH_TESTS_SERVER_JOB_JOB_MANAGER_FIXTURE_H_
 
 #include <gmock/gmock.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <map>
@@ -156,6 +157,7 @@ class JobManagerTest : public ::testing::Test {
   void TearDown() override { StopServer(); }
 
   void StartServer() {
+    spdlog::set_level(spdlog::level::err);
     auto ledger = Ledger::Open(dir_.File("main.sqlite"), &clock_);
     ASSERT_TRUE(ledger.ok()) << ledger.status();
     ledger_ = *std::move(ledger);
