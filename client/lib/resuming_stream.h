@@ -139,6 +139,9 @@ class ResumingStream {
   void Close() {
     if (call_ == nullptr) return;
     call_->context.TryCancel();
+    // gRPC wants all messages read before the status is asked for.
+    for (Response unread; call_->reader->Read(&unread);) {
+    }
     call_->reader->Finish();
     call_.reset();
   }

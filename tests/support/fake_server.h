@@ -25,7 +25,8 @@ using UnaryScript = std::function<grpc::Status(const Request&, Response*)>;
 template <typename Request, typename Response>
 using StreamScript = std::function<grpc::Status(const Request&, grpc::ServerContext*, grpc::ServerWriter<Response>*)>;
 
-// UNIMPLEMENTED without a script. Scripts are set before the calls that they answer; they may run at the same time.
+// UNIMPLEMENTED without a script. Scripts are set before the calls that they answer; they may run at the same time, and
+// until Stop returns: what they use must live as long.
 class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1::AlertService::Service {
  public:
   // Listens at 127.0.0.1 on a port of its own, or on `port`.
@@ -74,7 +75,7 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   }
 
   template <typename Script, typename... Arguments>
-  static grpc::Status Run(const Script& script, Arguments&&... arguments) {
+  static grpc::Status Run(Script script, Arguments&&... arguments) {  // a copy: a test may set another meanwhile
     if (!script) return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "the test has no script for this call");
     return script(std::forward<Arguments>(arguments)...);
   }

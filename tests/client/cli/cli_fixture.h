@@ -27,6 +27,8 @@ struct CliResult {
 
 class CliTest : public ::testing::Test {
  protected:
+  void TearDown() override { server_.Stop(); }  // before the members of the test, which scripts use, are gone
+
   // Runs "gradwatch ARGUMENTS", words separated by blanks, with GRADWATCH_SERVER set to the fake server.
   CliResult Cli(const std::string& arguments) { return CliWords(absl::StrSplit(arguments, ' ', absl::SkipEmpty())); }
 

@@ -67,9 +67,9 @@ class RepeatTest : public ::testing::Test {
                                    : grpc::Status::OK;
     };
   }
-  FakeServer server_;
   std::atomic<int> calls_ = 0;
   int failures_ = 0;
+  FakeServer server_;
   const Connection connection_{server_.address(), {}};
 };
 
@@ -94,8 +94,8 @@ TEST_F(RepeatTest, NeverRepeatsWhatCouldBeDoneTwice) {
 }
 
 TEST(ConnectionTest, EndsWithItsTimeout) {
-  FakeServer server;
   absl::Notification done;
+  FakeServer server;
   server.get_job = [&done](const v1::GetJobRequest&, v1::Job*) {
     done.WaitForNotification();
     return grpc::Status::OK;
@@ -106,8 +106,8 @@ TEST(ConnectionTest, EndsWithItsTimeout) {
 }
 
 TEST(ConnectionTest, EndsWhenCancelledFromAnotherThread) {
-  FakeServer server;
   absl::Notification arrived, done;
+  FakeServer server;
   server.get_job = [&](const v1::GetJobRequest&, v1::Job*) {
     arrived.Notify();
     done.WaitForNotification();

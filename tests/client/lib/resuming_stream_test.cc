@@ -303,6 +303,19 @@ TEST(ResumingStreamTest, MayBeDroppedInTheMiddle) {
   stream.reset();
 }
 
+TEST(ResumingStreamTest, MayBeDroppedWithUnreadMessagesOfACallThatHasEnded) {
+  ScriptedLog log(5, {});
+  FakeServer server;
+  server.watch_job = [&log](const v1::WatchJobRequest& request, grpc::ServerContext*, Writer* writer) {
+    return log.Serve(request, writer);
+  };
+  const Connection connection(server.address(), {});
+  for (int i = 0; i < 50; ++i) {
+    auto stream = WatchJob(connection, FromBeginning(), {});
+    ASSERT_THAT(stream->Next(), IsOk());
+  }
+}
+
 TEST(ResumingStreamTest, AlertsComeBackAfterAShutdown) {
   std::atomic<int> streams = 0;
   FakeServer server;
