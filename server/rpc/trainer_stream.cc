@@ -13,6 +13,9 @@ constexpr absl::Duration kHelloTimeout = absl::Seconds(10);
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(5);
 constexpr absl::Duration kStalled = absl::Seconds(30);
 
+// Whether it was closed or broken is not told apart by gRPC's reactions, which come in any order.
+constexpr char kStreamEnded[] = "the trainer's stream ended";
+
 // Acknowledgements are cumulative: the newer one says it all.
 bool MergeAck(const v1::TrainerDirective& directive, v1::TrainerDirective* last) {
   if (!directive.has_ack() || !last->has_ack()) return false;
@@ -90,7 +93,7 @@ void TrainerStream::End(const grpc::Status& status) {
 
 void TrainerStream::OnReadDone(bool ok) {
   if (ok) return Handle(std::move(message_));
-  Detach("the trainer closed its stream");
+  Detach(kStreamEnded);
   End(grpc::Status::OK);
 }
 
@@ -104,7 +107,7 @@ void TrainerStream::OnWriteDone(bool ok) {
 }
 
 void TrainerStream::OnCancel() {
-  Detach("the connection to the trainer was lost");
+  Detach(kStreamEnded);
   End(grpc::Status::CANCELLED);
 }
 
@@ -114,7 +117,7 @@ void TrainerStream::OnDone() {
     reactor_ = nullptr;
     call_ = nullptr;
   }
-  Detach("the stream ended");
+  Detach(kStreamEnded);
   context_->streams->Remove(shared_from_this());
 }
 

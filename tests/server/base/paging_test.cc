@@ -1,0 +1,33 @@
+#include "server/base/paging.h"
+
+#include <gmock/gmock.h>
+
+#include "core/base/error.h"
+#include "tests/support/status_matchers.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(Paging, Sizes) {
+  EXPECT_EQ(*PageSize(0, 50), 50);
+  EXPECT_EQ(*PageSize(7, 50), 7);
+  EXPECT_EQ(*PageSize(1000, 50), 1000);
+  EXPECT_EQ(*PageSize(1001, 50), 1000);
+  EXPECT_THAT(PageSize(-1, 50), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("page_size: -1")));
+}
+
+TEST(Paging, TokensHoldForTheirListOnly) {
+  const std::string token = MakePageToken(123, "jobs");
+  EXPECT_EQ(*ReadPageToken(token, "jobs", 9), 123);
+  EXPECT_EQ(*ReadPageToken("", "jobs", 9), 9);
+  for (const std::string& wrong : {std::string("x"), std::string("!!"), token.substr(1), token + "A"}) {
+    EXPECT_EQ(core::GetReason(ReadPageToken(wrong, "jobs", 9).status()), "BAD_PAGE_TOKEN") << wrong;
+  }
+  EXPECT_EQ(core::GetReason(ReadPageToken(token, "alerts", 9).status()), "BAD_PAGE_TOKEN");
+}
+
+}  // namespace
+}  // namespace gradwatch::server
