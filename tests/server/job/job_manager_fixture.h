@@ -394,6 +394,14 @@ class JobManagerTest : public ::testing::Test {
     return steps;
   }
 
+  // The steps that watchers of this life of the server have got.
+  std::vector<int64_t> PublishedSteps(const std::string& job_id) {
+    std::vector<int64_t> steps;
+    const auto channel = *jobs_->GetChannel(job_id);
+    for (const ReportSlice& report : channel->Read(WatchCursor(), 1 << 30).reports) steps.push_back(report.step);
+    return steps;
+  }
+
   testing::TempDir dir_;
   testing::FakeClock clock_;
   InlineExecutor executor_;

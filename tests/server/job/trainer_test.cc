@@ -153,6 +153,7 @@ TEST_F(TrainerTest, ALostStreamIsWaitedFor) {
   again.notices = 1;
   Report(again, 3, 6);
   EXPECT_THAT(StoredSteps("job"), ElementsAre(0, 1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(PublishedSteps("job"), ElementsAre(0, 1, 2, 3, 4, 5, 6));
   Pass(2 * kWindow);
   EXPECT_EQ(State("job"), "RUNNING");
   EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "detached: connection lost", "RECOVERING",
