@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -36,8 +37,8 @@ class JsonWriter {
         return WriteItems('[', ']', depth, tree.elements, [&](const ValueTree& element) { Write(element, depth + 1); });
       case Kind::kMapping:
         return WriteItems('{', '}', depth, tree.members, [&](const auto& member) {
-          absl::StrAppend(&text_, JsonString(member.first), pretty_ ? ": " : ":");
-          Write(member.second, depth + 1);
+          absl::StrAppend(&text_, JsonString(member.key), pretty_ ? ": " : ":");
+          Write(member.value, depth + 1);
         });
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -99,10 +100,10 @@ ValueTree MapTree(const Message& message, const FieldDescriptor& field, bool inc
   ValueTree tree;
   for (int i = 0; i < message.GetReflection()->FieldSize(message, &field); ++i) {
     const Message& entry = message.GetReflection()->GetRepeatedMessage(message, &field, i);
-    tree.members.emplace_back(FieldValue(entry, *type.map_key(), -1, include_defaults).text,
-                              FieldValue(entry, *type.map_value(), -1, include_defaults));
+    tree.members.push_back({FieldValue(entry, *type.map_key(), -1, include_defaults).text,
+                            FieldValue(entry, *type.map_value(), -1, include_defaults)});
   }
-  std::sort(tree.members.begin(), tree.members.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(tree.members.begin(), tree.members.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   return tree;
 }
 
@@ -122,9 +123,13 @@ ValueTree BuildValueTree(const Message& message, bool include_defaults) {
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
     if (!IsWritten(message, field, include_defaults)) continue;
-    tree.members.emplace_back(field.name(), field.is_map()        ? MapTree(message, field, include_defaults)
-                                            : field.is_repeated() ? ListTree(message, field, include_defaults)
-                                                                  : FieldValue(message, field, -1, include_defaults));
+    if (field.is_map()) {
+      tree.members.push_back({field.name(), MapTree(message, field, include_defaults)});
+    } else if (field.is_repeated()) {
+      tree.members.push_back({field.name(), ListTree(message, field, include_defaults)});
+    } else {
+      tree.members.push_back({field.name(), FieldValue(message, field, -1, include_defaults)});
+    }
   }
   return tree;
 }

@@ -5,7 +5,6 @@
 #include <google/protobuf/message.h>
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace gradwatch::client {
@@ -13,13 +12,20 @@ namespace gradwatch::client {
 struct ValueTree {
   enum class Kind { kText, kNumber, kBool, kList, kMapping };
 
+  struct Member;
+
   Kind kind = Kind::kMapping;
   std::string text;  // kText: as it is; kNumber: shortest text that reads back the same, or NaN, Infinity, -Infinity
-  std::vector<ValueTree> elements;                         // kList
-  std::vector<std::pair<std::string, ValueTree>> members;  // kMapping, in the order of the proto file
+  std::vector<ValueTree> elements;  // kList
+  std::vector<Member> members;      // kMapping, in the order of the proto file
 
   // Whether a kNumber is NaN or infinite.
   bool is_special_number() const;
+};
+
+struct ValueTree::Member {
+  std::string key;
+  ValueTree value;
 };
 
 // What is unset is left out, and so are fields without presence that have their default value, unless

@@ -16,7 +16,7 @@ constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
 std::string Pattern(int size) {
   std::string text;
-  for (int i = 0; i < size; ++i) text.push_back(static_cast<char>(i * i >> 3));
+  for (int64_t i = 0; i < size; ++i) text.push_back(static_cast<char>(i * i >> 3));
   return text;
 }
 
