@@ -27,7 +27,7 @@ struct ValidatedJob {
 // Takes no memory for the model. The spec that comes back has the defaults of controls, optimizer and rules filled in;
 // those of model and data belong to the code that reads them.
 // INVALID_ARGUMENT with the path of every wrong field ("model.layers[2].dense.units") and its value; NOT_FOUND for a
-// missing data file; RESOURCE_EXHAUSTED for more parameters (reason QUOTA_PARAMS) or memory (QUOTA_MEMORY) than the
+// missing data file; INVALID_ARGUMENT for more parameters (reason QUOTA_PARAMS) or memory (QUOTA_MEMORY) than the
 // limits. Parts of the vocabulary that are not served yet are refused, saying so.
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits);
 

@@ -21,8 +21,8 @@ int64_t Add(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
 }
 
-absl::Status Exhausted(absl::string_view field, absl::string_view description, absl::string_view reason) {
-  return WithReason(WithFieldPrefix(field, absl::ResourceExhaustedError(description)), reason);
+absl::Status TooLarge(absl::string_view field, absl::string_view description, absl::string_view reason) {
+  return WithReason(InvalidField(field, description), reason);
 }
 
 }  // namespace
@@ -45,20 +45,19 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
     const auto& segments = layout.segments();
     const auto largest = std::max_element(segments.begin(), segments.end(),
                                           [](const auto& a, const auto& b) { return a.size < b.size; });
-    return Exhausted("model",
-                     absl::StrCat(estimate.parameters(), " parameters exceed the limit of ", limits.max_parameters,
-                                  "; the largest tensor is ", largest->name, " with ", largest->size),
-                     "QUOTA_PARAMS");
+    return TooLarge("model",
+                    absl::StrCat(estimate.parameters(), " parameters exceed the limit of ", limits.max_parameters,
+                                 "; the largest tensor is ", largest->name, " with ", largest->size),
+                    "QUOTA_PARAMS");
   }
   const int64_t model_bytes = Add(estimate.parameter_bytes(), estimate.activation_bytes());
   const int64_t bytes = Add(model_bytes, estimate.data_bytes());
   if (bytes > limits.max_bytes) {
-    return Exhausted(
-        model_bytes >= estimate.data_bytes() ? "model" : "data",
-        absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ", estimate.parameter_bytes(),
-                     " for parameters, gradients and optimizer, ", estimate.activation_bytes(), " for activations, ",
-                     estimate.data_bytes(), " for data"),
-        "QUOTA_MEMORY");
+    return TooLarge(model_bytes >= estimate.data_bytes() ? "model" : "data",
+                    absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ",
+                                 estimate.parameter_bytes(), " for parameters, gradients and optimizer, ",
+                                 estimate.activation_bytes(), " for activations, ", estimate.data_bytes(), " for data"),
+                    "QUOTA_MEMORY");
   }
   return absl::OkStatus();
 }

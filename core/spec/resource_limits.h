@@ -13,7 +13,7 @@ namespace gradwatch::core {
 v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::OptimizerSpec& optimizer,
                                        const DataSource& data);
 
-// RESOURCE_EXHAUSTED, with the reason QUOTA_PARAMS or QUOTA_MEMORY and the field "model" or "data", if `estimate` is
+// INVALID_ARGUMENT, with the reason QUOTA_PARAMS or QUOTA_MEMORY and the field "model" or "data", if `estimate` is
 // beyond the limits. The message names the largest tensor of `layout`.
 absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, const SpecLimits& limits);
 

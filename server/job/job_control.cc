@@ -33,13 +33,6 @@ absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) 
                           "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
 }
 
-absl::Status AsRequestError(const absl::Status& status) {
-  if (core::GetReason(status) != "FIELD_VIOLATION") return status;
-  core::FieldErrors errors;
-  errors.AddStatus("controls", status);
-  return errors.ToStatus();
-}
-
 v1::TrainerDirective ControlsDirective(const JobRow& row) {
   v1::TrainerDirective directive;
   v1::ControlsUpdate* update = directive.mutable_controls();
@@ -114,7 +107,7 @@ absl::StatusOr<v1::AdjustJobResponse> JobControl::DoAdjust(const v1::AdjustJobRe
 absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,
                                                           const v1::Job& job) const {
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
-  if (!controls.ok()) return AsRequestError(controls.status());
+  if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
   v1::Adjustment adjustment;
   adjustment.set_revision(job.control_revision() + 1);
   *adjustment.mutable_old_controls() = job.controls();

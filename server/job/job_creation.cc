@@ -29,14 +29,6 @@ absl::Status CheckRequest(const v1::CreateJobRequest& request) {
   return errors.ToStatus();
 }
 
-// Fields of the spec are fields of the request's field "spec".
-absl::Status AsRequestError(const absl::Status& status) {
-  if (core::GetReason(status) != "FIELD_VIOLATION") return status;
-  core::FieldErrors errors;
-  errors.AddStatus("spec", status);
-  return errors.ToStatus();
-}
-
 v1::Job MakeJob(const core::ValidatedJob& validated) {
   v1::Job job;
   *job.mutable_spec() = validated.spec;
@@ -78,7 +70,7 @@ void JobCreation::Create(v1::CreateJobRequest request, std::string actor, JobMan
   if (const absl::Status status = CheckRequest(request); !status.ok()) return done(status);
   context_->RunSlowly([this, request = std::move(request), actor = std::move(actor), done = std::move(done)]() mutable {
     auto validated = core::ValidateJob(request.spec(), context_->options.data_roots, context_->options.limits);
-    if (!validated.ok()) return done(AsRequestError(validated.status()));
+    if (!validated.ok()) return done(core::WithFieldPrefix("spec", validated.status()));
     if (request.validate_only()) return done(MakeJob(*validated));
     CreateValidated(std::move(request), std::move(actor), *std::move(validated), std::move(done));
   });

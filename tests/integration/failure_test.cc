@@ -63,7 +63,8 @@ TEST_F(FailureTest, AKilledServerComesBackWithJobsAndEventsAndTheRunGoesOn) {
   double next = 0;
   for (const auto line : absl::StrSplit(watched.out, '\n', absl::SkipEmpty())) {
     const Struct object = Json(std::string(line));
-    if (Text(object, "type") == "report") EXPECT_EQ(Number(object, "step"), next++);
+    if (Text(object, "type") != "report") continue;
+    EXPECT_EQ(Number(object, "step"), next++);
   }
   EXPECT_EQ(WorkerOf("survivor"), worker) << "it is the same process";
   const Struct job = GetJob("survivor");
@@ -102,7 +103,8 @@ TEST_F(FailureTest, NoServerIsExitCodeThreeAndOneLine) {
 }
 
 TEST_F(FailureTest, ASecondServerOnTheSameDataIsRefused) {
-  const RunResult second = Run({"gradwatchd", "--data-dir", dir_.File("data"), "--listen", "127.0.0.1:0"});
+  const RunResult second =
+      gradwatch::testing::Run({"gradwatchd", "--data-dir", dir_.File("data"), "--listen", "127.0.0.1:0"});
   EXPECT_EQ(second.exit_code, 1);
   EXPECT_THAT(second.err, HasSubstr("data"));
 }

@@ -55,7 +55,9 @@ class ServerTest : public ::testing::Test {
     arguments.insert(arguments.begin(), {"gradwatch", "--server", address_});
     return arguments;
   }
-  RunResult Gradwatch(std::vector<std::string> arguments) const { return Run(Command(std::move(arguments))); }
+  RunResult Gradwatch(std::vector<std::string> arguments) const {
+    return gradwatch::testing::Run(Command(std::move(arguments)));
+  }
   std::unique_ptr<Process> Start(std::vector<std::string> arguments) const {
     return std::make_unique<Process>(Command(std::move(arguments)));
   }

@@ -190,7 +190,7 @@ TEST(ValidateJobTest, CharactersTrainARecurrentNetwork) {
 
 TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
   const absl::Status small = Validate([](auto*) {}, {.max_parameters = 41}).status();
-  EXPECT_THAT(small, StatusIs(absl::StatusCode::kResourceExhausted,
+  EXPECT_THAT(small, StatusIs(absl::StatusCode::kInvalidArgument,
                               HasSubstr("model: 42 parameters exceed the limit of 41; the largest tensor is "
                                         "dense0.weight with 16")));
   EXPECT_EQ(GetReason(small), "QUOTA_PARAMS");
@@ -202,10 +202,10 @@ TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
     for (const int units : {1'048'576, 1'048'576, 2})
       s->mutable_model()->add_layers()->mutable_dense()->set_units(units);
   };
-  EXPECT_THAT(Validate(huge), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1099517919234 parameters")));
+  EXPECT_THAT(Validate(huge), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1099517919234 parameters")));
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   EXPECT_THAT(Validate(huge, {.max_parameters = kAny}),
-              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("bytes exceed the limit of 8589934592")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bytes exceed the limit of 8589934592")));
   EXPECT_THAT(Validate(huge, {.max_parameters = kAny, .max_bytes = kAny}), IsOk()) << "only counted";
 }
 
@@ -214,7 +214,7 @@ TEST(ValidateJobTest, MemoryIsLimitedAsAWhole) {
   const int64_t bytes = job->estimate.parameter_bytes() + job->estimate.activation_bytes() + job->estimate.data_bytes();
   EXPECT_THAT(Validate([](auto*) {}, {.max_bytes = bytes}), IsOk());
   const absl::Status status = Validate([](auto*) {}, {.max_bytes = bytes - 1}).status();
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(absl::StrCat(bytes, " bytes exceed"))));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat(bytes, " bytes exceed"))));
   EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
   // A batch that would not fit.
   const absl::Status batch = Validate([](auto* s) {
