@@ -111,6 +111,7 @@ absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoot
   job.spec = Resolve(spec);
   job.estimate = EstimateResources(*network, job.spec.optimizer(), *data);
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
+  job.tensors = DescribeTensors(network->layout());
   return job;
 }
 

@@ -4,6 +4,7 @@
 #define GRADWATCH_CORE_SPEC_JOB_SPEC_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/data/data_root.h"
@@ -21,6 +22,7 @@ struct SpecLimits {
 struct ValidatedJob {
   v1::JobSpec spec;  // defaults filled in
   v1::ResourceEstimate estimate;
+  std::vector<v1::TensorInfo> tensors;  // in arena order
 };
 
 // Checks everything about a spec that can be known before it runs: fields, data files (they are read), shapes, limits.

@@ -25,4 +25,15 @@ int ParameterLayout::Add(std::string name, std::vector<int64_t> shape, int depth
   return static_cast<int>(segments_.size()) - 1;
 }
 
+std::vector<v1::TensorInfo> DescribeTensors(const ParameterLayout& layout) {
+  std::vector<v1::TensorInfo> tensors;
+  for (const ParameterSegment& segment : layout.segments()) {
+    v1::TensorInfo& tensor = tensors.emplace_back();
+    tensor.set_name(segment.name);
+    tensor.mutable_shape()->Assign(segment.shape.begin(), segment.shape.end());
+    tensor.set_depth(segment.depth);
+  }
+  return tensors;
+}
+
 }  // namespace gradwatch::core

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gradwatch/v1/model.pb.h"
+#include "gradwatch/v1/telemetry.pb.h"
 
 namespace gradwatch::core {
 
@@ -41,6 +42,9 @@ class ParameterLayout {
   int64_t arena_size_ = 0;
   int64_t parameter_count_ = 0;
 };
+
+// The tensors of a layout as clients see them, in arena order.
+std::vector<v1::TensorInfo> DescribeTensors(const ParameterLayout& layout);
 
 }  // namespace gradwatch::core
 

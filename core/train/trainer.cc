@@ -15,17 +15,6 @@
 namespace gradwatch::core {
 namespace {
 
-std::vector<v1::TensorInfo> DescribeTensors(const ParameterLayout& layout) {
-  std::vector<v1::TensorInfo> tensors;
-  for (const ParameterSegment& segment : layout.segments()) {
-    v1::TensorInfo& tensor = tensors.emplace_back();
-    tensor.set_name(segment.name);
-    tensor.mutable_shape()->Assign(segment.shape.begin(), segment.shape.end());
-    tensor.set_depth(segment.depth);
-  }
-  return tensors;
-}
-
 std::vector<std::string> TensorNames(const ParameterLayout& layout) {
   std::vector<std::string> names;
   for (const ParameterSegment& segment : layout.segments()) names.push_back(segment.name);

@@ -33,6 +33,7 @@ v1::Job MakeJob(const core::ValidatedJob& validated) {
   v1::Job job;
   *job.mutable_spec() = validated.spec;
   *job.mutable_estimate() = validated.estimate;
+  job.mutable_tensors()->Assign(validated.tensors.begin(), validated.tensors.end());
   *job.mutable_controls() = validated.spec.controls();
   job.set_control_revision(1);
   return job;

@@ -21,7 +21,7 @@ seed: 1
 model:
   layers:
     - rnn: {units: 48, recurrent_init: {method: orthogonal, gain: 3}}
-    - dense: {units: 82}
+    - dense: {units: 76}
   loss: {function: softmax_cross_entropy}
 data:
   batch_size: 16
@@ -73,6 +73,7 @@ TEST_F(MainJobTest, StreamsAreOneJsonObjectALine) {
 
   // Ctrl-C detaches and leaves the job alone.
   watch->Signal(SIGINT);
+  while (watch->ReadLine().has_value()) continue;
   EXPECT_EQ(watch->Wait(), 130);
   EXPECT_EQ(StateOf("healthy"), "running");
   EXPECT_THAT(watch->Errors(), HasSubstr("--resume"));

@@ -98,13 +98,13 @@ class ServerTest : public ::testing::Test {
 steps: 1000000000
 model:
   layers:
-    - dense: {units: 16}
+    - dense: {units: 64}
     - activation: {function: tanh}
     - dense: {units: 4}
   loss: {function: softmax_cross_entropy}
 data:
-  batch_size: 16
-  gaussian_clusters: {classes: 4, features: 8}
+  batch_size: 64
+  gaussian_clusters: {classes: 4, features: 32}
 optimizer: {learning_rate: 0.01}
 controls: {report_every: 10}
 )";

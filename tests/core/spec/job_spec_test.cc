@@ -53,6 +53,8 @@ TEST(ValidateJobTest, FillsInDefaultsAndCounts) {
   const auto job = ValidateJob(Spec(), DataRoots(), SpecLimits());
   ASSERT_THAT(job, IsOk());
   EXPECT_EQ(job->estimate.parameters(), 42);
+  ASSERT_FALSE(job->tensors.empty());
+  EXPECT_THAT(job->tensors[0].name(), HasSubstr(".weight"));
   EXPECT_EQ(job->estimate.parameter_bytes(), 42 * 2 * 4) << "parameters and gradients";
   EXPECT_GE(job->estimate.activation_bytes(), 16 * (8 + 8 + 2) * 4);
   EXPECT_EQ(job->estimate.data_bytes(), 16 * (2 + 1) * 4) << "one batch";
