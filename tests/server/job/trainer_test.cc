@@ -215,7 +215,7 @@ TEST_F(TrainerTest, BadReportsCloseTheStream) {
   };
   refuses([](auto& batch) { batch.add_reports()->set_step(5); });
   refuses([](auto& batch) { batch.mutable_reports(0)->set_step(-1); });
-  refuses([](auto& batch) { batch.mutable_reports(0)->add_tensors()->set_tensor(1); });
+  refuses([](auto& batch) { batch.mutable_reports(0)->add_tensors()->set_tensor(1000); });
   refuses([](auto& batch) {
     for (int i = 0; i < 1024; ++i) batch.add_reports()->set_step(6 + i);
   });
