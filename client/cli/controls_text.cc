@@ -10,6 +10,9 @@
 namespace gradwatch::cli {
 namespace {
 
+// What the server fills in for max_consecutive_skips; it says nothing that people have asked for.
+constexpr int kDefaultSkips = 100;
+
 std::string LimitText(v1::ClipMode mode, double threshold) {
   if (mode == v1::CLIP_MODE_UNSPECIFIED || mode == v1::CLIP_MODE_NONE) return "none";
   return threshold == 0 ? Word(mode) : absl::StrCat(Word(mode), " ", NumberText(threshold));
@@ -29,8 +32,9 @@ std::string ClipText(const v1::ClipSettings& clip) {
   if (clip.non_finite() > v1::NON_FINITE_ACTION_SKIP_STEP) {
     parts.push_back(absl::StrCat("non-finite: ", Word(clip.non_finite())));
   }
-  if (clip.has_max_consecutive_skips())
+  if (clip.has_max_consecutive_skips() && clip.max_consecutive_skips() != kDefaultSkips) {
     parts.push_back(absl::StrCat("at most ", clip.max_consecutive_skips(), " skips"));
+  }
   if (clip.pytorch_compatible()) parts.push_back("pytorch compatible");
   return absl::StrJoin(parts, ", ");
 }
