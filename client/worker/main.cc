@@ -82,7 +82,7 @@ void AddAttach(CLI::App* app, CommandLine* line) {
       ->check(CLI::PositiveNumber);
   attach->add_option("--report-bytes", line->attached.report_bytes, "Memory for reports that the server does not have")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(size_t{1}, size_t{1} << 36));
   attach->add_option("--max-alone", line->max_alone_seconds, "Stop after so many seconds without a server")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

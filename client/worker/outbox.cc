@@ -36,8 +36,7 @@ bool Outbox::Next(Urgency urgency, v1::TrainerMessage* message) {
     next_step_ = std::max(next_step_, reports->first_step());
     int64_t end = reports->end_step();
     if (notice.has_value()) end = std::min(end, notice->steps_done());
-    const int64_t enough = std::min<int64_t>(kMaxReports, reports->capacity() / 4);
-    const bool can_wait = urgency == Urgency::kCanWait && !notice.has_value() && end - next_step_ < enough;
+    const bool can_wait = urgency == Urgency::kCanWait && !notice.has_value() && end - next_step_ < kMaxReports;
     if (next_step_ < end) {
       if (can_wait) return false;
       FillBatch(reports, end, message->mutable_reports());

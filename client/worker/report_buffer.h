@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -14,18 +15,15 @@
 namespace gradwatch::worker {
 
 // One thread offers, one thread reads; neither ever waits for the other. A record stays readable until it is replaced,
-// whether it was read or not, so that it can be sent again.
+// whether it was read or not, so that it can be sent again. Records are packed into segments, one after the other; a
+// segment is replaced as a whole.
 class ReportBuffer {
  public:
-  // For records of `tensors` tensors. Uses about `max_bytes`, but keeps at least kMinRecords records. `first_step` is
-  // the first step that will be offered.
+  // For records of at most `tensors` tensors. Uses about `max_bytes`, but holds at least kMinSegments records.
+  // `first_step` is the first step that will be offered.
   ReportBuffer(size_t tensors, size_t max_bytes, int64_t first_step = 0);
   ReportBuffer(const ReportBuffer&) = delete;
   ReportBuffer& operator=(const ReportBuffer&) = delete;
-
-  static constexpr size_t kMinRecords = 16;
-  // Bytes that a record of `tensors` tensors takes.
-  static size_t RecordBytes(size_t tensors);
 
   // Training thread: keeps a copy of a record; its step must follow the last one's. Never waits, never allocates, and
   // copies only what will be reported.
@@ -33,32 +31,49 @@ class ReportBuffer {
 
   // The first step that was, or will be, offered.
   int64_t first_step() const { return first_step_; }
-  // Number of records that are kept.
-  int64_t capacity() const { return static_cast<int64_t>(cells_.size()) - kGuard; }
   // The first step that is, or will be, kept.
-  int64_t oldest_step() const;
+  int64_t oldest_step() const { return oldest_step_.load(std::memory_order_acquire); }
   // The step after the last one offered.
   int64_t end_step() const { return end_step_.load(std::memory_order_acquire); }
 
-  // Reader: calls `visit` with the record of `step`. False: it has been replaced, or was not offered yet. The training
-  // thread cannot use this record's place during the call; be quick.
+  // Reader: calls `visit` with the record of `step`, which is valid during the call. False: it has been replaced, or
+  // was not offered yet.
   bool Read(int64_t step, absl::FunctionRef<void(const core::StepRecord&)> visit);
 
  private:
-  // Places that are kept free of readers ahead of the training thread.
-  static constexpr int64_t kGuard = 8;
+  static constexpr size_t kMinSegments = 4;
+  static constexpr size_t kMaxSegments = 64;
 
-  // A place in the ring; whoever sets `taken` owns the rest until it is cleared.
-  struct Cell {
-    std::atomic<bool> taken{false};
-    core::StepRecord record;
+  // Records of consecutive steps. The training thread appends; what it has published below `end_step` it does not touch
+  // until it replaces the segment, and for that it must take it.
+  struct Segment {
+    std::atomic<bool> taken{false};  // by the reader, or by the training thread that is about to replace it
+    std::atomic<int64_t> first_step{0};
+    std::atomic<int64_t> end_step{0};
+    std::unique_ptr<std::byte[]> bytes;
+    std::unique_ptr<uint32_t[]> offsets;  // of the records in `bytes`, by step - first_step
   };
 
-  Cell& CellOf(int64_t step) { return cells_[static_cast<size_t>(step) % cells_.size()]; }
+  // Training thread. Whether the record was added to the present segment.
+  bool Append(const core::StepRecord& record);
+  // Training thread. Makes the oldest segment that the reader is not in the present one, empty, to begin with `step`.
+  void Advance(int64_t step);
+  // Reader. Copies a record out of a segment, if it is still there.
+  bool Copy(Segment& segment, int64_t step);
 
   const int64_t first_step_;
-  std::vector<Cell> cells_;
+  const size_t segment_bytes_;
+  const size_t segment_records_;
+  std::vector<Segment> segments_;
+  std::atomic<int64_t> oldest_step_;
   std::atomic<int64_t> end_step_;
+
+  // Training thread.
+  size_t present_ = 0;
+  size_t used_bytes_ = 0;
+
+  // Reader.
+  core::StepRecord copy_;
 };
 
 }  // namespace gradwatch::worker

@@ -1,0 +1,176 @@
+#include "client/worker/packed_record.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace gradwatch::worker {
+namespace {
+
+using core::HistogramCounts;
+using core::TensorStatistics;
+using Buckets = std::array<uint32_t, HistogramCounts::kBuckets>;
+
+// A record without its tensors.
+struct Scalars {
+  int64_t step, control_revision, nan_count, pos_inf_count, neg_inf_count;
+  double loss, grad_norm, learning_rate, step_seconds;
+  core::ClipOutcome clip;
+  absl::Time time;
+  v1::StatisticsLevel level;
+  bool report_tensors;
+  uint32_t tensors;  // that follow
+};
+
+// The numbers of a tensor lie before its histogram, and are copied as they are.
+constexpr size_t kNumbers = offsetof(TensorStatistics, histogram);
+static_assert(std::is_trivially_copyable_v<TensorStatistics> && std::is_standard_layout_v<TensorStatistics>);
+static_assert(kNumbers + sizeof(HistogramCounts) == sizeof(TensorStatistics));
+
+// The buckets that follow: from `first` on, `count` of them.
+struct Range {
+  uint8_t first, count;
+};
+static_assert(HistogramCounts::kBuckets <= 255);
+
+Range UsedBuckets(const Buckets& buckets) {
+  constexpr int kEnd = HistogramCounts::kBuckets;
+  int first = 0, end = kEnd;
+  // Most buckets are empty; eight at a time are looked at without a branch for each.
+  const auto any_of_eight = [&buckets](int from) {
+    uint32_t any = 0;
+    for (int i = 0; i < 8; ++i) any |= buckets[static_cast<size_t>(from + i)];
+    return any != 0;
+  };
+  while (first + 8 <= kEnd && !any_of_eight(first)) first += 8;
+  while (first < kEnd && buckets[static_cast<size_t>(first)] == 0) ++first;
+  if (first == kEnd) return {0, 0};
+  while (end - 8 >= first && !any_of_eight(end - 8)) end -= 8;
+  while (buckets[static_cast<size_t>(end - 1)] == 0) --end;
+  return {static_cast<uint8_t>(first), static_cast<uint8_t>(end - first)};
+}
+
+// Writes one thing after the other.
+class Writer {
+ public:
+  explicit Writer(std::span<std::byte> to) : begin_(to.data()), next_(to.data()), end_(to.data() + to.size()) {}
+  bool HasRoomFor(size_t bytes) const { return static_cast<size_t>(end_ - next_) >= bytes; }
+  void Write(const void* from, size_t bytes) {
+    std::memcpy(next_, from, bytes);
+    next_ += bytes;
+  }
+  size_t written() const { return static_cast<size_t>(next_ - begin_); }
+
+ private:
+  std::byte* const begin_;
+  std::byte* next_;
+  std::byte* const end_;
+};
+
+class Reader {
+ public:
+  explicit Reader(const std::byte* from) : next_(from) {}
+  void Read(void* to, size_t bytes) {
+    std::memcpy(to, next_, bytes);
+    next_ += bytes;
+  }
+
+ private:
+  const std::byte* next_;
+};
+
+bool WriteTensor(const TensorStatistics& tensor, bool with_histogram, Writer* writer) {
+  if (!with_histogram) {
+    if (!writer->HasRoomFor(kNumbers)) return false;
+    writer->Write(&tensor, kNumbers);
+    return true;
+  }
+  const Range positive = UsedBuckets(tensor.histogram.positive), negative = UsedBuckets(tensor.histogram.negative);
+  const size_t counts = size_t{positive.count} + negative.count;
+  if (!writer->HasRoomFor(kNumbers + 2 * sizeof(Range) + counts * sizeof(uint32_t))) return false;
+  writer->Write(&tensor, kNumbers);
+  writer->Write(&positive, sizeof(Range));
+  writer->Write(&negative, sizeof(Range));
+  writer->Write(tensor.histogram.positive.data() + positive.first, positive.count * sizeof(uint32_t));
+  writer->Write(tensor.histogram.negative.data() + negative.first, negative.count * sizeof(uint32_t));
+  return true;
+}
+
+void ReadTensor(bool with_histogram, Reader* reader, TensorStatistics* tensor) {
+  reader->Read(tensor, kNumbers);
+  tensor->histogram = HistogramCounts();
+  if (!with_histogram) return;
+  Range positive, negative;
+  reader->Read(&positive, sizeof(Range));
+  reader->Read(&negative, sizeof(Range));
+  reader->Read(tensor->histogram.positive.data() + positive.first, positive.count * sizeof(uint32_t));
+  reader->Read(tensor->histogram.negative.data() + negative.first, negative.count * sizeof(uint32_t));
+}
+
+bool HasHistogram(v1::StatisticsLevel level) { return level != v1::STATISTICS_LEVEL_NORM; }
+
+Scalars ScalarsOf(const core::StepRecord& record) {
+  const bool has_tensors = record.report_tensors && record.level != v1::STATISTICS_LEVEL_NONE;
+  return {.step = record.step,
+          .control_revision = record.control_revision,
+          .nan_count = record.nan_count,
+          .pos_inf_count = record.pos_inf_count,
+          .neg_inf_count = record.neg_inf_count,
+          .loss = record.loss,
+          .grad_norm = record.grad_norm,
+          .learning_rate = record.learning_rate,
+          .step_seconds = record.step_seconds,
+          .clip = record.clip,
+          .time = record.time,
+          .level = record.level,
+          .report_tensors = record.report_tensors,
+          .tensors = has_tensors ? static_cast<uint32_t>(record.tensors.size()) : 0};
+}
+
+void SetScalars(const Scalars& scalars, core::StepRecord* record) {
+  record->step = scalars.step;
+  record->control_revision = scalars.control_revision;
+  record->nan_count = scalars.nan_count;
+  record->pos_inf_count = scalars.pos_inf_count;
+  record->neg_inf_count = scalars.neg_inf_count;
+  record->loss = scalars.loss;
+  record->grad_norm = scalars.grad_norm;
+  record->learning_rate = scalars.learning_rate;
+  record->step_seconds = scalars.step_seconds;
+  record->clip = scalars.clip;
+  record->time = scalars.time;
+  record->level = scalars.level;
+  record->report_tensors = scalars.report_tensors;
+}
+
+}  // namespace
+
+size_t MinPackedBytes() { return sizeof(Scalars); }
+
+size_t MaxPackedBytes(size_t tensors) {
+  return sizeof(Scalars) + tensors * (sizeof(TensorStatistics) + 2 * sizeof(Range));
+}
+
+size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to) {
+  Writer writer(to);
+  const Scalars scalars = ScalarsOf(record);
+  if (!writer.HasRoomFor(sizeof(Scalars))) return 0;
+  writer.Write(&scalars, sizeof(Scalars));
+  for (uint32_t i = 0; i < scalars.tensors; ++i) {
+    if (!WriteTensor(record.tensors[i], HasHistogram(record.level), &writer)) return 0;
+  }
+  return writer.written();
+}
+
+void UnpackRecord(const std::byte* from, core::StepRecord* record) {
+  Reader reader(from);
+  Scalars scalars;
+  reader.Read(&scalars, sizeof(Scalars));
+  SetScalars(scalars, record);
+  record->tensors.resize(scalars.tensors);
+  for (TensorStatistics& tensor : record->tensors) ReadTensor(HasHistogram(scalars.level), &reader, &tensor);
+}
+
+}  // namespace gradwatch::worker
