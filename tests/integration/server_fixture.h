@@ -6,6 +6,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -81,12 +82,18 @@ class ServerTest : public ::testing::Test {
     return events;
   }
 
-  // A process id from /proc: the worker of a job.
-  static pid_t WorkerOf(const std::string& job) {
+  // Workers outlive their server: end those of this one.
+  void TearDown() override {
+    if (address_.empty()) return;
+    for (pid_t worker = WorkerOf(address_); worker > 0; worker = WorkerOf(address_)) kill(worker, SIGKILL);
+  }
+
+  // The process id of a worker whose command line holds `text`: its job's id, its server's address; -1: there is none.
+  static pid_t WorkerOf(const std::string& text) {
     for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
       std::ifstream file(entry.path() / "cmdline");
       const std::string command((std::istreambuf_iterator<char>(file)), {});
-      if (absl::StrContains(command, "gradwatch-worker") && absl::StrContains(command, job)) {
+      if (absl::StrContains(command, "gradwatch-worker") && absl::StrContains(command, text)) {
         return static_cast<pid_t>(std::stol(entry.path().filename().string()));
       }
     }
