@@ -35,6 +35,9 @@ struct TensorStatistics {
   int64_t denormal_count = 0;
   double weight_norm = 0;
   double update_norm = 0;
+  // Factor in (0, 1] that clipping asks the optimizer to apply to the gradient while it reads it, so that clipping by a
+  // norm costs no pass of its own. Measuring sets it to 1.
+  double clip_scale = 1;
   HistogramCounts histogram;
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
