@@ -37,7 +37,6 @@ void Activation<T>::Backward(const Pass<T>& /*pass*/, const LayerInput<T>& /*x*/
   if (dx != nullptr) ActivationBackward(function_, size_, y, dy, dx);
 }
 
-template class Activation<float>;
-template class Activation<double>;
+GW_INSTANTIATE_TEMPLATE(Activation);
 
 }  // namespace gradwatch::core

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/nn/layer.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -26,8 +27,7 @@ class Activation final : public Layer<T> {
   int64_t size_ = 0;  // numbers of a batch
 };
 
-extern template class Activation<float>;
-extern template class Activation<double>;
+GW_EXTERN_TEMPLATE(Activation);
 
 }  // namespace gradwatch::core
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 namespace {
@@ -16,12 +17,12 @@ using ConstArrayMap = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
 // A comparison instead of a maximum, which would drop NaN.
 template <typename T>
 void Relu(int64_t size, const T* x, T* y) {
-  for (int64_t i = 0; i < size; ++i) y[i] = x[i] <= T(0) ? T(0) : x[i];
+  for (int64_t i = 0; i < size; ++i) y[i] = RealPart(x[i]) <= 0 ? T(0) : x[i];
 }
 
 template <typename T>
 void ReluBackward(int64_t size, const T* y, const T* dy, T* dx) {
-  for (int64_t i = 0; i < size; ++i) dx[i] = y[i] <= T(0) ? T(0) : dy[i];
+  for (int64_t i = 0; i < size; ++i) dx[i] = RealPart(y[i]) <= 0 ? T(0) : dy[i];
 }
 
 template <typename T>
@@ -81,9 +82,10 @@ void ActivationBackward(v1::ActivationFunction function, int64_t size, const T* 
   }
 }
 
-template void ApplyActivation(v1::ActivationFunction, int64_t, const float*, float*);
-template void ApplyActivation(v1::ActivationFunction, int64_t, const double*, double*);
-template void ActivationBackward(v1::ActivationFunction, int64_t, const float*, const float*, float*);
-template void ActivationBackward(v1::ActivationFunction, int64_t, const double*, const double*, double*);
+#define GW_INSTANTIATE(T)                                                       \
+  template void ApplyActivation(v1::ActivationFunction, int64_t, const T*, T*); \
+  template void ActivationBackward(v1::ActivationFunction, int64_t, const T*, const T*, T*);
+GW_FOR_EACH_SCALAR(GW_INSTANTIATE)
+#undef GW_INSTANTIATE
 
 }  // namespace gradwatch::core

@@ -48,7 +48,6 @@ void Dense<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* /*
   if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + weight_, dy, dx);
 }
 
-template class Dense<float>;
-template class Dense<double>;
+GW_INSTANTIATE_TEMPLATE(Dense);
 
 }  // namespace gradwatch::core

@@ -7,6 +7,7 @@
 
 #include "core/nn/layer.h"
 #include "core/nn/projection.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -28,8 +29,7 @@ class Dense final : public Layer<T> {
   int64_t weight_ = 0, bias_ = 0;  // offsets
 };
 
-extern template class Dense<float>;
-extern template class Dense<double>;
+GW_EXTERN_TEMPLATE(Dense);
 
 }  // namespace gradwatch::core
 

@@ -39,7 +39,6 @@ void Flatten<T>::Backward(const Pass<T>& /*pass*/, const LayerInput<T>& /*x*/, c
   }
 }
 
-template class Flatten<float>;
-template class Flatten<double>;
+GW_INSTANTIATE_TEMPLATE(Flatten);
 
 }  // namespace gradwatch::core

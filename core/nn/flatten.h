@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/nn/layer.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -22,8 +23,7 @@ class Flatten final : public Layer<T> {
   int64_t batch_ = 0, steps_ = 0, features_ = 0;  // of the input
 };
 
-extern template class Flatten<float>;
-extern template class Flatten<double>;
+GW_EXTERN_TEMPLATE(Flatten);
 
 }  // namespace gradwatch::core
 

@@ -32,7 +32,6 @@ void LastStep<T>::Backward(const Pass<T>& /*pass*/, const LayerInput<T>& /*x*/, 
   std::copy_n(dy, size_, dx + before_);
 }
 
-template class LastStep<float>;
-template class LastStep<double>;
+GW_INSTANTIATE_TEMPLATE(LastStep);
 
 }  // namespace gradwatch::core

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/nn/layer.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -23,8 +24,7 @@ class LastStep final : public Layer<T> {
   int64_t size_ = 0;    // numbers of the last step
 };
 
-extern template class LastStep<float>;
-extern template class LastStep<double>;
+GW_EXTERN_TEMPLATE(LastStep);
 
 }  // namespace gradwatch::core
 

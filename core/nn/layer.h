@@ -45,7 +45,7 @@ struct LayerPlan {
   std::optional<int64_t> output_offset;
 };
 
-// T is float or double. Thread-compatible: passes over different memory may run side by side.
+// T is a scalar of core/tensor/scalar.h. Thread-compatible: passes over different memory may run side by side.
 template <typename T>
 class Layer {
  public:
@@ -59,6 +59,9 @@ class Layer {
   virtual bool takes_tokens() const { return false; }
   // Whether it only holds other layers, and so is none itself when layers are counted.
   virtual bool is_block() const { return false; }
+
+  // Writes what KeepState reserved, before the first pass; it is zero already.
+  virtual void InitializeState(T* /*state*/) const {}
 
   // Writes the output `y` for the input `x`.
   virtual void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) = 0;

@@ -29,7 +29,8 @@ std::unique_ptr<Layer<T>> MakeLayer(v1::Layer::KindCase kind) {
   }
 }
 
-template std::unique_ptr<Layer<float>> MakeLayer(v1::Layer::KindCase);
-template std::unique_ptr<Layer<double>> MakeLayer(v1::Layer::KindCase);
+#define GW_INSTANTIATE(T) template std::unique_ptr<Layer<T>> MakeLayer(v1::Layer::KindCase);
+GW_FOR_EACH_SCALAR(GW_INSTANTIATE)
+#undef GW_INSTANTIATE
 
 }  // namespace gradwatch::core

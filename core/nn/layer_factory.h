@@ -12,9 +12,6 @@ namespace gradwatch::core {
 template <typename T>
 std::unique_ptr<Layer<T>> MakeLayer(v1::Layer::KindCase kind);
 
-extern template std::unique_ptr<Layer<float>> MakeLayer(v1::Layer::KindCase);
-extern template std::unique_ptr<Layer<double>> MakeLayer(v1::Layer::KindCase);
-
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_NN_LAYER_FACTORY_H_

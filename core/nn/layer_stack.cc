@@ -119,6 +119,11 @@ LayerInput<T> LayerStack<T>::InputOf(size_t index, const Pass<T>& pass, const La
 }
 
 template <typename T>
+void LayerStack<T>::InitializeState(T* state) const {
+  for (const Entry& entry : layers_) entry.layer->InitializeState(state);
+}
+
+template <typename T>
 T* LayerStack<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x) {
   for (size_t i = 0; i < layers_.size(); ++i) {
     layers_[i].layer->Forward(pass, InputOf(i, pass, x), pass.kept + layers_[i].output);
@@ -145,7 +150,6 @@ const T* LayerStack<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, co
   return dy;
 }
 
-template class LayerStack<float>;
-template class LayerStack<double>;
+GW_INSTANTIATE_TEMPLATE(LayerStack);
 
 }  // namespace gradwatch::core

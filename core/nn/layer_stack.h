@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/nn/layer.h"
+#include "core/tensor/scalar.h"
 #include "google/protobuf/repeated_ptr_field.h"
 
 namespace gradwatch::core {
@@ -24,6 +25,9 @@ class LayerStack {
   void Configure(const google::protobuf::RepeatedPtrField<v1::Layer>& specs, const FieldScope& scope);
   // Plans the layers. The result tells of the stack as a whole, its output_offset always set.
   absl::StatusOr<LayerPlan> Plan(const StackPlace& place, MemoryPlan* plan);
+
+  // As of a layer.
+  void InitializeState(T* state) const;
 
   // The output of the last layer.
   T* Forward(const Pass<T>& pass, const LayerInput<T>& x);
@@ -49,8 +53,7 @@ class LayerStack {
   int nesting_ = 0;
 };
 
-extern template class LayerStack<float>;
-extern template class LayerStack<double>;
+GW_EXTERN_TEMPLATE(LayerStack);
 
 }  // namespace gradwatch::core
 

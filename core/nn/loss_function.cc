@@ -43,7 +43,9 @@ absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss
   }
 }
 
-template absl::StatusOr<std::unique_ptr<LossFunction<float>>> MakeLossFunction(const v1::Loss&, DataShape::Target);
-template absl::StatusOr<std::unique_ptr<LossFunction<double>>> MakeLossFunction(const v1::Loss&, DataShape::Target);
+#define GW_INSTANTIATE(T) \
+  template absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss&, DataShape::Target);
+GW_FOR_EACH_SCALAR(GW_INSTANTIATE)
+#undef GW_INSTANTIATE
 
 }  // namespace gradwatch::core

@@ -4,31 +4,33 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "core/data/batch.h"
+#include "core/tensor/scalar.h"
 #include "gradwatch/v1/model.pb.h"
 
 namespace gradwatch::core {
 
-// T is float or double. Immutable.
+// T is a scalar of core/tensor/scalar.h. Immutable.
 template <typename T>
 class LossFunction {
  public:
   virtual ~LossFunction() = default;
   // The mean loss of `outputs` [rows, columns] against the batch's targets; unless `gradient` is null it becomes the
   // derivative by the outputs, of the same shape. Non-finite outputs give the loss that IEEE 754 gives.
-  virtual double Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const = 0;
+  virtual Sum<T> Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const = 0;
+  // How many of the outputs predict their target, where that is a yes or a no; unset where it is not.
+  virtual std::optional<int64_t> Correct(int64_t /*rows*/, int64_t /*columns*/, const T* /*outputs*/,
+                                         const Batch& /*batch*/) const {
+    return std::nullopt;
+  }
 };
 
 // Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not served yet, or not for such targets.
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target);
-
-extern template absl::StatusOr<std::unique_ptr<LossFunction<float>>> MakeLossFunction(const v1::Loss&,
-                                                                                      DataShape::Target);
-extern template absl::StatusOr<std::unique_ptr<LossFunction<double>>> MakeLossFunction(const v1::Loss&,
-                                                                                       DataShape::Target);
 
 }  // namespace gradwatch::core
 

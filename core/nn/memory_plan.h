@@ -39,11 +39,18 @@ struct LayerInput {
   const int32_t* tokens = nullptr;
 };
 
-// The memory of one pass.
+// What one pass over a batch is, and its memory.
 template <typename T>
 struct Pass {
+  // While training dropout draws and batch norm measures the batch; else both do what they have learnt.
+  bool training = true;
+  // The job's seed and the batch's number in the run: they alone decide what is drawn.
+  uint64_t seed = 0;
+  int64_t batch_number = 0;
+
   const T* parameters = nullptr;  // by the segments' offsets
   T* gradients = nullptr;         // the same
+  T* state = nullptr;             // by the offsets of MemoryPlan::KeepState
   T* kept = nullptr;              // by the offsets of MemoryPlan::Keep
   T* product = nullptr;           // working memory of matrix products
   Scratch<T> scratch;             // free for use within a call of a layer
@@ -71,6 +78,13 @@ class MemoryPlan {
     kept_ = AddSizes(kept_, AlignSize(size));
     return offset;
   }
+  // Reserves memory that stays from one batch to the next without being trained, such as running means; returns its
+  // offset in Pass::state. Zero at first; see Layer::InitializeState.
+  int64_t KeepState(int64_t size) {
+    const int64_t offset = state_;
+    state_ = AddSizes(state_, AlignSize(size));
+    return offset;
+  }
   void NeedScratch(int64_t size) { scratch_ = std::max(scratch_, size); }
   template <typename T>
   void NeedProduct(const ProductExtents& extents) {
@@ -78,9 +92,10 @@ class MemoryPlan {
   }
   void NeedFlow(int nesting, int64_t size) { flow_[nesting] = std::max(flow_[nesting], AlignSize(size)); }
 
+  int64_t state_size() const { return state_; }
   // All of it.
   int64_t total() const {
-    int64_t sum = AddSizes(AddSizes(kept_, scratch_), product_);
+    int64_t sum = AddSizes(AddSizes(AddSizes(kept_, state_), scratch_), product_);
     for (const int64_t size : flow_) sum = AddSizes(sum, 2 * size);
     return sum;
   }
@@ -91,6 +106,7 @@ class MemoryPlan {
     Scratch<T> rest(arena);
     pass.parameters = parameters;
     pass.gradients = gradients;
+    pass.state = rest.Take(state_);
     pass.kept = rest.Take(kept_);
     pass.product = rest.Take(product_);
     for (size_t i = 0; i < flow_.size(); ++i) pass.flow[i] = {rest.Take(flow_[i]), rest.Take(flow_[i])};
@@ -102,7 +118,7 @@ class MemoryPlan {
   const int64_t batch_size_;
   ParameterLayout* const layout_;
   int depth_ = 0;
-  int64_t kept_ = 0, scratch_ = 0, product_ = 0;
+  int64_t kept_ = 0, state_ = 0, scratch_ = 0, product_ = 0;
   std::array<int64_t, kMaxNesting + 1> flow_ = {};
 };
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
@@ -33,6 +34,18 @@ absl::Status CheckOutput(const std::string& path, const Shape& output, const Dat
                                            data.input.steps, " steps"));
   }
   return absl::OkStatus();
+}
+
+// Random numbers are drawn as doubles for complex numbers too.
+template <typename T>
+void Draw(const ParameterSegment& segment, uint64_t seed, int index, std::span<T> values) {
+  if constexpr (kIsComplex<T>) {
+    std::vector<double> drawn(values.size());
+    InitializeTensor<double>(segment, seed, index, drawn);
+    std::copy(drawn.begin(), drawn.end(), values.begin());
+  } else {
+    InitializeTensor(segment, seed, index, values);
+  }
 }
 
 }  // namespace
@@ -131,9 +144,11 @@ void Network<T>::Initialize(uint64_t seed) {
   state.activations = Arena<T>(state.plan.total());
   state.pass = state.plan.Place(state.activations.data(), static_cast<const T*>(state.parameters.data()),
                                 state.gradients.data());
+  state.pass.seed = seed;
+  state.stack.InitializeState(state.pass.state);
   int index = 0;
   for (const ParameterSegment& segment : state.layout.segments()) {
-    InitializeTensor(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
+    Draw(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
   }
 }
 
@@ -148,21 +163,41 @@ std::span<T> Network<T>::gradients() {
 }
 
 template <typename T>
-double Network<T>::Loss(const Batch& batch) {
+std::span<T> Network<T>::state() {
+  return {state_->pass.state, static_cast<size_t>(state_->plan.state_size())};
+}
+
+template <typename T>
+Sum<T> Network<T>::Loss(const Batch& batch, int64_t batch_number) {
   State& state = *state_;
+  state.pass.batch_number = batch_number;
   const T* const outputs = state.Forward(state.TakeInput(batch));
   return state.loss->Mean(state.rows, state.columns, outputs, batch, nullptr);
 }
 
 template <typename T>
-double Network<T>::LossAndGradients(const Batch& batch) {
+Sum<T> Network<T>::LossAndGradients(const Batch& batch, int64_t batch_number) {
   State& state = *state_;
+  state.pass.batch_number = batch_number;
   const LayerInput<T> input = state.TakeInput(batch);
   const T* const outputs = state.Forward(input);
   T* const gradient = state.pass.kept + state.gradient_offset;
-  const double loss = state.loss->Mean(state.rows, state.columns, outputs, batch, gradient);
+  const Sum<T> loss = state.loss->Mean(state.rows, state.columns, outputs, batch, gradient);
   state.stack.Backward(state.pass, input, gradient);
   return loss;
+}
+
+template <typename T>
+Evaluation Network<T>::Evaluate(const Batch& batch) {
+  State& state = *state_;
+  state.pass.training = false;
+  const T* const outputs = state.Forward(state.TakeInput(batch));
+  state.pass.training = true;
+  Evaluation result;
+  result.loss = RealPart(state.loss->Mean(state.rows, state.columns, outputs, batch, nullptr));
+  result.targets = state.rows;
+  result.correct = state.loss->Correct(state.rows, state.columns, outputs, batch);
+  return result;
 }
 
 template <typename T>
@@ -171,7 +206,6 @@ std::span<const T> Network<T>::outputs() const {
   return {state.pass.kept + state.output_offset, static_cast<size_t>(state.rows * state.columns)};
 }
 
-template class Network<float>;
-template class Network<double>;
+GW_INSTANTIATE_TEMPLATE(Network);
 
 }  // namespace gradwatch::core

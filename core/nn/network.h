@@ -4,14 +4,23 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "absl/status/statusor.h"
 #include "core/data/batch.h"
 #include "core/tensor/parameter_layout.h"
+#include "core/tensor/scalar.h"
 #include "gradwatch/v1/model.pb.h"
 
 namespace gradwatch::core {
+
+// How a network does on a batch that it does not learn from.
+struct Evaluation {
+  double loss = 0;                 // mean
+  int64_t targets = 0;             // rows that were judged
+  std::optional<int64_t> correct;  // of these; unset where a prediction is not simply right or wrong
+};
 
 // T is float (training) or double (checks); instantiated in the library. Thread-compatible.
 template <typename T>
@@ -25,7 +34,7 @@ class Network {
   ~Network();
 
   const ParameterLayout& layout() const;
-  // Bytes of activations and their gradients for one batch.
+  // Bytes of activations and their gradients for one batch, and of what layers keep besides parameters.
   int64_t activation_bytes() const;
 
   // Takes the memory and draws the initial parameters; gradients are zero. Call once, before anything below.
@@ -35,10 +44,18 @@ class Network {
   std::span<T> parameters();
   std::span<T> gradients();
 
-  // Mean loss of a batch of the batch size given at creation; leaves the gradients alone.
-  double Loss(const Batch& batch);
-  // Mean loss of a batch; overwrites all gradients. Never allocates.
-  double LossAndGradients(const Batch& batch);
+  // What layers keep from batch to batch besides the parameters (running means), for checkpoints.
+  std::span<T> state();
+
+  // The batches below have the batch size given at creation. `batch_number` is the batch's place in the run; with the
+  // seed it decides what dropout draws. None of these allocates.
+  //
+  // Mean loss as in training; leaves the gradients alone.
+  Sum<T> Loss(const Batch& batch, int64_t batch_number = 0);
+  // Mean loss; overwrites all gradients.
+  Sum<T> LossAndGradients(const Batch& batch, int64_t batch_number = 0);
+  // Not as in training: dropout keeps everything, batch norm uses what it has learnt.
+  Evaluation Evaluate(const Batch& batch);
   // Outputs of the last layer (logits) for the last batch, [rows * batch, outputs].
   std::span<const T> outputs() const;
 
@@ -48,8 +65,7 @@ class Network {
   std::unique_ptr<State> state_;
 };
 
-extern template class Network<float>;
-extern template class Network<double>;
+GW_EXTERN_TEMPLATE(Network);
 
 }  // namespace gradwatch::core
 

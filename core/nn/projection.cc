@@ -54,7 +54,6 @@ void Projection<T>::InputGradient(const Pass<T>& pass, const T* weight, const T*
   AddProduct({rows_, inputs_, outputs_}, dy, weight, dx, pass.product);
 }
 
-template class Projection<float>;
-template class Projection<double>;
+GW_INSTANTIATE_TEMPLATE(Projection);
 
 }  // namespace gradwatch::core

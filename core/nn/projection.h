@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/nn/layer.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -35,8 +36,7 @@ class Projection {
   bool tokens_ = false;
 };
 
-extern template class Projection<float>;
-extern template class Projection<double>;
+GW_EXTERN_TEMPLATE(Projection);
 
 }  // namespace gradwatch::core
 

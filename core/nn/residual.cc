@@ -45,7 +45,6 @@ void Residual<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T*
   if (dx != nullptr) Add(size_, dy, inner, dx);
 }
 
-template class Residual<float>;
-template class Residual<double>;
+GW_INSTANTIATE_TEMPLATE(Residual);
 
 }  // namespace gradwatch::core

@@ -7,6 +7,7 @@
 
 #include "core/nn/layer.h"
 #include "core/nn/layer_stack.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -17,6 +18,7 @@ class Residual final : public Layer<T> {
   void Configure(const v1::Layer& spec, const FieldScope& scope) override;
   absl::StatusOr<LayerPlan> Plan(const LayerPlace& place, MemoryPlan* plan) override;
   bool is_block() const override { return true; }
+  void InitializeState(T* state) const override { inner_.InitializeState(state); }
   void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) override;
   void Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, const T* dy, T* dx) override;
 
@@ -25,8 +27,7 @@ class Residual final : public Layer<T> {
   int64_t size_ = 0;  // numbers of a batch
 };
 
-extern template class Residual<float>;
-extern template class Residual<double>;
+GW_EXTERN_TEMPLATE(Residual);
 
 }  // namespace gradwatch::core
 

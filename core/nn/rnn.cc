@@ -112,7 +112,6 @@ void Rnn<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, c
   if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + weight_ih_, da, dx);
 }
 
-template class Rnn<float>;
-template class Rnn<double>;
+GW_INSTANTIATE_TEMPLATE(Rnn);
 
 }  // namespace gradwatch::core

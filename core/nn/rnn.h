@@ -8,6 +8,7 @@
 
 #include "core/nn/layer.h"
 #include "core/nn/projection.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -36,8 +37,7 @@ class Rnn final : public Layer<T> {
   int64_t weight_ih_ = 0, weight_hh_ = 0, bias_ih_ = 0, bias_hh_ = 0;  // offsets
 };
 
-extern template class Rnn<float>;
-extern template class Rnn<double>;
+GW_EXTERN_TEMPLATE(Rnn);
 
 }  // namespace gradwatch::core
 

@@ -1,6 +1,7 @@
 #include "core/nn/softmax_cross_entropy.h"
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cmath>
 
 namespace gradwatch::core {
@@ -11,30 +12,40 @@ using Row = Eigen::Map<const Eigen::Array<T, 1, Eigen::Dynamic>>;
 template <typename T>
 using MutableRow = Eigen::Map<Eigen::Array<T, 1, Eigen::Dynamic>>;
 
+// Any number near the largest keeps the exponentials in range.
+template <typename T>
+T Shift(const Row<T>& z) {
+  if constexpr (kIsComplex<T>) {
+    return z.real().maxCoeff();
+  } else {
+    return z.maxCoeff();
+  }
+}
+
 // Loss of one row; its softmax goes to `softmax` if not null. A NaN that the maximum drops comes back in the sum.
 template <typename T>
-double RowLoss(int64_t columns, const T* outputs, int32_t target, T* softmax) {
+Sum<T> RowLoss(int64_t columns, const T* outputs, int32_t target, T* softmax) {
   const Row<T> z(outputs, columns);
-  const T max = z.maxCoeff();
-  double sum;
+  const T max = Shift<T>(z);
+  Sum<T> sum;
   if (softmax == nullptr) {
     sum = (z - max).exp().sum();
   } else {
     MutableRow<T> p(softmax, columns);
     p = (z - max).exp();
     sum = p.sum();
-    p *= static_cast<T>(1 / sum);
+    p *= static_cast<T>(1.0 / sum);
   }
-  return std::log(sum) + (static_cast<double>(max) - static_cast<double>(outputs[target]));
+  return std::log(sum) + (static_cast<Sum<T>>(max) - static_cast<Sum<T>>(outputs[target]));
 }
 
 }  // namespace
 
 template <typename T>
-double SoftmaxCrossEntropy<T>::Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch,
+Sum<T> SoftmaxCrossEntropy<T>::Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch,
                                     T* gradient) const {
   const T scale = T(1) / static_cast<T>(rows);
-  double sum = 0;
+  Sum<T> sum = 0;
   for (int64_t r = 0; r < rows; ++r) {
     T* const g = gradient == nullptr ? nullptr : gradient + r * columns;
     sum += RowLoss(columns, outputs + r * columns, batch.classes[r], g);
@@ -45,7 +56,18 @@ double SoftmaxCrossEntropy<T>::Mean(int64_t rows, int64_t columns, const T* outp
   return sum / static_cast<double>(rows);
 }
 
-template class SoftmaxCrossEntropy<float>;
-template class SoftmaxCrossEntropy<double>;
+template <typename T>
+std::optional<int64_t> SoftmaxCrossEntropy<T>::Correct(int64_t rows, int64_t columns, const T* outputs,
+                                                       const Batch& batch) const {
+  int64_t correct = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* const row = outputs + r * columns;
+    const T* const best = std::max_element(row, row + columns, [](T a, T b) { return RealPart(a) < RealPart(b); });
+    correct += best - row == batch.classes[r] ? 1 : 0;
+  }
+  return correct;
+}
+
+GW_INSTANTIATE_TEMPLATE(SoftmaxCrossEntropy);
 
 }  // namespace gradwatch::core

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/nn/loss_function.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -12,11 +13,12 @@ template <typename T>
 class SoftmaxCrossEntropy final : public LossFunction<T> {
  public:
   static constexpr DataShape::Target kTarget = DataShape::Target::kClasses;
-  double Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
+  Sum<T> Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
+  // The largest output is the prediction; of equal ones the first.
+  std::optional<int64_t> Correct(int64_t rows, int64_t columns, const T* outputs, const Batch& batch) const override;
 };
 
-extern template class SoftmaxCrossEntropy<float>;
-extern template class SoftmaxCrossEntropy<double>;
+GW_EXTERN_TEMPLATE(SoftmaxCrossEntropy);
 
 }  // namespace gradwatch::core
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/nn/loss_function.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 
@@ -12,11 +13,10 @@ template <typename T>
 class SquaredError final : public LossFunction<T> {
  public:
   static constexpr DataShape::Target kTarget = DataShape::Target::kValues;
-  double Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
+  Sum<T> Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
 };
 
-extern template class SquaredError<float>;
-extern template class SquaredError<double>;
+GW_EXTERN_TEMPLATE(SquaredError);
 
 }  // namespace gradwatch::core
 

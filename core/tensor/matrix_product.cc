@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/tensor/arena.h"
+#include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 namespace {
@@ -70,9 +71,8 @@ void AddProductTransposedLeft(const ProductExtents& extents, const T* a, const T
   template int64_t ProductMemory<T>(const ProductExtents&);                                   \
   template void AddProduct(const ProductExtents&, const T*, const T*, T*, T*);                \
   template void AddProductTransposedRight(const ProductExtents&, const T*, const T*, T*, T*); \
-  template void AddProductTransposedLeft(const ProductExtents&, const T*, const T*, T*, T*)
-GW_INSTANTIATE(float);
-GW_INSTANTIATE(double);
+  template void AddProductTransposedLeft(const ProductExtents&, const T*, const T*, T*, T*);
+GW_FOR_EACH_SCALAR(GW_INSTANTIATE)
 #undef GW_INSTANTIATE
 
 }  // namespace gradwatch::core

@@ -108,7 +108,7 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   record.control_revision = controls->revision;
   record.learning_rate = spec.optimizer().learning_rate() * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
-  record.loss = network->LossAndGradients(data->Fill(step));
+  record.loss = network->LossAndGradients(data->Fill(step), step);
   Measure();
   record.time = clock->Now();
   alerts.clear();

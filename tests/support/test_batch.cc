@@ -67,6 +67,12 @@ core::DataShape ClassData(int64_t steps, int64_t features, int64_t classes, bool
   return data;
 }
 
+core::DataShape TokenData(int64_t steps, int64_t vocabulary, int64_t classes, bool target_per_step) {
+  core::DataShape data = ClassData(steps, vocabulary, classes, target_per_step);
+  data.tokens = true;
+  return data;
+}
+
 core::DataShape ValueData(int64_t steps, int64_t features, int64_t values, bool target_per_step) {
   core::DataShape data = ClassData(steps, features, values, target_per_step);
   data.target = core::DataShape::Target::kValues;

@@ -29,6 +29,8 @@ TestBatch RandomBatch(const core::DataShape& data, int64_t size, uint64_t seed);
 // The batch with its tokens written out as one-hot rows.
 TestBatch OneHot(const TestBatch& tokens, int64_t vocabulary);
 
+// Sequences of tokens, with classes as targets.
+core::DataShape TokenData(int64_t steps, int64_t vocabulary, int64_t classes, bool target_per_step);
 // Shapes for tests: rows of `features` numbers, or `steps` of them (0: no time axis), with classes as targets.
 core::DataShape ClassData(int64_t steps, int64_t features, int64_t classes, bool target_per_step = false);
 // The same with values as targets.

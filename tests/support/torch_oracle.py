@@ -1,7 +1,7 @@
-"""Loss and gradients of a network by PyTorch, in double, from the same ModelSpec, parameters and batch.
+"""Loss and gradients of networks by PyTorch, in double, from the same ModelSpec, parameters and batch.
 
-usage: torch_oracle.py FOLDER
-Reads in FOLDER: job.json {model, tensors: [{name, shape}], data: {steps, features, tokens}, batch},
+usage: torch_oracle.py FOLDER ...
+Reads in each FOLDER: job.json {model, tensors: [{name, shape}], data: {steps, features, image, tokens}, batch},
 and raw arrays in native byte order: parameters (float64, the tensors one after the other), features (float64) or tokens
 (int32), classes (int32) or values (float64). Rows are time-major. Writes result (float64): the loss, then the gradients
 in the order of the tensors. Exits with 77 if there is no PyTorch.
@@ -16,9 +16,7 @@ try:
 except ImportError:
     sys.exit(77)
 
-folder = sys.argv[1]
-job = json.load(open(os.path.join(folder, "job.json")))
-data, batch = job["data"], job["batch"]
+folder = job = data = batch = None  # of the network at hand
 
 
 def read(name, dtype):
@@ -69,19 +67,29 @@ def run(layers, x, prefix, parameters):
     return x
 
 
-def main():
+def target_loss(y):
+    y = y.reshape(-1, y.shape[-1])
+    loss = job["model"]["loss"]
+    if loss["function"] == "LOSS_FUNCTION_SQUARED_ERROR":
+        return torch.nn.functional.mse_loss(y, read("values", torch.float64).reshape(y.shape))
+    return torch.nn.functional.cross_entropy(y, read("classes", torch.int32).long())
+
+
+def inputs():
     if data["tokens"]:
         x = torch.nn.functional.one_hot(read("tokens", torch.int32).long(), data["features"]).double()
     else:
         x = read("features", torch.float64)
-    x = x.reshape(([data["steps"]] if data["steps"] else []) + [batch, data["features"]])
+    return x.reshape(([data["steps"]] if data["steps"] else []) + [batch] + (data["image"] or [data["features"]]))
+
+
+def check(path):
+    global folder, job, data, batch
+    folder = path
+    job = json.load(open(os.path.join(folder, "job.json")))
+    data, batch = job["data"], job["batch"]
     parameters = read_parameters()
-    y = run(job["model"]["layers"], x, "", parameters)
-    y = y.reshape(-1, y.shape[-1])
-    if job["model"]["loss"]["function"] == "LOSS_FUNCTION_SQUARED_ERROR":
-        loss = torch.nn.functional.mse_loss(y, read("values", torch.float64).reshape(y.shape))
-    else:
-        loss = torch.nn.functional.cross_entropy(y, read("classes", torch.int32).long())
+    loss = target_loss(run(job["model"]["layers"], inputs(), "", parameters))
     loss.backward()
     result = torch.cat([loss.detach().reshape(1)] + [p.grad.reshape(-1) for p in parameters.values()])
     with open(os.path.join(folder, "result"), "wb") as out:
@@ -89,4 +97,5 @@ def main():
 
 
 torch.set_num_threads(1)
-main()
+for argument in sys.argv[1:]:
+    check(argument)
