@@ -18,6 +18,7 @@ struct Scalars {
   int64_t step, control_revision, nan_count, pos_inf_count, neg_inf_count;
   double loss, grad_norm, learning_rate, step_seconds;
   core::ClipOutcome clip;
+  core::ValidationOutcome validation;
   absl::Time time;
   v1::StatisticsLevel level;
   bool report_tensors;
@@ -123,6 +124,7 @@ Scalars ScalarsOf(const core::StepRecord& record) {
           .learning_rate = record.learning_rate,
           .step_seconds = record.step_seconds,
           .clip = record.clip,
+          .validation = record.validation,
           .time = record.time,
           .level = record.level,
           .report_tensors = record.report_tensors,
@@ -140,6 +142,7 @@ void SetScalars(const Scalars& scalars, core::StepRecord* record) {
   record->learning_rate = scalars.learning_rate;
   record->step_seconds = scalars.step_seconds;
   record->clip = scalars.clip;
+  record->validation = scalars.validation;
   record->time = scalars.time;
   record->level = scalars.level;
   record->report_tensors = scalars.report_tensors;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace gradwatch::worker {
 namespace {
@@ -50,6 +51,15 @@ void EncodeClip(const core::ClipOutcome& outcome, v1::ClipOutcome* clip) {
   clip->set_threshold(outcome.threshold);
 }
 
+void EncodeValidation(const core::ValidationOutcome& outcome, v1::Validation* validation) {
+  validation->set_loss(outcome.loss);
+  validation->set_targets(outcome.targets);
+  if (outcome.correct >= 0 && outcome.targets > 0) {
+    validation->set_accuracy(static_cast<double>(outcome.correct) / static_cast<double>(outcome.targets));
+  }
+  if (outcome.has_perplexity) validation->set_perplexity(std::exp(outcome.loss));
+}
+
 void EncodeTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
   const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, so the rest is not negative
   timestamp->set_seconds(seconds);
@@ -70,6 +80,7 @@ void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepRepor
   EncodeClip(record.clip, report->mutable_clip());
   report->set_step_seconds(record.step_seconds);
   EncodeTime(record.time, report->mutable_time());
+  if (record.validation.measured) EncodeValidation(record.validation, report->mutable_validation());
   // With level NONE the loop still measures the norm, for clipping; it is just not told.
   if (record.level == v1::STATISTICS_LEVEL_NONE) return;
   report->set_grad_norm(record.grad_norm);

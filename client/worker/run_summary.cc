@@ -3,6 +3,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/wrappers.pb.h>
 
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -45,6 +46,23 @@ std::string AlertsObject(const std::map<std::string, int64_t>& alerts) {
   return Object(members);
 }
 
+double Accuracy(const core::ValidationOutcome& validation) {
+  return static_cast<double>(validation.correct) / static_cast<double>(validation.targets);
+}
+
+void AddValidation(const core::ValidationOutcome& validation, std::vector<Member>* members) {
+  members->emplace_back("validation_loss", Number(validation.loss));
+  if (validation.correct >= 0) members->emplace_back("validation_accuracy", Number(Accuracy(validation)));
+  if (validation.has_perplexity) members->emplace_back("validation_perplexity", Number(std::exp(validation.loss)));
+}
+
+std::string ValidationText(const core::ValidationOutcome& validation) {
+  std::string text = absl::StrFormat("loss %.6g", validation.loss);
+  if (validation.correct >= 0) absl::StrAppendFormat(&text, ", accuracy %.4g", Accuracy(validation));
+  if (validation.has_perplexity) absl::StrAppendFormat(&text, ", perplexity %.4g", std::exp(validation.loss));
+  return text;
+}
+
 }  // namespace
 
 std::string StateWord(v1::JobState state) {
@@ -58,8 +76,9 @@ std::string ToJson(const RunSummary& summary) {
   members.insert(members.end(), {{"steps", absl::StrCat(result.steps_done)},
                                  {"steps_per_second", Number(summary.steps_per_second)},
                                  {"first_loss", Number(result.first_loss)},
-                                 {"final_loss", Number(result.final_loss)},
-                                 {"alerts", AlertsObject(summary.alerts)},
+                                 {"final_loss", Number(result.final_loss)}});
+  if (result.validation.measured) AddValidation(result.validation, &members);
+  members.insert(members.end(), {{"alerts", AlertsObject(summary.alerts)},
                                  {"parameters", absl::StrCat(summary.parameters)},
                                  {"parameters_sha256", Text(result.parameters_sha256)},
                                  {"engine_variant", Text(std::string(core::EngineVariant()))}});
@@ -77,6 +96,7 @@ std::string ToTable(const RunSummary& summary) {
   add("steps", absl::StrCat(result.steps_done));
   add("steps/s", absl::StrFormat("%.1f", summary.steps_per_second));
   add("loss", absl::StrFormat("%.6g to %.6g", result.first_loss, result.final_loss));
+  if (result.validation.measured) add("validation", ValidationText(result.validation));
   for (const auto& [rule, count] : summary.alerts) add(absl::StrCat("alert ", rule), absl::StrCat(count));
   add("parameters", absl::StrCat(summary.parameters));
   add("parameters sha256", result.parameters_sha256);

@@ -76,12 +76,19 @@ struct Scaling {
   std::vector<double> mean, factor;
 };
 
-// Mean 0 and standard deviation 1; a constant column is only shifted. Welford's recurrence.
-absl::StatusOr<Scaling> MeasureColumns(const CsvTable& table, const Columns& columns) {
+absl::StatusOr<int64_t> CountRows(const CsvTable& table, const Columns& columns) {
+  int64_t count = 0;
+  GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double>) { ++count; }));
+  return count;
+}
+
+// Mean 0 and standard deviation 1 over the first `rows` rows; a constant column is only shifted. Welford's recurrence.
+absl::StatusOr<Scaling> MeasureColumns(const CsvTable& table, const Columns& columns, int64_t rows) {
   const size_t width = columns.all.size();
   std::vector<double> mean(width, 0), squares(width, 0);
   double count = 0;
   GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double> row) {
+    if (static_cast<int64_t>(count) == rows) return;
     ++count;
     for (size_t i = 0; i < width; ++i) {
       const double difference = row[i] - mean[i];
@@ -96,11 +103,13 @@ absl::StatusOr<Scaling> MeasureColumns(const CsvTable& table, const Columns& col
   return scaling;
 }
 
-absl::StatusOr<Rows> ReadRows(const v1::CsvData& spec, const CsvTable& table, const Columns& columns) {
+absl::StatusOr<Rows> ReadRows(const v1::CsvData& spec, const CsvTable& table, const Columns& columns,
+                              int64_t held_out) {
   Scaling scaling{.mean = std::vector<double>(columns.all.size(), 0),
                   .factor = std::vector<double>(columns.all.size(), 1)};
   if (spec.standardize()) {
-    GW_ASSIGN_OR_RETURN(scaling, MeasureColumns(table, columns));
+    GW_ASSIGN_OR_RETURN(const int64_t count, CountRows(table, columns));
+    GW_ASSIGN_OR_RETURN(scaling, MeasureColumns(table, columns, std::max<int64_t>(count - held_out, 0)));
   }
   if (spec.classes() > 0) {  // a class is not a number to be scaled
     scaling.mean.back() = 0;
@@ -142,18 +151,30 @@ int64_t TargetOffset(const v1::CsvData& spec) { return Window(spec) > 1 ? Window
 
 class CsvSource final : public ExampleSource {
  public:
-  CsvSource(const v1::CsvData& spec, Rows rows, int64_t batch_size, uint64_t seed)
+  CsvSource(const v1::CsvData& spec, Rows rows, int64_t batch_size, int64_t held_out, uint64_t seed)
       : ExampleSource(CsvShape(spec), batch_size),
         rows_(std::move(rows)),
         target_offset_(TargetOffset(spec)),
         target_columns_(spec.targets_size()),
-        order_(examples(), seed) {}
+        examples_(rows_.count - target_offset_ - held_out),
+        order_(examples_, seed) {}
 
-  int64_t examples() const override { return rows_.count - target_offset_; }
+  int64_t examples() const override { return examples_; }
 
  protected:
-  void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override {
-    const int64_t example = order_.At(place), features = shape().input.features;
+  void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override { Read(order_.At(place), slot, buffer); }
+
+  void FillHeldOutExample(int64_t index, int64_t slot, BatchBuffer& buffer) override {
+    Read(examples_ + index, slot, buffer);
+  }
+
+  int64_t held_bytes() const override {
+    return static_cast<int64_t>((rows_.inputs.size() + rows_.targets.size()) * sizeof(float));
+  }
+
+ private:
+  void Read(int64_t example, int64_t slot, BatchBuffer& buffer) const {
+    const int64_t features = shape().input.features;
     for (int64_t step = 0; step < shape().input.rows(); ++step) {
       std::copy_n(rows_.inputs.data() + (example + step) * features, features, buffer.FeatureRow(step, slot));
     }
@@ -165,14 +186,10 @@ class CsvSource final : public ExampleSource {
     }
   }
 
-  int64_t held_bytes() const override {
-    return static_cast<int64_t>((rows_.inputs.size() + rows_.targets.size()) * sizeof(float));
-  }
-
- private:
   const Rows rows_;
   const int64_t target_offset_;
   const int64_t target_columns_;
+  const int64_t examples_;  // those held out come after them
   ExampleOrder order_;
 };
 
@@ -193,14 +210,14 @@ absl::Status CheckFields(const v1::CsvData& spec) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int64_t batch_size, uint64_t seed,
-                                                    const DataRoots& roots) {
+absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int64_t batch_size, int64_t held_out,
+                                                    uint64_t seed, const DataRoots& roots) {
   GW_RETURN_IF_ERROR(CheckFields(spec));
   GW_ASSIGN_OR_RETURN(const std::string content, ReadDataFile("path", spec.path(), roots));
   const absl::StatusOr<CsvTable> table = CsvTable::Open(content);
   if (!table.ok()) return InDataFile("path", spec.path(), table.status());
   GW_ASSIGN_OR_RETURN(const Columns columns, FindColumns(spec, *table));
-  absl::StatusOr<Rows> rows = ReadRows(spec, *table, columns);
+  absl::StatusOr<Rows> rows = ReadRows(spec, *table, columns, held_out);
   if (!rows.ok()) return InDataFile("path", spec.path(), rows.status());
   GW_RETURN_IF_ERROR(CheckClasses(spec, *rows));
   if (rows->count <= TargetOffset(spec)) {
@@ -208,7 +225,8 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int
         Window(spec) > 1 ? "window" : "path",
         absl::StrCat(spec.path(), ": ", rows->count, " data rows; needed are at least ", TargetOffset(spec) + 1));
   }
-  return std::make_unique<CsvSource>(spec, *std::move(rows), batch_size, seed);
+  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, rows->count - TargetOffset(spec)));
+  return std::make_unique<CsvSource>(spec, *std::move(rows), batch_size, held_out, seed);
 }
 
 }  // namespace gradwatch::core

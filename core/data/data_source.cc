@@ -6,6 +6,7 @@
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
 #include "core/data/adding_source.h"
+#include "core/data/bad_batch.h"
 #include "core/data/csv_source.h"
 #include "core/data/gaussian_clusters_source.h"
 #include "core/data/idx_source.h"
@@ -18,29 +19,21 @@ namespace {
 
 using SourceOr = absl::StatusOr<std::unique_ptr<DataSource>>;
 
-// The source with violations below `field`.
+// The source with violations below `field`. What is out of range is not in the source's own spec.
 SourceOr Below(absl::string_view field, SourceOr source) {
-  if (!source.ok()) return WithFieldPrefix(field, source.status());
+  if (!source.ok() && !absl::IsOutOfRange(source.status())) return WithFieldPrefix(field, source.status());
   return source;
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots) {
-  FieldErrors errors;
-  CheckIntegerRange(errors, "batch_size", spec.batch_size(), 1, 1'048'576);
-  if (spec.source_case() == v1::DataSpec::SOURCE_NOT_SET) {
-    errors.Add("source", "required: one of idx, csv, text, adding, temporal_order, spirals, gaussian_clusters");
-  }
-  GW_RETURN_IF_ERROR(errors.ToStatus());
+SourceOr OpenSource(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots, int64_t held_out) {
   const int64_t batch_size = spec.batch_size();
   switch (spec.source_case()) {
     case v1::DataSpec::kIdx:
-      return Below("idx", OpenIdx(spec.idx(), batch_size, seed, roots));
+      return Below("idx", OpenIdx(spec.idx(), batch_size, held_out, seed, roots));
     case v1::DataSpec::kCsv:
-      return Below("csv", OpenCsv(spec.csv(), batch_size, seed, roots));
+      return Below("csv", OpenCsv(spec.csv(), batch_size, held_out, seed, roots));
     case v1::DataSpec::kText:
-      return Below("text", OpenText(spec.text(), batch_size, seed, roots));
+      return Below("text", OpenText(spec.text(), batch_size, held_out, seed, roots));
     case v1::DataSpec::kAdding:
       return Below("adding", MakeAdding(spec.adding(), batch_size, seed));
     case v1::DataSpec::kTemporalOrder:
@@ -53,6 +46,20 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, u
       break;
   }
   return absl::InternalError("unreachable: the source was checked above");
+}
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
+                                                     int64_t held_out) {
+  FieldErrors errors;
+  CheckIntegerRange(errors, "batch_size", spec.batch_size(), 1, 1'048'576);
+  if (spec.source_case() == v1::DataSpec::SOURCE_NOT_SET) {
+    errors.Add("source", "required: one of idx, csv, text, adding, temporal_order, spirals, gaussian_clusters");
+  }
+  GW_RETURN_IF_ERROR(errors.ToStatus());
+  GW_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> source, OpenSource(spec, seed, roots, held_out));
+  if (!spec.has_bad_batch()) return source;
+  return Below("bad_batch", SpoilBatch(spec.bad_batch(), std::move(source)));
 }
 
 }  // namespace gradwatch::core

@@ -21,19 +21,26 @@ class DataSource {
  public:
   virtual ~DataSource() = default;
   virtual const DataShape& shape() const = 0;
-  // Number of different examples; 0: made at random, without end.
+  // Number of different examples that Fill walks through; 0: made at random, without end.
   virtual int64_t examples() const = 0;
   // Bytes held in memory, those that the first Fill takes included.
   virtual int64_t bytes() const = 0;
   // The batch of `step` (from 0): examples drawn with the job's seed. Valid until the next call; allocates only in the
   // first call.
   virtual Batch Fill(int64_t step) = 0;
+  // Batch `index` (from 0) of the examples that were held out, in order; past their end undefined. Valid until the next
+  // call of this or Fill; allocates only if it is the first of them.
+  virtual Batch FillHeldOut(int64_t index) = 0;
 };
 
-// Opens what `spec` names; paths are looked up below `roots`. Reads everything into memory and checks it.
+// Opens what `spec` names; paths are looked up below `roots`. Reads everything into memory and checks it. The last
+// `held_out` examples are kept out of Fill for FillHeldOut; what is measured over all examples (the scaling of columns)
+// leaves them out too.
 // INVALID_ARGUMENT: a field is out of range, or a file is malformed, empty, cut short or outside the roots;
-// NOT_FOUND: no such file. Messages and violations name the field relative to the DataSpec ("text.path") and the value.
-absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots);
+// NOT_FOUND: no such file; OUT_OF_RANGE: there are not enough examples to hold out that many. Messages and violations
+// name the field relative to the DataSpec ("text.path") and the value.
+absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
+                                                     int64_t held_out = 0);
 
 }  // namespace gradwatch::core
 

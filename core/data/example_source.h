@@ -4,10 +4,14 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "core/data/batch_buffer.h"
 #include "core/data/data_source.h"
 
 namespace gradwatch::core {
+
+// OUT_OF_RANGE unless some of `examples` are left when `held_out` are held out.
+absl::Status CheckHeldOut(int64_t held_out, int64_t examples);
 
 // Thread-compatible. Subclasses say how one example is made.
 class ExampleSource : public DataSource {
@@ -16,6 +20,7 @@ class ExampleSource : public DataSource {
   int64_t examples() const override { return 0; }
   int64_t bytes() const final { return buffer_.bytes() + held_bytes(); }
   Batch Fill(int64_t step) final;
+  Batch FillHeldOut(int64_t index) final;
 
  protected:
   ExampleSource(const DataShape& shape, int64_t batch_size) : shape_(shape), buffer_(shape, batch_size) {}
@@ -23,12 +28,20 @@ class ExampleSource : public DataSource {
   // Writes the example at `place` of the job's endless walk (step * batch size + slot) into `slot` of `buffer`. A pure
   // function of the seed and `place`; must not allocate.
   virtual void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) = 0;
+  // Writes example `index` of those held out. An endless walk takes them from places that no run ever reaches.
+  virtual void FillHeldOutExample(int64_t index, int64_t slot, BatchBuffer& buffer) {
+    FillExample(kUnreachedPlace + index, slot, buffer);
+  }
   // Called before the first example is filled, for memory that only a running job needs.
   virtual void Prepare() {}
   // Bytes held besides the batch, those of Prepare included.
   virtual int64_t held_bytes() const { return 0; }
 
  private:
+  static constexpr int64_t kUnreachedPlace = int64_t{1} << 62;
+
+  void PrepareOnce();
+
   const DataShape shape_;
   BatchBuffer buffer_;
   bool prepared_ = false;

@@ -72,17 +72,28 @@ DataShape IdxShape(const IdxFile& images, int64_t classes) {
 
 class IdxSource final : public ExampleSource {
  public:
-  IdxSource(IdxFile images, Labels labels, int64_t batch_size, uint64_t seed)
+  IdxSource(IdxFile images, Labels labels, int64_t batch_size, int64_t held_out, uint64_t seed)
       : ExampleSource(IdxShape(images, labels.class_count), batch_size),
         images_(std::move(images)),
         labels_(std::move(labels.classes)),
-        order_(examples(), seed) {}
+        examples_(static_cast<int64_t>(labels_.size()) - held_out),
+        order_(examples_, seed) {}
 
-  int64_t examples() const override { return static_cast<int64_t>(labels_.size()); }
+  int64_t examples() const override { return examples_; }
 
  protected:
-  void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override {
-    const int64_t example = order_.At(place);
+  void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override { Read(order_.At(place), slot, buffer); }
+
+  void FillHeldOutExample(int64_t index, int64_t slot, BatchBuffer& buffer) override {
+    Read(examples_ + index, slot, buffer);
+  }
+
+  int64_t held_bytes() const override {
+    return images_.bytes() + static_cast<int64_t>(labels_.size() * sizeof(labels_[0]));
+  }
+
+ private:
+  void Read(int64_t example, int64_t slot, BatchBuffer& buffer) const {
     const std::span<float> row(buffer.FeatureRow(0, slot), images_.example_size());
     images_.Read(example, row);
     if (images_.type() == IdxType::kUnsignedByte) {
@@ -91,13 +102,9 @@ class IdxSource final : public ExampleSource {
     buffer.Class(0, slot) = labels_[example];
   }
 
-  int64_t held_bytes() const override {
-    return images_.bytes() + static_cast<int64_t>(labels_.size() * sizeof(labels_[0]));
-  }
-
- private:
   const IdxFile images_;
   const std::vector<int32_t> labels_;
+  const int64_t examples_;  // those held out come after them
   ExampleOrder order_;
 };
 
@@ -150,14 +157,15 @@ absl::Status CheckFinite(const v1::IdxData& spec, const IdxFile& images) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataSource>> OpenIdx(const v1::IdxData& spec, int64_t batch_size, uint64_t seed,
-                                                    const DataRoots& roots) {
+absl::StatusOr<std::unique_ptr<DataSource>> OpenIdx(const v1::IdxData& spec, int64_t batch_size, int64_t held_out,
+                                                    uint64_t seed, const DataRoots& roots) {
   GW_RETURN_IF_ERROR(CheckFields(spec));
   GW_ASSIGN_OR_RETURN(IdxFile images, ReadIdx("images", spec.images(), roots));
   GW_ASSIGN_OR_RETURN(Labels labels, ReadLabels(spec, roots));
   GW_RETURN_IF_ERROR(KeepRange(spec, &images, &labels));
   GW_RETURN_IF_ERROR(CheckFinite(spec, images));
-  return std::make_unique<IdxSource>(std::move(images), std::move(labels), batch_size, seed);
+  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, images.dimensions()[0]));
+  return std::make_unique<IdxSource>(std::move(images), std::move(labels), batch_size, held_out, seed);
 }
 
 }  // namespace gradwatch::core

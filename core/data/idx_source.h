@@ -13,9 +13,10 @@
 namespace gradwatch::core {
 
 // INVALID_ARGUMENT: a file is malformed, the files have different numbers of examples, a label is not below the number
-// of classes, or the range is outside the file; NOT_FOUND: no such file. Violations are relative to the IdxData.
-absl::StatusOr<std::unique_ptr<DataSource>> OpenIdx(const v1::IdxData& spec, int64_t batch_size, uint64_t seed,
-                                                    const DataRoots& roots);
+// of classes, or the range is outside the file; NOT_FOUND: no such file. OUT_OF_RANGE: see OpenData.
+// Violations are relative to the IdxData.
+absl::StatusOr<std::unique_ptr<DataSource>> OpenIdx(const v1::IdxData& spec, int64_t batch_size, int64_t held_out,
+                                                    uint64_t seed, const DataRoots& roots);
 
 }  // namespace gradwatch::core
 

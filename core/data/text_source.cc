@@ -66,37 +66,48 @@ DataShape TextShape(int64_t sequence_length, int64_t vocabulary) {
 
 class TextSource final : public ExampleSource {
  public:
-  TextSource(TokenizedText text, int64_t sequence_length, int64_t batch_size, uint64_t seed)
+  TextSource(TokenizedText text, int64_t sequence_length, int64_t batch_size, int64_t held_out, uint64_t seed)
       : ExampleSource(TextShape(sequence_length, text.vocabulary), batch_size),
         tokens_(std::move(text.tokens)),
         sequence_length_(sequence_length),
+        examples_(static_cast<int64_t>(tokens_.size()) - (held_out + 1) * sequence_length),
         seed_(seed) {}
 
   // The windows, which overlap.
-  int64_t examples() const override { return static_cast<int64_t>(tokens_.size()) - sequence_length_; }
+  int64_t examples() const override { return examples_; }
 
  protected:
   void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override {
     Random random(seed_, RandomStream::kBatches, static_cast<uint64_t>(place));
-    const uint16_t* const window = tokens_.data() + random.NextBelow(examples());
+    Read(static_cast<int64_t>(random.NextBelow(examples_)), slot, buffer);
+  }
+
+  // These windows do not overlap, and none of the characters that they predict was one to be predicted in training.
+  void FillHeldOutExample(int64_t index, int64_t slot, BatchBuffer& buffer) override {
+    Read(examples_ - 1 + (index + 1) * sequence_length_, slot, buffer);
+  }
+
+  int64_t held_bytes() const override { return static_cast<int64_t>(tokens_.size() * sizeof(tokens_[0])); }
+
+ private:
+  void Read(int64_t first, int64_t slot, BatchBuffer& buffer) const {
+    const uint16_t* const window = tokens_.data() + first;
     for (int64_t step = 0; step < sequence_length_; ++step) {
       buffer.Token(step, slot) = window[step];
       buffer.Class(step, slot) = window[step + 1];
     }
   }
 
-  int64_t held_bytes() const override { return static_cast<int64_t>(tokens_.size() * sizeof(tokens_[0])); }
-
- private:
   const std::vector<uint16_t> tokens_;
   const int64_t sequence_length_;
+  const int64_t examples_;
   const uint64_t seed_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataSource>> OpenText(const v1::TextData& spec, int64_t batch_size, uint64_t seed,
-                                                     const DataRoots& roots) {
+absl::StatusOr<std::unique_ptr<DataSource>> OpenText(const v1::TextData& spec, int64_t batch_size, int64_t held_out,
+                                                     uint64_t seed, const DataRoots& roots) {
   FieldErrors errors;
   if (spec.path().empty()) errors.Add("path", "required");
   CheckIntegerRange(errors, "sequence_length", spec.sequence_length(), 1, 65'536);
@@ -108,7 +119,8 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenText(const v1::TextData& spec, i
     return InvalidField("sequence_length", absl::StrCat("must be below the length of the text, ", text->tokens.size(),
                                                         " characters; got ", spec.sequence_length()));
   }
-  return std::make_unique<TextSource>(*std::move(text), spec.sequence_length(), batch_size, seed);
+  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, (static_cast<int64_t>(text->tokens.size()) - 1) / spec.sequence_length()));
+  return std::make_unique<TextSource>(*std::move(text), spec.sequence_length(), batch_size, held_out, seed);
 }
 
 }  // namespace gradwatch::core

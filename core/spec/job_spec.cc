@@ -1,5 +1,6 @@
 #include "core/spec/job_spec.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,6 +24,7 @@ namespace {
 constexpr int64_t kMaxNameCharacters = 128;
 constexpr int64_t kMaxSteps = 1'000'000'000'000;
 constexpr int64_t kMaxThreads = 256;
+constexpr int64_t kMaxAccumulation = 65'536;
 constexpr int kMaxLabels = 32;
 constexpr int64_t kMaxLabelCharacters = 63;
 constexpr char kNotServed[] = "not served yet";
@@ -63,6 +65,18 @@ void CheckServed(FieldErrors& errors, const v1::JobSpec& spec) {
   }
 }
 
+void CheckValidation(FieldErrors& errors, const v1::JobSpec& spec) {
+  if (!spec.has_validation()) return;
+  const v1::ValidationSpec& validation = spec.validation();
+  if (validation.examples() < std::max(spec.data().batch_size(), 1)) {
+    errors.Add("validation.examples", absl::StrCat("must be at least data.batch_size, ", spec.data().batch_size(),
+                                                   "; got ", validation.examples()));
+  }
+  if (validation.has_every_steps()) {
+    CheckIntegerRange(errors, "validation.every_steps", validation.every_steps(), 1, kMaxSteps);
+  }
+}
+
 // What can be said without data and model.
 void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
   CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
@@ -73,6 +87,8 @@ void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
   errors.AddStatus("controls", ValidateControls(spec.controls()));
   errors.AddStatus("rules", ValidateRules(spec.rules()));
   CheckIntegerRange(errors, "steps", spec.steps(), 1, kMaxSteps);
+  if (spec.has_accumulation()) CheckIntegerRange(errors, "accumulation", spec.accumulation(), 1, kMaxAccumulation);
+  CheckValidation(errors, spec);
   CheckLabels(errors, spec);
   CheckServed(errors, spec);
 }
@@ -83,6 +99,7 @@ v1::JobSpec Resolve(const v1::JobSpec& spec) {
   *resolved.mutable_controls() = ResolveControls(spec.controls());
   *resolved.mutable_rules() = ResolveRules(spec.rules());
   resolved.set_threads(1);
+  if (!resolved.has_accumulation()) resolved.set_accumulation(1);
   return resolved;
 }
 
@@ -94,11 +111,17 @@ absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoot
   CheckFields(errors, spec);
   std::unique_ptr<DataSource> data;
   if (spec.has_data()) {
-    absl::StatusOr<std::unique_ptr<DataSource>> opened = OpenData(spec.data(), spec.seed(), roots);
-    // Alone it keeps its code, NOT_FOUND.
-    if (!opened.ok() && errors.empty()) return WithFieldPrefix("data", opened.status());
-    errors.AddStatus("data", opened.status());
-    if (opened.ok()) data = *std::move(opened);
+    absl::StatusOr<std::unique_ptr<DataSource>> opened =
+        OpenData(spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0));
+    if (absl::IsOutOfRange(opened.status())) {
+      errors.Add("validation.examples", opened.status().message());
+    } else if (!opened.ok()) {
+      // Alone it keeps its code, NOT_FOUND.
+      if (errors.empty()) return WithFieldPrefix("data", opened.status());
+      errors.AddStatus("data", opened.status());
+    } else {
+      data = *std::move(opened);
+    }
   }
   std::unique_ptr<Network<float>> network;
   if (spec.has_model() && data != nullptr) {
@@ -109,7 +132,7 @@ absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoot
   GW_RETURN_IF_ERROR(errors.ToStatus());
   ValidatedJob job;
   job.spec = Resolve(spec);
-  job.estimate = EstimateResources(*network, job.spec.optimizer(), *data);
+  job.estimate = EstimateResources(*network, job.spec, *data);
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
   job.tensors = DescribeTensors(network->layout());
   return job;

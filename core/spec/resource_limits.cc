@@ -27,10 +27,10 @@ absl::Status TooLarge(absl::string_view field, absl::string_view description, ab
 
 }  // namespace
 
-v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::OptimizerSpec& optimizer,
-                                       const DataSource& data) {
-  // Parameters and gradients, then the optimizer's state.
-  const int64_t bytes_each = static_cast<int64_t>(sizeof(float)) * (2 + OptimizerStatePerParameter(optimizer));
+v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, const DataSource& data) {
+  // Parameters and gradients, the sum of gradients where a step is several batches, then the optimizer's state.
+  const int64_t arenas = (spec.accumulation() > 1 ? 3 : 2) + OptimizerStatePerParameter(spec.optimizer());
+  const int64_t bytes_each = static_cast<int64_t>(sizeof(float)) * arenas;
   v1::ResourceEstimate estimate;
   estimate.set_parameters(network.layout().parameter_count());
   estimate.set_parameter_bytes(Multiply(estimate.parameters(), bytes_each));

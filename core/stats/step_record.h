@@ -52,6 +52,15 @@ struct ClipOutcome {
   double threshold = 0;
 };
 
+// How the network did on the validation examples after a step; the fields mean what those of v1::Validation mean.
+struct ValidationOutcome {
+  bool measured = false;  // the others mean nothing unless set
+  double loss = 0;
+  int64_t targets = 0;
+  int64_t correct = -1;         // below 0: a prediction is not simply right or wrong
+  bool has_perplexity = false;  // the loss is a softmax cross-entropy
+};
+
 // One step; the fields mean what those of v1::StepReport mean.
 struct StepRecord {
   int64_t step = 0;
@@ -67,7 +76,8 @@ struct StepRecord {
   absl::Time time;
   v1::StatisticsLevel level = v1::STATISTICS_LEVEL_FULL;  // what was measured of the tensors on this step
   std::vector<TensorStatistics> tensors;                  // arena order; always all of them
-  bool report_tensors = true;                             // whether this step is one of Controls.report_every
+  ValidationOutcome validation;
+  bool report_tensors = true;  // whether this step is one of Controls.report_every
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
 };

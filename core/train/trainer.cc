@@ -10,6 +10,7 @@
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/stats/gradient_statistics.h"
+#include "core/tensor/arena.h"
 #include "core/train/parameter_digest.h"
 
 namespace gradwatch::core {
@@ -35,6 +36,7 @@ struct Trainer::State {
         optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity)) {
     network->Initialize(spec.seed());
+    if (spec.accumulation() > 1) accumulated = Arena<float>(network->layout().arena_size());
     record.tensors.resize(tensors.size());
   }
 
@@ -42,6 +44,9 @@ struct Trainer::State {
   void Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer);
   // Runs one step and reports it. False: a non-finite gradient ends the job (see failure).
   bool RunStep(int64_t step, Observer& observer);
+  // Loss and gradients of a step, which is several batches where the spec accumulates.
+  void ComputeGradients(int64_t step);
+  void Validate(int64_t step);
   void Measure();
   void Update();
   bool MustEnd();
@@ -60,6 +65,7 @@ struct Trainer::State {
   Detector detector;
   StepRecord record;
   std::vector<v1::Alert> alerts;  // of the present step
+  Arena<float> accumulated;       // gradients of the batches of a step so far; empty where a step is one batch
   int32_t skips_in_a_row = 0;
   std::string failure;
 };
@@ -102,13 +108,46 @@ bool Trainer::State::MustEnd() {
   return !failure.empty();
 }
 
+void Trainer::State::ComputeGradients(int64_t step) {
+  const int64_t batches = spec.accumulation(), first = step * batches;
+  record.loss = network->LossAndGradients(data->Fill(first), first);
+  if (batches == 1) return;
+  const std::span<float> gradients = network->gradients(), sums = accumulated.span();
+  std::copy(gradients.begin(), gradients.end(), sums.begin());
+  for (int64_t batch = first + 1; batch < first + batches; ++batch) {
+    record.loss += network->LossAndGradients(data->Fill(batch), batch);
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += gradients[i];
+  }
+  record.loss /= static_cast<double>(batches);
+  const float share = 1.0f / static_cast<float>(batches);
+  for (size_t i = 0; i < sums.size(); ++i) gradients[i] = sums[i] * share;
+}
+
+void Trainer::State::Validate(int64_t step) {
+  record.validation = ValidationOutcome();
+  const int64_t every = spec.validation().every_steps();
+  const bool due = spec.has_validation() && (step + 1 == spec.steps() || (every > 0 && (step + 1) % every == 0));
+  if (!due) return;
+  ValidationOutcome& outcome = record.validation;
+  const int64_t batches = spec.validation().examples() / spec.data().batch_size();
+  outcome.measured = true;
+  outcome.has_perplexity = spec.model().loss().function() == v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY;
+  outcome.correct = 0;
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    const Evaluation judged = network->Evaluate(data->FillHeldOut(batch));
+    outcome.loss += judged.loss / static_cast<double>(batches);
+    outcome.targets += judged.targets;
+    outcome.correct = judged.correct.has_value() ? outcome.correct + *judged.correct : -1;
+  }
+}
+
 bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
   record.control_revision = controls->revision;
   record.learning_rate = spec.optimizer().learning_rate() * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
-  record.loss = network->LossAndGradients(data->Fill(step), step);
+  ComputeGradients(step);
   Measure();
   record.time = clock->Now();
   alerts.clear();
@@ -116,6 +155,7 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   Update();
   detector.JudgeUpdate(record, record.time, &alerts);
   record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
+  Validate(step);
   observer.OnStep(record);
   for (const v1::Alert& alert : alerts) observer.OnAlert(alert);
   return !MustEnd();
@@ -131,7 +171,7 @@ LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock) {
-  GW_ASSIGN_OR_RETURN(auto data, OpenData(spec.data(), spec.seed(), roots));
+  GW_ASSIGN_OR_RETURN(auto data, OpenData(spec.data(), spec.seed(), roots, spec.validation().examples()));
   GW_ASSIGN_OR_RETURN(auto network, Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size()));
   return std::unique_ptr<Trainer>(
       new Trainer(std::make_unique<State>(spec, std::move(data), std::move(network), std::move(identity), clock)));
@@ -156,6 +196,7 @@ TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
     const bool go_on = state.RunStep(result.steps_done, observer);
     if (++result.steps_done == 1) result.first_loss = state.record.loss;
     result.final_loss = state.record.loss;
+    if (state.record.validation.measured) result.validation = state.record.validation;
     if (!go_on) {
       result.state = v1::JOB_STATE_FAILED;
       result.failure = state.failure;

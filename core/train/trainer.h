@@ -10,6 +10,7 @@
 #include "core/base/clock.h"
 #include "core/data/data_root.h"
 #include "core/detect/detector.h"
+#include "core/stats/step_record.h"
 #include "core/train/live_controls.h"
 #include "core/train/observer.h"
 #include "gradwatch/v1/job.pb.h"
@@ -23,6 +24,7 @@ struct TrainResult {
   int64_t steps_done = 0;
   double first_loss = 0;
   double final_loss = 0;
+  ValidationOutcome validation;   // the last one
   std::string parameters_sha256;  // of all parameters as little-endian float bytes in arena order, padding left out
 };
 

@@ -1,0 +1,18 @@
+// A data source with one batch that is spoilt on purpose, to rehearse alarms and what they make a trainer do.
+#ifndef GRADWATCH_CORE_DATA_BAD_BATCH_H_
+#define GRADWATCH_CORE_DATA_BAD_BATCH_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "core/data/data_source.h"
+
+namespace gradwatch::core {
+
+// `source` with the inputs of one batch multiplied. INVALID_ARGUMENT: a field is out of range, or the inputs are
+// tokens. Violations are relative to the BadBatch.
+absl::StatusOr<std::unique_ptr<DataSource>> SpoilBatch(const v1::BadBatch& spec, std::unique_ptr<DataSource> source);
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DATA_BAD_BATCH_H_

@@ -1,0 +1,129 @@
+#include "core/train/trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "core/spec/job_spec.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/test_batch.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::FakeClock;
+using ::gradwatch::testing::IsOk;
+using ::testing::ElementsAre;
+
+class Records final : public Observer {
+ public:
+  void OnStep(const StepRecord& record) override { all.push_back(record); }
+  void OnAlert(const v1::Alert& /*alert*/) override {}
+  void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override {}
+  void OnPaused(int64_t /*steps_done*/) override {}
+  void OnResumed(int64_t /*steps_done*/) override {}
+
+  std::vector<StepRecord> all;
+};
+
+v1::JobSpec Spec(int batch_size, int64_t steps) {
+  v1::JobSpec spec;
+  spec.set_steps(steps);
+  spec.set_seed(5);
+  spec.mutable_optimizer()->set_learning_rate(0.1);
+  spec.mutable_data()->set_batch_size(batch_size);
+  spec.mutable_data()->mutable_spirals();
+  *spec.mutable_model() = gradwatch::testing::ParseModel(R"(
+    layers { dense { units: 8 } }
+    layers { activation { function: ACTIVATION_FUNCTION_TANH } }
+    layers { dense { units: 2 } }
+    loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY })");
+  return spec;
+}
+
+TrainResult Train(const v1::JobSpec& spec, Records* records) {
+  const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
+  EXPECT_THAT(job, IsOk());
+  FakeClock clock;
+  auto trainer = Trainer::Create(job->spec, DataRoots(), AlertIdentity(), &clock);
+  EXPECT_THAT(trainer, IsOk());
+  ControlSnapshot controls;
+  controls.controls = job->spec.controls();
+  LiveControls live(controls);
+  return (*trainer)->Run(live, *records);
+}
+
+TEST(TrainerTest, SeveralSmallBatchesMakeTheStepOfALargeOne) {
+  Records large, small;
+  Train(Spec(24, 20), &large);
+  v1::JobSpec spec = Spec(8, 20);
+  spec.set_accumulation(3);
+  Train(spec, &small);
+  ASSERT_EQ(small.all.size(), large.all.size());
+  for (size_t i = 0; i < small.all.size(); ++i) {
+    EXPECT_NEAR(small.all[i].loss, large.all[i].loss, 1e-5 * large.all[i].loss) << "step " << i;
+    EXPECT_NEAR(small.all[i].grad_norm, large.all[i].grad_norm, 1e-4 * large.all[i].grad_norm) << "step " << i;
+  }
+}
+
+TEST(TrainerTest, ValidatesOnItsStepsAndAfterTheLast) {
+  v1::JobSpec spec = Spec(8, 10);
+  spec.mutable_validation()->set_examples(27);  // three whole batches
+  spec.mutable_validation()->set_every_steps(4);
+  Records records;
+  const TrainResult result = Train(spec, &records);
+  std::vector<int64_t> validated;
+  for (const StepRecord& record : records.all) {
+    if (!record.validation.measured) continue;
+    validated.push_back(record.step);
+    EXPECT_EQ(record.validation.targets, 24);
+    EXPECT_GE(record.validation.correct, 0);
+    EXPECT_LE(record.validation.correct, 24);
+    EXPECT_TRUE(std::isfinite(record.validation.loss));
+    EXPECT_TRUE(record.validation.has_perplexity);
+  }
+  EXPECT_THAT(validated, ElementsAre(3, 7, 9));
+  EXPECT_EQ(result.validation.loss, records.all.back().validation.loss);
+}
+
+TEST(TrainerTest, ValidationDoesNotDisturb) {
+  Records records;
+  const TrainResult without = Train(Spec(8, 10), &records);
+  v1::JobSpec spec = Spec(8, 10);
+  spec.mutable_validation()->set_examples(16);
+  spec.mutable_validation()->set_every_steps(1);
+  EXPECT_EQ(Train(spec, &records).parameters_sha256, without.parameters_sha256);
+}
+
+TEST(TrainerTest, LearnsWhatIsValidated) {
+  v1::JobSpec spec = Spec(32, 400);
+  spec.mutable_data()->clear_spirals();
+  spec.mutable_data()->mutable_gaussian_clusters()->set_classes(2);
+  spec.mutable_data()->mutable_gaussian_clusters()->set_features(6);
+  spec.mutable_data()->mutable_gaussian_clusters()->set_spread(3);
+  spec.mutable_validation()->set_examples(320);
+  Records records;
+  const TrainResult result = Train(spec, &records);
+  EXPECT_GT(result.validation.correct, 0.95 * static_cast<double>(result.validation.targets));
+}
+
+// How much is measured never changes what is learnt.
+TEST(TrainerTest, ParametersAreTheSameAtEveryLevelOfStatistics) {
+  std::vector<std::string> digests;
+  for (const auto level : {v1::STATISTICS_LEVEL_NONE, v1::STATISTICS_LEVEL_NORM, v1::STATISTICS_LEVEL_FULL}) {
+    v1::JobSpec spec = Spec(8, 50);
+    spec.mutable_controls()->set_statistics(level);
+    spec.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+    spec.mutable_controls()->mutable_clip()->set_threshold(0.1);
+    Records records;
+    digests.push_back(Train(spec, &records).parameters_sha256);
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+  EXPECT_EQ(digests[0], digests[2]);
+}
+
+}  // namespace
+}  // namespace gradwatch::core

@@ -1,0 +1,26 @@
+// A whole job on the engine, as a worker would run it, with the record of every step kept.
+#ifndef GRADWATCH_TESTS_SCIENCE_JOB_RUN_H_
+#define GRADWATCH_TESTS_SCIENCE_JOB_RUN_H_
+
+#include <string>
+#include <vector>
+
+#include "core/stats/step_record.h"
+#include "core/train/trainer.h"
+#include "gradwatch/v1/alert.pb.h"
+
+namespace gradwatch::science {
+
+struct JobRun {
+  core::TrainResult result;
+  std::vector<core::StepRecord> first;  // the first steps, at most as many as were asked for
+  double largest_norm = 0;              // of all gradients together, before clipping, of the steps that were finite
+  std::vector<v1::Alert> alerts;        // transitions
+};
+
+// Runs `spec`, a JobSpec as text, and keeps the records of the first `keep` steps. The process dies if it is invalid.
+JobRun RunJob(const std::string& spec, int keep = 1);
+
+}  // namespace gradwatch::science
+
+#endif  // GRADWATCH_TESTS_SCIENCE_JOB_RUN_H_
