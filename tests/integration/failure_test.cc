@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <thread>
 
 #include "tests/integration/server_fixture.h"
 
@@ -99,6 +100,19 @@ TEST_F(FailureTest, SigtermEndsTheServerCleanlyAndTellsItsStreams) {
   while (watch->ReadLine().has_value()) continue;
   EXPECT_EQ(watch->Wait(), 130);
   kill(worker, SIGKILL);
+}
+
+TEST_F(FailureTest, OneCtrlCEndsAWatchWhoseReaderHasStopped) {
+  SubmitAndAwaitSteps("job");
+  const std::string spec = dir_.Write("job.yaml", kLongJob);
+  for (const auto& command : std::vector<std::vector<std::string>>{{"watch", "job", "--from-beginning", "-o", "json"},
+                                                                   {"submit", spec, "--follow", "-o", "json"}}) {
+    auto watch = Start(command);
+    while (watch->unread() < 32768) std::this_thread::yield();  // the pipe is full soon
+    watch->Signal(SIGINT);
+    EXPECT_EQ(watch->Wait(), 130) << command[0];
+    EXPECT_THAT(watch->Errors(), HasSubstr("the job goes on; again with: gradwatch watch"));
+  }
 }
 
 TEST_F(FailureTest, NoServerIsExitCodeThreeAndOneLine) {
