@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/clip/clipper.h"
+#include "core/clip/clip_settings.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::core {

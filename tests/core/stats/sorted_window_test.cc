@@ -1,4 +1,4 @@
-#include "core/detect/sorted_window.h"
+#include "core/stats/sorted_window.h"
 
 #include <gtest/gtest.h>
 
