@@ -12,7 +12,7 @@ AdaGc::AdaGc(const v1::AdaGcClip& settings, size_t tensors) : settings_(settings
 double AdaGc::BeginStep(double norm, bool admit) {
   warming_up_ = steps_ + 1 < settings_.warmup_steps();
   admit_ = admit && norm > 0;
-  if (admit) ++steps_;
+  if (admit_) ++steps_;
   const double limit = settings_.lambda_abs();
   global_coefficient_ = warming_up_ && norm > limit ? limit / norm : 1;
   if (warming_up_ && admit_) AdmitToWarmUp(norm);
