@@ -32,6 +32,7 @@ void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel 
   stats->set_nan_count(statistics.nan_count);
   stats->set_pos_inf_count(statistics.pos_inf_count);
   stats->set_neg_inf_count(statistics.neg_inf_count);
+  if (statistics.clip_scale < 1) stats->set_clip_scale(statistics.clip_scale);
   if (level == v1::STATISTICS_LEVEL_NORM) return;
   stats->set_mean(statistics.mean);
   stats->set_mean_abs(statistics.mean_abs);
@@ -49,6 +50,9 @@ void EncodeClip(const core::ClipOutcome& outcome, v1::ClipOutcome* clip) {
   clip->set_coefficient(outcome.coefficient);
   clip->set_tensors_clipped(outcome.tensors_clipped);
   clip->set_threshold(outcome.threshold);
+  clip->set_elements_clipped(outcome.elements_clipped);
+  clip->set_units_clipped(outcome.units_clipped);
+  clip->set_moments_reset(outcome.moments_reset);
 }
 
 void EncodeValidation(const core::ValidationOutcome& outcome, v1::Validation* validation) {

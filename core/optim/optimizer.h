@@ -26,12 +26,18 @@ template <typename T>
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // Updates `parameters` with rate `learning_rate`; gradients are left as they are. With level FULL in the record fills
+  // Updates `parameters` with rate `learning_rate` by the gradients, each tensor's times its clip_scale in the record;
+  // `gradients` are left as they are. With level FULL in the record fills
   // update_norm of every tensor in record->tensors. Never allocates.
   virtual void Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters,
                     StepRecord* record) = 0;
   // The state, for checkpoints; laid out like the arenas, one after the other.
   virtual std::span<T> state() = 0;
+  // The running mean of the squared gradients, without bias correction, laid out like the arenas; empty if the method
+  // has none.
+  virtual std::span<T> second_moment() { return {}; }
+  // Sets all moments to zero; counts of steps go on.
+  virtual void ResetMoments() {}
 };
 
 // `layout` must outlive the optimizer. The spec must be one that ValidateOptimizer accepts.

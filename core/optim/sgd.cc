@@ -11,6 +11,7 @@ constexpr int64_t kBlockSize = 1024;
 
 template <typename T>
 struct Rule {
+  T gradient_scale;
   T learning_rate;
   T momentum;
   T weight_decay;
@@ -22,7 +23,7 @@ template <typename T>
 void UpdateBlock(const Rule<T>& rule, const T* __restrict gradient, T* __restrict parameter, T* __restrict buffer,
                  T* __restrict changes, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    T direction = gradient[i] + rule.weight_decay * parameter[i];
+    T direction = rule.gradient_scale * gradient[i] + rule.weight_decay * parameter[i];
     if (buffer != nullptr) {
       buffer[i] = rule.momentum * buffer[i] + direction;
       direction = rule.nesterov ? direction + rule.momentum * buffer[i] : buffer[i];
@@ -66,12 +67,13 @@ Sgd<T>::Sgd(const v1::OptimizerSpec& spec, const ParameterLayout* layout)
 
 template <typename T>
 void Sgd<T>::Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record) {
-  const Rule<T> rule = {static_cast<T>(learning_rate), momentum_, weight_decay_, nesterov_};
   const bool measure = record->level == v1::STATISTICS_LEVEL_FULL;
   T* const buffer = momentum_buffer_.empty() ? nullptr : momentum_buffer_.data();
   T changes[kBlockSize];
   for (size_t i = 0; i < layout_->segments().size(); ++i) {
     const ParameterSegment& segment = layout_->segments()[i];
+    const Rule<T> rule = {static_cast<T>(record->tensors[i].clip_scale), static_cast<T>(learning_rate), momentum_,
+                          weight_decay_, nesterov_};
     double squares = 0;
     for (int64_t done = 0; done < segment.size; done += kBlockSize) {
       const int64_t start = segment.offset + done;

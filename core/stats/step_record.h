@@ -36,7 +36,7 @@ struct TensorStatistics {
   double weight_norm = 0;
   double update_norm = 0;
   // Factor in (0, 1] that clipping asks the optimizer to apply to the gradient while it reads it, so that clipping by a
-  // norm costs no pass of its own. Measuring sets it to 1.
+  // norm costs no pass of its own. A normal number of the gradient's type. Measuring sets it to 1.
   double clip_scale = 1;
   HistogramCounts histogram;
 
@@ -50,6 +50,10 @@ struct ClipOutcome {
   double coefficient = 1;
   int tensors_clipped = 0;
   double threshold = 0;
+  int64_t elements_clipped = 0;
+  int64_t units_clipped = 0;
+  bool moments_reset = false;      // the optimizer's moments are to be set to zero before the update
+  double learning_rate_scale = 1;  // factor on the learning rate of this step; told as part of it
 };
 
 // How the network did on the validation examples after a step; the fields mean what those of v1::Validation mean.

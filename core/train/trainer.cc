@@ -86,7 +86,7 @@ void Trainer::State::Measure() {
 }
 
 void Trainer::State::Update() {
-  clipper.Apply(network->gradients(), &record);
+  clipper.Apply({network->gradients(), network->parameters(), optimizer->second_moment()}, &record);
   const bool skip =
       record.clip.action == v1::ClipOutcome::ACTION_SKIPPED || record.clip.action == v1::ClipOutcome::ACTION_STOPPED;
   skips_in_a_row = skip ? skips_in_a_row + 1 : 0;
@@ -94,6 +94,8 @@ void Trainer::State::Update() {
     for (TensorStatistics& tensor : record.tensors) tensor.update_norm = 0;
     return;
   }
+  if (record.clip.moments_reset) optimizer->ResetMoments();
+  record.learning_rate *= record.clip.learning_rate_scale;
   optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record);
 }
 

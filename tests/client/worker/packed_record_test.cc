@@ -23,7 +23,7 @@ core::StepRecord FullRecord() {
   record.nan_count = 6;
   record.pos_inf_count = 7;
   record.neg_inf_count = 8;
-  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 9, 10, 11, 12};
+  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 9, 10, 11, 12, 27, 28, true, 29};
   record.step_seconds = 13;
   record.time = absl::FromUnixSeconds(14);
   record.tensors.resize(3);
@@ -41,6 +41,7 @@ core::StepRecord FullRecord() {
     tensor.denormal_count = 24;
     tensor.weight_norm = first + 25;
     tensor.update_norm = first + 26;
+    tensor.clip_scale = 1 / (first + 30);
   }
   return record;
 }

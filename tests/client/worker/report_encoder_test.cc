@@ -27,7 +27,7 @@ core::StepRecord FullRecord() {
   record.nan_count = 4;
   record.pos_inf_count = 5;
   record.neg_inf_count = 6;
-  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 7.5, 0.75, 8, 9.5};
+  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 7.5, 0.75, 8, 9.5, 10, 11, true, 0.5};
   record.step_seconds = 0.25;
   record.time = absl::FromUnixSeconds(1'700'000'000) + absl::Nanoseconds(123'456'789);
   record.tensors.resize(2);
@@ -67,9 +67,23 @@ void ExpectSameScalars(const v1::StepReport& report) {
   EXPECT_EQ(report.clip().coefficient(), 0.75);
   EXPECT_EQ(report.clip().tensors_clipped(), 8);
   EXPECT_EQ(report.clip().threshold(), 9.5);
+  EXPECT_EQ(report.clip().elements_clipped(), 10);
+  EXPECT_EQ(report.clip().units_clipped(), 11);
+  EXPECT_TRUE(report.clip().moments_reset());
   EXPECT_EQ(report.step_seconds(), 0.25);
   EXPECT_EQ(report.time().seconds(), 1'700'000'000);
   EXPECT_EQ(report.time().nanos(), 123'456'789);
+}
+
+TEST(ReportEncoderTest, TellsTheFactorOfATensorThatWasScaled) {
+  core::StepRecord record = FullRecord();
+  record.tensors[1].clip_scale = 0.125;
+  for (const auto level : {v1::STATISTICS_LEVEL_FULL, v1::STATISTICS_LEVEL_NORM}) {
+    record.level = level;
+    const v1::StepReport report = Encode(record);
+    EXPECT_FALSE(report.tensors(0).has_clip_scale());
+    EXPECT_EQ(report.tensors(1).clip_scale(), 0.125);
+  }
 }
 
 TEST(ReportEncoderTest, FullHasEverything) {
