@@ -1,9 +1,11 @@
 #include "core/nn/layer_factory.h"
 
 #include "core/nn/activation.h"
+#include "core/nn/conv2d.h"
 #include "core/nn/dense.h"
 #include "core/nn/flatten.h"
 #include "core/nn/last_step.h"
+#include "core/nn/pool2d.h"
 #include "core/nn/residual.h"
 #include "core/nn/rnn.h"
 
@@ -24,6 +26,10 @@ std::unique_ptr<Layer<T>> MakeLayer(v1::Layer::KindCase kind) {
       return std::make_unique<LastStep<T>>();
     case v1::Layer::kFlatten:
       return std::make_unique<Flatten<T>>();
+    case v1::Layer::kConv2D:
+      return std::make_unique<Conv2d<T>>();
+    case v1::Layer::kPool2D:
+      return std::make_unique<Pool2d<T>>();
     default:
       return nullptr;
   }

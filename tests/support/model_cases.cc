@@ -68,7 +68,8 @@ std::vector<ModelCase> RecurrentCases() {
 
 std::vector<ModelCase> AllModelCases() {
   std::vector<ModelCase> all;
-  for (const auto& cases : {BasicCases(), RecurrentCases()}) all.insert(all.end(), cases.begin(), cases.end());
+  for (const auto& cases : {BasicCases(), RecurrentCases(), ImageCases()})
+    all.insert(all.end(), cases.begin(), cases.end());
   return all;
 }
 

@@ -23,6 +23,7 @@ inline void PrintTo(const ModelCase& c, std::ostream* out) { *out << c.name; }
 
 std::vector<ModelCase> BasicCases();  // dense, activations, residual, flatten, losses
 std::vector<ModelCase> RecurrentCases();
+std::vector<ModelCase> ImageCases();  // convolution, pooling
 
 // All of the tables above.
 std::vector<ModelCase> AllModelCases();

@@ -42,11 +42,31 @@ def rnn(layer, x, get):
     return function(x, start, weights, True, 1, 0.0, True, False, False)[0]
 
 
+def rows(x):  # images as flat rows
+    return x.flatten(-3) if x.dim() >= 4 else x
+
+
+def per_image(function, x):
+    y = function(x.reshape(-1, *x.shape[-3:]))
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+def conv2d(layer, x, get):
+    bias = get("bias") if layer.get("bias", True) else None
+    return per_image(lambda image: torch.nn.functional.conv2d(
+        image, get("weight"), bias, layer.get("stride", 1), layer.get("padding", 0)), x)
+
+
+def pool2d(layer, x):
+    pool = torch.nn.functional.max_pool2d if layer["mode"] == "MODE_MAX" else torch.nn.functional.avg_pool2d
+    return per_image(lambda image: pool(image, layer["kernel"], layer.get("stride", layer["kernel"])), x)
+
+
 def apply(kind, layer, x, name, parameters):
     def get(tensor):
         return parameters[f"{name}.{tensor}"]
     if kind == "dense":
-        return torch.nn.functional.linear(x, get("weight"), get("bias") if layer.get("bias", True) else None)
+        return torch.nn.functional.linear(rows(x), get("weight"), get("bias") if layer.get("bias", True) else None)
     if kind == "activation":
         return getattr(torch, layer["function"].removeprefix("ACTIVATION_FUNCTION_").lower())(x)
     if kind == "residual":
@@ -56,7 +76,11 @@ def apply(kind, layer, x, name, parameters):
     if kind == "last_step":
         return x[-1]
     if kind == "flatten":
-        return x.transpose(0, 1).reshape(batch, -1) if x.dim() == 3 else x
+        return (x.transpose(0, 1) if x.dim() in (3, 5) else x).reshape(batch, -1)
+    if kind == "conv2d":
+        return conv2d(layer, x, get)
+    if kind == "pool2d":
+        return pool2d(layer, x)
     raise ValueError(kind)
 
 
@@ -68,7 +92,7 @@ def run(layers, x, prefix, parameters):
 
 
 def target_loss(y):
-    y = y.reshape(-1, y.shape[-1])
+    y = rows(y).reshape(-1, rows(y).shape[-1])
     loss = job["model"]["loss"]
     if loss["function"] == "LOSS_FUNCTION_SQUARED_ERROR":
         return torch.nn.functional.mse_loss(y, read("values", torch.float64).reshape(y.shape))

@@ -11,6 +11,7 @@ namespace gradwatch::core {
 namespace {
 
 using ::gradwatch::testing::ClassData;
+using ::gradwatch::testing::ImageData;
 using ::gradwatch::testing::ParseModel;
 using ::gradwatch::testing::ValueData;
 
@@ -65,10 +66,35 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
       {"layers { rms_norm { } }", "layers[0].rms_norm", "not served yet"},
       {"layers { batch_norm { } }", "layers[0].batch_norm", "not served yet"},
       {"layers { dropout { } }", "layers[0].dropout", "not served yet"},
-      {"layers { conv2d { channels: 1 kernel: 3 } }", "layers[0].conv2d", "not served yet"},
-      {"layers { pool2d { kernel: 2 } }", "layers[0].pool2d", "not served yet"},
       {"layers { embedding { units: 7 } }", "layers[0].embedding", "not served yet"},
       {"layers { self_attention { heads: 1 } }", "layers[0].self_attention", "not served yet"},
+      {"layers { conv2d { channels: 65537 kernel: 3 } }", "layers[0].conv2d.channels",
+       "must be between 1 and 65536; got 65537", ImageData(1, 6, 8, 4)},
+      {"layers { conv2d { channels: 1 } }", "layers[0].conv2d.kernel", "must be between 1 and 63; got 0"},
+      {"layers { conv2d { channels: 1 kernel: 3 stride: 0 } }", "layers[0].conv2d.stride",
+       "must be between 1 and 63; got 0"},
+      {"layers { conv2d { channels: 1 kernel: 3 padding: -1 } }", "layers[0].conv2d.padding",
+       "must be between 0 and 63; got -1"},
+      {"layers { conv2d { channels: 1 kernel: 3 weight_init { gain: -1 } } }", "layers[0].conv2d.weight_init.gain",
+       "got -1"},
+      {"layers { conv2d { channels: 1 kernel: 3 } }", "layers[0].conv2d",
+       "needs an image, but its input is 7 features"},
+      {"layers { dense { units: 48 } } layers { conv2d { channels: 1 kernel: 3 } }", "layers[1].conv2d",
+       "needs an image, but its input is 48 features", ImageData(1, 6, 8, 4)},
+      {"layers { conv2d { channels: 1 kernel: 7 } }", "layers[0].conv2d.kernel",
+       "must be at most 6, the shorter side of the image; got 7", ImageData(1, 6, 8, 4)},
+      {"layers { conv2d { channels: 1 kernel: 11 padding: 2 } }", "layers[0].conv2d.kernel",
+       "must be at most 10, the shorter side of the image with its padding; got 11", ImageData(1, 6, 8, 4)},
+      {"layers { pool2d { kernel: 2 } }", "layers[0].pool2d.mode", "is required"},
+      {"layers { pool2d { mode: MODE_MAX } }", "layers[0].pool2d.kernel", "must be between 1 and 63; got 0"},
+      {"layers { pool2d { mode: MODE_MAX kernel: 2 stride: 64 } }", "layers[0].pool2d.stride",
+       "must be between 1 and 63; got 64"},
+      {"layers { pool2d { mode: MODE_MAX kernel: 2 } }", "layers[0].pool2d", "needs an image"},
+      {"layers { residual { layers { pool2d { mode: MODE_AVERAGE kernel: 7 } } } }",
+       "layers[0].residual.layers[0].pool2d.kernel", "must be at most 6, the shorter side of the image; got 7",
+       ImageData(1, 6, 8, 4)},
+      {"layers { residual { layers { conv2d { channels: 1 kernel: 3 } } } }", "layers[0].residual",
+       "1 x 6 x 8 features; they give 1 x 4 x 6 features", ImageData(1, 6, 8, 4)},
       {"layers { residual { } }", "layers[0].residual.layers", "needs at least one layer"},
       {"layers { residual { layers { dense { units: -1 } } } }", "layers[0].residual.layers[0].dense.units", "got -1"},
       {"layers { residual { layers { dense { units: 5 } } } }", "layers[0].residual",
