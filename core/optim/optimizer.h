@@ -27,7 +27,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   // Updates `parameters` with rate `learning_rate`; gradients are left as they are. With level FULL in the record fills
-  // update_norm of every tensor in record->tensors. Never allocates.
+  // weight_norm (before the update) and update_norm of every tensor in record->tensors. Never allocates.
   virtual void Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters,
                     StepRecord* record) = 0;
   // The state, for checkpoints; laid out like the arenas, one after the other.

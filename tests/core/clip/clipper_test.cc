@@ -47,7 +47,7 @@ class Gradients {
     Measure();
   }
 
-  void Measure() { MeasureGradients<T>(layout_, arena_, arena_, v1::STATISTICS_LEVEL_NORM, &record_); }
+  void Measure() { MeasureGradients<T>(layout_, arena_, v1::STATISTICS_LEVEL_NORM, nullptr, &record_); }
   const ClipOutcome& Clip(const v1::ClipSettings& settings) {
     Clipper<T> clipper(&layout_);
     clipper.Configure(settings);
@@ -311,7 +311,7 @@ TYPED_TEST(ClipperTest, NewSettingsReplaceTheOldOnes) {
   Clipper<TypeParam> clipper(&layout);
   for (const double threshold : {4.0, 2.0}) {
     clipper.Configure(Settings(v1::CLIP_MODE_GLOBAL_NORM, threshold));
-    MeasureGradients<TypeParam>(layout, arena, arena, v1::STATISTICS_LEVEL_NORM, &record);
+    MeasureGradients<TypeParam>(layout, arena, v1::STATISTICS_LEVEL_NORM, nullptr, &record);
     clipper.Apply(arena, &record);
     EXPECT_EQ(arena[0], threshold);
     EXPECT_EQ(record.clip.threshold, threshold);
