@@ -87,6 +87,9 @@ std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {
   compare("learning_rate_scale", NumberText(scale(before)), NumberText(scale(after)));
   compare("report_every", every(before), every(after));
   compare("statistics", StatisticsText(before.statistics()), StatisticsText(after.statistics()));
+  const auto on = [](bool is_on) { return std::string(is_on ? "on" : "off"); };
+  compare("gradient_cosine", on(before.gradient_cosine()), on(after.gradient_cosine()));
+  compare("layer_statistics", on(before.layer_statistics()), on(after.layer_statistics()));
   return changes.empty() ? "nothing" : absl::StrJoin(changes, ", ");
 }
 

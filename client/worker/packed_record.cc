@@ -16,7 +16,7 @@ using Buckets = std::array<uint32_t, HistogramCounts::kBuckets>;
 // A record without its tensors.
 struct Scalars {
   int64_t step, control_revision, nan_count, pos_inf_count, neg_inf_count;
-  double loss, grad_norm, learning_rate, step_seconds;
+  double loss, grad_norm, learning_rate, step_seconds, cosine_with_last;
   core::ClipOutcome clip;
   core::ValidationOutcome validation;
   absl::Time time;
@@ -123,6 +123,7 @@ Scalars ScalarsOf(const core::StepRecord& record) {
           .grad_norm = record.grad_norm,
           .learning_rate = record.learning_rate,
           .step_seconds = record.step_seconds,
+          .cosine_with_last = record.cosine_with_last,
           .clip = record.clip,
           .validation = record.validation,
           .time = record.time,
@@ -141,6 +142,7 @@ void SetScalars(const Scalars& scalars, core::StepRecord* record) {
   record->grad_norm = scalars.grad_norm;
   record->learning_rate = scalars.learning_rate;
   record->step_seconds = scalars.step_seconds;
+  record->cosine_with_last = scalars.cosine_with_last;
   record->clip = scalars.clip;
   record->validation = scalars.validation;
   record->time = scalars.time;

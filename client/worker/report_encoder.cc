@@ -22,6 +22,7 @@ int EncodeBuckets(const Buckets& buckets, google::protobuf::RepeatedField<int64_
 
 void EncodeHistogram(const core::TensorStatistics& statistics, v1::Histogram* histogram) {
   histogram->set_zero_count(statistics.zero_count);
+  if (statistics.histogram_stride > 1) histogram->set_sample_stride(statistics.histogram_stride);
   histogram->set_positive_offset(EncodeBuckets(statistics.histogram.positive, histogram->mutable_positive_counts()));
   histogram->set_negative_offset(EncodeBuckets(statistics.histogram.negative, histogram->mutable_negative_counts()));
 }
@@ -41,6 +42,7 @@ void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel 
   stats->set_denormal_count(statistics.denormal_count);
   stats->set_weight_norm(statistics.weight_norm);
   stats->set_update_norm(statistics.update_norm);
+  if (!std::isnan(statistics.cosine_with_last)) stats->set_cosine_with_last(statistics.cosine_with_last);
   EncodeHistogram(statistics, stats->mutable_histogram());
 }
 
@@ -88,6 +90,7 @@ void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepRepor
   // With level NONE the loop still measures the norm, for clipping; it is just not told.
   if (record.level == v1::STATISTICS_LEVEL_NONE) return;
   report->set_grad_norm(record.grad_norm);
+  if (!std::isnan(record.cosine_with_last)) report->set_cosine_with_last(record.cosine_with_last);
   if (!record.report_tensors) return;
   report->mutable_tensors()->Reserve(static_cast<int>(record.tensors.size()));
   for (size_t i = 0; i < record.tensors.size(); ++i) {

@@ -27,7 +27,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   // Updates `parameters` with rate `learning_rate` by the gradients, each tensor's times its clip_scale in the record;
-  // `gradients` are left as they are. With level FULL in the record fills
+  // `gradients` are left as they are. With level FULL in the record fills weight_norm (before the update) and
   // update_norm of every tensor in record->tensors. Never allocates.
   virtual void Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters,
                     StepRecord* record) = 0;

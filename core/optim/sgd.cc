@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/stats/square_sum.h"
+
 namespace gradwatch::core {
 namespace {
 
@@ -34,27 +36,6 @@ void UpdateBlock(const Rule<T>& rule, const T* __restrict gradient, T* __restric
   }
 }
 
-// In double. Eight sums side by side, for the vectoriser; NaN and infinities show in the result.
-template <typename T>
-double SumOfSquares(const T* values, int64_t count) {
-  constexpr int kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double value = values[i + lane];
-      lanes[lane] += value * value;
-    }
-  }
-  for (int lane = 0; i < count; ++i, ++lane) {
-    const double value = values[i];
-    lanes[lane] += value * value;
-  }
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
-}
-
 }  // namespace
 
 template <typename T>
@@ -74,15 +55,19 @@ void Sgd<T>::Step(double learning_rate, std::span<const T> gradients, std::span<
     const ParameterSegment& segment = layout_->segments()[i];
     const Rule<T> rule = {static_cast<T>(record->tensors[i].clip_scale), static_cast<T>(learning_rate), momentum_,
                           weight_decay_, nesterov_};
-    double squares = 0;
+    double weight_squares = 0, update_squares = 0;
     for (int64_t done = 0; done < segment.size; done += kBlockSize) {
       const int64_t start = segment.offset + done;
       const int64_t count = std::min(kBlockSize, segment.size - done);
+      // Right before the update reads them again, and right after it has written its changes.
+      if (measure) weight_squares += SumOfSquares(parameters.data() + start, count);
       UpdateBlock(rule, gradients.data() + start, parameters.data() + start,
                   buffer == nullptr ? nullptr : buffer + start, changes, count);
-      if (measure) squares += SumOfSquares(changes, count);
+      if (measure) update_squares += SumOfSquares(changes, count);
     }
-    if (measure) record->tensors[i].update_norm = std::sqrt(squares);
+    if (!measure) continue;
+    record->tensors[i].weight_norm = std::sqrt(weight_squares);
+    record->tensors[i].update_norm = std::sqrt(update_squares);
   }
 }
 

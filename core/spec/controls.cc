@@ -115,6 +115,8 @@ v1::Controls ResolveControls(const v1::Controls& controls) {
   if (!resolved.has_learning_rate_scale()) resolved.set_learning_rate_scale(1);
   if (!resolved.has_report_every()) resolved.set_report_every(1);
   if (resolved.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED) resolved.set_statistics(v1::STATISTICS_LEVEL_FULL);
+  resolved.set_gradient_cosine(controls.gradient_cosine());
+  resolved.set_layer_statistics(controls.layer_statistics());
   return resolved;
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -35,6 +36,10 @@ struct TensorStatistics {
   int64_t denormal_count = 0;
   double weight_norm = 0;
   double update_norm = 0;
+  // NaN: there is nothing to compare with.
+  double cosine_with_last = std::numeric_limits<double>::quiet_NaN();
+  // The histogram counts one element of this many; all other counts are of all elements.
+  int32_t histogram_stride = 1;
   // Factor in (0, 1] that clipping asks the optimizer to apply to the gradient while it reads it, so that clipping by a
   // norm costs no pass of its own. A normal number of the gradient's type. Measuring sets it to 1.
   double clip_scale = 1;
@@ -77,6 +82,7 @@ struct StepRecord {
   int64_t neg_inf_count = 0;
   ClipOutcome clip;
   double step_seconds = 0;
+  double cosine_with_last = std::numeric_limits<double>::quiet_NaN();  // NaN: there is nothing to compare with
   absl::Time time;
   v1::StatisticsLevel level = v1::STATISTICS_LEVEL_FULL;  // what was measured of the tensors on this step
   std::vector<TensorStatistics> tensors;                  // arena order; always all of them

@@ -1,6 +1,7 @@
 #include "core/train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "core/data/data_source.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
+#include "core/stats/gradient_cosine.h"
 #include "core/stats/gradient_statistics.h"
 #include "core/tensor/arena.h"
 #include "core/train/parameter_digest.h"
@@ -32,6 +34,7 @@ struct Trainer::State {
         data(std::move(source)),
         network(std::move(net)),
         tensors(DescribeTensors(network->layout())),
+        cosine(&network->layout()),
         clipper(&network->layout()),
         optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity)) {
@@ -48,6 +51,7 @@ struct Trainer::State {
   void ComputeGradients(int64_t step);
   void Validate(int64_t step);
   void Measure();
+  void MeasureWeights();
   void Update();
   bool MustEnd();
   // Waits while a pause is asked for; the command to follow then.
@@ -60,6 +64,7 @@ struct Trainer::State {
   const std::vector<v1::TensorInfo> tensors;
 
   std::shared_ptr<const ControlSnapshot> controls;
+  GradientCosine<float> cosine;
   Clipper<float> clipper;
   const std::unique_ptr<Optimizer<float>> optimizer;
   Detector detector;
@@ -73,6 +78,7 @@ struct Trainer::State {
 void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer) {
   controls = std::move(snapshot);
   clipper.Configure(controls->controls.clip());
+  cosine.Switch(controls->controls.gradient_cosine());
   observer.OnControlsApplied(controls->revision, step);
 }
 
@@ -80,9 +86,16 @@ void Trainer::State::Measure() {
   // The norm and the non-finite counts are always measured: clipping and the answer to non-finite gradients need them,
   // and must not depend on how much is watched.
   const v1::StatisticsLevel level = controls->controls.statistics();
-  MeasureGradients<float>(network->layout(), network->gradients(), network->parameters(),
-                          std::max(level, v1::STATISTICS_LEVEL_NORM), &record);
+  MeasureGradients<float>(network->layout(), network->gradients(), std::max(level, v1::STATISTICS_LEVEL_NORM), &cosine,
+                          &record);
   record.level = level;
+  // Else the optimizer does it, in its pass. Rules look at the weights first where something has broken.
+  if (record.non_finite() > 0 || !std::isfinite(record.loss)) MeasureWeights();
+}
+
+void Trainer::State::MeasureWeights() {
+  if (record.level != v1::STATISTICS_LEVEL_FULL) return;
+  core::MeasureWeights<float>(network->layout(), network->parameters(), &record);
 }
 
 void Trainer::State::Update() {
@@ -91,7 +104,8 @@ void Trainer::State::Update() {
       record.clip.action == v1::ClipOutcome::ACTION_SKIPPED || record.clip.action == v1::ClipOutcome::ACTION_STOPPED;
   skips_in_a_row = skip ? skips_in_a_row + 1 : 0;
   if (skip) {
-    for (TensorStatistics& tensor : record.tensors) tensor.update_norm = 0;
+    cosine.Forget();
+    MeasureWeights();
     return;
   }
   if (record.clip.moments_reset) optimizer->ResetMoments();

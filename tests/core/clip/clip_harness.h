@@ -81,7 +81,7 @@ class ClipHarness {
       for (T& value : gradient(i)) value = static_cast<T>(scale * random.NextNormal());
     }
   }
-  void Measure() { MeasureGradients<T>(layout_, gradients_, weights_, v1::STATISTICS_LEVEL_NORM, &record_); }
+  void Measure() { MeasureGradients<T>(layout_, gradients_, v1::STATISTICS_LEVEL_NORM, nullptr, &record_); }
   // Measures and clips.
   const ClipOutcome& Clip() {
     Measure();
