@@ -18,6 +18,17 @@
 namespace gradwatch::core {
 namespace {
 
+// Whether every tensor can start as its initializer says.
+absl::Status CheckInitializers(const ParameterLayout& layout) {
+  FieldErrors errors;
+  for (const ParameterSegment& segment : layout.segments()) {
+    for (const FieldViolation& violation : GetFieldViolations(CheckInitializerFits(segment))) {
+      errors.Add("layers", absl::StrCat(segment.name, ": ", violation.field, " ", violation.description));
+    }
+  }
+  return errors.ToStatus();
+}
+
 // Whether what the last layer, at `path`, gives fits the targets.
 absl::Status CheckOutput(const std::string& path, const Shape& output, const DataShape& data) {
   const char* const unit = data.target == DataShape::Target::kClasses ? "classes" : "values";
@@ -81,6 +92,7 @@ absl::Status Network<T>::State::Plan(const std::string& last_path) {
   GW_ASSIGN_OR_RETURN(const LayerPlan whole, stack.Plan(place, &plan));
   GW_RETURN_IF_ERROR(CheckOutput(last_path, whole.output, data));
   if (layout.segments().empty()) return InvalidField("layers", "have no parameters that could be trained");
+  GW_RETURN_IF_ERROR(CheckInitializers(layout));
   rows = plan.Rows(whole.output);
   columns = whole.output.features;
   output_offset = *whole.output_offset;

@@ -1,6 +1,7 @@
 #include "core/nn/rnn.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "core/nn/activation_function.h"
@@ -37,10 +38,11 @@ void Rnn<T>::Configure(const v1::Layer& spec, const FieldScope& scope) {
   CheckRange(scope.path + ".units", rnn.units(), 1, kMaxUnits, scope.errors);
   units_ = rnn.units();
   function_ = CheckNonlinearity(scope.path + ".nonlinearity", rnn.nonlinearity(), scope.errors);
-  input_init_ =
-      CheckInitializer(scope.path + ".input_init", rnn.input_init(), v1::INITIALIZER_METHOD_XAVIER, scope.errors);
+  const double pytorch_scale = 1 / std::sqrt(std::max(units_, int64_t{1}));
+  input_init_ = CheckInitializer(scope.path + ".input_init", rnn.input_init(), v1::INITIALIZER_METHOD_XAVIER,
+                                 scope.errors, pytorch_scale);
   recurrent_init_ = CheckInitializer(scope.path + ".recurrent_init", rnn.recurrent_init(),
-                                     v1::INITIALIZER_METHOD_ORTHOGONAL, scope.errors);
+                                     v1::INITIALIZER_METHOD_ORTHOGONAL, scope.errors, pytorch_scale);
 }
 
 template <typename T>

@@ -10,6 +10,7 @@
 #include "core/data/data_source.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
+#include "core/optim/schedule.h"
 #include "core/stats/gradient_cosine.h"
 #include "core/stats/gradient_statistics.h"
 #include "core/tensor/arena.h"
@@ -37,6 +38,7 @@ struct Trainer::State {
         cosine(&network->layout()),
         clipper(&network->layout()),
         optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
+        schedule(spec.optimizer(), spec.steps()),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity)) {
     network->Initialize(spec.seed());
     if (spec.accumulation() > 1) accumulated = Arena<float>(network->layout().arena_size());
@@ -67,6 +69,7 @@ struct Trainer::State {
   GradientCosine<float> cosine;
   Clipper<float> clipper;
   const std::unique_ptr<Optimizer<float>> optimizer;
+  Schedule schedule;
   Detector detector;
   StepRecord record;
   std::vector<v1::Alert> alerts;  // of the present step
@@ -110,6 +113,7 @@ void Trainer::State::Update() {
   }
   if (record.clip.moments_reset) optimizer->ResetMoments();
   record.learning_rate *= record.clip.learning_rate_scale;
+  if (const auto momentum = schedule.MomentumAt(record.step)) optimizer->SetMomentum(*momentum);
   optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record);
 }
 
@@ -161,7 +165,7 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
   record.control_revision = controls->revision;
-  record.learning_rate = spec.optimizer().learning_rate() * controls->controls.learning_rate_scale();
+  record.learning_rate = schedule.RateAt(step) * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
   ComputeGradients(step);
   Measure();
@@ -169,6 +173,7 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);
   Update();
+  schedule.ObserveLoss(record.loss);
   detector.JudgeUpdate(record, record.time, &alerts);
   record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
   Validate(step);
