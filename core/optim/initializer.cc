@@ -133,6 +133,8 @@ void InitializeTensor(const ParameterSegment& segment, uint64_t seed, int index,
       return FillOrthogonal(gain, columns, random, values);
     case v1::INITIALIZER_METHOD_IDENTITY:
       return FillIdentity(gain, columns, values);
+    case v1::INITIALIZER_METHOD_CONSTANT:
+      return std::fill(values.begin(), values.end(), static_cast<T>(gain));
     case v1::INITIALIZER_METHOD_XAVIER:
     case v1::INITIALIZER_METHOD_HE:
     case v1::INITIALIZER_METHOD_LECUN: {

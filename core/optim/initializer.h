@@ -11,6 +11,7 @@
 //               columns where there are fewer of them, are orthonormal up to g
 //   IDENTITY    Le et al. 2015: g on the diagonal, zero elsewhere
 //   ZERO        zero
+//   CONSTANT    g everywhere
 // A tensor of more than two dimensions counts as the matrix [outermost, all others].
 #ifndef GRADWATCH_CORE_OPTIM_INITIALIZER_H_
 #define GRADWATCH_CORE_OPTIM_INITIALIZER_H_

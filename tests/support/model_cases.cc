@@ -68,7 +68,9 @@ std::vector<ModelCase> RecurrentCases() {
 
 std::vector<ModelCase> AllModelCases() {
   std::vector<ModelCase> all;
-  for (const auto& cases : {BasicCases(), RecurrentCases()}) all.insert(all.end(), cases.begin(), cases.end());
+  for (const auto& cases : {BasicCases(), RecurrentCases(), ActivationCases(), NormalizationCases(), LossCases()}) {
+    all.insert(all.end(), cases.begin(), cases.end());
+  }
   return all;
 }
 
