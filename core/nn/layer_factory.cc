@@ -1,13 +1,17 @@
 #include "core/nn/layer_factory.h"
 
 #include "core/nn/activation.h"
+#include "core/nn/batch_norm.h"
 #include "core/nn/conv2d.h"
 #include "core/nn/dense.h"
+#include "core/nn/dropout.h"
 #include "core/nn/flatten.h"
 #include "core/nn/last_step.h"
 #include "core/nn/pool2d.h"
 #include "core/nn/residual.h"
 #include "core/nn/rnn.h"
+#include "core/nn/row_norm.h"
+#include "core/nn/scale.h"
 
 namespace gradwatch::core {
 
@@ -30,6 +34,15 @@ std::unique_ptr<Layer<T>> MakeLayer(v1::Layer::KindCase kind) {
       return std::make_unique<Conv2d<T>>();
     case v1::Layer::kPool2D:
       return std::make_unique<Pool2d<T>>();
+    case v1::Layer::kLayerNorm:
+    case v1::Layer::kRmsNorm:
+      return std::make_unique<RowNorm<T>>();
+    case v1::Layer::kBatchNorm:
+      return std::make_unique<BatchNorm<T>>();
+    case v1::Layer::kDropout:
+      return std::make_unique<Dropout<T>>();
+    case v1::Layer::kScale:
+      return std::make_unique<Scale<T>>();
     default:
       return nullptr;
   }

@@ -136,6 +136,8 @@ void Fill(const ParameterSegment& segment, Random random, std::span<T> values) {
       return FillIdentity(gain, columns, values);
     case v1::INITIALIZER_METHOD_PYTORCH:
       return FillUniform(gain * DeviationByFans(segment), random, values);
+    case v1::INITIALIZER_METHOD_CONSTANT:
+      return std::fill(values.begin(), values.end(), static_cast<T>(gain));
     case v1::INITIALIZER_METHOD_XAVIER:
     case v1::INITIALIZER_METHOD_HE:
     case v1::INITIALIZER_METHOD_LECUN:

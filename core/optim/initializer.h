@@ -16,6 +16,7 @@
 //                 g * scale; the others are zero
 //   IDENTITY      Le et al. 2015: g on the diagonal, zero elsewhere
 //   ZERO          zero
+//   CONSTANT      g everywhere
 // A tensor of more than two dimensions counts as the matrix [outermost, all others]. With spectral_radius the matrix is
 // scaled at the end (Pascanu et al. 2013 do so with a sparse one); one without eigenvalues but zero stays as it is.
 #ifndef GRADWATCH_CORE_OPTIM_INITIALIZER_H_

@@ -68,8 +68,10 @@ std::vector<ModelCase> RecurrentCases() {
 
 std::vector<ModelCase> AllModelCases() {
   std::vector<ModelCase> all;
-  for (const auto& cases : {BasicCases(), RecurrentCases(), ImageCases()})
+  for (const auto& cases :
+       {BasicCases(), RecurrentCases(), ActivationCases(), NormalizationCases(), LossCases(), ImageCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
+  }
   return all;
 }
 

@@ -24,6 +24,9 @@ inline void PrintTo(const ModelCase& c, std::ostream* out) { *out << c.name; }
 std::vector<ModelCase> BasicCases();  // dense, activations, residual, flatten, losses
 std::vector<ModelCase> RecurrentCases();
 std::vector<ModelCase> ImageCases();  // convolution, pooling
+std::vector<ModelCase> ActivationCases();
+std::vector<ModelCase> NormalizationCases();  // also dropout and scale
+std::vector<ModelCase> LossCases();
 
 // All of the tables above.
 std::vector<ModelCase> AllModelCases();
