@@ -19,7 +19,7 @@ constexpr MethodSet kLooksLinear = Methods({v1::INITIALIZER_METHOD_LOOKS_LINEAR}
 constexpr MethodSet kNotZero =
     kScaled | kXavier | kByFans | kSparse | kLooksLinear |
     Methods({v1::INITIALIZER_METHOD_PYTORCH, v1::INITIALIZER_METHOD_ORTHOGONAL, v1::INITIALIZER_METHOD_IDENTITY});
-constexpr MethodSet kAll = kNotZero | Methods({v1::INITIALIZER_METHOD_ZERO});
+constexpr MethodSet kAll = kNotZero | Methods({v1::INITIALIZER_METHOD_ZERO, v1::INITIALIZER_METHOD_CONSTANT});
 
 constexpr double kMaxInt = std::numeric_limits<int32_t>::max();
 constexpr ValueRange kPositive = {.low = 0, .without_low = true};

@@ -58,7 +58,7 @@ Spec WithMethod(Spec spec) {
 
 // What the fields must be to each other and to the optimizer's.
 void CheckTogether(const Spec& spec, const v1::OptimizerSpec& optimizer, FieldErrors* errors) {
-  if (spec.final_rate() > optimizer.learning_rate()) {
+  if (spec.final_rate() > 0 && spec.final_rate() > optimizer.learning_rate()) {
     errors->Add("final_rate", absl::StrCat("must be at most the learning rate ", optimizer.learning_rate(), "; got ",
                                            spec.final_rate()));
   }

@@ -51,7 +51,7 @@ TEST(AdamTest, TheFirstStepIsTheRateTimesTheSign) {
 TEST(AdamTest, DecoupledDecayDoesNotGoThroughTheMoments) {
   OneParameter p("method: OPTIMIZER_METHOD_ADAMW weight_decay: 0.1");
   p.parameters[0] = 2;
-  EXPECT_DOUBLE_EQ(p.Move(0.5, 0), 2 * 0.5 * 0.1);
+  EXPECT_NEAR(p.Move(0.5, 0), 2 * 0.5 * 0.1, 1e-15);
   EXPECT_EQ(p.optimizer->state()[0], 0);
 }
 

@@ -57,8 +57,8 @@ ParameterLayout Layout() {
 
 // One optimizer with its arenas.
 template <typename T>
-struct Run {
-  Run(const char* spec, const ParameterLayout* layout)
+struct Training {
+  Training(const char* spec, const ParameterLayout* layout)
       : layout(layout),
         gradients(layout->arena_size()),
         parameters(layout->arena_size()),
@@ -93,7 +93,7 @@ TYPED_TEST(OptimizerTest, TheUpdateNormIsThatOfTheChangeOfEachTensor) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
     SCOPED_TRACE(method.spec);
-    Run<TypeParam> run(method.spec, &layout);
+    Training<TypeParam> run(method.spec, &layout);
     run.record.tensors[1].clip_scale = 0.5;
     for (int step = 0; step < 3; ++step) {
       const std::vector<TypeParam> before = run.parameters;
@@ -114,7 +114,7 @@ TYPED_TEST(OptimizerTest, MeasuringChangesNoBitAndUnmeasuredNormsAreLeftAlone) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
     SCOPED_TRACE(method.spec);
-    Run<TypeParam> full(method.spec, &layout), none(method.spec, &layout);
+    Training<TypeParam> full(method.spec, &layout), none(method.spec, &layout);
     none.record.level = v1::STATISTICS_LEVEL_NONE;
     none.record.tensors[0].update_norm = 17;
     for (int step = 0; step < 3; ++step) {
@@ -131,7 +131,7 @@ TYPED_TEST(OptimizerTest, EqualElementsStayEqualWhereverTheyLie) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
     SCOPED_TRACE(method.spec);
-    Run<TypeParam> run(method.spec, &layout);
+    Training<TypeParam> run(method.spec, &layout);
     const auto spread = [&](std::vector<TypeParam>* arena) {
       for (const ParameterSegment& s : layout.segments()) {
         for (int64_t i = 0; i < s.size; ++i) (*arena)[s.offset + i] = (*arena)[i % 7];
@@ -154,7 +154,7 @@ TYPED_TEST(OptimizerTest, TheClipScaleCountsBeforeEverythingElse) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
     SCOPED_TRACE(method.spec);
-    Run<TypeParam> scaled(method.spec, &layout), expected(method.spec, &layout);
+    Training<TypeParam> scaled(method.spec, &layout), expected(method.spec, &layout);
     for (int step = 0; step < 4; ++step) {
       // A power of two: exact.
       for (TensorStatistics& tensor : scaled.record.tensors) tensor.clip_scale = step == 1 ? 0.125 : 1;
@@ -175,7 +175,7 @@ TYPED_TEST(OptimizerTest, TheClipScaleCountsBeforeEverythingElse) {
 TYPED_TEST(OptimizerTest, GradientsAndPaddingAreLeftAsTheyAre) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
-    Run<TypeParam> run(method.spec, &layout);
+    Training<TypeParam> run(method.spec, &layout);
     run.Step(0);
     std::vector<TypeParam> gradients(layout.arena_size());
     run.Fill(0, &gradients);
@@ -189,7 +189,7 @@ TYPED_TEST(OptimizerTest, StateAndUpdatesWrittenBackGoOnBitByBit) {
   for (const Method& method : kMethods) {
     SCOPED_TRACE(method.spec);
     EXPECT_EQ(OptimizerStatePerParameter(Parse(method.spec)), method.states);
-    Run<TypeParam> first(method.spec, &layout), second(method.spec, &layout);
+    Training<TypeParam> first(method.spec, &layout), second(method.spec, &layout);
     EXPECT_EQ(static_cast<int64_t>(first.optimizer->state().size()), method.states * layout.arena_size());
     for (int step = 0; step < 3; ++step) first.Step(step);
     EXPECT_EQ(first.optimizer->updates(), 3);
@@ -207,7 +207,7 @@ TYPED_TEST(OptimizerTest, StateAndUpdatesWrittenBackGoOnBitByBit) {
 TYPED_TEST(OptimizerTest, ABrokenUpdateShowsInItsNorm) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
-    Run<TypeParam> run(method.spec, &layout);
+    Training<TypeParam> run(method.spec, &layout);
     run.Fill(0, &run.gradients);
     run.gradients[layout.segments()[1].offset + 5] = std::numeric_limits<TypeParam>::quiet_NaN();
     run.optimizer->Step(0.01, run.gradients, run.parameters, &run.record);
@@ -220,8 +220,8 @@ TEST(OptimizerFloatTest, FollowsTheDoubleOneAndAllocatesNothing) {
   const ParameterLayout layout = Layout();
   for (const Method& method : kMethods) {
     SCOPED_TRACE(method.spec);
-    Run<float> floats(method.spec, &layout);
-    Run<double> doubles(method.spec, &layout);
+    Training<float> floats(method.spec, &layout);
+    Training<double> doubles(method.spec, &layout);
     for (int step = 0; step < 20; ++step) {
       floats.Step(step);
       doubles.Step(step);

@@ -117,7 +117,7 @@ struct Problem {
 };
 
 // What tests/support/torch_optimizer_oracle.py writes for a case.
-Numbers Run(const char* text, const Problem& problem) {
+Numbers Trajectory(const char* text, const Problem& problem) {
   v1::OptimizerSpec spec;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &spec));
   EXPECT_THAT(ValidateOptimizer(spec), gradwatch::testing::IsOk()) << text;
@@ -163,7 +163,7 @@ TEST(TorchOptimizerParityTest, AllOptimizersAndSchedules) {
 
   double worst = 0;
   for (size_t k = 0; k < std::size(kCases); ++k) {
-    const Numbers ours = Run(kCases[k].spec, problem);
+    const Numbers ours = Trajectory(kCases[k].spec, problem);
     for (size_t i = 0; i < kRun; ++i) {
       const double expected = torch[k * kRun + i];
       const double error = std::abs(ours[i] - expected) / std::max(std::abs(expected), 1e-3);

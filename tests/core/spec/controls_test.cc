@@ -54,6 +54,8 @@ v1::Controls Current() {
   controls.set_learning_rate_scale(0.5);
   controls.set_report_every(10);
   controls.set_statistics(v1::STATISTICS_LEVEL_NORM);
+  controls.set_gradient_cosine(true);
+  controls.set_layer_statistics(true);
   return controls;
 }
 
@@ -145,6 +147,10 @@ TEST(ApplyControlChangesTest, ChangesExactlyThePathsOfTheMask) {
       {"statistics", [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
        [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
        [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_FULL); }},
+      {"gradient_cosine", [](auto* c) { c->set_gradient_cosine(false); },
+       [](auto* c) { c->set_gradient_cosine(false); }, [](auto* c) { c->set_gradient_cosine(false); }},
+      {"layer_statistics", [](auto* c) { c->set_layer_statistics(false); },
+       [](auto* c) { c->set_layer_statistics(false); }, [](auto* c) { c->set_layer_statistics(false); }},
   };
   for (const auto& c : cases) {
     v1::Controls expected = Current();
@@ -243,9 +249,10 @@ TEST(ApplyControlChangesTest, RefusesMasksThatNameNothing) {
     EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("update_mask: "))) << ::testing::PrintToString(paths);
     EXPECT_EQ(GetReason(status), "BAD_UPDATE_MASK");
   }
-  EXPECT_THAT(ApplyControlChanges(Current(), Current(), Mask({"oops"})),
-              StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
-                                           "statistics, clip.mode, clip.threshold")));
+  EXPECT_THAT(
+      ApplyControlChanges(Current(), Current(), Mask({"oops"})),
+      StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
+                                   "statistics, gradient_cosine, layer_statistics, clip.mode, clip.threshold")));
 }
 
 TEST(ApplyControlChangesTest, RefusesWhatTheResultMustNotBe) {
