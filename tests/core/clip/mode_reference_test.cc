@@ -63,7 +63,9 @@ void Compare(const v1::ClipSettings& settings, int steps, Slow slow) {
     }
     ASSERT_NEAR(outcome.norm_after / norm, 1, tolerance) << step;
     const bool changed = norm < 0.999 * harness.record().grad_norm;
-    if (changed) ASSERT_EQ(outcome.action, v1::ClipOutcome::ACTION_CLIPPED) << step;
+    if (changed) {
+      ASSERT_EQ(outcome.action, v1::ClipOutcome::ACTION_CLIPPED) << step;
+    }
     clipped += changed ? 1 : 0;
     harness.UpdateMoment();
   }
