@@ -25,7 +25,7 @@ std::string NameOf(const v1::ClipSettings& settings) { return v1::ClipMode_Name(
 template <typename T>
 void Calm(ClipHarness<T>* harness, int step) {
   Random scale(3, RandomStream::kSyntheticData, static_cast<uint64_t>(step));
-  harness->Randomize(0.07 * std::exp(0.1 * scale.NextNormal()), static_cast<uint64_t>(step));
+  harness->Randomize(0.2 * std::exp(0.1 * scale.NextNormal()), static_cast<uint64_t>(step));
 }
 
 // What the optimizer sees of the spike after calm steps, among which, before step `when`, `bad` was one.
@@ -37,7 +37,7 @@ struct Ending {
 
 template <typename T, typename Bad>
 Ending<T> SpikeAfter(const v1::ClipSettings& settings, int when, Bad bad) {
-  ClipHarness<T> harness(std::vector<std::vector<int64_t>>{{1}, {17}, {20, 15}});
+  ClipHarness<T> harness(std::vector<std::vector<int64_t>>{{1}, {6}, {4, 5}});
   harness.clipper().Configure(settings);
   for (int step = 0; step < kSteps; ++step) {
     if (step == when) {
@@ -232,7 +232,7 @@ TYPED_TEST(BadStepTest, NothingIsAllocated) {
   for (v1::ClipSettings settings : EveryMode()) {
     settings.set_non_finite(v1::NON_FINITE_ACTION_ZERO);
     settings.mutable_autoclip()->set_history(50);
-    ClipHarness<TypeParam> harness(std::vector<std::vector<int64_t>>{{1}, {17}, {20, 15}});
+    ClipHarness<TypeParam> harness(std::vector<std::vector<int64_t>>{{1}, {6}, {4, 5}});
     harness.clipper().Configure(settings);
     for (int step = 0; step < 200; ++step) {
       Calm(&harness, step);
