@@ -24,6 +24,7 @@ absl::StatusOr<LayerPlan> Activation<T>::Plan(const LayerPlace& place, MemoryPla
   result.in_place = true;
   result.reads_output = true;
   result.in_place_backward = true;
+  result.function = function_;
   return result;
 }
 
