@@ -72,9 +72,28 @@ void EncodeTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
   timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
 }
 
+void EncodeLayer(const core::LayerStatistics& statistics, const core::LayerInfo& layer, v1::LayerStats* stats) {
+  stats->set_name(layer.name);
+  stats->set_kind(layer.kind);
+  stats->set_output_mean(statistics.output_mean);
+  stats->set_output_variance(statistics.output_variance);
+  stats->set_output_non_finite(statistics.output_non_finite);
+  if (!std::isnan(statistics.saturated)) stats->set_saturated(statistics.saturated);
+  if (!std::isnan(statistics.dead)) stats->set_dead(statistics.dead);
+  if (statistics.has_backward) stats->set_backward_norm(statistics.backward_norm);
+  if (!std::isnan(statistics.backward_growth)) stats->set_backward_growth(statistics.backward_growth);
+}
+
+void EncodeLayers(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, v1::StepReport* report) {
+  for (size_t i = 0; i < std::min(record.layers.size(), layers.size()); ++i) {
+    EncodeLayer(record.layers[i], layers[i], report->add_layers());
+  }
+}
+
 }  // namespace
 
-void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepReport* report) {
+void EncodeReport(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, int32_t attempt,
+                  v1::StepReport* report) {
   report->set_attempt(attempt);
   report->set_step(record.step);
   report->set_loss(record.loss);
@@ -87,6 +106,7 @@ void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepRepor
   report->set_step_seconds(record.step_seconds);
   EncodeTime(record.time, report->mutable_time());
   if (record.validation.measured) EncodeValidation(record.validation, report->mutable_validation());
+  if (record.report_tensors) EncodeLayers(record, layers, report);
   // With level NONE the loop still measures the norm, for clipping; it is just not told.
   if (record.level == v1::STATISTICS_LEVEL_NONE) return;
   report->set_grad_norm(record.grad_norm);

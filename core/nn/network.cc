@@ -144,6 +144,16 @@ const ParameterLayout& Network<T>::layout() const {
 }
 
 template <typename T>
+const std::vector<LayerInfo>& Network<T>::layers() const {
+  return state_->plan.layers();
+}
+
+template <typename T>
+void Network<T>::MeasureLayers(std::span<LayerStatistics> statistics) {
+  state_->pass.layer_statistics = statistics.data();
+}
+
+template <typename T>
 int64_t Network<T>::activation_bytes() const {
   return state_->plan.total() * static_cast<int64_t>(sizeof(T));
 }

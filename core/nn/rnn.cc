@@ -65,6 +65,7 @@ absl::StatusOr<LayerPlan> Rnn<T>::Plan(const LayerPlace& place, MemoryPlan* plan
   LayerPlan result;
   result.output = {.steps = steps_, .features = units_};
   result.reads_output = true;
+  result.function = function_;
   return result;
 }
 

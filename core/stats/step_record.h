@@ -70,6 +70,18 @@ struct ValidationOutcome {
   bool has_perplexity = false;  // the loss is a softmax cross-entropy
 };
 
+// Statistics of one layer; the fields mean what those of v1::LayerStats mean. NaN in a field that may be unset: unset.
+struct LayerStatistics {
+  double output_mean = 0;
+  double output_variance = 0;
+  int64_t output_non_finite = 0;
+  double saturated = std::numeric_limits<double>::quiet_NaN();
+  double dead = std::numeric_limits<double>::quiet_NaN();
+  double backward_norm = 0;
+  bool has_backward = false;  // whether backward_norm, which may itself be NaN, was measured
+  double backward_growth = std::numeric_limits<double>::quiet_NaN();
+};
+
 // One step; the fields mean what those of v1::StepReport mean.
 struct StepRecord {
   int64_t step = 0;
@@ -86,8 +98,9 @@ struct StepRecord {
   absl::Time time;
   v1::StatisticsLevel level = v1::STATISTICS_LEVEL_FULL;  // what was measured of the tensors on this step
   std::vector<TensorStatistics> tensors;                  // arena order; always all of them
+  std::vector<LayerStatistics> layers;                    // forward order; empty unless asked for
   ValidationOutcome validation;
-  bool report_tensors = true;  // whether this step is one of Controls.report_every
+  bool report_tensors = true;  // whether this step is one of Controls.report_every; else `layers` are of an older one
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
 };

@@ -82,6 +82,7 @@ void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int6
   controls = std::move(snapshot);
   clipper.Configure(controls->controls.clip());
   cosine.Switch(controls->controls.gradient_cosine());
+  record.layers.resize(controls->controls.layer_statistics() ? network->layers().size() : 0);
   observer.OnControlsApplied(controls->revision, step);
 }
 
@@ -167,6 +168,7 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   record.control_revision = controls->revision;
   record.learning_rate = schedule.RateAt(step) * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
+  network->MeasureLayers(record.report_tensors ? std::span(record.layers) : std::span<LayerStatistics>());
   ComputeGradients(step);
   Measure();
   record.time = clock->Now();
@@ -202,6 +204,7 @@ Trainer::Trainer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Trainer::~Trainer() = default;
 
 const std::vector<v1::TensorInfo>& Trainer::tensors() const { return state_->tensors; }
+const std::vector<LayerInfo>& Trainer::layers() const { return state_->network->layers(); }
 
 TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
   State& state = *state_;

@@ -42,12 +42,18 @@ core::StepRecord FullRecord() {
     tensor.weight_norm = first + 25;
     tensor.update_norm = first + 26;
     tensor.clip_scale = 1 / (first + 30);
+    tensor.cosine_with_last = first / 1000;
+    tensor.histogram_stride = 4;
   }
+  record.cosine_with_last = 0.5;
+  record.layers.resize(2);
+  record.layers[1].output_mean = 27;
+  record.layers[1].backward_growth = 28;
   return record;
 }
 
 std::vector<std::byte> Pack(const core::StepRecord& record) {
-  std::vector<std::byte> bytes(MaxPackedBytes(record.tensors.size()));
+  std::vector<std::byte> bytes(MaxPackedBytes(record.tensors.size(), record.layers.size()));
   bytes.resize(PackRecord(record, bytes));
   EXPECT_FALSE(bytes.empty());
   return bytes;
@@ -56,7 +62,7 @@ std::vector<std::byte> Pack(const core::StepRecord& record) {
 // What a record says when it is reported.
 std::string Said(const core::StepRecord& record) {
   v1::StepReport report;
-  EncodeReport(record, 1, &report);
+  EncodeReport(record, {{"dense0", "dense"}, {"activation1", "activation"}}, 1, &report);
   return report.DebugString();
 }
 
@@ -100,13 +106,14 @@ TEST(PackedRecordTest, KeepsHistogramsOfEveryExtent) {
 TEST(PackedRecordTest, WhatIsNotReportedTakesNoBytes) {
   core::StepRecord record = FullRecord();
   const size_t full = Pack(record).size();
-  EXPECT_LT(full, MinPackedBytes() + 3 * 128) << "empty buckets are left out";
+  EXPECT_LT(full, MinPackedBytes() + 3 * 160 + 2 * sizeof(core::LayerStatistics)) << "empty buckets are left out";
   record.level = v1::STATISTICS_LEVEL_NORM;
   EXPECT_LT(Pack(record).size(), full);
   record.report_tensors = false;
   EXPECT_EQ(Pack(record).size(), MinPackedBytes());
   record.report_tensors = true;
   record.level = v1::STATISTICS_LEVEL_NONE;
+  record.layers.clear();
   EXPECT_EQ(Pack(record).size(), MinPackedBytes());
 }
 
@@ -131,7 +138,7 @@ TEST(PackedRecordTest, TheLargestRecordFits) {
     tensor.histogram.positive.fill(1);
     tensor.histogram.negative.fill(1);
   }
-  EXPECT_EQ(Pack(record).size(), MaxPackedBytes(3));
+  EXPECT_EQ(Pack(record).size(), MaxPackedBytes(3, 2));
 }
 
 }  // namespace
