@@ -62,6 +62,8 @@ class Layer {
   // Whether it only holds other layers, and so is none itself when layers are counted.
   virtual bool is_block() const { return false; }
 
+  // Writes parameters that start otherwise than any initializer says, after the initializers.
+  virtual void InitializeParameters(T* /*parameters*/) const {}
   // Writes what KeepState reserved, before the first pass; it is zero already.
   virtual void InitializeState(T* /*state*/) const {}
 

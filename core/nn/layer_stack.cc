@@ -97,7 +97,8 @@ template <typename T>
 absl::Status LayerStack<T>::PlanLayer(size_t index, const LayerPlace& place, MemoryPlan* plan) {
   Entry& entry = layers_[index];
   if (place.tokens && !entry.layer->takes_tokens()) {
-    return InvalidField(place.path, "cannot be the first layer on tokens; start with dense or rnn");
+    return InvalidField(place.path,
+                        "cannot be the first layer on tokens; start with embedding, dense or a recurrent layer");
   }
   LayerPlace own = place;
   if (!entry.layer->is_block()) own.depth = plan->NextDepth();
@@ -122,6 +123,11 @@ absl::Status LayerStack<T>::PlanLayer(size_t index, const LayerPlace& place, Mem
 template <typename T>
 LayerInput<T> LayerStack<T>::InputOf(size_t index, const Pass<T>& pass, const LayerInput<T>& x) const {
   return index == 0 ? x : LayerInput<T>{.values = pass.kept + layers_[index - 1].output};
+}
+
+template <typename T>
+void LayerStack<T>::InitializeParameters(T* parameters) const {
+  for (const Entry& entry : layers_) entry.layer->InitializeParameters(parameters);
 }
 
 template <typename T>

@@ -27,6 +27,7 @@ class LayerStack {
   absl::StatusOr<LayerPlan> Plan(const StackPlace& place, MemoryPlan* plan);
 
   // As of a layer.
+  void InitializeParameters(T* parameters) const;
   void InitializeState(T* state) const;
 
   // The output of the last layer.

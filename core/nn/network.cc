@@ -172,6 +172,7 @@ void Network<T>::Initialize(uint64_t seed) {
   for (const ParameterSegment& segment : state.layout.segments()) {
     Draw(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
   }
+  state.stack.InitializeParameters(state.parameters.data());
 }
 
 template <typename T>

@@ -27,6 +27,7 @@ std::vector<ModelCase> ImageCases();  // convolution, pooling
 std::vector<ModelCase> ActivationCases();
 std::vector<ModelCase> NormalizationCases();  // also dropout and scale
 std::vector<ModelCase> LossCases();
+std::vector<ModelCase> AttentionCases();  // embedding, self-attention
 
 // All of the tables above.
 std::vector<ModelCase> AllModelCases();

@@ -102,6 +102,30 @@ def dropout(layer, x):
     return x * mask.reshape(x.shape) / (1 - probability)
 
 
+def gated(function, layer, x, get, states):
+    weights = [get(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    start = torch.zeros(1, batch, layer["units"], dtype=torch.float64)
+    return function(x, start if states == 1 else (start,) * states, weights, True, 1, 0.0, True, False, False)[0]
+
+
+def embedding(layer, x, get):
+    y = x @ get("weight")
+    return y + get("positions").unsqueeze(1) if layer.get("positions") else y
+
+
+# By hand: PyTorch's own is tied to its modules.
+def self_attention(layer, x, get):
+    steps, _, features = x.shape
+    heads, width = layer["heads"], features // layer["heads"]
+    projected = torch.nn.functional.linear(x, get("in_proj_weight"), get("in_proj_bias"))
+    q, k, v = (part.reshape(steps, batch, heads, width).permute(1, 2, 0, 3) for part in projected.chunk(3, dim=-1))
+    scores = q @ k.transpose(2, 3) / width ** 0.5
+    future = torch.ones(steps, steps).triu(1).bool()
+    joined = torch.softmax(scores.masked_fill(future, -torch.inf), dim=-1) @ v
+    return torch.nn.functional.linear(joined.permute(2, 0, 1, 3).reshape(steps, batch, features),
+                                      get("out_proj_weight"), get("out_proj_bias"))
+
+
 def apply(kind, layer, x, name, parameters):
     def get(tensor):
         return parameters[f"{name}.{tensor}"]
@@ -113,6 +137,14 @@ def apply(kind, layer, x, name, parameters):
         return x + run(layer["layers"], x, name + ".", parameters)
     if kind == "rnn":
         return rnn(layer, x, get)
+    if kind == "lstm":
+        return gated(torch.lstm, layer, x, get, 2)
+    if kind == "gru":
+        return gated(torch.gru, layer, x, get, 1)
+    if kind == "embedding":
+        return embedding(layer, x, get)
+    if kind == "self_attention":
+        return self_attention(layer, x, get)
     if kind == "last_step":
         return x[-1]
     if kind == "flatten":

@@ -62,14 +62,16 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
        "layers[0].rnn.recurrent_init.branches", "is required by FIXUP"},
       {"layers { dense { units: 4 weight_init { method: INITIALIZER_METHOD_SPARSE } } }", "layers",
        "dense0.weight: nonzeros must be at most the 7 inputs of a unit; got 15"},
-      {"layers { lstm { units: 7 } }", "layers[0].lstm", "not served yet"},
-      {"layers { gru { units: 7 } }", "layers[0].gru", "not served yet"},
-      {"layers { layer_norm { } }", "layers[0].layer_norm", "not served yet"},
-      {"layers { rms_norm { } }", "layers[0].rms_norm", "not served yet"},
-      {"layers { batch_norm { } }", "layers[0].batch_norm", "not served yet"},
-      {"layers { dropout { } }", "layers[0].dropout", "not served yet"},
-      {"layers { embedding { units: 7 } }", "layers[0].embedding", "not served yet"},
-      {"layers { self_attention { heads: 1 } }", "layers[0].self_attention", "not served yet"},
+      {"layers { rnn { units: 7 vanishing_penalty: -0.5 } }", "layers[0].rnn.vanishing_penalty",
+       "must be finite and not negative; got -0.5"},
+      {"layers { rnn { units: 7 vanishing_penalty: inf } }", "layers[0].rnn.vanishing_penalty", "got inf"},
+      {"layers { lstm { units: 0 } }", "layers[0].lstm.units", "must be between 1 and 65536; got 0"},
+      {"layers { lstm { units: 7 forget_bias: nan } }", "layers[0].lstm.forget_bias", "must be finite; got nan"},
+      {"layers { lstm { units: 7 input_init { gain: -1 } } }", "layers[0].lstm.input_init.gain", "got -1"},
+      {"layers { lstm { units: 7 } }", "layers[0].lstm", "needs a sequence"},
+      {"layers { gru { units: 65537 } }", "layers[0].gru.units", "must be between 1 and 65536; got 65537"},
+      {"layers { gru { units: 7 recurrent_init { gain: -1 } } }", "layers[0].gru.recurrent_init.gain", "got -1"},
+      {"layers { gru { units: 7 } }", "layers[0].gru", "needs a sequence"},
       {"layers { conv2d { channels: 65537 kernel: 3 } }", "layers[0].conv2d.channels",
        "must be between 1 and 65536; got 65537", ImageData(1, 6, 8, 4)},
       {"layers { conv2d { channels: 1 } }", "layers[0].conv2d.kernel", "must be between 1 and 63; got 0"},
@@ -97,6 +99,19 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
        ImageData(1, 6, 8, 4)},
       {"layers { residual { layers { conv2d { channels: 1 kernel: 3 } } } }", "layers[0].residual",
        "1 x 6 x 8 features; they give 1 x 4 x 6 features", ImageData(1, 6, 8, 4)},
+      {"layers { embedding { units: 0 } }", "layers[0].embedding.units", "must be between 1 and 65536; got 0"},
+      {"layers { embedding { units: 7 } }", "layers[0].embedding", "needs tokens: it can only be the first layer"},
+      {"layers { dense { units: 3 } } layers { embedding { units: 7 } }", "layers[1].embedding", "needs tokens",
+       TokenData()},
+      {"layers { embedding { units: 7 positions: true } }", "layers[0].embedding.positions", "needs a sequence",
+       ::gradwatch::testing::TokenData(0, 10, 10, false)},
+      {"layers { self_attention { heads: 0 } }", "layers[0].self_attention.heads", "must be between 1 and 256; got 0"},
+      {"layers { self_attention { heads: 257 } }", "layers[0].self_attention.heads", "got 257"},
+      {"layers { self_attention { heads: 7 } }", "layers[0].self_attention", "needs a sequence"},
+      {"layers { self_attention { heads: 2 } }", "layers[0].self_attention.heads",
+       "must divide the 7 features of the input; got 2", ClassData(9, 7, 7, true)},
+      {"layers { self_attention { heads: 2 } }", "layers[0].self_attention", "cannot be the first layer on tokens",
+       TokenData()},
       {"layers { residual { } }", "layers[0].residual.layers", "needs at least one layer"},
       {"layers { residual { layers { dense { units: -1 } } } }", "layers[0].residual.layers[0].dense.units", "got -1"},
       {"layers { residual { layers { dense { units: 5 } } } }", "layers[0].residual",
@@ -134,7 +149,7 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
 
 TEST(NetworkErrorsTest, TellsAllWrongFieldsAtOnce) {
   const Case c = {
-      "layers { dense { units: 0 weight_init { gain: -1 scale: 3 } } } layers { lstm { units: 3 } }"
+      "layers { dense { units: 0 weight_init { gain: -1 scale: 3 } } } layers { lstm { units: 0 } }"
       "layers { residual { layers { rnn { units: 0 } } } }",
       "", "", ClassData(0, 7, 4), false};
   EXPECT_EQ(Violations(c).size(), 6u);

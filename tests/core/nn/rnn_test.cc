@@ -100,7 +100,8 @@ TEST(RnnTest, LinearRecurrenceExplodesAsItShould) {
 }
 
 TEST(RnnTest, TokensStandForOneHotRows) {
-  for (const char* first : {"layers { rnn { units: 16 } }", "layers { dense { units: 16 } }"}) {
+  for (const char* first : {"layers { rnn { units: 16 } }", "layers { lstm { units: 16 } }",
+                            "layers { gru { units: 16 } }", "layers { dense { units: 16 } }"}) {
     SCOPED_TRACE(first);
     DataShape dense_data = ClassData(7, 11, 11, true), token_data = dense_data;
     token_data.tokens = true;
