@@ -42,7 +42,7 @@ absl::StatusOr<LayerPlan> Activation<T>::Plan(const LayerPlace& place, MemoryPla
   result.output = place.input;
   result.in_place = result.reads_output = !ActivationReadsInput(settings_);
   result.in_place_backward = true;
-  result.function = function_;
+  result.function = settings_.function;
   return result;
 }
 
