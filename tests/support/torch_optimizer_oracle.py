@@ -1,12 +1,13 @@
 """Steps of torch.optim under torch.optim.lr_scheduler, in double.
 
 usage: torch_optimizer_oracle.py FOLDER
-Reads in FOLDER: cases, two lines each: the optimizer of the parameters p and the scheduler of the optimizer o ("None" for
-none), as Python; raw float64 arrays start [size], noise [steps, size] and losses [steps]. The gradient of step t is
+Reads in FOLDER: cases, two lines each: the optimizer of the parameters p and the scheduler of the optimizer o ("None"
+for none), as Python; raw float64 arrays start [size], noise [steps, size] and losses [steps]. The gradient of step t is
 noise[t] + p / 2. Writes result (float64): for each case and step the rate, the momentum (or beta1, or 0), and the
 parameters after it. Exits with 77 if there is no PyTorch.
 """
 
+import array
 import os
 import sys
 import warnings
@@ -53,4 +54,4 @@ torch.set_num_threads(1)
 with open(os.path.join(folder, "result"), "wb") as out:
     lines = open(os.path.join(folder, "cases")).read().splitlines()
     for optimizer, scheduler in zip(lines[::2], lines[1::2]):
-        run(optimizer, scheduler, lambda numbers: out.write(torch.tensor(numbers, dtype=torch.float64).numpy().tobytes()))
+        run(optimizer, scheduler, lambda numbers: array.array("d", numbers).tofile(out))

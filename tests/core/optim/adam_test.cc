@@ -103,7 +103,7 @@ TEST(AdamTest, ASpikeThatIsClippedLeavesNothingBehind) {
   EXPECT_NEAR(p.Move(1, 1), 1, 1e-12);
 }
 
-// On a constant gradient the mean forgets with beta1 and nothing else: the step is the rate for any beta1.
+// The moments by hand, with another beta1 on each of two steps.
 TEST(AdamTest, TheScheduleMayDriveBeta1) {
   OneParameter p("method: OPTIMIZER_METHOD_ADAM epsilon: 1e-25");
   p.optimizer->SetMomentum(0.5);

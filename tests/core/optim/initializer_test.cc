@@ -179,8 +179,8 @@ TEST(InitializerTest, SparseHasSoManyWeightsInEachRow) {
   }
 }
 
-// The largest growth per multiplication, over many of them: |W^k x|^(1/k) tends to the spectral radius, whether the
-// largest eigenvalues are real or a pair. The trace of powers gives it without eigenvectors.
+// |W^k|^(1/k) for k = 2^squarings, which tends to the spectral radius (Gelfand), whether the largest eigenvalues are
+// real or a pair.
 double GrowthByPowers(std::vector<double> w, int64_t n, int squarings) {
   double log_scale = 0, power = 1;
   for (int s = 0; s < squarings; ++s) {
