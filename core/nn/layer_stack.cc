@@ -10,7 +10,7 @@
 #include "core/base/status_macros.h"
 #include "core/nn/layer_factory.h"
 #include "core/stats/layer_statistics.h"
-#include "core/stats/square_sum.h"
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {

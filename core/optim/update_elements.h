@@ -1,9 +1,8 @@
-// The loop that all optimizers share: a rule for one parameter, applied to a range, a block of the first-level cache at
-// a time. Included by the methods' sources only.
+// The loop that all optimizers share: a rule for one parameter, applied to a range, a few vectors at a time. Included
+// by the methods' sources only.
 #ifndef GRADWATCH_CORE_OPTIM_UPDATE_ELEMENTS_H_
 #define GRADWATCH_CORE_OPTIM_UPDATE_ELEMENTS_H_
 
-#include <algorithm>
 #include <concepts>
 #include <cstdint>
 
@@ -22,14 +21,12 @@ struct Decay {
   T kept = 1;   // the parameter is first multiplied by this
 };
 
-// Elements that are updated before their changes are summed; their changes stay in the first-level cache meanwhile.
-inline constexpr int64_t kBlockSize = 1024;
-
 // A copy of `rule` is called for each element as parameter = rule(gradient, parameter, state...). What was added to
 // each parameter is written into `changes`. Without kScaled the gradient is not even multiplied by 1.
 template <bool kScaled, typename T, typename Rule, typename... State>
-void UpdateBlock(Rule rule, T scale, int64_t count, const T* __restrict gradient, T* __restrict parameter,
-                 T* __restrict changes, State* __restrict... state) {
+[[gnu::always_inline]] inline void UpdateBlock(Rule rule, T scale, int64_t count, const T* __restrict gradient,
+                                               T* __restrict parameter, T* __restrict changes,
+                                               State* __restrict... state) {
   for (int64_t i = 0; i < count; ++i) {
     const T before = parameter[i];
     const T after = rule(kScaled ? scale * gradient[i] : gradient[i], before, state[i]...);
@@ -38,26 +35,30 @@ void UpdateBlock(Rule rule, T scale, int64_t count, const T* __restrict gradient
   }
 }
 
-// Applies `rule` to a range. `state` are the arenas of the rule's states.
+// Applies `rule` to a range, a few vectors at a time. They are measured right before the update reads them again and
+// right after it has written its changes, while the next ones are on their way from memory.
 template <typename T, typename Rule, std::same_as<T>... State>
 SquareSums UpdateElements(const UpdateRange<T>& range, const Rule& rule, State*... state) {
-  alignas(64) T changes[kBlockSize];
+  constexpr int64_t kBlock = SquareSum<T>::kBlock;
+  alignas(64) T changes[kBlock];
   const T scale = static_cast<T>(range.clip_scale);
-  SquareSums squares;
-  for (int64_t done = 0; done < range.count; done += kBlockSize) {
-    const int64_t count = std::min(kBlockSize, range.count - done);
+  SquareSum<T> weight_squares, change_squares;
+  // Inlined, so that the loops over a whole block have a length that the compiler knows.
+  const auto update = [&](int64_t done, int64_t count) __attribute__((always_inline)) {
     const T* const gradient = range.gradient + done;
     T* const parameter = range.parameter + done;
-    // Right before the update reads them again, and right after it has written its changes.
-    if (range.measure) squares.weights += SumOfSquares(parameter, count);
+    if (range.measure) weight_squares.Add(parameter, count);
     if (range.clip_scale == 1) {
       UpdateBlock<false>(rule, scale, count, gradient, parameter, changes, (state + range.start + done)...);
     } else {
       UpdateBlock<true>(rule, scale, count, gradient, parameter, changes, (state + range.start + done)...);
     }
-    if (range.measure) squares.changes += SumOfSquares(changes, count);
-  }
-  return squares;
+    if (range.measure) change_squares.Add(changes, count);
+  };
+  const int64_t whole = range.count / kBlock * kBlock;
+  for (int64_t done = 0; done < whole; done += kBlock) update(done, kBlock);
+  if (whole < range.count) update(whole, range.count - whole);
+  return {.weights = weight_squares.Total(), .changes = change_squares.Total()};
 }
 
 }  // namespace gradwatch::core

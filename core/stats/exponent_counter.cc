@@ -19,8 +19,9 @@ int64_t DigitSum(int64_t step, int64_t stride) {
 }  // namespace
 
 ExponentSample::ExponentSample(int64_t size, int64_t step) {
-  const int64_t pieces_of = (size + kWholeUpTo - 1) / kWholeUpTo;
-  stride_ = std::min(kMaxStride, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(pieces_of))));
+  const int64_t wanted = std::clamp<int64_t>((size + kWholeUpTo - 1) / kWholeUpTo, 1, kMaxStride);
+  stride_ = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(wanted)));
+  shift_ = std::countr_zero(static_cast<uint64_t>(stride_));
   offset_ = DigitSum(step, stride_);
   turn_ = (stride_ * 5 / 8) | 1;
 }
@@ -41,20 +42,22 @@ void ExponentCounter::Count(const float* tensor, int64_t first, int64_t end, con
 
 void ExponentCounter::MoveTo(HistogramCounts* histogram, uint32_t max_bits) {
   static_assert(kTables == 4);
-  const int last = static_cast<int>(max_bits >> kExponentShift);
-  for (int i = 1; i <= last; ++i) {
-    histogram->positive[i] = counts_[0][i] + counts_[1][i] + counts_[2][i] + counts_[3][i];
-  }
-  for (int i = 1; i <= last; ++i) {
-    const int key = kSign + i;
-    histogram->negative[i] = counts_[0][key] + counts_[1][key] + counts_[2][key] + counts_[3][key];
-  }
-  constexpr int kNonFinite = kSign - 1;
-  for (auto& table : counts_) {
-    std::fill_n(table, last + 1, 0);
-    std::fill_n(table + kSign, last + 1, 0);
-    table[kNonFinite] = table[kSign + kNonFinite] = 0;
-  }
+  const int end = static_cast<int>(max_bits >> kExponentShift) + 1;
+  const auto move = [this, end](int first_key, uint32_t* __restrict to) {
+    uint32_t* __restrict a = counts_[0] + first_key;
+    uint32_t* __restrict b = counts_[1] + first_key;
+    uint32_t* __restrict c = counts_[2] + first_key;
+    uint32_t* __restrict d = counts_[3] + first_key;
+    for (int i = 0; i < end; ++i) {
+      to[i] = a[i] + b[i] + c[i] + d[i];
+      a[i] = b[i] = c[i] = d[i] = 0;
+    }
+    to[0] = 0;  // zeros and denormal numbers
+    constexpr int kNonFinite = kSign - 1;
+    a[kNonFinite] = b[kNonFinite] = c[kNonFinite] = d[kNonFinite] = 0;
+  };
+  move(0, histogram->positive.data());
+  move(kSign, histogram->negative.data());
 }
 
 }  // namespace gradwatch::core

@@ -46,6 +46,8 @@ inline Doubles LoadAsDoubles(const float* from) {
 #endif
 }
 
+inline Doubles LoadAsDoubles(const double* from) { return Load<Doubles>(from); }
+
 // Adds both halves of `floats` to `sum`, in double.
 inline void AddHalves(const Floats& floats, Doubles* sum) {
   float numbers[kFloats];
@@ -53,10 +55,14 @@ inline void AddHalves(const Floats& floats, Doubles* sum) {
   *sum += LoadAsDoubles(numbers) + LoadAsDoubles(numbers + kDoubles);
 }
 
+// In pairs, so that no long chain of additions waits for each other.
 inline double Sum(const Doubles& vector) {
-  double sum = 0;
-  for (int i = 0; i < kDoubles; ++i) sum += vector[i];
-  return sum;
+  double sums[kDoubles];
+  std::memcpy(sums, &vector, sizeof(sums));
+  for (int half = kDoubles / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
 }
 
 // The bits without the sign. They are ordered as the magnitudes are, NaN above infinity.

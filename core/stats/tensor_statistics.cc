@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/stats/float_vectors.h"
-#include "core/stats/square_sum.h"
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {
@@ -60,7 +60,9 @@ struct NormLanes {
 
   void MoveTo(BlockSums* sums) const {
     sums->squares = vectors::Sum((squares0 + squares1) + (squares2 + squares3));
-    sums->max_bits = std::max(vectors::Largest(max0), vectors::Largest(max1));
+    Ints max = max0;
+    vectors::KeepLarger(max1, &max);
+    sums->max_bits = vectors::Largest(max);
   }
 };
 
@@ -99,7 +101,8 @@ BlockSums SumFull(const float* gradient, int64_t count) {
   }
   BlockSums sums;
   lanes.MoveTo(&sums);
-  sums.min_bits = std::min(vectors::Smallest(min0), vectors::Smallest(min1));
+  vectors::KeepSmaller(min1, &min0);
+  sums.min_bits = vectors::Smallest(min0);
   sums.moments = {vectors::Sum(sum), vectors::Sum(magnitudes)};
   return sums;
 }

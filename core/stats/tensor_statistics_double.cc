@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/stats/norm_sum.h"
-#include "core/stats/square_sum.h"
 #include "core/stats/tensor_statistics.h"
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "core/base/engine_variant.h"
 #include "core/base/random.h"
-#include "core/stats/square_sum.h"
 #include "core/stats/tensor_statistics.h"
+#include "core/stats/vector_sums.h"
 #include "core/tensor/arena.h"
 
 namespace gradwatch::core {

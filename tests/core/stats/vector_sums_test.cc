@@ -1,4 +1,4 @@
-#include "core/stats/square_sum.h"
+#include "core/stats/vector_sums.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 namespace gradwatch::core {
 namespace {
 
-TEST(SquareSumTest, SumsEveryElementAtEverySize) {
+TEST(VectorSumsTest, SumsEveryElementAtEverySize) {
   for (int size = 0; size <= 100; ++size) {
     std::vector<float> values(size);
     double expected = 0;
@@ -23,14 +23,14 @@ TEST(SquareSumTest, SumsEveryElementAtEverySize) {
   }
 }
 
-TEST(SquareSumTest, SquaresOfFloatsNeitherOverflowNorUnderflow) {
+TEST(VectorSumsTest, SquaresOfFloatsNeitherOverflowNorUnderflow) {
   const std::vector<float> large(50, std::numeric_limits<float>::max());
   EXPECT_TRUE(std::isfinite(SumOfSquares(large.data(), 50)));
   const std::vector<float> tiny(50, std::numeric_limits<float>::denorm_min());
   EXPECT_DOUBLE_EQ(SumOfSquares(tiny.data(), 50), 50 * std::ldexp(1.0, -298));
 }
 
-TEST(SquareSumTest, WhatIsNotFiniteShows) {
+TEST(VectorSumsTest, WhatIsNotFiniteShows) {
   for (const float broken : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     for (int i = 0; i < 70; ++i) {
       std::vector<float> values(70, 1);
