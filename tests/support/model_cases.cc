@@ -67,7 +67,7 @@ std::vector<ModelCase> RecurrentCases() {
       {"rnn_on_tokens", "layers { rnn { units: 6 } }" + Dense(4) + kCrossEntropy, TokenData(6, 11, 4, true)},
       {"lstm_30_steps", "layers { lstm { units: 9 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
        ClassData(30, 3, 4)},
-      {"lstm_of_several_blocks", "layers { lstm { units: 37 } }" + Dense(4) + kCrossEntropy, ClassData(4, 3, 4, true)},
+      {"lstm_of_several_blocks", "layers { lstm { units: 21 } }" + Dense(4) + kCrossEntropy, ClassData(4, 3, 4, true)},
       {"lstm_stacked",
        "layers { lstm { units: 6 forget_bias: -0.5 } } layers { lstm { units: 5 } } layers { last_step {} }" +
            Dense(2) + kSquaredError,
@@ -80,7 +80,7 @@ std::vector<ModelCase> RecurrentCases() {
       {"lstm_on_tokens", "layers { lstm { units: 6 } }" + Dense(4) + kCrossEntropy, TokenData(6, 11, 4, true)},
       {"gru_30_steps", "layers { gru { units: 9 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
        ClassData(30, 3, 4)},
-      {"gru_of_several_blocks", "layers { gru { units: 37 } }" + Dense(4) + kCrossEntropy, ClassData(4, 3, 4, true)},
+      {"gru_of_several_blocks", "layers { gru { units: 21 } }" + Dense(4) + kCrossEntropy, ClassData(4, 3, 4, true)},
       {"gru_stacked",
        "layers { gru { units: 6 } } layers { gru { units: 5 } } layers { last_step {} }" + Dense(2) + kSquaredError,
        ValueData(7, 3, 2)},

@@ -144,7 +144,9 @@ TEST(LayerStatisticsOfNetworkTest, MeasuringChangesNothingAndTakesNoMemory) {
   const std::vector<double> watched(run.network->gradients().begin(), run.network->gradients().end());
   const int64_t before = AllocationCount();
   run.Run();
-  if (CountsAllocations()) EXPECT_EQ(AllocationCount(), before);
+  if (CountsAllocations()) {
+    EXPECT_EQ(AllocationCount(), before);
+  }
   run.network->MeasureLayers({});
   run.Run();
   const std::vector<double> alone(run.network->gradients().begin(), run.network->gradients().end());

@@ -13,7 +13,6 @@
 namespace gradwatch::core {
 namespace {
 
-using ::gradwatch::testing::ClassData;
 using ::gradwatch::testing::ParseModel;
 using ::gradwatch::testing::RandomBatch;
 using ::gradwatch::testing::TestBatch;
@@ -119,7 +118,6 @@ TEST(LstmTest, CarriesTheGradientUnchangedWhileTheForgetGateIsOpen) {
 }
 
 TEST(LstmTest, StartsWithinItsBoundAndWithAnOpenForgetGate) {
-  const DataShape data = ClassData(3, 5, 4);
   const struct {
     const char* fields;
     double forget_bias;
