@@ -39,7 +39,9 @@ TEST(ExponentSampleTest, LargerOnesAreSampledAtHalfThatManyPlacesOrMore) {
   for (int64_t size = ExponentSample::kWholeUpTo; size < 3'000'000; size = size * 9 / 8 + 1) {
     const int64_t stride = ExponentSample(size, 0).stride();
     EXPECT_GE(size, stride * ExponentSample::kWholeUpTo / 2) << size;
-    if (stride < ExponentSample::kMaxStride) EXPECT_LE(size, stride * ExponentSample::kWholeUpTo) << size;
+    if (stride < ExponentSample::kMaxStride) {
+      EXPECT_LE(size, stride * ExponentSample::kWholeUpTo) << size;
+    }
   }
   EXPECT_EQ(ExponentSample(int64_t{1} << 40, 0).stride(), ExponentSample::kMaxStride);
 }
