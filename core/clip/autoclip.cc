@@ -1,6 +1,6 @@
 #include "core/clip/autoclip.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "core/base/status_macros.h"
 #include "core/clip/saved_state.h"
