@@ -40,7 +40,7 @@ struct SigmoidFormula {
   T Slope(T y) const { return y * (T(1) - y); }
 };
 
-// Its values are Eigen's.
+// Its values come from the vectorised function of the matrix library.
 template <typename T>
 struct TanhFormula {
   static constexpr bool kReadsInput = false;

@@ -89,8 +89,8 @@ void InputGradient(int64_t size, const T* __restrict x, const T* __restrict mean
 
 // Moves `running` towards `now`.
 template <typename T>
-void Follow(double momentum, Sum<T> now, T* running) {
-  *running = static_cast<T>((1 - momentum) * static_cast<Sum<T>>(*running) + momentum * now);
+void Follow(double momentum, T now, T* running) {
+  *running = static_cast<T>((1 - momentum) * static_cast<Sum<T>>(*running) + momentum * static_cast<Sum<T>>(now));
 }
 
 }  // namespace
@@ -147,9 +147,10 @@ void BatchNorm<T>::MeasureBatch(const Pass<T>& pass, const T* x) const {
     const Moments<T> moments(static_cast<Sum<T>>(shift[c]), {first[c], second[c]}, count);
     pass.kept[means_ + c] = static_cast<T>(moments.mean);
     pass.kept[factors_ + c] = static_cast<T>(1.0 / std::sqrt(moments.variance + epsilon_));
-    if (!std::isfinite(RealPart(moments.mean)) || !std::isfinite(RealPart(moments.variance))) continue;
-    Follow(momentum_, moments.mean, pass.state + running_means_ + c);
-    Follow(momentum_, moments.variance * unbiased, pass.state + running_variances_ + c);
+    const T variance = static_cast<T>(moments.variance * unbiased);
+    if (!std::isfinite(RealPart(pass.kept[means_ + c])) || !std::isfinite(RealPart(variance))) continue;
+    Follow(momentum_, pass.kept[means_ + c], pass.state + running_means_ + c);
+    Follow(momentum_, variance, pass.state + running_variances_ + c);
   }
 }
 

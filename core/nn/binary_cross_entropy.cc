@@ -18,7 +18,7 @@ Sum<T> BinaryCrossEntropy<T>::Mean(int64_t rows, int64_t columns, const T* outpu
   }
   const SumPair<T> sums = AddUp<T>(size, [=](int64_t i) -> SumPair<T> {
     const T z = outputs[i];
-    const T error = (RealPart(z) < 0 ? T(0) : z) - z * static_cast<T>(targets[i]);
+    const T error = z * (T(RealPart(z) < 0 ? 0 : 1) - static_cast<T>(targets[i]));  // max(z, 0) - z t
     return {static_cast<Sum<T>>(error), static_cast<Sum<T>>(Log1pOfFraction(ExpOfNegative(-Magnitude(z))))};
   });
   return (sums.first + sums.second) / static_cast<double>(size);

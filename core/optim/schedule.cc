@@ -61,7 +61,9 @@ double Schedule::CycleAt(int64_t step, double start, double peak, double end) co
   const double last = static_cast<double>(horizon_ - 1),
                top = spec_.rise_fraction() * static_cast<double>(horizon_) - 1;
   const double now = std::min(static_cast<double>(step), last);
-  if (now <= top) return HalfCosine(start, peak, top > 0 ? now / top : 1);
+  // A top on the first step may be off by a rounding.
+  constexpr double kRounding = 1e-9;
+  if (now <= top + kRounding) return HalfCosine(start, peak, top > kRounding ? now / top : 1);
   return HalfCosine(peak, end, (now - top) / (last - top));
 }
 

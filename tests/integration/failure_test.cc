@@ -171,8 +171,7 @@ TEST_F(FailureTest, BadSpecsAreRefusedWithPathAndValueBeforeAnythingStarts) {
       {"bad clip", "steps: 1\ncontrols: {clip: {mode: global_norm, threshold: -1}}\n" + model + data + rate, 2,
        "controls.clip.threshold", "-1"},
       {"not served yet",
-       "steps: 1\nmodel: {layers: [{lstm: {units: 4}}], loss: {function: squared_error}}\n" + data + rate, 2,
-       "model.layers[0].lstm", "not served yet"},
+       "steps: 1\ncheckpoints: {every_steps: 5}\n" + model + data + rate, 2, "checkpoints", "not served yet"},
   };
   for (const auto& c : cases) {
     const RunResult result = Gradwatch({"submit", dir_.Write("bad.yaml", c.spec)});

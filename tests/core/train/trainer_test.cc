@@ -161,7 +161,8 @@ TEST(TrainerTest, ASkippedStepHasWeightsButNoUpdateAndNoAngleAfterIt) {
   v1::JobSpec spec = Spec(8, 4);
   spec.mutable_controls()->set_gradient_cosine(true);
   spec.mutable_data()->mutable_bad_batch()->set_batch(1);
-  spec.mutable_data()->mutable_bad_batch()->set_scale(3e38);  // the products are infinite
+  spec.mutable_data()->mutable_bad_batch()->set_scale(3e38);
+  spec.mutable_model()->mutable_layers(0)->mutable_dense()->mutable_weight_init()->set_gain(100);  // infinite products
   spec.mutable_model()->mutable_layers(1)->mutable_activation()->set_function(v1::ACTIVATION_FUNCTION_RELU);
   Records records;
   Train(spec, &records);
