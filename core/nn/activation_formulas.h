@@ -14,13 +14,15 @@
 
 namespace gradwatch::core {
 
-// 1 / (1 + exp(-x)) and what goes with it, from one exponential of -|x|.
+// 1 / (1 + exp(-x)) and what goes with it, from one exponential and one division.
 template <typename T>
 struct Logistic {
-  T exponential;  // exp(-|x|)
-  T value;
+  T exponential;        // exp(-|x|)
+  T value, complement;  // of x and of -x
   explicit Logistic(T x) : exponential(ExpOfNegative(-Magnitude(x))) {
-    value = (RealPart(x) < 0 ? exponential : T(1)) / (T(1) + exponential);
+    const T larger = T(1) / (T(1) + exponential), smaller = exponential * larger;
+    value = RealPart(x) < 0 ? smaller : larger;
+    complement = RealPart(x) < 0 ? larger : smaller;
   }
 };
 
@@ -80,15 +82,21 @@ struct EluFormula {
 template <typename T>
 struct GeluFormula {
   static constexpr bool kReadsInput = true;
-  T Distribution(T x) const {
-    const T tail = NormalTail(Clamp(Magnitude(x), 0, kFarOut));
-    return RealPart(x) < 0 ? tail : T(1) - tail;
-  }
-  T Value(T x) const { return Gate(x, Distribution(x)); }
+  // Of a finite x.
+  struct Normal {
+    T distribution;  // Phi(x)
+    T density;       // Phi'(x)
+    explicit Normal(T x) {
+      const T exponential = ExpOfNegative(T(-0.5) * x * x), tail = NormalTail(Magnitude(x), exponential);
+      distribution = RealPart(x) < 0 ? tail : T(1) - tail;
+      density = T(0.5 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi) * exponential;
+    }
+  };
+  T Value(T x) const { return Gate(x, Normal(Clamp(x, -kFarOut, kFarOut)).distribution); }
   T Slope(T x) const {
     x = Clamp(x, -kFarOut, kFarOut);
-    const T density = T(0.5 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi) * ExpOfNegative(T(-0.5) * x * x);
-    return Distribution(x) + x * density;
+    const Normal normal(x);
+    return normal.distribution + x * normal.density;
   }
 };
 
@@ -105,8 +113,7 @@ struct GeluTanhFormula {
     x = Clamp(x, -kFarOut, kFarOut);
     const T square = T(kCubic) * x * x;
     const Logistic<T> s(T(kLinear) * x * (T(1) + square));
-    const T slope = s.value / (T(1) + s.exponential) * (RealPart(x) < 0 ? T(1) : s.exponential);
-    return s.value + slope * (T(kLinear) * x * (T(1) + T(3) * square));
+    return s.value + s.value * s.complement * (T(kLinear) * x * (T(1) + T(3) * square));
   }
 };
 
@@ -118,8 +125,7 @@ struct SiluFormula {
   T Slope(T x) const {
     x = Clamp(x, -kFarOut, kFarOut);
     const Logistic<T> s(x);
-    const T complement = (RealPart(x) < 0 ? T(1) : s.exponential) / (T(1) + s.exponential);
-    return s.value * (T(1) + x * complement);
+    return s.value * (T(1) + x * s.complement);
   }
 };
 

@@ -1,4 +1,4 @@
-// Sums over many numbers, in double: in eight lanes that compilers turn into vector code, always in the same order.
+// Sums over many numbers, in double: in lanes that compilers turn into vector code, always in the same order.
 #ifndef GRADWATCH_CORE_NN_SUMS_H_
 #define GRADWATCH_CORE_NN_SUMS_H_
 
@@ -18,27 +18,25 @@ struct SumPair {
 // The sums over i in [0, size) of the two terms that `terms(i)` returns as a SumPair.
 template <typename T, typename Terms>
 SumPair<T> AddUp(int64_t size, const Terms& terms) {
-  constexpr int64_t kLanes = 8;
+  constexpr int64_t kLanes = 32;
   Sum<T> first[kLanes] = {}, second[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const SumPair<T> term = terms(i + lane);
+  const auto add = [&](int64_t start, int64_t count) {
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const SumPair<T> term = terms(start + lane);
       first[lane] += term.first;
       second[lane] += term.second;
     }
+  };
+  int64_t start = 0;
+  for (; start + kLanes <= size; start += kLanes) add(start, kLanes);
+  add(start, size - start);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t lane = 0; lane < width; ++lane) {
+      first[lane] += first[lane + width];
+      second[lane] += second[lane + width];
+    }
   }
-  SumPair<T> sum = {};
-  for (; i < size; ++i) {
-    const SumPair<T> term = terms(i);
-    sum.first += term.first;
-    sum.second += term.second;
-  }
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    sum.first += first[lane];
-    sum.second += second[lane];
-  }
-  return sum;
+  return {first[0], second[0]};
 }
 
 // Mean and biased variance of numbers of which only sums over their distances from `shift` are known: it lies among
