@@ -51,8 +51,9 @@ void GatherColumns(const ImageWindow& window, const RowBlock& block, const T* im
                [&](const T* pixels, int64_t shift, const Span& span, int64_t place) {
                  T* const out = columns + place;
                  std::fill_n(out, span.begin, T(0));
-                 if (stride == 1) {
-                   std::copy_n(pixels + span.begin + shift, span.end - span.begin, out + span.begin);
+                 // A row outside of the image has no pixels to point at.
+                 if (stride == 1 && span.begin < span.end) {
+                   std::copy_n(pixels + (span.begin + shift), span.end - span.begin, out + span.begin);
                  } else {
                    for (int64_t p = span.begin; p < span.end; ++p) out[p] = pixels[p * stride + shift];
                  }

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,11 @@ const FieldDescriptor& Field(const Message& spec, const char* name) {
 
 int MethodOf(const Message& spec) { return spec.GetReflection()->GetEnumValue(spec, &Field(spec, "method")); }
 
-bool Reads(const MethodField& row, int method) { return (row.methods >> method & 1) != 0; }
+// A number that is no method reads nothing.
+bool Reads(const MethodField& row, int method) {
+  constexpr int kBits = std::numeric_limits<MethodSet>::digits;
+  return method >= 0 && method < kBits && (row.methods >> method & 1) != 0;
+}
 
 double ValueOf(const Message& spec, const FieldDescriptor& field) {
   const auto& reflection = *spec.GetReflection();
