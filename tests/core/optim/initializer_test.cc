@@ -234,11 +234,14 @@ TEST(InitializerTest, PytorchTakesTheScaleThatTheLayerNames) {
   EXPECT_EQ(ResolveInitializer(given, v1::INITIALIZER_METHOD_XAVIER).method(), v1::INITIALIZER_METHOD_PYTORCH);
 }
 
-TEST(InitializerTest, IdentityAndZero) {
+TEST(InitializerTest, IdentityConstantAndZero) {
   v1::Initializer initializer = Method(v1::INITIALIZER_METHOD_IDENTITY);
   initializer.set_gain(0.5);
   EXPECT_THAT(Draw(Segment({2, 3}, initializer)), ::testing::ElementsAre(0.5, 0, 0, 0, 0.5, 0));
   EXPECT_THAT(Draw(Segment({3, 2}, initializer)), ::testing::ElementsAre(0.5, 0, 0, 0.5, 0, 0));
+  initializer.set_method(v1::INITIALIZER_METHOD_CONSTANT);
+  EXPECT_THAT(Draw(Segment({3}, initializer)), ::testing::ElementsAre(0.5, 0.5, 0.5));
+  EXPECT_THAT(Draw(Segment({3}, Method(v1::INITIALIZER_METHOD_CONSTANT))), ::testing::Each(1.0));
   EXPECT_THAT(Draw(Segment({3}, Method(v1::INITIALIZER_METHOD_ZERO))), ::testing::Each(0.0));
 }
 
