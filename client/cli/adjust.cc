@@ -19,6 +19,14 @@ v1::AdjustJobRequest MakeRequest(const AdjustOptions& options) {
     request.mutable_controls()->set_statistics(options.statistics);
     request.mutable_update_mask()->add_paths("statistics");
   }
+  if (options.gradient_cosine.has_value()) {
+    request.mutable_controls()->set_gradient_cosine(*options.gradient_cosine);
+    request.mutable_update_mask()->add_paths("gradient_cosine");
+  }
+  if (options.layer_statistics.has_value()) {
+    request.mutable_controls()->set_layer_statistics(*options.layer_statistics);
+    request.mutable_update_mask()->add_paths("layer_statistics");
+  }
   return request;
 }
 
@@ -31,13 +39,18 @@ CLI::App* AddAdjust(CLI::App& parent, AdjustOptions* options) {
   app->add_option("--report-every", options->report_every, "Statistics of tensors every this many steps")
       ->check(CLI::PositiveNumber);
   AddWordOption(*app, "--statistics", options->statistics, "How much is measured: none, norm, full");
+  app->add_option("--gradient-cosine", options->gradient_cosine,
+                  "Compare the gradients of two steps in a row: true or false");
+  app->add_option("--layer-statistics", options->layer_statistics,
+                  "Measure what goes through every layer: true or false");
   return app;
 }
 
 absl::StatusOr<ExitCode> RunAdjust(const AdjustOptions& options, Session& session) {
   const v1::AdjustJobRequest request = MakeRequest(options);
   if (request.update_mask().paths().empty()) {
-    return absl::InvalidArgumentError("nothing to change: give --lr-scale, --report-every or --statistics");
+    return absl::InvalidArgumentError(
+        "nothing to change: give --lr-scale, --report-every, --statistics, --gradient-cosine or --layer-statistics");
   }
   return Adjust(
       options.adjusting, [&request](const v1::Job&) { return request; }, session);

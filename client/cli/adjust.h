@@ -15,6 +15,8 @@ struct AdjustOptions {
   absl::optional<double> learning_rate_scale;
   absl::optional<int> report_every;
   v1::StatisticsLevel statistics = v1::STATISTICS_LEVEL_UNSPECIFIED;  // unspecified: unchanged
+  absl::optional<bool> gradient_cosine;
+  absl::optional<bool> layer_statistics;
 };
 
 CLI::App* AddAdjust(CLI::App& parent, AdjustOptions* options);

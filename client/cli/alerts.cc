@@ -85,13 +85,18 @@ absl::StatusOr<ExitCode> RunAlertsWatch(const AlertsWatchOptions& options, Sessi
   if (!options.resume_token.empty()) request.set_resume_token(options.resume_token);
   StreamNotes notes(session);
   auto stream = client::WatchAlerts(session.connection(), request, notes.Options());
+  std::string token;  // of the last message that was written as a whole
   while (true) {
     const auto response = stream->Next();
-    if (!response.ok())
-      return notes.Fail(response.status(), "detached; ", ResumeCommand(options), stream->resume_token());
-    if (!response->has_value()) return ExitCode::kSuccess;
-    notes.OnMessage();
-    for (const v1::Event& event : (*response)->events()) PrintEvent(session, event, /*with_job=*/true);
+    absl::Status status = response.status();
+    if (status.ok()) {
+      if (!response->has_value()) return ExitCode::kSuccess;
+      notes.OnMessage();
+      for (const v1::Event& event : (*response)->events()) PrintEvent(session, event, /*with_job=*/true);
+      status = session.CheckOutput();
+    }
+    if (!status.ok()) return notes.Fail(status, "detached; ", ResumeCommand(options), token);
+    token = stream->resume_token();
   }
 }
 

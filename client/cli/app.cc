@@ -113,7 +113,8 @@ ExitCode RunCommand(const Command& command, const GlobalOptions& options, const 
   client::Connection connection(ServerOf(options, environment),
                                 {.timeout = timeout.value_or(kCallTimeout), .cancellation = cancellation});
   Session session(io, options.output, connection, timeout);
-  const absl::StatusOr<ExitCode> code = command(session);
+  absl::StatusOr<ExitCode> code = command(session);
+  if (const absl::Status written = session.CheckOutput(); code.ok() && !written.ok()) code = written;
   if (code.ok()) return *code;
   PrintError(*io.err, code.status());
   return cancellation->cancelled() ? ExitCode::kInterrupted : ExitCodeOf(code.status());

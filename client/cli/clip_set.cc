@@ -1,48 +1,100 @@
 #include "client/cli/clip_set.h"
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/controls_text.h"
 #include "client/cli/option_types.h"
+#include "client/lib/set_field.h"
 
 namespace gradwatch::cli {
 namespace {
 
-absl::Status CheckOptions(const ClipSetOptions& options) {
-  const bool has_limit = options.max_norm.has_value() || options.max_value.has_value();
-  if (!has_limit && options.mode == v1::CLIP_MODE_UNSPECIFIED &&
-      (options.non_finite == v1::NON_FINITE_ACTION_UNSPECIFIED || !options.tensors.empty())) {
-    return absl::InvalidArgumentError("nothing to set: give --max-norm, --max-value, --mode or --non-finite");
+bool HasLimit(const ClipSetOptions& options) {
+  return options.max_norm.has_value() || options.max_value.has_value() || options.factor.has_value();
+}
+
+bool LimitsNorm(v1::ClipMode mode) { return mode == v1::CLIP_MODE_GLOBAL_NORM || mode == v1::CLIP_MODE_TENSOR_NORM; }
+
+// Each limit goes with the modes that read it, if a mode is named at all.
+absl::Status CheckLimits(const ClipSetOptions& options) {
+  if (options.mode == v1::CLIP_MODE_UNSPECIFIED) return absl::OkStatus();
+  if (options.max_norm.has_value() && !LimitsNorm(options.mode)) {
+    return absl::InvalidArgumentError("--max-norm goes with --mode global_norm or tensor_norm only");
   }
-  if (options.mode == v1::CLIP_MODE_NONE && has_limit) {
-    return absl::InvalidArgumentError("--mode none takes no limit");
-  }
-  if (options.mode == v1::CLIP_MODE_VALUE && options.max_norm.has_value()) {
-    return absl::InvalidArgumentError("--mode value takes --max-value, not --max-norm");
-  }
-  if (options.mode != v1::CLIP_MODE_UNSPECIFIED && options.mode != v1::CLIP_MODE_VALUE &&
-      options.max_value.has_value()) {
+  if (options.max_value.has_value() && options.mode != v1::CLIP_MODE_VALUE) {
     return absl::InvalidArgumentError("--max-value goes with --mode value only");
+  }
+  if (options.factor.has_value() && options.mode != v1::CLIP_MODE_ADAPTIVE) {
+    return absl::InvalidArgumentError("--factor goes with --mode adaptive only");
   }
   return absl::OkStatus();
 }
 
-// The mode that is asked for; `norm_mode` is what --max-norm alone means.
-v1::ClipMode WantedMode(const ClipSetOptions& options, v1::ClipMode norm_mode) {
+absl::Status CheckOptions(const ClipSetOptions& options) {
+  const bool has_change = HasLimit(options) || !options.numbers.empty() || options.mode != v1::CLIP_MODE_UNSPECIFIED;
+  if (!has_change && (options.non_finite == v1::NON_FINITE_ACTION_UNSPECIFIED || !options.tensors.empty())) {
+    return absl::InvalidArgumentError(
+        "nothing to set: give --max-norm, --max-value, --factor, --mode, --set or --non-finite");
+  }
+  if (!options.tensors.empty() && !options.numbers.empty()) {
+    return absl::InvalidArgumentError("--set goes for all tensors, not with --tensors");
+  }
+  return CheckLimits(options);
+}
+
+// The mode that is asked for; `norm_mode` is what --max-norm alone means, `present` what no limit at all means.
+v1::ClipMode WantedMode(const ClipSetOptions& options, v1::ClipMode norm_mode, v1::ClipMode present) {
   if (options.mode != v1::CLIP_MODE_UNSPECIFIED) return options.mode;
-  return options.max_value.has_value() ? v1::CLIP_MODE_VALUE : norm_mode;
+  if (options.max_value.has_value()) return v1::CLIP_MODE_VALUE;
+  if (options.factor.has_value()) return v1::CLIP_MODE_ADAPTIVE;
+  return options.max_norm.has_value() ? norm_mode : present;
 }
 
 double WantedThreshold(const ClipSetOptions& options, double unset) {
-  return options.max_norm.value_or(options.max_value.value_or(unset));
+  return options.max_norm.value_or(options.max_value.value_or(options.factor.value_or(unset)));
 }
 
-void SetForAll(const ClipSetOptions& options, const v1::ClipSettings& present, v1::AdjustJobRequest* request) {
-  v1::ClipSettings* clip = request->mutable_controls()->mutable_clip();
+// Sets the numbers of the mode's own message.
+absl::Status SetNumbers(const std::vector<std::string>& numbers, v1::ClipMode mode, v1::AdjustJobRequest* request) {
+  const auto* const field = ModeField(mode);
+  if (field == nullptr && !numbers.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("mode ", mode == v1::CLIP_MODE_UNSPECIFIED ? "none" : Word(mode),
+                     " has no numbers to --set; adaptive, autoclip, zclip, adagc and spam have"));
+  }
+  for (const std::string& number : numbers) {
+    const std::pair<std::string, std::string> parts = absl::StrSplit(number, absl::MaxSplits('=', 1));
+    const std::string path = absl::StrCat(field->name(), ".", parts.first);
+    const absl::Status status = client::SetFieldAtPath(path, parts.second, request->mutable_controls()->mutable_clip());
+    if (!status.ok()) return status;
+    request->mutable_update_mask()->add_paths(absl::StrCat("clip.", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetForAll(const ClipSetOptions& options, const v1::ClipSettings& present, v1::AdjustJobRequest* request) {
   const bool by_tensor = present.mode() == v1::CLIP_MODE_TENSOR_NORM;
-  clip->set_mode(WantedMode(options, by_tensor ? v1::CLIP_MODE_TENSOR_NORM : v1::CLIP_MODE_GLOBAL_NORM));
+  const v1::ClipMode mode =
+      WantedMode(options, by_tensor ? v1::CLIP_MODE_TENSOR_NORM : v1::CLIP_MODE_GLOBAL_NORM, present.mode());
+  const absl::Status status = SetNumbers(options.numbers, mode, request);
+  if (!status.ok()) return status;
+  v1::ClipSettings* clip = request->mutable_controls()->mutable_clip();
+  if (mode == present.mode() && !HasLimit(options) && !options.numbers.empty()) return absl::OkStatus();
+  clip->set_mode(mode);
   request->mutable_update_mask()->add_paths("clip.mode");
-  if (clip->mode() == v1::CLIP_MODE_NONE) return;  // the threshold stays, for the day when clipping is on again
-  clip->set_threshold(WantedThreshold(options, present.threshold()));
+  const bool adaptive = mode == v1::CLIP_MODE_ADAPTIVE;
+  // Where no threshold is read it stays, for the day when it is again. A fraction of weights is no norm, and a norm no
+  // fraction.
+  if (!adaptive && !LimitsNorm(mode) && mode != v1::CLIP_MODE_VALUE) return absl::OkStatus();
+  const bool same_meaning = adaptive == (present.mode() == v1::CLIP_MODE_ADAPTIVE);
+  clip->set_threshold(WantedThreshold(options, same_meaning ? present.threshold() : 0));
   request->mutable_update_mask()->add_paths("clip.threshold");
+  return absl::OkStatus();
 }
 
 // Replaces the override of the glob, or puts a new one before the others, since the first match wins.
@@ -50,7 +102,7 @@ absl::Status SetOverride(const ClipSetOptions& options, const v1::ClipSettings& 
                          v1::AdjustJobRequest* request) {
   v1::TensorClip wanted;
   wanted.set_tensors(options.tensors);
-  wanted.set_mode(WantedMode(options, v1::CLIP_MODE_TENSOR_NORM));
+  wanted.set_mode(WantedMode(options, v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_TENSOR_NORM));
   auto* overrides = request->mutable_controls()->mutable_clip()->mutable_overrides();
   *overrides = present.overrides();
   v1::TensorClip* found = nullptr;
@@ -59,7 +111,8 @@ absl::Status SetOverride(const ClipSetOptions& options, const v1::ClipSettings& 
   }
   if (wanted.mode() != v1::CLIP_MODE_NONE) {
     wanted.set_threshold(WantedThreshold(options, found == nullptr ? 0 : found->threshold()));
-    if (wanted.threshold() == 0) return absl::InvalidArgumentError("give the limit: --max-norm or --max-value");
+    if (wanted.threshold() == 0)
+      return absl::InvalidArgumentError("give the limit: --max-norm, --max-value or --factor");
   }
   if (found != nullptr) {
     *found = wanted;
@@ -71,6 +124,21 @@ absl::Status SetOverride(const ClipSetOptions& options, const v1::ClipSettings& 
   return absl::OkStatus();
 }
 
+// "A number of the mode: adaptive: epsilon; autoclip: percentile, history; ...".
+std::string NumbersHelp() {
+  std::vector<std::string> modes;
+  for (const auto& [word, mode] : WordMap<v1::ClipMode>()) {
+    const auto* const field = ModeField(mode);
+    if (field == nullptr) continue;
+    std::vector<std::string> names;
+    for (int i = 0; i < field->message_type()->field_count(); ++i) {
+      names.push_back(field->message_type()->field(i)->name());
+    }
+    modes.push_back(absl::StrCat(word, ": ", absl::StrJoin(names, ", ")));
+  }
+  return absl::StrCat("A number of the mode; may be repeated. ", absl::StrJoin(modes, "; "));
+}
+
 }  // namespace
 
 CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
@@ -80,7 +148,15 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
   auto* value = app->add_option("--max-value", options->max_value, "Largest magnitude of an element");
   norm->check(FinitePositive());
   value->check(FinitePositive())->excludes(norm);
-  AddWordOption(*app, "--mode", options->mode, "What is limited: none, global_norm, tensor_norm, value");
+  auto* factor = app->add_option("--factor", options->factor,
+                                 "Mode adaptive: largest norm of a unit's gradient over its weights'");
+  factor->check(FinitePositive())->excludes(norm)->excludes(value);
+  AddWordOption(*app, "--mode", options->mode,
+                "What is limited: none, global_norm, tensor_norm, value, adaptive, autoclip, zclip, adagc, spam");
+  app->add_option("--set", options->numbers, NumbersHelp())
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->take_all();
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob get this limit");
   AddWordOption(*app, "--non-finite", options->non_finite, "On NaN and infinities: skip_step, zero, stop");
   return app;
@@ -89,11 +165,10 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
 absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::ClipSettings& present) {
   absl::Status status = CheckOptions(options);
   v1::AdjustJobRequest request;
-  const bool has_limit =
-      options.max_norm.has_value() || options.max_value.has_value() || options.mode != v1::CLIP_MODE_UNSPECIFIED;
-  if (status.ok() && has_limit) {
+  const bool has_change = HasLimit(options) || !options.numbers.empty() || options.mode != v1::CLIP_MODE_UNSPECIFIED;
+  if (status.ok() && has_change) {
     if (options.tensors.empty()) {
-      SetForAll(options, present, &request);
+      status = SetForAll(options, present, &request);
     } else {
       status = SetOverride(options, present, &request);
     }

@@ -4,6 +4,7 @@
 
 #include <CLI/App.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/types/optional.h"
 #include "client/cli/adjusting.h"
@@ -15,6 +16,8 @@ struct ClipSetOptions {
   AdjustingOptions adjusting;
   absl::optional<double> max_norm;
   absl::optional<double> max_value;
+  absl::optional<double> factor;                                       // of mode adaptive
+  std::vector<std::string> numbers;                                    // NAME=VALUE, of the mode's own message
   v1::ClipMode mode = v1::CLIP_MODE_UNSPECIFIED;                       // unspecified: as the limit says
   std::string tensors;                                                 // empty: all tensors without their own limit
   v1::NonFiniteAction non_finite = v1::NON_FINITE_ACTION_UNSPECIFIED;  // unspecified: unchanged

@@ -10,12 +10,44 @@
 namespace gradwatch::cli {
 namespace {
 
+using ::google::protobuf::FieldDescriptor;
+using ::google::protobuf::Message;
+
 // What the server fills in for max_consecutive_skips; it says nothing that people have asked for.
 constexpr int kDefaultSkips = 100;
 
+bool ReadsThreshold(v1::ClipMode mode) { return mode <= v1::CLIP_MODE_ADAPTIVE; }
+
 std::string LimitText(v1::ClipMode mode, double threshold) {
   if (mode == v1::CLIP_MODE_UNSPECIFIED || mode == v1::CLIP_MODE_NONE) return "none";
-  return threshold == 0 ? Word(mode) : absl::StrCat(Word(mode), " ", NumberText(threshold));
+  return threshold == 0 || !ReadsThreshold(mode) ? Word(mode) : absl::StrCat(Word(mode), " ", NumberText(threshold));
+}
+
+// A field that is set: "z_threshold 2.5", "method mean".
+std::string FieldText(const Message& message, const FieldDescriptor* field) {
+  const auto* const reflection = message.GetReflection();
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return absl::StrCat(field->name(), " ", NumberText(reflection->GetDouble(message, field)));
+    case FieldDescriptor::CPPTYPE_INT32:
+      return absl::StrCat(field->name(), " ", reflection->GetInt32(message, field));
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return absl::StrCat(field->name(), " ", client::EnumWord(*reflection->GetEnum(message, field)));
+    default:
+      return field->name();
+  }
+}
+
+// " (alpha 0.97, z_threshold 2.5)": the numbers of the mode in use; "" if there are none.
+std::string ModeNumbersText(const v1::ClipSettings& clip) {
+  const FieldDescriptor* const mode = ModeField(clip.mode());
+  if (mode == nullptr) return "";
+  const Message& message = clip.GetReflection()->GetMessage(clip, mode);
+  std::vector<const FieldDescriptor*> fields;
+  message.GetReflection()->ListFields(message, &fields);
+  std::vector<std::string> texts;
+  for (const FieldDescriptor* field : fields) texts.push_back(FieldText(message, field));
+  return texts.empty() ? "" : absl::StrCat(" (", absl::StrJoin(texts, ", "), ")");
 }
 
 std::string StatisticsText(v1::StatisticsLevel level) {
@@ -24,8 +56,13 @@ std::string StatisticsText(v1::StatisticsLevel level) {
 
 }  // namespace
 
+const FieldDescriptor* ModeField(v1::ClipMode mode) {
+  const FieldDescriptor* const field = v1::ClipSettings::descriptor()->FindFieldByName(Word(mode));
+  return field != nullptr && field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? field : nullptr;
+}
+
 std::string ClipText(const v1::ClipSettings& clip) {
-  std::vector<std::string> parts = {LimitText(clip.mode(), clip.threshold())};
+  std::vector<std::string> parts = {LimitText(clip.mode(), clip.threshold()) + ModeNumbersText(clip)};
   for (const auto& own : clip.overrides()) {
     parts.push_back(absl::StrCat(own.tensors(), ": ", LimitText(own.mode(), own.threshold())));
   }
@@ -50,6 +87,9 @@ std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {
   compare("learning_rate_scale", NumberText(scale(before)), NumberText(scale(after)));
   compare("report_every", every(before), every(after));
   compare("statistics", StatisticsText(before.statistics()), StatisticsText(after.statistics()));
+  const auto on = [](bool is_on) { return std::string(is_on ? "on" : "off"); };
+  compare("gradient_cosine", on(before.gradient_cosine()), on(after.gradient_cosine()));
+  compare("layer_statistics", on(before.layer_statistics()), on(after.layer_statistics()));
   return changes.empty() ? "nothing" : absl::StrJoin(changes, ", ");
 }
 

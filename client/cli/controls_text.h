@@ -2,13 +2,19 @@
 #ifndef GRADWATCH_CLIENT_CLI_CONTROLS_TEXT_H_
 #define GRADWATCH_CLIENT_CLI_CONTROLS_TEXT_H_
 
+#include <google/protobuf/descriptor.h>
+
 #include <string>
 
 #include "gradwatch/v1/controls.pb.h"
 
 namespace gradwatch::cli {
 
-// "global_norm 1", "none", "tensor_norm 1, rnn0.*: value 0.5, non-finite: zero".
+// The field of ClipSettings with the numbers of a mode of its own ("zclip"); null if the mode has none.
+const google::protobuf::FieldDescriptor* ModeField(v1::ClipMode mode);
+
+// "global_norm 1", "autoclip (percentile 10, history 10000)", "none", "tensor_norm 1, rnn0.*: value 0.5, non-finite:
+// zero".
 std::string ClipText(const v1::ClipSettings& clip);
 
 // What differs: "clip: none -> global_norm 1, learning_rate_scale: 1 -> 0.5"; "nothing" if nothing does.

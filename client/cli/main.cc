@@ -3,10 +3,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <iostream>
+#include <ostream>
 
 #include "client/cli/app.h"
 #include "client/cli/interrupt.h"
+#include "client/cli/output_buffer.h"
 
 namespace {
 
@@ -26,9 +27,11 @@ int TerminalWidth() {
 int main(int argc, char** argv) {
   gradwatch::client::Cancellation cancellation;
   gradwatch::cli::Interrupt interrupt(&cancellation);
+  gradwatch::cli::OutputBuffer out_buffer(STDOUT_FILENO, &cancellation), err_buffer(STDERR_FILENO, &cancellation);
+  std::ostream out(&out_buffer), err(&err_buffer);
   gradwatch::cli::Io io;
-  io.out = &std::cout;
-  io.err = &std::cerr;
+  io.out = &out;
+  io.err = &err;
   io.out_is_tty = isatty(STDOUT_FILENO) == 1;
   io.err_is_tty = isatty(STDERR_FILENO) == 1;
   io.width = TerminalWidth();

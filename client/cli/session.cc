@@ -39,6 +39,13 @@ void Session::PrintItem(const JsonObject& object) const {
   PrintLine(absl::StrCat(output_ == Output::kYaml ? "--- " : "", object.Build()));
 }
 
+absl::Status Session::CheckOutput() const {
+  if (io_.out->good()) return absl::OkStatus();
+  const client::Cancellation* cancellation = connection_.cancellation();
+  if (cancellation != nullptr && cancellation->cancelled()) return absl::CancelledError("interrupted");
+  return absl::DataLossError("cannot write to the standard output");
+}
+
 void Session::Note(absl::string_view line) const { *io_.err << line << '\n' << std::flush; }
 
 absl::StatusOr<v1::Job> Session::GetJob(const std::string& job_id) const {

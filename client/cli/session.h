@@ -42,6 +42,8 @@ class Session {
   void PrintLine(absl::string_view line) const;
   // One item of a stream: an object a line, in YAML a document a line.
   void PrintItem(const JsonObject& object) const;
+  // OK as long as all that was printed is written; else CANCELLED after Ctrl-C, or DATA_LOSS, say for a full disk.
+  absl::Status CheckOutput() const;
   // One line for people, on the error stream.
   void Note(absl::string_view line) const;
 

@@ -41,16 +41,19 @@ class Watcher {
     auto stream = client::WatchJob(session_.connection(), MakeRequest(options_), notes_.Options());
     while (end_reason_.empty()) {
       const auto response = stream->Next();
-      if (!response.ok()) return Fail(response.status(), stream->resume_token());
+      if (!response.ok()) return Fail(response.status());
       if (!response->has_value()) {
         end_reason_ = "terminal";
       } else {
         Take(**response);
       }
+      const absl::Status written = session_.CheckOutput();
+      if (!written.ok()) return Fail(written);
+      token_ = stream->resume_token();
     }
-    printer_.PrintEnd(end_reason_, Word(state_), stream->resume_token());
+    printer_.PrintEnd(end_reason_, Word(state_), token_);
     const bool goes_on = end_reason_ == "alert" || end_reason_ == "until_step";
-    if (goes_on) notes_.TellHowToGoOn("", Command(), stream->resume_token());
+    if (goes_on) notes_.TellHowToGoOn("", Command(), token_);
     return end_reason_ == "alert" ? ExitCode::kAlert : ExitCode::kSuccess;
   }
 
@@ -86,9 +89,9 @@ class Watcher {
     }
   }
 
-  absl::Status Fail(const absl::Status& status, const std::string& token) {
-    if (!token.empty()) printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", Word(state_), token);
-    return notes_.Fail(status, "detached; the job goes on; ", Command(), token);
+  absl::Status Fail(const absl::Status& status) {
+    if (!token_.empty()) printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", Word(state_), token_);
+    return notes_.Fail(status, "detached; the job goes on; ", Command(), token_);
   }
 
   // This watch with its filters, without its start.
@@ -106,6 +109,7 @@ class Watcher {
   StreamNotes notes_;
   v1::JobState state_ = v1::JOB_STATE_UNSPECIFIED;
   std::string end_reason_;
+  std::string token_;  // of the last message that was written as a whole
 };
 
 }  // namespace

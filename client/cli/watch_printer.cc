@@ -94,7 +94,12 @@ JsonObject WatchPrinter::ReportJson(const v1::StepReport& report) const {
   object.Add("time", google::protobuf::util::TimeUtil::ToString(report.time()));
   JsonObject tensors;
   for (const auto& tensor : report.tensors()) tensors.Add(TensorName(tensor.tensor()), JsonObject().AddFields(tensor));
-  return object.Add("tensors", tensors);
+  object.Add("tensors", tensors);
+  if (report.has_cosine_with_last()) object.Add("cosine_with_last", report.cosine_with_last());
+  JsonObject layers;
+  for (const auto& layer : report.layers()) layers.Add(layer.name(), JsonObject().AddFields(layer));
+  if (report.layers_size() > 0) object.Add("layers", layers);
+  return object;
 }
 
 void WatchPrinter::PrintRow(const v1::StepReport& report) {

@@ -107,7 +107,7 @@ ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals) {
   if (!welcome.ok()) return Fail(welcome.status());
   const absl::StatusOr<std::unique_ptr<core::Trainer>> trainer = MakeTrainer(*welcome, options.job_id);
   if (trainer.ok()) {
-    reports.emplace((*trainer)->tensors().size(), options.report_bytes);
+    reports.emplace((*trainer)->tensors().size(), options.report_bytes, /*first_step=*/0, (*trainer)->layers());
     Train(**trainer, attachment, &*reports);
   } else {
     spdlog::error("cannot start: {}", trainer.status().ToString());

@@ -70,6 +70,7 @@ void Outbox::FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batc
     size_t size = SizeInBatch(report);
     if (size > kMaxBatchBytes) {  // a network of so many tensors that one step fills a message: told without them
       report.clear_tensors();
+      report.clear_layers();
       size = SizeInBatch(report);
     }
     if (bytes + size > kMaxBatchBytes) {
@@ -83,8 +84,9 @@ void Outbox::FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batc
 
 bool Outbox::AddReport(ReportBuffer* reports, v1::ReportBatch* batch) {
   v1::StepReport* report = batch->add_reports();
-  const bool here = reports->Read(
-      next_step_, [this, report](const core::StepRecord& record) { EncodeReport(record, attempt_, report); });
+  const bool here = reports->Read(next_step_, [this, reports, report](const core::StepRecord& record) {
+    EncodeReport(record, reports->layers(), attempt_, report);
+  });
   if (!here) batch->mutable_reports()->RemoveLast();
   return here;
 }

@@ -10,25 +10,28 @@ namespace gradwatch::worker {
 namespace {
 
 using core::HistogramCounts;
+using core::LayerStatistics;
 using core::TensorStatistics;
 using Buckets = std::array<uint32_t, HistogramCounts::kBuckets>;
 
 // A record without its tensors.
 struct Scalars {
   int64_t step, control_revision, nan_count, pos_inf_count, neg_inf_count;
-  double loss, grad_norm, learning_rate, step_seconds;
+  double loss, grad_norm, learning_rate, step_seconds, cosine_with_last;
   core::ClipOutcome clip;
   core::ValidationOutcome validation;
   absl::Time time;
   v1::StatisticsLevel level;
   bool report_tensors;
-  uint32_t tensors;  // that follow
+  uint32_t tensors, layers;  // that follow
 };
 
 // The numbers of a tensor lie before its histogram, and are copied as they are.
 constexpr size_t kNumbers = offsetof(TensorStatistics, histogram);
 static_assert(std::is_trivially_copyable_v<TensorStatistics> && std::is_standard_layout_v<TensorStatistics>);
 static_assert(kNumbers + sizeof(HistogramCounts) == sizeof(TensorStatistics));
+
+static_assert(std::is_trivially_copyable_v<LayerStatistics>);
 
 // The buckets that follow: from `first` on, `count` of them.
 struct Range {
@@ -59,6 +62,7 @@ class Writer {
   explicit Writer(std::span<std::byte> to) : begin_(to.data()), next_(to.data()), end_(to.data() + to.size()) {}
   bool HasRoomFor(size_t bytes) const { return static_cast<size_t>(end_ - next_) >= bytes; }
   void Write(const void* from, size_t bytes) {
+    if (bytes == 0) return;  // `from` may be null
     std::memcpy(next_, from, bytes);
     next_ += bytes;
   }
@@ -74,6 +78,7 @@ class Reader {
  public:
   explicit Reader(const std::byte* from) : next_(from) {}
   void Read(void* to, size_t bytes) {
+    if (bytes == 0) return;  // `to` may be null
     std::memcpy(to, next_, bytes);
     next_ += bytes;
   }
@@ -123,12 +128,14 @@ Scalars ScalarsOf(const core::StepRecord& record) {
           .grad_norm = record.grad_norm,
           .learning_rate = record.learning_rate,
           .step_seconds = record.step_seconds,
+          .cosine_with_last = record.cosine_with_last,
           .clip = record.clip,
           .validation = record.validation,
           .time = record.time,
           .level = record.level,
           .report_tensors = record.report_tensors,
-          .tensors = has_tensors ? static_cast<uint32_t>(record.tensors.size()) : 0};
+          .tensors = has_tensors ? static_cast<uint32_t>(record.tensors.size()) : 0,
+          .layers = record.report_tensors ? static_cast<uint32_t>(record.layers.size()) : 0};
 }
 
 void SetScalars(const Scalars& scalars, core::StepRecord* record) {
@@ -141,6 +148,7 @@ void SetScalars(const Scalars& scalars, core::StepRecord* record) {
   record->grad_norm = scalars.grad_norm;
   record->learning_rate = scalars.learning_rate;
   record->step_seconds = scalars.step_seconds;
+  record->cosine_with_last = scalars.cosine_with_last;
   record->clip = scalars.clip;
   record->validation = scalars.validation;
   record->time = scalars.time;
@@ -152,8 +160,8 @@ void SetScalars(const Scalars& scalars, core::StepRecord* record) {
 
 size_t MinPackedBytes() { return sizeof(Scalars); }
 
-size_t MaxPackedBytes(size_t tensors) {
-  return sizeof(Scalars) + tensors * (sizeof(TensorStatistics) + 2 * sizeof(Range));
+size_t MaxPackedBytes(size_t tensors, size_t layers) {
+  return sizeof(Scalars) + tensors * (sizeof(TensorStatistics) + 2 * sizeof(Range)) + layers * sizeof(LayerStatistics);
 }
 
 size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to) {
@@ -164,6 +172,9 @@ size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to) {
   for (uint32_t i = 0; i < scalars.tensors; ++i) {
     if (!WriteTensor(record.tensors[i], HasHistogram(record.level), &writer)) return 0;
   }
+  const size_t layer_bytes = scalars.layers * sizeof(LayerStatistics);
+  if (!writer.HasRoomFor(layer_bytes)) return 0;
+  writer.Write(record.layers.data(), layer_bytes);
   return writer.written();
 }
 
@@ -174,6 +185,8 @@ void UnpackRecord(const std::byte* from, core::StepRecord* record) {
   SetScalars(scalars, record);
   record->tensors.resize(scalars.tensors);
   for (TensorStatistics& tensor : record->tensors) ReadTensor(HasHistogram(scalars.level), &reader, &tensor);
+  record->layers.resize(scalars.layers);
+  reader.Read(record->layers.data(), scalars.layers * sizeof(LayerStatistics));
 }
 
 }  // namespace gradwatch::worker

@@ -10,15 +10,15 @@
 
 namespace gradwatch::worker {
 
-// Bytes that a record needs at least, and that one of `tensors` tensors needs at most.
+// Bytes that a record needs at least, and that one of `tensors` tensors and `layers` layers needs at most.
 size_t MinPackedBytes();
-size_t MaxPackedBytes(size_t tensors);
+size_t MaxPackedBytes(size_t tensors, size_t layers = 0);
 
 // Writes `record` to the front of `to` and returns how many bytes that took; 0 if it does not fit. Never allocates.
 size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to);
 
 // Reads what PackRecord wrote. Tensors that were not reported are left out; with level NORM only norms and non-finite
-// counts mean something. Allocates only if `record` has never had as many tensors.
+// counts mean something. Allocates only if `record` has never had as many tensors or layers.
 void UnpackRecord(const std::byte* from, core::StepRecord* record);
 
 }  // namespace gradwatch::worker

@@ -1,6 +1,7 @@
 #include "client/worker/report_buffer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "client/worker/packed_record.h"
 
@@ -8,18 +9,20 @@ namespace gradwatch::worker {
 namespace {
 
 // A segment must hold any record.
-size_t SegmentCount(size_t tensors, size_t max_bytes, size_t min, size_t max) {
-  return std::clamp(max_bytes / MaxPackedBytes(tensors), min, max);
+size_t SegmentCount(size_t record_bytes, size_t max_bytes, size_t min, size_t max) {
+  return std::clamp(max_bytes / record_bytes, min, max);
 }
 
 }  // namespace
 
-ReportBuffer::ReportBuffer(size_t tensors, size_t max_bytes, int64_t first_step)
-    : first_step_(first_step),
-      segment_bytes_(
-          std::max(max_bytes / SegmentCount(tensors, max_bytes, kMinSegments, kMaxSegments), MaxPackedBytes(tensors))),
+ReportBuffer::ReportBuffer(size_t tensors, size_t max_bytes, int64_t first_step, std::vector<core::LayerInfo> layers)
+    : layers_(std::move(layers)),
+      first_step_(first_step),
+      segment_bytes_(std::max(
+          max_bytes / SegmentCount(MaxPackedBytes(tensors, layers_.size()), max_bytes, kMinSegments, kMaxSegments),
+          MaxPackedBytes(tensors, layers_.size()))),
       segment_records_(segment_bytes_ / MinPackedBytes()),
-      segments_(SegmentCount(tensors, max_bytes, kMinSegments, kMaxSegments)),
+      segments_(SegmentCount(MaxPackedBytes(tensors, layers_.size()), max_bytes, kMinSegments, kMaxSegments)),
       oldest_step_(first_step),
       end_step_(first_step) {
   for (Segment& segment : segments_) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "core/stats/layer_statistics.h"
 #include "core/stats/step_record.h"
 
 namespace gradwatch::worker {
@@ -19,9 +20,9 @@ namespace gradwatch::worker {
 // segment is replaced as a whole.
 class ReportBuffer {
  public:
-  // For records of at most `tensors` tensors. Uses about `max_bytes`, but holds at least kMinSegments records.
-  // `first_step` is the first step that will be offered.
-  ReportBuffer(size_t tensors, size_t max_bytes, int64_t first_step = 0);
+  // For records of at most `tensors` tensors and of `layers`. Uses about `max_bytes`, but holds at least kMinSegments
+  // records. `first_step` is the first step that will be offered.
+  ReportBuffer(size_t tensors, size_t max_bytes, int64_t first_step = 0, std::vector<core::LayerInfo> layers = {});
   ReportBuffer(const ReportBuffer&) = delete;
   ReportBuffer& operator=(const ReportBuffer&) = delete;
 
@@ -29,6 +30,8 @@ class ReportBuffer {
   // copies only what will be reported.
   void Offer(const core::StepRecord& record);
 
+  // The layers that records may tell of.
+  const std::vector<core::LayerInfo>& layers() const { return layers_; }
   // The first step that was, or will be, offered.
   int64_t first_step() const { return first_step_; }
   // The first step that is, or will be, kept.
@@ -61,6 +64,7 @@ class ReportBuffer {
   // Reader. Copies a record out of a segment, if it is still there.
   bool Copy(Segment& segment, int64_t step);
 
+  const std::vector<core::LayerInfo> layers_;
   const int64_t first_step_;
   const size_t segment_bytes_;
   const size_t segment_records_;

@@ -22,6 +22,7 @@ int EncodeBuckets(const Buckets& buckets, google::protobuf::RepeatedField<int64_
 
 void EncodeHistogram(const core::TensorStatistics& statistics, v1::Histogram* histogram) {
   histogram->set_zero_count(statistics.zero_count);
+  if (statistics.histogram_stride > 1) histogram->set_sample_stride(statistics.histogram_stride);
   histogram->set_positive_offset(EncodeBuckets(statistics.histogram.positive, histogram->mutable_positive_counts()));
   histogram->set_negative_offset(EncodeBuckets(statistics.histogram.negative, histogram->mutable_negative_counts()));
 }
@@ -32,6 +33,7 @@ void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel 
   stats->set_nan_count(statistics.nan_count);
   stats->set_pos_inf_count(statistics.pos_inf_count);
   stats->set_neg_inf_count(statistics.neg_inf_count);
+  if (statistics.clip_scale < 1) stats->set_clip_scale(statistics.clip_scale);
   if (level == v1::STATISTICS_LEVEL_NORM) return;
   stats->set_mean(statistics.mean);
   stats->set_mean_abs(statistics.mean_abs);
@@ -40,6 +42,7 @@ void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel 
   stats->set_denormal_count(statistics.denormal_count);
   stats->set_weight_norm(statistics.weight_norm);
   stats->set_update_norm(statistics.update_norm);
+  if (!std::isnan(statistics.cosine_with_last)) stats->set_cosine_with_last(statistics.cosine_with_last);
   EncodeHistogram(statistics, stats->mutable_histogram());
 }
 
@@ -49,6 +52,9 @@ void EncodeClip(const core::ClipOutcome& outcome, v1::ClipOutcome* clip) {
   clip->set_coefficient(outcome.coefficient);
   clip->set_tensors_clipped(outcome.tensors_clipped);
   clip->set_threshold(outcome.threshold);
+  clip->set_elements_clipped(outcome.elements_clipped);
+  clip->set_units_clipped(outcome.units_clipped);
+  clip->set_moments_reset(outcome.moments_reset);
 }
 
 void EncodeValidation(const core::ValidationOutcome& outcome, v1::Validation* validation) {
@@ -66,9 +72,28 @@ void EncodeTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
   timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
 }
 
+void EncodeLayer(const core::LayerStatistics& statistics, const core::LayerInfo& layer, v1::LayerStats* stats) {
+  stats->set_name(layer.name);
+  stats->set_kind(layer.kind);
+  stats->set_output_mean(statistics.output_mean);
+  stats->set_output_variance(statistics.output_variance);
+  stats->set_output_non_finite(statistics.output_non_finite);
+  if (!std::isnan(statistics.saturated)) stats->set_saturated(statistics.saturated);
+  if (!std::isnan(statistics.dead)) stats->set_dead(statistics.dead);
+  if (statistics.has_backward) stats->set_backward_norm(statistics.backward_norm);
+  if (!std::isnan(statistics.backward_growth)) stats->set_backward_growth(statistics.backward_growth);
+}
+
+void EncodeLayers(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, v1::StepReport* report) {
+  for (size_t i = 0; i < std::min(record.layers.size(), layers.size()); ++i) {
+    EncodeLayer(record.layers[i], layers[i], report->add_layers());
+  }
+}
+
 }  // namespace
 
-void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepReport* report) {
+void EncodeReport(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, int32_t attempt,
+                  v1::StepReport* report) {
   report->set_attempt(attempt);
   report->set_step(record.step);
   report->set_loss(record.loss);
@@ -81,9 +106,11 @@ void EncodeReport(const core::StepRecord& record, int32_t attempt, v1::StepRepor
   report->set_step_seconds(record.step_seconds);
   EncodeTime(record.time, report->mutable_time());
   if (record.validation.measured) EncodeValidation(record.validation, report->mutable_validation());
+  if (record.report_tensors) EncodeLayers(record, layers, report);
   // With level NONE the loop still measures the norm, for clipping; it is just not told.
   if (record.level == v1::STATISTICS_LEVEL_NONE) return;
   report->set_grad_norm(record.grad_norm);
+  if (!std::isnan(record.cosine_with_last)) report->set_cosine_with_last(record.cosine_with_last);
   if (!record.report_tensors) return;
   report->mutable_tensors()->Reserve(static_cast<int>(record.tensors.size()));
   for (size_t i = 0; i < record.tensors.size(); ++i) {

@@ -4,6 +4,7 @@
 #define GRADWATCH_CORE_BASE_RANDOM_H_
 
 #include <cstdint>
+#include <span>
 
 namespace gradwatch::core {
 
@@ -17,6 +18,9 @@ class Random {
   Random(uint64_t seed, RandomStream stream, uint64_t index);
   // 32 uniform bits.
   uint32_t NextBits();
+  // Many at once: what a new sequence's NextBits would give from its number `position` on. Position and size are
+  // multiples of 4.
+  void Bits(int64_t position, std::span<uint32_t> bits) const;
   // Uniform in [0, 1), a multiple of 2^-53.
   double NextUniform();
   // Uniform in [0, bound), bound >= 1, without bias.

@@ -32,14 +32,13 @@ class ExampleSource : public DataSource {
   virtual void FillHeldOutExample(int64_t index, int64_t slot, BatchBuffer& buffer) {
     FillExample(kUnreachedPlace + index, slot, buffer);
   }
+  static constexpr int64_t kUnreachedPlace = int64_t{1} << 62;
   // Called before the first example is filled, for memory that only a running job needs.
   virtual void Prepare() {}
   // Bytes held besides the batch, those of Prepare included.
   virtual int64_t held_bytes() const { return 0; }
 
  private:
-  static constexpr int64_t kUnreachedPlace = int64_t{1} << 62;
-
   void PrepareOnce();
 
   const DataShape shape_;

@@ -2,7 +2,7 @@
 #ifndef GRADWATCH_CORE_DETECT_HISTORY_H_
 #define GRADWATCH_CORE_DETECT_HISTORY_H_
 
-#include "core/detect/sorted_window.h"
+#include "core/stats/sorted_window.h"
 
 namespace gradwatch::core {
 

@@ -1,90 +1,110 @@
 #include "core/nn/activation_function.h"
 
 #include <Eigen/Core>
-#include <string>
+#include <type_traits>
 
-#include "absl/strings/str_cat.h"
+#include "core/nn/activation_formulas.h"
 #include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
 namespace {
 
-template <typename T>
-using ArrayMap = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-template <typename T>
-using ConstArrayMap = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+// SELU, Klambauer et al. 2017.
+constexpr double kSeluAlpha = 1.6732632423543772848, kSeluScale = 1.0507009873554804934;
 
-// A comparison instead of a maximum, which would drop NaN.
-template <typename T>
-void Relu(int64_t size, const T* x, T* y) {
-  for (int64_t i = 0; i < size; ++i) y[i] = RealPart(x[i]) <= 0 ? T(0) : x[i];
+// Calls `visitor` with the formula.
+template <typename T, typename Visitor>
+void VisitFormula(const ActivationSettings& settings, const Visitor& visitor) {
+  const T alpha = static_cast<T>(settings.alpha);
+  switch (settings.function) {
+    case v1::ACTIVATION_FUNCTION_SIGMOID:
+      return visitor(SigmoidFormula<T>());
+    case v1::ACTIVATION_FUNCTION_TANH:
+      return visitor(TanhFormula<T>());
+    case v1::ACTIVATION_FUNCTION_LEAKY_RELU:
+      return visitor(LeakyReluFormula<T>{alpha});
+    case v1::ACTIVATION_FUNCTION_ELU:
+      return visitor(EluFormula<T>{alpha, T(1)});
+    case v1::ACTIVATION_FUNCTION_SELU:
+      return visitor(EluFormula<T>{T(kSeluAlpha), T(kSeluScale)});
+    case v1::ACTIVATION_FUNCTION_GELU:
+      return visitor(GeluFormula<T>());
+    case v1::ACTIVATION_FUNCTION_GELU_TANH:
+      return visitor(GeluTanhFormula<T>());
+    case v1::ACTIVATION_FUNCTION_SILU:
+      return visitor(SiluFormula<T>());
+    case v1::ACTIVATION_FUNCTION_SOFTPLUS:
+      return visitor(SoftplusFormula<T>());
+    case v1::ACTIVATION_FUNCTION_SOFTSIGN:
+      return visitor(SoftsignFormula<T>());
+    case v1::ACTIVATION_FUNCTION_MISH:
+      return visitor(MishFormula<T>());
+    default:
+      return visitor(ReluFormula<T>());
+  }
 }
 
+// Compilers make vector code of loops only where they see that no array overlaps another, so that the case of one and
+// the same array needs a loop of its own.
+template <typename T, typename Formula>
+void Apply(const Formula& formula, int64_t size, const T* x, T* y) {
+  if (x == y) {
+    for (int64_t i = 0; i < size; ++i) y[i] = formula.Value(y[i]);
+    return;
+  }
+  const T* __restrict from = x;
+  T* __restrict to = y;
+  for (int64_t i = 0; i < size; ++i) to[i] = formula.Value(from[i]);
+}
+
+template <typename T, typename Formula>
+void Backward(const Formula& formula, int64_t size, const T* source, const T* dy, T* dx) {
+  const T* __restrict v = source;
+  T* __restrict to = dx;
+  if (dy == dx) {
+    for (int64_t i = 0; i < size; ++i) to[i] *= formula.Slope(v[i]);
+    return;
+  }
+  const T* __restrict from = dy;
+  for (int64_t i = 0; i < size; ++i) to[i] = from[i] * formula.Slope(v[i]);
+}
+
+// Where the gradient is cut off it is zero, even if it was infinite or NaN.
 template <typename T>
-void ReluBackward(int64_t size, const T* y, const T* dy, T* dx) {
+void Backward(const ReluFormula<T>& /*formula*/, int64_t size, const T* y, const T* dy, T* dx) {
   for (int64_t i = 0; i < size; ++i) dx[i] = RealPart(y[i]) <= 0 ? T(0) : dy[i];
-}
-
-template <typename T>
-void SigmoidBackward(int64_t size, const T* y, const T* dy, T* dx) {
-  for (int64_t i = 0; i < size; ++i) dx[i] = dy[i] * (y[i] * (T(1) - y[i]));
-}
-
-template <typename T>
-void TanhBackward(int64_t size, const T* y, const T* dy, T* dx) {
-  for (int64_t i = 0; i < size; ++i) dx[i] = dy[i] * (T(1) - y[i] * y[i]);
 }
 
 }  // namespace
 
-void CheckActivationFunction(absl::string_view path, v1::ActivationFunction function, FieldErrors* errors) {
-  switch (function) {
-    case v1::ACTIVATION_FUNCTION_SIGMOID:
-    case v1::ACTIVATION_FUNCTION_TANH:
-    case v1::ACTIVATION_FUNCTION_RELU:
-      return;
-    case v1::ACTIVATION_FUNCTION_UNSPECIFIED:
-      errors->Add(path, "is required");
-      return;
-    default:
-      if (v1::ActivationFunction_IsValid(function)) {
-        errors->Add(path, absl::StrCat("not served yet: ", v1::ActivationFunction_Name(function)));
-      } else {
-        errors->Add(path, absl::StrCat("is not a function; got ", static_cast<int>(function)));
-      }
-  }
+// A negative slope of leaky ReLU makes outputs of both signs positive.
+bool ActivationReadsInput(const ActivationSettings& settings) {
+  if (settings.function == v1::ACTIVATION_FUNCTION_LEAKY_RELU) return settings.alpha < 0;
+  bool reads_input = false;
+  VisitFormula<float>(settings, [&](const auto& formula) { reads_input = formula.kReadsInput; });
+  return reads_input;
 }
 
 template <typename T>
-void ApplyActivation(v1::ActivationFunction function, int64_t size, const T* x, T* y) {
-  switch (function) {
-    case v1::ACTIVATION_FUNCTION_SIGMOID:
-      // Not Eigen's logistic(), which for float is good to 1e-4 only where the result is small.
-      ArrayMap<T>(y, size) = (T(1) + (-ConstArrayMap<T>(x, size)).exp()).inverse();
-      return;
-    case v1::ACTIVATION_FUNCTION_TANH:
-      ArrayMap<T>(y, size) = ConstArrayMap<T>(x, size).tanh();
-      return;
-    default:
-      return Relu(size, x, y);
-  }
+void ApplyActivation(const ActivationSettings& settings, int64_t size, const T* x, T* y) {
+  VisitFormula<T>(settings, [&]<typename Formula>(const Formula& formula) {
+    if constexpr (std::is_same_v<Formula, TanhFormula<T>>) {
+      using Array = Eigen::Array<T, Eigen::Dynamic, 1>;
+      Eigen::Map<Array>(y, size) = Eigen::Map<const Array>(x, size).tanh();  // faster than by an exponential
+    } else {
+      Apply(formula, size, x, y);
+    }
+  });
 }
 
 template <typename T>
-void ActivationBackward(v1::ActivationFunction function, int64_t size, const T* y, const T* dy, T* dx) {
-  switch (function) {
-    case v1::ACTIVATION_FUNCTION_SIGMOID:
-      return SigmoidBackward(size, y, dy, dx);
-    case v1::ACTIVATION_FUNCTION_TANH:
-      return TanhBackward(size, y, dy, dx);
-    default:
-      return ReluBackward(size, y, dy, dx);
-  }
+void ActivationBackward(const ActivationSettings& settings, int64_t size, const T* source, const T* dy, T* dx) {
+  VisitFormula<T>(settings, [&](const auto& formula) { Backward(formula, size, source, dy, dx); });
 }
 
-#define GW_INSTANTIATE(T)                                                       \
-  template void ApplyActivation(v1::ActivationFunction, int64_t, const T*, T*); \
-  template void ActivationBackward(v1::ActivationFunction, int64_t, const T*, const T*, T*);
+#define GW_INSTANTIATE(T)                                                          \
+  template void ApplyActivation(const ActivationSettings&, int64_t, const T*, T*); \
+  template void ActivationBackward(const ActivationSettings&, int64_t, const T*, const T*, T*);
 GW_FOR_EACH_SCALAR(GW_INSTANTIATE)
 #undef GW_INSTANTIATE
 

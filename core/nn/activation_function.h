@@ -1,25 +1,33 @@
-// The element-wise functions themselves, over arrays. NaN goes in and comes out, as IEEE 754 and PyTorch have it.
+// The element-wise functions themselves, over arrays. NaN goes in and comes out, as IEEE 754 and PyTorch have it;
+// infinities reach the functions' limits.
 #ifndef GRADWATCH_CORE_NN_ACTIVATION_FUNCTION_H_
 #define GRADWATCH_CORE_NN_ACTIVATION_FUNCTION_H_
 
 #include <cstdint>
 
-#include "absl/strings/string_view.h"
-#include "core/base/error.h"
 #include "gradwatch/v1/model.pb.h"
 
 namespace gradwatch::core {
 
-// Adds to `errors` at `path` what is wrong with choosing this function: unset, unknown, or not served yet.
-void CheckActivationFunction(absl::string_view path, v1::ActivationFunction function, FieldErrors* errors);
+// A function with its number, if it has one (see model.proto).
+struct ActivationSettings {
+  // NOLINTNEXTLINE(google-explicit-constructor): most functions have no number.
+  ActivationSettings(v1::ActivationFunction chosen, double number = 1) : function(chosen), alpha(number) {}
+
+  v1::ActivationFunction function;
+  double alpha;
+};
+
+// Whether the derivative needs the input x; else it is found from the output y = f(x).
+bool ActivationReadsInput(const ActivationSettings& settings);
 
 // y = f(x) for `size` elements; y may be x.
 template <typename T>
-void ApplyActivation(v1::ActivationFunction function, int64_t size, const T* x, T* y);
+void ApplyActivation(const ActivationSettings& settings, int64_t size, const T* x, T* y);
 
-// dx = dy * f'(x), with f' expressed by y = f(x); dx may be dy.
+// dx = dy * f'; dx may be dy. `source` is the input if ActivationReadsInput, else the output.
 template <typename T>
-void ActivationBackward(v1::ActivationFunction function, int64_t size, const T* y, const T* dy, T* dx);
+void ActivationBackward(const ActivationSettings& settings, int64_t size, const T* source, const T* dy, T* dx);
 
 }  // namespace gradwatch::core
 

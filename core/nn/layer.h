@@ -41,6 +41,8 @@ struct LayerPlan {
   bool in_place = false;           // Forward may write over its input; Backward does not read it
   bool reads_output = false;       // Backward reads the output
   bool in_place_backward = false;  // Backward may write the input's gradient over the output's
+  // What gave the outputs, where that is a known function: it says when they count as saturated or dead.
+  v1::ActivationFunction function = v1::ACTIVATION_FUNCTION_UNSPECIFIED;
   // Where the layer has itself reserved its output; else its stack does.
   std::optional<int64_t> output_offset;
 };
@@ -60,6 +62,8 @@ class Layer {
   // Whether it only holds other layers, and so is none itself when layers are counted.
   virtual bool is_block() const { return false; }
 
+  // Writes parameters that start otherwise than any initializer says, after the initializers.
+  virtual void InitializeParameters(T* /*parameters*/) const {}
   // Writes what KeepState reserved, before the first pass; it is zero already.
   virtual void InitializeState(T* /*state*/) const {}
 

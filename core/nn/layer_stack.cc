@@ -1,6 +1,7 @@
 #include "core/nn/layer_stack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -8,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/nn/layer_factory.h"
+#include "core/stats/layer_statistics.h"
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {
@@ -94,12 +97,16 @@ template <typename T>
 absl::Status LayerStack<T>::PlanLayer(size_t index, const LayerPlace& place, MemoryPlan* plan) {
   Entry& entry = layers_[index];
   if (place.tokens && !entry.layer->takes_tokens()) {
-    return InvalidField(place.path, "cannot be the first layer on tokens; start with dense or rnn");
+    return InvalidField(place.path,
+                        "cannot be the first layer on tokens; start with embedding, dense or a recurrent layer");
   }
   LayerPlace own = place;
   if (!entry.layer->is_block()) own.depth = plan->NextDepth();
   entry.input_gradient = place.input_gradient;
   GW_ASSIGN_OR_RETURN(entry.plan, entry.layer->Plan(own, plan));
+  entry.rows = plan->Rows(entry.plan.output);
+  entry.input_size = plan->Size(place.input);
+  entry.index = plan->AddLayer({place.name, entry.kind});
   if (entry.input_gradient) plan->NeedFlow(nesting_, plan->Size(place.input));
 
   const Entry* const before = index > 0 ? &layers_[index - 1] : nullptr;
@@ -119,14 +126,39 @@ LayerInput<T> LayerStack<T>::InputOf(size_t index, const Pass<T>& pass, const La
 }
 
 template <typename T>
+void LayerStack<T>::InitializeParameters(T* parameters) const {
+  for (const Entry& entry : layers_) entry.layer->InitializeParameters(parameters);
+}
+
+template <typename T>
 void LayerStack<T>::InitializeState(T* state) const {
   for (const Entry& entry : layers_) entry.layer->InitializeState(state);
+}
+
+template <typename T>
+void LayerStack<T>::MeasureForward(const Entry& entry, const Pass<T>& pass) const {
+  if (pass.layer_statistics == nullptr || !pass.training) return;
+  if constexpr (!kIsComplex<T>) {
+    MeasureOutput(pass.kept + entry.output, entry.rows, entry.plan.output.features, entry.plan.function,
+                  &pass.layer_statistics[entry.index]);
+  }
+}
+
+template <typename T>
+double LayerStack<T>::MeasureSignal(const Pass<T>& pass, const T* gradient, int64_t size) const {
+  if (pass.layer_statistics == nullptr || gradient == nullptr) return 0;
+  if constexpr (kIsComplex<T>) {
+    return 0;
+  } else {
+    return std::sqrt(SumOfSquares(gradient, size));
+  }
 }
 
 template <typename T>
 T* LayerStack<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x) {
   for (size_t i = 0; i < layers_.size(); ++i) {
     layers_[i].layer->Forward(pass, InputOf(i, pass, x), pass.kept + layers_[i].output);
+    MeasureForward(layers_[i], pass);
   }
   return pass.kept + layers_.back().output;
 }
@@ -142,7 +174,13 @@ const T* LayerStack<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, co
       const bool in_place = entry.plan.in_place_backward && own != nullptr;
       dx = in_place ? own : own == buffers[0] ? buffers[1] : buffers[0];
     }
+    // Before and after: dx may lie where dy does.
+    const double output_norm = MeasureSignal(pass, dy, entry.rows * entry.plan.output.features);
     entry.layer->Backward(pass, InputOf(i, pass, x), pass.kept + entry.output, dy, dx);
+    const double input_norm = MeasureSignal(pass, dx, entry.input_size);
+    if (pass.layer_statistics != nullptr) {
+      FillBackward(output_norm, input_norm, &pass.layer_statistics[entry.index]);
+    }
     // Below there are no parameters: otherwise this layer would have been asked for the gradient of its input.
     if (dx == nullptr) return nullptr;
     dy = own = dx;

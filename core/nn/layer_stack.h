@@ -27,6 +27,7 @@ class LayerStack {
   absl::StatusOr<LayerPlan> Plan(const StackPlace& place, MemoryPlan* plan);
 
   // As of a layer.
+  void InitializeParameters(T* parameters) const;
   void InitializeState(T* state) const;
 
   // The output of the last layer.
@@ -39,7 +40,10 @@ class LayerStack {
     std::unique_ptr<Layer<T>> layer;
     std::string kind;  // as in the path
     std::string name;
-    int64_t output = 0;  // offset
+    int64_t output = 0;      // offset
+    int64_t rows = 0;        // of the output
+    int64_t input_size = 0;  // in elements
+    size_t index = 0;        // of MemoryPlan::AddLayer
     bool input_gradient = false;
     LayerPlan plan;
   };
@@ -47,6 +51,10 @@ class LayerStack {
   void AddLayer(const v1::Layer& spec, const FieldScope& scope);
   void CheckNames(const FieldScope& scope) const;
   absl::Status PlanLayer(size_t index, const LayerPlace& place, MemoryPlan* plan);
+  // Measures what a layer has just put out.
+  void MeasureForward(const Entry& entry, const Pass<T>& pass) const;
+  // The norm of a gradient on its way back; 0 if there is none or nobody asks.
+  double MeasureSignal(const Pass<T>& pass, const T* gradient, int64_t size) const;
   LayerInput<T> InputOf(size_t index, const Pass<T>& pass, const LayerInput<T>& x) const;
 
   std::vector<Entry> layers_;

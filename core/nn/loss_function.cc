@@ -2,6 +2,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/nn/binary_cross_entropy.h"
+#include "core/nn/field_checks.h"
+#include "core/nn/huber.h"
 #include "core/nn/softmax_cross_entropy.h"
 #include "core/nn/squared_error.h"
 
@@ -17,16 +21,20 @@ absl::Status CheckTarget(v1::LossFunction function, DataShape::Target needed, Da
 
 absl::Status Refuse(v1::LossFunction function) {
   if (function == v1::LOSS_FUNCTION_UNSPECIFIED) return InvalidField("function", "is required");
-  if (v1::LossFunction_IsValid(function)) {
-    return InvalidField("function", absl::StrCat("not served yet: ", v1::LossFunction_Name(function)));
-  }
   return InvalidField("function", absl::StrCat("is not a loss; got ", static_cast<int>(function)));
 }
 
-template <typename T, typename Function>
-absl::StatusOr<std::unique_ptr<LossFunction<T>>> Make(const v1::Loss& spec, DataShape::Target target) {
-  if (absl::Status status = CheckTarget(spec.function(), Function::kTarget, target); !status.ok()) return status;
-  return std::make_unique<Function>();
+template <typename T, typename Function, typename... Arguments>
+absl::StatusOr<std::unique_ptr<LossFunction<T>>> Make(const v1::Loss& spec, DataShape::Target target,
+                                                      Arguments... arguments) {
+  GW_RETURN_IF_ERROR(CheckTarget(spec.function(), Function::kTarget, target));
+  return std::make_unique<Function>(arguments...);
+}
+
+absl::Status CheckDelta(const v1::Loss& spec) {
+  FieldErrors errors;
+  if (spec.has_delta()) CheckPositive("delta", spec.delta(), &errors);
+  return errors.ToStatus();
 }
 
 }  // namespace
@@ -38,6 +46,11 @@ absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss
       return Make<T, SoftmaxCrossEntropy<T>>(spec, target);
     case v1::LOSS_FUNCTION_SQUARED_ERROR:
       return Make<T, SquaredError<T>>(spec, target);
+    case v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY:
+      return Make<T, BinaryCrossEntropy<T>>(spec, target);
+    case v1::LOSS_FUNCTION_HUBER:
+      GW_RETURN_IF_ERROR(CheckDelta(spec));
+      return Make<T, Huber<T>>(spec, target, spec.has_delta() ? spec.delta() : 1);
     default:
       return Refuse(spec.function());
   }

@@ -21,14 +21,15 @@ class LossFunction {
   // The mean loss of `outputs` [rows, columns] against the batch's targets; unless `gradient` is null it becomes the
   // derivative by the outputs, of the same shape. Non-finite outputs give the loss that IEEE 754 gives.
   virtual Sum<T> Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const = 0;
-  // How many of the outputs predict their target, where that is a yes or a no; unset where it is not.
+  // How many of the rows predict their target, where that is a yes or a no; unset where it is not.
   virtual std::optional<int64_t> Correct(int64_t /*rows*/, int64_t /*columns*/, const T* /*outputs*/,
                                          const Batch& /*batch*/) const {
     return std::nullopt;
   }
 };
 
-// Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not served yet, or not for such targets.
+// Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not for such targets, or its
+// number is out of range.
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target);
 

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "core/base/workers.h"
 #include "core/data/batch.h"
+#include "core/stats/layer_statistics.h"
 #include "core/tensor/arena.h"
 #include "core/tensor/matrix_product.h"
 #include "core/tensor/parameter_layout.h"
@@ -55,6 +58,8 @@ struct Pass {
   T* kept = nullptr;              // by the offsets of MemoryPlan::Keep
   ProductContext<T> product;      // where matrix products work
   Scratch<T> scratch;             // free for use within a call of a layer
+  // Unless null: what goes through every layer is measured into this, by the indices of MemoryPlan::AddLayer.
+  LayerStatistics* layer_statistics = nullptr;
   // Two buffers for each nesting, between which a gradient goes back through a stack.
   std::array<std::array<T*, 2>, kMaxNesting + 1> flow = {};
 };
@@ -71,6 +76,12 @@ class MemoryPlan {
   // Rows and numbers of a whole batch of activations of this shape.
   int64_t Rows(const Shape& shape) const { return MultiplySizes(shape.rows(), batch_size_); }
   int64_t Size(const Shape& shape) const { return MultiplySizes(Rows(shape), shape.features); }
+  // Adds a layer to those that can be measured; returns its index.
+  size_t AddLayer(LayerInfo info) {
+    layers_.push_back(std::move(info));
+    return layers_.size() - 1;
+  }
+  const std::vector<LayerInfo>& layers() const { return layers_; }
   // Layers planned so far that are no blocks.
   int NextDepth() { return depth_++; }
 
@@ -120,6 +131,7 @@ class MemoryPlan {
   const int64_t batch_size_;
   ParameterLayout* const layout_;
   const int threads_;
+  std::vector<LayerInfo> layers_;
   int depth_ = 0;
   int64_t kept_ = 0, state_ = 0, scratch_ = 0, product_ = 0;
   std::array<int64_t, kMaxNesting + 1> flow_ = {};

@@ -18,6 +18,17 @@
 namespace gradwatch::core {
 namespace {
 
+// Whether every tensor can start as its initializer says.
+absl::Status CheckInitializers(const ParameterLayout& layout) {
+  FieldErrors errors;
+  for (const ParameterSegment& segment : layout.segments()) {
+    for (const FieldViolation& violation : GetFieldViolations(CheckInitializerFits(segment))) {
+      errors.Add("layers", absl::StrCat(segment.name, ": ", violation.field, " ", violation.description));
+    }
+  }
+  return errors.ToStatus();
+}
+
 // Whether what the last layer, at `path`, gives fits the targets.
 absl::Status CheckOutput(const std::string& path, const Shape& output, const DataShape& data) {
   const char* const unit = data.target == DataShape::Target::kClasses ? "classes" : "values";
@@ -82,6 +93,7 @@ absl::Status Network<T>::State::Plan(const std::string& last_path) {
   GW_ASSIGN_OR_RETURN(const LayerPlan whole, stack.Plan(place, &plan));
   GW_RETURN_IF_ERROR(CheckOutput(last_path, whole.output, data));
   if (layout.segments().empty()) return InvalidField("layers", "have no parameters that could be trained");
+  GW_RETURN_IF_ERROR(CheckInitializers(layout));
   rows = plan.Rows(whole.output);
   columns = whole.output.features;
   output_offset = *whole.output_offset;
@@ -133,6 +145,16 @@ const ParameterLayout& Network<T>::layout() const {
 }
 
 template <typename T>
+const std::vector<LayerInfo>& Network<T>::layers() const {
+  return state_->plan.layers();
+}
+
+template <typename T>
+void Network<T>::MeasureLayers(std::span<LayerStatistics> statistics) {
+  state_->pass.layer_statistics = statistics.data();
+}
+
+template <typename T>
 int64_t Network<T>::activation_bytes() const {
   return state_->plan.total() * static_cast<int64_t>(sizeof(T));
 }
@@ -151,6 +173,7 @@ void Network<T>::Initialize(uint64_t seed, Workers* workers) {
   for (const ParameterSegment& segment : state.layout.segments()) {
     Draw(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
   }
+  state.stack.InitializeParameters(state.parameters.data());
 }
 
 template <typename T>

@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/base/workers.h"
 #include "core/data/batch.h"
+#include "core/stats/layer_statistics.h"
 #include "core/tensor/parameter_layout.h"
 #include "core/tensor/scalar.h"
 #include "gradwatch/v1/model.pb.h"
@@ -36,6 +38,8 @@ class Network {
   ~Network();
 
   const ParameterLayout& layout() const;
+  // The layers in forward order, a block after the layers that it holds.
+  const std::vector<LayerInfo>& layers() const;
   // Bytes of activations and their gradients for one batch, and of what layers keep besides parameters.
   int64_t activation_bytes() const;
 
@@ -59,6 +63,9 @@ class Network {
   Sum<T> LossAndGradients(const Batch& batch, int64_t batch_number = 0);
   // Not as in training: dropout keeps everything, batch norm uses what it has learnt.
   Evaluation Evaluate(const Batch& batch);
+  // From the next batch on, what goes through the layers in LossAndGradients is measured into `statistics`, one element
+  // a layer, which must live until this is called again; an empty span ends it. Changes no other result.
+  void MeasureLayers(std::span<LayerStatistics> statistics);
   // Outputs of the last layer (logits) for the last batch, [rows * batch, outputs].
   std::span<const T> outputs() const;
 

@@ -18,6 +18,7 @@ class Residual final : public Layer<T> {
   void Configure(const v1::Layer& spec, const FieldScope& scope) override;
   absl::StatusOr<LayerPlan> Plan(const LayerPlace& place, MemoryPlan* plan) override;
   bool is_block() const override { return true; }
+  void InitializeParameters(T* parameters) const override { inner_.InitializeParameters(parameters); }
   void InitializeState(T* state) const override { inner_.InitializeState(state); }
   void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) override;
   void Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, const T* dy, T* dx) override;

@@ -1,6 +1,7 @@
 #include "core/nn/rnn.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "core/nn/activation_function.h"
@@ -37,10 +38,16 @@ void Rnn<T>::Configure(const v1::Layer& spec, const FieldScope& scope) {
   CheckRange(scope.path + ".units", rnn.units(), 1, kMaxUnits, scope.errors);
   units_ = rnn.units();
   function_ = CheckNonlinearity(scope.path + ".nonlinearity", rnn.nonlinearity(), scope.errors);
-  input_init_ =
-      CheckInitializer(scope.path + ".input_init", rnn.input_init(), v1::INITIALIZER_METHOD_XAVIER, scope.errors);
+  const double pytorch_scale = 1 / std::sqrt(std::max(units_, int64_t{1}));
+  input_init_ = CheckInitializer(scope.path + ".input_init", rnn.input_init(), v1::INITIALIZER_METHOD_XAVIER,
+                                 scope.errors, pytorch_scale);
   recurrent_init_ = CheckInitializer(scope.path + ".recurrent_init", rnn.recurrent_init(),
-                                     v1::INITIALIZER_METHOD_ORTHOGONAL, scope.errors);
+                                     v1::INITIALIZER_METHOD_ORTHOGONAL, scope.errors, pytorch_scale);
+  penalty_factor_ = rnn.vanishing_penalty();
+  if (!std::isfinite(penalty_factor_) || penalty_factor_ < 0) {
+    scope.errors->Add(scope.path + ".vanishing_penalty",
+                      absl::StrCat("must be finite and not negative; got ", penalty_factor_));
+  }
 }
 
 template <typename T>
@@ -55,6 +62,11 @@ absl::StatusOr<LayerPlan> Rnn<T>::Plan(const LayerPlace& place, MemoryPlan* plan
   plan->NeedProduct<T>({units_, units_, (steps_ - 1) * batch_});
   const int64_t sums = AlignSize(MultiplySizes(projection_.rows(), units_));
   plan->NeedScratch(AddSizes(AddSizes(sums, AlignSize(units_)), projection_.scratch_size()));
+  penalty_ = VanishingPenalty<T>(penalty_factor_, projection_.rows(), units_, plan);
+  if (penalty_.enabled()) {
+    plan->NeedScratch(AddSizes(AddSizes(sums, AlignSize(projection_.rows())),
+                               std::max(penalty_.scratch_size(), projection_.scratch_size())));
+  }
 
   weight_ih_ = AddParameter(place.name + ".weight_ih", {units_, place.input.features}, place.depth, input_init_, plan);
   weight_hh_ = AddParameter(place.name + ".weight_hh", {units_, units_}, place.depth, recurrent_init_, plan);
@@ -63,6 +75,7 @@ absl::StatusOr<LayerPlan> Rnn<T>::Plan(const LayerPlace& place, MemoryPlan* plan
   LayerPlan result;
   result.output = {.steps = steps_, .features = units_};
   result.reads_output = true;
+  result.function = function_;
   return result;
 }
 
@@ -83,7 +96,7 @@ void Rnn<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) {
 }
 
 template <typename T>
-void Rnn<T>::BackThroughTime(const Pass<T>& pass, const T* y, const T* dy, T* da) const {
+void Rnn<T>::BackThroughTime(const Pass<T>& pass, const T* y, const T* dy, T* da, T* dh_norms) const {
   const int64_t step = batch_ * units_;
   for (int64_t t = steps_ - 1; t >= 0; --t) {
     T* const now = da + t * step;
@@ -93,6 +106,7 @@ void Rnn<T>::BackThroughTime(const Pass<T>& pass, const T* y, const T* dy, T* da
       AddProduct({batch_, units_, units_}, now + step, pass.parameters + weight_hh_, now, pass.product);
       dh = now;
     }
+    if (dh_norms != nullptr) penalty_.MeasureNorms(batch_, dh, dh_norms + t * batch_);
     ActivationBackward(function_, step, y + t * step, dh, now);
   }
 }
@@ -101,7 +115,8 @@ template <typename T>
 void Rnn<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, const T* dy, T* dx) {
   Scratch<T> scratch = pass.scratch;
   T* const da = scratch.Take(projection_.rows() * units_);
-  BackThroughTime(pass, y, dy, da);
+  T* const dh_norms = penalty_.enabled() ? scratch.Take(projection_.rows()) : nullptr;
+  BackThroughTime(pass, y, dy, da, dh_norms);
 
   projection_.WeightGradient(pass, scratch, x, da, pass.gradients + weight_ih_);
   SumRows(projection_.rows(), units_, da, pass.gradients + bias_ih_);
@@ -109,6 +124,10 @@ void Rnn<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, c
   std::fill_n(pass.gradients + weight_hh_, units_ * units_, T(0));
   AddProductTransposedLeft({units_, units_, (steps_ - 1) * batch_}, da + batch_ * units_, y,
                            pass.gradients + weight_hh_, pass.product);
+  if (penalty_.enabled()) {
+    penalty_.AddGradient(dh_norms, da, pass.parameters + weight_hh_, pass.gradients + weight_hh_, scratch,
+                         pass.product);
+  }
   if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + weight_ih_, da, dx);
 }
 

@@ -1,87 +1,51 @@
 #include "core/optim/sgd.h"
 
-#include <algorithm>
-#include <cmath>
-
 namespace gradwatch::core {
 namespace {
 
-// Elements that are updated before their changes are summed; their changes stay in the first-level cache meanwhile.
-constexpr int64_t kBlockSize = 1024;
-
 template <typename T>
-struct Rule {
-  T learning_rate;
-  T momentum;
-  T weight_decay;
-  bool nesterov;
+struct PlainRule {
+  T rate;
+  Decay<T> decay;
+  T operator()(T gradient, T parameter) const {
+    return decay.kept * parameter - rate * (gradient + decay.added * parameter);
+  }
 };
 
-// Updates `count` parameters and writes what was added to each into `changes`. `buffer` is null without momentum.
-template <typename T>
-void UpdateBlock(const Rule<T>& rule, const T* __restrict gradient, T* __restrict parameter, T* __restrict buffer,
-                 T* __restrict changes, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    T direction = gradient[i] + rule.weight_decay * parameter[i];
-    if (buffer != nullptr) {
-      buffer[i] = rule.momentum * buffer[i] + direction;
-      direction = rule.nesterov ? direction + rule.momentum * buffer[i] : buffer[i];
-    }
-    const T before = parameter[i];
-    parameter[i] = before - rule.learning_rate * direction;
-    changes[i] = parameter[i] - before;
+template <typename T, bool kNesterov>
+struct MomentumRule {
+  T rate, momentum;
+  T taken;  // part of the gradient that enters the buffer
+  Decay<T> decay;
+  T operator()(T gradient, T parameter, T& buffer) const {
+    const T direction = gradient + decay.added * parameter;
+    buffer = momentum * buffer + taken * direction;
+    return decay.kept * parameter - rate * (kNesterov ? direction + momentum * buffer : buffer);
   }
-}
-
-// In double. Eight sums side by side, for the vectoriser; NaN and infinities show in the result.
-template <typename T>
-double SumOfSquares(const T* values, int64_t count) {
-  constexpr int kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double value = values[i + lane];
-      lanes[lane] += value * value;
-    }
-  }
-  for (int lane = 0; i < count; ++i, ++lane) {
-    const double value = values[i];
-    lanes[lane] += value * value;
-  }
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
-}
+};
 
 }  // namespace
 
 template <typename T>
 Sgd<T>::Sgd(const v1::OptimizerSpec& spec, const ParameterLayout* layout)
-    : layout_(layout),
-      momentum_(static_cast<T>(spec.momentum())),
-      weight_decay_(static_cast<T>(spec.weight_decay())),
-      nesterov_(spec.nesterov()),
-      momentum_buffer_(OptimizerStatePerParameter(spec) * layout->arena_size()) {}
+    : Optimizer<T>(layout, OptimizerStatePerParameter(spec)), spec_(spec), momentum_(spec.momentum()) {}
 
 template <typename T>
-void Sgd<T>::Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record) {
-  const Rule<T> rule = {static_cast<T>(learning_rate), momentum_, weight_decay_, nesterov_};
-  const bool measure = record->level == v1::STATISTICS_LEVEL_FULL;
-  T* const buffer = momentum_buffer_.empty() ? nullptr : momentum_buffer_.data();
-  T changes[kBlockSize];
-  for (size_t i = 0; i < layout_->segments().size(); ++i) {
-    const ParameterSegment& segment = layout_->segments()[i];
-    double squares = 0;
-    for (int64_t done = 0; done < segment.size; done += kBlockSize) {
-      const int64_t start = segment.offset + done;
-      const int64_t count = std::min(kBlockSize, segment.size - done);
-      UpdateBlock(rule, gradients.data() + start, parameters.data() + start,
-                  buffer == nullptr ? nullptr : buffer + start, changes, count);
-      if (measure) squares += SumOfSquares(changes, count);
-    }
-    if (measure) record->tensors[i].update_norm = std::sqrt(squares);
+void Sgd<T>::Prepare(double learning_rate, int64_t updates) {
+  rate_ = static_cast<T>(learning_rate);
+  momentum_now_ = static_cast<T>(momentum_);
+  taken_ = static_cast<T>(updates == 0 ? 1 : 1 - spec_.dampening());
+  decay_ = Decay<T>(spec_.weight_decay(), spec_.decoupled_decay(), learning_rate);
+}
+
+template <typename T>
+SquareSums Sgd<T>::Update(const UpdateRange<T>& range) {
+  if (spec_.momentum() == 0) return UpdateElements(range, PlainRule<T>{rate_, decay_});
+  T* const buffer = this->state_arena(0);
+  if (spec_.nesterov()) {
+    return UpdateElements(range, MomentumRule<T, true>{rate_, momentum_now_, taken_, decay_}, buffer);
   }
+  return UpdateElements(range, MomentumRule<T, false>{rate_, momentum_now_, taken_, decay_}, buffer);
 }
 
 template class Sgd<float>;

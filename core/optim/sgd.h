@@ -1,35 +1,36 @@
-// Stochastic gradient descent as PyTorch defines it, with L2 decay, momentum and Nesterov's variant.
+// Stochastic gradient descent as PyTorch defines it, with decay, momentum and Nesterov's variant.
 #ifndef GRADWATCH_CORE_OPTIM_SGD_H_
 #define GRADWATCH_CORE_OPTIM_SGD_H_
 
-#include <span>
-#include <vector>
-
 #include "core/optim/optimizer.h"
+#include "core/optim/update_elements.h"
 
 namespace gradwatch::core {
 
-// With decay w, momentum m and rate r, for each parameter p of gradient g:
+// With L2 decay w, momentum m, dampening h and rate r, for each parameter p of gradient g:
 //
-//   d = g + w * p;  buffer = m * buffer + d (first step: d);  p -= r * (nesterov ? d + m * buffer : m > 0 ? buffer : d)
+//   d = g + w p;  buffer = m buffer + (1 - h) d (first update: d)
+//   p -= r (nesterov ? d + m buffer : buffer), without momentum p -= r d
 //
-// in the arithmetic of T (torch.optim.SGD without dampening). The buffer starts at zero, which gives the first step.
-// Thread-compatible.
+// in the arithmetic of T (torch.optim.SGD); with decoupled decay p is multiplied by 1 - r w first, and d = g.
 template <typename T>
 class Sgd final : public Optimizer<T> {
  public:
-  // `spec` is a valid one of method SGD; `layout` must outlive the optimizer.
+  // `spec` is resolved and of method SGD.
   Sgd(const v1::OptimizerSpec& spec, const ParameterLayout* layout);
 
-  void Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record) override;
-  std::span<T> state() override { return momentum_buffer_; }
+  void SetMomentum(double momentum) override { momentum_ = momentum; }
+
+ protected:
+  void Prepare(double learning_rate, int64_t updates) override;
+  SquareSums Update(const UpdateRange<T>& range) override;
 
  private:
-  const ParameterLayout* const layout_;
-  const T momentum_;
-  const T weight_decay_;
-  const bool nesterov_;
-  std::vector<T> momentum_buffer_;  // empty without momentum
+  const v1::OptimizerSpec spec_;
+  double momentum_;
+  // For the present step.
+  T rate_ = 0, momentum_now_ = 0, taken_ = 1;
+  Decay<T> decay_;
 };
 
 extern template class Sgd<float>;

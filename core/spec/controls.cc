@@ -1,15 +1,18 @@
 #include "core/spec/controls.h"
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/types/span.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
-#include "core/clip/clipper.h"
+#include "core/clip/clip_settings.h"
 
 namespace gradwatch::core {
 namespace {
@@ -35,7 +38,8 @@ absl::Status BadMask(absl::string_view description) {
 absl::Status UnknownPath(absl::string_view path) {
   return BadMask(absl::StrCat("no path \"", path, "\"; there are ",
                               absl::StrJoin(FieldNames(*v1::Controls::descriptor(), ""), ", "), ", ",
-                              absl::StrJoin(FieldNames(*v1::ClipSettings::descriptor(), "clip."), ", ")));
+                              absl::StrJoin(FieldNames(*v1::ClipSettings::descriptor(), "clip."), ", "),
+                              ", and their fields, for example clip.zclip.alpha"));
 }
 
 // `field` of `to` becomes what it is in `from`, also if it is unset there.
@@ -50,24 +54,33 @@ void CopyField(const FieldDescriptor* field, const Message& from, Message* to) {
   to->MergeFrom(*only);
 }
 
-// Paths are fields of Controls, or "clip." and a field of ClipSettings.
+// Follows the names through the messages; false if there is no such path.
+bool CopyNames(absl::Span<const std::string> names, const Message& from, Message* to) {
+  const FieldDescriptor* const field = from.GetDescriptor()->FindFieldByName(names[0]);
+  if (field == nullptr) return false;
+  if (names.size() == 1) {
+    CopyField(field, from, to);
+    return true;
+  }
+  if (field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return false;
+  return CopyNames(names.subspan(1), from.GetReflection()->GetMessage(from, field),
+                   to->GetReflection()->MutableMessage(to, field));
+}
+
 absl::Status CopyPath(absl::string_view path, const v1::Controls& from, v1::Controls* to) {
   const std::vector<std::string> names = absl::StrSplit(path, '.');
-  const bool in_clip = names.size() == 2 && names[0] == kClip;
-  if (names.size() != 1 && !in_clip) return UnknownPath(path);
-  const Descriptor& type = in_clip ? *v1::ClipSettings::descriptor() : *v1::Controls::descriptor();
-  const FieldDescriptor* const field = type.FindFieldByName(names.back());
-  if (field == nullptr) return UnknownPath(path);
-  if (in_clip) {
-    CopyField(field, from.clip(), to->mutable_clip());
-  } else {
-    CopyField(field, from, to);
-  }
+  if (!CopyNames(names, from, to)) return UnknownPath(path);
   const bool names_mode = path == "clip.mode" || (path == kClip && from.has_clip());
   if (names_mode && from.clip().mode() == v1::CLIP_MODE_UNSPECIFIED) {
     return InvalidField("clip.mode", "must be named in a change; NONE ends clipping");
   }
   return absl::OkStatus();
+}
+
+// "SGD"; the unset method is SGD too.
+std::string OptimizerName(v1::OptimizerMethod method) {
+  if (method == v1::OPTIMIZER_METHOD_UNSPECIFIED) method = v1::OPTIMIZER_METHOD_SGD;
+  return std::string(absl::StripPrefix(v1::OptimizerMethod_Name(method), "OPTIMIZER_METHOD_"));
 }
 
 }  // namespace
@@ -87,12 +100,23 @@ absl::Status ValidateControls(const v1::Controls& controls) {
   return errors.ToStatus();
 }
 
+absl::Status CheckControlsFit(const v1::Controls& controls, const v1::OptimizerSpec& optimizer) {
+  const bool has_moment =
+      optimizer.method() == v1::OPTIMIZER_METHOD_ADAM || optimizer.method() == v1::OPTIMIZER_METHOD_ADAMW;
+  if (controls.clip().mode() != v1::CLIP_MODE_SPAM || has_moment) return absl::OkStatus();
+  return InvalidField("clip.mode",
+                      absl::StrCat("SPAM needs optimizer ADAM or ADAMW, whose second moment it reads; got ",
+                                   OptimizerName(optimizer.method())));
+}
+
 v1::Controls ResolveControls(const v1::Controls& controls) {
   v1::Controls resolved = controls;
   *resolved.mutable_clip() = ResolveClipSettings(controls.clip());
   if (!resolved.has_learning_rate_scale()) resolved.set_learning_rate_scale(1);
   if (!resolved.has_report_every()) resolved.set_report_every(1);
   if (resolved.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED) resolved.set_statistics(v1::STATISTICS_LEVEL_FULL);
+  resolved.set_gradient_cosine(controls.gradient_cosine());
+  resolved.set_layer_statistics(controls.layer_statistics());
   return resolved;
 }
 

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "gradwatch/v1/controls.pb.h"
+#include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::core {
 
@@ -15,7 +16,12 @@ absl::Status ValidateControls(const v1::Controls& controls);
 // Controls with every default filled in. For valid controls.
 v1::Controls ResolveControls(const v1::Controls& controls);
 
-// `current` (resolved) with the paths of `mask` taken from `changes`, checked and resolved. A path whose value is unset
+// Whether these controls can hold with this optimizer: clip mode SPAM needs a second moment (Adam, AdamW). Violations
+// are relative to the Controls.
+absl::Status CheckControlsFit(const v1::Controls& controls, const v1::OptimizerSpec& optimizer);
+
+// `current` (resolved) with the paths of `mask` taken from `changes`, checked and resolved. Paths are fields and fields
+// of their messages, as deep as those go ("clip", "clip.mode", "clip.zclip.alpha"). A path whose value is unset
 // in `changes` goes back to its default; a clip mode must be named, though, where a clip or its mode is changed, so
 // that nobody ends clipping by leaving it out. INVALID_ARGUMENT: an empty mask or an unknown path (reason
 // BAD_UPDATE_MASK, field "update_mask"), a value that must not be (violations relative to Controls). Nothing is applied

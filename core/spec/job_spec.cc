@@ -80,6 +80,7 @@ void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
   if (!spec.has_optimizer()) errors.Add("optimizer", "required");
   if (spec.has_optimizer()) errors.AddStatus("optimizer", ValidateOptimizer(spec.optimizer()));
   errors.AddStatus("controls", ValidateControls(spec.controls()));
+  errors.AddStatus("controls", CheckControlsFit(spec.controls(), spec.optimizer()));
   errors.AddStatus("rules", ValidateRules(spec.rules()));
   CheckIntegerRange(errors, "steps", spec.steps(), 1, kMaxSteps);
   if (spec.has_threads()) CheckIntegerRange(errors, "threads", spec.threads(), 1, kMaxThreads);

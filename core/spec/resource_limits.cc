@@ -28,8 +28,10 @@ absl::Status TooLarge(absl::string_view field, absl::string_view description, ab
 }  // namespace
 
 v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, const DataSource& data) {
-  // Parameters and gradients, the sum of gradients where a step is several batches, then the optimizer's state.
-  const int64_t arenas = (spec.accumulation() > 1 ? 3 : 2) + OptimizerStatePerParameter(spec.optimizer());
+  // Parameters and gradients; the sum of gradients where a step is several batches; the last gradients where they are
+  // compared; then the optimizer's state.
+  const int64_t arenas = 2 + (spec.accumulation() > 1 ? 1 : 0) + (spec.controls().gradient_cosine() ? 1 : 0) +
+                         OptimizerStatePerParameter(spec.optimizer());
   const int64_t bytes_each = static_cast<int64_t>(sizeof(float)) * arenas;
   v1::ResourceEstimate estimate;
   estimate.set_parameters(network.layout().parameter_count());

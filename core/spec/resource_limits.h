@@ -9,7 +9,7 @@
 
 namespace gradwatch::core {
 
-// What a job of this resolved spec needs with its network and data; nothing has to be initialised for it.
+// What a job of this resolved spec needs with its network and data, as it starts; nothing has to be initialised for it.
 v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, const DataSource& data);
 
 // INVALID_ARGUMENT, with the reason QUOTA_PARAMS or QUOTA_MEMORY and the field "model" or "data", if `estimate` is

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -35,8 +36,12 @@ struct TensorStatistics {
   int64_t denormal_count = 0;
   double weight_norm = 0;
   double update_norm = 0;
+  // NaN: there is nothing to compare with.
+  double cosine_with_last = std::numeric_limits<double>::quiet_NaN();
+  // The histogram counts one element of this many; all other counts are of all elements.
+  int32_t histogram_stride = 1;
   // Factor in (0, 1] that clipping asks the optimizer to apply to the gradient while it reads it, so that clipping by a
-  // norm costs no pass of its own. Measuring sets it to 1.
+  // norm costs no pass of its own. A normal number of the gradient's type. Measuring sets it to 1.
   double clip_scale = 1;
   HistogramCounts histogram;
 
@@ -50,6 +55,10 @@ struct ClipOutcome {
   double coefficient = 1;
   int tensors_clipped = 0;
   double threshold = 0;
+  int64_t elements_clipped = 0;
+  int64_t units_clipped = 0;
+  bool moments_reset = false;      // the optimizer's moments are to be set to zero before the update
+  double learning_rate_scale = 1;  // factor on the learning rate of this step; told as part of it
 };
 
 // How the network did on the validation examples after a step; the fields mean what those of v1::Validation mean.
@@ -59,6 +68,18 @@ struct ValidationOutcome {
   int64_t targets = 0;
   int64_t correct = -1;         // below 0: a prediction is not simply right or wrong
   bool has_perplexity = false;  // the loss is a softmax cross-entropy
+};
+
+// Statistics of one layer; the fields mean what those of v1::LayerStats mean. NaN in a field that may be unset: unset.
+struct LayerStatistics {
+  double output_mean = 0;
+  double output_variance = 0;
+  int64_t output_non_finite = 0;
+  double saturated = std::numeric_limits<double>::quiet_NaN();
+  double dead = std::numeric_limits<double>::quiet_NaN();
+  double backward_norm = 0;
+  bool has_backward = false;  // whether backward_norm, which may itself be NaN, was measured
+  double backward_growth = std::numeric_limits<double>::quiet_NaN();
 };
 
 // One step; the fields mean what those of v1::StepReport mean.
@@ -73,11 +94,13 @@ struct StepRecord {
   int64_t neg_inf_count = 0;
   ClipOutcome clip;
   double step_seconds = 0;
+  double cosine_with_last = std::numeric_limits<double>::quiet_NaN();  // NaN: there is nothing to compare with
   absl::Time time;
   v1::StatisticsLevel level = v1::STATISTICS_LEVEL_FULL;  // what was measured of the tensors on this step
   std::vector<TensorStatistics> tensors;                  // arena order; always all of them
+  std::vector<LayerStatistics> layers;                    // forward order; empty unless asked for
   ValidationOutcome validation;
-  bool report_tensors = true;  // whether this step is one of Controls.report_every
+  bool report_tensors = true;  // whether this step is one of Controls.report_every; else `layers` are of an older one
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
 };

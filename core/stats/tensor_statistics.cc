@@ -3,206 +3,174 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
+
+#include "core/stats/float_vectors.h"
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {
 
+using vectors::Doubles;
+using vectors::Floats;
+using vectors::Ints;
+using vectors::kDoubles;
+using vectors::kFloats;
+
 // Elements of a block; small enough for the first-level cache.
 constexpr int64_t kBlockSize = 4096;
-// Elements that the inner loop takes at a time.
-constexpr int kStep = 16;
+static_assert(kBlockSize % ExponentSample::kMaxStride == 0);
+// Vectors of floats that are added before their sum is added in double: a tree of three roundings.
+constexpr int kChain = 8;
+// Elements that the inner loops take at a time.
+constexpr int64_t kStep = int64_t{kChain} * kFloats;
 
-constexpr uint32_t kMagnitudeMask = 0x7fffffff;
-constexpr uint32_t kInfinityBits = 0x7f800000;
-constexpr uint32_t kNegativeZeroBits = 0x80000000;
+constexpr int32_t kMagnitudeMask = 0x7fffffff;
+constexpr int32_t kInfinityBits = 0x7f800000;
+// Sums of kChain smaller numbers are finite.
+constexpr int32_t kLargeBits = 0x7f800000 - (4 << 23);
+// The smallest number that is neither 0 nor denormal.
+constexpr int32_t kNormalBits = 0x00800000;
 
-// Counts exponents by sign, in several tables so that equal exponents in a row do not wait for each other's store.
-class ExponentTables {
- public:
-  static constexpr int kTables = 8;
-  // No counter can overflow before this many elements.
-  static constexpr int64_t kMaxElements = int64_t{kTables} * 65535;
-
-  // Counts kStep elements. The key of an element is its sign and exponent as they lie in a float.
-  void Count(const float* elements) {
-    static_assert(std::endian::native == std::endian::little);
-#pragma GCC unroll 8
-    for (int i = 0; i < kStep; i += 2) {
-      uint64_t pair;
-      std::memcpy(&pair, elements + i, sizeof(pair));
-      ++counts_[i % kTables][(pair >> 23) & (kKeys - 1)];
-      ++counts_[(i + 1) % kTables][pair >> 55];
-    }
-  }
-
-  // Adds the counts to `histogram` and starts again from zero. Keys of NaN and infinities are dropped.
-  void MoveTo(HistogramCounts* histogram) {
-    constexpr int kSigned = kKeys / 2;
-    for (int table = 0; table < kTables; ++table) {
-      for (int i = 0; i < HistogramCounts::kBuckets; ++i) {
-        histogram->positive[i] += counts_[table][i];
-        histogram->negative[i] += counts_[table][kSigned + i];
-      }
-    }
-    std::memset(counts_, 0, sizeof(counts_));
-  }
-
- private:
-  static constexpr int kKeys = 512;
-  uint16_t counts_[kTables][kKeys] = {};
-};
-
-// What a block of floats adds up to. The largest magnitude is kept as bits: they are ordered as the magnitudes are, and
-// NaN lies above infinity, so that it also tells whether anything in the block is not finite.
+// What a block of floats adds up to.
 struct BlockSums {
   double squares = 0;
-  double weight_squares = 0;
   MomentSums moments;
-  uint32_t max_bits = 0;
-  int64_t positive_zeros = 0, negative_zeros = 0;
+  int32_t max_bits = 0;
+  int32_t min_bits = 0;
 };
 
-// Vectors in the notation that gcc and clang share, with as many numbers as a register holds doubles.
-#ifdef __AVX512F__
-constexpr int kWidth = 8;
-#else
-constexpr int kWidth = 4;
-#endif
-using Floats = float __attribute__((vector_size(4 * kWidth)));
-using Words = uint32_t __attribute__((vector_size(4 * kWidth)));
-using Doubles = double __attribute__((vector_size(8 * kWidth)));
-using LongWords = uint64_t __attribute__((vector_size(8 * kWidth)));
-
-// kWidth elements: their bits, and their values with 0 in place of what is not finite.
-struct Chunk {
-  Words bits, magnitudes;
-  Doubles values;
-
-  explicit Chunk(const float* elements) {
-    std::memcpy(&bits, elements, sizeof(bits));
-    magnitudes = bits & kMagnitudeMask;
-    const Words keep = reinterpret_cast<Words>(magnitudes < kInfinityBits);
-    values = __builtin_convertvector(reinterpret_cast<Floats>(bits & keep), Doubles);
-  }
-};
-
-void KeepLarger(const Words& candidates, Words* max) { *max = candidates > *max ? candidates : *max; }
-
+// Squares in double, and the largest magnitude. Both levels use it and add in the same order, so that the norm does not
+// depend on how much is watched.
 struct NormLanes {
-  Doubles squares{};
-  Words max_bits{};
+  Doubles squares0{}, squares1{}, squares2{}, squares3{};
+  Ints max0{}, max1{};
 
-  void Add(const float* gradient) {
-    const Chunk chunk(gradient);
-    squares += chunk.values * chunk.values;
-    KeepLarger(chunk.magnitudes, &max_bits);
+  // Adds two vectors of floats, whose magnitudes are given.
+  void Add(const float* elements, const Ints& magnitudes0, const Ints& magnitudes1) {
+    const Doubles x0 = vectors::LoadAsDoubles(elements), x1 = vectors::LoadAsDoubles(elements + kDoubles);
+    const Doubles x2 = vectors::LoadAsDoubles(elements + 2 * kDoubles);
+    const Doubles x3 = vectors::LoadAsDoubles(elements + 3 * kDoubles);
+    squares0 += x0 * x0;
+    squares1 += x1 * x1;
+    squares2 += x2 * x2;
+    squares3 += x3 * x3;
+    vectors::KeepLarger(magnitudes0, &max0);
+    vectors::KeepLarger(magnitudes1, &max1);
+  }
+
+  void MoveTo(BlockSums* sums) const {
+    sums->squares = vectors::Sum((squares0 + squares1) + (squares2 + squares3));
+    Ints max = max0;
+    vectors::KeepLarger(max1, &max);
+    sums->max_bits = vectors::Largest(max);
   }
 };
 
-struct FullLanes {
-  Doubles squares{}, sum{}, magnitudes{}, weight_squares{};
-  Words max_bits{}, positive_zeros{}, negative_zeros{};
-
-  void Add(const float* gradient, const float* weights) {
-    const Chunk chunk(gradient);
-    Floats narrow_weights;
-    std::memcpy(&narrow_weights, weights, sizeof(narrow_weights));
-    const Doubles weight = __builtin_convertvector(narrow_weights, Doubles);
-    squares += chunk.values * chunk.values;
-    sum += chunk.values;
-    magnitudes += reinterpret_cast<Doubles>(reinterpret_cast<LongWords>(chunk.values) & (~uint64_t{0} >> 1));
-    weight_squares += weight * weight;
-    KeepLarger(chunk.magnitudes, &max_bits);
-    // A comparison that holds is -1.
-    positive_zeros -= reinterpret_cast<Words>(chunk.bits == 0);
-    negative_zeros -= reinterpret_cast<Words>(chunk.bits == kNegativeZeroBits);
-  }
-};
-
-// Adds the numbers of a vector to `sum`, one after the other.
-template <typename Vector, typename Sum>
-void AddTo(const Vector& vector, Sum* sum) {
-  for (int i = 0; i < kWidth; ++i) *sum += vector[i];
-}
-
-void MaxTo(const Words& vector, uint32_t* max) {
-  for (int i = 0; i < kWidth; ++i) *max = std::max<uint32_t>(*max, vector[i]);
-}
-
-// The loops below hold two vectors of every sum by name: in an array the compiler would leave them in memory. `count`
-// is a multiple of kStep.
+// `count` is a multiple of kStep in all of these.
 BlockSums SumNorm(const float* gradient, int64_t count) {
-  NormLanes even, odd;
-  for (int64_t i = 0; i < count; i += 2 * kWidth) {
-    even.Add(gradient + i);
-    odd.Add(gradient + i + kWidth);
+  NormLanes lanes;
+  for (int64_t i = 0; i < count; i += 2 * kFloats) {
+    const Floats x0 = vectors::Load<Floats>(gradient + i), x1 = vectors::Load<Floats>(gradient + i + kFloats);
+    lanes.Add(gradient + i, vectors::Magnitudes(x0), vectors::Magnitudes(x1));
   }
   BlockSums sums;
-  for (const NormLanes& lanes : {even, odd}) {
-    AddTo(lanes.squares, &sums.squares);
-    MaxTo(lanes.max_bits, &sums.max_bits);
-  }
+  lanes.MoveTo(&sums);
   return sums;
 }
 
-BlockSums SumFull(const float* gradient, const float* weights, int64_t count, ExponentTables* tables) {
-  FullLanes even, odd;
+BlockSums SumFull(const float* gradient, int64_t count) {
+  NormLanes lanes;
+  Ints min0 = Ints{} + kMagnitudeMask, min1 = min0;
+  Doubles sum{}, magnitudes{};
   for (int64_t i = 0; i < count; i += kStep) {
-#pragma GCC unroll 8
-    for (int64_t j = i; j < i + kStep; j += 2 * kWidth) {
-      even.Add(gradient + j, weights + j);
-      odd.Add(gradient + j + kWidth, weights + j + kWidth);
+    Floats part[2], part_magnitudes[2];
+#pragma GCC unroll 4
+    for (int j = 0; j < kChain / 2; ++j) {
+      const float* const at = gradient + i + 2 * j * kFloats;
+      const Floats x0 = vectors::Load<Floats>(at), x1 = vectors::Load<Floats>(at + kFloats);
+      const Ints a0 = vectors::Magnitudes(x0), a1 = vectors::Magnitudes(x1);
+      lanes.Add(at, a0, a1);
+      vectors::KeepSmaller(a0, &min0);
+      vectors::KeepSmaller(a1, &min1);
+      const Floats pair = x0 + x1, pair_magnitudes = reinterpret_cast<Floats>(a0) + reinterpret_cast<Floats>(a1);
+      part[j / 2] = j % 2 == 0 ? pair : part[j / 2] + pair;
+      part_magnitudes[j / 2] = j % 2 == 0 ? pair_magnitudes : part_magnitudes[j / 2] + pair_magnitudes;
     }
-    tables->Count(gradient + i);
+    vectors::AddHalves(part[0] + part[1], &sum);
+    vectors::AddHalves(part_magnitudes[0] + part_magnitudes[1], &magnitudes);
   }
   BlockSums sums;
-  for (const FullLanes& lanes : {even, odd}) {
-    AddTo(lanes.squares, &sums.squares);
-    AddTo(lanes.weight_squares, &sums.weight_squares);
-    AddTo(lanes.sum, &sums.moments.sum);
-    AddTo(lanes.magnitudes, &sums.moments.magnitudes);
-    AddTo(lanes.positive_zeros, &sums.positive_zeros);
-    AddTo(lanes.negative_zeros, &sums.negative_zeros);
-    MaxTo(lanes.max_bits, &sums.max_bits);
-  }
+  lanes.MoveTo(&sums);
+  vectors::KeepSmaller(min1, &min0);
+  sums.min_bits = vectors::Smallest(min0);
+  sums.moments = {vectors::Sum(sum), vectors::Sum(magnitudes)};
   return sums;
 }
 
-// Counts the non-finite elements of a block that has some, by kind, and makes max_bits that of the finite ones.
-void CountNonFinite(const float* gradient, int64_t count, BlockSums* sums, TensorStatistics* statistics) {
-  sums->max_bits = 0;
+// The finite elements of a block one after the other; the rest is counted by kind. For blocks that hold something that
+// is not finite, or so large that a sum of some floats might not be.
+BlockSums SumFinite(const float* gradient, int64_t count, TensorStatistics* statistics) {
+  BlockSums sums;
   for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(gradient[i]);
-    const uint32_t magnitude = bits & kMagnitudeMask;
+    const int32_t bits = std::bit_cast<int32_t>(gradient[i]);
+    const int32_t magnitude = bits & kMagnitudeMask;
     if (magnitude < kInfinityBits) {
-      sums->max_bits = std::max(sums->max_bits, magnitude);
+      const double value = gradient[i];
+      sums.squares += value * value;
+      sums.moments.sum += value;
+      sums.moments.magnitudes += std::fabs(value);
+      sums.max_bits = std::max(sums.max_bits, magnitude);
     } else if (magnitude > kInfinityBits) {
       ++statistics->nan_count;
     } else {
       ++(bits == magnitude ? statistics->pos_inf_count : statistics->neg_inf_count);
     }
   }
+  return sums;
 }
 
-// Hands `body` one block after the other as (first element, count), where count is a multiple of kStep. What is left
-// over at the end is padded with zeros in a buffer; returns how many those are.
+// Counts zeros and denormal numbers, for blocks that have some.
+void CountTiny(const float* gradient, int64_t count, TensorStatistics* statistics) {
+  Ints zeros{}, tiny{};
+  for (int64_t i = 0; i < count; i += kFloats) {
+    const Ints magnitudes = vectors::Magnitudes(vectors::Load<Floats>(gradient + i));
+    // A comparison that holds is -1.
+    zeros -= magnitudes == 0;
+    tiny -= magnitudes < kNormalBits;
+  }
+  for (int i = 0; i < kFloats; ++i) {
+    statistics->zero_count += zeros[i];
+    statistics->denormal_count += tiny[i] - zeros[i];
+  }
+}
+
+// Fills the histogram's bucket of denormal numbers, which the counter leaves out.
+void CountDenormal(std::span<const float> gradient, const ExponentSample& sample, HistogramCounts* histogram) {
+  const int64_t size = static_cast<int64_t>(gradient.size());
+  for (int64_t piece = 0; piece * sample.stride() < size; ++piece) {
+    const int64_t index = sample.IndexIn(piece);
+    if (index >= size || std::fpclassify(gradient[index]) != FP_SUBNORMAL) continue;
+    ++(gradient[index] > 0 ? histogram->positive : histogram->negative)[0];
+  }
+}
+
+// Hands `body` one block after the other as (index of its first element, elements, count), where count is a multiple of
+// kStep. What is left over at the end is padded with zeros in a buffer; returns how many those are.
 template <typename Body>
-int64_t ForEachBlock(std::span<const float> gradient, std::span<const float> weights, Body body) {
+int64_t ForEachBlock(std::span<const float> gradient, Body body) {
   const int64_t size = static_cast<int64_t>(gradient.size());
   const int64_t whole = size / kStep * kStep;
   for (int64_t start = 0; start < whole; start += kBlockSize) {
-    body(gradient.data() + start, weights.data() + start, std::min(kBlockSize, whole - start));
+    body(start, gradient.data() + start, std::min(kBlockSize, whole - start));
   }
   if (whole == size) return 0;
-  float last_gradient[kStep] = {}, last_weights[kStep] = {};
-  std::copy(gradient.begin() + whole, gradient.end(), last_gradient);
-  std::copy(weights.begin() + whole, weights.end(), last_weights);
-  body(last_gradient, last_weights, int64_t{kStep});
+  float last[kStep] = {};
+  std::copy(gradient.begin() + whole, gradient.end(), last);
+  body(whole, static_cast<const float*>(last), kStep);
   return whole + kStep - size;
 }
 
-double MagnitudeOf(uint32_t bits) { return std::bit_cast<float>(bits); }
+double MagnitudeOf(int32_t bits) { return std::bit_cast<float>(bits); }
 
 }  // namespace
 
@@ -220,46 +188,50 @@ void FillMoments(const MomentSums& sums, int64_t finite, TensorStatistics* stati
 void MeasureNorm(std::span<const float> gradient, TensorStatistics* statistics) {
   *statistics = TensorStatistics();
   double squares = 0;
-  ForEachBlock(gradient, gradient, [&](const float* block, const float*, int64_t count) {
+  int32_t max_bits = 0;
+  ForEachBlock(gradient, [&](int64_t, const float* block, int64_t count) {
     BlockSums sums = SumNorm(block, count);
-    if (sums.max_bits >= kInfinityBits) CountNonFinite(block, count, &sums, statistics);
+    if (sums.max_bits >= kInfinityBits) sums = SumFinite(block, count, statistics);
     squares += sums.squares;
-    statistics->max_abs = std::max(statistics->max_abs, MagnitudeOf(sums.max_bits));
+    max_bits = std::max(max_bits, sums.max_bits);
   });
+  statistics->max_abs = MagnitudeOf(max_bits);
   statistics->l2_norm = std::sqrt(squares);
 }
 
-void MeasureFull(std::span<const float> gradient, std::span<const float> weights, TensorStatistics* statistics) {
+void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorStatistics* statistics) {
   *statistics = TensorStatistics();
-  ExponentTables tables;
-  int64_t in_tables = 0;
+  pass->dot = 0;
+  const int64_t size = static_cast<int64_t>(gradient.size());
+  const ExponentSample sample(size, pass->step);
   BlockSums total;
-  const int64_t padding = ForEachBlock(gradient, weights, [&](const float* block, const float* w, int64_t count) {
-    if (in_tables + count > ExponentTables::kMaxElements) {
-      tables.MoveTo(&statistics->histogram);
-      in_tables = 0;
+  const int64_t padding = ForEachBlock(gradient, [&](int64_t start, const float* block, int64_t count) {
+    BlockSums sums = SumFull(block, count);
+    if (sums.min_bits < kNormalBits) CountTiny(block, count, statistics);
+    if (sums.max_bits >= kLargeBits) {
+      const double squares = sums.squares;
+      const bool finite = sums.max_bits < kInfinityBits;
+      sums = SumFinite(block, count, statistics);
+      if (finite) sums.squares = squares;  // as MeasureNorm has them
     }
-    in_tables += count;
-    BlockSums sums = SumFull(block, w, count, &tables);
-    if (sums.max_bits >= kInfinityBits) CountNonFinite(block, count, &sums, statistics);
     total.squares += sums.squares;
-    total.weight_squares += sums.weight_squares;
     total.moments.sum += sums.moments.sum;
     total.moments.magnitudes += sums.moments.magnitudes;
     total.max_bits = std::max(total.max_bits, sums.max_bits);
-    total.positive_zeros += sums.positive_zeros;
-    total.negative_zeros += sums.negative_zeros;
+    if (start % kBlockSize == 0) {
+      pass->counter->Count(gradient.data(), start, std::min(size, start + kBlockSize), sample);
+    }
+    if (pass->last_gradient != nullptr) {
+      pass->dot += DotAndCopy(gradient.data() + start, pass->last_gradient + start, std::min(size - start, count));
+    }
   });
-  tables.MoveTo(&statistics->histogram);
-  // Zeros share the exponent of the denormal numbers; without them the bucket holds just those.
-  statistics->histogram.positive[0] -= static_cast<uint32_t>(total.positive_zeros);
-  statistics->histogram.negative[0] -= static_cast<uint32_t>(total.negative_zeros);
-  statistics->denormal_count = int64_t{statistics->histogram.positive[0]} + statistics->histogram.negative[0];
-  statistics->zero_count = total.positive_zeros + total.negative_zeros - padding;
+  statistics->zero_count -= padding;
   statistics->max_abs = MagnitudeOf(total.max_bits);
   statistics->l2_norm = std::sqrt(total.squares);
-  statistics->weight_norm = std::sqrt(total.weight_squares);
-  FillMoments(total.moments, static_cast<int64_t>(gradient.size()) - statistics->non_finite(), statistics);
+  FillMoments(total.moments, size - statistics->non_finite(), statistics);
+  pass->counter->MoveTo(&statistics->histogram, static_cast<uint32_t>(total.max_bits));
+  if (statistics->denormal_count > 0) CountDenormal(gradient, sample, &statistics->histogram);
+  statistics->histogram_stride = static_cast<int32_t>(sample.stride());
 }
 
 }  // namespace gradwatch::core

@@ -4,6 +4,7 @@
 
 #include "core/stats/norm_sum.h"
 #include "core/stats/tensor_statistics.h"
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {
@@ -47,7 +48,7 @@ void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics)
   statistics->l2_norm = norm.Norm();
 }
 
-void MeasureFull(std::span<const double> gradient, std::span<const double> weights, TensorStatistics* statistics) {
+void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics) {
   MeasureNorm(gradient, statistics);
   MomentSums sums;
   for (const double value : gradient) {
@@ -56,10 +57,9 @@ void MeasureFull(std::span<const double> gradient, std::span<const double> weigh
     sums.magnitudes += std::fabs(value);
     CountShape(value, statistics);
   }
-  FillMoments(sums, static_cast<int64_t>(gradient.size()) - statistics->non_finite(), statistics);
-  NormSum weight_norm;
-  for (const double weight : weights) weight_norm.Add(std::fabs(weight));
-  statistics->weight_norm = weight_norm.Norm();
+  const int64_t size = static_cast<int64_t>(gradient.size());
+  FillMoments(sums, size - statistics->non_finite(), statistics);
+  pass->dot = pass->last_gradient == nullptr ? 0 : DotAndCopy(gradient.data(), pass->last_gradient, size);
 }
 
 }  // namespace gradwatch::core

@@ -1,6 +1,7 @@
 #include "core/train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,8 @@
 #include "core/data/data_source.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
+#include "core/optim/schedule.h"
+#include "core/stats/gradient_cosine.h"
 #include "core/stats/gradient_statistics.h"
 #include "core/tensor/arena.h"
 #include "core/train/parameter_digest.h"
@@ -33,8 +36,10 @@ struct Trainer::State {
         data(std::move(source)),
         network(std::move(net)),
         tensors(DescribeTensors(network->layout())),
+        cosine(&network->layout()),
         clipper(&network->layout()),
         optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
+        schedule(spec.optimizer(), spec.steps()),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity)),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
@@ -50,6 +55,7 @@ struct Trainer::State {
   void ComputeGradients(int64_t step);
   void Validate(int64_t step);
   void Measure();
+  void MeasureWeights();
   void Update();
   bool MustEnd();
   // Waits while a pause is asked for; the command to follow then.
@@ -62,8 +68,10 @@ struct Trainer::State {
   const std::vector<v1::TensorInfo> tensors;
 
   std::shared_ptr<const ControlSnapshot> controls;
+  GradientCosine<float> cosine;
   Clipper<float> clipper;
   const std::unique_ptr<Optimizer<float>> optimizer;
+  Schedule schedule;
   Detector detector;
   Workers workers;
   StepRecord record;
@@ -76,6 +84,8 @@ struct Trainer::State {
 void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer) {
   controls = std::move(snapshot);
   clipper.Configure(controls->controls.clip());
+  cosine.Switch(controls->controls.gradient_cosine());
+  record.layers.resize(controls->controls.layer_statistics() ? network->layers().size() : 0);
   observer.OnControlsApplied(controls->revision, step);
 }
 
@@ -83,20 +93,31 @@ void Trainer::State::Measure() {
   // The norm and the non-finite counts are always measured: clipping and the answer to non-finite gradients need them,
   // and must not depend on how much is watched.
   const v1::StatisticsLevel level = controls->controls.statistics();
-  MeasureGradients<float>(network->layout(), network->gradients(), network->parameters(),
-                          std::max(level, v1::STATISTICS_LEVEL_NORM), &record);
+  MeasureGradients<float>(network->layout(), network->gradients(), std::max(level, v1::STATISTICS_LEVEL_NORM), &cosine,
+                          &record);
   record.level = level;
+  // Else the optimizer does it, in its pass. Rules look at the weights first where something has broken.
+  if (record.non_finite() > 0 || !std::isfinite(record.loss)) MeasureWeights();
+}
+
+void Trainer::State::MeasureWeights() {
+  if (record.level != v1::STATISTICS_LEVEL_FULL) return;
+  core::MeasureWeights<float>(network->layout(), network->parameters(), &record);
 }
 
 void Trainer::State::Update() {
-  clipper.Apply(network->gradients(), &record);
+  clipper.Apply({network->gradients(), network->parameters(), optimizer->second_moment()}, &record);
   const bool skip =
       record.clip.action == v1::ClipOutcome::ACTION_SKIPPED || record.clip.action == v1::ClipOutcome::ACTION_STOPPED;
   skips_in_a_row = skip ? skips_in_a_row + 1 : 0;
   if (skip) {
-    for (TensorStatistics& tensor : record.tensors) tensor.update_norm = 0;
+    cosine.Forget();
+    MeasureWeights();
     return;
   }
+  if (record.clip.moments_reset) optimizer->ResetMoments();
+  record.learning_rate *= record.clip.learning_rate_scale;
+  if (const auto momentum = schedule.MomentumAt(record.step)) optimizer->SetMomentum(*momentum);
   optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record);
 }
 
@@ -148,14 +169,16 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
   record.control_revision = controls->revision;
-  record.learning_rate = spec.optimizer().learning_rate() * controls->controls.learning_rate_scale();
+  record.learning_rate = schedule.RateAt(step) * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
+  network->MeasureLayers(record.report_tensors ? std::span(record.layers) : std::span<LayerStatistics>());
   ComputeGradients(step);
   Measure();
   record.time = clock->Now();
   alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);
   Update();
+  schedule.ObserveLoss(record.loss);
   detector.JudgeUpdate(record, record.time, &alerts);
   record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
   Validate(step);
@@ -185,6 +208,7 @@ Trainer::Trainer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Trainer::~Trainer() = default;
 
 const std::vector<v1::TensorInfo>& Trainer::tensors() const { return state_->tensors; }
+const std::vector<LayerInfo>& Trainer::layers() const { return state_->network->layers(); }
 
 TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
   State& state = *state_;

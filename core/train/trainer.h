@@ -10,6 +10,7 @@
 #include "core/base/clock.h"
 #include "core/data/data_root.h"
 #include "core/detect/detector.h"
+#include "core/stats/layer_statistics.h"
 #include "core/stats/step_record.h"
 #include "core/train/live_controls.h"
 #include "core/train/observer.h"
@@ -38,6 +39,8 @@ class Trainer {
 
   // The tensors in arena order.
   const std::vector<v1::TensorInfo>& tensors() const;
+  // The layers in the order of StepRecord::layers.
+  const std::vector<LayerInfo>& layers() const;
 
   // Runs until all steps are done, a stop is asked for, or a non-finite gradient ends the job. Call once. The observer
   // is called on this thread. Within a steady step nothing is allocated and nobody is waited for.

@@ -108,6 +108,9 @@ absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobReq
                                                           const v1::Job& job) const {
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
   if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
+  if (const absl::Status fits = core::CheckControlsFit(*controls, job.spec().optimizer()); !fits.ok()) {
+    return core::WithFieldPrefix("controls", fits);
+  }
   v1::Adjustment adjustment;
   adjustment.set_revision(job.control_revision() + 1);
   *adjustment.mutable_old_controls() = job.controls();

@@ -211,6 +211,7 @@ void Supervisor::Tick() {
     }
     return absl::OkStatus();
   });
+  StartNext();  // again, if it could not be written when it was its turn
 }
 
 absl::Status Supervisor::OnDeadline(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {

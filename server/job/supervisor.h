@@ -20,7 +20,7 @@ class Supervisor {
   absl::Status Recover();
   // Starts the oldest job that waits, if one more may run, and then the next.
   void StartNext();
-  // Looks for trainers that are waited for in vain.
+  // Looks for trainers that are waited for in vain, and for jobs that could not be started when it was their turn.
   void Tick();
 
   // The ledger's thread: the stream of the trainer that held the job is over.

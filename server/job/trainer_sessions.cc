@@ -118,7 +118,7 @@ void TrainerSessions::ReadLastStep(v1::TrainerHello hello, Link link, Entry entr
           if (!last_step.ok()) return last_step.status();
           return Welcome(hello, link, entry, *last_step, transaction);
         },
-        [this, link, entry, done = std::move(done)](absl::StatusOr<Attachment> attachment) mutable {
+        [link, entry, done = std::move(done)](absl::StatusOr<Attachment> attachment) mutable {
           // Runs on the ledger's thread: the job goes back to nobody.
           if (!attachment.ok() && entry->trainer.link == link) entry->trainer.link = nullptr;
           done(std::move(attachment));

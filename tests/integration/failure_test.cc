@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <thread>
 
 #include "tests/integration/server_fixture.h"
 
@@ -101,6 +102,19 @@ TEST_F(FailureTest, SigtermEndsTheServerCleanlyAndTellsItsStreams) {
   kill(worker, SIGKILL);
 }
 
+TEST_F(FailureTest, OneCtrlCEndsAWatchWhoseReaderHasStopped) {
+  SubmitAndAwaitSteps("job");
+  const std::string spec = dir_.Write("job.yaml", kLongJob);
+  for (const auto& command : std::vector<std::vector<std::string>>{{"watch", "job", "--from-beginning", "-o", "json"},
+                                                                   {"submit", spec, "--follow", "-o", "json"}}) {
+    auto watch = Start(command);
+    while (watch->unread() < 32768) std::this_thread::yield();  // the pipe is full soon
+    watch->Signal(SIGINT);
+    EXPECT_EQ(watch->Wait(), 130) << command[0];
+    EXPECT_THAT(watch->Errors(), HasSubstr("the job goes on; again with: gradwatch watch"));
+  }
+}
+
 TEST_F(FailureTest, NoServerIsExitCodeThreeAndOneLine) {
   const std::string gone = address_;
   server_->Signal(SIGTERM);
@@ -157,8 +171,7 @@ TEST_F(FailureTest, BadSpecsAreRefusedWithPathAndValueBeforeAnythingStarts) {
       {"bad clip", "steps: 1\ncontrols: {clip: {mode: global_norm, threshold: -1}}\n" + model + data + rate, 2,
        "controls.clip.threshold", "-1"},
       {"not served yet",
-       "steps: 1\nmodel: {layers: [{lstm: {units: 4}}], loss: {function: squared_error}}\n" + data + rate, 2,
-       "model.layers[0].lstm", "not served yet"},
+       "steps: 1\ncheckpoints: {every_steps: 5}\n" + model + data + rate, 2, "checkpoints", "not served yet"},
   };
   for (const auto& c : cases) {
     const RunResult result = Gradwatch({"submit", dir_.Write("bad.yaml", c.spec)});

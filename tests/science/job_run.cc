@@ -20,6 +20,7 @@ class Keeper final : public core::Observer {
   void OnStep(const core::StepRecord& record) override {
     if (std::isfinite(record.grad_norm)) run_->largest_norm = std::max(run_->largest_norm, record.grad_norm);
     if (record.step < keep_) run_->first.push_back(record);
+    if (record.validation.measured) run_->validations.push_back(record.validation);
   }
   void OnAlert(const v1::Alert& alert) override { run_->alerts.push_back(alert); }
   void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override {}

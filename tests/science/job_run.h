@@ -14,8 +14,9 @@ namespace gradwatch::science {
 struct JobRun {
   core::TrainResult result;
   std::vector<core::StepRecord> first;  // the first steps, at most as many as were asked for
-  double largest_norm = 0;              // of all gradients together, before clipping, of the steps that were finite
-  std::vector<v1::Alert> alerts;        // transitions
+  std::vector<core::ValidationOutcome> validations;
+  double largest_norm = 0;        // of all gradients together, before clipping, of the steps that were finite
+  std::vector<v1::Alert> alerts;  // transitions
 };
 
 // Runs `spec`, a JobSpec as text, and keeps the records of the first `keep` steps. The process dies if it is invalid.

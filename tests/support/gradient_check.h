@@ -8,8 +8,9 @@
 namespace gradwatch::testing {
 
 // Of every tensor checks up to 64 random coordinates and the derivative along one random direction, which sees errors
-// of scale in large tensors. Fails the test where ||a - n|| > 1e-8 (||a|| + ||n||) with a the analytic and n the
-// numeric derivatives, by h = 1e-5. A relu whose input changes its sign within h fails too: pick another seed.
+// of scale in large tensors. Fails the test where ||a - n|| > 1e-8 (||a|| + ||n||) + 1e-10 ||G|| with a the analytic
+// and n the numeric derivatives, by h = 1e-5, and G the whole gradient: a bias before batch norm has none of its own. A
+// relu whose input changes its sign within h fails too: pick another seed.
 void CheckGradients(core::Network<double>* network, const core::Batch& batch);
 
 // Takes `steps` steps of plain gradient descent on one batch.

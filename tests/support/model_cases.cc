@@ -48,27 +48,56 @@ std::vector<ModelCase> BasicCases() {
 }
 
 std::vector<ModelCase> RecurrentCases() {
-  return {{"rnn_30_steps", "layers { rnn { units: 8 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
-           ClassData(30, 3, 4)},
-          {"rnn_every_step", "layers { rnn { units: 6 } }" + Dense(4) + kCrossEntropy, ClassData(6, 3, 4, true)},
-          {"rnn_stacked",
-           "layers { rnn { units: 6 } } layers { rnn { units: 5 } } layers { last_step {} }" + Dense(2) + kSquaredError,
-           ValueData(7, 3, 2)},
-          {"rnn_relu",
-           "layers { rnn { units: 6 nonlinearity: ACTIVATION_FUNCTION_RELU } } layers { last_step {} }" + Dense(4) +
-               kCrossEntropy,
-           ClassData(5, 3, 4)},
-          {"rnn_one_step", "layers { rnn { units: 6 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
-           ClassData(1, 3, 4)},
-          {"rnn_in_a_residual",
-           Dense(6) + Residual("layers { rnn { units: 6 } }") + "layers { last_step {} }" + Dense(4) + kCrossEntropy,
-           ClassData(5, 3, 4)},
-          {"rnn_on_tokens", "layers { rnn { units: 6 } }" + Dense(4) + kCrossEntropy, TokenData(6, 11, 4, true)}};
+  return {
+      {"rnn_30_steps", "layers { rnn { units: 8 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(30, 3, 4)},
+      {"rnn_every_step", "layers { rnn { units: 6 } }" + Dense(4) + kCrossEntropy, ClassData(6, 3, 4, true)},
+      {"rnn_stacked",
+       "layers { rnn { units: 6 } } layers { rnn { units: 5 } } layers { last_step {} }" + Dense(2) + kSquaredError,
+       ValueData(7, 3, 2)},
+      {"rnn_relu",
+       "layers { rnn { units: 6 nonlinearity: ACTIVATION_FUNCTION_RELU } } layers { last_step {} }" + Dense(4) +
+           kCrossEntropy,
+       ClassData(5, 3, 4)},
+      {"rnn_one_step", "layers { rnn { units: 6 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(1, 3, 4)},
+      {"rnn_in_a_residual",
+       Dense(6) + Residual("layers { rnn { units: 6 } }") + "layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(5, 3, 4)},
+      {"rnn_on_tokens", "layers { rnn { units: 6 } }" + Dense(4) + kCrossEntropy, TokenData(6, 11, 4, true)},
+      {"lstm_30_steps", "layers { lstm { units: 9 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(30, 3, 4)},
+      {"lstm_of_several_blocks", "layers { lstm { units: 21 } }" + Dense(4) + kCrossEntropy, ClassData(4, 3, 4, true)},
+      {"lstm_stacked",
+       "layers { lstm { units: 6 forget_bias: -0.5 } } layers { lstm { units: 5 } } layers { last_step {} }" +
+           Dense(2) + kSquaredError,
+       ValueData(7, 3, 2)},
+      {"lstm_one_step", "layers { lstm { units: 6 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(1, 3, 4)},
+      {"lstm_in_a_residual",
+       Dense(6) + Residual("layers { lstm { units: 6 } }") + "layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(5, 3, 4)},
+      {"lstm_on_tokens", "layers { lstm { units: 6 } }" + Dense(4) + kCrossEntropy, TokenData(6, 11, 4, true)},
+      {"gru_30_steps", "layers { gru { units: 9 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(30, 3, 4)},
+      {"gru_of_several_blocks", "layers { gru { units: 21 } }" + Dense(4) + kCrossEntropy, ClassData(4, 3, 4, true)},
+      {"gru_stacked",
+       "layers { gru { units: 6 } } layers { gru { units: 5 } } layers { last_step {} }" + Dense(2) + kSquaredError,
+       ValueData(7, 3, 2)},
+      {"gru_one_step", "layers { gru { units: 6 } } layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(1, 3, 4)},
+      {"gru_in_a_residual",
+       Dense(6) + Residual("layers { gru { units: 6 } }") + "layers { last_step {} }" + Dense(4) + kCrossEntropy,
+       ClassData(5, 3, 4)},
+      {"gru_on_tokens", "layers { gru { units: 6 } }" + Dense(4) + kCrossEntropy, TokenData(6, 11, 4, true)}};
 }
 
 std::vector<ModelCase> AllModelCases() {
   std::vector<ModelCase> all;
-  for (const auto& cases : {BasicCases(), RecurrentCases()}) all.insert(all.end(), cases.begin(), cases.end());
+  for (const auto& cases : {BasicCases(), RecurrentCases(), ActivationCases(), NormalizationCases(), LossCases(),
+                            ImageCases(), AttentionCases()}) {
+    all.insert(all.end(), cases.begin(), cases.end());
+  }
   return all;
 }
 

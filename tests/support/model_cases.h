@@ -23,6 +23,11 @@ inline void PrintTo(const ModelCase& c, std::ostream* out) { *out << c.name; }
 
 std::vector<ModelCase> BasicCases();  // dense, activations, residual, flatten, losses
 std::vector<ModelCase> RecurrentCases();
+std::vector<ModelCase> ImageCases();  // convolution, pooling
+std::vector<ModelCase> ActivationCases();
+std::vector<ModelCase> NormalizationCases();  // also dropout and scale
+std::vector<ModelCase> LossCases();
+std::vector<ModelCase> AttentionCases();  // embedding, self-attention
 
 // All of the tables above.
 std::vector<ModelCase> AllModelCases();

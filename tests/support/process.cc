@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -104,6 +105,12 @@ std::optional<std::string> Process::ReadUntil(const std::string& text, absl::Dur
     std::optional<std::string> line = ReadLine(deadline - absl::Now());
     if (!line.has_value() || absl::StrContains(*line, text)) return line;
   }
+}
+
+int Process::unread() const {
+  int bytes = 0;
+  if (ioctl(output_, FIONREAD, &bytes) != 0) Die("FIONREAD");
+  return bytes;
 }
 
 void Process::Signal(int signal) { kill(pid_, signal); }

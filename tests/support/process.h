@@ -28,6 +28,8 @@ class Process {
   std::optional<std::string> ReadLine(absl::Duration timeout = absl::Seconds(60));
   // Reads lines until one contains `text` and returns it; nothing as above.
   std::optional<std::string> ReadUntil(const std::string& text, absl::Duration timeout = absl::Seconds(60));
+  // Bytes that it has written and nobody has read.
+  int unread() const;
   void Signal(int signal);
   // Waits for the end: the exit code, or minus the signal that killed it; nothing if it did not end in time.
   std::optional<int> Wait(absl::Duration timeout = absl::Seconds(60));

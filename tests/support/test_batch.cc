@@ -79,4 +79,12 @@ core::DataShape ValueData(int64_t steps, int64_t features, int64_t values, bool 
   return data;
 }
 
+core::DataShape ImageData(int64_t channels, int64_t height, int64_t width, int64_t classes) {
+  core::DataShape data = ClassData(0, channels * height * width, classes);
+  data.input.channels = channels;
+  data.input.height = height;
+  data.input.width = width;
+  return data;
+}
+
 }  // namespace gradwatch::testing

@@ -36,6 +36,9 @@ core::DataShape ClassData(int64_t steps, int64_t features, int64_t classes, bool
 // The same with values as targets.
 core::DataShape ValueData(int64_t steps, int64_t features, int64_t values, bool target_per_step = false);
 
+// Images, with classes as targets.
+core::DataShape ImageData(int64_t channels, int64_t height, int64_t width, int64_t classes);
+
 }  // namespace gradwatch::testing
 
 #endif  // GRADWATCH_TESTS_SUPPORT_TEST_BATCH_H_

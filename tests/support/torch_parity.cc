@@ -19,6 +19,7 @@ namespace gradwatch::testing {
 namespace {
 
 constexpr int kNoTorch = 77;
+constexpr uint64_t kSeed = 3;
 
 template <typename T>
 void WriteRaw(const TempDir& folder, const std::string& name, const std::vector<T>& numbers) {
@@ -53,9 +54,9 @@ void Export(const TempDir& folder, const std::string& prefix, const v1::ModelSpe
     const auto values = network.parameters().subspan(s.offset, s.size);
     parameters.insert(parameters.end(), values.begin(), values.end());
   }
-  folder.Write(prefix + "job.json",
-               absl::StrCat(R"({"model": )", ModelJson(model), R"(, "tensors": [)", absl::StrJoin(tensors, ", "),
-                            R"(], "data": )", DataJson(data), R"(, "batch": )", batch.size, "}"));
+  folder.Write(prefix + "job.json", absl::StrCat(R"({"model": )", ModelJson(model), R"(, "tensors": [)",
+                                                 absl::StrJoin(tensors, ", "), R"(], "data": )", DataJson(data),
+                                                 R"(, "batch": )", batch.size, R"(, "seed": )", kSeed, "}"));
   WriteRaw(folder, prefix + "parameters", parameters);
   WriteRaw(folder, prefix + "features", Doubles(batch.features));
   WriteRaw(folder, prefix + "tokens", batch.tokens);
@@ -107,7 +108,7 @@ void TorchParity::Add(const std::string& name, const std::string& model, const c
   const v1::ModelSpec spec = ParseModel(model);
   auto network = core::Network<double>::Create(spec, data, batch.size);
   ASSERT_THAT(network, IsOk());
-  (*network)->Initialize(3);
+  (*network)->Initialize(kSeed);
   MoveAwayFromConstants(**network);
   std::filesystem::create_directory(folder_.File(name));
   Export(folder_, name + "/", spec, data, batch, **network);

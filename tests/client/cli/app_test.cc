@@ -50,6 +50,17 @@ TEST_F(AppTest, GlobalOptionsMayStandAnywhere) {
   EXPECT_THAT(Cli("job get x --output yaml").out, StartsWith("job_id: x\n"));
 }
 
+TEST_F(AppTest, OutputThatCannotBeWrittenIsAnError) {
+  std::ostream out(nullptr);
+  std::ostringstream err;
+  io_.out = &out;
+  io_.err = &err;
+  const ExitCode code = RunApp(
+      {"job", "get", "x", "--server", server_.address()}, [](const std::string&) { return ""; }, io_, &cancellation_);
+  EXPECT_EQ(static_cast<int>(code), 1);
+  EXPECT_EQ(err.str(), "gradwatch: cannot write to the standard output\n");
+}
+
 TEST_F(AppTest, JobsMayBeCalledLikeCommands) {
   for (const char* name : {"job", "get", "watch", "clip"}) {
     EXPECT_EQ(Cli(std::string("job get ") + name).exit_code, 0) << name;

@@ -1,5 +1,7 @@
 #include "client/cli/clip_set.h"
 
+#include <google/protobuf/text_format.h>
+
 #include <atomic>
 
 #include "client/lib/grpc_status.h"
@@ -39,7 +41,8 @@ TEST(ClipSetParseTest, ReadsAllOptions) {
 TEST(ClipSetParseTest, RefusesWhatIsNoLimit) {
   for (const char* arguments :
        {"", "x --max-norm 0", "x --max-norm -1", "x --max-norm nan", "x --max-norm inf", "x --max-norm 1e999",
-        "x --max-norm abc", "x --max-norm 1 --max-value 1", "x --mode soft", "x --non-finite ignore"}) {
+        "x --max-norm abc", "x --max-norm 1 --max-value 1", "x --factor 0", "x --factor 1 --max-norm 1", "x --set",
+        "x --mode soft", "x --non-finite ignore"}) {
     EXPECT_THROW(ParseOptions(AddClipSet, arguments), CLI::ParseError) << arguments;
   }
 }
@@ -61,6 +64,10 @@ TEST(MakeClipRequestTest, ALimitSetsModeAndThreshold) {
       {"--max-norm 2 --mode global_norm", v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_GLOBAL_NORM, 2},
       {"--max-value 3", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_VALUE, 3},
       {"--mode tensor_norm", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_TENSOR_NORM, 9},
+      {"--factor 0.02", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_ADAPTIVE, 0.02},
+      {"--mode adaptive", v1::CLIP_MODE_ADAPTIVE, v1::CLIP_MODE_ADAPTIVE, 9},
+      {"--mode adaptive", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_ADAPTIVE, 0},  // a norm is no fraction: the default
+      {"--mode global_norm", v1::CLIP_MODE_ADAPTIVE, v1::CLIP_MODE_GLOBAL_NORM, 0},  // refused by the server
   };
   for (const auto& c : cases) {
     v1::ClipSettings present;
@@ -72,6 +79,70 @@ TEST(MakeClipRequestTest, ALimitSetsModeAndThreshold) {
     EXPECT_EQ(request->controls().clip().threshold(), c.threshold) << c.arguments;
     EXPECT_THAT(request->update_mask().paths(), ElementsAre("clip.mode", "clip.threshold"));
   }
+}
+
+TEST(MakeClipRequestTest, EveryModeOfItsOwnNumbersCanBeSet) {
+  const struct {
+    const char* arguments;
+    v1::ClipMode mode;
+    std::vector<std::string> paths;
+    const char* clip;  // in text format
+  } cases[] = {
+      {"--mode autoclip", v1::CLIP_MODE_AUTOCLIP, {"clip.mode"}, "mode: CLIP_MODE_AUTOCLIP"},
+      {"--mode autoclip --set percentile=20 --set history=500",
+       v1::CLIP_MODE_AUTOCLIP,
+       {"clip.autoclip.percentile", "clip.autoclip.history", "clip.mode"},
+       "mode: CLIP_MODE_AUTOCLIP autoclip { percentile: 20 history: 500 }"},
+      {"--mode zclip --set alpha=0.9 --set method=mean --set max_norm=0",
+       v1::CLIP_MODE_ZCLIP,
+       {"clip.zclip.alpha", "clip.zclip.method", "clip.zclip.max_norm", "clip.mode"},
+       "mode: CLIP_MODE_ZCLIP zclip { alpha: 0.9 method: METHOD_MEAN max_norm: 0 }"},
+      {"--mode adagc --set warmup_steps=1e3",
+       v1::CLIP_MODE_ADAGC,
+       {"clip.adagc.warmup_steps", "clip.mode"},
+       "mode: CLIP_MODE_ADAGC adagc { warmup_steps: 1000 }"},
+      {"--mode spam --set theta=1000",
+       v1::CLIP_MODE_SPAM,
+       {"clip.spam.theta", "clip.mode"},
+       "mode: CLIP_MODE_SPAM spam { theta: 1000 }"},
+      {"--mode adaptive --factor 0.02 --set epsilon=0.01",
+       v1::CLIP_MODE_ADAPTIVE,
+       {"clip.adaptive.epsilon", "clip.mode", "clip.threshold"},
+       "mode: CLIP_MODE_ADAPTIVE threshold: 0.02 adaptive { epsilon: 0.01 }"},
+  };
+  v1::ClipSettings present;
+  present.set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+  present.set_threshold(9);
+  for (const auto& c : cases) {
+    const auto request = Make(c.arguments, present);
+    ASSERT_THAT(request, IsOk()) << c.arguments;
+    EXPECT_THAT(request->update_mask().paths(), ::testing::ElementsAreArray(c.paths)) << c.arguments;
+    v1::ClipSettings want;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(c.clip, &want));
+    EXPECT_EQ(request->controls().clip().DebugString(), want.DebugString()) << c.arguments;
+  }
+}
+
+TEST(MakeClipRequestTest, SetAloneChangesTheModeThatHolds) {
+  v1::ClipSettings present;
+  present.set_mode(v1::CLIP_MODE_ZCLIP);
+  const auto request = Make("--set z_threshold=3", present);
+  ASSERT_THAT(request, IsOk());
+  EXPECT_THAT(request->update_mask().paths(), ElementsAre("clip.zclip.z_threshold"));
+  EXPECT_EQ(request->controls().clip().zclip().z_threshold(), 3);
+  for (const char* wrong : {"--set percentile=3", "--set z_threshold=much", "--set z_threshold", "--set =3",
+                            "--set alpha.x=3", "--mode global_norm --max-norm 1 --set alpha=3"}) {
+    EXPECT_THAT(Make(wrong, present), StatusIs(absl::StatusCode::kInvalidArgument, _)) << wrong;
+  }
+  present.set_mode(v1::CLIP_MODE_NONE);
+  EXPECT_THAT(Make("--set alpha=0.9", present), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("zclip")));
+}
+
+TEST(MakeClipRequestTest, AGlobMayBeAdaptive) {
+  const auto request = Make("--tensors dense* --factor 0.05");
+  ASSERT_THAT(request, IsOk());
+  EXPECT_EQ(request->controls().clip().overrides(0).mode(), v1::CLIP_MODE_ADAPTIVE);
+  EXPECT_EQ(request->controls().clip().overrides(0).threshold(), 0.05);
 }
 
 TEST(MakeClipRequestTest, ModeNoneKeepsTheThreshold) {
@@ -111,7 +182,9 @@ TEST(MakeClipRequestTest, AGlobGetsItsOwnLimitBeforeTheOthers) {
 TEST(MakeClipRequestTest, RefusesContradictions) {
   for (const char* arguments :
        {"", "--tensors a", "--tensors a --non-finite zero", "--mode none --max-norm 1", "--mode value --max-norm 1",
-        "--mode global_norm --max-value 1", "--tensors a --mode tensor_norm"}) {
+        "--mode global_norm --max-value 1", "--tensors a --mode tensor_norm", "--mode zclip --max-norm 1",
+        "--mode zclip --factor 1", "--mode none --factor 1", "--mode adaptive --max-value 1",
+        "--tensors a --max-norm 1 --set alpha=1"}) {
     EXPECT_THAT(Make(arguments), StatusIs(absl::StatusCode::kInvalidArgument, _)) << arguments;
   }
 }

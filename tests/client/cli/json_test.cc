@@ -27,8 +27,9 @@ TEST(JsonTest, FieldsOfAMessageHaveTheirProtoNamesAndDefaults) {
   EXPECT_EQ(JsonObject().AddFields(report).Build(),
             "{\"attempt\":0,\"step\":1152921504606846976,\"loss\":0,\"grad_norm\":0,\"learning_rate\":0,"
             "\"control_revision\":0,\"nan_count\":0,\"pos_inf_count\":0,\"neg_inf_count\":0,\"clip\":{"
-            "\"action\":\"not_needed\",\"norm_after\":0,\"coefficient\":0,\"tensors_clipped\":0,\"threshold\":0},"
-            "\"step_seconds\":0,\"time\":\"2023-11-14T22:13:20Z\",\"tensors\":[]}");
+            "\"action\":\"not_needed\",\"norm_after\":0,\"coefficient\":0,\"tensors_clipped\":0,\"threshold\":0,"
+            "\"elements_clipped\":0,\"units_clipped\":0,\"moments_reset\":false},"
+            "\"step_seconds\":0,\"time\":\"2023-11-14T22:13:20Z\",\"tensors\":[],\"layers\":[]}");
 }
 
 TEST(JsonTest, FieldsThatCanBeUnsetAreLeftOut) {

@@ -231,6 +231,26 @@ TEST_F(WatchTest, CtrlCDetachesAndSaysHowToGoOn) {
   EXPECT_EQ(err.str(), "gradwatch: detached; the job goes on; again with: gradwatch watch x --resume token1\n");
 }
 
+TEST_F(WatchTest, EndsWhenItsOutputCannotBeWrittenAndResumesBeforeWhatWasLost) {
+  AddReport(0, 1);
+  AddReport(1, 1);
+  hold_ = true;
+  // Room for one row.
+  class Full : public std::stringbuf {
+    int sync() override { return str().find("\n         1 ") == std::string::npos ? 0 : -1; }
+  } buffer;
+  std::ostream out(&buffer);
+  std::ostringstream err;
+  io_.out = &out;
+  io_.err = &err;
+  const ExitCode code = RunApp(
+      {"watch", "x", "--server", server_.address()}, [](const std::string&) { return ""; }, io_, &cancellation_);
+  EXPECT_EQ(static_cast<int>(code), 1);
+  EXPECT_EQ(err.str(),
+            "gradwatch: again with: gradwatch watch x --resume token1\n"
+            "gradwatch: cannot write to the standard output\n");
+}
+
 TEST_F(WatchTest, AServerThatIsNotThereIsOneLine) {
   server_.Stop();
   const CliResult result = Cli("watch x");

@@ -278,7 +278,7 @@ TEST(ReadMessageTest, TellsWhatIsWrongWithAFile) {
 }
 
 // Damaged specs are refused or read, never a crash; sanitizers look on.
-TEST(SpecReaderTest, SurvivesTenThousandMutations) {
+TEST(SlowSpecReaderTest, SurvivesTenThousandMutations) {
   const std::string pieces[] = {"{",  "}",    "[",   "]",  ": ", "- ",    "\n",       "  ",  "&a ", "*a",
                                 "? ", "|",    ">",   "\"", "'",  "#",     "!",        "%",   "@",   "\\",
                                 "~",  "null", "1e9", "-1", "\t", "dense", "\xc3\xa9", "\xff"};

@@ -247,7 +247,7 @@ class RandomMessage {
   std::mt19937_64 random_;
 };
 
-TEST(SpecWriterTest, EverySyntaxReadsBackTheSame) {
+TEST(SlowSpecWriterTest, EverySyntaxReadsBackTheSame) {
   for (uint32_t seed = 0; seed < 1000; ++seed) {
     v1::JobSpec spec;
     v1::StepReport report;

@@ -23,7 +23,7 @@ core::StepRecord FullRecord() {
   record.nan_count = 6;
   record.pos_inf_count = 7;
   record.neg_inf_count = 8;
-  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 9, 10, 11, 12};
+  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 9, 10, 11, 12, 27, 28, true, 29};
   record.step_seconds = 13;
   record.time = absl::FromUnixSeconds(14);
   record.tensors.resize(3);
@@ -41,12 +41,19 @@ core::StepRecord FullRecord() {
     tensor.denormal_count = 24;
     tensor.weight_norm = first + 25;
     tensor.update_norm = first + 26;
+    tensor.clip_scale = 1 / (first + 30);
+    tensor.cosine_with_last = first / 1000;
+    tensor.histogram_stride = 4;
   }
+  record.cosine_with_last = 0.5;
+  record.layers.resize(2);
+  record.layers[1].output_mean = 27;
+  record.layers[1].backward_growth = 28;
   return record;
 }
 
 std::vector<std::byte> Pack(const core::StepRecord& record) {
-  std::vector<std::byte> bytes(MaxPackedBytes(record.tensors.size()));
+  std::vector<std::byte> bytes(MaxPackedBytes(record.tensors.size(), record.layers.size()));
   bytes.resize(PackRecord(record, bytes));
   EXPECT_FALSE(bytes.empty());
   return bytes;
@@ -55,7 +62,7 @@ std::vector<std::byte> Pack(const core::StepRecord& record) {
 // What a record says when it is reported.
 std::string Said(const core::StepRecord& record) {
   v1::StepReport report;
-  EncodeReport(record, 1, &report);
+  EncodeReport(record, {{"dense0", "dense"}, {"activation1", "activation"}}, 1, &report);
   return report.DebugString();
 }
 
@@ -99,13 +106,14 @@ TEST(PackedRecordTest, KeepsHistogramsOfEveryExtent) {
 TEST(PackedRecordTest, WhatIsNotReportedTakesNoBytes) {
   core::StepRecord record = FullRecord();
   const size_t full = Pack(record).size();
-  EXPECT_LT(full, MinPackedBytes() + 3 * 128) << "empty buckets are left out";
+  EXPECT_LT(full, MinPackedBytes() + 3 * 160 + 2 * sizeof(core::LayerStatistics)) << "empty buckets are left out";
   record.level = v1::STATISTICS_LEVEL_NORM;
   EXPECT_LT(Pack(record).size(), full);
   record.report_tensors = false;
   EXPECT_EQ(Pack(record).size(), MinPackedBytes());
   record.report_tensors = true;
   record.level = v1::STATISTICS_LEVEL_NONE;
+  record.layers.clear();
   EXPECT_EQ(Pack(record).size(), MinPackedBytes());
 }
 
@@ -130,7 +138,7 @@ TEST(PackedRecordTest, TheLargestRecordFits) {
     tensor.histogram.positive.fill(1);
     tensor.histogram.negative.fill(1);
   }
-  EXPECT_EQ(Pack(record).size(), MaxPackedBytes(3));
+  EXPECT_EQ(Pack(record).size(), MaxPackedBytes(3, 2));
 }
 
 }  // namespace

@@ -78,6 +78,29 @@ TEST_F(ProgramTest, TheObserverDoesNotDisturb) {
   }
 }
 
+TEST_F(ProgramTest, EveryClipModeTrains) {
+  const std::string unclipped = Parse(Worker({"train", Spec(150)}).out).fields().at("parameters_sha256").string_value();
+  for (const char* clip :
+       {R"("mode": "CLIP_MODE_GLOBAL_NORM", "threshold": 0.1)", R"("mode": "CLIP_MODE_TENSOR_NORM", "threshold": 0.1)",
+        R"("mode": "CLIP_MODE_VALUE", "threshold": 0.02)", R"("mode": "CLIP_MODE_ADAPTIVE", "threshold": 0.1)",
+        R"("mode": "CLIP_MODE_AUTOCLIP")", R"("mode": "CLIP_MODE_ZCLIP", "zclip": {"max_norm": 0.1})",
+        R"("mode": "CLIP_MODE_ADAGC", "adagc": {"warmup_steps": 20})"}) {
+    const RunResult result =
+        Worker({"train", Spec(150, 0.1, absl::Substitute(R"(, "controls": {"clip": {$0}})", clip)), "-o", "json"});
+    ASSERT_EQ(result.exit_code, 0) << clip << result.err;
+    const Struct object = Parse(result.out);
+    EXPECT_GT(object.fields().at("first_loss").number_value(), object.fields().at("final_loss").number_value()) << clip;
+    EXPECT_NE(object.fields().at("parameters_sha256").string_value(), unclipped) << clip;
+  }
+}
+
+TEST_F(ProgramTest, SpamNeedsAnOptimizerWithASecondMoment) {
+  const RunResult result =
+      Worker({"train", Spec(10, 0.1, R"(, "controls": {"clip": {"mode": "CLIP_MODE_SPAM"}})"), "-o", "json"});
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("controls.clip.mode: SPAM needs optimizer ADAM or ADAMW"));
+}
+
 TEST_F(ProgramTest, StepsOverrideTheSpecs) {
   const RunResult result = Worker({"train", Spec(1'000'000'000), "--steps", "7", "-o", "table"});
   EXPECT_EQ(result.exit_code, 0) << result.err;

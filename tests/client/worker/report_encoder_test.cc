@@ -27,7 +27,7 @@ core::StepRecord FullRecord() {
   record.nan_count = 4;
   record.pos_inf_count = 5;
   record.neg_inf_count = 6;
-  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 7.5, 0.75, 8, 9.5};
+  record.clip = {v1::ClipOutcome::ACTION_CLIPPED, 7.5, 0.75, 8, 9.5, 10, 11, true, 0.5};
   record.step_seconds = 0.25;
   record.time = absl::FromUnixSeconds(1'700'000'000) + absl::Nanoseconds(123'456'789);
   record.tensors.resize(2);
@@ -44,12 +44,24 @@ core::StepRecord FullRecord() {
   tensor.denormal_count = 19;
   tensor.weight_norm = 20.5;
   tensor.update_norm = 21.5;
+  tensor.cosine_with_last = -0.5;
+  tensor.histogram_stride = 8;
+  record.cosine_with_last = 0.25;
+  record.layers.resize(2);
+  record.layers[1].output_mean = 22.5;
+  record.layers[1].output_variance = 23.5;
+  record.layers[1].output_non_finite = 24;
+  record.layers[1].saturated = 0.125;
+  record.layers[1].dead = 0.375;
+  record.layers[1].backward_norm = kNaN;
+  record.layers[1].has_backward = true;
+  record.layers[1].backward_growth = -1.5;
   return record;
 }
 
 v1::StepReport Encode(const core::StepRecord& record) {
   v1::StepReport report;
-  EncodeReport(record, /*attempt=*/2, &report);
+  EncodeReport(record, {{"dense0", "dense"}, {"activation1", "activation"}}, /*attempt=*/2, &report);
   return report;
 }
 
@@ -67,9 +79,23 @@ void ExpectSameScalars(const v1::StepReport& report) {
   EXPECT_EQ(report.clip().coefficient(), 0.75);
   EXPECT_EQ(report.clip().tensors_clipped(), 8);
   EXPECT_EQ(report.clip().threshold(), 9.5);
+  EXPECT_EQ(report.clip().elements_clipped(), 10);
+  EXPECT_EQ(report.clip().units_clipped(), 11);
+  EXPECT_TRUE(report.clip().moments_reset());
   EXPECT_EQ(report.step_seconds(), 0.25);
   EXPECT_EQ(report.time().seconds(), 1'700'000'000);
   EXPECT_EQ(report.time().nanos(), 123'456'789);
+}
+
+TEST(ReportEncoderTest, TellsTheFactorOfATensorThatWasScaled) {
+  core::StepRecord record = FullRecord();
+  record.tensors[1].clip_scale = 0.125;
+  for (const auto level : {v1::STATISTICS_LEVEL_FULL, v1::STATISTICS_LEVEL_NORM}) {
+    record.level = level;
+    const v1::StepReport report = Encode(record);
+    EXPECT_FALSE(report.tensors(0).has_clip_scale());
+    EXPECT_EQ(report.tensors(1).clip_scale(), 0.125);
+  }
 }
 
 TEST(ReportEncoderTest, FullHasEverything) {
@@ -93,7 +119,37 @@ TEST(ReportEncoderTest, FullHasEverything) {
   EXPECT_EQ(tensor.weight_norm(), 20.5);
   EXPECT_EQ(tensor.update_norm(), 21.5);
   EXPECT_EQ(tensor.histogram().zero_count(), 18);
-  EXPECT_FALSE(tensor.has_cosine_with_last());
+  EXPECT_EQ(tensor.histogram().sample_stride(), 8);
+  EXPECT_EQ(report.tensors(0).histogram().sample_stride(), 0) << "every element was counted";
+  EXPECT_EQ(tensor.cosine_with_last(), -0.5);
+  EXPECT_FALSE(report.tensors(0).has_cosine_with_last());
+  EXPECT_EQ(report.cosine_with_last(), 0.25);
+}
+
+TEST(ReportEncoderTest, LayersAreToldByNameAndOnlyWhatTheyHave) {
+  core::StepRecord record = FullRecord();
+  const v1::StepReport report = Encode(record);
+  ASSERT_THAT(report.layers(), SizeIs(2));
+  EXPECT_EQ(report.layers(0).name(), "dense0");
+  EXPECT_EQ(report.layers(0).kind(), "dense");
+  EXPECT_FALSE(report.layers(0).has_saturated());
+  EXPECT_FALSE(report.layers(0).has_dead());
+  EXPECT_FALSE(report.layers(0).has_backward_norm());
+  EXPECT_FALSE(report.layers(0).has_backward_growth());
+  const v1::LayerStats& layer = report.layers(1);
+  EXPECT_EQ(layer.name(), "activation1");
+  EXPECT_EQ(layer.output_mean(), 22.5);
+  EXPECT_EQ(layer.output_variance(), 23.5);
+  EXPECT_EQ(layer.output_non_finite(), 24);
+  EXPECT_EQ(layer.saturated(), 0.125);
+  EXPECT_EQ(layer.dead(), 0.375);
+  EXPECT_TRUE(layer.has_backward_norm() && std::isnan(layer.backward_norm())) << "broken is not the same as absent";
+  EXPECT_EQ(layer.backward_growth(), -1.5);
+  record.report_tensors = false;
+  EXPECT_THAT(Encode(record).layers(), SizeIs(0));
+  record.report_tensors = true;
+  record.level = v1::STATISTICS_LEVEL_NONE;
+  EXPECT_THAT(Encode(record).layers(), SizeIs(2)) << "they are asked for on their own";
 }
 
 TEST(ReportEncoderTest, NormHasNormsAndCounts) {

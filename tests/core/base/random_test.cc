@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -28,6 +29,17 @@ TEST(RandomTest, MatchesPublishedPhilox) {
   EXPECT_EQ(random.NextBits(), 0xe169c58du);
   EXPECT_EQ(random.NextBits(), 0xbc57ac4cu);
   EXPECT_EQ(random.NextBits(), 0x9b00dbd8u);
+}
+
+TEST(RandomTest, GivesManyBitsAtOnce) {
+  const Random many(0x123456789ABCDEF0, RandomStream::kDropout, 0xFEDCBA987654321);
+  for (const size_t size : {4, 60, 64, 68, 4096}) {
+    Random one = many;
+    std::vector<uint32_t> expected(size + 8), bits(size);
+    for (uint32_t& b : expected) b = one.NextBits();
+    many.Bits(8, bits);
+    EXPECT_TRUE(std::equal(bits.begin(), bits.end(), expected.begin() + 8)) << size;
+  }
 }
 
 TEST(RandomTest, UniformAndNormalHaveTheirMoments) {

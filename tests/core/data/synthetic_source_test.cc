@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <vector>
 
@@ -144,6 +145,24 @@ TEST(GaussianClustersTest, PointsHaveUnitVarianceAroundTheirCentre) {
     distance += std::pow(sum[0][k] / count[0] - sum[1][k] / count[1], 2);
   }
   EXPECT_GT(std::sqrt(distance), 1) << "two centres of spread 5";
+}
+
+TEST(GaussianClustersTest, AFiniteNumberOfPointsIsWalkedInEpochs) {
+  v1::DataSpec spec = WithBatch(4);
+  spec.mutable_gaussian_clusters()->set_classes(3);
+  spec.mutable_gaussian_clusters()->set_features(2);
+  spec.mutable_gaussian_clusters()->set_examples(8);
+  auto source = *OpenData(spec, 5, DataRoots(), 4);
+  EXPECT_EQ(source->examples(), 8);
+  std::map<float, int> seen;  // by the first coordinate
+  for (int step = 0; step < 6; ++step) {
+    const Batch batch = source->Fill(step);
+    for (int b = 0; b < 4; ++b) ++seen[batch.features[b * 2]];
+  }
+  EXPECT_EQ(seen.size(), 8u);
+  for (const auto& [coordinate, count] : seen) EXPECT_EQ(count, 3) << coordinate;
+  const Batch held_out = source->FillHeldOut(0);
+  for (int b = 0; b < 4; ++b) EXPECT_FALSE(seen.contains(held_out.features[b * 2]));
 }
 
 TEST(SyntheticTest, OnlyTheSeedAndTheStepMatter) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/allocation_count.h"
+#include "tests/support/model_cases.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_batch.h"
 
@@ -20,6 +21,7 @@ namespace {
 using ::gradwatch::testing::AllocationCount;
 using ::gradwatch::testing::ClassData;
 using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::ModelCase;
 using ::gradwatch::testing::ParseModel;
 using ::gradwatch::testing::RandomBatch;
 using ::gradwatch::testing::TestBatch;
@@ -154,6 +156,10 @@ TEST(NetworkTest, NeverAllocatesAfterInitialize) {
   ExpectNoAllocation<float>(large + kSquaredError, ValueData(0, 784, 5), 128);
   ExpectNoAllocation<double>(large + kSquaredError, ValueData(0, 784, 5), 128);
   ExpectNoAllocation<float>(text + kCrossEntropy, tokens, 32);
+  for (const ModelCase& c : gradwatch::testing::AllModelCases()) {
+    SCOPED_TRACE(c.name);
+    ExpectNoAllocation<float>(c.model, c.data, 5);
+  }
 }
 
 TEST(NetworkTest, FloatFollowsDouble) {

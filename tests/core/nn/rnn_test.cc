@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/nn/network.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_batch.h"
@@ -42,7 +43,7 @@ enum { kWeightIh, kWeightHh, kBiasIh, kBiasHh, kWeight, kBias };
 
 TEST(RnnTest, OneStepIsADenseTanh) {
   const DataShape sequence = ValueData(1, 3, 1), flat = ValueData(0, 3, 1);
-  auto rnn = Make(std::string("layers { rnn { units: 4 } }") + kEnd, sequence, 5);
+  auto rnn = Make(absl::StrCat("layers { rnn { units: 4 } }", kEnd), sequence, 5);
   auto dense = Make(
       "layers { dense { units: 4 } } layers { activation { function: ACTIVATION_FUNCTION_TANH } }"
       "layers { dense { units: 1 } } loss { function: LOSS_FUNCTION_SQUARED_ERROR }",
@@ -85,7 +86,7 @@ TEST(RnnTest, IdentityCarriesTheGradientUnchanged) {
 
 // For h_t = w h_{t-1}: d h_t / d w = t x_0 w^(t-1); for w = 1.1 and t = 50 that is 5335.94786 x_0.
 TEST(RnnTest, LinearRecurrenceExplodesAsItShould) {
-  auto network = Make("layers { rnn { units: 1 nonlinearity: ACTIVATION_FUNCTION_RELU } }" + std::string(kEnd),
+  auto network = Make(absl::StrCat("layers { rnn { units: 1 nonlinearity: ACTIVATION_FUNCTION_RELU } }", kEnd),
                       ValueData(51, 1, 1), 1);
   *Parameter(network.get(), kWeightIh) = 1;
   *Parameter(network.get(), kWeightHh) = 1.1;
@@ -99,7 +100,8 @@ TEST(RnnTest, LinearRecurrenceExplodesAsItShould) {
 }
 
 TEST(RnnTest, TokensStandForOneHotRows) {
-  for (const char* first : {"layers { rnn { units: 16 } }", "layers { dense { units: 16 } }"}) {
+  for (const char* first : {"layers { rnn { units: 16 } }", "layers { lstm { units: 16 } }",
+                            "layers { gru { units: 16 } }", "layers { dense { units: 16 } }"}) {
     SCOPED_TRACE(first);
     DataShape dense_data = ClassData(7, 11, 11, true), token_data = dense_data;
     token_data.tokens = true;

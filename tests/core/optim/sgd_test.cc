@@ -50,6 +50,19 @@ TEST(SgdTest, PlainStepsByHand) {
   EXPECT_TRUE(p.optimizer->state().empty());
 }
 
+TEST(SgdTest, ClippingScalesTheGradientButNotTheDecay) {
+  OneParameter p(Spec(0.9, false, 0.5));
+  p.record.tensors[0].clip_scale = 0.25;
+  EXPECT_DOUBLE_EQ(p.Step(4), 1 - 0.1 * (1 + 0.5));
+  EXPECT_EQ(p.gradients[0], 4) << "the gradient itself stays";
+  EXPECT_DOUBLE_EQ(p.optimizer->state()[0], 1.5) << "the buffer holds the scaled one";
+}
+
+TEST(SgdTest, HasNoSecondMoment) {
+  OneParameter p(Spec(0.9, false, 0));
+  EXPECT_TRUE(p.optimizer->second_moment().empty());
+}
+
 TEST(SgdTest, WeightDecayByHand) {
   OneParameter p(Spec(0, false, 0.5));
   EXPECT_DOUBLE_EQ(p.Step(2), 1 - 0.1 * 2.5);

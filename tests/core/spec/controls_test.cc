@@ -54,6 +54,8 @@ v1::Controls Current() {
   controls.set_learning_rate_scale(0.5);
   controls.set_report_every(10);
   controls.set_statistics(v1::STATISTICS_LEVEL_NORM);
+  controls.set_gradient_cosine(true);
+  controls.set_layer_statistics(true);
   return controls;
 }
 
@@ -145,6 +147,10 @@ TEST(ApplyControlChangesTest, ChangesExactlyThePathsOfTheMask) {
       {"statistics", [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
        [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
        [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_FULL); }},
+      {"gradient_cosine", [](auto* c) { c->set_gradient_cosine(false); },
+       [](auto* c) { c->set_gradient_cosine(false); }, [](auto* c) { c->set_gradient_cosine(false); }},
+      {"layer_statistics", [](auto* c) { c->set_layer_statistics(false); },
+       [](auto* c) { c->set_layer_statistics(false); }, [](auto* c) { c->set_layer_statistics(false); }},
   };
   for (const auto& c : cases) {
     v1::Controls expected = Current();
@@ -163,6 +169,46 @@ TEST(ApplyControlChangesTest, ChangesExactlyThePathsOfTheMask) {
     ASSERT_THAT(unset, IsOk()) << c.path;
     EXPECT_TRUE(MessageDifferencer::Equals(*unset, defaulted)) << c.path << "\n" << unset->DebugString();
   }
+}
+
+TEST(ApplyControlChangesTest, PathsReachTheNumbersOfAClipMode) {
+  const auto zclip = [](auto* c) {
+    c->mutable_clip()->set_mode(v1::CLIP_MODE_ZCLIP);
+    c->mutable_clip()->mutable_zclip()->set_alpha(0.5);
+    c->mutable_clip()->mutable_zclip()->set_z_threshold(4);
+  };
+  const auto first = ApplyControlChanges(Current(), Make(zclip), Mask({"clip.mode", "clip.zclip.alpha"}));
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(first->clip().zclip().alpha(), 0.5);
+  EXPECT_EQ(first->clip().zclip().z_threshold(), 2.5) << "not in the mask: the default";
+  EXPECT_EQ(first->clip().threshold(), 2) << "stays for the modes that read it";
+  const auto second = ApplyControlChanges(*first, Make(zclip), Mask({"clip.zclip.z_threshold"}));
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(second->clip().zclip().alpha(), 0.5);
+  EXPECT_EQ(second->clip().zclip().z_threshold(), 4);
+  const auto third = ApplyControlChanges(*second, v1::Controls(), Mask({"clip.zclip.alpha"}));
+  ASSERT_THAT(third, IsOk());
+  EXPECT_EQ(third->clip().zclip().alpha(), 0.97);
+  EXPECT_EQ(third->clip().zclip().z_threshold(), 4);
+  const auto bad = ApplyControlChanges(*first, Make([](auto* c) { c->mutable_clip()->mutable_zclip()->set_alpha(2); }),
+                                       Mask({"clip.zclip.alpha"}));
+  EXPECT_THAT(bad, StatusIs(kInvalid, HasSubstr("clip.zclip.alpha: must be in [0, 1); got 2")));
+}
+
+TEST(CheckControlsFitTest, SpamNeedsASecondMoment) {
+  const v1::Controls spam = Make([](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_SPAM); });
+  for (const auto method : {v1::OPTIMIZER_METHOD_UNSPECIFIED, v1::OPTIMIZER_METHOD_SGD, v1::OPTIMIZER_METHOD_RMSPROP,
+                            v1::OPTIMIZER_METHOD_ADAGRAD, v1::OPTIMIZER_METHOD_ADAM, v1::OPTIMIZER_METHOD_ADAMW}) {
+    v1::OptimizerSpec optimizer;
+    optimizer.set_method(method);
+    EXPECT_THAT(CheckControlsFit(v1::Controls(), optimizer), IsOk());
+    if (method == v1::OPTIMIZER_METHOD_ADAM || method == v1::OPTIMIZER_METHOD_ADAMW) {
+      EXPECT_THAT(CheckControlsFit(spam, optimizer), IsOk());
+    } else {
+      EXPECT_THAT(CheckControlsFit(spam, optimizer), StatusIs(kInvalid, HasSubstr("clip.mode: SPAM needs optimizer")));
+    }
+  }
+  EXPECT_THAT(CheckControlsFit(spam, v1::OptimizerSpec()), StatusIs(kInvalid, HasSubstr("got SGD")));
 }
 
 TEST(ApplyControlChangesTest, ValuesOutsideTheMaskAreIgnored) {
@@ -203,9 +249,10 @@ TEST(ApplyControlChangesTest, RefusesMasksThatNameNothing) {
     EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("update_mask: "))) << ::testing::PrintToString(paths);
     EXPECT_EQ(GetReason(status), "BAD_UPDATE_MASK");
   }
-  EXPECT_THAT(ApplyControlChanges(Current(), Current(), Mask({"oops"})),
-              StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
-                                           "statistics, clip.mode, clip.threshold")));
+  EXPECT_THAT(
+      ApplyControlChanges(Current(), Current(), Mask({"oops"})),
+      StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
+                                   "statistics, gradient_cosine, layer_statistics, clip.mode, clip.threshold")));
 }
 
 TEST(ApplyControlChangesTest, RefusesWhatTheResultMustNotBe) {

@@ -28,9 +28,7 @@ class GradientStatisticsTest : public ::testing::Test {
     std::copy(parameter.begin(), parameter.end(), parameters_.begin() + offset);
   }
 
-  void Measure(v1::StatisticsLevel level) {
-    MeasureGradients<float>(layout_, gradients_, parameters_, level, &record_);
-  }
+  void Measure(v1::StatisticsLevel level) { MeasureGradients<float>(layout_, gradients_, level, nullptr, &record_); }
 
   ParameterLayout layout_;
   std::vector<float> gradients_, parameters_;
@@ -41,9 +39,7 @@ TEST_F(GradientStatisticsTest, FullMeasuresEveryTensorAndNoPadding) {
   Measure(v1::STATISTICS_LEVEL_FULL);
   EXPECT_EQ(record_.level, v1::STATISTICS_LEVEL_FULL);
   EXPECT_EQ(record_.tensors[0].l2_norm, 7);
-  EXPECT_EQ(record_.tensors[0].weight_norm, 3);
   EXPECT_EQ(record_.tensors[1].l2_norm, 24);
-  EXPECT_EQ(record_.tensors[1].weight_norm, 5);
   EXPECT_EQ(record_.tensors[1].zero_count, 1);
   EXPECT_EQ(record_.tensors[1].histogram.positive[4 + 127], 1u);
   EXPECT_EQ(record_.grad_norm, 25);
@@ -53,7 +49,16 @@ TEST_F(GradientStatisticsTest, FullMeasuresEveryTensorAndNoPadding) {
 TEST_F(GradientStatisticsTest, UnspecifiedLevelIsFull) {
   Measure(v1::STATISTICS_LEVEL_UNSPECIFIED);
   EXPECT_EQ(record_.level, v1::STATISTICS_LEVEL_FULL);
+  EXPECT_NE(record_.tensors[0].mean, 0);
+}
+
+TEST_F(GradientStatisticsTest, WeightsAreMeasuredOnTheirOwn) {
+  MeasureWeights<float>(layout_, parameters_, &record_);
   EXPECT_EQ(record_.tensors[0].weight_norm, 3);
+  EXPECT_EQ(record_.tensors[1].weight_norm, 5);
+  parameters_[1] = std::numeric_limits<float>::infinity();
+  MeasureWeights<float>(layout_, parameters_, &record_);
+  EXPECT_EQ(record_.tensors[0].weight_norm, std::numeric_limits<double>::infinity());
 }
 
 TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehind) {
@@ -96,7 +101,8 @@ TEST_F(GradientStatisticsTest, NonFiniteCountsAreSummedByKindAndTheNormIsThatOfT
 TEST_F(GradientStatisticsTest, DoubleIsMeasuredTheSame) {
   const std::vector<double> gradients(gradients_.begin(), gradients_.end());
   const std::vector<double> parameters(parameters_.begin(), parameters_.end());
-  MeasureGradients<double>(layout_, gradients, parameters, v1::STATISTICS_LEVEL_FULL, &record_);
+  MeasureGradients<double>(layout_, gradients, v1::STATISTICS_LEVEL_FULL, nullptr, &record_);
+  MeasureWeights<double>(layout_, parameters, &record_);
   EXPECT_DOUBLE_EQ(record_.grad_norm, 25);
   EXPECT_DOUBLE_EQ(record_.tensors[1].weight_norm, 5);
 }

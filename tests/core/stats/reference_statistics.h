@@ -11,9 +11,9 @@
 namespace gradwatch::testing {
 
 template <typename T>
-core::TensorStatistics ReferenceStatistics(const std::vector<T>& gradient, const std::vector<T>& weights) {
+core::TensorStatistics ReferenceStatistics(const std::vector<T>& gradient) {
   core::TensorStatistics s;
-  long double squares = 0, sum = 0, magnitudes = 0, weight_squares = 0;
+  long double squares = 0, sum = 0, magnitudes = 0;
   int64_t finite = 0;
   for (const T x : gradient) {
     if (std::isnan(x)) {
@@ -35,9 +35,7 @@ core::TensorStatistics ReferenceStatistics(const std::vector<T>& gradient, const
       ++(x > 0 ? s.histogram.positive : s.histogram.negative)[bucket];
     }
   }
-  for (const T w : weights) weight_squares += static_cast<long double>(w) * w;
   s.l2_norm = static_cast<double>(std::sqrt(squares));
-  s.weight_norm = static_cast<double>(std::sqrt(weight_squares));
   if (finite == 0) return s;
   const long double mean = sum / finite;
   s.mean = static_cast<double>(mean);

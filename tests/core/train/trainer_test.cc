@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/spec/job_spec.h"
+#include "tests/support/allocation_count.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_batch.h"
@@ -44,7 +45,7 @@ v1::JobSpec Spec(int batch_size, int64_t steps) {
   return spec;
 }
 
-TrainResult Train(const v1::JobSpec& spec, Records* records) {
+TrainResult Train(const v1::JobSpec& spec, Observer* observer) {
   const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
   EXPECT_THAT(job, IsOk());
   FakeClock clock;
@@ -53,7 +54,7 @@ TrainResult Train(const v1::JobSpec& spec, Records* records) {
   ControlSnapshot controls;
   controls.controls = job->spec.controls();
   LiveControls live(controls);
-  return (*trainer)->Run(live, *records);
+  return (*trainer)->Run(live, *observer);
 }
 
 TEST(TrainerTest, SeveralSmallBatchesMakeTheStepOfALargeOne) {
@@ -137,6 +138,90 @@ TEST(TrainerTest, ParametersAreTheSameOnAnyNumberOfThreads) {
   }
   EXPECT_EQ(digests[0], digests[1]);
   EXPECT_EQ(digests[0], digests[2]);
+}
+
+// Nor does what is measured on request.
+TEST(TrainerTest, ParametersAreTheSameWithEverythingMeasured) {
+  std::vector<std::string> digests;
+  for (const bool everything : {false, true}) {
+    v1::JobSpec spec = Spec(8, 50);
+    spec.set_accumulation(2);
+    spec.mutable_optimizer()->set_momentum(0.9);
+    spec.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE);
+    spec.mutable_controls()->mutable_clip()->set_threshold(0.01);
+    spec.mutable_controls()->set_statistics(everything ? v1::STATISTICS_LEVEL_FULL : v1::STATISTICS_LEVEL_NONE);
+    spec.mutable_controls()->set_gradient_cosine(everything);
+    spec.mutable_controls()->set_layer_statistics(everything);
+    Records records;
+    digests.push_back(Train(spec, &records).parameters_sha256);
+    EXPECT_EQ(records.all.back().layers.size(), everything ? 3u : 0u);
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+}
+
+TEST(TrainerTest, CosinesAreThereFromTheSecondStepOn) {
+  v1::JobSpec spec = Spec(8, 3);
+  spec.mutable_controls()->set_gradient_cosine(true);
+  Records records;
+  Train(spec, &records);
+  EXPECT_TRUE(std::isnan(records.all[0].cosine_with_last));
+  for (const int step : {1, 2}) {
+    EXPECT_LE(std::fabs(records.all[step].cosine_with_last), 1);
+    for (const TensorStatistics& tensor : records.all[step].tensors) EXPECT_LE(std::fabs(tensor.cosine_with_last), 1);
+  }
+}
+
+TEST(TrainerTest, ASkippedStepHasWeightsButNoUpdateAndNoAngleAfterIt) {
+  v1::JobSpec spec = Spec(8, 4);
+  spec.mutable_controls()->set_gradient_cosine(true);
+  spec.mutable_data()->mutable_bad_batch()->set_batch(1);
+  spec.mutable_data()->mutable_bad_batch()->set_scale(3e38);
+  spec.mutable_model()->mutable_layers(0)->mutable_dense()->mutable_weight_init()->set_gain(100);  // infinite products
+  spec.mutable_model()->mutable_layers(1)->mutable_activation()->set_function(v1::ACTIVATION_FUNCTION_RELU);
+  Records records;
+  Train(spec, &records);
+  ASSERT_EQ(records.all[1].clip.action, v1::ClipOutcome::ACTION_SKIPPED);
+  for (size_t i = 0; i < records.all[0].tensors.size(); ++i) {
+    EXPECT_EQ(records.all[1].tensors[i].update_norm, 0);
+    // The skipped step has the weights of the step after it.
+    EXPECT_DOUBLE_EQ(records.all[1].tensors[i].weight_norm, records.all[2].tensors[i].weight_norm);
+    EXPECT_GT(records.all[2].tensors[i].update_norm, 0);
+  }
+  EXPECT_TRUE(std::isnan(records.all[2].cosine_with_last));
+  EXPECT_FALSE(std::isnan(records.all[3].cosine_with_last));
+}
+
+TEST(TrainerTest, LayersAreMeasuredOnTheStepsThatAreReported) {
+  v1::JobSpec spec = Spec(8, 5);
+  spec.mutable_controls()->set_layer_statistics(true);
+  spec.mutable_controls()->set_report_every(2);
+  Records records;
+  Train(spec, &records);
+  EXPECT_GT(records.all[0].layers[1].output_variance, 0);
+  EXPECT_EQ(records.all[1].layers[1].output_variance, records.all[0].layers[1].output_variance);
+  EXPECT_NE(records.all[2].layers[1].output_variance, records.all[0].layers[1].output_variance);
+  EXPECT_EQ(records.all[2].layers[1].saturated, 0);
+}
+
+// The clock is read twice a step; from the third step on nothing may have been taken from the heap.
+TEST(TrainerTest, ASteadyStepTakesNoMemoryWithEverythingMeasured) {
+  if (!gradwatch::testing::CountsAllocations()) GTEST_SKIP() << "this build does not count allocations";
+  class Counts final : public Observer {
+   public:
+    void OnStep(const StepRecord& /*record*/) override { all.push_back(gradwatch::testing::AllocationCount()); }
+    void OnAlert(const v1::Alert& /*alert*/) override {}
+    void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override { all.reserve(100); }
+    void OnPaused(int64_t /*steps_done*/) override {}
+    void OnResumed(int64_t /*steps_done*/) override {}
+    std::vector<int64_t> all;
+  };
+  v1::JobSpec spec = Spec(8, 50);
+  spec.mutable_controls()->set_gradient_cosine(true);
+  spec.mutable_controls()->set_layer_statistics(true);
+  Counts counts;
+  Train(spec, &counts);
+  ASSERT_EQ(counts.all.size(), 50u);
+  EXPECT_EQ(counts.all.back(), counts.all[2]);
 }
 
 }  // namespace

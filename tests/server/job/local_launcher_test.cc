@@ -43,10 +43,11 @@ class Ending {
 
 class LocalLauncherTest : public ::testing::Test {
  protected:
-  // A launcher of a shell script, which gets the arguments of the worker as $1, $2, ...
+  // A launcher of a shell script, which gets the arguments of the worker as $1, $2, ... Each has a file of its own: the
+  // shell of an earlier one may not have read its script yet.
   std::unique_ptr<LocalLauncher> MakeLauncher(const std::string& script) {
-    auto launcher = LocalLauncher::Create(
-        {.program = "/bin/sh", .prefix = {dir_.Write("script", script)}, .log_folder = dir_.File("logs")});
+    const std::string path = dir_.Write(absl::StrCat("script", ++scripts_), script);
+    auto launcher = LocalLauncher::Create({.program = "/bin/sh", .prefix = {path}, .log_folder = dir_.File("logs")});
     EXPECT_TRUE(launcher.ok());
     (*launcher)->SetServerAddress("127.0.0.1:7");
     return *std::move(launcher);
@@ -57,6 +58,7 @@ class LocalLauncherTest : public ::testing::Test {
   }
 
   TempDir dir_;
+  int scripts_ = 0;
   const LaunchRequest request_{.job_id = "job-a", .uid = "uid", .attempt = 2, .attach_token = "secret"};
 };
 

@@ -1,4 +1,4 @@
-#include "core/detect/sorted_window.h"
+#include "core/stats/sorted_window.h"
 
 #include <gtest/gtest.h>
 
@@ -40,6 +40,28 @@ TEST(SortedWindowTest, AgreesWithSortingAfterEverySample) {
       ASSERT_NEAR(window.MedianDeviation(), SlowDeviation(now), 1e-15) << capacity << " " << i;
     }
     EXPECT_EQ(window.capacity(), capacity);
+  }
+}
+
+TEST(SortedWindowTest, QuantilesAreInterpolated) {
+  SortedWindow window(4);
+  window.Add(7);
+  for (const double fraction : {0.0, 0.5, 1.0}) EXPECT_EQ(window.Quantile(fraction), 7);
+  for (const double sample : {40.0, 10.0, 20.0, 30.0}) window.Add(sample);  // the 7 leaves
+  EXPECT_EQ(window.Quantile(0), 10);
+  EXPECT_EQ(window.Quantile(1), 40);
+  EXPECT_DOUBLE_EQ(window.Quantile(0.1), 13);
+  EXPECT_DOUBLE_EQ(window.Quantile(0.5), 25);
+  EXPECT_DOUBLE_EQ(window.Quantile(2.0 / 3), 30);
+}
+
+TEST(SortedWindowTest, KnowsTheOrderInWhichSamplesCame) {
+  SortedWindow window(3);
+  const std::vector<double> samples = {5, 3, 9, 4, 1};
+  for (size_t i = 0; i < samples.size(); ++i) {
+    window.Add(samples[i]);
+    const int oldest = static_cast<int>(i) + 1 - window.size();
+    for (int age = 0; age < window.size(); ++age) EXPECT_EQ(window.ByAge(age), samples[oldest + age]);
   }
 }
 

@@ -1,4 +1,4 @@
-#include "core/detect/sorted_window.h"
+#include "core/stats/sorted_window.h"
 
 #include <algorithm>
 
@@ -29,6 +29,17 @@ void SortedWindow::Add(double sample) {
 }
 
 double SortedWindow::Median() const { return (sorted_[(size_ - 1) / 2] + sorted_[size_ / 2]) / 2; }
+
+double SortedWindow::Quantile(double fraction) const {
+  const double rank = fraction * (size_ - 1);
+  const int below = std::clamp(static_cast<int>(rank), 0, size_ - 1);
+  const int above = std::min(below + 1, size_ - 1);
+  return sorted_[below] + (rank - below) * (sorted_[above] - sorted_[below]);
+}
+
+double SortedWindow::ByAge(int index) const {
+  return by_age_[size_ == capacity() ? (next_ + index) % capacity() : index];
+}
 
 double SortedWindow::MedianDeviation() const {
   const double median = Median();

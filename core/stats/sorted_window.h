@@ -1,6 +1,6 @@
-// The last samples of a series, kept sorted, so that median and MAD cost a few nanoseconds on every step.
-#ifndef GRADWATCH_CORE_DETECT_SORTED_WINDOW_H_
-#define GRADWATCH_CORE_DETECT_SORTED_WINDOW_H_
+// The last samples of a series, kept sorted, so that quantiles and MAD cost a few nanoseconds on every step.
+#ifndef GRADWATCH_CORE_STATS_SORTED_WINDOW_H_
+#define GRADWATCH_CORE_STATS_SORTED_WINDOW_H_
 
 #include <vector>
 
@@ -20,6 +20,11 @@ class SortedWindow {
   int capacity() const { return static_cast<int>(sorted_.size()); }
   // The mean of the two middle samples where their number is even. The window must not be empty.
   double Median() const;
+  // The sample below which this fraction (in [0, 1]) of the others lies, interpolated linearly between neighbours as
+  // numpy and PyTorch do. The window must not be empty.
+  double Quantile(double fraction) const;
+  // The samples by age: 0 is the oldest, size() - 1 the newest.
+  double ByAge(int index) const;
   // Median of the distances from the median (MAD), O(log size). The window must not be empty.
   double MedianDeviation() const;
 
@@ -35,4 +40,4 @@ class SortedWindow {
 
 }  // namespace gradwatch::core
 
-#endif  // GRADWATCH_CORE_DETECT_SORTED_WINDOW_H_
+#endif  // GRADWATCH_CORE_STATS_SORTED_WINDOW_H_

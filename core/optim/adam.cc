@@ -1,0 +1,74 @@
+#include "core/optim/adam.h"
+
+#include <cmath>
+
+namespace gradwatch::core {
+namespace {
+
+template <typename T>
+struct Rule {
+  T rate, unbiased, epsilon;
+  T mean_kept, mean_taken, square_kept, square_taken;
+  Decay<T> decay;
+
+  void Gather(T gradient, T parameter, T& mean, T& square) const {
+    const T direction = gradient + decay.added * parameter;
+    mean = mean_kept * mean + mean_taken * direction;
+    square = square_kept * square + square_taken * (direction * direction);
+  }
+  T Moved(T parameter, T mean, T square) const {
+    return decay.kept * parameter - rate * (mean / (unbiased * std::sqrt(square) + epsilon));
+  }
+};
+
+template <typename T>
+struct PlainRule : Rule<T> {
+  T operator()(T gradient, T parameter, T& mean, T& square) const {
+    this->Gather(gradient, parameter, mean, square);
+    return this->Moved(parameter, mean, square);
+  }
+};
+
+template <typename T>
+struct AmsgradRule : Rule<T> {
+  T operator()(T gradient, T parameter, T& mean, T& square, T& largest) const {
+    this->Gather(gradient, parameter, mean, square);
+    largest = square <= largest ? largest : square;  // NaN stays
+    return this->Moved(parameter, mean, largest);
+  }
+};
+
+}  // namespace
+
+template <typename T>
+Adam<T>::Adam(const v1::OptimizerSpec& spec, const ParameterLayout* layout)
+    : Optimizer<T>(layout, OptimizerStatePerParameter(spec)), spec_(spec), beta1_(spec.beta1()) {}
+
+template <typename T>
+void Adam<T>::Prepare(double learning_rate, int64_t updates) {
+  const double t = static_cast<double>(updates + 1);
+  rate_ = static_cast<T>(learning_rate / (1 - std::pow(beta1_, t)));
+  unbiased_ = static_cast<T>(1 / std::sqrt(1 - std::pow(spec_.beta2(), t)));
+  decay_ = Decay<T>(spec_.weight_decay(), spec_.decoupled_decay(), learning_rate);
+}
+
+template <typename T>
+SquareSums Adam<T>::Update(const UpdateRange<T>& range) {
+  const Rule<T> rule = {rate_,
+                        unbiased_,
+                        static_cast<T>(spec_.epsilon()),
+                        static_cast<T>(beta1_),
+                        static_cast<T>(1 - beta1_),
+                        static_cast<T>(spec_.beta2()),
+                        static_cast<T>(1 - spec_.beta2()),
+                        decay_};
+  T* const mean = this->state_arena(0);
+  T* const square = this->state_arena(1);
+  if (spec_.amsgrad()) return UpdateElements(range, AmsgradRule<T>{rule}, mean, square, this->state_arena(2));
+  return UpdateElements(range, PlainRule<T>{rule}, mean, square);
+}
+
+template class Adam<float>;
+template class Adam<double>;
+
+}  // namespace gradwatch::core

@@ -1,0 +1,62 @@
+// Counts the binary exponents of a tensor's elements: of all of them, or of a sample that moves with the step.
+#ifndef GRADWATCH_CORE_STATS_EXPONENT_COUNTER_H_
+#define GRADWATCH_CORE_STATS_EXPONENT_COUNTER_H_
+
+#include <cstdint>
+
+#include "core/stats/step_record.h"
+
+namespace gradwatch::core {
+
+// Which elements of a tensor are counted on a step. The tensor is cut into pieces of `stride` elements; one element of
+// each piece is counted, at a place that moves from piece to piece (so that no column of a matrix is preferred) and
+// from step to step. In `stride` steps from a multiple of it on every element is counted once: counts times `stride`
+// are unbiased. Reports of every stride-th step only also get around to all elements.
+class ExponentSample {
+ public:
+  // Tensors up to this size are counted whole, of larger ones at least half as many elements. The share p of a bucket
+  // is off by sqrt(p (1 - p) / n) where n elements are counted: by 3.1 points at most, less the larger the tensor is,
+  // and less after some steps.
+  static constexpr int64_t kWholeUpTo = 512;
+  // The largest stride; a power of two, as all of them.
+  static constexpr int64_t kMaxStride = 64;
+
+  ExponentSample(int64_t size, int64_t step);
+
+  int64_t stride() const { return stride_; }
+  // Index of the element that is counted of piece `piece`. It may lie behind the end of the tensor in the last one.
+  int64_t IndexIn(int64_t piece) const {
+    return (piece << shift_) + ((offset_ + piece * turn_ + (piece >> shift_)) & (stride_ - 1));
+  }
+
+ private:
+  int64_t stride_;
+  int shift_;       // log2 of the stride
+  int64_t offset_;  // in the first piece
+  int64_t turn_;    // odd; added from piece to piece, and 1 more from `stride` pieces to the next
+};
+
+// Counts in several tables, so that equal exponents in a row do not wait for each other's store. Made once a step; it
+// is empty between tensors.
+class ExponentCounter {
+ public:
+  // Counts the sampled elements among those from `first` to before `end`, both multiples of kMaxStride or the end of
+  // the tensor, which starts at `tensor`.
+  void Count(const float* tensor, int64_t first, int64_t end, const ExponentSample& sample);
+
+  // Moves the counts to `histogram`, which is empty, and starts again from zero. NaN and infinities are dropped, and so
+  // is the bucket of the denormal numbers, which zeros share. No larger exponent than that of `max_bits`, a magnitude,
+  // was counted except of NaN and infinities.
+  void MoveTo(HistogramCounts* histogram, uint32_t max_bits);
+
+ private:
+  static constexpr int kTables = 4;
+  static constexpr int kKeys = 512;  // sign and exponent as they lie in a float
+  static constexpr int kSign = kKeys / 2;
+
+  uint32_t counts_[kTables][kKeys] = {};
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_STATS_EXPONENT_COUNTER_H_

@@ -1,0 +1,119 @@
+// What holds for every layer that goes over time.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/nn/network.h"
+#include "tests/support/test_batch.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::ParseModel;
+using ::gradwatch::testing::RandomBatch;
+using ::gradwatch::testing::TestBatch;
+using ::gradwatch::testing::ValueData;
+
+constexpr int64_t kSteps = 70, kBatch = 5, kFeatures = 18;
+
+struct LayerCase {
+  std::string name;
+  std::string layer;
+};
+
+template <typename T>
+std::unique_ptr<Network<T>> Make(const std::string& layer) {
+  auto network = Network<T>::Create(ParseModel("layers { " + layer +
+                                               " } layers { dense { units: 3 } }"
+                                               " loss { function: LOSS_FUNCTION_SQUARED_ERROR }"),
+                                    ValueData(kSteps, kFeatures, 3, true), kBatch);
+  if (!network.ok()) std::abort();
+  (*network)->Initialize(1);
+  return *std::move(network);
+}
+
+TestBatch MakeBatch() { return RandomBatch(ValueData(kSteps, kFeatures, 3, true), kBatch, 1); }
+
+template <typename T>
+std::vector<T> Outputs(Network<T>* network, const TestBatch& batch) {
+  network->Loss(batch.get());
+  return {network->outputs().begin(), network->outputs().end()};
+}
+
+class SequenceLayersTest : public ::testing::TestWithParam<LayerCase> {};
+
+TEST_P(SequenceLayersTest, TheFutureChangesNoBitOfThePast) {
+  auto network = Make<float>(GetParam().layer);
+  TestBatch batch = MakeBatch();
+  const std::vector<float> before = Outputs(network.get(), batch);
+  for (const int64_t changed : {69, 64, 63, 30, 1}) {
+    for (int64_t i = changed * kBatch * kFeatures; i < (changed + 1) * kBatch * kFeatures; ++i) batch.features[i] += 1;
+    const std::vector<float> after = Outputs(network.get(), batch);
+    for (int64_t i = 0; i < changed * kBatch * 3; ++i) ASSERT_EQ(after[i], before[i]) << changed << " " << i;
+    EXPECT_NE(after[changed * kBatch * 3], before[changed * kBatch * 3]);
+    EXPECT_NE(after.back(), before.back());
+  }
+}
+
+TEST_P(SequenceLayersTest, APermutedBatchPermutesTheOutputsAndKeepsTheGradients) {
+  auto network = Make<double>(GetParam().layer);
+  const TestBatch batch = MakeBatch();
+  TestBatch permuted = batch;
+  const auto from = [](int64_t b) { return (2 * b + 1) % kBatch; };
+  for (int64_t t = 0; t < kSteps; ++t) {
+    for (int64_t b = 0; b < kBatch; ++b) {
+      const int64_t source = t * kBatch + from(b), target = t * kBatch + b;
+      std::copy_n(batch.features.begin() + source * kFeatures, kFeatures,
+                  permuted.features.begin() + target * kFeatures);
+      std::copy_n(batch.values.begin() + source * 3, 3, permuted.values.begin() + target * 3);
+    }
+  }
+  const double loss = network->LossAndGradients(batch.get());
+  const std::vector<double> outputs(network->outputs().begin(), network->outputs().end());
+  const std::vector<double> gradients(network->gradients().begin(), network->gradients().end());
+  EXPECT_NEAR(network->LossAndGradients(permuted.get()), loss, 1e-14);
+  for (int64_t r = 0; r < kSteps * kBatch; ++r) {
+    const int64_t source = r / kBatch * kBatch + from(r % kBatch);
+    for (int64_t j = 0; j < 3; ++j) ASSERT_NEAR(network->outputs()[r * 3 + j], outputs[source * 3 + j], 1e-13);
+  }
+  for (size_t i = 0; i < gradients.size(); ++i) ASSERT_NEAR(network->gradients()[i], gradients[i], 1e-13);
+}
+
+TEST_P(SequenceLayersTest, FloatFollowsDouble) {
+  auto floats = Make<float>(GetParam().layer);
+  auto doubles = Make<double>(GetParam().layer);
+  const TestBatch batch = MakeBatch();
+  EXPECT_NEAR(floats->LossAndGradients(batch.get()) / doubles->LossAndGradients(batch.get()), 1, 1e-6);
+  double norm = 0, difference = 0;
+  for (size_t i = 0; i < doubles->gradients().size(); ++i) {
+    norm += std::pow(doubles->gradients()[i], 2);
+    difference += std::pow(doubles->gradients()[i] - floats->gradients()[i], 2);
+  }
+  EXPECT_LT(std::sqrt(difference), 5e-6 * std::sqrt(norm));
+}
+
+TEST_P(SequenceLayersTest, NanStaysInItsExampleAndComesOutOfAllItsLaterSteps) {
+  auto network = Make<float>(GetParam().layer);
+  TestBatch batch = MakeBatch();
+  batch.features[(20 * kBatch + 3) * kFeatures + 7] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> outputs = Outputs(network.get(), batch);
+  for (int64_t r = 0; r < kSteps * kBatch; ++r) {
+    const bool own = r % kBatch == 3;
+    ASSERT_EQ(std::isnan(outputs[r * 3]), own && (r / kBatch >= 20 || std::isnan(outputs[r * 3]))) << r;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Layers, SequenceLayersTest,
+                         ::testing::Values(LayerCase{"rnn", "rnn { units: 37 }"},
+                                           LayerCase{"lstm", "lstm { units: 37 }"},
+                                           LayerCase{"gru", "gru { units: 37 }"},
+                                           LayerCase{"self_attention", "self_attention { heads: 3 }"},
+                                           LayerCase{"rnn_with_penalty", "rnn { units: 37 vanishing_penalty: 2 }"}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace gradwatch::core

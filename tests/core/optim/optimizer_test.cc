@@ -1,0 +1,243 @@
+// What holds for every optimizer.
+#include "core/optim/optimizer.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "core/base/random.h"
+#include "tests/support/allocation_count.h"
+
+namespace gradwatch::core {
+namespace {
+
+v1::OptimizerSpec Parse(const std::string& text) {
+  v1::OptimizerSpec spec;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString("learning_rate: 0.01 " + text, &spec));
+  return spec;
+}
+
+struct Method {
+  const char* spec;
+  int states;
+};
+
+// Every rule of every method.
+const Method kMethods[] = {
+    {"weight_decay: 0.1", 0},
+    {"weight_decay: 0.1 decoupled_decay: true", 0},
+    {"momentum: 0.9 weight_decay: 0.1", 1},
+    {"momentum: 0.9 nesterov: true decoupled_decay: true weight_decay: 0.1", 1},
+    {"momentum: 0.9 dampening: 0.3", 1},
+    {"method: OPTIMIZER_METHOD_RMSPROP weight_decay: 0.1", 1},
+    {"method: OPTIMIZER_METHOD_RMSPROP momentum: 0.5", 2},
+    {"method: OPTIMIZER_METHOD_RMSPROP centered: true", 2},
+    {"method: OPTIMIZER_METHOD_RMSPROP centered: true momentum: 0.5", 3},
+    {"method: OPTIMIZER_METHOD_ADAGRAD learning_rate_decay: 0.1 initial_accumulator: 0.1", 1},
+    {"method: OPTIMIZER_METHOD_ADAM weight_decay: 0.1", 2},
+    {"method: OPTIMIZER_METHOD_ADAM amsgrad: true", 3},
+    {"method: OPTIMIZER_METHOD_ADAMW", 2},
+    {"method: OPTIMIZER_METHOD_ADAMW amsgrad: true", 3},
+};
+
+// Tensors that end within a vector, a block and a range.
+ParameterLayout Layout() {
+  ParameterLayout layout;
+  layout.Add("a", {7}, 0, v1::Initializer());
+  layout.Add("b", {33, 71}, 0, v1::Initializer());
+  layout.Add("c", {40'009}, 0, v1::Initializer());
+  return layout;
+}
+
+// One optimizer with its arenas.
+template <typename T>
+struct Training {
+  Training(const char* spec, const ParameterLayout* layout)
+      : layout(layout),
+        gradients(layout->arena_size()),
+        parameters(layout->arena_size()),
+        optimizer(MakeOptimizer<T>(Parse(spec), layout)) {
+    record.tensors.resize(layout->segments().size());
+    Fill(100, &parameters);
+  }
+  // Normal numbers, different for each `round`.
+  void Fill(int round, std::vector<T>* arena) const {
+    for (const ParameterSegment& segment : layout->segments()) {
+      Random random(3, RandomStream::kSyntheticData, round * 1000 + segment.offset);
+      for (int64_t i = 0; i < segment.size; ++i) (*arena)[segment.offset + i] = static_cast<T>(random.NextNormal());
+    }
+  }
+  void Step(int round) {
+    Fill(round, &gradients);
+    optimizer->Step(0.01, gradients, parameters, &record);
+  }
+
+  const ParameterLayout* layout;
+  std::vector<T> gradients, parameters;
+  StepRecord record;
+  std::unique_ptr<Optimizer<T>> optimizer;
+};
+
+template <typename T>
+class OptimizerTest : public ::testing::Test {};
+using Scalars = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(OptimizerTest, Scalars);
+
+TYPED_TEST(OptimizerTest, TheUpdateNormIsThatOfTheChangeOfEachTensor) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<TypeParam> run(method.spec, &layout);
+    run.record.tensors[1].clip_scale = 0.5;
+    for (int step = 0; step < 3; ++step) {
+      const std::vector<TypeParam> before = run.parameters;
+      run.Step(step);
+      for (size_t k = 0; k < layout.segments().size(); ++k) {
+        const ParameterSegment& segment = layout.segments()[k];
+        double squares = 0;
+        for (int64_t i = segment.offset; i < segment.offset + segment.size; ++i) {
+          squares += std::pow(double{run.parameters[i]} - before[i], 2);
+        }
+        EXPECT_NEAR(run.record.tensors[k].update_norm / std::sqrt(squares), 1, 1e-6);
+      }
+    }
+  }
+}
+
+TYPED_TEST(OptimizerTest, MeasuringChangesNoBitAndUnmeasuredNormsAreLeftAlone) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<TypeParam> full(method.spec, &layout), none(method.spec, &layout);
+    none.record.level = v1::STATISTICS_LEVEL_NONE;
+    none.record.tensors[0].update_norm = 17;
+    for (int step = 0; step < 3; ++step) {
+      full.Step(step);
+      none.Step(step);
+    }
+    EXPECT_EQ(full.parameters, none.parameters);
+    EXPECT_EQ(none.record.tensors[0].update_norm, 17);
+  }
+}
+
+// Which elements are updated together must not matter.
+TYPED_TEST(OptimizerTest, EqualElementsStayEqualWhereverTheyLie) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<TypeParam> run(method.spec, &layout);
+    const auto spread = [&](std::vector<TypeParam>* arena) {
+      for (const ParameterSegment& s : layout.segments()) {
+        for (int64_t i = 0; i < s.size; ++i) (*arena)[s.offset + i] = (*arena)[i % 7];
+      }
+    };
+    spread(&run.parameters);
+    for (int step = 0; step < 5; ++step) {
+      run.Fill(step, &run.gradients);
+      spread(&run.gradients);
+      for (TensorStatistics& tensor : run.record.tensors) tensor.clip_scale = step == 2 ? 0.3 : 1;
+      run.optimizer->Step(0.01, run.gradients, run.parameters, &run.record);
+    }
+    std::vector<TypeParam> expected = run.parameters;
+    spread(&expected);
+    EXPECT_EQ(run.parameters, expected);
+  }
+}
+
+TYPED_TEST(OptimizerTest, TheClipScaleCountsBeforeEverythingElse) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<TypeParam> scaled(method.spec, &layout), expected(method.spec, &layout);
+    for (int step = 0; step < 4; ++step) {
+      // A power of two: exact.
+      for (TensorStatistics& tensor : scaled.record.tensors) tensor.clip_scale = step == 1 ? 0.125 : 1;
+      scaled.Step(step);
+      expected.Fill(step, &expected.gradients);
+      if (step == 1) {
+        for (TypeParam& g : expected.gradients) g *= TypeParam{0.125};
+      }
+      expected.optimizer->Step(0.01, expected.gradients, expected.parameters, &expected.record);
+    }
+    // Products may be contracted with the sums that follow, so the last bits may differ.
+    for (size_t i = 0; i < scaled.parameters.size(); ++i) {
+      ASSERT_NEAR(scaled.parameters[i], expected.parameters[i], 64 * std::numeric_limits<TypeParam>::epsilon());
+    }
+  }
+}
+
+TYPED_TEST(OptimizerTest, GradientsAndPaddingAreLeftAsTheyAre) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    Training<TypeParam> run(method.spec, &layout);
+    run.Step(0);
+    std::vector<TypeParam> gradients(layout.arena_size());
+    run.Fill(0, &gradients);
+    EXPECT_EQ(run.gradients, gradients) << method.spec;
+    for (int64_t i = 7; i < layout.segments()[1].offset; ++i) EXPECT_EQ(run.parameters[i], 0) << method.spec;
+  }
+}
+
+TYPED_TEST(OptimizerTest, StateAndUpdatesWrittenBackGoOnBitByBit) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    EXPECT_EQ(OptimizerStatePerParameter(Parse(method.spec)), method.states);
+    Training<TypeParam> first(method.spec, &layout), second(method.spec, &layout);
+    EXPECT_EQ(static_cast<int64_t>(first.optimizer->state().size()), method.states * layout.arena_size());
+    for (int step = 0; step < 3; ++step) first.Step(step);
+    EXPECT_EQ(first.optimizer->updates(), 3);
+    second.parameters = first.parameters;
+    std::copy(first.optimizer->state().begin(), first.optimizer->state().end(), second.optimizer->state().begin());
+    second.optimizer->set_updates(3);
+    for (int step = 3; step < 6; ++step) {
+      first.Step(step);
+      second.Step(step);
+    }
+    EXPECT_EQ(first.parameters, second.parameters);
+  }
+}
+
+TYPED_TEST(OptimizerTest, ABrokenUpdateShowsInItsNorm) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    Training<TypeParam> run(method.spec, &layout);
+    run.Fill(0, &run.gradients);
+    run.gradients[layout.segments()[1].offset + 5] = std::numeric_limits<TypeParam>::quiet_NaN();
+    run.optimizer->Step(0.01, run.gradients, run.parameters, &run.record);
+    EXPECT_TRUE(std::isnan(run.record.tensors[1].update_norm)) << method.spec;
+    EXPECT_TRUE(std::isfinite(run.record.tensors[2].update_norm)) << method.spec;
+  }
+}
+
+TEST(OptimizerFloatTest, FollowsTheDoubleOneAndAllocatesNothing) {
+  const ParameterLayout layout = Layout();
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<float> floats(method.spec, &layout);
+    Training<double> doubles(method.spec, &layout);
+    for (int step = 0; step < 20; ++step) {
+      floats.Step(step);
+      doubles.Step(step);
+    }
+    double squares = 0, differences = 0;
+    for (size_t i = 0; i < doubles.parameters.size(); ++i) {
+      squares += doubles.parameters[i] * doubles.parameters[i];
+      differences += std::pow(floats.parameters[i] - doubles.parameters[i], 2);
+    }
+    EXPECT_LE(std::sqrt(differences / squares), 1e-5);
+    floats.Fill(0, &floats.gradients);
+    const int64_t before = testing::AllocationCount();
+    floats.optimizer->Step(0.01, floats.gradients, floats.parameters, &floats.record);
+    EXPECT_EQ(testing::AllocationCount(), before);
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::core

@@ -1,0 +1,179 @@
+// All optimizers and schedules against torch.optim and torch.optim.lr_scheduler, in double, over a hundred steps.
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/random.h"
+#include "core/optim/optimizer.h"
+#include "core/optim/schedule.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::TempDir;
+
+constexpr int kNoTorch = 77;
+constexpr int kSteps = 100;
+constexpr int kSize = 19;
+
+struct Case {
+  const char* spec;       // an OptimizerSpec
+  const char* optimizer;  // the same in PyTorch
+  const char* scheduler = "None";
+};
+
+const Case kCases[] = {
+    {"learning_rate: 0.1", "torch.optim.SGD(p, 0.1)"},
+    {"learning_rate: 0.1 weight_decay: 0.03", "torch.optim.SGD(p, 0.1, weight_decay=0.03)"},
+    {"learning_rate: 0.1 momentum: 0.9", "torch.optim.SGD(p, 0.1, momentum=0.9)"},
+    {"learning_rate: 0.1 momentum: 0.9 dampening: 0.4 weight_decay: 0.03",
+     "torch.optim.SGD(p, 0.1, momentum=0.9, dampening=0.4, weight_decay=0.03)"},
+    {"learning_rate: 0.1 momentum: 0.8 nesterov: true weight_decay: 0.03",
+     "torch.optim.SGD(p, 0.1, momentum=0.8, nesterov=True, weight_decay=0.03)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.01", "torch.optim.RMSprop(p)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.02 beta2: 0.9 epsilon: 0.1 weight_decay: 0.03",
+     "torch.optim.RMSprop(p, 0.02, alpha=0.9, eps=0.1, weight_decay=0.03)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.01 centered: true", "torch.optim.RMSprop(p, centered=True)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.01 momentum: 0.7", "torch.optim.RMSprop(p, momentum=0.7)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.01 momentum: 0.7 centered: true weight_decay: 0.03",
+     "torch.optim.RMSprop(p, momentum=0.7, centered=True, weight_decay=0.03)"},
+    {"method: OPTIMIZER_METHOD_ADAGRAD learning_rate: 0.01", "torch.optim.Adagrad(p)"},
+    {"method: OPTIMIZER_METHOD_ADAGRAD learning_rate: 0.1 learning_rate_decay: 0.02 initial_accumulator: 0.5 "
+     "epsilon: 1e-3 weight_decay: 0.03",
+     "torch.optim.Adagrad(p, 0.1, lr_decay=0.02, initial_accumulator_value=0.5, eps=1e-3, weight_decay=0.03)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.001", "torch.optim.Adam(p)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.02 beta1: 0.7 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.03",
+     "torch.optim.Adam(p, 0.02, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.03)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.02 beta2: 0.9 amsgrad: true",
+     "torch.optim.Adam(p, 0.02, betas=(0.9, 0.9), amsgrad=True)"},
+    {"method: OPTIMIZER_METHOD_ADAMW learning_rate: 0.02", "torch.optim.AdamW(p, 0.02)"},
+    {"method: OPTIMIZER_METHOD_ADAMW learning_rate: 0.02 weight_decay: 0.3 amsgrad: true",
+     "torch.optim.AdamW(p, 0.02, weight_decay=0.3, amsgrad=True)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.02 weight_decay: 0.3 decoupled_decay: true",
+     "torch.optim.AdamW(p, 0.02, weight_decay=0.3)"},
+
+    {"learning_rate: 0.1 schedule { warmup_steps: 20 }", "torch.optim.SGD(p, 0.1)", "LinearLR(o, 1 / 20, 1, 19)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_STEP period: 7 gamma: 0.6 }", "torch.optim.SGD(p, 0.1)",
+     "StepLR(o, 7, 0.6)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_EXPONENTIAL gamma: 0.97 }", "torch.optim.SGD(p, 0.1)",
+     "ExponentialLR(o, 0.97)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_COSINE }", "torch.optim.SGD(p, 0.1)", "CosineAnnealingLR(o, 100)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_COSINE warmup_steps: 10 final_rate: 0.01 }",
+     "torch.optim.SGD(p, 0.1)", "SequentialLR(o, [LinearLR(o, 1 / 10, 1, 9), CosineAnnealingLR(o, 90, 0.01)], [10])"},
+    {"learning_rate: 0.1 schedule { method: METHOD_STEP warmup_steps: 10 period: 20 }", "torch.optim.SGD(p, 0.1)",
+     "SequentialLR(o, [LinearLR(o, 1 / 10, 1, 9), StepLR(o, 20)], [10])"},
+    {"learning_rate: 0.1 schedule { method: METHOD_INVERSE_SQRT warmup_steps: 15 }", "torch.optim.SGD(p, 0.1)",
+     "LambdaLR(o, lambda t: min((t + 1) / 15, (15 / (t + 1)) ** 0.5))"},
+    {"learning_rate: 0.1 momentum: 0.9 schedule { method: METHOD_ONE_CYCLE }", "torch.optim.SGD(p, 0.1, momentum=0.9)",
+     "OneCycleLR(o, 0.1, 100)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.02 schedule { method: METHOD_ONE_CYCLE rise_fraction: 0.45 "
+     "start_divisor: 10 end_divisor: 100 min_momentum: 0.7 max_momentum: 0.9 }",
+     "torch.optim.Adam(p, 0.02)",
+     "OneCycleLR(o, 0.02, 100, pct_start=0.45, div_factor=10, final_div_factor=100, base_momentum=0.7, "
+     "max_momentum=0.9)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.02 momentum: 0.5 schedule { method: METHOD_ONE_CYCLE }",
+     "torch.optim.RMSprop(p, momentum=0.5)", "OneCycleLR(o, 0.02, 100)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_ONE_CYCLE horizon: 120 }", "torch.optim.SGD(p, 0.1)",
+     "OneCycleLR(o, 0.1, 120, cycle_momentum=False)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_PLATEAU }", "torch.optim.SGD(p, 0.1)", "ReduceLROnPlateau(o)"},
+    {"learning_rate: 0.1 schedule { method: METHOD_PLATEAU gamma: 0.5 period: 3 threshold: 0.01 cooldown: 4 "
+     "final_rate: 0.004 }",
+     "torch.optim.SGD(p, 0.1)",
+     "ReduceLROnPlateau(o, factor=0.5, patience=3, threshold=0.01, cooldown=4, min_lr=0.004)"},
+};
+
+using Numbers = std::vector<double>;
+
+void WriteRaw(const TempDir& folder, const std::string& name, const Numbers& numbers) {
+  folder.Write(name, absl::string_view(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(double)));
+}
+
+Numbers ReadResult(const TempDir& folder) {
+  std::ifstream in(folder.File("result"), std::ios::binary);
+  Numbers numbers;
+  for (double number; in.read(reinterpret_cast<char*>(&number), sizeof(number));) numbers.push_back(number);
+  return numbers;
+}
+
+struct Problem {
+  Problem() : start(kSize), noise(kSteps * kSize), losses(kSteps) {
+    Random random(5, RandomStream::kSyntheticData, 0);
+    for (double& x : start) x = random.NextNormal();
+    for (double& x : noise) x = random.NextNormal();
+    // Falls, then no longer does; one loss is not a number.
+    for (int t = 0; t < kSteps; ++t) losses[t] = 1 + std::exp(-0.1 * t) + 0.001 * random.NextNormal();
+    losses[30] = std::nan("");
+  }
+  Numbers start, noise, losses;
+};
+
+// What tests/support/torch_optimizer_oracle.py writes for a case.
+Numbers Trajectory(const char* text, const Problem& problem) {
+  v1::OptimizerSpec spec;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &spec));
+  EXPECT_THAT(ValidateOptimizer(spec), gradwatch::testing::IsOk()) << text;
+  spec = ResolveOptimizer(spec);
+  ParameterLayout layout;
+  layout.Add("p", {kSize}, 0, v1::Initializer());
+  const auto optimizer = MakeOptimizer<double>(spec, &layout);
+  Schedule schedule(spec, kSteps);
+  Numbers gradients(layout.arena_size()), parameters(layout.arena_size()), result;
+  std::copy(problem.start.begin(), problem.start.end(), parameters.begin());
+  StepRecord record;
+  record.tensors.resize(1);
+  for (int t = 0; t < kSteps; ++t) {
+    for (int i = 0; i < kSize; ++i) gradients[i] = problem.noise[t * kSize + i] + parameters[i] / 2;
+    const auto momentum = schedule.MomentumAt(t);
+    if (momentum.has_value()) optimizer->SetMomentum(*momentum);
+    const double own = spec.has_beta1() ? spec.beta1() : spec.momentum();
+    result.push_back(schedule.RateAt(t));
+    result.push_back(momentum.value_or(own));
+    optimizer->Step(schedule.RateAt(t), gradients, parameters, &record);
+    result.insert(result.end(), parameters.begin(), parameters.begin() + kSize);
+    schedule.ObserveLoss(problem.losses[t]);
+  }
+  return result;
+}
+
+TEST(TorchOptimizerParityTest, AllOptimizersAndSchedules) {
+  const Problem problem;
+  const TempDir folder;
+  std::string cases;
+  for (const Case& c : kCases) absl::StrAppend(&cases, c.optimizer, "\n", c.scheduler, "\n");
+  folder.Write("cases", cases);
+  WriteRaw(folder, "start", problem.start);
+  WriteRaw(folder, "noise", problem.noise);
+  WriteRaw(folder, "losses", problem.losses);
+  const std::string script = GRADWATCH_SOURCE_DIR "/tests/support/torch_optimizer_oracle.py";
+  const int status = std::system(absl::StrCat("/usr/bin/python3 ", script, " ", folder.path()).c_str());
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kNoTorch) GTEST_SKIP() << "no PyTorch (python3-torch)";
+  ASSERT_EQ(status, 0);
+  const Numbers torch = ReadResult(folder);
+  constexpr size_t kRow = 2 + kSize, kRun = kSteps * kRow;
+  ASSERT_EQ(torch.size(), std::size(kCases) * kRun);
+
+  double worst = 0;
+  for (size_t k = 0; k < std::size(kCases); ++k) {
+    const Numbers ours = Trajectory(kCases[k].spec, problem);
+    for (size_t i = 0; i < kRun; ++i) {
+      const double expected = torch[k * kRun + i];
+      const double error = std::abs(ours[i] - expected) / std::max(std::abs(expected), 1e-3);
+      worst = std::max(worst, error);
+      ASSERT_LE(error, 1e-12) << kCases[k].spec << "\nstep " << i / kRow << ", number " << i % kRow << ": " << ours[i]
+                              << " instead of " << expected;
+    }
+  }
+  RecordProperty("largest_relative_error", absl::StrCat(worst));
+}
+
+}  // namespace
+}  // namespace gradwatch::core

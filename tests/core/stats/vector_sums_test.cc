@@ -1,0 +1,44 @@
+#include "core/stats/vector_sums.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace gradwatch::core {
+namespace {
+
+TEST(VectorSumsTest, SumsEveryElementAtEverySize) {
+  for (int size = 0; size <= 100; ++size) {
+    std::vector<float> values(size);
+    double expected = 0;
+    for (int i = 0; i < size; ++i) {
+      values[i] = static_cast<float>(i + 1);
+      expected += static_cast<double>(i + 1) * (i + 1);
+    }
+    EXPECT_EQ(SumOfSquares(values.data(), size), expected) << size;
+    const std::vector<double> doubles(values.begin(), values.end());
+    EXPECT_EQ(SumOfSquares(doubles.data(), size), expected) << size;
+  }
+}
+
+TEST(VectorSumsTest, SquaresOfFloatsNeitherOverflowNorUnderflow) {
+  const std::vector<float> large(50, std::numeric_limits<float>::max());
+  EXPECT_TRUE(std::isfinite(SumOfSquares(large.data(), 50)));
+  const std::vector<float> tiny(50, std::numeric_limits<float>::denorm_min());
+  EXPECT_DOUBLE_EQ(SumOfSquares(tiny.data(), 50), 50 * std::ldexp(1.0, -298));
+}
+
+TEST(VectorSumsTest, WhatIsNotFiniteShows) {
+  for (const float broken : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    for (int i = 0; i < 70; ++i) {
+      std::vector<float> values(70, 1);
+      values[i] = broken;
+      EXPECT_FALSE(std::isfinite(SumOfSquares(values.data(), 70))) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::core

@@ -1,0 +1,130 @@
+// A disk that fills up under running jobs: nothing is half done, and all goes on when there is room again.
+#include <csignal>
+
+#include "core/base/error.h"
+#include "tests/server/job/job_manager_fixture.h"
+#include "tests/server/store/faulty_vfs.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class FullDiskTest : public JobManagerTest {
+ protected:
+  void TearDown() override {
+    FaultyVfs::full = false;
+    JobManagerTest::TearDown();
+  }
+  static void ExpectFull(const absl::Status& status) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")));
+    EXPECT_EQ(core::GetReason(status), "STORAGE_FULL");
+  }
+
+  FaultyVfs vfs_;
+};
+
+TEST_F(FullDiskTest, ARefusedRequestLeavesNothingBehind) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  const v1::Job before = Get("job");
+  const size_t sent = trainer.link->sent().size();
+
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  ExpectFull(Adjust(ScaleRequest("job", 0.5)).status());
+  ExpectFull(Stop("job").status());
+  ExpectFull(Delete("job", /*force=*/true).status());
+  ExpectFull(Create("other").status());
+  EXPECT_EQ(Get("job").SerializeAsString(), before.SerializeAsString());
+  EXPECT_THAT(trainer.link->sent(), SizeIs(sent));
+  EXPECT_THAT(jobs_->GetJob("other"), StatusIs(absl::StatusCode::kNotFound, _));
+
+  FaultyVfs::full = false;
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING"));
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.25)), IsOk());
+  SayApplied(trainer, 2, 10);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "requested 2", "adjusted 2 from 10"));
+  EXPECT_THAT(Create("other"), IsOk());
+}
+
+TEST_F(FullDiskTest, WhatATrainerSaidIsNotAcknowledgedAndIsHeardLater) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(trainer.accepted, 1) << "only that the model is ready";
+  ExpectFull(*trainer.link->closed());
+  EXPECT_EQ(State("job"), "RUNNING");
+
+  FaultyVfs::full = false;
+  Detach(trainer);
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_notice(), 1);
+  again.notices = 1;
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+}
+
+TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  Report(trainer, 0, 9);
+  EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(PublishedSteps("job"), IsEmpty());
+
+  FaultyVfs::full = false;
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_FALSE(again.link->sent()[0].welcome().has_acked_step());
+  Report(again, 0, 9);
+  EXPECT_THAT(StoredSteps("job"), SizeIs(10));
+}
+
+TEST_F(FullDiskTest, ATrainerThatDiedMeanwhileFailsItsJob) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  Detach(trainer);
+  launcher_->End(1001, {.exit_code = 0, .signal = SIGKILL, .unknown = false, .last_output = {}});
+  Settle();
+  EXPECT_EQ(State("job"), "RUNNING");
+
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(Get("job").failure(), "trainer killed by signal 9 (SIGKILL)");
+}
+
+TEST_F(FullDiskTest, AJobThatCouldNotBeStartedIsStartedLater) {
+  v1::CreateJobRequest request;
+  *request.mutable_spec() = SmallSpec();
+  request.set_job_id("job");
+  spdlog::set_level(spdlog::level::off);
+  absl::Notification answered;
+  jobs_->CreateJob(request, "tester", [&](const absl::StatusOr<v1::Job>& job) {
+    EXPECT_THAT(job, IsOk());
+    FaultyVfs::full = true;  // its start is the next thing to be written
+    answered.Notify();
+  });
+  answered.WaitForNotification();
+  Settle();
+  EXPECT_THAT(launcher_->launches(), IsEmpty());
+
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(1));
+  EXPECT_THAT(launcher_->launches(), SizeIs(1));
+}
+
+}  // namespace
+}  // namespace gradwatch::server
