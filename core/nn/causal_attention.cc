@@ -89,7 +89,7 @@ typename CausalAttention<T>::Kept CausalAttention<T>::Split(T* kept) const {
 }
 
 template <typename T>
-void CausalAttention<T>::Forward(const Kept& kept, T* out, T* product) const {
+void CausalAttention<T>::Forward(const Kept& kept, T* out, const ProductContext<T>& product) const {
   std::fill_n(kept.probabilities, probabilities_, T(0));
   std::fill_n(out, size(), T(0));
   ForEachTile(steps_, [&](const Tile& tile) {
@@ -106,7 +106,7 @@ void CausalAttention<T>::Forward(const Kept& kept, T* out, T* product) const {
 
 template <typename T>
 void CausalAttention<T>::Backward(const Kept& kept, const T* dout, T* dq, T* dk, T* dv, Scratch<T> scratch,
-                                  T* product) const {
+                                  const ProductContext<T>& product) const {
   T* const ds = scratch.Take(scratch_size());
   for (T* const gradient : {dq, dk, dv}) std::fill_n(gradient, size(), T(0));
   ForEachTile(steps_, [&](const Tile& tile) {

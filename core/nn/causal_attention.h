@@ -33,9 +33,10 @@ class CausalAttention {
   // The parts of `kept` [kept_size()], of which the caller writes q, k and v.
   Kept Split(T* kept) const;
 
-  void Forward(const Kept& kept, T* out, T* product) const;
+  void Forward(const Kept& kept, T* out, const ProductContext<T>& product) const;
   // From the output's gradient the gradients of q, k and v.
-  void Backward(const Kept& kept, const T* dout, T* dq, T* dk, T* dv, Scratch<T> scratch, T* product) const;
+  void Backward(const Kept& kept, const T* dout, T* dq, T* dk, T* dv, Scratch<T> scratch,
+                const ProductContext<T>& product) const;
 
  private:
   int64_t steps_ = 0, width_ = 0;

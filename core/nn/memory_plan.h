@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/workers.h"
 #include "core/data/batch.h"
 #include "core/stats/layer_statistics.h"
 #include "core/tensor/arena.h"
@@ -55,7 +56,7 @@ struct Pass {
   T* gradients = nullptr;         // the same
   T* state = nullptr;             // by the offsets of MemoryPlan::KeepState
   T* kept = nullptr;              // by the offsets of MemoryPlan::Keep
-  T* product = nullptr;           // working memory of matrix products
+  ProductContext<T> product;      // where matrix products work
   Scratch<T> scratch;             // free for use within a call of a layer
   // Unless null: what goes through every layer is measured into this, by the indices of MemoryPlan::AddLayer.
   LayerStatistics* layer_statistics = nullptr;
@@ -66,8 +67,9 @@ struct Pass {
 // Sizes are in elements.
 class MemoryPlan {
  public:
-  // `layout` is where layers declare their parameters.
-  MemoryPlan(int64_t batch_size, ParameterLayout* layout) : batch_size_(batch_size), layout_(layout) {}
+  // `layout` is where layers declare their parameters. A pass is shared by `threads` threads.
+  MemoryPlan(int64_t batch_size, ParameterLayout* layout, int threads = 1)
+      : batch_size_(batch_size), layout_(layout), threads_(threads) {}
 
   int64_t batch_size() const { return batch_size_; }
   ParameterLayout& layout() { return *layout_; }
@@ -106,20 +108,20 @@ class MemoryPlan {
   int64_t state_size() const { return state_; }
   // All of it.
   int64_t total() const {
-    int64_t sum = AddSizes(AddSizes(AddSizes(kept_, state_), scratch_), product_);
+    int64_t sum = AddSizes(AddSizes(AddSizes(kept_, state_), scratch_), MultiplySizes(threads_, product_));
     for (const int64_t size : flow_) sum = AddSizes(sum, 2 * size);
     return sum;
   }
-  // Where each part lies in an arena of total() elements.
+  // Where each part lies in an arena of total() elements. `workers` are as many as planned for; null: one.
   template <typename T>
-  Pass<T> Place(T* arena, const T* parameters, T* gradients) const {
+  Pass<T> Place(T* arena, const T* parameters, T* gradients, Workers* workers = nullptr) const {
     Pass<T> pass;
     Scratch<T> rest(arena);
     pass.parameters = parameters;
     pass.gradients = gradients;
     pass.state = rest.Take(state_);
     pass.kept = rest.Take(kept_);
-    pass.product = rest.Take(product_);
+    pass.product = {rest.Take(threads_ * product_), product_, workers};
     for (size_t i = 0; i < flow_.size(); ++i) pass.flow[i] = {rest.Take(flow_[i]), rest.Take(flow_[i])};
     pass.scratch = rest;
     return pass;
@@ -128,6 +130,7 @@ class MemoryPlan {
  private:
   const int64_t batch_size_;
   ParameterLayout* const layout_;
+  const int threads_;
   std::vector<LayerInfo> layers_;
   int depth_ = 0;
   int64_t kept_ = 0, state_ = 0, scratch_ = 0, product_ = 0;

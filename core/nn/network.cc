@@ -63,7 +63,8 @@ void Draw(const ParameterSegment& segment, uint64_t seed, int index, std::span<T
 
 template <typename T>
 struct Network<T>::State {
-  State(const DataShape& data_shape, int64_t batch_size) : data(data_shape), plan(batch_size, &layout) {}
+  State(const DataShape& data_shape, int64_t batch_size, int threads)
+      : data(data_shape), plan(batch_size, &layout, threads) {}
 
   absl::Status Plan(const std::string& last_path);
   LayerInput<T> TakeInput(const Batch& batch);
@@ -123,11 +124,11 @@ Network<T>::~Network() = default;
 
 template <typename T>
 absl::StatusOr<std::unique_ptr<Network<T>>> Network<T>::Create(const v1::ModelSpec& model, const DataShape& data,
-                                                               int64_t batch_size) {
+                                                               int64_t batch_size, int threads) {
   if (batch_size < 1 || data.input.features < 1 || data.outputs < 1) {
     return absl::InvalidArgumentError("a network needs a batch size, input features and outputs of at least 1");
   }
-  auto state = std::make_unique<State>(data, batch_size);
+  auto state = std::make_unique<State>(data, batch_size, threads);
   FieldErrors errors;
   state->stack.Configure(model.layers(), {"layers", 0, &errors});
   auto loss = MakeLossFunction<T>(model.loss(), data.target);
@@ -159,13 +160,13 @@ int64_t Network<T>::activation_bytes() const {
 }
 
 template <typename T>
-void Network<T>::Initialize(uint64_t seed) {
+void Network<T>::Initialize(uint64_t seed, Workers* workers) {
   State& state = *state_;
   state.parameters = Arena<T>(state.layout.arena_size());
   state.gradients = Arena<T>(state.layout.arena_size());
   state.activations = Arena<T>(state.plan.total());
   state.pass = state.plan.Place(state.activations.data(), static_cast<const T*>(state.parameters.data()),
-                                state.gradients.data());
+                                state.gradients.data(), workers);
   state.pass.seed = seed;
   state.stack.InitializeState(state.pass.state);
   int index = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/base/workers.h"
 #include "core/data/batch.h"
 #include "core/stats/layer_statistics.h"
 #include "core/tensor/parameter_layout.h"
@@ -28,11 +29,12 @@ struct Evaluation {
 template <typename T>
 class Network {
  public:
-  // Builds the layers and infers every shape; takes no memory for parameters or activations yet.
-  // INVALID_ARGUMENT: a layer's field is out of range, a layer does not fit the one before, or the end does not fit the
-  // loss or the targets; the violations' paths are relative to the ModelSpec ("layers[2].dense.units").
+  // Builds the layers and infers every shape; takes no memory for parameters or activations yet. The passes are going
+  // to be shared by `threads` threads, which decides how much memory they need. INVALID_ARGUMENT: a layer's field is
+  // out of range, a layer does not fit the one before, or the end does not fit the loss or the targets; the violations'
+  // paths are relative to the ModelSpec ("layers[2].dense.units").
   static absl::StatusOr<std::unique_ptr<Network>> Create(const v1::ModelSpec& model, const DataShape& data,
-                                                         int64_t batch_size);
+                                                         int64_t batch_size, int threads = 1);
   ~Network();
 
   const ParameterLayout& layout() const;
@@ -41,8 +43,9 @@ class Network {
   // Bytes of activations and their gradients for one batch, and of what layers keep besides parameters.
   int64_t activation_bytes() const;
 
-  // Takes the memory and draws the initial parameters; gradients are zero. Call once, before anything below.
-  void Initialize(uint64_t seed);
+  // Takes the memory and draws the initial parameters; gradients are zero. Call once, before anything below. The passes
+  // share their work among `workers`, as many as given at creation, which must outlive the network; null: one thread.
+  void Initialize(uint64_t seed, Workers* workers = nullptr);
 
   // The arenas, laid out by layout(). Parameters may be written between steps.
   std::span<T> parameters();

@@ -57,7 +57,7 @@ Sum<T> VanishingPenalty<T>::ScaleRows(const T* norms, T* v) const {
 
 template <typename T>
 Sum<T> VanishingPenalty<T>::AddGradient(const T* norms, const T* da, const T* weight_hh, T* gradient,
-                                        Scratch<T> scratch, T* product) const {
+                                        Scratch<T> scratch, const ProductContext<T>& product) const {
   T* const v = scratch.Take(rows_ * units_);
   std::fill_n(v, rows_ * units_, T(0));
   AddProduct({rows_, units_, units_}, da, weight_hh, v, product);

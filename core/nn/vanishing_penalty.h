@@ -33,7 +33,7 @@ class VanishingPenalty {
   // Adds factor * dOmega/dW_hh to `gradient` and returns Omega. `norms` are those of every row of dh, da is
   // [rows, units], W_hh and gradient [units, units].
   Sum<T> AddGradient(const T* norms, const T* da, const T* weight_hh, T* gradient, Scratch<T> scratch,
-                     T* product) const;
+                     const ProductContext<T>& product) const;
 
  private:
   // From v = da W_hh: Omega, and the rows of v times what makes da^T v the gradient.

@@ -58,11 +58,6 @@ void CheckServed(FieldErrors& errors, const v1::JobSpec& spec) {
   if (spec.policies_size() > 0) errors.Add("policies", kNotServed);
   if (spec.has_checkpoints()) errors.Add("checkpoints", kNotServed);
   if (spec.has_external()) errors.Add("external", kNotServed);
-  if (!spec.has_threads()) return;
-  CheckIntegerRange(errors, "threads", spec.threads(), 1, kMaxThreads);
-  if (spec.threads() > 1 && spec.threads() <= kMaxThreads) {
-    errors.Add("threads", absl::StrCat("more than 1 is ", kNotServed, "; got ", spec.threads()));
-  }
 }
 
 void CheckValidation(FieldErrors& errors, const v1::JobSpec& spec) {
@@ -88,18 +83,21 @@ void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
   errors.AddStatus("controls", CheckControlsFit(spec.controls(), spec.optimizer()));
   errors.AddStatus("rules", ValidateRules(spec.rules()));
   CheckIntegerRange(errors, "steps", spec.steps(), 1, kMaxSteps);
+  if (spec.has_threads()) CheckIntegerRange(errors, "threads", spec.threads(), 1, kMaxThreads);
   if (spec.has_accumulation()) CheckIntegerRange(errors, "accumulation", spec.accumulation(), 1, kMaxAccumulation);
   CheckValidation(errors, spec);
   CheckLabels(errors, spec);
   CheckServed(errors, spec);
 }
 
+int Threads(const v1::JobSpec& spec) { return spec.has_threads() ? spec.threads() : 1; }
+
 v1::JobSpec Resolve(const v1::JobSpec& spec) {
   v1::JobSpec resolved = spec;
   *resolved.mutable_optimizer() = ResolveOptimizer(spec.optimizer());
   *resolved.mutable_controls() = ResolveControls(spec.controls());
   *resolved.mutable_rules() = ResolveRules(spec.rules());
-  resolved.set_threads(1);
+  resolved.set_threads(Threads(spec));
   if (!resolved.has_accumulation()) resolved.set_accumulation(1);
   return resolved;
 }
@@ -126,7 +124,7 @@ absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoot
   }
   std::unique_ptr<Network<float>> network;
   if (spec.has_model() && data != nullptr) {
-    auto created = Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size());
+    auto created = Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), Threads(spec));
     errors.AddStatus("model", created.status());
     if (created.ok()) network = *std::move(created);
   }

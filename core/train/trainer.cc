@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/workers.h"
 #include "core/clip/clipper.h"
 #include "core/data/data_source.h"
 #include "core/nn/network.h"
@@ -39,8 +40,9 @@ struct Trainer::State {
         clipper(&network->layout()),
         optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
         schedule(spec.optimizer(), spec.steps()),
-        detector(spec.rules(), TensorNames(network->layout()), std::move(identity)) {
-    network->Initialize(spec.seed());
+        detector(spec.rules(), TensorNames(network->layout()), std::move(identity)),
+        workers(spec.threads()) {
+    network->Initialize(spec.seed(), &workers);
     if (spec.accumulation() > 1) accumulated = Arena<float>(network->layout().arena_size());
     record.tensors.resize(tensors.size());
   }
@@ -71,6 +73,7 @@ struct Trainer::State {
   const std::unique_ptr<Optimizer<float>> optimizer;
   Schedule schedule;
   Detector detector;
+  Workers workers;
   StepRecord record;
   std::vector<v1::Alert> alerts;  // of the present step
   Arena<float> accumulated;       // gradients of the batches of a step so far; empty where a step is one batch
@@ -195,7 +198,8 @@ LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock) {
   GW_ASSIGN_OR_RETURN(auto data, OpenData(spec.data(), spec.seed(), roots, spec.validation().examples()));
-  GW_ASSIGN_OR_RETURN(auto network, Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size()));
+  GW_ASSIGN_OR_RETURN(auto network,
+                      Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), spec.threads()));
   return std::unique_ptr<Trainer>(
       new Trainer(std::make_unique<State>(spec, std::move(data), std::move(network), std::move(identity), clock)));
 }

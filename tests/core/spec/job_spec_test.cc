@@ -98,7 +98,6 @@ TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
       {[](auto* s) { s->set_steps(1'000'000'000'001); }, "steps", "got 1000000000001"},
       {[](auto* s) { s->set_threads(0); }, "threads", "must be from 1 to 256; got 0"},
       {[](auto* s) { s->set_threads(257); }, "threads", "got 257"},
-      {[](auto* s) { s->set_threads(2); }, "threads", "more than 1 is not served yet; got 2"},
       {[](auto* s) { s->set_display_name(std::string(129, 'x')); }, "display_name", "at most 128 characters; has 129"},
       {[](auto* s) { s->set_display_name("a\xff"); }, "display_name", "must be UTF-8"},
       {[](auto* s) { s->add_policies(); }, "policies", "not served yet"},
@@ -149,10 +148,18 @@ TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
   }
 }
 
+// Every thread has its own working memory.
+TEST(ValidateJobTest, CountsTheMemoryOfThreads) {
+  const auto one = Validate([](auto* s) { s->set_threads(1); }), two = Validate([](auto* s) { s->set_threads(2); });
+  ASSERT_THAT(two, IsOk());
+  EXPECT_EQ(two->spec.threads(), 2);
+  EXPECT_GT(two->estimate.activation_bytes(), one->estimate.activation_bytes());
+}
+
 TEST(ValidateJobTest, TellsEverythingAtOnce) {
   const absl::Status status = Validate([](auto* s) {
                                 s->set_steps(0);
-                                s->set_threads(2);
+                                s->set_threads(-2);
                                 s->mutable_optimizer()->set_learning_rate(-1);
                                 s->mutable_controls()->set_learning_rate_scale(0);
                                 s->mutable_data()->mutable_spirals()->set_noise(-1);

@@ -126,6 +126,20 @@ TEST(TrainerTest, ParametersAreTheSameAtEveryLevelOfStatistics) {
   EXPECT_EQ(digests[0], digests[2]);
 }
 
+// Nor does how many threads share the work.
+TEST(TrainerTest, ParametersAreTheSameOnAnyNumberOfThreads) {
+  std::vector<std::string> digests;
+  for (const int threads : {1, 2, 3}) {
+    v1::JobSpec spec = Spec(256, 20);
+    spec.mutable_model()->mutable_layers(0)->mutable_dense()->set_units(2000);
+    spec.set_threads(threads);
+    Records records;
+    digests.push_back(Train(spec, &records).parameters_sha256);
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+  EXPECT_EQ(digests[0], digests[2]);
+}
+
 // Nor does what is measured on request.
 TEST(TrainerTest, ParametersAreTheSameWithEverythingMeasured) {
   std::vector<std::string> digests;
