@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct LayerCase {
   std::string name;
   std::string layer;
 };
+
+void PrintTo(const LayerCase& c, std::ostream* out) { *out << c.name; }
 
 template <typename T>
 std::unique_ptr<Network<T>> Make(const std::string& layer) {
