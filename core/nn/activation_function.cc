@@ -1,9 +1,9 @@
 #include "core/nn/activation_function.h"
 
-#include <Eigen/Core>
 #include <type_traits>
 
 #include "core/nn/activation_formulas.h"
+#include "core/nn/internal/block.h"
 #include "core/tensor/scalar.h"
 
 namespace gradwatch::core {
@@ -89,8 +89,8 @@ template <typename T>
 void ApplyActivation(const ActivationSettings& settings, int64_t size, const T* x, T* y) {
   VisitFormula<T>(settings, [&]<typename Formula>(const Formula& formula) {
     if constexpr (std::is_same_v<Formula, TanhFormula<T>>) {
-      using Array = Eigen::Array<T, Eigen::Dynamic, 1>;
-      Eigen::Map<Array>(y, size) = Eigen::Map<const Array>(x, size).tanh();  // faster than by an exponential
+      // Eigen's, which is faster than by an exponential.
+      ForEachBlock<T>(size, [&](int64_t i, auto length) { Store<T>(Load<T>(x + i, length).tanh(), y + i, length); });
     } else {
       Apply(formula, size, x, y);
     }

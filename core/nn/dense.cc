@@ -1,7 +1,5 @@
 #include "core/nn/dense.h"
 
-#include <algorithm>
-
 #include "core/nn/field_checks.h"
 #include "core/nn/rows.h"
 
@@ -33,12 +31,8 @@ absl::StatusOr<LayerPlan> Dense<T>::Plan(const LayerPlace& place, MemoryPlan* pl
 
 template <typename T>
 void Dense<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) {
-  if (has_bias_) {
-    RepeatRow(projection_.rows(), units_, pass.parameters + bias_, y);
-  } else {
-    std::fill_n(y, projection_.rows() * units_, T(0));
-  }
-  projection_.AddForward(pass, pass.scratch, x, pass.parameters + weight_, y);
+  const T* const bias = has_bias_ ? pass.parameters + bias_ : nullptr;
+  projection_.Forward(pass, pass.scratch, x, pass.parameters + weight_, bias, y);
 }
 
 template <typename T>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/status_macros.h"
+#include "core/nn/batch_parts.h"
 #include "core/nn/internal/block.h"
 #include "core/nn/rows.h"
 #include "core/tensor/matrix_product.h"
@@ -75,15 +76,16 @@ absl::StatusOr<LayerPlan> Gru<T>::Plan(const LayerPlace& place, MemoryPlan* plan
   batch_ = plan->batch_size();
   steps_ = place.input.steps;
   projection_ = Projection<T>(place, kGates * units, plan);
-  plan->NeedProduct<T>({batch_, kGates * units, units});
-  plan->NeedProduct<T>({batch_, units, kGates * units});
   plan->NeedProduct<T>({kGates * units, units, (steps_ - 1) * batch_});
 
   const int64_t step = MultiplySizes(batch_, units), all = MultiplySizes(steps_, step);
   gates_ = plan->Keep(MultiplySizes(kGates, all));
   recurrent_sums_ = plan->Keep(all);
   plan->NeedScratch(projection_.scratch_size());
-  plan->NeedScratch(AddSizes(AlignSize(MultiplySizes(kGates, step)), AlignSize(step)));
+  plan->NeedScratch(AddSizes(AddSizes(AlignSize(MultiplySizes(kGates, step)), AlignSize(step)),
+                             AlignSize(PackedSize<T>(units, kGates * units))));
+  plan->NeedScratch(AddSizes(AddSizes(2 * AlignSize(step), 2 * AlignSize(MultiplySizes(kGates, step))),
+                             AlignSize(PackedSize<T>(kGates * units, units))));
   LayerPlan result;
   result.output = {.steps = steps_, .features = units};
   result.reads_output = true;
@@ -94,26 +96,31 @@ template <typename T>
 void Gru<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) {
   const int64_t units = parameters_.units, step = batch_ * units;
   T *const gates = pass.kept + gates_, *const kept = pass.kept + recurrent_sums_;
-  RepeatRow(projection_.rows(), kGates * units, pass.parameters + parameters_.bias_ih, gates);
-  projection_.AddForward(pass, pass.scratch, x, pass.parameters + parameters_.weight_ih, gates);
+  projection_.Forward(pass, pass.scratch, x, pass.parameters + parameters_.weight_ih,
+                      pass.parameters + parameters_.bias_ih, gates);
 
   Scratch<T> scratch = pass.scratch;
   T *const recurrent = scratch.Take(kGates * step), *const start = scratch.Take(step);
+  const PackedMatrix<T> weight = Pack<T>(units, kGates * units, pass.parameters + parameters_.weight_hh,
+                                         /*transposed=*/true, scratch.Take(PackedSize<T>(units, kGates * units)));
+  const T* const bias = pass.parameters + parameters_.bias_hh;
   std::fill_n(start, step, T(0));
-  const T* previous = start;
-  for (int64_t t = 0; t < steps_; ++t) {
-    RepeatRow(batch_, kGates * units, pass.parameters + parameters_.bias_hh, recurrent);
-    if (t > 0) {
-      AddProductTransposedRight({batch_, kGates * units, units}, previous, pass.parameters + parameters_.weight_hh,
-                                recurrent, pass.product);
+  ForBatchParts(pass, batch_, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < steps_; ++t) {
+      const T* const previous = t > 0 ? y + (t - 1) * step : start;
+      T* const sums = recurrent + begin * kGates * units;
+      if (t > 0) {
+        MultiplyPacked(end - begin, previous + begin * units, weight, {.c = sums, .bias = bias}, nullptr);
+      } else {
+        RepeatRow(end - begin, kGates * units, bias, sums);
+      }
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t row = t * step + b * units;
+        RowForward(units, recurrent + b * kGates * units, previous + b * units, gates + kGates * row, kept + row,
+                   y + row);
+      }
     }
-    T* const h = y + t * step;
-    for (int64_t b = 0; b < batch_; ++b) {
-      RowForward(units, recurrent + b * kGates * units, previous + b * units, gates + (t * batch_ + b) * kGates * units,
-                 kept + t * step + b * units, h + b * units);
-    }
-    previous = h;
-  }
+  });
 }
 
 template <typename T>
@@ -121,24 +128,31 @@ void Gru<T>::BackThroughTime(const Pass<T>& pass, Scratch<T> scratch, const T* y
   const int64_t units = parameters_.units, step = batch_ * units;
   T *const gates = pass.kept + gates_, *const kept = pass.kept + recurrent_sums_;
   T *const dh = scratch.Take(step), *const start = scratch.Take(step);
-  T *const bias_ih = pass.gradients + parameters_.bias_ih, *const bias_hh = pass.gradients + parameters_.bias_hh;
+  // Sums over the steps of every example.
+  T *const sums_ih = scratch.Take(kGates * step), *const sums_hh = scratch.Take(kGates * step);
+  const PackedMatrix<T> weight = Pack<T>(kGates * units, units, pass.parameters + parameters_.weight_hh,
+                                         /*transposed=*/false, scratch.Take(PackedSize<T>(kGates * units, units)));
   std::fill_n(dh, step, T(0));
   std::fill_n(start, step, T(0));
-  std::fill_n(bias_ih, kGates * units, T(0));
-  std::fill_n(bias_hh, kGates * units, T(0));
-  for (int64_t t = steps_ - 1; t >= 0; --t) {
-    T* const now = gates + t * kGates * step;
-    AddTo(step, dy + t * step, dh);
-    if (t + 1 < steps_) {
-      AddProduct({batch_, units, kGates * units}, now + kGates * step, pass.parameters + parameters_.weight_hh, dh,
-                 pass.product);
+  std::fill_n(sums_ih, kGates * step, T(0));
+  std::fill_n(sums_hh, kGates * step, T(0));
+  ForBatchParts(pass, batch_, [&](int64_t begin, int64_t end) {
+    for (int64_t t = steps_ - 1; t >= 0; --t) {
+      const int64_t now = t * step, first = begin * units, count = end - begin;
+      AddTo(count * units, dy + now + first, dh + first);
+      if (t + 1 < steps_) {
+        MultiplyPacked(count, gates + kGates * (now + step + first), weight, {.c = dh + first, .add = true}, nullptr);
+      }
+      const T* const previous = t > 0 ? y + now - step : start;
+      for (int64_t row = first; row < end * units; row += units) {
+        RowBackward(units, previous + row, gates + kGates * (now + row), kept + now + row, dh + row,
+                    sums_ih + kGates * row, sums_hh + kGates * row);
+      }
     }
-    const T* const previous = t > 0 ? y + (t - 1) * step : start;
-    for (int64_t b = 0; b < batch_; ++b) {
-      RowBackward(units, previous + b * units, now + b * kGates * units, kept + t * step + b * units, dh + b * units,
-                  bias_ih, bias_hh);
-    }
-  }
+  });
+  T *const bias_ih = pass.gradients + parameters_.bias_ih, *const bias_hh = pass.gradients + parameters_.bias_hh;
+  SumRows(batch_, kGates * units, sums_ih, bias_ih);
+  SumRows(batch_, kGates * units, sums_hh, bias_hh);
   std::copy_n(bias_ih, 2 * units, bias_hh);
 }
 
@@ -147,9 +161,8 @@ void Gru<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, c
   const int64_t units = parameters_.units;
   BackThroughTime(pass, pass.scratch, y, dy);
   T *const da = pass.kept + gates_, *const weight_hh_gradient = pass.gradients + parameters_.weight_hh;
-  std::fill_n(weight_hh_gradient, kGates * units * units, T(0));
-  AddProductTransposedLeft({kGates * units, units, (steps_ - 1) * batch_}, da + batch_ * kGates * units, y,
-                           weight_hh_gradient, pass.product);
+  Multiply(ProductForm::kTransposedLeft, {kGates * units, units, (steps_ - 1) * batch_}, da + batch_ * kGates * units,
+           y, {.c = weight_hh_gradient}, pass.product);
 
   // From here on the gradients of the input's sums, which differ in the new gate's alone.
   const T* const new_gate = pass.kept + recurrent_sums_;

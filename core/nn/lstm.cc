@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/nn/batch_parts.h"
 #include "core/nn/internal/block.h"
 #include "core/nn/rows.h"
 #include "core/tensor/matrix_product.h"
@@ -79,16 +80,17 @@ absl::StatusOr<LayerPlan> Lstm<T>::Plan(const LayerPlace& place, MemoryPlan* pla
   batch_ = plan->batch_size();
   steps_ = place.input.steps;
   projection_ = Projection<T>(place, kGates * units, plan);
-  plan->NeedProduct<T>({batch_, kGates * units, units});
-  plan->NeedProduct<T>({batch_, units, kGates * units});
   plan->NeedProduct<T>({kGates * units, units, (steps_ - 1) * batch_});
 
   const int64_t step = MultiplySizes(batch_, units), all = MultiplySizes(steps_, step);
   gates_ = plan->Keep(MultiplySizes(kGates, all));
   cells_ = plan->Keep(AddSizes(all, step));
   tanh_cells_ = plan->Keep(all);
-  plan->NeedScratch(AddSizes(AlignSize(kGates * units), projection_.scratch_size()));
-  plan->NeedScratch(2 * AlignSize(step));
+  const int64_t forward = AlignSize(PackedSize<T>(units, kGates * units));
+  const int64_t backward = AlignSize(PackedSize<T>(kGates * units, units));
+  plan->NeedScratch(AddSizes(AlignSize(kGates * units), std::max(forward, projection_.scratch_size())));
+  plan->NeedScratch(AddSizes(AddSizes(2 * AlignSize(step), AlignSize(MultiplySizes(kGates, step))), backward));
+  plan->NeedScratch(projection_.scratch_size());
   LayerPlan result;
   result.output = {.steps = steps_, .features = units};
   result.reads_output = true;
@@ -106,46 +108,51 @@ void Lstm<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) {
   Scratch<T> scratch = pass.scratch;
   T *const bias = scratch.Take(kGates * units), *const gates = pass.kept + gates_;
   Add(kGates * units, pass.parameters + parameters_.bias_ih, pass.parameters + parameters_.bias_hh, bias);
-  RepeatRow(projection_.rows(), kGates * units, bias, gates);
-  projection_.AddForward(pass, scratch, x, pass.parameters + parameters_.weight_ih, gates);
+  projection_.Forward(pass, scratch, x, pass.parameters + parameters_.weight_ih, bias, gates);
 
   T *const cells = pass.kept + cells_, *const tanh_cells = pass.kept + tanh_cells_;
   std::fill_n(cells, step, T(0));
-  const T* const weight_hh = pass.parameters + parameters_.weight_hh;
-  for (int64_t t = 0; t < steps_; ++t) {
-    T* const sums = gates + t * kGates * step;
-    if (t > 0) {
-      AddProductTransposedRight({batch_, kGates * units, units}, y + (t - 1) * step, weight_hh, sums, pass.product);
+  const PackedMatrix<T> weight = Pack<T>(units, kGates * units, pass.parameters + parameters_.weight_hh,
+                                         /*transposed=*/true, scratch.Take(PackedSize<T>(units, kGates * units)));
+  ForBatchParts(pass, batch_, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < steps_; ++t) {
+      const int64_t first = t * step + begin * units;
+      if (t > 0) {
+        MultiplyPacked(end - begin, y + first - step, weight, {.c = gates + kGates * first, .add = true}, nullptr);
+      }
+      for (int64_t row = first; row < t * step + end * units; row += units) {
+        RowForward(units, gates + kGates * row, cells + row, cells + row + step, tanh_cells + row, y + row);
+      }
     }
-    for (int64_t b = 0; b < batch_; ++b) {
-      const int64_t row = t * step + b * units;
-      RowForward(units, sums + b * kGates * units, cells + row, cells + row + step, tanh_cells + row, y + row);
-    }
-  }
+  });
 }
 
 template <typename T>
 void Lstm<T>::BackThroughTime(const Pass<T>& pass, Scratch<T> scratch, const T* dy) const {
   const int64_t units = parameters_.units, step = batch_ * units;
-  T *const dc = scratch.Take(step), *const sum = pass.gradients + parameters_.bias_ih;
-  T *const dh_from_next = scratch.Take(step), *const gates = pass.kept + gates_;
+  // Of every example: the gradients of h and c that come from the next step, and the sums over its steps.
+  T *const dh = scratch.Take(step), *const dc = scratch.Take(step), *const sums = scratch.Take(kGates * step);
+  const PackedMatrix<T> weight = Pack<T>(kGates * units, units, pass.parameters + parameters_.weight_hh,
+                                         /*transposed=*/false, scratch.Take(PackedSize<T>(kGates * units, units)));
+  T* const gates = pass.kept + gates_;
   std::fill_n(dc, step, T(0));
-  std::fill_n(sum, kGates * units, T(0));
-  for (int64_t t = steps_ - 1; t >= 0; --t) {
-    T* const now = gates + t * kGates * step;
-    const T* dh = dy + t * step;
-    if (t + 1 < steps_) {
-      std::copy_n(dh, step, dh_from_next);
-      AddProduct({batch_, units, kGates * units}, now + kGates * step, pass.parameters + parameters_.weight_hh,
-                 dh_from_next, pass.product);
-      dh = dh_from_next;
+  std::fill_n(sums, kGates * step, T(0));
+  ForBatchParts(pass, batch_, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * units, size = (end - begin) * units;
+    for (int64_t t = steps_ - 1; t >= 0; --t) {
+      const int64_t now = t * step;
+      std::copy_n(dy + now + first, size, dh + first);
+      if (t + 1 < steps_) {
+        MultiplyPacked(end - begin, gates + kGates * (now + step + first), weight, {.c = dh + first, .add = true},
+                       nullptr);
+      }
+      for (int64_t row = first; row < first + size; row += units) {
+        RowBackward(units, dh + row, pass.kept + cells_ + now + row, pass.kept + tanh_cells_ + now + row,
+                    gates + kGates * (now + row), dc + row, sums + kGates * row);
+      }
     }
-    for (int64_t b = 0; b < batch_; ++b) {
-      const int64_t row = t * step + b * units;
-      RowBackward(units, dh + b * units, pass.kept + cells_ + row, pass.kept + tanh_cells_ + row,
-                  now + b * kGates * units, dc + b * units, sum);
-    }
-  }
+  });
+  SumRows(batch_, kGates * units, sums, pass.gradients + parameters_.bias_ih);
 }
 
 template <typename T>
@@ -156,9 +163,8 @@ void Lstm<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, 
   T* const weight_hh_gradient = pass.gradients + parameters_.weight_hh;
   projection_.WeightGradient(pass, pass.scratch, x, da, pass.gradients + parameters_.weight_ih);
   std::copy_n(pass.gradients + parameters_.bias_ih, kGates * units, pass.gradients + parameters_.bias_hh);
-  std::fill_n(weight_hh_gradient, kGates * units * units, T(0));
-  AddProductTransposedLeft({kGates * units, units, (steps_ - 1) * batch_}, da + batch_ * kGates * units, y,
-                           weight_hh_gradient, pass.product);
+  Multiply(ProductForm::kTransposedLeft, {kGates * units, units, (steps_ - 1) * batch_}, da + batch_ * kGates * units,
+           y, {.c = weight_hh_gradient}, pass.product);
   if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + parameters_.weight_ih, da, dx);
 }
 

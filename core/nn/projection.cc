@@ -23,11 +23,17 @@ int64_t Projection<T>::scratch_size() const {
 }
 
 template <typename T>
-void Projection<T>::AddForward(const Pass<T>& pass, Scratch<T> scratch, const LayerInput<T>& x, const T* weight,
-                               T* y) const {
+void Projection<T>::Forward(const Pass<T>& pass, Scratch<T> scratch, const LayerInput<T>& x, const T* weight,
+                            const T* bias, T* y) const {
   if (!tokens_) {
-    AddProductTransposedRight({rows_, outputs_, inputs_}, x.values, weight, y, pass.product);
+    const ProductResult<T> result{.c = y, .bias = bias};
+    Multiply(ProductForm::kTransposedRight, {rows_, outputs_, inputs_}, x.values, weight, result, pass.product);
     return;
+  }
+  if (bias != nullptr) {
+    RepeatRow(rows_, outputs_, bias, y);
+  } else {
+    std::fill_n(y, rows_ * outputs_, T(0));
   }
   T* const columns = scratch.Take(inputs_ * outputs_);
   Transpose(outputs_, inputs_, weight, columns);
@@ -38,8 +44,8 @@ template <typename T>
 void Projection<T>::WeightGradient(const Pass<T>& pass, Scratch<T> scratch, const LayerInput<T>& x, const T* dy,
                                    T* weight_gradient) const {
   if (!tokens_) {
-    std::fill_n(weight_gradient, outputs_ * inputs_, T(0));
-    AddProductTransposedLeft({outputs_, inputs_, rows_}, dy, x.values, weight_gradient, pass.product);
+    Multiply(ProductForm::kTransposedLeft, {outputs_, inputs_, rows_}, dy, x.values, {.c = weight_gradient},
+             pass.product);
     return;
   }
   T* const columns = scratch.Take(inputs_ * outputs_);
@@ -50,8 +56,7 @@ void Projection<T>::WeightGradient(const Pass<T>& pass, Scratch<T> scratch, cons
 
 template <typename T>
 void Projection<T>::InputGradient(const Pass<T>& pass, const T* weight, const T* dy, T* dx) const {
-  std::fill_n(dx, rows_ * inputs_, T(0));
-  AddProduct({rows_, inputs_, outputs_}, dy, weight, dx, pass.product);
+  Multiply(ProductForm::kPlain, {rows_, inputs_, outputs_}, dy, weight, {.c = dx}, pass.product);
 }
 
 GW_INSTANTIATE_TEMPLATE(Projection);

@@ -23,8 +23,9 @@ class Projection {
   int64_t outputs() const { return outputs_; }
   int64_t scratch_size() const;
 
-  // y += x W^T.
-  void AddForward(const Pass<T>& pass, Scratch<T> scratch, const LayerInput<T>& x, const T* weight, T* y) const;
+  // y = x W^T + bias, the bias [outputs] for every row; null: none.
+  void Forward(const Pass<T>& pass, Scratch<T> scratch, const LayerInput<T>& x, const T* weight, const T* bias,
+               T* y) const;
   // weight_gradient = dy^T x.
   void WeightGradient(const Pass<T>& pass, Scratch<T> scratch, const LayerInput<T>& x, const T* dy,
                       T* weight_gradient) const;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/nn/activation_function.h"
+#include "core/nn/batch_parts.h"
 #include "core/nn/field_checks.h"
 #include "core/nn/rows.h"
 #include "core/tensor/matrix_product.h"
@@ -58,14 +59,15 @@ absl::StatusOr<LayerPlan> Rnn<T>::Plan(const LayerPlace& place, MemoryPlan* plan
   batch_ = plan->batch_size();
   steps_ = place.input.steps;
   projection_ = Projection<T>(place, units_, plan);
-  plan->NeedProduct<T>({batch_, units_, units_});
   plan->NeedProduct<T>({units_, units_, (steps_ - 1) * batch_});
   const int64_t sums = AlignSize(MultiplySizes(projection_.rows(), units_));
-  plan->NeedScratch(AddSizes(AddSizes(sums, AlignSize(units_)), projection_.scratch_size()));
+  const int64_t packed = AlignSize(PackedSize<T>(units_, units_));
+  plan->NeedScratch(AddSizes(AlignSize(units_), std::max(packed, projection_.scratch_size())));  // forward
+  plan->NeedScratch(AddSizes(sums, std::max(packed, projection_.scratch_size())));               // backward
   penalty_ = VanishingPenalty<T>(penalty_factor_, projection_.rows(), units_, plan);
   if (penalty_.enabled()) {
     plan->NeedScratch(AddSizes(AddSizes(sums, AlignSize(projection_.rows())),
-                               std::max(penalty_.scratch_size(), projection_.scratch_size())));
+                               std::max({packed, penalty_.scratch_size(), projection_.scratch_size()})));
   }
 
   weight_ih_ = AddParameter(place.name + ".weight_ih", {units_, place.input.features}, place.depth, input_init_, plan);
@@ -84,31 +86,43 @@ void Rnn<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) {
   Scratch<T> scratch = pass.scratch;
   T* const bias = scratch.Take(units_);
   Add(units_, pass.parameters + bias_ih_, pass.parameters + bias_hh_, bias);
-  RepeatRow(projection_.rows(), units_, bias, y);
-  projection_.AddForward(pass, scratch, x, pass.parameters + weight_ih_, y);
+  projection_.Forward(pass, scratch, x, pass.parameters + weight_ih_, bias, y);
 
+  T* const packed = scratch.Take(PackedSize<T>(units_, units_));
+  const PackedMatrix<T> weight = Pack<T>(units_, units_, pass.parameters + weight_hh_, /*transposed=*/true, packed);
   const int64_t step = batch_ * units_;
-  ApplyActivation(function_, step, y, y);
-  for (T *previous = y, *h = y + step; h != y + steps_ * step; previous = h, h += step) {
-    AddProductTransposedRight({batch_, units_, units_}, previous, pass.parameters + weight_hh_, h, pass.product);
-    ApplyActivation(function_, step, h, h);
-  }
+  ForBatchParts(pass, batch_, [&](int64_t begin, int64_t end) {
+    T* h = y + begin * units_;
+    const int64_t size = (end - begin) * units_;
+    ApplyActivation(function_, size, h, h);
+    for (int64_t t = 1; t < steps_; ++t, h += step) {
+      MultiplyPacked(end - begin, h, weight, {.c = h + step, .add = true}, nullptr);
+      ApplyActivation(function_, size, h + step, h + step);
+    }
+  });
 }
 
 template <typename T>
-void Rnn<T>::BackThroughTime(const Pass<T>& pass, const T* y, const T* dy, T* da, T* dh_norms) const {
+void Rnn<T>::BackThroughTime(const Pass<T>& pass, Scratch<T> scratch, const T* y, const T* dy, T* da,
+                             T* dh_norms) const {
+  T* const packed = scratch.Take(PackedSize<T>(units_, units_));
+  const PackedMatrix<T> weight = Pack<T>(units_, units_, pass.parameters + weight_hh_, /*transposed=*/false, packed);
   const int64_t step = batch_ * units_;
-  for (int64_t t = steps_ - 1; t >= 0; --t) {
-    T* const now = da + t * step;
-    const T* dh = dy + t * step;
-    if (t + 1 < steps_) {
-      std::copy_n(dh, step, now);
-      AddProduct({batch_, units_, units_}, now + step, pass.parameters + weight_hh_, now, pass.product);
-      dh = now;
+  ForBatchParts(pass, batch_, [&](int64_t begin, int64_t end) {
+    const int64_t count = end - begin, size = count * units_;
+    for (int64_t t = steps_ - 1; t >= 0; --t) {
+      const int64_t place = t * step + begin * units_;
+      T* const now = da + place;
+      const T* dh = dy + place;
+      if (t + 1 < steps_) {
+        std::copy_n(dh, size, now);
+        MultiplyPacked(count, now + step, weight, {.c = now, .add = true}, nullptr);
+        dh = now;
+      }
+      if (dh_norms != nullptr) penalty_.MeasureNorms(count, dh, dh_norms + t * batch_ + begin);
+      ActivationBackward(function_, size, y + place, dh, now);
     }
-    if (dh_norms != nullptr) penalty_.MeasureNorms(batch_, dh, dh_norms + t * batch_);
-    ActivationBackward(function_, step, y + t * step, dh, now);
-  }
+  });
 }
 
 template <typename T>
@@ -116,14 +130,13 @@ void Rnn<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, c
   Scratch<T> scratch = pass.scratch;
   T* const da = scratch.Take(projection_.rows() * units_);
   T* const dh_norms = penalty_.enabled() ? scratch.Take(projection_.rows()) : nullptr;
-  BackThroughTime(pass, y, dy, da, dh_norms);
+  BackThroughTime(pass, scratch, y, dy, da, dh_norms);
 
   projection_.WeightGradient(pass, scratch, x, da, pass.gradients + weight_ih_);
   SumRows(projection_.rows(), units_, da, pass.gradients + bias_ih_);
   std::copy_n(pass.gradients + bias_ih_, units_, pass.gradients + bias_hh_);
-  std::fill_n(pass.gradients + weight_hh_, units_ * units_, T(0));
-  AddProductTransposedLeft({units_, units_, (steps_ - 1) * batch_}, da + batch_ * units_, y,
-                           pass.gradients + weight_hh_, pass.product);
+  Multiply(ProductForm::kTransposedLeft, {units_, units_, (steps_ - 1) * batch_}, da + batch_ * units_, y,
+           {.c = pass.gradients + weight_hh_}, pass.product);
   if (penalty_.enabled()) {
     penalty_.AddGradient(dh_norms, da, pass.parameters + weight_hh_, pass.gradients + weight_hh_, scratch,
                          pass.product);

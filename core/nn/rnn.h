@@ -30,7 +30,7 @@ class Rnn final : public Layer<T> {
  private:
   // da = the gradient of the sums that f is applied to, for all steps, from the last to the first; for the penalty also
   // the norms of the gradients of each h_t, unless null.
-  void BackThroughTime(const Pass<T>& pass, const T* y, const T* dy, T* da, T* dh_norms) const;
+  void BackThroughTime(const Pass<T>& pass, Scratch<T> scratch, const T* y, const T* dy, T* da, T* dh_norms) const;
 
   int64_t units_ = 0;
   v1::ActivationFunction function_ = v1::ACTIVATION_FUNCTION_TANH;

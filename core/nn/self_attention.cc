@@ -78,8 +78,7 @@ void SelfAttention<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y
   Scratch<T> scratch = pass.scratch;
   const int64_t columns = 3 * features_;
   T *const qkv = scratch.Take(in_.rows() * columns), *const out = scratch.Take(attention_.size());
-  RepeatRow(in_.rows(), columns, pass.parameters + in_bias_, qkv);
-  in_.AddForward(pass, scratch, x, pass.parameters + in_weight_, qkv);
+  in_.Forward(pass, scratch, x, pass.parameters + in_weight_, pass.parameters + in_bias_, qkv);
 
   T* const joined = pass.kept + joined_;
   for (int64_t b = 0; b < batch_; ++b) {
@@ -93,8 +92,7 @@ void SelfAttention<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y
       Scatter(out, T(1), joined, features_, b, first);
     }
   }
-  RepeatRow(out_.rows(), features_, pass.parameters + out_bias_, y);
-  out_.AddForward(pass, scratch, {.values = joined}, pass.parameters + out_weight_, y);
+  out_.Forward(pass, scratch, {.values = joined}, pass.parameters + out_weight_, pass.parameters + out_bias_, y);
 }
 
 template <typename T>
