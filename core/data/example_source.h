@@ -13,7 +13,8 @@ namespace gradwatch::core {
 // OUT_OF_RANGE unless some of `examples` are left when `held_out` are held out.
 absl::Status CheckHeldOut(int64_t held_out, int64_t examples);
 
-// Thread-compatible. Subclasses say how one example is made.
+// Thread-compatible. Subclasses say how one example is made. A set with as many examples as a batch is given whole and
+// in the same order on every step.
 class ExampleSource : public DataSource {
  public:
   const DataShape& shape() const final { return shape_; }
@@ -44,6 +45,7 @@ class ExampleSource : public DataSource {
   const DataShape shape_;
   BatchBuffer buffer_;
   bool prepared_ = false;
+  bool holds_whole_set_ = false;
 };
 
 }  // namespace gradwatch::core

@@ -12,33 +12,50 @@ namespace gradwatch::core {
 
 template <typename T>
 Optimizer<T>::Optimizer(const ParameterLayout* layout, int states)
-    : layout_(layout), arena_size_(layout->arena_size()), state_(states * arena_size_) {}
-
-template <typename T>
-void Optimizer<T>::Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters,
-                        StepRecord* record) {
-  Prepare(learning_rate, updates_);
-  const bool measure = record->level == v1::STATISTICS_LEVEL_FULL;
+    : layout_(layout), arena_size_(layout->arena_size()), state_(states * arena_size_) {
   for (size_t i = 0; i < layout_->segments().size(); ++i) {
     const ParameterSegment& segment = layout_->segments()[i];
-    TensorStatistics& tensor = record->tensors[i];
-    SquareSums squares;
     for (int64_t done = 0; done < segment.size; done += kRangeSize) {
-      const int64_t start = segment.offset + done;
-      const SquareSums sums = Update({.gradient = gradients.data() + start,
-                                      .parameter = parameters.data() + start,
-                                      .start = start,
-                                      .count = std::min(kRangeSize, segment.size - done),
-                                      .clip_scale = tensor.clip_scale,
-                                      .measure = measure});
-      squares.weights += sums.weights;
-      squares.changes += sums.changes;
+      ranges_.push_back({i, segment.offset + done, std::min(kRangeSize, segment.size - done), {}});
     }
-    if (!measure) continue;
-    tensor.weight_norm = std::sqrt(squares.weights);
-    tensor.update_norm = std::sqrt(squares.changes);
   }
+}
+
+template <typename T>
+void Optimizer<T>::Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record,
+                        Workers* workers) {
+  constexpr int64_t kMinRanges = 2;  // that are worth a thread
+  Prepare(learning_rate, updates_);
+  const bool measure = record->level == v1::STATISTICS_LEVEL_FULL;
+  const int64_t count = static_cast<int64_t>(ranges_.size()), threads = workers == nullptr ? 1 : workers->threads();
+  const int parts = static_cast<int>(std::clamp<int64_t>(count / kMinRanges, 1, threads));
+  RunParts(workers, parts, [&](int part) {
+    for (int64_t i = PartBegin(count, part, parts); i < PartBegin(count, part + 1, parts); ++i) {
+      Range& range = ranges_[i];
+      range.sums = Update({.gradient = gradients.data() + range.start,
+                           .parameter = parameters.data() + range.start,
+                           .start = range.start,
+                           .count = range.count,
+                           .clip_scale = record->tensors[range.tensor].clip_scale,
+                           .measure = measure});
+    }
+  });
+  if (measure) FillNorms(record);
   ++updates_;
+}
+
+template <typename T>
+void Optimizer<T>::FillNorms(StepRecord* record) const {
+  auto range = ranges_.begin();
+  for (size_t i = 0; i < layout_->segments().size(); ++i) {
+    SquareSums squares;
+    for (; range != ranges_.end() && range->tensor == i; ++range) {
+      squares.weights += range->sums.weights;
+      squares.changes += range->sums.changes;
+    }
+    record->tensors[i].weight_norm = std::sqrt(squares.weights);
+    record->tensors[i].update_norm = std::sqrt(squares.changes);
+  }
 }
 
 template <typename T>

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/base/workers.h"
 #include "core/stats/step_record.h"
 #include "core/tensor/arena.h"
 #include "core/tensor/parameter_layout.h"
@@ -59,8 +61,9 @@ class Optimizer {
   // Updates `parameters` with rate `learning_rate` from the gradients times the clip_scale of their tensor in `record`;
   // gradients are left as they are. With level FULL in the record fills weight_norm (before the update) and update_norm
   // of every tensor in record->tensors, which has one element a tensor. The parameters do not depend on the level.
-  // Never allocates.
-  void Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record);
+  // Workers, if there are any, share the ranges. Never allocates.
+  void Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record,
+            Workers* workers = nullptr);
 
   // Uses this momentum from the next step on: SGD's and RMSprop's momentum, Adam's beta1; in (0, 1). Ignored by methods
   // and specs that have no momentum. Part of the schedule, not of the state.
@@ -88,8 +91,18 @@ class Optimizer {
   int64_t arena_size() const { return arena_size_; }
 
  private:
+  // Adds up the ranges' sums in order.
+  void FillNorms(StepRecord* record) const;
+
+  struct Range {
+    size_t tensor = 0;
+    int64_t start = 0, count = 0;
+    SquareSums sums;  // of the last step
+  };
+
   const ParameterLayout* const layout_;
   const int64_t arena_size_;
+  std::vector<Range> ranges_;
   Arena<T> state_;
   int64_t updates_ = 0;
 };

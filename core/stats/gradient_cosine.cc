@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/stats/norm_sum.h"
 
@@ -22,6 +23,7 @@ void GradientCosine<T>::Switch(bool on) {
   if (on == is_on()) return;
   last_ = on ? Arena<T>(layout_->arena_size()) : Arena<T>();
   last_norms_.assign(on ? layout_->segments().size() : 0, 0);
+  dots_ = last_norms_;
   last_norm_ = 0;
 }
 
@@ -36,15 +38,14 @@ void GradientCosine<T>::FillTensor(size_t tensor, double dot, TensorStatistics* 
   const double norm = statistics->non_finite() == 0 ? statistics->l2_norm : 0;
   statistics->cosine_with_last = Cosine(dot, norm, last_norms_[tensor]);
   last_norms_[tensor] = norm;
-  dot_ += dot;
+  dots_[tensor] = dot;
 }
 
 template <typename T>
 void GradientCosine<T>::FillStep(StepRecord* record) {
   const double norm = record->non_finite() == 0 ? record->grad_norm : 0;
-  record->cosine_with_last = Cosine(dot_, norm, last_norm_);
+  record->cosine_with_last = Cosine(std::accumulate(dots_.begin(), dots_.end(), 0.0), norm, last_norm_);
   last_norm_ = norm;
-  dot_ = 0;
 }
 
 template class GradientCosine<float>;

@@ -30,6 +30,7 @@ class GradientCosine {
   // Where the last gradient of a tensor is kept. Whoever measures replaces it.
   T* LastGradient(size_t tensor) { return last_.data() + layout_->segments()[tensor].offset; }
   // Fills the cosine of a tensor that is measured otherwise; `dot` is the sum of products of its gradient and its last.
+  // Different tensors may be filled side by side.
   void FillTensor(size_t tensor, double dot, TensorStatistics* statistics);
   // Fills the cosine of the step, after those of all tensors and the sums of the step.
   void FillStep(StepRecord* record);
@@ -40,7 +41,7 @@ class GradientCosine {
   // Norms of the last gradients, of each tensor and of all; 0: nothing to compare with.
   std::vector<double> last_norms_;
   double last_norm_ = 0;
-  double dot_ = 0;  // of the tensors so far
+  std::vector<double> dots_;  // of the tensors of this step
 };
 
 extern template class GradientCosine<float>;

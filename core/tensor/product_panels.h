@@ -92,6 +92,7 @@ class PanelRun {
         panels_(CeilDivide(product.rows, kTileRows)),
         packs_left_(memory != nullptr && product.columns >= kColumnsToPackLeft && product.depth >= kDepthToPackLeft),
         packs_right_(product.right_is_transposed() || product.rows >= kRowsToPackRight),
+        fetches_result_(product.rows * product.columns * static_cast<int64_t>(sizeof(T)) > kNearBytes),
         left_memory_(memory),
         right_memory_(memory + AlignSize(std::min(product.rows, kBlockPanels * kTileRows) *
                                          std::min(product.depth, kMaxBlockDepth))) {}
@@ -109,11 +110,10 @@ class PanelRun {
 
  private:
   // From here on copying pays, because what is copied is read often enough. Measured.
-  static constexpr int64_t kRowsToPackRight = 48;
+  static constexpr int64_t kRowsToPackRight = 80;
   static constexpr int64_t kColumnsToPackLeft = 256;
   static constexpr int64_t kDepthToPackLeft = 96;
-  static constexpr int64_t kLineElements = 64 / sizeof(T);  // of a cache line
-  static constexpr int64_t kLinesOfPanel = CeilDivide(kTileColumns<T>, kLineElements);
+  static constexpr int64_t kNearBytes = 512 << 10;  // of a result that stays in the second-level cache
 
   int64_t PanelBegin(int64_t panel) const { return PartBegin(product_.rows, panel, panels_); }
 
@@ -123,11 +123,8 @@ class PanelRun {
       if (packs_left_) PackLeft(panel, last);
       for (int64_t column = begin; column < end; column += kTileColumns<T>) {
         TileTerms<T> terms = RightTerms(begin, column, panel == 0);
-        const T* const next = panel == 0 ? NextPanel(begin, end, column) : nullptr;
+        terms.next = NextPanel(begin, end, column);
         for (int64_t p = panel; p < last; ++p) {
-          const bool fetches = next != nullptr && p < kLinesOfPanel;
-          terms.fetch = fetches ? next + p * kLineElements : terms.b;
-          terms.fetch_row = fetches ? product_.right_row : 0;
           RunTile(panel, p, column, &terms);
           if (terms.copy == nullptr) continue;
           terms.b = terms.copy;
@@ -138,12 +135,11 @@ class PanelRun {
     }
   }
 
-  // The panel that is packed after the one at `column`; null: none, or not one that lies in rows.
+  // The panel that is packed after the one at `column`; if there is none, some place in the operand.
   const T* NextPanel(int64_t begin, int64_t end, int64_t column) const {
-    if (!packs_right_ || product_.packed_columns > 0 || product_.right_is_transposed()) return nullptr;
     const T* const right = product_.right + first_ * product_.right_row;
     if (column + kTileColumns<T> < end) return right + column + kTileColumns<T>;
-    return first_ + depth_ < product_.depth ? right + depth_ * product_.right_row + begin : nullptr;
+    return first_ + depth_ < product_.depth ? right + depth_ * product_.right_row + begin : right;
   }
 
   const T* Left(int64_t panel) const {
@@ -210,12 +206,13 @@ class PanelRun {
     } else if (result.bias != nullptr) {
       result.bias += result.transposed ? row : column;
     }
+    result.fetch = fetches_result_ && result.add;
     TileFor<T>(rows, result.columns)(*terms, result);
   }
 
   const PanelProduct<T>& product_;
   const int64_t panels_;  // of rows
-  const bool packs_left_, packs_right_;
+  const bool packs_left_, packs_right_, fetches_result_;
   T* const left_memory_;
   T* const right_memory_;
   int64_t first_ = 0, depth_ = 0;  // the present block of terms

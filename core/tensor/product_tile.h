@@ -25,12 +25,10 @@ struct TileTerms {
   int64_t a_row = 0, a_column = 0;
   const T* b = nullptr;
   int64_t b_row = 0;
-  // What is wanted next: with every term the line at fetch + k * fetch_row is asked for.
-  const T* fetch = nullptr;
-  int64_t fetch_row = 0;
-  // Where b is packed while it is read, row after row without gaps, so that packing costs no pass of its own; null:
-  // not.
+  // Where b, two vectors wide, is packed while it is read, row after row without gaps, so that packing costs no pass of
+  // its own; null: not. With each row that of the panel to be packed next is asked for, which begins at `next`.
   T* copy = nullptr;
+  const T* next = nullptr;
 };
 
 // Where the sums go. With `transposed` c is stored as its transpose: element (i, j) is at j * stride + i.
@@ -40,6 +38,7 @@ struct TileResult {
   int64_t stride = 0;
   bool transposed = false;
   bool add = false;         // to what c holds; else c is overwritten
+  bool fetch = false;       // whether to ask for c before the sums are made, because it is in no near cache
   const T* bias = nullptr;  // a number for each column of c as the caller sees it, added to the sums; null: none
   int columns = 0;          // of the tile that belong to c
 };
@@ -51,18 +50,22 @@ template <typename T, int kRows, int kVectors, bool kCopies>
 GW_INLINE void SumTile(const TileTerms<T>& terms, TileSums<T, kRows, kVectors>& sums) {
   const T* a = terms.a;
   const T* b = terms.b;
-  const T* fetch = terms.fetch;
   [[maybe_unused]] T* copy = terms.copy;
-  const int64_t a_row = terms.a_row, a_column = terms.a_column, b_row = terms.b_row, fetch_row = terms.fetch_row;
-  for (int64_t k = terms.depth; k > 0; --k, a += a_column, b += b_row, fetch += fetch_row) {
-    __builtin_prefetch(fetch, 0, 2);  // into the second-level cache: the first one is full
+  [[maybe_unused]] const T* next = terms.next;
+  const int64_t a_row = terms.a_row, a_column = terms.a_column, b_row = terms.b_row;
+  for (int64_t k = terms.depth; k > 0; --k, a += a_column, b += b_row) {
     Vector<T> row[kVectors];
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; ++j) {
       row[j] = LoadVector(b + j * kLanes<T>);
       if constexpr (kCopies) StoreVector(row[j], copy + j * kLanes<T>);
+      // Into the second-level cache: the first one is full.
+      if constexpr (kCopies) __builtin_prefetch(next + j * kLanes<T>, 0, 2);
     }
-    if constexpr (kCopies) copy += kVectors * kLanes<T>;
+    if constexpr (kCopies) {
+      copy += kVectors * kLanes<T>;
+      next += b_row;
+    }
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
       const T factor = a[i * a_row];
@@ -133,7 +136,7 @@ GW_INLINE void FetchResult(const TileResult<T>& result) {
 
 template <typename T, int kRows, int kVectors>
 __attribute__((noinline)) void MultiplyTile(const TileTerms<T>& terms, const TileResult<T>& result) {
-  FetchResult<T, kRows>(result);
+  if (result.fetch) FetchResult<T, kRows>(result);
   TileSums<T, kRows, kVectors> sums{};
   if (kVectors == kTileVectors && terms.copy != nullptr) {
     SumTile<T, kRows, kVectors, true>(terms, sums);

@@ -94,7 +94,7 @@ void Trainer::State::Measure() {
   // and must not depend on how much is watched.
   const v1::StatisticsLevel level = controls->controls.statistics();
   MeasureGradients<float>(network->layout(), network->gradients(), std::max(level, v1::STATISTICS_LEVEL_NORM), &cosine,
-                          &record);
+                          &record, &workers);
   record.level = level;
   // Else the optimizer does it, in its pass. Rules look at the weights first where something has broken.
   if (record.non_finite() > 0 || !std::isfinite(record.loss)) MeasureWeights();
@@ -118,7 +118,7 @@ void Trainer::State::Update() {
   if (record.clip.moments_reset) optimizer->ResetMoments();
   record.learning_rate *= record.clip.learning_rate_scale;
   if (const auto momentum = schedule.MomentumAt(record.step)) optimizer->SetMomentum(*momentum);
-  optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record);
+  optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record, &workers);
 }
 
 bool Trainer::State::MustEnd() {
