@@ -24,11 +24,11 @@ Optimizer<T>::Optimizer(const ParameterLayout* layout, int states)
 template <typename T>
 void Optimizer<T>::Step(double learning_rate, std::span<const T> gradients, std::span<T> parameters, StepRecord* record,
                         Workers* workers) {
-  constexpr int64_t kMinRanges = 2;  // that are worth a thread
+  constexpr int64_t kMinElements = 1 << 17;  // that are worth a thread
   Prepare(learning_rate, updates_);
   const bool measure = record->level == v1::STATISTICS_LEVEL_FULL;
   const int64_t count = static_cast<int64_t>(ranges_.size()), threads = workers == nullptr ? 1 : workers->threads();
-  const int parts = static_cast<int>(std::clamp<int64_t>(count / kMinRanges, 1, threads));
+  const int parts = static_cast<int>(std::clamp<int64_t>(arena_size_ / kMinElements, 1, std::min(threads, count)));
   RunParts(workers, parts, [&](int part) {
     for (int64_t i = PartBegin(count, part, parts); i < PartBegin(count, part + 1, parts); ++i) {
       Range& range = ranges_[i];

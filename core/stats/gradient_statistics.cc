@@ -63,7 +63,7 @@ class TensorMeasurer {
 template <typename T>
 void MeasureGradients(const ParameterLayout& layout, std::span<const T> gradients, v1::StatisticsLevel level,
                       GradientCosine<T>* cosine, StepRecord* record, Workers* workers) {
-  constexpr int64_t kMinElements = 32768;  // that are worth a thread
+  constexpr int64_t kMinElements = 1 << 18;  // that are worth a thread
   const bool full = level != v1::STATISTICS_LEVEL_NONE && level != v1::STATISTICS_LEVEL_NORM;
   const bool compare = full && cosine != nullptr && cosine->is_on();
   record->level = full ? v1::STATISTICS_LEVEL_FULL : level;

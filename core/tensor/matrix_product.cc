@@ -10,8 +10,8 @@
 namespace gradwatch::core {
 namespace {
 
-// Terms that are worth a thread: some 4 us of one.
-constexpr int64_t kTermsOfPart = 1 << 18;
+// Terms that are worth a thread, some 15 us of one: what another core wrote last has to come over.
+constexpr int64_t kTermsOfPart = 1 << 20;
 
 template <typename T>
 PanelProduct<T> InOrder(ProductForm form, const ProductExtents& extents, const T* a, const T* b,
