@@ -186,6 +186,26 @@ TEST(SyntheticTest, OnlyTheSeedAndTheStepMatter) {
   }
 }
 
+// Full-batch descent costs no copying, wherever it begins.
+TEST(SyntheticTest, ASetAsLargeAsABatchIsTheSameOnEveryStep) {
+  v1::DataSpec spec = WithBatch(8);
+  spec.mutable_gaussian_clusters()->set_classes(3);
+  spec.mutable_gaussian_clusters()->set_features(2);
+  spec.mutable_gaussian_clusters()->set_examples(8);
+  auto source = *OpenData(spec, 5, DataRoots(), 8), late = *OpenData(spec, 5, DataRoots(), 8);
+  const Batch batch = source->Fill(0);
+  const std::vector<float> features(batch.features.begin(), batch.features.end());
+  const std::vector<int32_t> classes(batch.classes.begin(), batch.classes.end());
+  const auto expect_same = [&](const Batch& other) {
+    EXPECT_TRUE(std::equal(features.begin(), features.end(), other.features.begin(), other.features.end()));
+    EXPECT_TRUE(std::equal(classes.begin(), classes.end(), other.classes.begin(), other.classes.end()));
+  };
+  expect_same(source->Fill(1));
+  expect_same(late->Fill(17));
+  EXPECT_NE(source->FillHeldOut(0).features[0], features[0]);
+  expect_same(source->Fill(2));
+}
+
 TEST(SyntheticTest, SteadyBatchesAreTheSameMemory) {
   v1::DataSpec spec = WithBatch(8);
   spec.mutable_adding()->set_sequence_length(5);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/workers.h"
 #include "core/nn/network.h"
 #include "tests/support/test_batch.h"
 
@@ -107,6 +108,27 @@ TEST_P(SequenceLayersTest, NanStaysInItsExampleAndComesOutOfAllItsLaterSteps) {
   for (int64_t r = 0; r < kSteps * kBatch; ++r) {
     const bool own = r % kBatch == 3;
     ASSERT_EQ(std::isnan(outputs[r * 3]), own && (r / kBatch >= 20 || std::isnan(outputs[r * 3]))) << r;
+  }
+}
+
+// Threads share a batch, and neither outputs nor gradients tell how many they are.
+TEST_P(SequenceLayersTest, ThreadsChangeNoBit) {
+  constexpr int64_t kLargeBatch = 13;
+  const DataShape data = ValueData(kSteps, kFeatures, 3, true);
+  const TestBatch batch = RandomBatch(data, kLargeBatch, 1);
+  const std::string model = "layers { " + GetParam().layer +
+                            " } layers { dense { units: 3 } } loss { function: LOSS_FUNCTION_SQUARED_ERROR }";
+  std::vector<float> expected;
+  for (const int threads : {1, 2, 3}) {
+    Workers workers(threads);
+    auto network = Network<float>::Create(ParseModel(model), data, kLargeBatch, threads);
+    ASSERT_TRUE(network.ok());
+    (*network)->Initialize(1, &workers);
+    (*network)->LossAndGradients(batch.get());
+    std::vector<float> numbers((*network)->outputs().begin(), (*network)->outputs().end());
+    numbers.insert(numbers.end(), (*network)->gradients().begin(), (*network)->gradients().end());
+    if (threads == 1) expected = numbers;
+    EXPECT_EQ(numbers, expected) << threads;
   }
 }
 

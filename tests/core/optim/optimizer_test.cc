@@ -239,5 +239,45 @@ TEST(OptimizerFloatTest, FollowsTheDoubleOneAndAllocatesNothing) {
   }
 }
 
+// Whoever updates which range, the bits are the same.
+TEST(OptimizerTest, WorkersChangeNothing) {
+  ParameterLayout layout;
+  layout.Add("a", {300'001}, 0, v1::Initializer());
+  layout.Add("b", {7}, 0, v1::Initializer());
+  layout.Add("c", {100'000}, 0, v1::Initializer());
+  Workers workers(3);
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<float> alone(method.spec, &layout), shared(method.spec, &layout);
+    for (int step = 0; step < 2; ++step) {
+      alone.Step(step);
+      shared.Fill(step, &shared.gradients);
+      shared.optimizer->Step(0.01, shared.gradients, shared.parameters, &shared.record, &workers);
+    }
+    EXPECT_EQ(shared.parameters, alone.parameters);
+    for (size_t i = 0; i < layout.segments().size(); ++i) {
+      EXPECT_EQ(shared.record.tensors[i].update_norm, alone.record.tensors[i].update_norm);
+      EXPECT_EQ(shared.record.tensors[i].weight_norm, alone.record.tensors[i].weight_norm);
+    }
+  }
+}
+
+// State that only decays, because the gradients have become zero, ends at zero and not among the denormal numbers.
+TEST(OptimizerTest, StateNeverBecomesDenormal) {
+  ParameterLayout layout;
+  layout.Add("a", {100}, 0, v1::Initializer());
+  for (const Method& method : kMethods) {
+    SCOPED_TRACE(method.spec);
+    Training<float> training(method.spec, &layout);
+    training.Step(0);
+    for (float& gradient : training.gradients) gradient *= 1e-19f;
+    for (int step = 0; step < 1500; ++step) {
+      training.optimizer->Step(0.01, training.gradients, training.parameters, &training.record);
+      for (const float number : training.optimizer->state()) ASSERT_NE(std::fpclassify(number), FP_SUBNORMAL) << step;
+      if (step == 0) training.gradients.assign(training.gradients.size(), 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gradwatch::core

@@ -130,8 +130,11 @@ TEST(TrainerTest, ParametersAreTheSameAtEveryLevelOfStatistics) {
 TEST(TrainerTest, ParametersAreTheSameOnAnyNumberOfThreads) {
   std::vector<std::string> digests;
   for (const int threads : {1, 2, 3}) {
-    v1::JobSpec spec = Spec(256, 20);
-    spec.mutable_model()->mutable_layers(0)->mutable_dense()->set_units(2000);
+    v1::JobSpec spec = Spec(64, 10);  // large enough to be shared
+    spec.mutable_data()->mutable_gaussian_clusters()->set_classes(2);
+    spec.mutable_data()->mutable_gaussian_clusters()->set_features(300);
+    spec.mutable_model()->mutable_layers(0)->mutable_dense()->set_units(3000);
+    spec.mutable_controls()->set_gradient_cosine(true);
     spec.set_threads(threads);
     Records records;
     digests.push_back(Train(spec, &records).parameters_sha256);
