@@ -103,7 +103,8 @@ absl::Status SqliteStatus(absl::string_view what, const SQLite::Exception& error
   const int extended = error.getExtendedErrorCode();
   if (extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC) ExitAfterFailedSync(what, error.what());
   const absl::StatusCode code = CodeOf(error.getErrorCode() & 0xff);
-  absl::Status status(code, absl::StrCat(what, ": ", error.what()));
+  const bool full = code == absl::StatusCode::kResourceExhausted;
+  absl::Status status(code, absl::StrCat(what, full ? ": the server's disk is full: " : ": ", error.what()));
   const absl::string_view reason = ReasonOf(code);
   return reason.empty() ? status : core::WithReason(std::move(status), reason);
 }

@@ -58,7 +58,7 @@ TEST_F(LedgerFaultTest, AFullDiskFailsTheWholeGroupAndIsGotOver) {
   done.WaitForNotification();
   ASSERT_EQ(results.size(), 3u);
   for (const absl::Status& status : results) {
-    EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")));
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("the server's disk is full")));
     EXPECT_EQ(core::GetReason(status), "STORAGE_FULL");
   }
   FaultyVfs::full = false;

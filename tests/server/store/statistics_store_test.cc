@@ -22,6 +22,7 @@ using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
 using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -241,7 +242,8 @@ TEST(StatisticsStoreFaultTest, TellsWhatCouldNotBeStoredAndGoesOn) {
   ASSERT_THAT(AppendAndWait(**store, "u", MakeReports(1, 0, 0)), IsOk());
   FaultyVfs::full = true;
   EXPECT_THAT(AppendAndWait(**store, "u", MakeReports(1, 1, 1)),
-              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("job u")));
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("job u"), HasSubstr("the server's disk is full"))));
   FaultyVfs::full = false;
   EXPECT_THAT(AppendAndWait(**store, "u", MakeReports(1, 1, 1)), IsOk());
   EXPECT_EQ((*store)->ReadAfter("u", 0, -1, 1000)->size(), 2u);
