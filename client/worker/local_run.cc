@@ -1,7 +1,9 @@
 #include "client/worker/local_run.h"
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "client/lib/spec_reader.h"
@@ -15,6 +17,16 @@ namespace {
 std::vector<std::string> DefaultDataRoots(const std::string& spec_path) {
   const std::filesystem::path folder = std::filesystem::path(spec_path).parent_path();
   return {folder.empty() ? "." : folder.string(), "."};
+}
+
+// Of this program alone; getrusage() would count what was there before it was executed.
+int64_t PeakResidentBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    int64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes << 10;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -34,7 +46,7 @@ absl::StatusOr<LocalRun> LocalRun::Prepare(const LocalRunOptions& options) {
   run.controls_ =
       std::make_unique<core::LiveControls>(core::ControlSnapshot{.revision = 1, .controls = job.spec.controls()});
   run.steps_ = job.spec.steps();
-  run.parameters_ = job.estimate.parameters();
+  run.estimate_ = job.estimate;
   run.show_progress_ = options.show_progress;
   return run;
 }
@@ -45,7 +57,9 @@ RunSummary LocalRun::Run() {
   summary.result = trainer_->Run(*controls_, observer);
   summary.steps_per_second = observer.StepsPerSecond();
   summary.alerts = observer.alerts();
-  summary.parameters = parameters_;
+  summary.parameters = estimate_.parameters();
+  summary.estimated_bytes = estimate_.parameter_bytes() + estimate_.activation_bytes() + estimate_.data_bytes();
+  summary.peak_bytes = PeakResidentBytes();
   return summary;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "client/worker/run_summary.h"
 #include "core/train/live_controls.h"
+#include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::worker {
 
@@ -36,7 +37,7 @@ class LocalRun {
   LocalRun() = default;
 
   int64_t steps_ = 0;
-  int64_t parameters_ = 0;
+  v1::ResourceEstimate estimate_;
   bool show_progress_ = false;
   std::unique_ptr<core::LiveControls> controls_;
   std::unique_ptr<core::Trainer> trainer_;

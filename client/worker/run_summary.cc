@@ -50,6 +50,8 @@ double Accuracy(const core::ValidationOutcome& validation) {
   return static_cast<double>(validation.correct) / static_cast<double>(validation.targets);
 }
 
+double Mebibytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
 void AddValidation(const core::ValidationOutcome& validation, std::vector<Member>* members) {
   members->emplace_back("validation_loss", Number(validation.loss));
   if (validation.correct >= 0) members->emplace_back("validation_accuracy", Number(Accuracy(validation)));
@@ -80,6 +82,8 @@ std::string ToJson(const RunSummary& summary) {
   if (result.validation.measured) AddValidation(result.validation, &members);
   members.insert(members.end(), {{"alerts", AlertsObject(summary.alerts)},
                                  {"parameters", absl::StrCat(summary.parameters)},
+                                 {"estimated_bytes", absl::StrCat(summary.estimated_bytes)},
+                                 {"peak_bytes", absl::StrCat(summary.peak_bytes)},
                                  {"parameters_sha256", Text(result.parameters_sha256)},
                                  {"engine_variant", Text(std::string(core::EngineVariant()))}});
   return Object(members);
@@ -99,6 +103,8 @@ std::string ToTable(const RunSummary& summary) {
   if (result.validation.measured) add("validation", ValidationText(result.validation));
   for (const auto& [rule, count] : summary.alerts) add(absl::StrCat("alert ", rule), absl::StrCat(count));
   add("parameters", absl::StrCat(summary.parameters));
+  add("memory", absl::StrFormat("%.1f MiB, estimated %.1f MiB and the program", Mebibytes(summary.peak_bytes),
+                                Mebibytes(summary.estimated_bytes)));
   add("parameters sha256", result.parameters_sha256);
   add("engine", core::EngineVariant());
   return table;

@@ -23,6 +23,8 @@ RunSummary Summary() {
   summary.steps_per_second = 1000.5;
   summary.alerts = {{"non_finite", 1}, {"norm_spike", 2}};
   summary.parameters = 99;
+  summary.estimated_bytes = 3 << 20;
+  summary.peak_bytes = 5 << 19;
   return summary;
 }
 
@@ -44,6 +46,8 @@ TEST(RunSummaryTest, JsonHasEverything) {
   EXPECT_EQ(fields.at("first_loss").number_value(), 2.5);
   EXPECT_EQ(fields.at("final_loss").number_value(), 0.125);
   EXPECT_EQ(fields.at("parameters").number_value(), 99);
+  EXPECT_EQ(fields.at("estimated_bytes").number_value(), 3 << 20);
+  EXPECT_EQ(fields.at("peak_bytes").number_value(), 5 << 19);
   EXPECT_EQ(fields.at("parameters_sha256").string_value(), "abc");
   EXPECT_NE(fields.at("engine_variant").string_value(), "");
   EXPECT_EQ(fields.at("alerts").struct_value().fields().at("non_finite").number_value(), 1);
@@ -69,6 +73,7 @@ TEST(RunSummaryTest, TableIsForPeople) {
   EXPECT_THAT(table, HasSubstr("succeeded\n"));
   EXPECT_THAT(table, HasSubstr("1234\n"));
   EXPECT_THAT(table, HasSubstr("2.5 to 0.125\n"));
+  EXPECT_THAT(table, HasSubstr("2.5 MiB, estimated 3.0 MiB"));
   EXPECT_THAT(table, HasSubstr("alert norm_spike   2\n"));
 }
 

@@ -1,0 +1,38 @@
+// A run takes no more memory than was promised before it: what validation counts, and 64 MiB for the program itself.
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/support/allocation_count.h"
+#include "tests/support/process.h"
+#include "tests/support/shipped_jobs.h"
+
+namespace gradwatch::worker {
+namespace {
+
+class MemoryTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(MemoryTest, StaysWithinTheEstimate) {
+  if (!testing::CountsAllocations()) GTEST_SKIP() << "a sanitizer has memory of its own";
+  std::vector<std::string> command = {"gradwatch-worker", "train", GetParam(), "--steps", "3", "-o", "json"};
+  for (const std::string& folder : testing::JobDataFolders()) command.insert(command.end(), {"--data-root", folder});
+  const testing::RunResult result = testing::Run(command);
+  if (result.err.find("no such file") != std::string::npos) GTEST_SKIP() << result.err;
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  google::protobuf::Struct object;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(result.out, &object).ok()) << result.out;
+  const double estimated = object.fields().at("estimated_bytes").number_value();
+  const double peak = object.fields().at("peak_bytes").number_value();
+  EXPECT_GT(estimated, 8 * object.fields().at("parameters").number_value()) << "parameters and gradients at least";
+  EXPECT_GT(peak, estimated / 2) << "what is counted is also used";
+  EXPECT_LE(peak, estimated + (64 << 20));
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, MemoryTest, ::testing::ValuesIn(testing::ShippedJobs()),
+                         [](const auto& info) { return testing::ShippedJobName(info.param); });
+
+}  // namespace
+}  // namespace gradwatch::worker
