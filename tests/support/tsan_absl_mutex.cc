@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 
 extern "C" {
@@ -177,6 +178,27 @@ bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
   }();
   __tsan_acquire(mutex);
   return timed_out;
+}
+
+// Where it has been notified already, waiting takes no mutex.
+void Notification::Notify() {
+  GW_NEXT(void, "_ZN4absl7debian312Notification6NotifyEv", Notification*);
+  __tsan_release(this);
+  next(this);
+}
+
+void Notification::WaitForNotification() const {
+  GW_NEXT(void, "_ZNK4absl7debian312Notification19WaitForNotificationEv", const Notification*);
+  next(this);
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
+  GW_NEXT(bool, "_ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE", const Notification*,
+          Duration);
+  const bool notified = next(this, timeout);
+  __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
 }
 
 ABSL_NAMESPACE_END
