@@ -34,7 +34,8 @@ class SquareSum {
 
   static double SumBlock(const double* values, int64_t count) { return SumInDouble(values, count); }
 
-  static double SumBlock(const float* values, int64_t count) {
+  double SumBlock(const float* values, int64_t count) {
+    if (in_double_) return SumOutOfRange(values, count);
     constexpr int64_t kWidth = vectors::kFloats, kGroup = 8 * kWidth;
     Doubles sum{};
     const int64_t whole = count / kGroup * kGroup;
@@ -49,8 +50,14 @@ class SquareSum {
       vectors::AddHalves(even + odd, &sum);
     }
     const double squares = vectors::Sum(sum);
-    if (whole > 0 && !(squares >= kLeast && squares <= kMost)) return SumInDouble(values, count);
+    if (whole > 0 && !(squares >= kLeast && squares <= kMost)) return SumOutOfRange(values, count);
     return whole < count ? squares + SumInDouble(values + whole, count - whole) : squares;
+  }
+
+  double SumOutOfRange(const float* values, int64_t count) {
+    const double squares = SumInDouble(values, count);
+    in_double_ = !(squares >= kLeast && squares <= kMost);
+    return squares;
   }
 
   static double SumInDouble(const T* values, int64_t count) {
@@ -72,6 +79,9 @@ class SquareSum {
   }
 
   double sum_ = 0;
+  // The block before was out of range, so this one is not tried as floats: denormal squares take a processor a hundred
+  // times as long.
+  bool in_double_ = false;
 };
 
 }  // namespace gradwatch::core

@@ -45,6 +45,21 @@ TEST(VectorSumsTest, IsAsExactAsTheHeaderSaysAtEveryMagnitude) {
   }
 }
 
+TEST(VectorSumsTest, TinyHugeAndUsualNumbersOneAfterTheOther) {
+  const float scales[] = {1, 1e-25f, 0, 1, 1e25f, 1, 0, 1e-25f, 1e-25f, 1e-3f};
+  for (const float only : {0.0f, 1e-25f, 1.0f, 1e25f}) {
+    std::vector<float> values;
+    double expected = 0;
+    for (const float scale : scales) {
+      for (int i = 0; i < 512; ++i) {
+        values.push_back(scale <= only ? scale * static_cast<float>(i + 1) : 0);
+        expected += static_cast<double>(values.back()) * values.back();
+      }
+    }
+    EXPECT_NEAR(SumOfSquares(values.data(), static_cast<int64_t>(values.size())), expected, 4e-7 * expected) << only;
+  }
+}
+
 TEST(VectorSumsTest, WhatIsNotFiniteShows) {
   for (const float broken : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     for (int i = 0; i < 70; ++i) {
