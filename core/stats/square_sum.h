@@ -55,9 +55,22 @@ class SquareSum {
   }
 
   double SumOutOfRange(const float* values, int64_t count) {
+    // As changes are that are too small for their weights.
+    if (AreZero(values, count)) return 0;
     const double squares = SumInDouble(values, count);
     in_double_ = !(squares >= kLeast && squares <= kMost);
     return squares;
+  }
+
+  static bool AreZero(const float* values, int64_t count) {
+    constexpr int64_t kWidth = vectors::kFloats;
+    vectors::Ints bits{};
+    const int64_t whole = count / kWidth * kWidth;
+    for (int64_t i = 0; i < whole; i += kWidth) bits |= vectors::Load<vectors::Ints>(values + i);
+    for (int64_t i = whole; i < count; ++i) {
+      if (values[i] != 0) return false;
+    }
+    return vectors::LargestBits(reinterpret_cast<Floats>(bits & 0x7fffffff)) == 0;
   }
 
   static double SumInDouble(const T* values, int64_t count) {
