@@ -29,6 +29,31 @@ class ExponentSample {
     return (piece << shift_) + ((offset_ + piece * turn_ + (piece >> shift_)) & (stride_ - 1));
   }
 
+  // The places in one piece after the other, for a stride above 1: those of IndexIn by one addition and one shift.
+  class Walk {
+   public:
+    // Starts with the piece that begins at `first`.
+    Walk(const ExponentSample& sample, int64_t first)
+        : shift_(64 - sample.shift_),
+          turn_((static_cast<uint64_t>(sample.turn_) << sample.shift_ | 1) << (64 - 2 * sample.shift_)),
+          place_((static_cast<uint64_t>(sample.offset_) << shift_) +
+                 static_cast<uint64_t>(first >> sample.shift_) * turn_) {}
+    // Of the present piece, below the stride.
+    uint64_t place() const { return place_ >> shift_; }
+    // The same, and goes on to the next piece.
+    uint64_t Next() {
+      const uint64_t place = this->place();
+      place_ += turn_;
+      return place;
+    }
+
+   private:
+    const int shift_;
+    // As a fraction of 2^64, of which a piece has all, so that it comes round by itself.
+    const uint64_t turn_;
+    uint64_t place_;
+  };
+
  private:
   int64_t stride_;
   int shift_;       // log2 of the stride
@@ -45,16 +70,20 @@ class ExponentCounter {
   void Count(const float* tensor, int64_t first, int64_t end, const ExponentSample& sample);
 
   // Moves the counts to `histogram`, which is empty, and starts again from zero. NaN and infinities are dropped, and so
-  // is the bucket of the denormal numbers, which zeros share. No larger exponent than that of `max_bits`, a magnitude,
-  // was counted except of NaN and infinities.
-  void MoveTo(HistogramCounts* histogram, uint32_t max_bits);
+  // is the bucket of the denormal numbers, which zeros share. All else that was counted lies between `min_bits` and
+  // `max_bits`, the bits of magnitudes.
+  void MoveTo(HistogramCounts* histogram, uint32_t min_bits, uint32_t max_bits);
 
  private:
   static constexpr int kTables = 4;
   static constexpr int kKeys = 512;  // sign and exponent as they lie in a float
   static constexpr int kSign = kKeys / 2;
 
-  uint32_t counts_[kTables][kKeys] = {};
+  void CountAll(const float* elements, int64_t count);
+  // Moves the counts of one sign.
+  void Move(int sign, uint32_t min_bits, uint32_t max_bits, uint32_t* __restrict to);
+
+  alignas(64) uint32_t counts_[kTables][kKeys] = {};
 };
 
 }  // namespace gradwatch::core

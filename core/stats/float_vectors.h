@@ -55,32 +55,89 @@ inline void AddHalves(const Floats& floats, Doubles* sum) {
   *sum += LoadAsDoubles(numbers) + LoadAsDoubles(numbers + kDoubles);
 }
 
+// Combines the lanes of one half with those of the other, and so on: no long chain waits for itself.
+template <typename Number, int kCount, typename Combine>
+inline Number Fold(Number (&lanes)[kCount], Combine combine) {
+#pragma GCC unroll 4
+  for (int half = kCount / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) lanes[i] = combine(lanes[i], lanes[i + half]);
+  }
+  return lanes[0];
+}
+
 // In pairs, so that no long chain of additions waits for each other.
 inline double Sum(const Doubles& vector) {
-  double sums[kDoubles];
-  std::memcpy(sums, &vector, sizeof(sums));
-  for (int half = kDoubles / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
-  return sums[0];
+#ifdef __AVX512F__
+  return _mm512_reduce_add_pd(reinterpret_cast<__m512d>(vector));
+#else
+  double lanes[kDoubles];
+  std::memcpy(lanes, &vector, sizeof(lanes));
+  return Fold(lanes, [](double a, double b) { return a + b; });
+#endif
 }
 
-// The bits without the sign. They are ordered as the magnitudes are, NaN above infinity.
-inline Ints Magnitudes(const Floats& floats) { return reinterpret_cast<Ints>(floats) & 0x7fffffff; }
+// Magnitudes are floats without a sign. Where one of two is NaN, the result is either of them.
+inline Floats Magnitudes(const Floats& x) { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(x) & 0x7fffffff); }
 
-inline void KeepLarger(const Ints& candidates, Ints* max) { *max = candidates > *max ? candidates : *max; }
-inline void KeepSmaller(const Ints& candidates, Ints* min) { *min = candidates < *min ? candidates : *min; }
+#ifdef __AVX512F__
+// The integers' maximum has one port of the processor, these have two.
+inline Floats Larger(const Floats& a, const Floats& b) { return reinterpret_cast<Floats>(_mm512_max_ps(a, b)); }
+inline Floats Smaller(const Floats& a, const Floats& b) { return reinterpret_cast<Floats>(_mm512_min_ps(a, b)); }
+inline Floats LargerMagnitude(const Floats& x, const Floats& y) { return _mm512_range_ps(x, y, 0b1011); }
+inline Floats SmallerMagnitude(const Floats& x, const Floats& y) { return _mm512_range_ps(x, y, 0b1010); }
+#else
+// Of magnitudes: their bits are ordered as they are.
+inline Floats Larger(const Floats& a, const Floats& b) {
+  const Ints x = reinterpret_cast<Ints>(a), y = reinterpret_cast<Ints>(b);
+  return reinterpret_cast<Floats>(x > y ? x : y);
+}
+inline Floats Smaller(const Floats& a, const Floats& b) {
+  const Ints x = reinterpret_cast<Ints>(a), y = reinterpret_cast<Ints>(b);
+  return reinterpret_cast<Floats>(x < y ? x : y);
+}
+inline Floats LargerMagnitude(const Floats& x, const Floats& y) { return Larger(Magnitudes(x), Magnitudes(y)); }
+inline Floats SmallerMagnitude(const Floats& x, const Floats& y) { return Smaller(Magnitudes(x), Magnitudes(y)); }
+#endif
 
-inline int32_t Largest(const Ints& vector) {
-  int32_t largest = vector[0];
-  for (int i = 1; i < kFloats; ++i) largest = vector[i] > largest ? vector[i] : largest;
-  return largest;
+// Counts the lanes of `x` that are not zero, and keeps their smallest magnitudes.
+inline void CountNonZero(const Floats& x, Ints* count, Floats* min) {
+#ifdef __AVX512F__
+  const __mmask16 lanes = _mm512_test_epi32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(0x7fffffff));
+  *min = _mm512_mask_range_ps(*min, lanes, *min, x, 0b1010);
+  const __m512i before = reinterpret_cast<__m512i>(*count);
+  *count = reinterpret_cast<Ints>(_mm512_mask_add_epi32(before, lanes, before, _mm512_set1_epi32(1)));
+#else
+  const Ints magnitudes = reinterpret_cast<Ints>(x) & 0x7fffffff, zero = magnitudes == 0;
+  *min = Smaller(reinterpret_cast<Floats>(magnitudes | (zero & 0x7f800000)), *min);
+  *count += 1 + zero;  // a comparison that holds is -1
+#endif
 }
 
-inline int32_t Smallest(const Ints& vector) {
-  int32_t smallest = vector[0];
-  for (int i = 1; i < kFloats; ++i) smallest = vector[i] < smallest ? vector[i] : smallest;
-  return smallest;
+inline int64_t Total(const Ints& counts) {
+  int64_t total = 0;
+  for (int i = 0; i < kFloats; ++i) total += counts[i];
+  return total;
+}
+
+inline int32_t LargestBits(const Floats& magnitudes) {
+#ifdef __AVX512F__
+  return _mm512_reduce_max_epi32(reinterpret_cast<__m512i>(magnitudes));
+#else
+  int32_t lanes[kFloats];
+  std::memcpy(lanes, &magnitudes, sizeof(lanes));
+  return Fold(lanes, [](int32_t a, int32_t b) { return a > b ? a : b; });
+#endif
+}
+
+inline int32_t SmallestBits(const Floats& magnitudes) {
+#ifdef __AVX512F__
+  return _mm512_reduce_min_epi32(reinterpret_cast<__m512i>(magnitudes));
+#else
+  int32_t lanes[kFloats];
+  std::memcpy(lanes, &magnitudes, sizeof(lanes));
+  return Fold(lanes, [](int32_t a, int32_t b) { return a < b ? a : b; });
+#endif
 }
 
 }  // namespace gradwatch::core::vectors

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <memory>
 
 #include "core/stats/float_vectors.h"
 #include "core/stats/vector_sums.h"
+#include "core/tensor/vector.h"
 
 namespace gradwatch::core {
 namespace {
@@ -19,15 +21,15 @@ using vectors::kFloats;
 // Elements of a block; small enough for the first-level cache.
 constexpr int64_t kBlockSize = 4096;
 static_assert(kBlockSize % ExponentSample::kMaxStride == 0);
-// Vectors of floats that are added before their sum is added in double: a tree of three roundings.
+// Vectors of floats that are added by a tree of three roundings; two such trees are added before their sum is added in
+// double.
 constexpr int kChain = 8;
-// Elements that the inner loops take at a time.
 constexpr int64_t kStep = int64_t{kChain} * kFloats;
 
 constexpr int32_t kMagnitudeMask = 0x7fffffff;
 constexpr int32_t kInfinityBits = 0x7f800000;
-// Sums of kChain smaller numbers are finite.
-constexpr int32_t kLargeBits = 0x7f800000 - (4 << 23);
+// Sums of 2 * kChain smaller numbers are finite.
+constexpr int32_t kLargeBits = 0x7f800000 - (5 << 23);
 // The smallest number that is neither 0 nor denormal.
 constexpr int32_t kNormalBits = 0x00800000;
 
@@ -35,18 +37,24 @@ constexpr int32_t kNormalBits = 0x00800000;
 struct BlockSums {
   double squares = 0;
   MomentSums moments;
+  // Bits of the largest and the smallest magnitude, zeros left out if they were counted. They mean nothing unless
+  // is_finite().
   int32_t max_bits = 0;
   int32_t min_bits = 0;
+  int64_t zeros = 0;  // if they were counted
+
+  // Squares of floats do not overflow as doubles.
+  bool is_finite() const { return std::isfinite(squares); }
 };
 
 // Squares in double, and the largest magnitude. Both levels use it and add in the same order, so that the norm does not
 // depend on how much is watched.
 struct NormLanes {
   Doubles squares0{}, squares1{}, squares2{}, squares3{};
-  Ints max0{}, max1{};
+  Floats max{};
 
-  // Adds two vectors of floats, whose magnitudes are given.
-  void Add(const float* elements, const Ints& magnitudes0, const Ints& magnitudes1) {
+  // Adds two vectors of floats, and keeps `largest`, their larger magnitudes.
+  void Add(const float* elements, const Floats& largest) {
     const Doubles x0 = vectors::LoadAsDoubles(elements), x1 = vectors::LoadAsDoubles(elements + kDoubles);
     const Doubles x2 = vectors::LoadAsDoubles(elements + 2 * kDoubles);
     const Doubles x3 = vectors::LoadAsDoubles(elements + 3 * kDoubles);
@@ -54,56 +62,111 @@ struct NormLanes {
     squares1 += x1 * x1;
     squares2 += x2 * x2;
     squares3 += x3 * x3;
-    vectors::KeepLarger(magnitudes0, &max0);
-    vectors::KeepLarger(magnitudes1, &max1);
+    max = vectors::Larger(largest, max);
+  }
+
+  // The same with one vector.
+  void AddOne(const float* elements, const Floats& magnitudes) {
+    const Doubles x0 = vectors::LoadAsDoubles(elements), x1 = vectors::LoadAsDoubles(elements + kDoubles);
+    squares0 += x0 * x0;
+    squares1 += x1 * x1;
+    max = vectors::Larger(magnitudes, max);
   }
 
   void MoveTo(BlockSums* sums) const {
     sums->squares = vectors::Sum((squares0 + squares1) + (squares2 + squares3));
-    Ints max = max0;
-    vectors::KeepLarger(max1, &max);
-    sums->max_bits = vectors::Largest(max);
+    sums->max_bits = vectors::LargestBits(max);
   }
 };
 
-// `count` is a multiple of kStep in all of these.
+// `count` is a multiple of kFloats in all of these.
 BlockSums SumNorm(const float* gradient, int64_t count) {
   NormLanes lanes;
-  for (int64_t i = 0; i < count; i += 2 * kFloats) {
+  const int64_t whole = count / kStep * kStep;
+  for (int64_t i = 0; i < whole; i += 2 * kFloats) {
     const Floats x0 = vectors::Load<Floats>(gradient + i), x1 = vectors::Load<Floats>(gradient + i + kFloats);
-    lanes.Add(gradient + i, vectors::Magnitudes(x0), vectors::Magnitudes(x1));
+    lanes.Add(gradient + i, vectors::LargerMagnitude(x0, x1));
+  }
+  for (int64_t i = whole; i < count; i += kFloats) {
+    lanes.AddOne(gradient + i, vectors::Magnitudes(vectors::Load<Floats>(gradient + i)));
   }
   BlockSums sums;
   lanes.MoveTo(&sums);
   return sums;
 }
 
-BlockSums SumFull(const float* gradient, int64_t count) {
-  NormLanes lanes;
-  Ints min0 = Ints{} + kMagnitudeMask, min1 = min0;
+// Sums of floats, lane by lane, and the lanes' smallest magnitudes. With kZeros counts zeros, which costs a quarter
+// more where there are none and saves a second pass where there are some.
+template <bool kZeros>
+struct FullLanes {
   Doubles sum{}, magnitudes{};
-  for (int64_t i = 0; i < count; i += kStep) {
-    Floats part[2], part_magnitudes[2];
-#pragma GCC unroll 4
-    for (int j = 0; j < kChain / 2; ++j) {
-      const float* const at = gradient + i + 2 * j * kFloats;
-      const Floats x0 = vectors::Load<Floats>(at), x1 = vectors::Load<Floats>(at + kFloats);
-      const Ints a0 = vectors::Magnitudes(x0), a1 = vectors::Magnitudes(x1);
-      lanes.Add(at, a0, a1);
-      vectors::KeepSmaller(a0, &min0);
-      vectors::KeepSmaller(a1, &min1);
-      const Floats pair = x0 + x1, pair_magnitudes = reinterpret_cast<Floats>(a0) + reinterpret_cast<Floats>(a1);
-      part[j / 2] = j % 2 == 0 ? pair : part[j / 2] + pair;
-      part_magnitudes[j / 2] = j % 2 == 0 ? pair_magnitudes : part_magnitudes[j / 2] + pair_magnitudes;
+  Floats min = reinterpret_cast<Floats>(Ints{} + kInfinityBits);
+  Ints non_zero{};
+
+  void Look(const Floats& elements, const Floats& smallest) {
+    if constexpr (kZeros) {
+      vectors::CountNonZero(elements, &non_zero, &min);
+    } else {
+      min = vectors::Smaller(smallest, min);
     }
-    vectors::AddHalves(part[0] + part[1], &sum);
-    vectors::AddHalves(part_magnitudes[0] + part_magnitudes[1], &magnitudes);
+  }
+
+  void AddSums(const Floats& elements, const Floats& element_magnitudes) {
+    vectors::AddHalves(elements, &sum);
+    vectors::AddHalves(element_magnitudes, &magnitudes);
+  }
+};
+
+// A tree of sums of kChain vectors.
+struct ChainSums {
+  Floats elements, magnitudes;
+};
+
+template <bool kZeros>
+GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes<kZeros>* lanes) {
+  ChainSums sums[2];
+#pragma GCC unroll 4
+  for (int j = 0; j < kChain / 2; ++j) {
+    const float* const at = elements + 2 * j * kFloats;
+    const Floats x0 = vectors::Load<Floats>(at), x1 = vectors::Load<Floats>(at + kFloats);
+    // The two are both magnitudes: one instruction less than to take them one by one.
+    const Floats larger = vectors::LargerMagnitude(x0, x1), smaller = vectors::SmallerMagnitude(x0, x1);
+    norm->Add(at, larger);
+    lanes->Look(x0, smaller);
+    if constexpr (kZeros) lanes->Look(x1, smaller);
+    const Floats pair = x0 + x1, pair_magnitudes = larger + smaller;
+    ChainSums& half = sums[j / 2];
+    half.elements = j % 2 == 0 ? pair : half.elements + pair;
+    half.magnitudes = j % 2 == 0 ? pair_magnitudes : half.magnitudes + pair_magnitudes;
+  }
+  return {sums[0].elements + sums[1].elements, sums[0].magnitudes + sums[1].magnitudes};
+}
+
+template <bool kZeros>
+BlockSums SumFull(const float* gradient, int64_t count) {
+  NormLanes norm;
+  FullLanes<kZeros> lanes;
+  const int64_t pairs = count / (2 * kStep) * (2 * kStep), whole = count / kStep * kStep;
+  for (int64_t i = 0; i < pairs; i += 2 * kStep) {
+    const ChainSums first = SumChain(gradient + i, &norm, &lanes);
+    const ChainSums second = SumChain(gradient + i + kStep, &norm, &lanes);
+    lanes.AddSums(first.elements + second.elements, first.magnitudes + second.magnitudes);
+  }
+  if (pairs < whole) {
+    const ChainSums last = SumChain(gradient + pairs, &norm, &lanes);
+    lanes.AddSums(last.elements, last.magnitudes);
+  }
+  for (int64_t i = whole; i < count; i += kFloats) {
+    const Floats x = vectors::Load<Floats>(gradient + i), magnitudes = vectors::Magnitudes(x);
+    norm.AddOne(gradient + i, magnitudes);
+    lanes.Look(x, magnitudes);
+    lanes.AddSums(x, magnitudes);
   }
   BlockSums sums;
-  lanes.MoveTo(&sums);
-  vectors::KeepSmaller(min1, &min0);
-  sums.min_bits = vectors::Smallest(min0);
-  sums.moments = {vectors::Sum(sum), vectors::Sum(magnitudes)};
+  norm.MoveTo(&sums);
+  sums.min_bits = vectors::SmallestBits(lanes.min);
+  if (kZeros) sums.zeros = count - vectors::Total(lanes.non_zero);
+  sums.moments = {vectors::Sum(lanes.sum), vectors::Sum(lanes.magnitudes)};
   return sums;
 }
 
@@ -133,7 +196,7 @@ BlockSums SumFinite(const float* gradient, int64_t count, TensorStatistics* stat
 void CountTiny(const float* gradient, int64_t count, TensorStatistics* statistics) {
   Ints zeros{}, tiny{};
   for (int64_t i = 0; i < count; i += kFloats) {
-    const Ints magnitudes = vectors::Magnitudes(vectors::Load<Floats>(gradient + i));
+    const Ints magnitudes = vectors::Load<Ints>(gradient + i) & kMagnitudeMask;
     // A comparison that holds is -1.
     zeros -= magnitudes == 0;
     tiny -= magnitudes < kNormalBits;
@@ -155,19 +218,19 @@ void CountDenormal(std::span<const float> gradient, const ExponentSample& sample
 }
 
 // Hands `body` one block after the other as (index of its first element, elements, count), where count is a multiple of
-// kStep. What is left over at the end is padded with zeros in a buffer; returns how many those are.
+// kFloats. What is left over at the end is padded with zeros in a buffer; returns how many those are.
 template <typename Body>
 int64_t ForEachBlock(std::span<const float> gradient, Body body) {
   const int64_t size = static_cast<int64_t>(gradient.size());
-  const int64_t whole = size / kStep * kStep;
+  const int64_t whole = size / kFloats * kFloats;
   for (int64_t start = 0; start < whole; start += kBlockSize) {
     body(start, gradient.data() + start, std::min(kBlockSize, whole - start));
   }
   if (whole == size) return 0;
-  float last[kStep] = {};
+  float last[kFloats] = {};
   std::copy(gradient.begin() + whole, gradient.end(), last);
-  body(whole, static_cast<const float*>(last), kStep);
-  return whole + kStep - size;
+  body(whole, static_cast<const float*>(last), int64_t{kFloats});
+  return whole + kFloats - size;
 }
 
 double MagnitudeOf(int32_t bits) { return std::bit_cast<float>(bits); }
@@ -186,12 +249,12 @@ void FillMoments(const MomentSums& sums, int64_t finite, TensorStatistics* stati
 }
 
 void MeasureNorm(std::span<const float> gradient, TensorStatistics* statistics) {
-  *statistics = TensorStatistics();
+  std::construct_at(statistics);
   double squares = 0;
   int32_t max_bits = 0;
   ForEachBlock(gradient, [&](int64_t, const float* block, int64_t count) {
     BlockSums sums = SumNorm(block, count);
-    if (sums.max_bits >= kInfinityBits) sums = SumFinite(block, count, statistics);
+    if (!sums.is_finite()) sums = SumFinite(block, count, statistics);
     squares += sums.squares;
     max_bits = std::max(max_bits, sums.max_bits);
   });
@@ -200,24 +263,33 @@ void MeasureNorm(std::span<const float> gradient, TensorStatistics* statistics) 
 }
 
 void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorStatistics* statistics) {
-  *statistics = TensorStatistics();
+  // What was there on the last step will be there again; the result does not depend on it.
+  const auto sum_full = statistics->zero_count > 0 ? SumFull<true> : SumFull<false>;
+  std::construct_at(statistics);
   pass->dot = 0;
   const int64_t size = static_cast<int64_t>(gradient.size());
   const ExponentSample sample(size, pass->step);
   BlockSums total;
+  total.min_bits = kInfinityBits;
   const int64_t padding = ForEachBlock(gradient, [&](int64_t start, const float* block, int64_t count) {
-    BlockSums sums = SumFull(block, count);
-    if (sums.min_bits < kNormalBits) CountTiny(block, count, statistics);
-    if (sums.max_bits >= kLargeBits) {
-      const double squares = sums.squares;
-      const bool finite = sums.max_bits < kInfinityBits;
-      sums = SumFinite(block, count, statistics);
-      if (finite) sums.squares = squares;  // as MeasureNorm has them
+    BlockSums sums = sum_full(block, count);
+    if (sums.min_bits < kNormalBits || !sums.is_finite()) {
+      CountTiny(block, count, statistics);
+    } else {
+      statistics->zero_count += sums.zeros;
+    }
+    if (sums.max_bits >= kLargeBits || !sums.is_finite()) {
+      const BlockSums finite = SumFinite(block, count, statistics);
+      sums.squares = sums.is_finite() ? sums.squares : finite.squares;  // as MeasureNorm has them
+      sums.moments = finite.moments;
+      sums.max_bits = finite.max_bits;
+      sums.min_bits = 0;
     }
     total.squares += sums.squares;
     total.moments.sum += sums.moments.sum;
     total.moments.magnitudes += sums.moments.magnitudes;
     total.max_bits = std::max(total.max_bits, sums.max_bits);
+    total.min_bits = std::min(total.min_bits, sums.min_bits);
     if (start % kBlockSize == 0) {
       pass->counter->Count(gradient.data(), start, std::min(size, start + kBlockSize), sample);
     }
@@ -229,7 +301,8 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   statistics->max_abs = MagnitudeOf(total.max_bits);
   statistics->l2_norm = std::sqrt(total.squares);
   FillMoments(total.moments, size - statistics->non_finite(), statistics);
-  pass->counter->MoveTo(&statistics->histogram, static_cast<uint32_t>(total.max_bits));
+  pass->counter->MoveTo(&statistics->histogram, static_cast<uint32_t>(total.min_bits),
+                        static_cast<uint32_t>(total.max_bits));
   if (statistics->denormal_count > 0) CountDenormal(gradient, sample, &statistics->histogram);
   statistics->histogram_stride = static_cast<int32_t>(sample.stride());
 }

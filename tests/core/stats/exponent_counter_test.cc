@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -19,11 +20,12 @@ int64_t Total(const HistogramCounts& histogram) {
   return total;
 }
 
-HistogramCounts Count(const std::vector<float>& tensor, const ExponentSample& sample, float max_abs) {
+// Magnitudes of what is counted, zeros and what is not finite left out, lie between `min_abs` and `max_abs`.
+HistogramCounts Count(const std::vector<float>& tensor, const ExponentSample& sample, float min_abs, float max_abs) {
   ExponentCounter counter;
   HistogramCounts histogram;
   counter.Count(tensor.data(), 0, static_cast<int64_t>(tensor.size()), sample);
-  counter.MoveTo(&histogram, std::bit_cast<uint32_t>(max_abs));
+  counter.MoveTo(&histogram, std::bit_cast<uint32_t>(min_abs), std::bit_cast<uint32_t>(max_abs));
   return histogram;
 }
 
@@ -74,12 +76,55 @@ TEST(ExponentSampleTest, NoColumnOfAMatrixIsPreferred) {
 TEST(ExponentCounterTest, CountsBySignAndPowerOfTwoAndDropsTheRest) {
   const float inf = std::numeric_limits<float>::infinity();
   const HistogramCounts histogram =
-      Count({1, 1.9f, -1, -2, 0.5f, 0, -0.0f, 1e-40f, inf, -inf, NAN}, ExponentSample(11, 0), 2);
+      Count({1, 1.9f, -1, -2, 0.5f, 0, -0.0f, 1e-40f, inf, -inf, NAN}, ExponentSample(11, 0), 0.5f, 2);
   EXPECT_EQ(histogram.positive[127], 2u);
   EXPECT_EQ(histogram.positive[126], 1u);
   EXPECT_EQ(histogram.negative[127], 1u);
   EXPECT_EQ(histogram.negative[128], 1u);
   EXPECT_EQ(Total(histogram), 5);
+}
+
+// The counter walks without multiplying; the sample says where it must arrive. One element has another exponent than
+// all others: it is counted if it is the sampled one of its piece, whatever the block that is counted at a time.
+TEST(ExponentCounterTest, CountsTheElementsOfTheSample) {
+  for (const int size : {513, 1000, 1024, 4096, 5000, 20'000, 50'176}) {
+    for (const int64_t step : {0, 1, 77}) {
+      const ExponentSample sample(size, step);
+      std::vector<float> tensor(size, 1.5f);
+      int64_t expected = 0;
+      for (int64_t piece = 0; sample.IndexIn(piece) < size; ++piece) {
+        tensor[sample.IndexIn(piece)] = 3;
+        ++expected;
+      }
+      ExponentCounter counter;
+      HistogramCounts histogram;
+      for (int64_t first = 0; first < size; first += 4096) {
+        counter.Count(tensor.data(), first, std::min<int64_t>(size, first + 4096), sample);
+      }
+      counter.MoveTo(&histogram, std::bit_cast<uint32_t>(1.5f), std::bit_cast<uint32_t>(3.0f));
+      EXPECT_EQ(histogram.positive[128], expected) << size << " " << step;
+      EXPECT_EQ(Total(histogram), expected) << size << " " << step;
+    }
+  }
+}
+
+TEST(ExponentCounterTest, EveryExponentIsMovedAndNoOther) {
+  for (int least = 1; least < 255; least += 3) {
+    for (int most = least; most < 255; most += 7) {
+      std::vector<float> tensor;
+      for (int exponent = least; exponent <= most; ++exponent) {
+        tensor.push_back(std::ldexp(1.0f, exponent - 127));
+        tensor.push_back(-tensor.back());
+      }
+      const HistogramCounts histogram =
+          Count(tensor, ExponentSample(static_cast<int64_t>(tensor.size()), 0), tensor.front(), -tensor.back());
+      for (int bucket = 0; bucket < HistogramCounts::kBuckets; ++bucket) {
+        const uint32_t expected = bucket >= least && bucket <= most ? 1 : 0;
+        ASSERT_EQ(histogram.positive[bucket], expected) << least << " to " << most << ": " << bucket;
+        ASSERT_EQ(histogram.negative[bucket], expected) << least << " to " << most << ": " << bucket;
+      }
+    }
+  }
 }
 
 TEST(ExponentCounterTest, IsEmptyAfterItsCountsHaveMoved) {
@@ -89,11 +134,11 @@ TEST(ExponentCounterTest, IsEmptyAfterItsCountsHaveMoved) {
   for (int i = 0; i < 2; ++i) {
     HistogramCounts histogram;
     counter.Count(tensor.data(), 0, 6, sample);
-    counter.MoveTo(&histogram, std::bit_cast<uint32_t>(3.0f));
+    counter.MoveTo(&histogram, std::bit_cast<uint32_t>(1.0f), std::bit_cast<uint32_t>(3.0f));
     EXPECT_EQ(Total(histogram), 2);
   }
   HistogramCounts nothing;
-  counter.MoveTo(&nothing, std::bit_cast<uint32_t>(std::numeric_limits<float>::max()));
+  counter.MoveTo(&nothing, 0, std::bit_cast<uint32_t>(std::numeric_limits<float>::max()));
   EXPECT_EQ(Total(nothing), 0);
 }
 
@@ -107,7 +152,7 @@ TEST(ExponentCounterTest, SharesAreUnbiasedAndOffByTheirStandardError) {
     Random random(i, RandomStream::kSyntheticData, 0);
     std::vector<float> tensor(kSize);
     for (float& x : tensor) x = static_cast<float>(random.NextNormal());
-    const HistogramCounts histogram = Count(tensor, ExponentSample(kSize, i), std::numeric_limits<float>::max());
+    const HistogramCounts histogram = Count(tensor, ExponentSample(kSize, i), 0, std::numeric_limits<float>::max());
     const double n = static_cast<double>(Total(histogram));
     ASSERT_NEAR(n, 468.75, 1);  // stride 64
     const double error = (histogram.positive[126] / n - p) / std::sqrt(p * (1 - p) / n);

@@ -30,6 +30,36 @@ TEST(VectorSumsTest, SquaresOfFloatsNeitherOverflowNorUnderflow) {
   EXPECT_DOUBLE_EQ(SumOfSquares(tiny.data(), 50), 50 * std::ldexp(1.0, -298));
 }
 
+// Squares are added as floats where they can be; everywhere else, and where both meet, in double.
+TEST(VectorSumsTest, IsAsExactAsTheHeaderSaysAtEveryMagnitude) {
+  for (int exponent = -149; exponent < 127; exponent += 3) {
+    for (const int size : {1, 15, 64, 500, 512, 1000, 20'000}) {
+      std::vector<float> values(size);
+      double expected = 0;
+      for (int i = 0; i < size; ++i) {
+        values[i] = std::ldexp(1 + 0.37f * static_cast<float>(i % 7) / 3, exponent - (i % 5 == 0 ? 20 : 0));
+        expected += static_cast<double>(values[i]) * values[i];
+      }
+      EXPECT_NEAR(SumOfSquares(values.data(), size), expected, 4e-7 * expected) << exponent << " " << size;
+    }
+  }
+}
+
+TEST(VectorSumsTest, TinyHugeAndUsualNumbersOneAfterTheOther) {
+  const float scales[] = {1, 1e-25f, 0, 1, 1e25f, 1, 0, 1e-25f, 1e-25f, 1e-3f};
+  for (const float only : {0.0f, 1e-25f, 1.0f, 1e25f}) {
+    std::vector<float> values;
+    double expected = 0;
+    for (const float scale : scales) {
+      for (int i = 0; i < 512; ++i) {
+        values.push_back(scale <= only ? scale * static_cast<float>(i + 1) : 0);
+        expected += static_cast<double>(values.back()) * values.back();
+      }
+    }
+    EXPECT_NEAR(SumOfSquares(values.data(), static_cast<int64_t>(values.size())), expected, 4e-7 * expected) << only;
+  }
+}
+
 TEST(VectorSumsTest, WhatIsNotFiniteShows) {
   for (const float broken : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     for (int i = 0; i < 70; ++i) {
