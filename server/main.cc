@@ -176,7 +176,7 @@ int RunDaemon(Options options) {
   Daemon daemon(std::move(options));
   if (const absl::Status status = daemon.Start(); !status.ok()) {
     fprintf(stderr, "gradwatchd: %s\n", std::string(status.message()).c_str());
-    return kExitFailure;
+    return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailure;
   }
   daemon.Run(signals);
   daemon.Stop();

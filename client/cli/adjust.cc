@@ -37,7 +37,7 @@ CLI::App* AddAdjust(CLI::App& parent, AdjustOptions* options) {
   AddAdjustingOptions(*app, &options->adjusting);
   app->add_option("--lr-scale", options->learning_rate_scale, "Factor on the learning rate")->check(FinitePositive());
   app->add_option("--report-every", options->report_every, "Statistics of tensors every this many steps")
-      ->check(CLI::PositiveNumber);
+      ->check(WholePositive());
   AddWordOption(*app, "--statistics", options->statistics, "How much is measured: none, norm, full");
   app->add_option("--gradient-cosine", options->gradient_cosine,
                   "Compare the gradients of two steps in a row: true or false");

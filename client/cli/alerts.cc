@@ -40,7 +40,7 @@ CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
   AddWordOption(*app, "--min-severity", options->min_severity,
                 "Only alerts at least this bad: info, warning, critical");
   AddWordListOption(*app, "--state", options->states, "Only alerts in this state; may be repeated");
-  app->add_option("--limit", options->limit, "Alerts at most")->check(CLI::PositiveNumber)->capture_default_str();
+  app->add_option("--limit", options->limit, "Alerts at most")->check(WholePositive())->capture_default_str();
   return app;
 }
 

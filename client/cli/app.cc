@@ -21,6 +21,7 @@
 #include "client/cli/submit.h"
 #include "client/cli/watch.h"
 #include "client/lib/channel.h"
+#include "client/lib/utf8.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -120,10 +121,22 @@ ExitCode RunCommand(const Command& command, const GlobalOptions& options, const 
   return cancellation->cancelled() ? ExitCode::kInterrupted : ExitCodeOf(code.status());
 }
 
+// The position of the first argument that protobuf would not take as text; 0 if there is none.
+size_t FirstThatIsNotUtf8(const std::vector<std::string>& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (client::ValidUtf8Prefix(arguments[i]) < arguments[i].size()) return i + 1;
+  }
+  return 0;
+}
+
 }  // namespace
 
 ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& environment, Io io,
                 client::Cancellation* cancellation) {
+  if (const size_t bad = FirstThatIsNotUtf8(arguments); bad > 0) {
+    *io.err << "gradwatch: argument " << bad << " is not UTF-8\n" << std::flush;
+    return ExitCode::kUsage;
+  }
   CLI::App app("Watch training jobs, and change them while they run.", "gradwatch");
   GlobalOptions options;
   Command command;

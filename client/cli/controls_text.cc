@@ -90,7 +90,7 @@ std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {
   const auto on = [](bool is_on) { return std::string(is_on ? "on" : "off"); };
   compare("gradient_cosine", on(before.gradient_cosine()), on(after.gradient_cosine()));
   compare("layer_statistics", on(before.layer_statistics()), on(after.layer_statistics()));
-  return changes.empty() ? "nothing" : absl::StrJoin(changes, ", ");
+  return changes.empty() ? "no change" : absl::StrJoin(changes, ", ");
 }
 
 }  // namespace gradwatch::cli

@@ -12,7 +12,7 @@ namespace gradwatch::cli {
 namespace {
 
 std::string WithReason(std::string text, absl::string_view reason) {
-  return reason.empty() ? text : absl::StrCat(text, ": ", reason);
+  return reason.empty() ? text : absl::StrCat(text, ": ", Printable(reason));
 }
 
 std::string StateText(const v1::StateChanged& change) {
@@ -32,7 +32,7 @@ std::string AlertText(const v1::Alert& alert) {
   if (!alert.tensor().empty()) absl::StrAppend(&text, ", ", alert.tensor());
   text = WithReason(text, alert.summary());
   if (alert.state() != v1::ALERT_STATE_FIRING) return text;
-  for (const std::string& line : alert.diagnosis()) absl::StrAppend(&text, "\n    ", line);
+  for (const std::string& line : alert.diagnosis()) absl::StrAppend(&text, "\n    ", Printable(line));
   return text;
 }
 

@@ -16,7 +16,7 @@ constexpr int kMaxPage = 1000;
 CLI::App* AddJobList(CLI::App& parent, JobListOptions* options) {
   CLI::App* app = parent.add_subcommand("list", "List jobs, newest first");
   AddWordListOption(*app, "--state", options->states, "Only jobs in this state; may be repeated");
-  app->add_option("--limit", options->limit, "Jobs at most")->check(CLI::PositiveNumber)->capture_default_str();
+  app->add_option("--limit", options->limit, "Jobs at most")->check(WholePositive())->capture_default_str();
   return app;
 }
 

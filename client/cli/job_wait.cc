@@ -1,6 +1,7 @@
 #include "client/cli/job_wait.h"
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/text.h"
 #include "client/cli/words.h"
 #include "client/lib/resuming_stream.h"
 
@@ -50,7 +51,7 @@ absl::StatusOr<ExitCode> RunJobWait(const JobWaitOptions& options, Session& sess
   if (!job.ok()) return job.status();
   session.Print(*job, [&] {
     return absl::StrCat(job->job_id(), " ", Word(job->state()), " after ", job->steps_done(), " steps",
-                        job->failure().empty() ? "" : ": ", job->failure());
+                        job->failure().empty() ? "" : ": ", Printable(job->failure()));
   });
   return ExitCodeOf(job->state());
 }

@@ -25,6 +25,7 @@ int TerminalWidth() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // what concerns users reaches them as a status
   gradwatch::client::Cancellation cancellation;
   gradwatch::cli::Interrupt interrupt(&cancellation);
   gradwatch::cli::OutputBuffer out_buffer(STDOUT_FILENO, &cancellation), err_buffer(STDERR_FILENO, &cancellation);

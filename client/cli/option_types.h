@@ -4,6 +4,7 @@
 
 #include <CLI/App.hpp>
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,18 @@ inline const CLI::Validator& FinitePositive() {
         return "\"" + text + "\" is not a finite number above 0";
       },
       "", "FinitePositive");
+  return validator;
+}
+
+// Refuses all but whole numbers above 0.
+inline const CLI::Validator& WholePositive() {
+  static const CLI::Validator validator(
+      [](const std::string& text) -> std::string {
+        int64_t value = 0;
+        if (absl::SimpleAtoi(text, &value) && value > 0) return "";
+        return "\"" + text + "\" is not a whole number above 0";
+      },
+      "", "WholePositive");
   return validator;
 }
 

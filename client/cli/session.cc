@@ -62,7 +62,8 @@ void PrintError(std::ostream& err, const absl::Status& status) {
   }
   if (!violations.empty()) return;
   if (absl::IsCancelled(status) && status.message().empty()) return;  // all is said
-  const std::string message(status.message());
+  std::string message(status.message());
+  if (absl::IsDeadlineExceeded(status)) message = "time is up; --timeout gives more";
   err << "gradwatch: " << (message.empty() ? absl::StatusCodeToString(status.code()) : message) << '\n';
 }
 

@@ -48,7 +48,29 @@ std::string ShellQuoted(absl::string_view text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
 }
 
-std::string TableText(const std::vector<std::vector<std::string>>& rows) {
+std::string Printable(absl::string_view text) {
+  std::string printable;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(text[i]);
+    const auto next = static_cast<uint8_t>(i + 1 < text.size() ? text[i + 1] : 0);
+    const bool is_c1 = byte == 0xc2 && next >= 0x80 && next < 0xa0;  // U+0080 to U+009F
+    if (byte == '\n' || byte == '\t') {
+      absl::StrAppend(&printable, byte == '\n' ? "\\n" : "\\t");
+    } else if (byte < 0x20 || byte == 0x7f || is_c1) {
+      absl::StrAppendFormat(&printable, "\\x%02x", is_c1 ? next : byte);
+    } else {
+      printable += text[i];
+    }
+    if (is_c1) ++i;
+  }
+  return printable;
+}
+
+std::string TableText(const std::vector<std::vector<std::string>>& originals) {
+  std::vector<std::vector<std::string>> rows = originals;
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = Printable(cell);
+  }
   std::vector<int> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));

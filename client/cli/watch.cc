@@ -23,6 +23,10 @@ v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   return request;
 }
 
+bool IsFinal(v1::JobState state) {
+  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_STOPPED;
+}
+
 bool IsBadEnough(const v1::Alert& alert, v1::Severity limit) {
   const v1::Severity severity = alert.severity() == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : alert.severity();
   return limit != v1::SEVERITY_UNSPECIFIED && alert.state() == v1::ALERT_STATE_FIRING && severity >= limit;
@@ -54,18 +58,26 @@ class Watcher {
     printer_.PrintEnd(end_reason_, Word(state_), token_);
     const bool goes_on = end_reason_ == "alert" || end_reason_ == "until_step";
     if (goes_on) notes_.TellHowToGoOn("", Command(), token_);
+    if (!printed_ && IsFinal(state_) && session_.output() == Output::kTable) TellThatItHasEnded();
     return end_reason_ == "alert" ? ExitCode::kAlert : ExitCode::kSuccess;
   }
 
   v1::JobState state() const { return state_; }
 
  private:
+  // An empty answer would leave people wondering.
+  void TellThatItHasEnded() const {
+    session_.Note(absl::StrCat("gradwatch: job ", options_.job_id, " has ended (", Word(state_),
+                               "); --from-beginning prints what is kept"));
+  }
+
   void Take(const v1::WatchJobResponse& response) {
     notes_.OnMessage();
     if (response.has_started()) {
       printer_.OnStarted(response.started());
       state_ = response.started().job().state();
     }
+    printed_ |= response.lost_size() + response.events_size() + response.reports_size() > 0;
     for (const auto& lost : response.lost()) printer_.Print(lost);
     for (const auto& event : response.events()) TakeEvent(event);
     for (const auto& report : response.reports()) TakeReport(report);
@@ -108,6 +120,7 @@ class Watcher {
   WatchPrinter printer_;
   StreamNotes notes_;
   v1::JobState state_ = v1::JOB_STATE_UNSPECIFIED;
+  bool printed_ = false;
   std::string end_reason_;
   std::string token_;  // of the last message that was written as a whole
 };
@@ -122,7 +135,7 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   start->add_option("--from-step", options->from_step, "With this step of the present attempt");
   start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped");
   start->require_option(0, 1);
-  app->add_option("--every", options->every, "Only steps that are a multiple of this")->check(CLI::PositiveNumber);
+  app->add_option("--every", options->every, "Only steps that are a multiple of this")->check(WholePositive());
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
       ->allow_extra_args(false)
       ->take_all();

@@ -2,8 +2,13 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "client/cli/event_text.h"
 #include "client/cli/text.h"
 #include "client/cli/words.h"
@@ -20,6 +25,21 @@ const char* ColorOf(const v1::Event& event) {
   const v1::Alert& alert = event.alert_changed().alert();
   if (alert.state() != v1::ALERT_STATE_FIRING) return "";
   return alert.severity() == v1::SEVERITY_CRITICAL ? kRed : kYellow;
+}
+
+std::string CountText(int64_t count, absl::string_view noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
+// What clipping did: the factor on all gradients, and where single elements, units or tensors have limits of their own,
+// how many exceeded them.
+std::string ClippedText(const v1::ClipOutcome& clip) {
+  if (clip.action() != v1::ClipOutcome::ACTION_CLIPPED) return "-";
+  std::vector<std::string> parts;
+  if (clip.coefficient() < 1) parts.push_back(NumberText(clip.coefficient()));
+  if (clip.elements_clipped() > 0) parts.push_back(CountText(clip.elements_clipped(), "element"));
+  if (clip.units_clipped() > 0) parts.push_back(CountText(clip.units_clipped(), "unit"));
+  return parts.empty() ? CountText(clip.tensors_clipped(), "tensor") : absl::StrJoin(parts, ", ");
 }
 
 // What made the step unusual: an action, non-finite numbers.
@@ -104,13 +124,12 @@ JsonObject WatchPrinter::ReportJson(const v1::StepReport& report) const {
 
 void WatchPrinter::PrintRow(const v1::StepReport& report) {
   if (!header_done_) {
-    session_.PrintLine(absl::StrFormat("%10s %11s %11s %9s %11s", "step", "loss", "grad norm", "clip", "lr"));
+    session_.PrintLine(absl::StrFormat("%10s %11s %11s %14s %11s", "step", "loss", "grad norm", "clip", "lr"));
     header_done_ = true;
   }
-  const bool clipped = report.clip().action() == v1::ClipOutcome::ACTION_CLIPPED;
-  session_.PrintLine(absl::StrFormat(
-      "%10d %11s %11s %9s %11s%s", report.step(), NumberText(report.loss()), NumberText(report.grad_norm()),
-      clipped ? NumberText(report.clip().coefficient()) : "-", NumberText(report.learning_rate()), Remarks(report)));
+  session_.PrintLine(absl::StrFormat("%10d %11s %11s %14s %11s%s", report.step(), NumberText(report.loss()),
+                                     NumberText(report.grad_norm()), ClippedText(report.clip()),
+                                     NumberText(report.learning_rate()), Remarks(report)));
   if (!with_tensors_) return;
   for (const auto& tensor : report.tensors()) {
     session_.PrintLine(absl::StrFormat("%10s %s: norm %s, largest %s, NaN %d, +Inf %d, -Inf %d", "",

@@ -27,6 +27,7 @@ constexpr ConnectError kConnectErrors[] = {
     {"Connection timed out", "no answer"},
     {"connection attempt timed out", "no answer"},
     {"Timeout occurred", "no answer"},
+    {"handshaker shutdown", "no answer"},
     {"Deadline exceeded", "no answer"},
     {"Connection reset by peer", "connection reset"},
     {"Socket closed", "connection closed"},
@@ -50,7 +51,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2'000);  // in truth the time that one attempt may take
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // in truth the time that one attempt may take
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 

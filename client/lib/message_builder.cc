@@ -1,5 +1,6 @@
 #include "client/lib/message_builder.h"
 
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/yaml.h>
 
 #include <exception>
@@ -43,6 +44,8 @@ absl::Status CatchYamlErrors(const MessageBuilder& builder, const FieldPlace& pl
                              absl::FunctionRef<absl::Status()> work) {
   try {
     return work();
+  } catch (const YAML::DeepRecursion& error) {  // which calls itself a bad file
+    return builder.Error(error.mark, place, "nested too deeply");
   } catch (const YAML::Exception& error) {
     return builder.Error(error.mark, place, error.msg);
   } catch (const std::exception& error) {

@@ -8,9 +8,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "client/lib/message_builder.h"
 #include "client/lib/scalar_field.h"
 #include "client/lib/text_form.h"
@@ -39,14 +39,14 @@ bool IsMessage(const FieldDescriptor& field) {
 
 // Takes "[3]" off `rest`.
 absl::Status TakeIndex(absl::string_view* rest, const Target& target, std::optional<int>* index) {
-  if (!absl::ConsumePrefix(rest, "[")) return absl::OkStatus();
+  if (!absl::StartsWith(*rest, "[")) return absl::OkStatus();
   if (!target.field->is_repeated() || target.field->is_map()) return absl::InvalidArgumentError("not a list");
   const size_t end = std::min(rest->find(']'), rest->size());
   const int size = target.parent->GetReflection()->FieldSize(*target.parent, target.field);
   int value = 0;
-  if (end == rest->size() || !absl::SimpleAtoi(rest->substr(0, end), &value) || value < 0 || value > size) {
+  if (end == rest->size() || !absl::SimpleAtoi(rest->substr(1, end - 1), &value) || value < 0 || value > size) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the list has ", size, " elements, indices from 0 to ", size, "; found \"[", *rest, "\""));
+        absl::StrCat("the list has ", size, " elements, indices from 0 to ", size, "; found \"", *rest, "\""));
   }
   rest->remove_prefix(end + 1);
   *index = value;
@@ -77,15 +77,16 @@ absl::StatusOr<Target> FindTarget(absl::string_view* rest, Message* message) {
     target.field = *field;
     if (absl::Status status = TakeIndex(rest, target, &target.index); !status.ok()) return status;
     if (rest->empty()) return target;
-    if (!absl::ConsumePrefix(rest, ".")) return absl::InvalidArgumentError("expected '.' or the end of the path");
+    if (!absl::StartsWith(*rest, ".")) return absl::InvalidArgumentError("expected '.' or the end of the path");
     if (target.field->is_map()) {
-      target.key = std::string(*rest);
+      target.key = std::string(rest->substr(1));
       rest->remove_prefix(rest->size());
       return target;
     }
     absl::StatusOr<Message*> child = Descend(target);
     if (!child.ok()) return child.status();
     message = *child;
+    rest->remove_prefix(1);
   }
 }
 

@@ -64,6 +64,8 @@ ExitCode RunForServer(AttachedRunOptions options) {
   return RunAttached(options, stop_signals);
 }
 
+constexpr int64_t kMaxSteps = 1'000'000'000'000;  // the most that a spec may ask for
+
 // What the arguments say.
 struct CommandLine {
   AttachedRunOptions attached;
@@ -93,7 +95,8 @@ CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
       {"none", v1::STATISTICS_LEVEL_NONE}, {"norm", v1::STATISTICS_LEVEL_NORM}, {"full", v1::STATISTICS_LEVEL_FULL}};
   CLI::App* train = app->add_subcommand("train", "Run a job without a server");
   train->add_option("spec", line->local.spec_path, "The job: a file in YAML, JSON or textproto")->required();
-  train->add_option("--steps", line->local.steps, "Number of steps, instead of the spec's")->check(CLI::PositiveNumber);
+  train->add_option("--steps", line->local.steps, "Number of steps, instead of the spec's")
+      ->check(CLI::Range(int64_t{1}, kMaxSteps).description(""));
   train->add_option("--report", line->local.report_level, "What is measured: none, norm or full; instead of the spec's")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case).description(""));
   train

@@ -82,6 +82,9 @@ void SetFiles(posix_spawn_file_actions_t* actions, const std::string& log) {
 
 absl::StatusOr<std::unique_ptr<LocalLauncher>> LocalLauncher::Create(LocalLauncherOptions options) {
   std::error_code error;
+  if (std::filesystem::is_directory(options.program, error) || access(options.program.c_str(), X_OK) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("worker ", options.program, ": no program that may be run"));
+  }
   std::filesystem::create_directories(options.log_folder, error);
   if (error) return absl::UnavailableError(absl::StrCat(options.log_folder, ": ", error.message()));
   return std::unique_ptr<LocalLauncher>(new LocalLauncher(std::move(options)));

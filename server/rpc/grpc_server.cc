@@ -3,8 +3,11 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 
@@ -64,8 +67,16 @@ GrpcServer::~GrpcServer() {
 }
 
 absl::Status GrpcServer::Listen(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return absl::InvalidArgumentError(absl::StrCat(address, " is not ADDRESS:PORT"));
+  // gRPC takes a port modulo 65536.
+  const size_t colon = std::min(address.rfind(':'), address.size());
+  int wanted_port = -1;
+  const bool has_port =
+      colon > 0 && colon < address.size() && absl::SimpleAtoi(address.substr(colon + 1), &wanted_port);
+  const bool is_socket_file = absl::StartsWith(address, "unix:");
+  if (!is_socket_file && (!has_port || wanted_port < 0 || wanted_port > 65535)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", address, "\" is not ADDRESS:PORT with a port from 0 to 65535"));
+  }
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   SetLimits(builder);

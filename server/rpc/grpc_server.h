@@ -20,7 +20,7 @@ namespace gradwatch::server {
 class GrpcServer {
  public:
   // Listens on `address` ("127.0.0.1:7700"; port 0: a free one) and serves. `context.streams` is filled in.
-  // UNAVAILABLE: the address cannot be bound.
+  // INVALID_ARGUMENT: it is no such address. UNAVAILABLE: the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& address, RpcContext context);
   // As ShutDown.
   ~GrpcServer();

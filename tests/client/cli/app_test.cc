@@ -11,6 +11,7 @@ namespace {
 using ::gradwatch::testing::CliResult;
 using ::gradwatch::testing::CliTest;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 using ::testing::StartsWith;
 
 class AppTest : public CliTest {
@@ -65,6 +66,31 @@ TEST_F(AppTest, JobsMayBeCalledLikeCommands) {
   for (const char* name : {"job", "get", "watch", "clip"}) {
     EXPECT_EQ(Cli(std::string("job get ") + name).exit_code, 0) << name;
   }
+}
+
+TEST_F(AppTest, ArgumentsThatAreNotUtf8AreBadUsage) {
+  for (const char* arguments : {"job get \xff", "watch x --tensors \xc3(", "submit job.yaml --name \xfe"}) {
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_THAT(result.err, MatchesRegex("gradwatch: argument [0-9] is not UTF-8\n"));
+  }
+}
+
+TEST_F(AppTest, CountsBelowOneAreToldInShort) {
+  for (const char* arguments : {"job list --limit 0", "alerts list --limit -1", "watch x --every 0"}) {
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_THAT(result.err, HasSubstr(" is not a whole number above 0\n")) << arguments;
+  }
+}
+
+TEST_F(AppTest, ATimeoutIsToldInWords) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job*) {
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  };
+  const CliResult result = Cli("job get x");
+  EXPECT_EQ(result.exit_code, 124);
+  EXPECT_EQ(result.err, "gradwatch: time is up; --timeout gives more\n");
 }
 
 TEST_F(AppTest, TheOptionComesBeforeTheEnvironment) {

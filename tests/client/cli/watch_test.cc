@@ -124,15 +124,56 @@ TEST_F(WatchTest, PrintsLinesForPeople) {
   const CliResult result = Cli("watch x --from-beginning");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out,
-            R"(      step        loss   grad norm      clip          lr
-         0         1.5         2.5       0.4        0.01
+            R"(      step        loss   grad norm           clip          lr
+         0         1.5         2.5            0.4        0.01
 event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN
     lower the rate
-         1         NaN         2.5       0.4        0.01
+         1         NaN         2.5            0.4        0.01
 event 9  running -> succeeded
 )");
   EXPECT_EQ(result.err, "");
   EXPECT_TRUE(request_.from_beginning());
+}
+
+TEST_F(WatchTest, SaysWhatWasClippedWhereNoCoefficientDoes) {
+  struct Case {
+    double coefficient;
+    int tensors;
+    int64_t elements, units;
+    const char* text;
+  };
+  const Case cases[] = {
+      {0.4, 2, 0, 0, "0.4"},               // global_norm, autoclip, zclip, adagc in its warm-up
+      {1, 2, 0, 0, "2 tensors"},           // tensor_norm, adagc
+      {1, 1, 0, 0, "1 tensor"},            //
+      {1, 1, 12345, 0, "12345 elements"},  // value, spam
+      {1, 2, 0, 30, "30 units"},           // adaptive
+      {0.4, 2, 7, 0, "0.4, 7 elements"},   // with an override
+  };
+  for (const Case& c : cases) {
+    AddReport(0, 1.5);
+    v1::ClipOutcome& clip = *messages_.back().mutable_reports(0)->mutable_clip();
+    clip.set_coefficient(c.coefficient);
+    clip.set_tensors_clipped(c.tensors);
+    clip.set_elements_clipped(c.elements);
+    clip.set_units_clipped(c.units);
+  }
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  const CliResult result = Cli("watch x");
+  const std::vector<std::string> lines = absl::StrSplit(result.out, '\n');
+  ASSERT_GE(lines.size(), std::size(cases) + 1) << result.out;
+  for (size_t i = 0; i < std::size(cases); ++i) {
+    EXPECT_THAT(lines[i + 1], HasSubstr(absl::StrCat(" ", cases[i].text, "        0.01")));
+  }
+}
+
+TEST_F(WatchTest, OfAJobThatHasEndedAndNothingElseSaysSo) {
+  messages_[0].mutable_started()->mutable_job()->set_state(v1::JOB_STATE_FAILED);
+  Add().mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
+  const CliResult result = Cli("watch x");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err, "gradwatch: job x has ended (failed); --from-beginning prints what is kept\n");
 }
 
 TEST_F(WatchTest, ColoursAlertsOnlyWhereWanted) {

@@ -198,6 +198,8 @@ TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {
 }
 
 TEST(SpecReaderTest, BoundsDepthAndSize) {
+  EXPECT_THAT(ParseYaml(absl::StrCat("model: ", std::string(1000, '['))),
+              StatusIs(kInvalid, HasSubstr("nested too deeply")));
   std::string deep = "{dense: {units: 1}}";
   for (int i = 0; i < 40; ++i) deep = absl::StrCat("{residual: {layers: [", deep, "]}}");
   EXPECT_THAT(ParseYaml(absl::StrCat("model: {layers: [", deep, "]}")),

@@ -107,11 +107,21 @@ TEST_F(LocalLauncherTest, KillEndsAChildWithWhatItHasStarted) {
   launcher->Kill(*pid);  // it is gone; nobody is hit
 }
 
-TEST_F(LocalLauncherTest, AProgramThatIsNotThereIsNamed) {
-  auto launcher = LocalLauncher::Create({.program = "/no/such/worker", .log_folder = dir_.File("logs")});
+TEST_F(LocalLauncherTest, AProgramThatCannotBeRunIsNamed) {
+  for (const std::string& program : {std::string("/no/such/worker"), std::string("/etc"), dir_.Write("text", "text")}) {
+    EXPECT_THAT(LocalLauncher::Create({.program = program, .log_folder = dir_.File("logs")}).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(program)));
+  }
+}
+
+TEST_F(LocalLauncherTest, AProgramThatIsNotThereAnyMoreIsNamed) {
+  const std::string program = dir_.File("worker");
+  std::filesystem::copy_file("/bin/sh", program);
+  auto launcher = LocalLauncher::Create({.program = program, .log_folder = dir_.File("logs")});
   ASSERT_TRUE(launcher.ok());
+  std::filesystem::remove(program);
   EXPECT_THAT((*launcher)->Launch(request_, [](const ProcessEnd&) { ADD_FAILURE(); }),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/worker")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(program)));
 }
 
 TEST_F(LocalLauncherTest, AWorkerOutlivesTheServerAndIsAdopted) {

@@ -278,16 +278,24 @@ TEST_F(ServicesTest, ATrainerThatBreaksOffIsNoticed) {
   EXPECT_THAT(Said(responses)[3], HasSubstr("detached: the trainer's stream ended"));
 }
 
-TEST_F(ServicesTest, ATakenPortIsRefused) {
-  const auto second = GrpcServer::Start(rpc_->address(), {.jobs = jobs_.get(),
-                                                          .reader = reader_.get(),
-                                                          .statistics = statistics_.get(),
-                                                          .hub = hub_.get(),
-                                                          .executor = &pool_,
-                                                          .clock = &clock_,
-                                                          .streams = nullptr,
-                                                          .info = {}});
-  EXPECT_THAT(second, testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(rpc_->address())));
+TEST_F(ServicesTest, AddressesThatCannotBeListenedOnAreRefused) {
+  const auto start = [this](const std::string& address) {
+    return GrpcServer::Start(address, {.jobs = jobs_.get(),
+                                       .reader = reader_.get(),
+                                       .statistics = statistics_.get(),
+                                       .hub = hub_.get(),
+                                       .executor = &pool_,
+                                       .clock = &clock_,
+                                       .streams = nullptr,
+                                       .info = {}})
+        .status();
+  };
+  EXPECT_THAT(start(rpc_->address()), testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(rpc_->address())));
+  for (const char* address :
+       {"", "127.0.0.1", ":0", "127.0.0.1:", "127.0.0.1:abc", "127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999"}) {
+    EXPECT_THAT(start(address), testing::StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not ADDRESS:PORT")))
+        << address;
+  }
 }
 
 }  // namespace
