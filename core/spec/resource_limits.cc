@@ -68,11 +68,11 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
   return absl::OkStatus();
 }
 
-absl::Status CheckControlsMemory(const v1::Controls& controls, const v1::JobSpec& spec,
-                                 const v1::ResourceEstimate& estimate, const SpecLimits& limits) {
-  if (!controls.gradient_cosine() || spec.controls().gradient_cosine()) return absl::OkStatus();
-  const int64_t copy = Multiply(estimate.parameters(), sizeof(float));
-  const int64_t bytes = Add(Add(ModelBytes(estimate), estimate.data_bytes()), copy);
+absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
+  const bool switched_on = changed.gradient_cosine() && !job.controls().gradient_cosine();
+  if (!switched_on || job.spec().controls().gradient_cosine()) return absl::OkStatus();
+  const int64_t copy = Multiply(job.estimate().parameters(), sizeof(float));
+  const int64_t bytes = Add(Add(ModelBytes(job.estimate()), job.estimate().data_bytes()), copy);
   if (bytes <= limits.max_bytes) return absl::OkStatus();
   return TooLarge("gradient_cosine",
                   absl::StrCat("the copy of the gradients takes ", copy, " bytes; the job would need ", bytes,

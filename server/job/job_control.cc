@@ -110,8 +110,8 @@ absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobReq
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
   if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
   GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
-  GW_RETURN_IF_ERROR(core::WithFieldPrefix(
-      "controls", core::CheckControlsMemory(*controls, job.spec(), job.estimate(), context_->options.limits)));
+  GW_RETURN_IF_ERROR(
+      core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
   v1::Adjustment adjustment;
   adjustment.set_revision(job.control_revision() + 1);
   *adjustment.mutable_old_controls() = job.controls();
