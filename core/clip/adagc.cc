@@ -9,6 +9,12 @@ namespace gradwatch::core {
 
 AdaGc::AdaGc(const v1::AdaGcClip& settings, size_t tensors) : settings_(settings), averages_(tensors) {}
 
+void AdaGc::Configure(const v1::AdaGcClip& settings) {
+  const bool warm = steps_ + 1 >= settings_.warmup_steps();
+  settings_ = settings;
+  if (warm) steps_ = std::max<double>(steps_, settings_.warmup_steps() - 1);
+}
+
 double AdaGc::BeginStep(double norm, bool admit) {
   warming_up_ = steps_ + 1 < settings_.warmup_steps();
   admit_ = admit && norm > 0;

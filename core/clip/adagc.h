@@ -30,8 +30,8 @@ class AdaGc {
 
   // `settings` have all fields set.
   AdaGc(const v1::AdaGcClip& settings, size_t tensors);
-  // New settings for the same averages and the same count of steps.
-  void Configure(const v1::AdaGcClip& settings) { settings_ = settings; }
+  // New settings for the same averages and the same count of steps. A warm-up that is over stays so.
+  void Configure(const v1::AdaGcClip& settings);
   // Drops what is known of a tensor.
   void Forget(size_t tensor) { averages_[tensor] = 0; }
 
@@ -43,7 +43,8 @@ class AdaGc {
   // lambda_abs or lambda_rel, whichever limits in this step.
   double Threshold() const { return warming_up_ ? settings_.lambda_abs() : settings_.lambda_rel(); }
 
-  // Steps so far, smallest global norm of the warm-up, then the average of every tensor; 0 is unknown.
+  // Steps so far (at least those of a warm-up that is over), smallest global norm of the warm-up, then the average of
+  // every tensor; 0 is unknown.
   std::vector<double> State() const;
   absl::Status Restore(std::span<const double> state);
 

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_DATA_BAD_BATCH_H_
 #define GRADWATCH_CORE_DATA_BAD_BATCH_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -9,9 +10,10 @@
 
 namespace gradwatch::core {
 
-// `source` with the inputs of one batch multiplied. INVALID_ARGUMENT: a field is out of range, or the inputs are
-// tokens. Violations are relative to the BadBatch.
-absl::StatusOr<std::unique_ptr<DataSource>> SpoilBatch(const v1::BadBatch& spec, std::unique_ptr<DataSource> source);
+// `source`, whose batches have `batch_size` examples, with the inputs of one batch multiplied; holds a second batch.
+// INVALID_ARGUMENT: a field is out of range, or the inputs are tokens. Violations are relative to the BadBatch.
+absl::StatusOr<std::unique_ptr<DataSource>> SpoilBatch(const v1::BadBatch& spec, int64_t batch_size,
+                                                       std::unique_ptr<DataSource> source);
 
 }  // namespace gradwatch::core
 

@@ -123,6 +123,8 @@ absl::StatusOr<Rows> ReadRows(const v1::CsvData& spec, const CsvTable& table, co
       half.push_back(static_cast<float>((row[i] - scaling.mean[i]) * scaling.factor[i]));
     }
   }));
+  rows.inputs.shrink_to_fit();  // what they grew beyond their numbers, up to as much again
+  rows.targets.shrink_to_fit();
   return rows;
 }
 

@@ -59,7 +59,7 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, u
   GW_RETURN_IF_ERROR(errors.ToStatus());
   GW_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> source, OpenSource(spec, seed, roots, held_out));
   if (!spec.has_bad_batch()) return source;
-  return Below("bad_batch", SpoilBatch(spec.bad_batch(), std::move(source)));
+  return Below("bad_batch", SpoilBatch(spec.bad_batch(), spec.batch_size(), std::move(source)));
 }
 
 }  // namespace gradwatch::core

@@ -28,7 +28,7 @@ Batch ExampleSource::FillHeldOut(int64_t index) {
 Batch ExampleSource::Fill(int64_t step) {
   PrepareOnce();
   // Where every batch is the whole set, the first epoch's order will do for all, and nothing has to be copied again.
-  const bool is_whole_set = examples() == buffer_.batch_size();
+  const bool is_whole_set = has_epochs() && examples() == buffer_.batch_size();
   if (is_whole_set && holds_whole_set_) return buffer_.View();
   const int64_t first = is_whole_set ? 0 : step * buffer_.batch_size();
   for (int64_t slot = 0; slot < buffer_.batch_size(); ++slot) FillExample(first + slot, slot, buffer_);

@@ -13,8 +13,8 @@ namespace gradwatch::core {
 // OUT_OF_RANGE unless some of `examples` are left when `held_out` are held out.
 absl::Status CheckHeldOut(int64_t held_out, int64_t examples);
 
-// Thread-compatible. Subclasses say how one example is made. A set with as many examples as a batch is given whole and
-// in the same order on every step.
+// Thread-compatible. Subclasses say how one example is made. A set that is walked in epochs and has as many examples as
+// a batch is given whole and in the same order on every step.
 class ExampleSource : public DataSource {
  public:
   const DataShape& shape() const final { return shape_; }
@@ -34,6 +34,8 @@ class ExampleSource : public DataSource {
     FillExample(kUnreachedPlace + index, slot, buffer);
   }
   static constexpr int64_t kUnreachedPlace = int64_t{1} << 62;
+  // Whether the walk is by epochs, each of which has every example once; else there is a draw for every place.
+  virtual bool has_epochs() const { return examples() > 0; }
   // Called before the first example is filled, for memory that only a running job needs.
   virtual void Prepare() {}
   // Bytes held besides the batch, those of Prepare included.

@@ -77,6 +77,8 @@ class TextSource final : public ExampleSource {
   int64_t examples() const override { return examples_; }
 
  protected:
+  bool has_epochs() const override { return false; }
+
   void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override {
     Random random(seed_, RandomStream::kBatches, static_cast<uint64_t>(place));
     Read(static_cast<int64_t>(random.NextBelow(examples_)), slot, buffer);

@@ -31,7 +31,8 @@ std::optional<int64_t> BinaryCrossEntropy<T>::Correct(int64_t rows, int64_t colu
   for (int64_t r = 0; r < rows; ++r) {
     bool right = true;
     for (int64_t i = r * columns; i < (r + 1) * columns; ++i) {
-      right = right && (RealPart(outputs[i]) > 0) == (batch.values[i] > 0.5f);
+      const bool wanted = batch.values[i] > 0.5f;
+      right = right && (wanted ? RealPart(outputs[i]) > 0 : RealPart(outputs[i]) <= 0);
     }
     correct += right ? 1 : 0;
   }

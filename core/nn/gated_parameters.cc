@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/nn/field_checks.h"
+#include "core/stats/layer_statistics.h"
 
 namespace gradwatch::core {
 namespace {
@@ -32,5 +33,22 @@ absl::Status GatedParameters::Declare(const LayerPlace& place, int64_t gates, Me
   bias_hh = AddParameter(place.name + ".bias_hh", {rows}, place.depth, ZeroInitializer(), plan);
   return absl::OkStatus();
 }
+
+template <typename T>
+double SaturatedShare(const T* gates, int64_t rows, int64_t units, std::span<const v1::ActivationFunction> functions) {
+  double shares = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (const v1::ActivationFunction function : functions) {
+      LayerStatistics gate;
+      MeasureOutput(gates, 1, units, function, &gate);
+      shares += gate.saturated;
+      gates += units;
+    }
+  }
+  return shares / static_cast<double>(rows * static_cast<int64_t>(functions.size()));
+}
+
+template double SaturatedShare(const float*, int64_t, int64_t, std::span<const v1::ActivationFunction>);
+template double SaturatedShare(const double*, int64_t, int64_t, std::span<const v1::ActivationFunction>);
 
 }  // namespace gradwatch::core

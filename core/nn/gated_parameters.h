@@ -4,6 +4,7 @@
 #define GRADWATCH_CORE_NN_GATED_PARAMETERS_H_
 
 #include <cstdint>
+#include <span>
 
 #include "absl/status/status.h"
 #include "core/nn/layer.h"
@@ -22,6 +23,14 @@ struct GatedParameters {
   // Declares the parameters. INVALID_ARGUMENT: the input is no sequence.
   absl::Status Declare(const LayerPlace& place, int64_t gates, MemoryPlan* plan);
 };
+
+// The share of saturated numbers among gates that lie side by side: `rows` rows that have `units` numbers of each of
+// `functions`, TANH or SIGMOID. T is float or double.
+template <typename T>
+double SaturatedShare(const T* gates, int64_t rows, int64_t units, std::span<const v1::ActivationFunction> functions);
+
+extern template double SaturatedShare(const float*, int64_t, int64_t, std::span<const v1::ActivationFunction>);
+extern template double SaturatedShare(const double*, int64_t, int64_t, std::span<const v1::ActivationFunction>);
 
 }  // namespace gradwatch::core
 

@@ -12,6 +12,8 @@ namespace gradwatch::core {
 namespace {
 
 constexpr int64_t kGates = 3;
+constexpr v1::ActivationFunction kGateFunctions[kGates] = {
+    v1::ACTIVATION_FUNCTION_SIGMOID, v1::ACTIVATION_FUNCTION_SIGMOID, v1::ACTIVATION_FUNCTION_TANH};
 
 // The input's sums of one row, [3 units], become the gates; `recurrent` [3 units] is U h + b', of which the new gate's
 // share is kept in `kept`.
@@ -171,6 +173,15 @@ void Gru<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, c
   }
   projection_.WeightGradient(pass, pass.scratch, x, da, pass.gradients + parameters_.weight_ih);
   if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + parameters_.weight_ih, da, dx);
+}
+
+template <typename T>
+std::optional<double> Gru<T>::SaturatedGates(const Pass<T>& pass) const {
+  if constexpr (kIsComplex<T>) {
+    return std::nullopt;
+  } else {
+    return SaturatedShare(pass.kept + gates_, steps_ * batch_, parameters_.units, kGateFunctions);
+  }
 }
 
 GW_INSTANTIATE_TEMPLATE(Gru);

@@ -9,6 +9,7 @@
 #define GRADWATCH_CORE_NN_GRU_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "core/nn/gated_parameters.h"
 #include "core/nn/layer.h"
@@ -25,6 +26,7 @@ class Gru final : public Layer<T> {
   void Configure(const v1::Layer& spec, const FieldScope& scope) override;
   absl::StatusOr<LayerPlan> Plan(const LayerPlace& place, MemoryPlan* plan) override;
   bool takes_tokens() const override { return true; }
+  std::optional<double> SaturatedGates(const Pass<T>& pass) const override;
   void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) override;
   void Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, const T* dy, T* dx) override;
 

@@ -67,6 +67,9 @@ class Layer {
   // Writes what KeepState reserved, before the first pass; it is zero already.
   virtual void InitializeState(T* /*state*/) const {}
 
+  // The share of its gates that were saturated in the last Forward, in [0, 1]; unset if it has none.
+  virtual std::optional<double> SaturatedGates(const Pass<T>& /*pass*/) const { return std::nullopt; }
+
   // Writes the output `y` for the input `x`.
   virtual void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) = 0;
   // After Forward with the same `x` and `y` (either may have been written over since if the plan allows it): from the

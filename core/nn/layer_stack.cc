@@ -139,8 +139,9 @@ template <typename T>
 void LayerStack<T>::MeasureForward(const Entry& entry, const Pass<T>& pass) const {
   if (pass.layer_statistics == nullptr || !pass.training) return;
   if constexpr (!kIsComplex<T>) {
-    MeasureOutput(pass.kept + entry.output, entry.rows, entry.plan.output.features, entry.plan.function,
-                  &pass.layer_statistics[entry.index]);
+    LayerStatistics* const statistics = &pass.layer_statistics[entry.index];
+    MeasureOutput(pass.kept + entry.output, entry.rows, entry.plan.output.features, entry.plan.function, statistics);
+    if (const auto share = entry.layer->SaturatedGates(pass); share.has_value()) statistics->saturated = *share;
   }
 }
 

@@ -32,8 +32,12 @@ absl::StatusOr<std::unique_ptr<LossFunction<T>>> Make(const v1::Loss& spec, Data
 }
 
 absl::Status CheckDelta(const v1::Loss& spec) {
+  if (!spec.has_delta()) return absl::OkStatus();
+  if (spec.function() != v1::LOSS_FUNCTION_HUBER) {
+    return InvalidField("delta", absl::StrCat("is only for HUBER; got ", spec.delta()));
+  }
   FieldErrors errors;
-  if (spec.has_delta()) CheckPositive("delta", spec.delta(), &errors);
+  CheckPositive("delta", spec.delta(), &errors);
   return errors.ToStatus();
 }
 
@@ -41,6 +45,7 @@ absl::Status CheckDelta(const v1::Loss& spec) {
 
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target) {
+  GW_RETURN_IF_ERROR(CheckDelta(spec));
   switch (spec.function()) {
     case v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY:
       return Make<T, SoftmaxCrossEntropy<T>>(spec, target);
@@ -49,7 +54,6 @@ absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss
     case v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY:
       return Make<T, BinaryCrossEntropy<T>>(spec, target);
     case v1::LOSS_FUNCTION_HUBER:
-      GW_RETURN_IF_ERROR(CheckDelta(spec));
       return Make<T, Huber<T>>(spec, target, spec.has_delta() ? spec.delta() : 1);
     default:
       return Refuse(spec.function());

@@ -28,8 +28,8 @@ class LossFunction {
   }
 };
 
-// Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not for such targets, or its
-// number is out of range.
+// Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not for such targets, or a
+// number that is out of range or another loss's.
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target);
 

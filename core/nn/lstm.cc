@@ -14,6 +14,9 @@ namespace gradwatch::core {
 namespace {
 
 constexpr int64_t kGates = 4;
+constexpr v1::ActivationFunction kGateFunctions[kGates] = {
+    v1::ACTIVATION_FUNCTION_SIGMOID, v1::ACTIVATION_FUNCTION_SIGMOID, v1::ACTIVATION_FUNCTION_TANH,
+    v1::ACTIVATION_FUNCTION_SIGMOID};
 
 // The gates' sums of one row, [4 units], become the gates themselves.
 template <typename T>
@@ -166,6 +169,15 @@ void Lstm<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, 
   Multiply(ProductForm::kTransposedLeft, {kGates * units, units, (steps_ - 1) * batch_}, da + batch_ * kGates * units,
            y, {.c = weight_hh_gradient}, pass.product);
   if (dx != nullptr) projection_.InputGradient(pass, pass.parameters + parameters_.weight_ih, da, dx);
+}
+
+template <typename T>
+std::optional<double> Lstm<T>::SaturatedGates(const Pass<T>& pass) const {
+  if constexpr (kIsComplex<T>) {
+    return std::nullopt;
+  } else {
+    return SaturatedShare(pass.kept + gates_, steps_ * batch_, parameters_.units, kGateFunctions);
+  }
 }
 
 GW_INSTANTIATE_TEMPLATE(Lstm);

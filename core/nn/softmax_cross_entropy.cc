@@ -62,8 +62,11 @@ std::optional<int64_t> SoftmaxCrossEntropy<T>::Correct(int64_t rows, int64_t col
   int64_t correct = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const T* const row = outputs + r * columns;
-    const T* const best = std::max_element(row, row + columns, [](T a, T b) { return RealPart(a) < RealPart(b); });
-    correct += best - row == batch.classes[r] ? 1 : 0;
+    const T* const own = row + batch.classes[r];
+    // A NaN fails every comparison.
+    const bool right = std::all_of(row, own, [own](T z) { return RealPart(z) < RealPart(*own); }) &&
+                       std::all_of(own, row + columns, [own](T z) { return RealPart(z) <= RealPart(*own); });
+    correct += right ? 1 : 0;
   }
   return correct;
 }

@@ -14,7 +14,7 @@ class SoftmaxCrossEntropy final : public LossFunction<T> {
  public:
   static constexpr DataShape::Target kTarget = DataShape::Target::kClasses;
   Sum<T> Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
-  // The largest output is the prediction; of equal ones the first.
+  // The largest output is the prediction; of equal ones the first. A row that holds a NaN predicts nothing.
   std::optional<int64_t> Correct(int64_t rows, int64_t columns, const T* outputs, const Batch& batch) const override;
 };
 

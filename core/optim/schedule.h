@@ -6,12 +6,13 @@
 //   CONSTANT      r
 //   STEP          r gamma^floor(u / period)                       torch StepLR
 //   EXPONENTIAL   r gamma^u                                       torch ExponentialLR
-//   COSINE        f + (r - f) (1 + cos(pi u / (T - w))) / 2       torch CosineAnnealingLR; f the final rate, also after
-//   T INVERSE_SQRT  r sqrt(w / (t + 1)), w at least 1               Vaswani et al. 2017 ONE_CYCLE     by half cosines
-//   from r / start_divisor to r at step rise_fraction T - 1 and down to
-//                 r / start_divisor / end_divisor at step T - 1; the momentum the other way
-//                                                                 Smith 2017, torch OneCycleLR
+//   COSINE        f + (r - f) (1 + cos(pi u / (T - w))) / 2       torch CosineAnnealingLR
+//   INVERSE_SQRT  r sqrt(w / (t + 1)), w at least 1               Vaswani et al. 2017
+//   ONE_CYCLE     by half cosines                                 Smith 2017, torch OneCycleLR
 //   PLATEAU       max(r gamma^k, f) after k reductions            torch ReduceLROnPlateau
+//
+// f is the final rate, which COSINE has from step T on. ONE_CYCLE goes from r / start_divisor to r at step
+// rise_fraction T - 1 and down to r / start_divisor / end_divisor at step T - 1; the momentum goes the other way.
 #ifndef GRADWATCH_CORE_OPTIM_SCHEDULE_H_
 #define GRADWATCH_CORE_OPTIM_SCHEDULE_H_
 

@@ -25,6 +25,7 @@ constexpr int64_t kMaxNameCharacters = 128;
 constexpr int64_t kMaxSteps = 1'000'000'000'000;
 constexpr int64_t kMaxThreads = 256;
 constexpr int64_t kMaxAccumulation = 65'536;
+constexpr int64_t kMaxValidationExamples = 1'000'000'000;  // synthetic tasks have no end of their own
 constexpr int kMaxLabels = 32;
 constexpr int64_t kMaxLabelCharacters = 63;
 constexpr char kNotServed[] = "not served yet";
@@ -66,6 +67,9 @@ void CheckValidation(FieldErrors& errors, const v1::JobSpec& spec) {
   if (validation.examples() < std::max(spec.data().batch_size(), 1)) {
     errors.Add("validation.examples", absl::StrCat("must be at least data.batch_size, ", spec.data().batch_size(),
                                                    "; got ", validation.examples()));
+  } else if (validation.examples() > kMaxValidationExamples) {
+    errors.Add("validation.examples",
+               absl::StrCat("must be at most ", kMaxValidationExamples, "; got ", validation.examples()));
   }
   if (validation.has_every_steps()) {
     CheckIntegerRange(errors, "validation.every_steps", validation.every_steps(), 1, kMaxSteps);

@@ -21,6 +21,10 @@ int64_t Add(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
 }
 
+int64_t ModelBytes(const v1::ResourceEstimate& estimate) {
+  return Add(estimate.parameter_bytes(), estimate.activation_bytes());
+}
+
 absl::Status TooLarge(absl::string_view field, absl::string_view description, absl::string_view reason) {
   return WithReason(InvalidField(field, description), reason);
 }
@@ -52,7 +56,7 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
                                  "; the largest tensor is ", largest->name, " with ", largest->size),
                     "QUOTA_PARAMS");
   }
-  const int64_t model_bytes = Add(estimate.parameter_bytes(), estimate.activation_bytes());
+  const int64_t model_bytes = ModelBytes(estimate);
   const int64_t bytes = Add(model_bytes, estimate.data_bytes());
   if (bytes > limits.max_bytes) {
     return TooLarge(model_bytes >= estimate.data_bytes() ? "model" : "data",
@@ -62,6 +66,18 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
                     "QUOTA_MEMORY");
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
+  const bool switched_on = changed.gradient_cosine() && !job.controls().gradient_cosine();
+  if (!switched_on || job.spec().controls().gradient_cosine()) return absl::OkStatus();
+  const int64_t copy = Multiply(job.estimate().parameters(), sizeof(float));
+  const int64_t bytes = Add(Add(ModelBytes(job.estimate()), job.estimate().data_bytes()), copy);
+  if (bytes <= limits.max_bytes) return absl::OkStatus();
+  return TooLarge("gradient_cosine",
+                  absl::StrCat("the copy of the gradients takes ", copy, " bytes; the job would need ", bytes,
+                               ", beyond the limit of ", limits.max_bytes),
+                  "QUOTA_MEMORY");
 }
 
 }  // namespace gradwatch::core

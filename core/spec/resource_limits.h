@@ -16,6 +16,11 @@ v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::
 // beyond the limits. The message names the largest tensor of `layout`.
 absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, const SpecLimits& limits);
 
+// Whether `job` stays within the limit of memory if its controls become `changed`: switched on, the cosine of gradients
+// takes a copy of them, which the estimate has only if the spec asks for it. INVALID_ARGUMENT with the reason
+// QUOTA_MEMORY and the field "gradient_cosine" if not.
+absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits);
+
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_SPEC_RESOURCE_LIMITS_H_

@@ -50,10 +50,11 @@ struct Trainer::State {
   // Uses `snapshot` from `step` on.
   void Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer);
   // Runs one step and reports it. False: a non-finite gradient ends the job (see failure).
-  bool RunStep(int64_t step, Observer& observer);
+  bool RunStep(int64_t step, const LiveControls& live, Observer& observer);
   // Loss and gradients of a step, which is several batches where the spec accumulates.
   void ComputeGradients(int64_t step);
-  void Validate(int64_t step);
+  // Judges the network if this step is due. A stop is heard between two batches; what was judged so far is dropped.
+  void Validate(int64_t step, const LiveControls& live);
   void Measure();
   void MeasureWeights();
   void Update();
@@ -147,7 +148,7 @@ void Trainer::State::ComputeGradients(int64_t step) {
   for (size_t i = 0; i < sums.size(); ++i) gradients[i] = sums[i] * share;
 }
 
-void Trainer::State::Validate(int64_t step) {
+void Trainer::State::Validate(int64_t step, const LiveControls& live) {
   record.validation = ValidationOutcome();
   const int64_t every = spec.validation().every_steps();
   const bool due = spec.has_validation() && (step + 1 == spec.steps() || (every > 0 && (step + 1) % every == 0));
@@ -158,6 +159,10 @@ void Trainer::State::Validate(int64_t step) {
   outcome.has_perplexity = spec.model().loss().function() == v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY;
   outcome.correct = 0;
   for (int64_t batch = 0; batch < batches; ++batch) {
+    if (live.command() == LiveControls::Command::kStop) {
+      outcome = ValidationOutcome();
+      return;
+    }
     const Evaluation judged = network->Evaluate(data->FillHeldOut(batch));
     outcome.loss += judged.loss / static_cast<double>(batches);
     outcome.targets += judged.targets;
@@ -165,7 +170,7 @@ void Trainer::State::Validate(int64_t step) {
   }
 }
 
-bool Trainer::State::RunStep(int64_t step, Observer& observer) {
+bool Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
   record.control_revision = controls->revision;
@@ -181,7 +186,7 @@ bool Trainer::State::RunStep(int64_t step, Observer& observer) {
   schedule.ObserveLoss(record.loss);
   detector.JudgeUpdate(record, record.time, &alerts);
   record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
-  Validate(step);
+  Validate(step, live);
   observer.OnStep(record);
   for (const v1::Alert& alert : alerts) observer.OnAlert(alert);
   return !MustEnd();
@@ -221,7 +226,7 @@ TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
     if (const auto& snapshot = controls.ForStep(result.steps_done); snapshot != state.controls) {
       state.Adopt(snapshot, result.steps_done, observer);
     }
-    const bool go_on = state.RunStep(result.steps_done, observer);
+    const bool go_on = state.RunStep(result.steps_done, controls, observer);
     if (++result.steps_done == 1) result.first_loss = state.record.loss;
     result.final_loss = state.record.loss;
     if (state.record.validation.measured) result.validation = state.record.validation;

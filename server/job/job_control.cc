@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/spec/controls.h"
+#include "core/spec/resource_limits.h"
 
 namespace gradwatch::server {
 namespace {
@@ -108,9 +109,9 @@ absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobReq
                                                           const v1::Job& job) const {
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
   if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
-  if (const absl::Status fits = core::CheckControlsFit(*controls, job.spec().optimizer()); !fits.ok()) {
-    return core::WithFieldPrefix("controls", fits);
-  }
+  GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
+  GW_RETURN_IF_ERROR(
+      core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
   v1::Adjustment adjustment;
   adjustment.set_revision(job.control_revision() + 1);
   *adjustment.mutable_old_controls() = job.controls();

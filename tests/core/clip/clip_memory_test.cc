@@ -156,6 +156,34 @@ TEST(ClipMemoryTest, AShorterHistoryKeepsTheNewest) {
   EXPECT_EQ(StateAfter(settings, longer), all);
 }
 
+TEST(ClipMemoryTest, AWarmUpThatIsOverStaysOver) {
+  v1::ClipSettings settings = Settings(v1::CLIP_MODE_ZCLIP);
+  settings.mutable_zclip()->set_warmup_steps(20);
+  settings.mutable_adagc()->set_warmup_steps(20);
+  v1::ClipSettings longer = settings;
+  longer.mutable_zclip()->set_warmup_steps(1000);
+  longer.mutable_adagc()->set_warmup_steps(1000);
+  for (const auto mode : {v1::CLIP_MODE_ZCLIP, v1::CLIP_MODE_ADAGC}) {
+    settings.set_mode(mode);
+    longer.set_mode(mode);
+    ClipHarness<double> kept(kShapes), changed(kShapes), restored(kShapes);
+    for (auto* harness : {&kept, &changed}) {
+      harness->clipper().Configure(settings);
+      RunSteps(0, 30, harness);
+    }
+    changed.clipper().Configure(longer);
+    restored.clipper().Configure(longer);
+    ASSERT_THAT(restored.clipper().RestoreState(changed.clipper().State()), IsOk());
+    for (int step = 30; step < 80; ++step) {
+      for (auto* harness : {&kept, &changed, &restored}) RunSteps(step, step + 1, harness);
+      for (size_t i = 0; i < kShapes.size(); ++i) {
+        ASSERT_EQ(changed.Seen(i), kept.Seen(i)) << v1::ClipMode_Name(mode) << " " << step;
+        ASSERT_EQ(restored.Seen(i), kept.Seen(i)) << v1::ClipMode_Name(mode) << " " << step;
+      }
+    }
+  }
+}
+
 TEST(ClipMemoryTest, AWarmUpThatBecomesShorterEnds) {
   v1::ClipSettings settings = Settings(v1::CLIP_MODE_ZCLIP);
   settings.mutable_zclip()->set_warmup_steps(50);

@@ -5,12 +5,15 @@
 
 #include <vector>
 
+#include "tests/support/allocation_count.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
 namespace gradwatch::core {
 namespace {
 
+using ::gradwatch::testing::AllocationCount;
+using ::gradwatch::testing::CountsAllocations;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
 using ::testing::HasSubstr;
@@ -38,6 +41,21 @@ TEST(BadBatchTest, OnlyItsInputsAreMultiplied) {
     for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(got[i], step == 5 ? -1000 * expected[i] : expected[i]);
   }
   EXPECT_EQ(bad->FillHeldOut(5).features[0], good->FillHeldOut(5).features[0]);
+}
+
+TEST(BadBatchTest, TakesItsMemoryWithTheFirstBatchAndCountsIt) {
+  v1::DataSpec spec = Spirals();
+  const auto good = *OpenData(spec, 1, DataRoots());
+  spec.mutable_bad_batch()->set_batch(5);
+  spec.mutable_bad_batch()->set_scale(2);
+  const auto bad = *OpenData(spec, 1, DataRoots());
+  EXPECT_EQ(bad->bytes(), good->bytes() + 3 * 2 * static_cast<int64_t>(sizeof(float)));
+  bad->Fill(0);
+  const int64_t before = AllocationCount();
+  bad->Fill(5);
+  if (CountsAllocations()) {
+    EXPECT_EQ(AllocationCount(), before);
+  }
 }
 
 TEST(BadBatchTest, RefusesWhatCannotBe) {

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cmath>
 #include <filesystem>
@@ -135,6 +136,20 @@ class CsvSourceTest : public ::testing::Test {
   DataRoots roots_;
   v1::DataSpec spec_;
 };
+
+// Just above a power of two, where a vector that grew would have room for as many rows again.
+TEST_F(CsvSourceTest, HoldsNoMoreMemoryThanItSays) {
+  std::string text = "x,y\n";
+  for (int i = 0; i < (1 << 17) + 1; ++i) absl::StrAppend(&text, i % 10, ",", i % 7, "\n");
+  dir_.Write("table.csv", text);
+  const auto in_use = [] {
+    const struct mallinfo2 heap = mallinfo2();  // zeros under a sanitizer
+    return static_cast<int64_t>(heap.uordblks + heap.hblkhd);
+  };
+  const int64_t before = in_use();
+  const auto source = *OpenData(spec_, 1, roots_);
+  EXPECT_LE(in_use() - before, source->bytes() + (64 << 10));
+}
 
 TEST_F(CsvSourceTest, PairsInputsAndTargetsOfARow) {
   auto source = *OpenData(spec_, 1, roots_);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <random>
 #include <set>
+#include <vector>
 
 #include "core/base/error.h"
 #include "core/data/data_source.h"
@@ -67,6 +68,18 @@ TEST_F(TextSourceTest, EveryWindowComes) {
   const Batch batch = source->Fill(0);
   std::set<int> starts(batch.tokens.begin(), batch.tokens.begin() + 64);
   EXPECT_EQ(starts, (std::set<int>{0, 1, 2}));
+}
+
+// Windows are drawn, so a batch with as many of them as there are is not the whole set.
+TEST_F(TextSourceTest, EveryBatchIsDrawnAnewWhateverItsSize) {
+  auto source = *Open("abcdefgh", 5, 3);
+  ASSERT_EQ(source->examples(), 3);
+  std::set<std::vector<int>> batches;
+  for (int step = 0; step < 20; ++step) {
+    const Batch batch = source->Fill(step);
+    batches.emplace(batch.tokens.begin(), batch.tokens.begin() + 3);
+  }
+  EXPECT_GT(batches.size(), 5u);
 }
 
 TEST_F(TextSourceTest, RefusesWhatCannotBeTrainedOn) {

@@ -119,6 +119,57 @@ TEST(LayerStatisticsOfNetworkTest, SaturatedLayersSaySo) {
   EXPECT_DOUBLE_EQ(run.layers[3].output_mean, std::tanh(0.1));
 }
 
+// Of gated layers the gates count: a closed or open one passes no gradient to its weights.
+TEST(LayerStatisticsOfNetworkTest, GatedLayersTellTheShareOfTheirSaturatedGates) {
+  struct Case {
+    const char* kind;
+    int gates;
+    int open;  // gates whose bias is made large
+  };
+  for (const Case& c : {Case{"lstm", 4, 0}, Case{"lstm", 4, 1}, Case{"lstm", 4, 3}, Case{"lstm", 4, 4},
+                        Case{"gru", 3, 0}, Case{"gru", 3, 2}, Case{"gru", 3, 3}}) {
+    Measured run(std::string("layers { ") + c.kind + " { units: 5 } } layers { last_step {} } " +
+                     "layers { dense { units: 2 } }" + kSquaredError,
+                 ValueData(3, 2, 2));
+    const std::string name = std::string(c.kind) + "0";
+    for (const char* const tensor : {".weight_ih", ".weight_hh", ".bias_ih"}) run.Fill(name + tensor, 0);
+    for (const ParameterSegment& segment : run.network->layout().segments()) {
+      if (segment.name != name + ".bias_ih") continue;
+      for (int i = 0; i < 5 * c.open; ++i) run.network->parameters()[segment.offset + i] = i % 2 == 0 ? 30 : -30;
+    }
+    run.Run();
+    EXPECT_DOUBLE_EQ(run.layers[0].saturated, static_cast<double>(c.open) / c.gates) << c.kind;
+    EXPECT_TRUE(std::isnan(run.layers[0].dead));
+    const std::vector<double> once = {run.layers[0].saturated, run.layers[0].backward_norm};
+    run.Run();
+    EXPECT_EQ(run.layers[0].saturated, once[0]);
+  }
+}
+
+// A sigmoid gate is saturated below 0.03 and above 0.97, the cell's tanh from 0.97 on both sides.
+TEST(LayerStatisticsOfNetworkTest, GatesOfBothKindsHaveTheLimitsOfTheirFunctions) {
+  Measured run(
+      std::string("layers { lstm { units: 1 } } layers { last_step {} } layers { dense { units: 1 } }") + kSquaredError,
+      ValueData(1, 1, 1));
+  const auto set = [&](double i, double f, double g, double o) {
+    for (const ParameterSegment& segment : run.network->layout().segments()) {
+      if (segment.name != "lstm0.bias_ih") continue;
+      std::ranges::copy(std::vector<double>{i, f, g, o}, run.network->parameters().begin() + segment.offset);
+    }
+  };
+  run.Fill("lstm0.weight_ih", 0);
+  const double low = std::log(0.03 / 0.97), tanh_limit = std::atanh(0.97);
+  set(low + 0.01, -low - 0.01, tanh_limit - 0.01, 0);
+  run.Run();
+  EXPECT_EQ(run.layers[0].saturated, 0);
+  set(low - 0.01, -low + 0.01, tanh_limit + 0.01, 0);
+  run.Run();
+  EXPECT_EQ(run.layers[0].saturated, 0.75);
+  set(0, 0, -tanh_limit - 0.01, 3);
+  run.Run();
+  EXPECT_EQ(run.layers[0].saturated, 0.25) << "a sigmoid of 3 is 0.95";
+}
+
 TEST(LayerStatisticsOfNetworkTest, LayersWithinBlocksAreMeasuredToo) {
   Measured run(std::string("layers { dense { units: 4 } } layers { residual { layers { dense { units: 4 } } ") + kTanh +
                    "} } layers { dense { units: 2 } }" + kSquaredError,

@@ -1,5 +1,6 @@
 #include "core/nn/loss_function.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,6 +13,8 @@ namespace gradwatch::core {
 namespace {
 
 using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::HasSubstr;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -70,6 +73,52 @@ TEST(BinaryCrossEntropyTest, CountsRowsThatAreRight) {
   EXPECT_EQ(loss->Correct(8, 1, outputs.data(), batch), 7);
   batch.size = 4;
   EXPECT_EQ(loss->Correct(4, 2, outputs.data(), batch), 3);
+}
+
+TEST(SoftmaxCrossEntropyTest, CountsRowsThatAreRight) {
+  v1::Loss spec;
+  spec.set_function(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY);
+  const auto loss = *MakeLossFunction<float>(spec, DataShape::Target::kClasses);
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  struct Case {
+    std::vector<float> row;
+    int right;  // -1: no class
+  };
+  for (const Case& c : {Case{{1, 3, 2}, 1},
+                        {{2, 1, 2}, 0},
+                        {{1, 2, 2}, 1},
+                        {{-inf, -inf, -5}, 2},
+                        {{0, inf, 1}, 1},
+                        // What is no number predicts nothing, or a broken network would be right in its first class.
+                        {{nan, nan, nan}, -1},
+                        {{nan, 1, 2}, -1},
+                        {{3, 1, nan}, -1}}) {
+    for (int32_t target = 0; target < 3; ++target) {
+      Batch batch;
+      batch.size = 1;
+      batch.classes = {&target, 1};
+      EXPECT_EQ(loss->Correct(1, 3, c.row.data(), batch), target == c.right ? 1 : 0) << c.row[0] << " " << target;
+    }
+  }
+}
+
+TEST(BinaryCrossEntropyTest, WhatIsNoNumberPredictsNothing) {
+  const auto loss = Make(v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY);
+  const std::vector<float> outputs(2, std::numeric_limits<float>::quiet_NaN()), targets = {0, 1};
+  Batch batch;
+  batch.values = targets;
+  batch.size = 2;
+  EXPECT_EQ(loss->Correct(2, 1, outputs.data(), batch), 0);
+}
+
+TEST(MakeLossFunctionTest, ANumberThatTheLossDoesNotReadIsRefused) {
+  for (const auto function : {v1::LOSS_FUNCTION_SQUARED_ERROR, v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY}) {
+    v1::Loss spec;
+    spec.set_function(function);
+    spec.set_delta(2);
+    EXPECT_THAT(MakeLossFunction<float>(spec, DataShape::Target::kValues),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("delta: is only for HUBER; got 2")));
+  }
 }
 
 TEST(HuberTest, IsASquareWithinDeltaAndALineBeyond) {

@@ -128,6 +128,9 @@ TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
       {[](auto* s) { s->mutable_model()->mutable_layers(0)->mutable_dense()->set_units(0); },
        "model.layers[0].dense.units", "0"},
       {[](auto* s) { s->mutable_model()->mutable_layers(2)->mutable_dense()->set_units(3); }, "model.layers[2]", "3"},
+      {[](auto* s) { s->mutable_validation()->set_examples(int64_t{1} << 62); }, "validation.examples",
+       "must be at most 1000000000; got 4611686018427387904"},
+      {[](auto* s) { s->mutable_model()->mutable_loss()->set_delta(1); }, "model.loss.delta", "is only for HUBER"},
       {[](auto* s) { s->mutable_model()->clear_loss(); }, "model.loss.function", ""},
       {[=](auto* s) { s->mutable_optimizer()->set_learning_rate(nan); }, "optimizer.learning_rate",
        "must be finite; got nan"},
@@ -150,7 +153,7 @@ TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
 
 // Every thread has its own working memory.
 TEST(ValidateJobTest, CountsTheMemoryOfThreads) {
-  const auto one = Validate([](auto* s) { s->set_threads(1); }), two = Validate([](auto* s) { s->set_threads(2); });
+  const auto one = Validate([](auto*s) { s->set_threads(1); }), two = Validate([](auto*s) { s->set_threads(2); });
   ASSERT_THAT(two, IsOk());
   EXPECT_EQ(two->spec.threads(), 2);
   EXPECT_GT(two->estimate.activation_bytes(), one->estimate.activation_bytes());

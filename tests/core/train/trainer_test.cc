@@ -90,6 +90,38 @@ TEST(TrainerTest, ValidatesOnItsStepsAndAfterTheLast) {
   EXPECT_EQ(result.validation.loss, records.all.back().validation.loss);
 }
 
+// Stops the run when it looks at the time for the second time: after the step, before it is validated.
+class StoppingClock final : public Clock {
+ public:
+  explicit StoppingClock(LiveControls* live) : live_(live) {}
+  absl::Time Now() const override { return absl::UnixEpoch(); }
+  absl::Duration Monotonic() const override {
+    if (++calls_ == 2) live_->SetCommand(LiveControls::Command::kStop);
+    return absl::ZeroDuration();
+  }
+
+ private:
+  LiveControls* const live_;
+  mutable int calls_ = 0;
+};
+
+TEST(TrainerTest, AStopIsHeardWhileValidating) {
+  v1::JobSpec spec = Spec(8, 5);
+  spec.mutable_validation()->set_examples(1000);
+  spec.mutable_validation()->set_every_steps(1);
+  const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
+  ControlSnapshot controls;
+  controls.controls = job->spec.controls();
+  LiveControls live(controls);
+  const StoppingClock clock(&live);
+  const auto trainer = *Trainer::Create(job->spec, DataRoots(), AlertIdentity(), &clock);
+  Records records;
+  const TrainResult result = trainer->Run(live, records);
+  EXPECT_EQ(result.state, v1::JOB_STATE_STOPPED);
+  EXPECT_EQ(result.steps_done, 1);
+  EXPECT_FALSE(result.validation.measured) << "half a validation is none";
+}
+
 TEST(TrainerTest, ValidationDoesNotDisturb) {
   Records records;
   const TrainResult without = Train(Spec(8, 10), &records);
@@ -109,6 +141,32 @@ TEST(TrainerTest, LearnsWhatIsValidated) {
   Records records;
   const TrainResult result = Train(spec, &records);
   EXPECT_GT(result.validation.correct, 0.95 * static_cast<double>(result.validation.targets));
+}
+
+// On the step of a reset both moments are empty: every parameter moves by (1 - beta1) / sqrt(1 - beta2) of Adam's own
+// step there, times a hundredth of the rate, whatever its gradient.
+TEST(TrainerTest, SpamResetsTheMomentsOfAdam) {
+  v1::JobSpec spec = Spec(24, 100);
+  spec.mutable_optimizer()->set_method(v1::OPTIMIZER_METHOD_ADAM);
+  spec.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_SPAM);
+  spec.mutable_controls()->mutable_clip()->mutable_spam()->set_reset_interval(40);
+  spec.mutable_controls()->mutable_clip()->mutable_spam()->set_warmup_steps(10);
+  Records records;
+  Train(spec, &records);
+  const double sizes[] = {16, 8, 16, 2};
+  for (int t = 1; t <= 100; ++t) {
+    const StepRecord& record = records.all[t - 1];
+    const bool reset = t % 40 == 0;
+    EXPECT_EQ(record.clip.moments_reset, reset) << t;
+    const int since = t % 40;
+    const double scale = t < 40 || since > 10 ? 1 : 1 - 0.99 * (1 + std::cos(std::acos(-1.0) * since / 11)) / 2;
+    EXPECT_NEAR(record.learning_rate, 0.1 * scale, 1e-12) << t;
+    if (!reset) continue;
+    const double move = 0.1 / (1 - std::pow(0.9, t)) / std::sqrt(0.001 / (1 - std::pow(0.999, t)));
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_NEAR(record.tensors[i].update_norm, 0.001 * move * std::sqrt(sizes[i]), 1e-5 * std::sqrt(sizes[i])) << t;
+    }
+  }
 }
 
 // How much is measured never changes what is learnt.

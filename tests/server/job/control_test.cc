@@ -1,5 +1,6 @@
 // What users do to a job that is there.
 #include "core/base/error.h"
+#include "core/spec/job_spec.h"
 #include "server/base/unique_text.h"
 #include "tests/server/job/job_manager_fixture.h"
 
@@ -256,6 +257,43 @@ TEST_F(ControlTest, CallsAboutNobodyAreNotFound) {
   const auto refused = Stop("x");
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"x\"")));
   EXPECT_EQ(core::GetReason(refused.status()), "JOB_NOT_FOUND");
+}
+
+// Switching the cosine on takes a copy of the gradients: here of 8 parameters.
+class MemoryLimitTest : public JobManagerTest {
+ protected:
+  // A job that fits into the limit with `spare` bytes left.
+  void StartJob(int64_t spare) {
+    const auto job = core::ValidateJob(SmallSpec(), core::DataRoots(), core::SpecLimits());
+    ASSERT_THAT(job, IsOk());
+    const v1::ResourceEstimate& estimate = job->estimate;
+    options_.limits.max_bytes =
+        estimate.parameter_bytes() + estimate.activation_bytes() + estimate.data_bytes() + spare;
+    JobManagerTest::SetUp();
+    ASSERT_THAT(Create("job"), IsOk());
+  }
+  void SetUp() override {}
+  absl::StatusOr<v1::AdjustJobResponse> SwitchCosineOn() {
+    v1::AdjustJobRequest request;
+    request.set_job_id("job");
+    request.mutable_controls()->set_gradient_cosine(true);
+    request.mutable_update_mask()->add_paths("gradient_cosine");
+    return Adjust(request);
+  }
+};
+
+TEST_F(MemoryLimitTest, AChangeThatNeedsMoreThanTheLimitIsRefused) {
+  StartJob(8 * 4 - 1);
+  const auto refused = SwitchCosineOn();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("controls.gradient_cosine")));
+  EXPECT_EQ(core::GetReason(refused.status()), "QUOTA_MEMORY");
+  EXPECT_FALSE(Get("job").controls().gradient_cosine());
+  EXPECT_THAT(Adjust(ScaleRequest("job", 0.5)), IsOk());
+}
+
+TEST_F(MemoryLimitTest, AChangeThatFitsIsNot) {
+  StartJob(8 * 4);
+  EXPECT_THAT(SwitchCosineOn(), IsOk());
 }
 
 }  // namespace
