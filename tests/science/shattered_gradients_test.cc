@@ -9,6 +9,7 @@
 #include <cmath>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,7 +21,7 @@
 namespace gradwatch::science {
 namespace {
 
-constexpr int kWidth = 512, kNetworks = 6, kProbes = 16;
+constexpr int kWidth = 512, kProbes = 16;
 
 struct Correlations {
   double hidden = 0, gradients = 1;
@@ -70,35 +71,38 @@ Response ResponseTo(int input, core::Network<float>& network) {
 }
 
 // Between inputs along the first two axes, the mean of some networks.
-Correlations Measure(int depth) {
+Correlations Measure(int depth, int networks) {
   const std::string model = Repeat(absl::StrCat("layers { dense { units: ", kWidth,
                                                 " weight_init { method: INITIALIZER_METHOD_HE } } } "
                                                 "layers { activation { function: ACTIVATION_FUNCTION_RELU } }"),
                                    depth) +
                             "loss { function: LOSS_FUNCTION_SQUARED_ERROR }";
   Correlations mean = {0, 0};
-  for (int seed = 1; seed <= kNetworks; ++seed) {
+  for (int seed = 1; seed <= networks; ++seed) {
     auto network = *core::Network<float>::Create(testing::ParseModel(model), testing::ValueData(0, kWidth, kWidth), 1);
     network->Initialize(seed);
     const Response first = ResponseTo(0, *network), second = ResponseTo(1, *network);
-    mean.hidden += Cosine(first.hidden, second.hidden) / kNetworks;
-    mean.gradients += Cosine(first.deltas, second.deltas) / kNetworks;
-    std::printf("%g ", Cosine(first.deltas, second.deltas));
+    mean.hidden += Cosine(first.hidden, second.hidden) / networks;
+    mean.gradients += Cosine(first.deltas, second.deltas) / networks;
   }
   return mean;
 }
 
-class SlowShatteredGradients : public ::testing::TestWithParam<int> {};
+class SlowShatteredGradients : public ::testing::TestWithParam<std::pair<int, int>> {};
 
+// Bounds: networks of this width differ by 0.03 in c_5 and by 0.02 in the correlation of gradients; four standard
+// errors of the means.
 TEST_P(SlowShatteredGradients, HiddenLayersAgreeAndGradientsDoNot) {
-  const int depth = GetParam();
-  const Correlations predicted = Predict(depth), measured = Measure(depth);
+  const auto [depth, networks] = GetParam();
+  const Correlations predicted = Predict(depth), measured = Measure(depth, networks);
   ExpectNear("shattered gradients", absl::StrCat("c_L, L = ", depth), predicted.hidden, measured.hidden, 0.02);
   ExpectNear("shattered gradients", absl::StrCat("correlation of gradients, L = ", depth), predicted.gradients,
              measured.gradients, 0.015);
 }
 
-INSTANTIATE_TEST_SUITE_P(Depths, SlowShatteredGradients, ::testing::Values(5, 10, 20, 50));
+// The shallower, the more they differ, and the less a network costs.
+INSTANTIATE_TEST_SUITE_P(DepthsAndNetworks, SlowShatteredGradients,
+                         ::testing::Values(std::pair(5, 40), std::pair(10, 24), std::pair(20, 12), std::pair(50, 6)));
 
 TEST(SlowShatteredGradientsLaw, IsThePublishedOne) {
   const double published[][3] = {{5, 0.736, 0.105}, {10, 0.872, 0.0337}, {20, 0.948, 0.0082}, {50, 0.988, 9.1e-4}};
