@@ -66,12 +66,13 @@ TEST(SlowBatchNorm, SmallBatchesExplodeFaster) {
 }
 
 // Without a function there is next to no growth for large batches: (B - 2) / (B - 3) for infinite width, since the
-// outputs of a unit are a random direction of B - 1 dimensions, whose length of before chi^2 is divided away. Bound:
-// outputs of finite width are not quite alike in all directions, the less so the deeper the layer.
+// outputs of a unit are a random direction of B - 1 dimensions, whose length of before, a chi^2, is divided away. Below
+// 16 examples the inverse of that has too heavy a tail to be measured. Bound: what this width leaves; at half of it the
+// outputs are so unlike in their directions that rates come out 0.014 too small.
 TEST(SlowBatchNorm, LinearNetworksGrowByTheBatchAlone) {
-  for (const int batch : {8, 16, 32, 256}) {
+  for (const int batch : {16, 32, 256}) {
     ExpectNear(absl::StrCat("batch norm, linear, B = ", batch), "growth of ||delta||^2 per layer",
-               (batch - 2.0) / (batch - 3), Rate("", batch, 3, {.width = 1024, .depth = 15}), 0.01);
+               (batch - 2.0) / (batch - 3), Rate("", batch, 2, {.width = 1024, .depth = 15}), 0.01);
   }
 }
 
