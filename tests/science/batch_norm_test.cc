@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/science/deep_network.h"
@@ -66,13 +67,14 @@ TEST(SlowBatchNorm, SmallBatchesExplodeFaster) {
 }
 
 // Without a function there is next to no growth for large batches: (B - 2) / (B - 3) for infinite width, since the
-// outputs of a unit are a random direction of B - 1 dimensions, whose length of before, a chi^2, is divided away. Below
-// 16 examples the inverse of that has too heavy a tail to be measured. Bound: what this width leaves; at half of it the
-// outputs are so unlike in their directions that rates come out 0.014 too small.
+// outputs of a unit are a random direction of B - 1 dimensions, whose length of before, a chi^2, is divided away.
+// Bounds: small batches let networks differ by 0.013, and these are three standard errors of the mean of two; at 256
+// they hardly differ (a simulation gives 1.0035).
 TEST(SlowBatchNorm, LinearNetworksGrowByTheBatchAlone) {
-  for (const int batch : {16, 32, 256}) {
+  const std::pair<int, double> cases[] = {{16, 0.03}, {32, 0.03}, {256, 0.005}};
+  for (const auto& [batch, bound] : cases) {
     ExpectNear(absl::StrCat("batch norm, linear, B = ", batch), "growth of ||delta||^2 per layer",
-               (batch - 2.0) / (batch - 3), Rate("", batch, 2, {.width = 1024, .depth = 15}), 0.01);
+               (batch - 2.0) / (batch - 3), Rate("", batch, 2, {.width = 1024, .depth = 15}), bound);
   }
 }
 
