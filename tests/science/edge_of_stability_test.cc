@@ -1,9 +1,16 @@
 // Full-batch gradient descent drives the sharpness, the largest eigenvalue of the Hessian, to 2 / rate and holds it
-// there while the loss still falls, though no longer at every step (Cohen et al. 2021).
+// there while the loss still falls, though no longer at every step (Cohen et al. 2021). A loss that rises on hundreds
+// of steps and yet is no explosion.
+//
+// The values to learn are random: they must be memorised, which takes sharp solutions. (What is smooth enough to be
+// learnt sooner never reaches the edge at rate 0.2.) Their deviation is 1/2, so that the start at rate 1, which is
+// beyond the edge, throws the network back without losing it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -24,21 +31,21 @@ double Dot(const Vector& a, const Vector& b) {
   return sum;
 }
 
-// 20-64-64-1 with tanh on 200 random examples; the loss is half of the mean squared error.
+// 20-64-64-1 with tanh on 200 random examples, started as PyTorch would; the loss is half of the mean squared error.
 class Descent {
  public:
   explicit Descent(double rate) : rate_(rate) {
     const char* const model =
-        "layers { dense { units: 64 } } layers { activation { function: ACTIVATION_FUNCTION_TANH } } "
-        "layers { dense { units: 64 } } layers { activation { function: ACTIVATION_FUNCTION_TANH } } "
-        "layers { dense { units: 1 } } loss { function: LOSS_FUNCTION_SQUARED_ERROR }";
+        "layers { dense { units: 64 weight_init { method: INITIALIZER_METHOD_PYTORCH } } } "
+        "layers { activation { function: ACTIVATION_FUNCTION_TANH } } "
+        "layers { dense { units: 64 weight_init { method: INITIALIZER_METHOD_PYTORCH } } } "
+        "layers { activation { function: ACTIVATION_FUNCTION_TANH } } "
+        "layers { dense { units: 1 weight_init { method: INITIALIZER_METHOD_PYTORCH } } } "
+        "loss { function: LOSS_FUNCTION_SQUARED_ERROR }";
     network_ = *core::Network<double>::Create(testing::ParseModel(model), testing::ValueData(0, kInputs, 1), kSamples);
-    network_->Initialize(1);
+    StartAsPyTorch();
     batch_ = testing::RandomBatch(testing::ValueData(0, kInputs, 1), kSamples, 1);
-    // A smooth function that can be learnt.
-    for (int64_t i = 0; i < kSamples; ++i) {
-      batch_.values[i] = std::sin(batch_.features[i * kInputs] + batch_.features[i * kInputs + 1]);
-    }
+    for (float& value : batch_.values) value /= 2;
     direction_.resize(network_->parameters().size());
     core::Random random(1, core::RandomStream::kSyntheticData, 7);
     for (double& d : direction_) d = random.NextNormal();
@@ -67,6 +74,23 @@ class Descent {
   }
 
  private:
+  // Biases too are uniform within 1 / sqrt(fan_in) of the weight before them.
+  void StartAsPyTorch() {
+    network_->Initialize(1);
+    double bound = 0;
+    uint64_t index = 900;
+    for (const core::ParameterSegment& segment : network_->layout().segments()) {
+      core::Random random(5, core::RandomStream::kSyntheticData, index++);
+      if (segment.shape.size() > 1) {
+        bound = 1 / std::sqrt(static_cast<double>(segment.fan_in));
+        continue;
+      }
+      for (double& bias : network_->parameters().subspan(segment.offset, segment.size)) {
+        bias = bound * (2 * random.NextUniform() - 1);
+      }
+    }
+  }
+
   Vector GradientAt(const Vector& parameters) {
     std::copy(parameters.begin(), parameters.end(), network_->parameters().begin());
     network_->LossAndGradients(batch_.get());
@@ -98,23 +122,25 @@ class ScienceEdgeOfStability : public ::testing::TestWithParam<double> {};
 
 TEST_P(ScienceEdgeOfStability, SharpnessHoversAtTwoOverTheRate) {
   const double rate = GetParam();
+  const std::string experiment = absl::StrCat("edge of stability, rate ", rate);
   Descent descent(rate);
+  // PyTorch's start has a sharpness of 2.5 here: below the edge at rates 0.2 and 0.5, beyond it at rate 1.
+  ExpectNear(experiment, "sharpness at the start", 2.5, descent.Sharpness(), 0.25);
   double last = descent.Step(), largest_ratio = 0, smallest_ratio = 1e9;
   int rises = 0;
-  for (int step = 1; step <= 4000; ++step) {
+  for (int step = 1; step <= 2500; ++step) {
     const double loss = descent.Step();
     rises += loss > last ? 1 : 0;
     last = loss;
-    if (step < 2500 || step % 250 != 0) continue;
+    if (step < 1500 || step % 125 != 0) continue;
     const double ratio = descent.Sharpness() * rate / 2;
     largest_ratio = std::max(largest_ratio, ratio);
     smallest_ratio = std::min(smallest_ratio, ratio);
   }
-  const std::string experiment = absl::StrCat("edge of stability, rate ", rate);
-  ExpectBetween(experiment, "sharpness / (2 / rate), smallest", 0.95, 1.06, smallest_ratio);
-  ExpectBetween(experiment, "sharpness / (2 / rate), largest", 0.95, 1.06, largest_ratio);
-  ExpectBetween(experiment, "steps on which the loss rose", 100, 4000, rises);
-  ExpectBetween(experiment, "final loss", 0, 1e-2, last);
+  ExpectBetween(experiment, "sharpness / (2 / rate) from step 1500, least", 0.97, 1.05, smallest_ratio);
+  ExpectBetween(experiment, "sharpness / (2 / rate), largest", 0.97, 1.05, largest_ratio);
+  ExpectBetween(experiment, "steps on which the loss rose", 100, 2500, rises);
+  ExpectBetween(experiment, "final loss", 0, 1e-3, last);
 }
 
 INSTANTIATE_TEST_SUITE_P(Rates, ScienceEdgeOfStability, ::testing::Values(0.2, 0.5, 1.0));

@@ -16,11 +16,16 @@ namespace {
 
 class Keeper final : public core::Observer {
  public:
-  Keeper(JobRun* run, int keep) : run_(run), keep_(keep) {}
+  Keeper(JobRun* run, int keep, const IsSolved& is_solved, core::LiveControls* controls)
+      : run_(run), keep_(keep), is_solved_(is_solved), controls_(controls) {}
   void OnStep(const core::StepRecord& record) override {
     if (std::isfinite(record.grad_norm)) run_->largest_norm = std::max(run_->largest_norm, record.grad_norm);
     if (record.step < keep_) run_->first.push_back(record);
-    if (record.validation.measured) run_->validations.push_back(record.validation);
+    if (!record.validation.measured) return;
+    run_->validations.push_back(record.validation);
+    if (run_->solved_at > 0 || is_solved_ == nullptr || !is_solved_(record.validation)) return;
+    run_->solved_at = record.step + 1;
+    controls_->SetCommand(core::LiveControls::Command::kStop);
   }
   void OnAlert(const v1::Alert& alert) override { run_->alerts.push_back(alert); }
   void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override {}
@@ -30,6 +35,8 @@ class Keeper final : public core::Observer {
  private:
   JobRun* const run_;
   const int keep_;
+  const IsSolved& is_solved_;
+  core::LiveControls* const controls_;
 };
 
 template <typename T>
@@ -41,7 +48,7 @@ T ValueOrDie(absl::StatusOr<T> value) {
 
 }  // namespace
 
-JobRun RunJob(const std::string& spec, int keep) {
+JobRun RunJob(const std::string& spec, int keep, const IsSolved& is_solved) {
   v1::JobSpec parsed;
   if (!google::protobuf::TextFormat::ParseFromString(spec, &parsed)) std::abort();
   const core::ValidatedJob job = ValueOrDie(core::ValidateJob(parsed, core::DataRoots(), core::SpecLimits()));
@@ -51,7 +58,7 @@ JobRun RunJob(const std::string& spec, int keep) {
   controls.controls = job.spec.controls();
   core::LiveControls live(controls);
   JobRun run;
-  Keeper keeper(&run, keep);
+  Keeper keeper(&run, keep, is_solved, &live);
   run.result = trainer->Run(live, keeper);
   return run;
 }

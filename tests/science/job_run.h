@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_TESTS_SCIENCE_JOB_RUN_H_
 #define GRADWATCH_TESTS_SCIENCE_JOB_RUN_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,15 @@ struct JobRun {
   std::vector<core::ValidationOutcome> validations;
   double largest_norm = 0;        // of all gradients together, before clipping, of the steps that were finite
   std::vector<v1::Alert> alerts;  // transitions
+  int64_t solved_at = 0;          // steps done when a validation was found good enough; 0: none was
 };
 
-// Runs `spec`, a JobSpec as text, and keeps the records of the first `keep` steps. The process dies if it is invalid.
-JobRun RunJob(const std::string& spec, int keep = 1);
+// Whether a validation is good enough.
+using IsSolved = std::function<bool(const core::ValidationOutcome&)>;
+
+// Runs `spec`, a JobSpec as text, and keeps the records of the first `keep` steps. Ends early when `is_solved`, if it
+// is given, says so. The process dies if the spec is invalid.
+JobRun RunJob(const std::string& spec, int keep = 1, const IsSolved& is_solved = nullptr);
 
 }  // namespace gradwatch::science
 
