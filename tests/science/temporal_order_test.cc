@@ -50,11 +50,9 @@ TEST(ScienceTemporalOrder, PlainDescentFails) {
   ExpectBetween(kExperiment, "solved by SGD, of 15", 0, 3, Solved(false, 0, kSeeds));
 }
 
-// The paper's claim leaves at least two of five. Bound: with 15 seeds a chance of 2/5 is refuted, at the level of 5 %,
-// by two successes or fewer (of probability 0.027). What came out, 4 of 15, has the 95 % confidence interval 0.08 to
-// 0.55.
+// At least two of five. Not reached: 4 of 15 came out (95 % confidence interval 0.08 to 0.55).
 TEST(ScienceTemporalOrder, ClippingHelps) {
-  ExpectBetween(kExperiment, "solved by SGD-C, of 15", 3, 15, Solved(true, 0, kSeeds));
+  ExpectBetween(kExperiment, "solved by SGD-C, of 15", 6, 15, Solved(true, 0, kSeeds));
 }
 
 TEST(ScienceTemporalOrder, TheRegulariserSolves) {
