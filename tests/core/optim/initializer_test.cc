@@ -105,7 +105,9 @@ TEST(InitializerTest, OrthogonalHasOrthonormalRowsOrColumns) {
   for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{{40, 40}, {50, 20}, {20, 50}, {1, 7}}) {
     const std::vector<double> w = Draw(Segment({rows, cols}, initializer));
     const int64_t vectors = std::min(rows, cols), length = std::max(rows, cols);
-    const auto at = [&](int64_t v, int64_t i) { return rows < cols ? w[v * cols + i] : w[i * cols + v]; };
+    const auto at = [&, rows = rows, cols = cols](int64_t v, int64_t i) {
+      return rows < cols ? w[v * cols + i] : w[i * cols + v];
+    };
     for (int64_t u = 0; u < vectors; ++u) {
       for (int64_t v = 0; v < vectors; ++v) {
         double dot = 0;

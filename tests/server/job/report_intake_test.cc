@@ -35,7 +35,7 @@ class ReportIntakeTest : public ::testing::Test {
     });
   }
 
-  const NoLink link_, other_;
+  const NoLink link_{}, other_{};
   ReportIntake intake_;
   std::vector<int64_t> accepted_;
 };

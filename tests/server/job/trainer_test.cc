@@ -26,7 +26,7 @@ class TrainerTest : public JobManagerTest {
   }
   // The pid that the fake launcher gave the first trainer.
   static constexpr int32_t kPid = 1001;
-  static constexpr ProcessEnd kKilled = {.exit_code = 0, .signal = SIGKILL, .unknown = false, .last_output = {}};
+  static inline const ProcessEnd kKilled = {.exit_code = 0, .signal = SIGKILL, .unknown = false, .last_output = {}};
 };
 
 TEST_F(TrainerTest, AWholeRun) {

@@ -29,7 +29,7 @@ class LedgerFaultTest : public ::testing::Test {
   }
 
   const TempDir dir_;
-  const FakeClock clock_;
+  const FakeClock clock_{};
   const std::string path_ = dir_.File("main.db");
   FaultyVfs vfs_;
   std::unique_ptr<Ledger> ledger_;

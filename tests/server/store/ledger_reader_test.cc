@@ -63,7 +63,7 @@ class LedgerReaderTest : public ::testing::Test {
   }
 
   const TempDir dir_;
-  const FakeClock clock_;
+  const FakeClock clock_{};
   const std::string path_ = dir_.File("main.db");
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;

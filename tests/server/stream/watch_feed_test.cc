@@ -80,7 +80,7 @@ class WatchFeedTest : public ::testing::Test {
   }
 
   const TempDir dir_;
-  const FakeClock clock_;
+  const FakeClock clock_{};
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
   std::unique_ptr<StatisticsStore> statistics_;
