@@ -103,7 +103,9 @@ absl::Status LayerStack<T>::PlanLayer(size_t index, const LayerPlace& place, Mem
   LayerPlace own = place;
   if (!entry.layer->is_block()) own.depth = plan->NextDepth();
   entry.input_gradient = place.input_gradient;
+  entry.first_tensor = plan->layout().segments().size();
   GW_ASSIGN_OR_RETURN(entry.plan, entry.layer->Plan(own, plan));
+  entry.end_tensor = entry.layer->is_block() ? entry.first_tensor : plan->layout().segments().size();
   entry.rows = plan->Rows(entry.plan.output);
   entry.input_size = plan->Size(place.input);
   entry.index = plan->AddLayer({place.name, entry.kind});
@@ -178,6 +180,9 @@ const T* LayerStack<T>::Backward(const Pass<T>& pass, const LayerInput<T>& x, co
     // Before and after: dx may lie where dy does.
     const double output_norm = MeasureSignal(pass, dy, entry.rows * entry.plan.output.features);
     entry.layer->Backward(pass, InputOf(i, pass, x), pass.kept + entry.output, dy, dx);
+    if (pass.gradients_ready != nullptr && entry.end_tensor > entry.first_tensor) {
+      (*pass.gradients_ready)(entry.first_tensor, entry.end_tensor);
+    }
     const double input_norm = MeasureSignal(pass, dx, entry.input_size);
     if (pass.layer_statistics != nullptr) {
       FillBackward(output_norm, input_norm, &pass.layer_statistics[entry.index]);

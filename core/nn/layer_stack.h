@@ -44,6 +44,8 @@ class LayerStack {
     int64_t rows = 0;        // of the output
     int64_t input_size = 0;  // in elements
     size_t index = 0;        // of MemoryPlan::AddLayer
+    // The tensors of the layer itself; a block has none.
+    size_t first_tensor = 0, end_tensor = 0;
     bool input_gradient = false;
     LayerPlan plan;
   };

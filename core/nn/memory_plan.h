@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/base/workers.h"
 #include "core/data/batch.h"
 #include "core/stats/layer_statistics.h"
@@ -43,6 +45,9 @@ struct LayerInput {
   const int32_t* tokens = nullptr;
 };
 
+// Told of tensors, by their places in the ParameterLayout.
+using GradientsReady = absl::FunctionRef<void(size_t first, size_t end)>;
+
 // What one pass over a batch is, and its memory.
 template <typename T>
 struct Pass {
@@ -58,6 +63,9 @@ struct Pass {
   T* kept = nullptr;              // by the offsets of MemoryPlan::Keep
   ProductContext<T> product;      // where matrix products work
   Scratch<T> scratch;             // free for use within a call of a layer
+  // Unless null: called on the way back whenever the gradients of the tensors from `first` to before `end` are
+  // complete.
+  const GradientsReady* gradients_ready = nullptr;
   // Unless null: what goes through every layer is measured into this, by the indices of MemoryPlan::AddLayer.
   LayerStatistics* layer_statistics = nullptr;
   // Two buffers for each nesting, between which a gradient goes back through a stack.

@@ -200,9 +200,10 @@ Sum<T> Network<T>::Loss(const Batch& batch, int64_t batch_number) {
 }
 
 template <typename T>
-Sum<T> Network<T>::LossAndGradients(const Batch& batch, int64_t batch_number) {
+Sum<T> Network<T>::LossAndGradients(const Batch& batch, int64_t batch_number, const GradientsReady* ready) {
   State& state = *state_;
   state.pass.batch_number = batch_number;
+  state.pass.gradients_ready = ready;
   const LayerInput<T> input = state.TakeInput(batch);
   const T* const outputs = state.Forward(input);
   T* const gradient = state.pass.kept + state.gradient_offset;

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/workers.h"
 #include "core/data/batch.h"
+#include "core/nn/memory_plan.h"
 #include "core/stats/layer_statistics.h"
 #include "core/tensor/parameter_layout.h"
 #include "core/tensor/scalar.h"
@@ -59,8 +60,9 @@ class Network {
   //
   // Mean loss as in training; leaves the gradients alone.
   Sum<T> Loss(const Batch& batch, int64_t batch_number = 0);
-  // Mean loss; overwrites all gradients.
-  Sum<T> LossAndGradients(const Batch& batch, int64_t batch_number = 0);
+  // Mean loss; overwrites all gradients. `ready`, unless null, is called for every tensor once, from the last layer to
+  // the first.
+  Sum<T> LossAndGradients(const Batch& batch, int64_t batch_number = 0, const GradientsReady* ready = nullptr);
   // Not as in training: dropout keeps everything, batch norm uses what it has learnt.
   Evaluation Evaluate(const Batch& batch);
   // From the next batch on, what goes through the layers in LossAndGradients is measured into `statistics`, one element

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/optim/update_elements.h"
+
 namespace gradwatch::core {
 namespace {
 
@@ -10,10 +12,10 @@ template <typename T>
 struct Rule {
   T rate, epsilon;
   Decay<T> decay;
-  T operator()(T gradient, T parameter, T& sum) const {
-    const T direction = gradient + decay.added * parameter;
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& sum) const {
+    const Vector<T> direction = gradient + decay.added * parameter;
     sum = sum + direction * direction;
-    return decay.kept * parameter - rate * (direction / (std::sqrt(sum) + epsilon));
+    return decay.kept * parameter - rate * (direction / (SquareRoots<T>(sum) + epsilon));
   }
 };
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/optim/update_elements.h"
+
 namespace gradwatch::core {
 namespace {
 
@@ -11,19 +13,21 @@ struct Rule {
   T mean_kept, mean_taken, square_kept, square_taken;
   Decay<T> decay;
 
-  void Gather(T gradient, T parameter, T& mean, T& square) const {
-    const T direction = gradient + decay.added * parameter;
+  GW_INLINE void Gather(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
+                        Vector<T>& square) const {
+    const Vector<T> direction = gradient + decay.added * parameter;
     mean = mean_kept * mean + mean_taken * direction;
     square = square_kept * square + square_taken * (direction * direction);
   }
-  T Moved(T parameter, T mean, T square) const {
-    return decay.kept * parameter - rate * (mean / (unbiased * std::sqrt(square) + epsilon));
+  GW_INLINE Vector<T> Moved(const Vector<T>& parameter, const Vector<T>& mean, const Vector<T>& square) const {
+    return decay.kept * parameter - rate * (mean / (unbiased * SquareRoots<T>(square) + epsilon));
   }
 };
 
 template <typename T>
 struct PlainRule : Rule<T> {
-  T operator()(T gradient, T parameter, T& mean, T& square) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
+                                 Vector<T>& square) const {
     this->Gather(gradient, parameter, mean, square);
     return this->Moved(parameter, mean, square);
   }
@@ -31,7 +35,8 @@ struct PlainRule : Rule<T> {
 
 template <typename T>
 struct AmsgradRule : Rule<T> {
-  T operator()(T gradient, T parameter, T& mean, T& square, T& largest) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
+                                 Vector<T>& square, Vector<T>& largest) const {
     this->Gather(gradient, parameter, mean, square);
     largest = square <= largest ? largest : square;  // NaN stays
     return this->Moved(parameter, mean, largest);

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/optim/update_elements.h"
+
 namespace gradwatch::core {
 namespace {
 
@@ -11,30 +13,35 @@ struct Rule {
   T rate, momentum, kept, taken, epsilon;
   Decay<T> decay;
 
-  T Decayed(T gradient, T parameter) const { return gradient + decay.added * parameter; }
-  T Moved(T parameter, T step) const { return decay.kept * parameter - rate * step; }
-  T Normalized(T gradient, T& square) const {
-    square = kept * square + taken * (gradient * gradient);
-    return gradient / (std::sqrt(square) + epsilon);
+  GW_INLINE Vector<T> Decayed(const Vector<T>& gradient, const Vector<T>& parameter) const {
+    return gradient + decay.added * parameter;
   }
-  T Standardized(T gradient, T& square, T& mean) const {
+  GW_INLINE Vector<T> Moved(const Vector<T>& parameter, const Vector<T>& step) const {
+    return decay.kept * parameter - rate * step;
+  }
+  GW_INLINE Vector<T> Normalized(const Vector<T>& gradient, Vector<T>& square) const {
+    square = kept * square + taken * (gradient * gradient);
+    return gradient / (SquareRoots<T>(square) + epsilon);
+  }
+  GW_INLINE Vector<T> Standardized(const Vector<T>& gradient, Vector<T>& square, Vector<T>& mean) const {
     square = kept * square + taken * (gradient * gradient);
     mean = kept * mean + taken * gradient;
-    const T variance = square - mean * mean;
-    return gradient / (std::sqrt(variance < 0 ? T(0) : variance) + epsilon);  // NaN stays
+    const Vector<T> variance = square - mean * mean;
+    return gradient / (SquareRoots<T>(variance < T(0) ? Vector<T>{} : variance) + epsilon);  // NaN stays
   }
 };
 
 template <typename T>
 struct PlainRule : Rule<T> {
-  T operator()(T gradient, T parameter, T& square) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& square) const {
     return this->Moved(parameter, this->Normalized(this->Decayed(gradient, parameter), square));
   }
 };
 
 template <typename T>
 struct MomentumRule : Rule<T> {
-  T operator()(T gradient, T parameter, T& square, T& buffer) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& square,
+                                 Vector<T>& buffer) const {
     buffer = this->momentum * buffer + this->Normalized(this->Decayed(gradient, parameter), square);
     return this->Moved(parameter, buffer);
   }
@@ -42,14 +49,16 @@ struct MomentumRule : Rule<T> {
 
 template <typename T>
 struct CenteredRule : Rule<T> {
-  T operator()(T gradient, T parameter, T& square, T& mean) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& square,
+                                 Vector<T>& mean) const {
     return this->Moved(parameter, this->Standardized(this->Decayed(gradient, parameter), square, mean));
   }
 };
 
 template <typename T>
 struct CenteredMomentumRule : Rule<T> {
-  T operator()(T gradient, T parameter, T& square, T& mean, T& buffer) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& square,
+                                 Vector<T>& mean, Vector<T>& buffer) const {
     buffer = this->momentum * buffer + this->Standardized(this->Decayed(gradient, parameter), square, mean);
     return this->Moved(parameter, buffer);
   }

@@ -1,5 +1,7 @@
 #include "core/optim/sgd.h"
 
+#include "core/optim/update_elements.h"
+
 namespace gradwatch::core {
 namespace {
 
@@ -7,7 +9,7 @@ template <typename T>
 struct PlainRule {
   T rate;
   Decay<T> decay;
-  T operator()(T gradient, T parameter) const {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter) const {
     return decay.kept * parameter - rate * (gradient + decay.added * parameter);
   }
 };
@@ -17,8 +19,8 @@ struct MomentumRule {
   T rate, momentum;
   T taken;  // part of the gradient that enters the buffer
   Decay<T> decay;
-  T operator()(T gradient, T parameter, T& buffer) const {
-    const T direction = gradient + decay.added * parameter;
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& buffer) const {
+    const Vector<T> direction = gradient + decay.added * parameter;
     buffer = momentum * buffer + taken * direction;
     return decay.kept * parameter - rate * (kNesterov ? direction + momentum * buffer : buffer);
   }

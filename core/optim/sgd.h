@@ -2,8 +2,8 @@
 #ifndef GRADWATCH_CORE_OPTIM_SGD_H_
 #define GRADWATCH_CORE_OPTIM_SGD_H_
 
+#include "core/optim/decay.h"
 #include "core/optim/optimizer.h"
-#include "core/optim/update_elements.h"
 
 namespace gradwatch::core {
 

@@ -1,74 +1,132 @@
-// The loop that all optimizers share: a rule for one parameter, applied to a range, a few vectors at a time. Included
-// by the methods' sources only.
+// The loop that all optimizers share: a rule for a vector of parameters, applied to a range. Included by the methods'
+// sources only.
 #ifndef GRADWATCH_CORE_OPTIM_UPDATE_ELEMENTS_H_
 #define GRADWATCH_CORE_OPTIM_UPDATE_ELEMENTS_H_
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "core/optim/optimizer.h"
+#include "core/stats/float_vectors.h"
 #include "core/stats/square_sum.h"
+#include "core/tensor/vector.h"
 
 namespace gradwatch::core {
 
-// Weight decay of either kind, in the arithmetic of T; what is unused changes nothing.
-template <typename T>
-struct Decay {
-  Decay() = default;
-  Decay(double decay, bool decoupled, double learning_rate)
-      : added(static_cast<T>(decoupled ? 0 : decay)), kept(static_cast<T>(decoupled ? 1 - learning_rate * decay : 1)) {}
-  T added = 0;  // the gradient gets the parameter times this
-  T kept = 1;   // the parameter is first multiplied by this
-};
-
-// 0 for a denormal number, else x. State that decays, as momentum does where a unit has died, would become denormal and
+// 0 for denormal numbers, else x. State that decays, as momentum does where a unit has died, would become denormal and
 // stay so for ever, since the smallest ones times 0.9 are rounded back; and processors take a hundred times as long for
 // them.
 template <typename T>
-[[gnu::always_inline]] inline T WithoutDenormal(T x) {
-  return (x < 0 ? -x : x) < std::numeric_limits<T>::min() ? T(0) : x;
+GW_INLINE Vector<T> WithoutDenormal(const Vector<T>& x) {
+  return Magnitudes<T>(x) < std::numeric_limits<T>::min() ? Vector<T>{} : x;
 }
 
-// A copy of `rule` is called for each element as parameter = rule(gradient, parameter, state...). What was added to
-// each parameter is written into `changes`. Without kScaled the gradient is not even multiplied by 1.
-template <bool kScaled, typename T, typename Rule, typename... State>
-[[gnu::always_inline]] inline void UpdateBlock(Rule rule, T scale, int64_t count, const T* __restrict gradient,
-                                               T* __restrict parameter, T* __restrict changes,
-                                               State* __restrict... state) {
-  for (int64_t i = 0; i < count; ++i) {
-    const T before = parameter[i];
-    const T after = rule(kScaled ? scale * gradient[i] : gradient[i], before, state[i]...);
-    ((state[i] = WithoutDenormal(state[i])), ...);
-    parameter[i] = after;
-    changes[i] = after - before;
+// What an update leaves of a block, besides the parameters and the state.
+template <typename T>
+struct BlockValues {
+  static constexpr int64_t kSize = SquareSum<T>::kBlock;
+  alignas(64) T weights[kSize];  // before the update
+  alignas(64) T changes[kSize];  // what was added to them
+};
+
+// A rule is called as parameter = rule(gradient, parameter, state...), with a vector each, and changes the states.
+//
+// Updates the first `lanes` elements at each address. kScaled: the gradient is multiplied by `scale`, else not even
+// by 1.
+template <bool kScaled, typename T, typename Rule, std::same_as<T>... State>
+GW_INLINE void UpdateVector(const Rule& rule, T scale, int lanes, const T* gradient, T* parameter, Vector<T>* weight,
+                            Vector<T>* change, State*... state) {
+  const auto load = [lanes](const T* from) { return lanes == kLanes<T> ? LoadVector(from) : LoadLanes(from, lanes); };
+  const auto store = [lanes](const Vector<T>& x, T* to) {
+    lanes == kLanes<T> ? StoreVector<T>(x, to) : StoreLanes<T>(x, lanes, to);
+  };
+  const auto update = [&](auto... x) {
+    const Vector<T> given = load(gradient);
+    *weight = load(parameter);
+    const Vector<T> after = rule(kScaled ? scale * given : given, *weight, x...);
+    *change = after - *weight;
+    store(after, parameter);
+    (store(WithoutDenormal<T>(x), state), ...);
+  };
+  update(load(state)...);
+}
+
+// Up to a block, whose weights and changes go to `values` unless that is null.
+template <bool kScaled, typename T, typename Rule, std::same_as<T>... State>
+GW_INLINE void UpdateSome(const Rule& rule, T scale, int64_t count, const T* gradient, T* parameter,
+                          BlockValues<T>* values, State*... state) {
+  for (int64_t i = 0; i < count; i += kLanes<T>) {
+    const int lanes = static_cast<int>(std::min<int64_t>(kLanes<T>, count - i));
+    Vector<T> weight, change;
+    UpdateVector<kScaled>(rule, scale, lanes, gradient + i, parameter + i, &weight, &change, (state + i)...);
+    if (values == nullptr) continue;
+    StoreVector<T>(weight, values->weights + i);
+    StoreVector<T>(change, values->changes + i);
   }
 }
 
-// Applies `rule` to a range, a few vectors at a time. They are measured right before the update reads them again and
-// right after it has written its changes, while the next ones are on their way from memory.
-template <typename T, typename Rule, std::same_as<T>... State>
-SquareSums UpdateElements(const UpdateRange<T>& range, const Rule& rule, State*... state) {
-  constexpr int64_t kBlock = SquareSum<T>::kBlock;
-  alignas(64) T changes[kBlock];
+// A whole block, and its sums of squares: as floats, eight of a lane, and these in double.
+template <bool kScaled, typename Rule, std::same_as<float>... State>
+GW_INLINE SquareSums UpdateAndSquare(const Rule& rule, float scale, const float* gradient, float* parameter,
+                                     BlockValues<float>* values, State*... state) {
+  constexpr int64_t kLane = kLanes<float>;
+  vectors::Doubles weights{}, changes{};
+  for (int64_t group = 0; group < BlockValues<float>::kSize; group += 8 * kLane) {
+    vectors::Floats weight_squares[2] = {}, change_squares[2] = {};
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      const int64_t i = group + j * kLane;
+      Vector<float> weight, change;
+      UpdateVector<kScaled>(rule, scale, kLane, gradient + i, parameter + i, &weight, &change, (state + i)...);
+      weight_squares[j % 2] += weight * weight;
+      change_squares[j % 2] += change * change;
+      StoreVector<float>(weight, values->weights + i);
+      StoreVector<float>(change, values->changes + i);
+    }
+    vectors::AddHalves(weight_squares[0] + weight_squares[1], &weights);
+    vectors::AddHalves(change_squares[0] + change_squares[1], &changes);
+  }
+  return {.weights = vectors::Sum(weights), .changes = vectors::Sum(changes)};
+}
+
+template <bool kScaled, typename T, typename Rule, std::same_as<T>... State>
+SquareSums UpdateScaled(const UpdateRange<T>& range, const Rule& rule, State*... state) {
+  constexpr int64_t kBlock = BlockValues<T>::kSize;
   const T scale = static_cast<T>(range.clip_scale);
-  SquareSum<T> weight_squares, change_squares;
-  // Inlined, so that the loops over a whole block have a length that the compiler knows.
-  const auto update = [&](int64_t done, int64_t count) __attribute__((always_inline)) {
+  BlockValues<T> values;
+  SquareSum<T> weights, changes;
+  for (int64_t done = 0; done < range.count; done += kBlock) {
+    const int64_t count = std::min(kBlock, range.count - done);
     const T* const gradient = range.gradient + done;
     T* const parameter = range.parameter + done;
-    if (range.measure) weight_squares.Add(parameter, count);
-    if (range.clip_scale == 1) {
-      UpdateBlock<false>(rule, scale, count, gradient, parameter, changes, (state + range.start + done)...);
-    } else {
-      UpdateBlock<true>(rule, scale, count, gradient, parameter, changes, (state + range.start + done)...);
+    if (!range.measure) {
+      UpdateSome<kScaled>(rule, scale, count, gradient, parameter, static_cast<BlockValues<T>*>(nullptr),
+                          (state + done)...);
+      continue;
     }
-    if (range.measure) change_squares.Add(changes, count);
-  };
-  const int64_t whole = range.count / kBlock * kBlock;
-  for (int64_t done = 0; done < whole; done += kBlock) update(done, kBlock);
-  if (whole < range.count) update(whole, range.count - whole);
-  return {.weights = weight_squares.Total(), .changes = change_squares.Total()};
+    if constexpr (std::is_same_v<T, float>) {
+      if (count == kBlock && weights.adds_floats() && changes.adds_floats()) {
+        const SquareSums sums = UpdateAndSquare<kScaled>(rule, scale, gradient, parameter, &values, (state + done)...);
+        weights.AddBlock(sums.weights, values.weights);
+        changes.AddBlock(sums.changes, values.changes);
+        continue;
+      }
+    }
+    UpdateSome<kScaled>(rule, scale, count, gradient, parameter, &values, (state + done)...);
+    weights.Add(values.weights, count);
+    changes.Add(values.changes, count);
+  }
+  return {.weights = weights.Total(), .changes = changes.Total()};
+}
+
+// Applies `rule` to a range. Weights and changes are measured while they are in registers.
+template <typename T, typename Rule, std::same_as<T>... State>
+SquareSums UpdateElements(const UpdateRange<T>& range, const Rule& rule, State*... state) {
+  return range.clip_scale == 1 ? UpdateScaled<false>(range, rule, (state + range.start)...)
+                               : UpdateScaled<true>(range, rule, (state + range.start)...);
 }
 
 }  // namespace gradwatch::core

@@ -100,17 +100,31 @@ inline Floats LargerMagnitude(const Floats& x, const Floats& y) { return Larger(
 inline Floats SmallerMagnitude(const Floats& x, const Floats& y) { return Smaller(Magnitudes(x), Magnitudes(y)); }
 #endif
 
-// Counts the lanes of `x` that are not zero, and keeps their smallest magnitudes.
-inline void CountNonZero(const Floats& x, Ints* count, Floats* min) {
+// Whether no lane of some magnitudes is zero.
+inline bool AreNonZero(const Floats& magnitudes) {
 #ifdef __AVX512F__
-  const __mmask16 lanes = _mm512_test_epi32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(0x7fffffff));
-  *min = _mm512_mask_range_ps(*min, lanes, *min, x, 0b1010);
+  const __m512i bits = reinterpret_cast<__m512i>(magnitudes);
+  return _mm512_test_epi32_mask(bits, bits) == 0xffff;
+#else
+  const Ints zero = reinterpret_cast<Ints>(magnitudes) == 0;
+  int64_t words[kBytes / 8], any = 0;
+  std::memcpy(words, &zero, sizeof(words));
+  for (const int64_t word : words) any |= word;
+  return any == 0;
+#endif
+}
+
+// Adds 1 to `count` in the lanes of `x` that are zero, and keeps the smallest magnitudes of the others.
+inline void CountZeros(const Floats& x, Ints* count, Floats* min) {
+#ifdef __AVX512F__
+  const __mmask16 zero = _mm512_testn_epi32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(0x7fffffff));
+  *min = _mm512_mask_range_ps(*min, static_cast<__mmask16>(~zero), *min, x, 0b1010);
   const __m512i before = reinterpret_cast<__m512i>(*count);
-  *count = reinterpret_cast<Ints>(_mm512_mask_add_epi32(before, lanes, before, _mm512_set1_epi32(1)));
+  *count = reinterpret_cast<Ints>(_mm512_mask_add_epi32(before, zero, before, _mm512_set1_epi32(1)));
 #else
   const Ints magnitudes = reinterpret_cast<Ints>(x) & 0x7fffffff, zero = magnitudes == 0;
   *min = Smaller(reinterpret_cast<Floats>(magnitudes | (zero & 0x7f800000)), *min);
-  *count += 1 + zero;  // a comparison that holds is -1
+  *count -= zero;  // a comparison that holds is -1
 #endif
 }
 

@@ -11,6 +11,11 @@
 namespace gradwatch::core {
 namespace {
 
+// The default too.
+bool IsFull(v1::StatisticsLevel level) {
+  return level != v1::STATISTICS_LEVEL_NONE && level != v1::STATISTICS_LEVEL_NORM;
+}
+
 // Sums the tensors' norms and counts into those of the step.
 void SumTensors(StepRecord* record) {
   NormSum norm;
@@ -23,68 +28,78 @@ void SumTensors(StepRecord* record) {
   record->grad_norm = norm.Norm();
 }
 
-// Which of `parts` measures a tensor, so that all have about as much to do.
-int PartOf(const ParameterLayout& layout, const ParameterSegment& segment, int parts) {
-  return static_cast<int>((segment.offset + segment.size / 2) * parts / layout.arena_size());
-}
-
-// Measures one tensor after the other.
-template <typename T>
-class TensorMeasurer {
- public:
-  // `cosine` is null unless it is to be filled.
-  TensorMeasurer(std::span<const T> gradients, GradientCosine<T>* cosine, StepRecord* record)
-      : gradients_(gradients), cosine_(cosine), record_(record), pass_{.step = record->step, .counter = &counter_} {}
-
-  void Measure(size_t tensor, const ParameterSegment& segment) {
-    TensorStatistics* const statistics = &record_->tensors[tensor];
-    const auto gradient = gradients_.subspan(segment.offset, segment.size);
-    if (record_->level == v1::STATISTICS_LEVEL_FULL) {
-      if (cosine_ != nullptr) pass_.last_gradient = cosine_->LastGradient(tensor);
-      MeasureFull(gradient, &pass_, statistics);
-      if (cosine_ != nullptr) cosine_->FillTensor(tensor, pass_.dot, statistics);
-    } else if (record_->level == v1::STATISTICS_LEVEL_NORM) {
-      MeasureNorm(gradient, statistics);
-    } else {
-      *statistics = TensorStatistics();
-    }
-  }
-
- private:
-  const std::span<const T> gradients_;
-  GradientCosine<T>* const cosine_;
-  StepRecord* const record_;
-  ExponentCounter counter_;
-  FullPass<T> pass_;
-};
-
 }  // namespace
 
 template <typename T>
-void MeasureGradients(const ParameterLayout& layout, std::span<const T> gradients, v1::StatisticsLevel level,
-                      GradientCosine<T>* cosine, StepRecord* record, Workers* workers) {
-  constexpr int64_t kMinElements = 1 << 18;  // that are worth a thread
-  const bool full = level != v1::STATISTICS_LEVEL_NONE && level != v1::STATISTICS_LEVEL_NORM;
-  const bool compare = full && cosine != nullptr && cosine->is_on();
-  record->level = full ? v1::STATISTICS_LEVEL_FULL : level;
+GradientMeasurement<T>::GradientMeasurement(const ParameterLayout& layout, std::span<const T> gradients,
+                                            v1::StatisticsLevel level, GradientCosine<T>* cosine, StepRecord* record)
+    : layout_(layout),
+      gradients_(gradients),
+      cosine_(cosine),
+      compare_(cosine != nullptr && cosine->is_on() && IsFull(level)),
+      record_(record) {
+  record->level = IsFull(level) ? v1::STATISTICS_LEVEL_FULL : level;
   record->grad_norm = 0;
   record->nan_count = record->pos_inf_count = record->neg_inf_count = 0;
   record->cosine_with_last = std::numeric_limits<double>::quiet_NaN();
+}
+
+template <typename T>
+void GradientMeasurement<T>::MeasureTensor(size_t tensor, ExponentCounter* counter) {
+  TensorStatistics* const statistics = &record_->tensors[tensor];
+  const ParameterSegment& segment = layout_.segments()[tensor];
+  const auto gradient = gradients_.subspan(segment.offset, segment.size);
+  if (record_->level == v1::STATISTICS_LEVEL_FULL) {
+    FullPass<T> pass = {.step = record_->step, .counter = counter};
+    if (compare_) pass.last_gradient = cosine_->LastGradient(tensor);
+    MeasureFull(gradient, &pass, statistics);
+    if (compare_) cosine_->FillTensor(tensor, pass.dot, statistics);
+  } else if (record_->level == v1::STATISTICS_LEVEL_NORM) {
+    MeasureNorm(gradient, statistics);
+  } else {
+    *statistics = TensorStatistics();
+  }
+}
+
+template <typename T>
+void GradientMeasurement<T>::Measure(size_t first, size_t end) {
+  for (size_t i = first; i < end; ++i) MeasureTensor(i, &counter_);
+}
+
+template <typename T>
+int GradientMeasurement<T>::PartOf(const ParameterSegment& segment, int parts) const {
+  return static_cast<int>((segment.offset + segment.size / 2) * parts / layout_.arena_size());
+}
+
+template <typename T>
+void GradientMeasurement<T>::MeasureAll(Workers* workers) {
+  constexpr int64_t kMinElements = 1 << 18;  // that are worth a thread
   const int64_t threads = workers == nullptr ? 1 : workers->threads();
-  const int parts = static_cast<int>(std::clamp<int64_t>(layout.arena_size() / kMinElements, 1, threads));
+  const int parts = static_cast<int>(std::clamp<int64_t>(layout_.arena_size() / kMinElements, 1, threads));
   RunParts(workers, parts, [&](int part) {
-    TensorMeasurer<T> measurer(gradients, compare ? cosine : nullptr, record);
-    for (size_t i = 0; i < record->tensors.size(); ++i) {
-      const ParameterSegment& segment = layout.segments()[i];
-      if (PartOf(layout, segment, parts) == part) measurer.Measure(i, segment);
+    ExponentCounter counter;
+    for (size_t i = 0; i < record_->tensors.size(); ++i) {
+      if (PartOf(layout_.segments()[i], parts) == part) MeasureTensor(i, &counter);
     }
   });
-  SumTensors(record);
-  if (compare) {
-    cosine->FillStep(record);
-  } else if (cosine != nullptr) {
-    cosine->Forget();
+}
+
+template <typename T>
+void GradientMeasurement<T>::Finish() {
+  SumTensors(record_);
+  if (compare_) {
+    cosine_->FillStep(record_);
+  } else if (cosine_ != nullptr) {
+    cosine_->Forget();
   }
+}
+
+template <typename T>
+void MeasureGradients(const ParameterLayout& layout, std::span<const T> gradients, v1::StatisticsLevel level,
+                      GradientCosine<T>* cosine, StepRecord* record) {
+  GradientMeasurement<T> measurement(layout, gradients, level, cosine, record);
+  measurement.MeasureAll();
+  measurement.Finish();
 }
 
 template <typename T>
@@ -95,10 +110,12 @@ void MeasureWeights(const ParameterLayout& layout, std::span<const T> parameters
   }
 }
 
+template class GradientMeasurement<float>;
+template class GradientMeasurement<double>;
 template void MeasureGradients<float>(const ParameterLayout&, std::span<const float>, v1::StatisticsLevel,
-                                      GradientCosine<float>*, StepRecord*, Workers*);
+                                      GradientCosine<float>*, StepRecord*);
 template void MeasureGradients<double>(const ParameterLayout&, std::span<const double>, v1::StatisticsLevel,
-                                       GradientCosine<double>*, StepRecord*, Workers*);
+                                       GradientCosine<double>*, StepRecord*);
 template void MeasureWeights<float>(const ParameterLayout&, std::span<const float>, StepRecord*);
 template void MeasureWeights<double>(const ParameterLayout&, std::span<const double>, StepRecord*);
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/stats/float_vectors.h"
 
@@ -24,13 +25,19 @@ class SquareSum {
 
   // `count` is at most kBlock.
   void Add(const T* values, int64_t count) { sum_ += SumBlock(values, count); }
+  // Whether the next block is tried as floats.
+  bool adds_floats() const { return std::is_same_v<T, float> && !in_double_; }
+  // Adds kBlock floats whose squares were added as above by whoever had them in registers, with the sum `squares`.
+  void AddBlock(double squares, const float* values) {
+    sum_ += IsInRange(squares) ? squares : SumOutOfRange(values, kBlock);
+  }
   double Total() const { return sum_; }
 
  private:
   using Doubles = vectors::Doubles;
   using Floats = vectors::Floats;
   // Sums of eight squares in this range have neither overflown nor lost anything that counts.
-  static constexpr double kLeast = 1e-30, kMost = 1e37;
+  static bool IsInRange(double squares) { return squares >= 1e-30 && squares <= 1e37; }
 
   static double SumBlock(const double* values, int64_t count) { return SumInDouble(values, count); }
 
@@ -50,7 +57,7 @@ class SquareSum {
       vectors::AddHalves(even + odd, &sum);
     }
     const double squares = vectors::Sum(sum);
-    if (whole > 0 && !(squares >= kLeast && squares <= kMost)) return SumOutOfRange(values, count);
+    if (whole > 0 && !IsInRange(squares)) return SumOutOfRange(values, count);
     return whole < count ? squares + SumInDouble(values + whole, count - whole) : squares;
   }
 
@@ -58,7 +65,7 @@ class SquareSum {
     // As changes are that are too small for their weights.
     if (AreZero(values, count)) return 0;
     const double squares = SumInDouble(values, count);
-    in_double_ = !(squares >= kLeast && squares <= kMost);
+    in_double_ = !IsInRange(squares);
     return squares;
   }
 

@@ -37,11 +37,10 @@ constexpr int32_t kNormalBits = 0x00800000;
 struct BlockSums {
   double squares = 0;
   MomentSums moments;
-  // Bits of the largest and the smallest magnitude, zeros left out if they were counted. They mean nothing unless
-  // is_finite().
+  // Bits of the largest magnitude and of the smallest that is not zero. They mean nothing unless is_finite().
   int32_t max_bits = 0;
   int32_t min_bits = 0;
-  int64_t zeros = 0;  // if they were counted
+  int64_t zeros = 0;
 
   // Squares of floats do not overflow as doubles.
   bool is_finite() const { return std::isfinite(squares); }
@@ -95,19 +94,21 @@ BlockSums SumNorm(const float* gradient, int64_t count) {
   return sums;
 }
 
-// Sums of floats, lane by lane, and the lanes' smallest magnitudes. With kZeros counts zeros, which costs a quarter
-// more where there are none and saves a second pass where there are some.
-template <bool kZeros>
+// Sums of floats, lane by lane, and the lanes' smallest magnitudes that are not zero. Zeros are looked for in kChain
+// vectors at a time and counted where there are some: behind ReLU they come in whole rows.
 struct FullLanes {
   Doubles sum{}, magnitudes{};
   Floats min = reinterpret_cast<Floats>(Ints{} + kInfinityBits);
-  Ints non_zero{};
+  Ints zeros{};
 
-  void Look(const Floats& elements, const Floats& smallest) {
-    if constexpr (kZeros) {
-      vectors::CountNonZero(elements, &non_zero, &min);
-    } else {
+  // `smallest` magnitudes of some vectors, which begin at `elements`.
+  GW_INLINE void Look(const Floats& smallest, const float* elements, int vectors) {
+    if (__builtin_expect(vectors::AreNonZero(smallest), 1)) {
       min = vectors::Smaller(smallest, min);
+    } else {
+      for (int i = 0; i < vectors; ++i) {
+        vectors::CountZeros(vectors::Load<Floats>(elements + i * kFloats), &zeros, &min);
+      }
     }
   }
 
@@ -122,9 +123,9 @@ struct ChainSums {
   Floats elements, magnitudes;
 };
 
-template <bool kZeros>
-GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes<kZeros>* lanes) {
+GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes* lanes) {
   ChainSums sums[2];
+  Floats smallest;
 #pragma GCC unroll 4
   for (int j = 0; j < kChain / 2; ++j) {
     const float* const at = elements + 2 * j * kFloats;
@@ -132,20 +133,19 @@ GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes<k
     // The two are both magnitudes: one instruction less than to take them one by one.
     const Floats larger = vectors::LargerMagnitude(x0, x1), smaller = vectors::SmallerMagnitude(x0, x1);
     norm->Add(at, larger);
-    lanes->Look(x0, smaller);
-    if constexpr (kZeros) lanes->Look(x1, smaller);
+    smallest = j == 0 ? smaller : vectors::Smaller(smaller, smallest);
     const Floats pair = x0 + x1, pair_magnitudes = larger + smaller;
     ChainSums& half = sums[j / 2];
     half.elements = j % 2 == 0 ? pair : half.elements + pair;
     half.magnitudes = j % 2 == 0 ? pair_magnitudes : half.magnitudes + pair_magnitudes;
   }
+  lanes->Look(smallest, elements, kChain);
   return {sums[0].elements + sums[1].elements, sums[0].magnitudes + sums[1].magnitudes};
 }
 
-template <bool kZeros>
 BlockSums SumFull(const float* gradient, int64_t count) {
   NormLanes norm;
-  FullLanes<kZeros> lanes;
+  FullLanes lanes;
   const int64_t pairs = count / (2 * kStep) * (2 * kStep), whole = count / kStep * kStep;
   for (int64_t i = 0; i < pairs; i += 2 * kStep) {
     const ChainSums first = SumChain(gradient + i, &norm, &lanes);
@@ -159,13 +159,13 @@ BlockSums SumFull(const float* gradient, int64_t count) {
   for (int64_t i = whole; i < count; i += kFloats) {
     const Floats x = vectors::Load<Floats>(gradient + i), magnitudes = vectors::Magnitudes(x);
     norm.AddOne(gradient + i, magnitudes);
-    lanes.Look(x, magnitudes);
+    lanes.Look(magnitudes, gradient + i, 1);
     lanes.AddSums(x, magnitudes);
   }
   BlockSums sums;
   norm.MoveTo(&sums);
   sums.min_bits = vectors::SmallestBits(lanes.min);
-  if (kZeros) sums.zeros = count - vectors::Total(lanes.non_zero);
+  sums.zeros = vectors::Total(lanes.zeros);
   sums.moments = {vectors::Sum(lanes.sum), vectors::Sum(lanes.magnitudes)};
   return sums;
 }
@@ -263,8 +263,6 @@ void MeasureNorm(std::span<const float> gradient, TensorStatistics* statistics) 
 }
 
 void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorStatistics* statistics) {
-  // What was there on the last step will be there again; the result does not depend on it.
-  const auto sum_full = statistics->zero_count > 0 ? SumFull<true> : SumFull<false>;
   std::construct_at(statistics);
   pass->dot = 0;
   const int64_t size = static_cast<int64_t>(gradient.size());
@@ -272,7 +270,7 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   BlockSums total;
   total.min_bits = kInfinityBits;
   const int64_t padding = ForEachBlock(gradient, [&](int64_t start, const float* block, int64_t count) {
-    BlockSums sums = sum_full(block, count);
+    BlockSums sums = SumFull(block, count);
     if (sums.min_bits < kNormalBits || !sums.is_finite()) {
       CountTiny(block, count, statistics);
     } else {

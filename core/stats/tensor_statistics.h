@@ -28,8 +28,7 @@ struct FullPass {
 };
 
 // Everything that v1::TensorStats has of the gradient with level FULL; the norm is the same number as of MeasureNorm.
-// Norms of weights and update are left at 0 for the optimizer's pass to fill; so is the cosine. What `statistics` held
-// of the last step changes nothing but the speed: a tensor that had zeros is expected to have some.
+// Norms of weights and update are left at 0 for the optimizer's pass to fill; so is the cosine.
 //
 // Squares are summed in double. For float the sums of elements and of magnitudes are made of sums of sixteen floats,
 // which are added in double: mean and mean_abs are off by at most 2.4e-7 mean_abs (four roundings), and std_dev, where

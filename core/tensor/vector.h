@@ -3,11 +3,12 @@
 #ifndef GRADWATCH_CORE_TENSOR_VECTOR_H_
 #define GRADWATCH_CORE_TENSOR_VECTOR_H_
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
-#ifdef __AVX__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -78,6 +79,33 @@ GW_INLINE void StoreLanes(const Vector<T>& v, int count, T* x) {
   }
 #else
   for (int i = 0; i < count; ++i) x[i] = v[i];
+#endif
+}
+
+// Without the sign.
+template <typename T>
+GW_INLINE Vector<T> Magnitudes(const Vector<T>& x) {
+  using Bits = decltype(x < x);  // integers of the same size
+  const Bits mask = ~reinterpret_cast<Bits>(-Vector<T>{});
+  return reinterpret_cast<Vector<T>>(reinterpret_cast<Bits>(x) & mask);
+}
+
+// Rounded as std::sqrt is.
+template <typename T>
+GW_INLINE Vector<T> SquareRoots(const Vector<T>& x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_sqrt_ps(x);
+  if constexpr (sizeof(T) == 8) return _mm512_sqrt_pd(x);
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4) return _mm256_sqrt_ps(x);
+  if constexpr (sizeof(T) == 8) return _mm256_sqrt_pd(x);
+#elif defined(__SSE2__)
+  if constexpr (sizeof(T) == 4) return _mm_sqrt_ps(x);
+  if constexpr (sizeof(T) == 8) return _mm_sqrt_pd(x);
+#else
+  Vector<T> roots;
+  for (int i = 0; i < kLanes<T>; ++i) roots[i] = std::sqrt(x[i]);
+  return roots;
 #endif
 }
 

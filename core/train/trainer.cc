@@ -51,11 +51,12 @@ struct Trainer::State {
   void Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer);
   // Runs one step and reports it. False: a non-finite gradient ends the job (see failure).
   bool RunStep(int64_t step, const LiveControls& live, Observer& observer);
-  // Loss and gradients of a step, which is several batches where the spec accumulates.
+  // Loss and gradients of a step, measured.
   void ComputeGradients(int64_t step);
+  // The mean of several batches.
+  void AccumulateGradients(int64_t step);
   // Judges the network if this step is due. A stop is heard between two batches; what was judged so far is dropped.
   void Validate(int64_t step, const LiveControls& live);
-  void Measure();
   void MeasureWeights();
   void Update();
   bool MustEnd();
@@ -90,12 +91,22 @@ void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int6
   observer.OnControlsApplied(controls->revision, step);
 }
 
-void Trainer::State::Measure() {
+void Trainer::State::ComputeGradients(int64_t step) {
   // The norm and the non-finite counts are always measured: clipping and the answer to non-finite gradients need them,
   // and must not depend on how much is watched.
   const v1::StatisticsLevel level = controls->controls.statistics();
-  MeasureGradients<float>(network->layout(), network->gradients(), std::max(level, v1::STATISTICS_LEVEL_NORM), &cosine,
-                          &record, &workers);
+  GradientMeasurement<float> measurement(network->layout(), network->gradients(),
+                                         std::max(level, v1::STATISTICS_LEVEL_NORM), &cosine, &record);
+  if (spec.accumulation() == 1 && workers.threads() == 1) {
+    // While they are still in the cache.
+    const auto measure = [&](size_t first, size_t end) { measurement.Measure(first, end); };
+    const GradientsReady ready(measure);
+    record.loss = network->LossAndGradients(data->Fill(step), step, &ready);
+  } else {
+    AccumulateGradients(step);
+    measurement.MeasureAll(&workers);
+  }
+  measurement.Finish();
   record.level = level;
   // Else the optimizer does it, in its pass. Rules look at the weights first where something has broken.
   if (record.non_finite() > 0 || !std::isfinite(record.loss)) MeasureWeights();
@@ -133,7 +144,7 @@ bool Trainer::State::MustEnd() {
   return !failure.empty();
 }
 
-void Trainer::State::ComputeGradients(int64_t step) {
+void Trainer::State::AccumulateGradients(int64_t step) {
   const int64_t batches = spec.accumulation(), first = step * batches;
   record.loss = network->LossAndGradients(data->Fill(first), first);
   if (batches == 1) return;
@@ -178,7 +189,6 @@ bool Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer& o
   record.report_tensors = record.step % controls->controls.report_every() == 0;
   network->MeasureLayers(record.report_tensors ? std::span(record.layers) : std::span<LayerStatistics>());
   ComputeGradients(step);
-  Measure();
   record.time = clock->Now();
   alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);

@@ -37,7 +37,7 @@ double Median(std::vector<double> times) {
   return times[times.size() / 2];
 }
 
-// What the parts of a step took, step after step.
+// What the parts of a step took, step after step: forward and back with the gradients' measurement, and the update.
 struct Times {
   std::vector<double> step, gradients, update;
 };
@@ -67,16 +67,19 @@ absl::StatusOr<Job> MakeJob(const std::string& path) {
 
 void RunStep(Job* job, v1::StatisticsLevel level, Times* times) {
   const auto start = Clock::now();
-  job->network->LossAndGradients(job->data->Fill(job->record.step), job->record.step);
-  const auto gradients = Clock::now();
-  MeasureGradients<float>(job->network->layout(), job->network->gradients(), level, nullptr, &job->record);
+  GradientMeasurement<float> measurement(job->network->layout(), job->network->gradients(), level, nullptr,
+                                         &job->record);
+  const auto measure = [&](size_t first, size_t end) { measurement.Measure(first, end); };
+  const GradientsReady ready(measure);
+  job->network->LossAndGradients(job->data->Fill(job->record.step), job->record.step, &ready);
+  measurement.Finish();
   const auto update = Clock::now();
   job->optimizer->Step(job->spec.optimizer().learning_rate(), job->network->gradients(), job->network->parameters(),
                        &job->record);
   const auto end = Clock::now();
   ++job->record.step;
   times->step.push_back(Microseconds(start, end));
-  times->gradients.push_back(Microseconds(gradients, update));
+  times->gradients.push_back(Microseconds(start, update));
   times->update.push_back(Microseconds(update, end));
 }
 

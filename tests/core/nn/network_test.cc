@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -343,6 +344,31 @@ TEST(NetworkTest, InfiniteErrorIsInfinite) {
   const TestBatch batch{.size = 1, .features = {1}, .values = {0}};
   EXPECT_EQ(network->LossAndGradients(batch.get()), std::numeric_limits<double>::infinity());
   EXPECT_EQ(network->gradients()[0], std::numeric_limits<float>::infinity());
+}
+
+// Each tensor is ready once, those of the last layer first, and is then as it is at the end.
+TEST(NetworkTest, TellsWhichGradientsAreReady) {
+  const auto network = Make<double>(std::string(kMixed) + kCrossEntropy, ClassData(6, 5, 4), 3);
+  const TestBatch batch = RandomBatch(ClassData(6, 5, 4), 3, 1);
+  network->LossAndGradients(batch.get());
+  const std::vector<double> expected(network->gradients().begin(), network->gradients().end());
+  std::ranges::fill(network->gradients(), std::numeric_limits<double>::quiet_NaN());
+  size_t next = network->layout().segments().size();
+  const auto check = [&](size_t first, size_t end) {
+    EXPECT_LT(first, end);
+    EXPECT_EQ(end, next);
+    next = first;
+    for (size_t i = first; i < end; ++i) {
+      const ParameterSegment& segment = network->layout().segments()[i];
+      const auto gradient = network->gradients().subspan(segment.offset, segment.size);
+      EXPECT_TRUE(std::ranges::equal(gradient, std::span(expected).subspan(segment.offset, segment.size)))
+          << segment.name;
+    }
+  };
+  const GradientsReady ready(check);
+  network->LossAndGradients(batch.get(), 0, &ready);
+  EXPECT_EQ(next, 0u);
+  network->LossAndGradients(batch.get());  // nobody is told any more
 }
 
 }  // namespace

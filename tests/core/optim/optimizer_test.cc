@@ -239,6 +239,34 @@ TEST(OptimizerFloatTest, FollowsTheDoubleOneAndAllocatesNothing) {
   }
 }
 
+// Squares of floats leave their range long before floats do; blocks before and behind may be within it.
+TEST(OptimizerFloatTest, NormsAreRightWhereSquaresAreOutOfRange) {
+  ParameterLayout layout;
+  layout.Add("a", {5'000}, 0, v1::Initializer());
+  Training<float> run("", &layout);
+  const std::vector<float> normal = run.parameters;
+  const float sizes[] = {0, 1e-36f, 1e-25f, 1e-18f, 1, 1e18f, 1e25f, 1e35f};
+  for (const float weight : sizes) {
+    for (const float gradient : sizes) {
+      double weights = 0, changes = 0;
+      for (int64_t i = 0; i < 5'000; ++i) {
+        const bool in_range = i / 1'000 % 2 == 1;
+        run.parameters[i] = normal[i] * (in_range ? 1 : weight);
+        run.gradients[i] = normal[4'999 - i] * (in_range ? 1 : gradient);
+      }
+      const std::vector<float> before = run.parameters;
+      run.optimizer->Step(0.01, run.gradients, run.parameters, &run.record);
+      for (int64_t i = 0; i < 5'000; ++i) {
+        weights += std::pow(double{before[i]}, 2);
+        changes += std::pow(double{run.parameters[i]} - before[i], 2);
+      }
+      SCOPED_TRACE(::testing::Message() << weight << " " << gradient);
+      EXPECT_NEAR(run.record.tensors[0].weight_norm / std::sqrt(weights), 1, 4e-7);
+      EXPECT_NEAR(run.record.tensors[0].update_norm / std::sqrt(changes), 1, 4e-7);
+    }
+  }
+}
+
 // Whoever updates which range, the bits are the same.
 TEST(OptimizerTest, WorkersChangeNothing) {
   ParameterLayout layout;

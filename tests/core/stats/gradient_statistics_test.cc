@@ -107,31 +107,40 @@ TEST_F(GradientStatisticsTest, DoubleIsMeasuredTheSame) {
   EXPECT_DOUBLE_EQ(record_.tensors[1].weight_norm, 5);
 }
 
-// Whoever measures which tensor, the numbers are the same.
-TEST(GradientStatisticsWorkersTest, ChangeNothing) {
+// Whoever measures which tensor, and in which order, the numbers are the same.
+TEST(GradientMeasurementTest, OrderAndThreadsChangeNothing) {
   ParameterLayout layout;
   for (const int64_t size : {1, 400'000, 70, 300'000, 500'000, 9}) layout.Add("t", {size}, 0, v1::Initializer());
   std::vector<float> gradients(layout.arena_size());
   for (size_t i = 0; i < gradients.size(); ++i) gradients[i] = std::sin(static_cast<float>(i + 1));
   Workers workers(3);
-  StepRecord records[2];
-  GradientCosine<float> cosines[2] = {GradientCosine<float>(&layout), GradientCosine<float>(&layout)};
-  for (const int shared : {0, 1}) {
-    records[shared].tensors.resize(layout.segments().size());
-    cosines[shared].Switch(true);
+  enum Way { kInOrder, kShared, kBackwards, kWays };
+  std::vector<StepRecord> records(kWays);
+  for (const int way : {kInOrder, kShared, kBackwards}) {
+    records[way].tensors.resize(layout.segments().size());
+    GradientCosine<float> cosine(&layout);
+    cosine.Switch(true);
     for (int step = 0; step < 2; ++step) {
-      MeasureGradients<float>(layout, gradients, v1::STATISTICS_LEVEL_FULL, &cosines[shared], &records[shared],
-                              shared != 0 ? &workers : nullptr);
+      GradientMeasurement<float> measurement(layout, gradients, v1::STATISTICS_LEVEL_FULL, &cosine, &records[way]);
+      if (way == kBackwards) {
+        measurement.Measure(3, 6);
+        measurement.Measure(1, 3);
+        measurement.Measure(0, 1);
+      } else {
+        measurement.MeasureAll(way == kShared ? &workers : nullptr);
+      }
+      measurement.Finish();
     }
-  }
-  EXPECT_EQ(records[1].grad_norm, records[0].grad_norm);
-  EXPECT_EQ(records[1].cosine_with_last, records[0].cosine_with_last);
-  EXPECT_NEAR(records[1].cosine_with_last, 1, 1e-12);
-  for (size_t i = 0; i < layout.segments().size(); ++i) {
-    EXPECT_EQ(records[1].tensors[i].l2_norm, records[0].tensors[i].l2_norm) << i;
-    EXPECT_EQ(records[1].tensors[i].mean, records[0].tensors[i].mean) << i;
-    EXPECT_EQ(records[1].tensors[i].histogram.positive, records[0].tensors[i].histogram.positive) << i;
-    EXPECT_EQ(records[1].tensors[i].cosine_with_last, records[0].tensors[i].cosine_with_last) << i;
+    EXPECT_EQ(records[way].grad_norm, records[kInOrder].grad_norm);
+    EXPECT_EQ(records[way].cosine_with_last, records[kInOrder].cosine_with_last);
+    EXPECT_NEAR(records[way].cosine_with_last, 1, 1e-12);
+    for (size_t i = 0; i < layout.segments().size(); ++i) {
+      const TensorStatistics &a = records[way].tensors[i], &b = records[kInOrder].tensors[i];
+      EXPECT_EQ(a.l2_norm, b.l2_norm) << i;
+      EXPECT_EQ(a.mean, b.mean) << i;
+      EXPECT_EQ(a.histogram.positive, b.histogram.positive) << i;
+      EXPECT_EQ(a.cosine_with_last, b.cosine_with_last) << i;
+    }
   }
 }
 
