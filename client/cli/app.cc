@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 
+#include "absl/strings/str_join.h"
 #include "client/cli/adjust.h"
 #include "client/cli/alerts.h"
 #include "client/cli/clip_get.h"
@@ -148,6 +149,12 @@ ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& en
   AddCommands(app, &command);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them in reverse
+  } catch (const CLI::ExtrasError&) {
+    // CLI11 tells them in reverse.
+    *io.err << "gradwatch: not expected: " << absl::StrJoin(app.remaining(/*recurse=*/true), " ")
+            << "\nRun with --help for more information.\n"
+            << std::flush;
+    return ExitCode::kUsage;
   } catch (const CLI::ParseError& error) {
     // 0 for help and version; CLI11's own codes for the rest.
     return app.exit(error, *io.out, *io.err) == 0 ? ExitCode::kSuccess : ExitCode::kUsage;

@@ -1,5 +1,6 @@
 #include "core/spec/controls.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/types/span.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
+#include "core/base/glob.h"
 #include "core/base/status_macros.h"
 #include "core/clip/clip_settings.h"
 
@@ -107,6 +109,21 @@ absl::Status CheckControlsFit(const v1::Controls& controls, const v1::OptimizerS
   return InvalidField("clip.mode",
                       absl::StrCat("SPAM needs optimizer ADAM or ADAMW, whose second moment it reads; got ",
                                    OptimizerName(optimizer.method())));
+}
+
+absl::Status CheckOverridesMatch(const v1::Controls& controls,
+                                 const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors) {
+  FieldErrors errors;
+  for (int i = 0; i < controls.clip().overrides_size(); ++i) {
+    const std::string& pattern = controls.clip().overrides(i).tensors();
+    const bool matches = std::any_of(tensors.begin(), tensors.end(),
+                                     [&](const v1::TensorInfo& tensor) { return GlobMatches(pattern, tensor.name()); });
+    if (matches) continue;
+    const std::string first = tensors.empty() ? "" : absl::StrCat("; the first is ", tensors[0].name());
+    errors.Add(absl::StrCat("clip.overrides[", i, "].tensors"),
+               absl::StrCat("\"", pattern, "\" matches none of the ", tensors.size(), " tensors", first));
+  }
+  return errors.ToStatus();
 }
 
 v1::Controls ResolveControls(const v1::Controls& controls) {

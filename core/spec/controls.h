@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "gradwatch/v1/controls.pb.h"
 #include "gradwatch/v1/job.pb.h"
+#include "gradwatch/v1/telemetry.pb.h"
 
 namespace gradwatch::core {
 
@@ -19,6 +20,11 @@ v1::Controls ResolveControls(const v1::Controls& controls);
 // Whether these controls can hold with this optimizer: clip mode SPAM needs a second moment (Adam, AdamW). Violations
 // are relative to the Controls.
 absl::Status CheckControlsFit(const v1::Controls& controls, const v1::OptimizerSpec& optimizer);
+
+// Whether every override of the clip matches some of these tensors, so that a misspelt name does not pass for a limit.
+// Violations are relative to the Controls.
+absl::Status CheckOverridesMatch(const v1::Controls& controls,
+                                 const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors);
 
 // `current` (resolved) with the paths of `mask` taken from `changes`, checked and resolved. Paths are fields and fields
 // of their messages, as deep as those go ("clip", "clip.mode", "clip.zclip.alpha"). A path whose value is unset

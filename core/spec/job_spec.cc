@@ -138,6 +138,8 @@ absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoot
   job.estimate = EstimateResources(*network, job.spec, *data);
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
   job.tensors = DescribeTensors(network->layout());
+  GW_RETURN_IF_ERROR(
+      WithFieldPrefix("controls", CheckOverridesMatch(job.spec.controls(), {job.tensors.begin(), job.tensors.end()})));
   return job;
 }
 

@@ -110,6 +110,10 @@ absl::StatusOr<v1::Adjustment> JobControl::MakeAdjustment(const v1::AdjustJobReq
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
   if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
   GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
+  // They are known once the trainer has told them.
+  if (!job.tensors().empty()) {
+    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*controls, job.tensors())));
+  }
   GW_RETURN_IF_ERROR(
       core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
   v1::Adjustment adjustment;

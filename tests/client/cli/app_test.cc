@@ -35,6 +35,12 @@ TEST_F(AppTest, UsageErrorsAreTwo) {
   }
 }
 
+TEST_F(AppTest, WhatIsNotExpectedIsToldAsItWasTyped) {
+  EXPECT_EQ(Cli("health --address host:1 --fast").err,
+            "gradwatch: not expected: --address host:1 --fast\nRun with --help for more information.\n");
+  EXPECT_THAT(Cli("job get a b").err, HasSubstr("not expected: b\n"));
+}
+
 TEST_F(AppTest, HelpAndVersionAreData) {
   EXPECT_EQ(Cli("--help").exit_code, 0);
   EXPECT_THAT(Cli("--help").out, HasSubstr("130 Ctrl-C"));

@@ -211,6 +211,20 @@ TEST(CheckControlsFitTest, SpamNeedsASecondMoment) {
   EXPECT_THAT(CheckControlsFit(spam, v1::OptimizerSpec()), StatusIs(kInvalid, HasSubstr("got SGD")));
 }
 
+TEST(CheckOverridesMatchTest, EveryPatternNeedsATensor) {
+  google::protobuf::RepeatedPtrField<v1::TensorInfo> tensors;
+  tensors.Add()->set_name("rnn0.weight_hh");
+  tensors.Add()->set_name("dense1.bias");
+  EXPECT_THAT(CheckOverridesMatch(v1::Controls(), {}), IsOk());
+  v1::Controls controls;
+  for (const char* pattern : {"rnn*", "*.bias"}) controls.mutable_clip()->add_overrides()->set_tensors(pattern);
+  EXPECT_THAT(CheckOverridesMatch(controls, tensors), IsOk());
+  controls.mutable_clip()->add_overrides()->set_tensors("rnn1*");
+  EXPECT_THAT(CheckOverridesMatch(controls, tensors),
+              StatusIs(kInvalid, HasSubstr("clip.overrides[2].tensors: \"rnn1*\" matches none of the 2 tensors; the "
+                                           "first is rnn0.weight_hh")));
+}
+
 TEST(ApplyControlChangesTest, ValuesOutsideTheMaskAreIgnored) {
   const auto changed = ApplyControlChanges(Current(), Make([](auto* c) {
                                              c->set_report_every(-5);

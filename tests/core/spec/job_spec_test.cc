@@ -49,6 +49,19 @@ absl::StatusOr<ValidatedJob> Validate(const Change& change, const SpecLimits& li
   return ValidateJob(spec, DataRoots(), limits);
 }
 
+TEST(ValidateJobTest, RefusesAClipOfNoTensor) {
+  const auto clip = [](const char* tensors) {
+    return [tensors](v1::JobSpec* spec) {
+      v1::TensorClip* const limit = spec->mutable_controls()->mutable_clip()->add_overrides();
+      limit->set_tensors(tensors);
+      limit->set_mode(v1::CLIP_MODE_TENSOR_NORM);
+      limit->set_threshold(1);
+    };
+  };
+  EXPECT_THAT(Validate(clip("dense0.*")), IsOk());
+  EXPECT_THAT(Validate(clip("dense1.*")), StatusIs(kInvalid, HasSubstr("controls.clip.overrides[0].tensors")));
+}
+
 TEST(ValidateJobTest, FillsInDefaultsAndCounts) {
   const auto job = ValidateJob(Spec(), DataRoots(), SpecLimits());
   ASSERT_THAT(job, IsOk());

@@ -133,6 +133,16 @@ TEST_F(ControlTest, AdjustmentsAreChecked) {
   request = ScaleRequest("job", 1);
   request.clear_update_mask();
   EXPECT_EQ(core::GetReason(Adjust(request).status()), "BAD_UPDATE_MASK");
+  request = ScaleRequest("job", 1);
+  request.mutable_update_mask()->add_paths("clip");
+  request.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+  request.mutable_controls()->mutable_clip()->set_threshold(1);
+  v1::TensorClip* const limit = request.mutable_controls()->mutable_clip()->add_overrides();
+  limit->set_tensors("dense1.*");
+  limit->set_mode(v1::CLIP_MODE_VALUE);
+  limit->set_threshold(1);
+  EXPECT_THAT(Adjust(request), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        HasSubstr("controls.clip.overrides[0].tensors: \"dense1.*\" matches none")));
   EXPECT_THAT(Adjust(ScaleRequest("nobody", 1)), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody")));
   EXPECT_THAT(LogAfterStart(), IsEmpty()) << "nothing was half applied";
   EXPECT_EQ(Get("job").control_revision(), 1);
