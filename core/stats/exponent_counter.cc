@@ -6,14 +6,13 @@
 namespace gradwatch::core {
 namespace {
 
-constexpr int kExponentShift = 23;
-
-// Sums the digits of `step` to the base `stride`, modulo `stride`: every number once in `stride` steps from a multiple
-// of it on, and in `stride` times as many of which only every stride-th one counts, and so on.
-int64_t DigitSum(int64_t step, int64_t stride) {
+// Sums the digits of `step` to the base 2^shift, modulo that: every number once in 2^shift steps from a multiple of it
+// on, and in 2^shift times as many of which only every 2^shift-th one counts, and so on.
+int64_t DigitSum(int64_t step, int shift) {
+  const int64_t mask = (int64_t{1} << shift) - 1;
   int64_t sum = 0;
-  for (; stride > 1 && step > 0; step /= stride) sum += step % stride;
-  return sum & (stride - 1);
+  for (; shift > 0 && step > 0; step >>= shift) sum += step & mask;
+  return sum & mask;
 }
 
 }  // namespace
@@ -22,38 +21,29 @@ ExponentSample::ExponentSample(int64_t size, int64_t step) {
   const int64_t most = size <= kWholeUpTo ? 1 : std::min(size / (kWholeUpTo / 2), kMaxStride);
   stride_ = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(most)));
   shift_ = std::countr_zero(static_cast<uint64_t>(stride_));
-  offset_ = DigitSum(step, stride_);
+  offset_ = DigitSum(step, shift_);
   turn_ = (stride_ * 5 / 8) | 1;
 }
 
 void ExponentCounter::CountAll(const float* elements, int64_t count) {
-  const auto one = [&](int table, int64_t i) {
-    ++counts_[table][std::bit_cast<uint32_t>(elements[i]) >> kExponentShift];
-  };
   const int64_t whole = count / kTables * kTables;
   for (int64_t i = 0; i < whole; i += kTables) {
 #pragma GCC unroll 4
-    for (int table = 0; table < kTables; ++table) one(table, i + table);
+    for (int table = 0; table < kTables; ++table) CountOne(table, elements[i + table]);
   }
-  for (int64_t i = whole; i < count; ++i) one(0, i);
+  for (int64_t i = whole; i < count; ++i) CountOne(0, elements[i]);
 }
 
 void ExponentCounter::Count(const float* tensor, int64_t first, int64_t end, const ExponentSample& sample) {
   if (sample.stride() == 1) return CountAll(tensor + first, end - first);
   ExponentSample::Walk walk(sample, first);
-  const int64_t stride = sample.stride(), whole = end & -stride;
-  const float* piece = tensor + first;
-  const auto count = [&](int table) {
-    ++counts_[table][std::bit_cast<uint32_t>(piece[walk.Next()]) >> kExponentShift];
-    piece += stride;
-  };
-  int64_t left = (whole - first) / stride;
-  for (; left >= kTables; left -= kTables) {
-#pragma GCC unroll 4
-    for (int table = 0; table < kTables; ++table) count(table);
+  const int64_t group = ExponentSample::kGroup * sample.stride();
+  for (; first + group <= end; first += group) CountGroup(tensor + first, &walk);
+  for (int member = 0; member < kTables; ++member) {
+    if (const int64_t index = first + static_cast<int64_t>(walk.IndexOf(member)); index < end) {
+      CountOne(member, tensor[index]);
+    }
   }
-  for (; left > 0; --left) count(0);
-  if (piece + walk.place() < tensor + end) count(0);
 }
 
 void ExponentCounter::MoveTo(HistogramCounts* histogram, uint32_t min_bits, uint32_t max_bits) {

@@ -48,11 +48,17 @@ inline Doubles LoadAsDoubles(const float* from) {
 
 inline Doubles LoadAsDoubles(const double* from) { return Load<Doubles>(from); }
 
-// Adds both halves of `floats` to `sum`, in double.
+// Adds the sum of both halves of `floats`, which is a float, to `sum`, which is double.
 inline void AddHalves(const Floats& floats, Doubles* sum) {
-  float numbers[kFloats];
-  std::memcpy(numbers, &floats, sizeof(numbers));
-  *sum += LoadAsDoubles(numbers) + LoadAsDoubles(numbers + kDoubles);
+#ifdef __AVX512F__
+  const __m512 both = reinterpret_cast<__m512>(floats);
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1));
+  *sum += reinterpret_cast<Doubles>(_mm512_cvtps_pd(half));
+#else
+  NarrowFloats halves[2];
+  std::memcpy(halves, &floats, sizeof(halves));
+  *sum += __builtin_convertvector(halves[0] + halves[1], Doubles);
+#endif
 }
 
 // Combines the lanes of one half with those of the other, and so on: no long chain waits for itself.
@@ -114,17 +120,17 @@ inline bool AreNonZero(const Floats& magnitudes) {
 #endif
 }
 
-// Adds 1 to `count` in the lanes of `x` that are zero, and keeps the smallest magnitudes of the others.
-inline void CountZeros(const Floats& x, Ints* count, Floats* min) {
+// Adds 1 to `count` in the lanes of `x` that are not zero, and keeps their smallest magnitudes.
+inline void CountNonZero(const Floats& x, Ints* count, Floats* min) {
 #ifdef __AVX512F__
-  const __mmask16 zero = _mm512_testn_epi32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(0x7fffffff));
-  *min = _mm512_mask_range_ps(*min, static_cast<__mmask16>(~zero), *min, x, 0b1010);
+  const __mmask16 lanes = _mm512_test_epi32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(0x7fffffff));
+  *min = _mm512_mask_range_ps(*min, lanes, *min, x, 0b1010);
   const __m512i before = reinterpret_cast<__m512i>(*count);
-  *count = reinterpret_cast<Ints>(_mm512_mask_add_epi32(before, zero, before, _mm512_set1_epi32(1)));
+  *count = reinterpret_cast<Ints>(_mm512_mask_add_epi32(before, lanes, before, _mm512_set1_epi32(1)));
 #else
   const Ints magnitudes = reinterpret_cast<Ints>(x) & 0x7fffffff, zero = magnitudes == 0;
   *min = Smaller(reinterpret_cast<Floats>(magnitudes | (zero & 0x7f800000)), *min);
-  *count -= zero;  // a comparison that holds is -1
+  *count += 1 + zero;  // a comparison that holds is -1
 #endif
 }
 

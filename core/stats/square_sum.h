@@ -14,9 +14,9 @@ namespace gradwatch::core {
 // In a fixed order. A pass that waits for memory anyway can measure in between what it has just read or written. NaN
 // and infinities show in the total.
 //
-// Squares of doubles are added in double, and may overflow. Of floats eight squares each are added as floats, which is
-// off by 4e-7 at most and by nothing on average, and these sums in double; where squares are out of float's range, they
-// are doubles from the start, so they neither overflow nor underflow.
+// Squares of doubles are added in double, and may overflow. Of floats sixteen squares each are added as floats, which
+// is off by 4e-7 at most and by nothing on average, and these sums in double; where squares are out of float's range,
+// they are doubles from the start, so they neither overflow nor underflow.
 template <typename T>
 class SquareSum {
  public:
@@ -36,7 +36,7 @@ class SquareSum {
  private:
   using Doubles = vectors::Doubles;
   using Floats = vectors::Floats;
-  // Sums of eight squares in this range have neither overflown nor lost anything that counts.
+  // Sums of squares in this range have neither overflown nor lost anything that counts.
   static bool IsInRange(double squares) { return squares >= 1e-30 && squares <= 1e37; }
 
   static double SumBlock(const double* values, int64_t count) { return SumInDouble(values, count); }

@@ -20,15 +20,14 @@ using vectors::kFloats;
 
 // Elements of a block; small enough for the first-level cache.
 constexpr int64_t kBlockSize = 4096;
-static_assert(kBlockSize % ExponentSample::kMaxStride == 0);
-// Vectors of floats that are added by a tree of three roundings; two such trees are added before their sum is added in
-// double.
+// Vectors of floats that are added by a tree of three roundings; two such trees are added, and the halves of that
+// vector, before the sum is added in double.
 constexpr int kChain = 8;
 constexpr int64_t kStep = int64_t{kChain} * kFloats;
 
 constexpr int32_t kMagnitudeMask = 0x7fffffff;
 constexpr int32_t kInfinityBits = 0x7f800000;
-// Sums of 2 * kChain smaller numbers are finite.
+// Sums of 32 smaller numbers are finite.
 constexpr int32_t kLargeBits = 0x7f800000 - (5 << 23);
 // The smallest number that is neither 0 nor denormal.
 constexpr int32_t kNormalBits = 0x00800000;
@@ -99,16 +98,22 @@ BlockSums SumNorm(const float* gradient, int64_t count) {
 struct FullLanes {
   Doubles sum{}, magnitudes{};
   Floats min = reinterpret_cast<Floats>(Ints{} + kInfinityBits);
-  Ints zeros{};
+  Ints non_zero{};      // among the elements that were counted
+  int64_t counted = 0;  // elements
 
   // `smallest` magnitudes of some vectors, which begin at `elements`.
   GW_INLINE void Look(const Floats& smallest, const float* elements, int vectors) {
     if (__builtin_expect(vectors::AreNonZero(smallest), 1)) {
       min = vectors::Smaller(smallest, min);
     } else {
+      // In turn, so that a minimum does not wait for the one before.
+      Floats mins[2] = {min, min};
+#pragma GCC unroll 8
       for (int i = 0; i < vectors; ++i) {
-        vectors::CountZeros(vectors::Load<Floats>(elements + i * kFloats), &zeros, &min);
+        vectors::CountNonZero(vectors::Load<Floats>(elements + i * kFloats), &non_zero, &mins[i % 2]);
       }
+      min = vectors::Smaller(mins[0], mins[1]);
+      counted += int64_t{vectors} * kFloats;
     }
   }
 
@@ -143,7 +148,14 @@ GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes* 
   return {sums[0].elements + sums[1].elements, sums[0].magnitudes + sums[1].magnitudes};
 }
 
-BlockSums SumFull(const float* gradient, int64_t count) {
+// Elements that SumFull hands to `sample` at a time.
+constexpr int64_t kSampledStep = ExponentCounter::kWhole;
+static_assert(kSampledStep % (2 * kStep) == 0 && kBlockSize % kSampledStep == 0);
+
+// Calls `sample` for every kSampledStep elements, on the way: the loop is bound by the ports for vectors, so that what
+// it does is for nothing.
+template <typename Sample>
+BlockSums SumFull(const float* gradient, int64_t count, const Sample& sample) {
   NormLanes norm;
   FullLanes lanes;
   const int64_t pairs = count / (2 * kStep) * (2 * kStep), whole = count / kStep * kStep;
@@ -151,6 +163,7 @@ BlockSums SumFull(const float* gradient, int64_t count) {
     const ChainSums first = SumChain(gradient + i, &norm, &lanes);
     const ChainSums second = SumChain(gradient + i + kStep, &norm, &lanes);
     lanes.AddSums(first.elements + second.elements, first.magnitudes + second.magnitudes);
+    if (const int64_t end = i + 2 * kStep; end % kSampledStep == 0) sample(gradient + end - kSampledStep);
   }
   if (pairs < whole) {
     const ChainSums last = SumChain(gradient + pairs, &norm, &lanes);
@@ -165,7 +178,7 @@ BlockSums SumFull(const float* gradient, int64_t count) {
   BlockSums sums;
   norm.MoveTo(&sums);
   sums.min_bits = vectors::SmallestBits(lanes.min);
-  sums.zeros = vectors::Total(lanes.zeros);
+  sums.zeros = lanes.counted - vectors::Total(lanes.non_zero);
   sums.moments = {vectors::Sum(lanes.sum), vectors::Sum(lanes.magnitudes)};
   return sums;
 }
@@ -233,6 +246,23 @@ int64_t ForEachBlock(std::span<const float> gradient, Body body) {
   return whole + kFloats - size;
 }
 
+// Sums a block of ForEachBlock, and counts the exponents of what lies in its kBlockSize elements of the tensor.
+BlockSums SumSampled(std::span<const float> gradient, int64_t start, const float* block, int64_t count,
+                     const ExponentSample& sample, ExponentCounter* counter) {
+  int64_t counted = start;
+  BlockSums sums;
+  if (sample.stride() == 1) {
+    sums = SumFull(block, count, [](const float*) {});
+  } else {
+    ExponentSample::Walk walk(sample, start);
+    sums = SumFull(block, count, [&](const float* from) { counter->CountWhole(from, sample.stride(), &walk); });
+    counted += count / kSampledStep * kSampledStep;
+  }
+  const int64_t end = std::min(static_cast<int64_t>(gradient.size()), start + kBlockSize);
+  if (start % kBlockSize == 0) counter->Count(gradient.data(), counted, end, sample);
+  return sums;
+}
+
 double MagnitudeOf(int32_t bits) { return std::bit_cast<float>(bits); }
 
 }  // namespace
@@ -270,7 +300,7 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   BlockSums total;
   total.min_bits = kInfinityBits;
   const int64_t padding = ForEachBlock(gradient, [&](int64_t start, const float* block, int64_t count) {
-    BlockSums sums = SumFull(block, count);
+    BlockSums sums = SumSampled(gradient, start, block, count, sample, pass->counter);
     if (sums.min_bits < kNormalBits || !sums.is_finite()) {
       CountTiny(block, count, statistics);
     } else {
@@ -288,9 +318,6 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
     total.moments.magnitudes += sums.moments.magnitudes;
     total.max_bits = std::max(total.max_bits, sums.max_bits);
     total.min_bits = std::min(total.min_bits, sums.min_bits);
-    if (start % kBlockSize == 0) {
-      pass->counter->Count(gradient.data(), start, std::min(size, start + kBlockSize), sample);
-    }
     if (pass->last_gradient != nullptr) {
       pass->dot += DotAndCopy(gradient.data() + start, pass->last_gradient + start, std::min(size - start, count));
     }

@@ -194,6 +194,12 @@ TYPED_TEST(TensorStatisticsTest, LargeFiniteGradientsDoNotOverflow) {
   EXPECT_NEAR(s.l2_norm / 1e21, 1, 1e-6);  // 1e20 is not a float
   EXPECT_NEAR(s.mean / 1e20, 1, 1e-6);
   EXPECT_EQ(s.non_finite(), 0);
+  for (int exponent = 110; exponent < 128; ++exponent) {
+    const double size = std::ldexp(2 - 1e-6, exponent);  // just below a power of two
+    const TensorStatistics large = Full<TypeParam>(std::vector<TypeParam>(4096, static_cast<TypeParam>(size)));
+    EXPECT_NEAR(large.mean / size, 1, 1e-6) << exponent;
+    EXPECT_NEAR(large.mean_abs / size, 1, 1e-6) << exponent;
+  }
 }
 
 TYPED_TEST(TensorStatisticsTest, EqualElementsDoNotDeviate) {
