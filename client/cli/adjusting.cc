@@ -11,10 +11,12 @@ namespace {
 constexpr int kMaxTries = 5;  // against others who change the same job at the same time
 constexpr absl::Duration kWait = absl::Seconds(60);
 
+// Sets `state` to that of the job before.
 absl::StatusOr<v1::AdjustJobResponse> SendOnce(const AdjustingOptions& options, const MakeAdjustment& make,
-                                               const Session& session) {
+                                               const Session& session, v1::JobState* state) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
   if (!job.ok()) return job.status();
+  *state = job->state();
   absl::StatusOr<v1::AdjustJobRequest> request = make(*job);
   if (!request.ok()) return request.status();
   request->set_job_id(options.job_id);
@@ -26,9 +28,9 @@ absl::StatusOr<v1::AdjustJobResponse> SendOnce(const AdjustingOptions& options, 
 }
 
 absl::StatusOr<v1::AdjustJobResponse> Send(const AdjustingOptions& options, const MakeAdjustment& make,
-                                           const Session& session) {
+                                           const Session& session, v1::JobState* state) {
   for (int tries = 1;; ++tries) {
-    absl::StatusOr<v1::AdjustJobResponse> response = SendOnce(options, make, session);
+    absl::StatusOr<v1::AdjustJobResponse> response = SendOnce(options, make, session, state);
     if (!absl::IsAborted(response.status()) || !options.if_etag.empty() || tries == kMaxTries) return response;
   }
 }
@@ -95,13 +97,17 @@ void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
 }
 
 absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session) {
-  const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session);
+  v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
+  const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session, &state);
   if (!response.ok()) return response.status();
   if (options.no_wait) {
     PrintRequested(options.job_id, *response, session);
     return ExitCode::kSuccess;
   }
   const v1::Adjustment& asked = response->adjustment();
+  if (state == v1::JOB_STATE_PAUSED || state == v1::JOB_STATE_PAUSING) {
+    session.Note(absl::StrCat("gradwatch: ", options.job_id, " is paused; waiting until it goes on (see --no-wait)"));
+  }
   const auto event = AwaitEvent(options.job_id, asked.revision(), response->event_number(), session);
   if (absl::IsDeadlineExceeded(event.status()) || absl::IsCancelled(event.status())) {
     session.Note(absl::StrCat("gradwatch: revision ", asked.revision(),

@@ -5,6 +5,7 @@
 #include <grpcpp/impl/codegen/client_unary_call.h>
 #include <grpcpp/impl/codegen/rpc_method.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -54,10 +55,25 @@ absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat) c
     }
     const bool again = repeat == Repeat::kWhenUnavailable && IsWorthRepeating(status) && tries < kMaxAttempts;
     if (!again) return DescribeStatus(status, address_);
-    static Cancellation never;
-    const Cancellation& cancellation = options_.cancellation != nullptr ? *options_.cancellation : never;
-    if (!cancellation.Wait(backoff.Next())) return absl::CancelledError("interrupted");
+    if (!CancellationOrNever().Wait(backoff.Next())) return absl::CancelledError("interrupted");
   }
+}
+
+const Cancellation& Connection::CancellationOrNever() const {
+  static const Cancellation never;
+  return options_.cancellation != nullptr ? *options_.cancellation : never;
+}
+
+bool Connection::AwaitReconnection(absl::Duration longest) const {
+  constexpr absl::Duration kSlice = absl::Milliseconds(100);  // in which a cancellation is heard
+  const Cancellation& cancellation = CancellationOrNever();
+  if (channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY) return cancellation.Wait(longest);
+  const absl::Time end = absl::Now() + longest;
+  for (absl::Time now = absl::Now(); now < end; now = absl::Now()) {
+    if (cancellation.cancelled()) return false;
+    if (channel_->WaitForConnected(absl::ToChronoTime(std::min(now + kSlice, end)))) return true;
+  }
+  return !cancellation.cancelled();
 }
 
 absl::Status Connection::CheckHealth() const {

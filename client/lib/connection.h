@@ -54,12 +54,18 @@ class Connection {
     return response;
   }
 
+  // Waits for up to `longest`; false if that was cut short by the cancellation. Where there is no connection tries to
+  // get one meanwhile, and ends as soon as it is there: gRPC looks after connections while somebody waits for them,
+  // else every five seconds.
+  bool AwaitReconnection(absl::Duration longest) const;
+
   // Asks the server's health service: OK, or UNAVAILABLE if it is there but does not serve.
   absl::Status CheckHealth() const;
 
  private:
   using Attempt = std::function<grpc::Status(grpc::ClientContext*)>;
   absl::Status CallRepeatedly(const Attempt& attempt, Repeat repeat) const;
+  const Cancellation& CancellationOrNever() const;
 
   const std::string address_;
   const Options options_;

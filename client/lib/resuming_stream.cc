@@ -30,9 +30,8 @@ StreamEnd TakeEnd(v1::WatchAlertsResponse* response) {
   return StreamEnd::kComeBack;
 }
 
-ResumePolicy::ResumePolicy(std::string address, Cancellation* cancellation, ResumeOptions options)
-    : address_(std::move(address)),
-      cancellation_(cancellation),
+ResumePolicy::ResumePolicy(const Connection& connection, ResumeOptions options)
+    : connection_(connection),
       options_(std::move(options)),
       backoff_(options_.initial_backoff, options_.max_backoff, options_.uniform) {}
 
@@ -43,8 +42,8 @@ void ResumePolicy::OnMessage() {
 }
 
 absl::Status ResumePolicy::OnBreak(const grpc::Status& status) {
-  if (cancellation_ != nullptr && cancellation_->cancelled()) return absl::CancelledError("interrupted");
-  const absl::Status cause = DescribeStatus(status, address_);
+  if (cancellation() != nullptr && cancellation()->cancelled()) return absl::CancelledError("interrupted");
+  const absl::Status cause = DescribeStatus(status, connection_.address());
   // A stream that ends with OK but not with a last message was rotated.
   if (!status.ok() && !IsBrokenStream(status)) return cause;
   if (!had_message_ && IsConnectFailure(status)) return cause;
@@ -54,7 +53,7 @@ absl::Status ResumePolicy::OnBreak(const grpc::Status& status) {
   const absl::Duration delay = std::min(backoff_.Next(), left);  // the next attempt tells of the deadline
   waited_ += delay;
   if (options_.on_break) options_.on_break({cause, delay});
-  const bool waited = options_.wait ? options_.wait(delay) : (cancellation_ ? *cancellation_ : never_).Wait(delay);
+  const bool waited = options_.wait ? options_.wait(delay) : connection_.AwaitReconnection(delay);
   return waited ? absl::OkStatus() : absl::CancelledError("interrupted");
 }
 

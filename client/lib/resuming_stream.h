@@ -47,7 +47,7 @@ struct ResumeOptions {
   absl::Duration patience = absl::Minutes(10);
   // Told about each break; may be null. Called on the reader's thread.
   std::function<void(const StreamBreak&)> on_break;
-  // For tests. `wait` returns false if it was cut short by a cancellation; null: Cancellation::Wait.
+  // For tests. `wait` returns false if it was cut short by a cancellation; null: Connection::AwaitReconnection.
   std::function<bool(absl::Duration)> wait;
   std::function<double()> uniform;
 };
@@ -55,7 +55,8 @@ struct ResumeOptions {
 // The rules of coming back, apart from any message type. Not thread-safe.
 class ResumePolicy {
  public:
-  ResumePolicy(std::string address, Cancellation* cancellation, ResumeOptions options);
+  // `connection` must outlive it.
+  ResumePolicy(const Connection& connection, ResumeOptions options);
 
   // A message came.
   void OnMessage();
@@ -64,13 +65,11 @@ class ResumePolicy {
   absl::Status OnBreak(const grpc::Status& status);
 
   absl::Time deadline() const { return options_.deadline; }
-  Cancellation* cancellation() const { return cancellation_; }
+  Cancellation* cancellation() const { return connection_.cancellation(); }
 
  private:
-  const std::string address_;
-  Cancellation* const cancellation_;
+  const Connection& connection_;
   const ResumeOptions options_;
-  Cancellation never_;  // waits where there is no cancellation
   Backoff backoff_;
   absl::Duration waited_;  // since the last message
   bool had_message_ = false;
@@ -84,9 +83,7 @@ class ResumingStream {
       std::function<std::unique_ptr<grpc::ClientReaderInterface<Response>>(grpc::ClientContext*, const Request&)>;
 
   ResumingStream(const Connection& connection, Open open, Request request, ResumeOptions options)
-      : open_(std::move(open)),
-        policy_(connection.address(), connection.cancellation(), std::move(options)),
-        request_(std::move(request)) {}
+      : open_(std::move(open)), policy_(connection, std::move(options)), request_(std::move(request)) {}
   ~ResumingStream() { Close(); }
   ResumingStream(const ResumingStream&) = delete;
   ResumingStream& operator=(const ResumingStream&) = delete;

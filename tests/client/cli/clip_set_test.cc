@@ -198,6 +198,7 @@ class ClipSetTest : public CliTest {
       job->set_etag("e" + std::to_string(++reads_));
       job->mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
       job->set_control_revision(1);
+      job->set_state(state_);
       return grpc::Status::OK;
     };
     server_.adjust_job = [this](const v1::AdjustJobRequest& request, v1::AdjustJobResponse* response) {
@@ -234,6 +235,7 @@ class ClipSetTest : public CliTest {
   }
 
   std::atomic<int> reads_ = 0;
+  std::atomic<v1::JobState> state_ = v1::JOB_STATE_RUNNING;
   int conflicts_ = 0;
   std::vector<v1::AdjustJobRequest> requests_;
   v1::Adjustment adjustment_;
@@ -307,6 +309,15 @@ TEST_F(ClipSetTest, DoesNotWaitIfNotWanted) {
   const CliResult result = Cli("clip set x --max-norm 2 --no-wait");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "clip: none -> global_norm 2\nasked for (revision 2)\n");
+}
+
+TEST_F(ClipSetTest, SaysWhyAPausedJobIsWaitedFor) {
+  AnswerAdjusted(2);
+  EXPECT_EQ(Cli("clip set x --max-norm 2").err, "");
+  state_ = v1::JOB_STATE_PAUSED;
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "gradwatch: x is paused; waiting until it goes on (see --no-wait)\n");
 }
 
 TEST_F(ClipSetTest, AChangeThatDoesNotHoldInTimeStaysAskedFor) {

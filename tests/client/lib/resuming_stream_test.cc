@@ -191,6 +191,27 @@ TEST(ResumingStreamTest, ComesBackToARestartedServer) {
   EXPECT_THAT(causes[1], HasSubstr("no server at "));
 }
 
+// However long it was going to wait.
+TEST(ResumingStreamTest, ComesBackAsSoonAsTheServerIsThere) {
+  ScriptedLog log(6, {{How::kUnavailable, 3}});
+  FakeServer server;
+  server.watch_job = [&log](const v1::WatchJobRequest& request, grpc::ServerContext*, Writer* writer) {
+    return log.Serve(request, writer);
+  };
+  const Connection connection(server.address(), {});
+  ResumeOptions options;
+  options.initial_backoff = options.max_backoff = absl::Hours(1);
+  options.patience = absl::Hours(10);
+  int breaks = 0;
+  options.uniform = [&breaks] { return breaks == 0 ? 0.0 : 1.0; };  // at first at once
+  options.on_break = [&](const StreamBreak&) { ++breaks == 1 ? server.Stop() : server.Restart(); };
+  auto stream = WatchJob(connection, FromBeginning(), options);
+  const auto numbers = ReadAll(*stream);
+  ASSERT_THAT(numbers, IsOk());
+  EXPECT_EQ(*numbers, Numbers(6));
+  EXPECT_EQ(breaks, 2);
+}
+
 TEST(ResumingStreamTest, BacksOffWithDoublingBoundsAndStartsAgainAfterAMessage) {
   // Streams 2 to 4 break before their first message.
   std::atomic<int> streams = 0;
