@@ -32,6 +32,12 @@ constexpr int32_t kLargeBits = 0x7f800000 - (5 << 23);
 // The smallest number that is neither 0 nor denormal.
 constexpr int32_t kNormalBits = 0x00800000;
 
+// Sums over finite elements.
+struct MomentSums {
+  double sum = 0;
+  double magnitudes = 0;
+};
+
 // What a block of floats adds up to.
 struct BlockSums {
   double squares = 0;
@@ -265,18 +271,17 @@ BlockSums SumSampled(std::span<const float> gradient, int64_t start, const float
 
 double MagnitudeOf(int32_t bits) { return std::bit_cast<float>(bits); }
 
-}  // namespace
-
-void FillMoments(const MomentSums& sums, int64_t finite, TensorStatistics* statistics) {
+// Mean, mean magnitude and standard deviation of `finite` elements.
+void FillMoments(const BlockSums& total, int64_t finite, TensorStatistics* statistics) {
   if (finite == 0) return;
-  const double count = static_cast<double>(finite);
-  statistics->mean = sums.sum / count;
-  statistics->mean_abs = sums.magnitudes / count;
-  // sqrt(rms^2 - mean^2), in a form that neither overflows nor goes below 0.
-  const double rms = statistics->l2_norm / std::sqrt(count);
-  const double mean = std::fabs(statistics->mean);
-  statistics->std_dev = rms > mean ? std::sqrt(rms - mean) * std::sqrt(rms + mean) : 0;
+  const double share = 1 / static_cast<double>(finite);
+  statistics->mean = total.moments.sum * share;
+  statistics->mean_abs = total.moments.magnitudes * share;
+  const double variance = total.squares * share - statistics->mean * statistics->mean;
+  statistics->std_dev = variance > 0 ? std::sqrt(variance) : 0;
 }
+
+}  // namespace
 
 void MeasureNorm(std::span<const float> gradient, TensorStatistics* statistics) {
   std::construct_at(statistics);
@@ -325,7 +330,7 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   statistics->zero_count -= padding;
   statistics->max_abs = MagnitudeOf(total.max_bits);
   statistics->l2_norm = std::sqrt(total.squares);
-  FillMoments(total.moments, size - statistics->non_finite(), statistics);
+  FillMoments(total, size - statistics->non_finite(), statistics);
   pass->counter->MoveTo(&statistics->histogram, static_cast<uint32_t>(total.min_bits),
                         static_cast<uint32_t>(total.max_bits));
   if (statistics->denormal_count > 0) CountDenormal(gradient, sample, &statistics->histogram);

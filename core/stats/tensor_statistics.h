@@ -37,15 +37,6 @@ struct FullPass {
 void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorStatistics* statistics);
 void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics);
 
-// Sums over the finite elements of a tensor, from which the moments come.
-struct MomentSums {
-  double sum = 0;
-  double magnitudes = 0;
-};
-
-// Fills mean, mean_abs and std_dev from the sums over `finite` elements and l2_norm, which must be set.
-void FillMoments(const MomentSums& sums, int64_t finite, TensorStatistics* statistics);
-
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_STATS_TENSOR_STATISTICS_H_

@@ -32,6 +32,18 @@ void CountShape(double value, TensorStatistics* statistics) {
   ++counts[BucketOf(std::fabs(value))];
 }
 
+// Mean, mean magnitude and standard deviation of `finite` elements, from their sums and l2_norm.
+void FillMoments(double sum, double magnitudes, int64_t finite, TensorStatistics* statistics) {
+  if (finite == 0) return;
+  const double count = static_cast<double>(finite);
+  statistics->mean = sum / count;
+  statistics->mean_abs = magnitudes / count;
+  // sqrt(rms^2 - mean^2), in a form that neither overflows nor goes below 0.
+  const double rms = statistics->l2_norm / std::sqrt(count);
+  const double mean = std::fabs(statistics->mean);
+  statistics->std_dev = rms > mean ? std::sqrt(rms - mean) * std::sqrt(rms + mean) : 0;
+}
+
 }  // namespace
 
 void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics) {
@@ -50,15 +62,15 @@ void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics)
 
 void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics) {
   MeasureNorm(gradient, statistics);
-  MomentSums sums;
+  double sum = 0, magnitudes = 0;
   for (const double value : gradient) {
     if (!std::isfinite(value)) continue;
-    sums.sum += value;
-    sums.magnitudes += std::fabs(value);
+    sum += value;
+    magnitudes += std::fabs(value);
     CountShape(value, statistics);
   }
   const int64_t size = static_cast<int64_t>(gradient.size());
-  FillMoments(sums, size - statistics->non_finite(), statistics);
+  FillMoments(sum, magnitudes, size - statistics->non_finite(), statistics);
   pass->dot = pass->last_gradient == nullptr ? 0 : DotAndCopy(gradient.data(), pass->last_gradient, size);
 }
 
