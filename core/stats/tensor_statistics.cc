@@ -107,20 +107,25 @@ struct FullLanes {
   Ints non_zero{};      // among the elements that were counted
   int64_t counted = 0;  // elements
 
-  // `smallest` magnitudes of some vectors, which begin at `elements`.
-  GW_INLINE void Look(const Floats& smallest, const float* elements, int vectors) {
+  // `smallest` magnitudes of the kChain vectors that begin at `elements`.
+  GW_INLINE void LookAtChain(const Floats& smallest, const float* elements) {
     if (__builtin_expect(vectors::AreNonZero(smallest), 1)) {
       min = vectors::Smaller(smallest, min);
-    } else {
-      // In turn, so that a minimum does not wait for the one before.
-      Floats mins[2] = {min, min};
-#pragma GCC unroll 8
-      for (int i = 0; i < vectors; ++i) {
-        vectors::CountNonZero(vectors::Load<Floats>(elements + i * kFloats), &non_zero, &mins[i % 2]);
-      }
-      min = vectors::Smaller(mins[0], mins[1]);
-      counted += int64_t{vectors} * kFloats;
+      return;
     }
+    // In turn, so that a minimum does not wait for the one before.
+    Floats mins[2] = {min, min};
+#pragma GCC unroll 8
+    for (int i = 0; i < kChain; ++i) {
+      vectors::CountNonZero(vectors::Load<Floats>(elements + i * kFloats), &non_zero, &mins[i % 2]);
+    }
+    min = vectors::Smaller(mins[0], mins[1]);
+    counted += kStep;
+  }
+
+  GW_INLINE void LookAtOne(const Floats& elements) {
+    vectors::CountNonZero(elements, &non_zero, &min);
+    counted += kFloats;
   }
 
   void AddSums(const Floats& elements, const Floats& element_magnitudes) {
@@ -150,7 +155,7 @@ GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes* 
     half.elements = j % 2 == 0 ? pair : half.elements + pair;
     half.magnitudes = j % 2 == 0 ? pair_magnitudes : half.magnitudes + pair_magnitudes;
   }
-  lanes->Look(smallest, elements, kChain);
+  lanes->LookAtChain(smallest, elements);
   return {sums[0].elements + sums[1].elements, sums[0].magnitudes + sums[1].magnitudes};
 }
 
@@ -178,7 +183,7 @@ BlockSums SumFull(const float* gradient, int64_t count, const Sample& sample) {
   for (int64_t i = whole; i < count; i += kFloats) {
     const Floats x = vectors::Load<Floats>(gradient + i), magnitudes = vectors::Magnitudes(x);
     norm.AddOne(gradient + i, magnitudes);
-    lanes.Look(magnitudes, gradient + i, 1);
+    lanes.LookAtOne(x);
     lanes.AddSums(x, magnitudes);
   }
   BlockSums sums;
