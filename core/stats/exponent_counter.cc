@@ -53,23 +53,14 @@ void ExponentCounter::MoveTo(HistogramCounts* histogram, uint32_t min_bits, uint
 
 void ExponentCounter::Move(int sign, uint32_t min_bits, uint32_t max_bits, uint32_t* __restrict to) {
   static_assert(kTables == 4);
-  uint32_t* __restrict a = counts_[0] + sign;
-  uint32_t* __restrict b = counts_[1] + sign;
-  uint32_t* __restrict c = counts_[2] + sign;
-  uint32_t* __restrict d = counts_[3] + sign;
   constexpr int kNonFinite = kSign - 1;
-  for (const int dropped : {0, kNonFinite}) a[dropped] = b[dropped] = c[dropped] = d[dropped] = 0;
-  constexpr int kTogether = 16;
-  int i = static_cast<int>(min_bits >> kExponentShift) & -kTogether;
-  const int end = static_cast<int>(max_bits >> kExponentShift) + 1;
-  const auto move = [=](int i) {
-    to[i] = a[i] + b[i] + c[i] + d[i];
-    a[i] = b[i] = c[i] = d[i] = 0;
-  };
-  for (; i < end && i + kTogether <= kNonFinite; i += kTogether) {
-    for (int j = i; j < i + kTogether; ++j) move(j);
+  uint32_t(*__restrict counts)[kTables] = counts_ + sign;
+  for (const int dropped : {0, kNonFinite}) std::fill_n(counts[dropped], kTables, 0);
+  const int end = std::min(static_cast<int>(max_bits >> kExponentShift) + 1, kNonFinite);
+  for (int i = std::max(static_cast<int>(min_bits >> kExponentShift), 1); i < end; ++i) {
+    to[i] = counts[i][0] + counts[i][1] + counts[i][2] + counts[i][3];
+    std::fill_n(counts[i], kTables, 0);
   }
-  for (; i < end; ++i) move(i);
 }
 
 }  // namespace gradwatch::core

@@ -99,12 +99,13 @@ class ExponentCounter {
     for (int member = 0; member < kTables; ++member) CountOne(member, group[walk->IndexOf(member)]);
     walk->Next();
   }
-  void CountOne(int table, float element) { ++counts_[table][std::bit_cast<uint32_t>(element) >> kExponentShift]; }
+  void CountOne(int table, float element) { ++counts_[std::bit_cast<uint32_t>(element) >> kExponentShift][table]; }
   void CountAll(const float* elements, int64_t count);
   // Moves the counts of one sign.
   void Move(int sign, uint32_t min_bits, uint32_t max_bits, uint32_t* __restrict to);
 
-  alignas(64) uint32_t counts_[kTables][kKeys] = {};
+  // Those of a key lie together: few keys, and so few cache lines, are in use.
+  alignas(64) uint32_t counts_[kKeys][kTables] = {};
 };
 
 }  // namespace gradwatch::core
