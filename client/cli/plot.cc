@@ -122,7 +122,9 @@ std::string YLabel(const Axes& axes, int row, int height) {
   if (row == 0) value = axes.high;
   if (row == height / 2) value = axes.high + (axes.low - axes.high) * row / (height - 1);
   const bool labelled = row == 0 || row == height / 2 || row == height - 1;
-  return absl::StrFormat("%8s ", labelled ? NumberText(axes.Unscale(value)) : "");
+  std::string label = labelled ? NumberText(axes.Unscale(value)) : "";
+  if (label.size() > 8) label = absl::StrFormat("%.2g", axes.Unscale(value));
+  return absl::StrFormat("%8s ", label);
 }
 
 std::vector<std::string> Panel(const Curve& curve, const Axes& axes, int width, const PlotOptions& options) {

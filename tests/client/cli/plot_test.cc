@@ -96,6 +96,16 @@ TEST(PlotTest, IsLogarithmicWhenTheRangeIsLarge) {
   EXPECT_THAT(PlotCurves({curve}, {}), Not(HasSubstr("logarithmic"))) << "zero has no logarithm";
 }
 
+TEST(PlotTest, AxesStandBelowEachOtherWhateverTheNumbers) {
+  for (const double largest : {12.0, 5.32e9, 3.5018e10, 1.1814e33, 2.3456e300}) {
+    Curve curve = Falling();
+    curve.points[3].loss = largest;
+    const std::vector<std::string> lines =
+        absl::StrSplit(PlotCurves({curve}, {.width = 60, .height = 9, .plain = true}), '\n', absl::SkipEmpty());
+    for (size_t i = 1; i <= 9; ++i) EXPECT_EQ(lines[i].find('|'), lines[1].find('|')) << lines[i];
+  }
+}
+
 TEST(PlotTest, PutsPanelsBelowEachOtherWhereTheyDoNotFit) {
   const std::string text = PlotCurves({Falling(), Exploding(), Falling()}, {.width = 80, .height = 3});
   int names = 0;
