@@ -1,9 +1,9 @@
 #include "client/worker/packed_record.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <type_traits>
 
 namespace gradwatch::worker {
@@ -12,7 +12,7 @@ namespace {
 using core::HistogramCounts;
 using core::LayerStatistics;
 using core::TensorStatistics;
-using Buckets = std::array<uint32_t, HistogramCounts::kBuckets>;
+using Buckets = std::span<const uint32_t, HistogramCounts::kBuckets>;
 
 // A record without its tensors.
 struct Scalars {
@@ -39,11 +39,11 @@ struct Range {
 };
 static_assert(HistogramCounts::kBuckets <= 255);
 
-Range UsedBuckets(const Buckets& buckets) {
+Range UsedBuckets(Buckets buckets) {
   constexpr int kEnd = HistogramCounts::kBuckets;
   int first = 0, end = kEnd;
   // Most buckets are empty; eight at a time are looked at without a branch for each.
-  const auto any_of_eight = [&buckets](int from) {
+  const auto any_of_eight = [buckets](int from) {
     uint32_t any = 0;
     for (int i = 0; i < 8; ++i) any |= buckets[static_cast<size_t>(from + i)];
     return any != 0;
@@ -93,14 +93,14 @@ bool WriteTensor(const TensorStatistics& tensor, bool with_histogram, Writer* wr
     writer->Write(&tensor, kNumbers);
     return true;
   }
-  const Range positive = UsedBuckets(tensor.histogram.positive), negative = UsedBuckets(tensor.histogram.negative);
+  const Range positive = UsedBuckets(tensor.histogram.positive()), negative = UsedBuckets(tensor.histogram.negative());
   const size_t counts = size_t{positive.count} + negative.count;
   if (!writer->HasRoomFor(kNumbers + 2 * sizeof(Range) + counts * sizeof(uint32_t))) return false;
   writer->Write(&tensor, kNumbers);
   writer->Write(&positive, sizeof(Range));
   writer->Write(&negative, sizeof(Range));
-  writer->Write(tensor.histogram.positive.data() + positive.first, positive.count * sizeof(uint32_t));
-  writer->Write(tensor.histogram.negative.data() + negative.first, negative.count * sizeof(uint32_t));
+  writer->Write(tensor.histogram.positive().data() + positive.first, positive.count * sizeof(uint32_t));
+  writer->Write(tensor.histogram.negative().data() + negative.first, negative.count * sizeof(uint32_t));
   return true;
 }
 
@@ -111,8 +111,8 @@ void ReadTensor(bool with_histogram, Reader* reader, TensorStatistics* tensor) {
   Range positive, negative;
   reader->Read(&positive, sizeof(Range));
   reader->Read(&negative, sizeof(Range));
-  reader->Read(tensor->histogram.positive.data() + positive.first, positive.count * sizeof(uint32_t));
-  reader->Read(tensor->histogram.negative.data() + negative.first, negative.count * sizeof(uint32_t));
+  reader->Read(tensor->histogram.positive().data() + positive.first, positive.count * sizeof(uint32_t));
+  reader->Read(tensor->histogram.negative().data() + negative.first, negative.count * sizeof(uint32_t));
 }
 
 bool HasHistogram(v1::StatisticsLevel level) { return level != v1::STATISTICS_LEVEL_NORM; }

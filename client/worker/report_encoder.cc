@@ -1,16 +1,16 @@
 #include "client/worker/report_encoder.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <span>
 
 namespace gradwatch::worker {
 namespace {
 
-using Buckets = std::array<uint32_t, core::HistogramCounts::kBuckets>;
+using Buckets = std::span<const uint32_t, core::HistogramCounts::kBuckets>;
 
 // Adds the buckets from the first to the last that is not empty; returns the exponent of the first, 0 if there is none.
-int EncodeBuckets(const Buckets& buckets, google::protobuf::RepeatedField<int64_t>* counts) {
+int EncodeBuckets(Buckets buckets, google::protobuf::RepeatedField<int64_t>* counts) {
   const auto is_used = [](uint32_t count) { return count != 0; };
   const auto first = std::find_if(buckets.begin(), buckets.end(), is_used);
   if (first == buckets.end()) return 0;
@@ -23,8 +23,8 @@ int EncodeBuckets(const Buckets& buckets, google::protobuf::RepeatedField<int64_
 void EncodeHistogram(const core::TensorStatistics& statistics, v1::Histogram* histogram) {
   histogram->set_zero_count(statistics.zero_count);
   if (statistics.histogram_stride > 1) histogram->set_sample_stride(statistics.histogram_stride);
-  histogram->set_positive_offset(EncodeBuckets(statistics.histogram.positive, histogram->mutable_positive_counts()));
-  histogram->set_negative_offset(EncodeBuckets(statistics.histogram.negative, histogram->mutable_negative_counts()));
+  histogram->set_positive_offset(EncodeBuckets(statistics.histogram.positive(), histogram->mutable_positive_counts()));
+  histogram->set_negative_offset(EncodeBuckets(statistics.histogram.negative(), histogram->mutable_negative_counts()));
 }
 
 void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel level, v1::TensorStats* stats) {

@@ -25,42 +25,22 @@ ExponentSample::ExponentSample(int64_t size, int64_t step) {
   turn_ = (stride_ * 5 / 8) | 1;
 }
 
-void ExponentCounter::CountAll(const float* elements, int64_t count) {
-  const int64_t whole = count / kTables * kTables;
-  for (int64_t i = 0; i < whole; i += kTables) {
+void ExponentCounter::Count(const float* tensor, int64_t first, int64_t end) {
+  if (sample_.stride() == 1) {
 #pragma GCC unroll 4
-    for (int table = 0; table < kTables; ++table) CountOne(table, elements[i + table]);
+    for (int64_t i = first; i < end; ++i) CountOne(tensor[i]);
+    return;
   }
-  for (int64_t i = whole; i < count; ++i) CountOne(0, elements[i]);
-}
-
-void ExponentCounter::Count(const float* tensor, int64_t first, int64_t end, const ExponentSample& sample) {
-  if (sample.stride() == 1) return CountAll(tensor + first, end - first);
-  ExponentSample::Walk walk(sample, first);
-  const int64_t group = ExponentSample::kGroup * sample.stride();
+  ExponentSample::Walk walk(sample_, first);
+  const int64_t group = ExponentSample::kGroup * sample_.stride();
   for (; first + group <= end; first += group) CountGroup(tensor + first, &walk);
-  for (int member = 0; member < kTables; ++member) {
-    if (const int64_t index = first + static_cast<int64_t>(walk.IndexOf(member)); index < end) {
-      CountOne(member, tensor[index]);
-    }
+  for (int member = 0; member < ExponentSample::kGroup; ++member) {
+    if (const int64_t index = first + static_cast<int64_t>(walk.IndexOf(member)); index < end) CountOne(tensor[index]);
   }
 }
 
-void ExponentCounter::MoveTo(HistogramCounts* histogram, uint32_t min_bits, uint32_t max_bits) {
-  Move(0, min_bits, max_bits, histogram->positive.data());
-  Move(kSign, min_bits, max_bits, histogram->negative.data());
-}
-
-void ExponentCounter::Move(int sign, uint32_t min_bits, uint32_t max_bits, uint32_t* __restrict to) {
-  static_assert(kTables == 4);
-  constexpr int kNonFinite = kSign - 1;
-  uint32_t(*__restrict counts)[kTables] = counts_ + sign;
-  for (const int dropped : {0, kNonFinite}) std::fill_n(counts[dropped], kTables, 0);
-  const int end = std::min(static_cast<int>(max_bits >> kExponentShift) + 1, kNonFinite);
-  for (int i = std::max(static_cast<int>(min_bits >> kExponentShift), 1); i < end; ++i) {
-    to[i] = counts[i][0] + counts[i][1] + counts[i][2] + counts[i][3];
-    std::fill_n(counts[i], kTables, 0);
-  }
+void ExponentCounter::Finish() {
+  for (const int sign : {0, HistogramCounts::kNegative}) counts_[sign] = counts_[sign + HistogramCounts::kBuckets] = 0;
 }
 
 }  // namespace gradwatch::core

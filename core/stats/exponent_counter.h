@@ -68,44 +68,38 @@ class ExponentSample {
   int64_t turn_;    // odd; added from group to group, and 1 more from `stride` groups to the next
 };
 
-// Counts in several tables, so that equal exponents in a row do not wait for each other's store. Made once a step; it
-// is empty between tensors.
+// Counts elements of one tensor in its histogram: an addition for each, since a bucket is where a float's first nine
+// bits say.
 class ExponentCounter {
  public:
+  // Both outlive this; `histogram` is empty.
+  ExponentCounter(const ExponentSample& sample, HistogramCounts* histogram)
+      : sample_(sample), counts_(histogram->counts.data()) {}
+
   // Counts the sampled elements among those from `first` to before `end`, both multiples of kWhole or the end of the
   // tensor, which starts at `tensor`.
   static constexpr int64_t kWhole = ExponentSample::kGroup * ExponentSample::kMaxStride;
-  void Count(const float* tensor, int64_t first, int64_t end, const ExponentSample& sample);
+  void Count(const float* tensor, int64_t first, int64_t end);
   // Counts the sampled elements of kWhole ones from `elements` on, for a stride above 1.
-  void CountWhole(const float* elements, int64_t stride, ExponentSample::Walk* walk) {
-    for (const float* group = elements; group < elements + kWhole; group += ExponentSample::kGroup * stride) {
-      CountGroup(group, walk);
-    }
+  void CountWhole(const float* elements, ExponentSample::Walk* walk) {
+    const int64_t group = ExponentSample::kGroup * sample_.stride();
+    for (const float* from = elements; from < elements + kWhole; from += group) CountGroup(from, walk);
   }
-
-  // Moves the counts to `histogram`, which is empty, and starts again from zero. NaN and infinities are dropped, and so
-  // is the bucket of the denormal numbers, which zeros share. All else that was counted lies between `min_bits` and
-  // `max_bits`, the bits of magnitudes.
-  void MoveTo(HistogramCounts* histogram, uint32_t min_bits, uint32_t max_bits);
+  // Drops what is not finite, and the buckets of denormal numbers, which zeros have shared.
+  void Finish();
 
  private:
-  static constexpr int kTables = ExponentSample::kGroup;
-  static constexpr int kKeys = 512;  // sign and exponent as they lie in a float
-  static constexpr int kSign = kKeys / 2;
-  static constexpr int kExponentShift = 23;
-
   void CountGroup(const float* group, ExponentSample::Walk* walk) {
 #pragma GCC unroll 4
-    for (int member = 0; member < kTables; ++member) CountOne(member, group[walk->IndexOf(member)]);
+    for (int member = 0; member < ExponentSample::kGroup; ++member) CountOne(group[walk->IndexOf(member)]);
     walk->Next();
   }
-  void CountOne(int table, float element) { ++counts_[std::bit_cast<uint32_t>(element) >> kExponentShift][table]; }
-  void CountAll(const float* elements, int64_t count);
-  // Moves the counts of one sign.
-  void Move(int sign, uint32_t min_bits, uint32_t max_bits, uint32_t* __restrict to);
+  void CountOne(float element) { ++counts_[std::bit_cast<uint32_t>(element) >> kExponentShift]; }
 
-  // Those of a key lie together: few keys, and so few cache lines, are in use.
-  alignas(64) uint32_t counts_[kKeys][kTables] = {};
+  static constexpr int kExponentShift = 23;
+
+  const ExponentSample& sample_;  // not copied: that would wait until the one just made has left the store buffer
+  uint32_t* const counts_;
 };
 
 }  // namespace gradwatch::core

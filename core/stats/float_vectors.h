@@ -25,6 +25,7 @@ inline constexpr int kDoubles = kBytes / 8;
 
 using Floats = float __attribute__((vector_size(kBytes)));
 using Ints = int32_t __attribute__((vector_size(kBytes)));
+using Bytes = int8_t __attribute__((vector_size(kBytes)));
 using Doubles = double __attribute__((vector_size(kBytes)));
 // As many floats as a register holds doubles.
 using NarrowFloats = float __attribute__((vector_size(kBytes / 2)));
@@ -106,38 +107,34 @@ inline Floats LargerMagnitude(const Floats& x, const Floats& y) { return Larger(
 inline Floats SmallerMagnitude(const Floats& x, const Floats& y) { return Smaller(Magnitudes(x), Magnitudes(y)); }
 #endif
 
-// Whether no lane of some magnitudes is zero.
-inline bool AreNonZero(const Floats& magnitudes) {
+// Counters that overflow no sooner than after 127 additions.
 #ifdef __AVX512F__
-  const __m512i bits = reinterpret_cast<__m512i>(magnitudes);
-  return _mm512_test_epi32_mask(bits, bits) == 0xffff;
+using Counters = Bytes;
 #else
-  const Ints zero = reinterpret_cast<Ints>(magnitudes) == 0;
-  int64_t words[kBytes / 8], any = 0;
-  std::memcpy(words, &zero, sizeof(words));
-  for (const int64_t word : words) any |= word;
-  return any == 0;
+using Counters = Ints;
+#endif
+
+// Adds 1 to some counter for every one of four vectors of magnitudes that is not zero.
+inline void CountNonZero(const Floats& a, const Floats& b, const Floats& c, const Floats& d, Counters* counters) {
+#ifdef __AVX512F__
+  // What does not fit becomes the largest number that does, first of 16 bits, then of 8.
+  const __m512i ab = _mm512_packs_epi32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+  const __m512i cd = _mm512_packs_epi32(reinterpret_cast<__m512i>(c), reinterpret_cast<__m512i>(d));
+  *counters += reinterpret_cast<Bytes>(_mm512_min_epi8(_mm512_packs_epi16(ab, cd), _mm512_set1_epi8(1)));
+#else
+  // A comparison that holds is -1.
+  for (const Floats& x : {a, b, c, d}) *counters -= reinterpret_cast<Ints>(x) > 0;
 #endif
 }
 
-// Adds 1 to `count` in the lanes of `x` that are not zero, and keeps their smallest magnitudes.
-inline void CountNonZero(const Floats& x, Ints* count, Floats* min) {
+inline int64_t Total(const Counters& counters) {
 #ifdef __AVX512F__
-  const __mmask16 lanes = _mm512_test_epi32_mask(reinterpret_cast<__m512i>(x), _mm512_set1_epi32(0x7fffffff));
-  *min = _mm512_mask_range_ps(*min, lanes, *min, x, 0b1010);
-  const __m512i before = reinterpret_cast<__m512i>(*count);
-  *count = reinterpret_cast<Ints>(_mm512_mask_add_epi32(before, lanes, before, _mm512_set1_epi32(1)));
+  return _mm512_reduce_add_epi64(_mm512_sad_epu8(reinterpret_cast<__m512i>(counters), __m512i{}));
 #else
-  const Ints magnitudes = reinterpret_cast<Ints>(x) & 0x7fffffff, zero = magnitudes == 0;
-  *min = Smaller(reinterpret_cast<Floats>(magnitudes | (zero & 0x7f800000)), *min);
-  *count += 1 + zero;  // a comparison that holds is -1
-#endif
-}
-
-inline int64_t Total(const Ints& counts) {
   int64_t total = 0;
-  for (int i = 0; i < kFloats; ++i) total += counts[i];
+  for (int i = 0; i < kFloats; ++i) total += counters[i];
   return total;
+#endif
 }
 
 inline int32_t LargestBits(const Floats& magnitudes) {
@@ -147,16 +144,6 @@ inline int32_t LargestBits(const Floats& magnitudes) {
   int32_t lanes[kFloats];
   std::memcpy(lanes, &magnitudes, sizeof(lanes));
   return Fold(lanes, [](int32_t a, int32_t b) { return a > b ? a : b; });
-#endif
-}
-
-inline int32_t SmallestBits(const Floats& magnitudes) {
-#ifdef __AVX512F__
-  return _mm512_reduce_min_epi32(reinterpret_cast<__m512i>(magnitudes));
-#else
-  int32_t lanes[kFloats];
-  std::memcpy(lanes, &magnitudes, sizeof(lanes));
-  return Fold(lanes, [](int32_t a, int32_t b) { return a < b ? a : b; });
 #endif
 }
 

@@ -45,12 +45,12 @@ GradientMeasurement<T>::GradientMeasurement(const ParameterLayout& layout, std::
 }
 
 template <typename T>
-void GradientMeasurement<T>::MeasureTensor(size_t tensor, ExponentCounter* counter) {
+void GradientMeasurement<T>::MeasureTensor(size_t tensor) {
   TensorStatistics* const statistics = &record_->tensors[tensor];
   const ParameterSegment& segment = layout_.segments()[tensor];
   const auto gradient = gradients_.subspan(segment.offset, segment.size);
   if (record_->level == v1::STATISTICS_LEVEL_FULL) {
-    FullPass<T> pass = {.step = record_->step, .counter = counter};
+    FullPass<T> pass = {.step = record_->step};
     if (compare_) pass.last_gradient = cosine_->LastGradient(tensor);
     MeasureFull(gradient, &pass, statistics);
     if (compare_) cosine_->FillTensor(tensor, pass.dot, statistics);
@@ -63,7 +63,7 @@ void GradientMeasurement<T>::MeasureTensor(size_t tensor, ExponentCounter* count
 
 template <typename T>
 void GradientMeasurement<T>::Measure(size_t first, size_t end) {
-  for (size_t i = first; i < end; ++i) MeasureTensor(i, &counter_);
+  for (size_t i = first; i < end; ++i) MeasureTensor(i);
 }
 
 template <typename T>
@@ -77,9 +77,8 @@ void GradientMeasurement<T>::MeasureAll(Workers* workers) {
   const int64_t threads = workers == nullptr ? 1 : workers->threads();
   const int parts = static_cast<int>(std::clamp<int64_t>(layout_.arena_size() / kMinElements, 1, threads));
   RunParts(workers, parts, [&](int part) {
-    ExponentCounter counter;
     for (size_t i = 0; i < record_->tensors.size(); ++i) {
-      if (PartOf(layout_.segments()[i], parts) == part) MeasureTensor(i, &counter);
+      if (PartOf(layout_.segments()[i], parts) == part) MeasureTensor(i);
     }
   });
 }

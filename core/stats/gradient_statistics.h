@@ -6,7 +6,6 @@
 #include <span>
 
 #include "core/base/workers.h"
-#include "core/stats/exponent_counter.h"
 #include "core/stats/gradient_cosine.h"
 #include "core/stats/step_record.h"
 #include "core/tensor/parameter_layout.h"
@@ -35,14 +34,13 @@ class GradientMeasurement {
  private:
   // Which of `parts` measures a tensor, so that all have about as much to do.
   int PartOf(const ParameterSegment& segment, int parts) const;
-  void MeasureTensor(size_t tensor, ExponentCounter* counter);
+  void MeasureTensor(size_t tensor);
 
   const ParameterLayout& layout_;
   const std::span<const T> gradients_;
   GradientCosine<T>* const cosine_;
   const bool compare_;  // with the last gradients
   StepRecord* const record_;
-  ExponentCounter counter_;
 };
 
 // All of it at once.

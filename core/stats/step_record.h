@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -18,8 +19,17 @@ namespace gradwatch::core {
 struct HistogramCounts {
   static constexpr int kMinExponent = -127;
   static constexpr int kBuckets = 255;
-  std::array<uint32_t, kBuckets> positive{};
-  std::array<uint32_t, kBuckets> negative{};
+  // Where the buckets of the negative numbers begin, and all buckets: sign and exponent as they lie in a float. The
+  // last one of either sign, that of what is not finite, stays empty.
+  static constexpr int kNegative = 256;
+  static constexpr int kKeys = 512;
+
+  std::span<uint32_t, kBuckets> positive() { return std::span(counts).first<kBuckets>(); }
+  std::span<uint32_t, kBuckets> negative() { return std::span(counts).subspan<kNegative, kBuckets>(); }
+  std::span<const uint32_t, kBuckets> positive() const { return std::span(counts).first<kBuckets>(); }
+  std::span<const uint32_t, kBuckets> negative() const { return std::span(counts).subspan<kNegative, kBuckets>(); }
+
+  std::array<uint32_t, kKeys> counts{};
 };
 
 // Statistics of one tensor; the fields mean what those of v1::TensorStats mean.

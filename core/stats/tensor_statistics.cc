@@ -4,7 +4,10 @@
 #include <bit>
 #include <cmath>
 #include <memory>
+#include <optional>
 
+#include "core/stats/denormal_flag.h"
+#include "core/stats/exponent_counter.h"
 #include "core/stats/float_vectors.h"
 #include "core/stats/vector_sums.h"
 #include "core/tensor/vector.h"
@@ -42,9 +45,8 @@ struct MomentSums {
 struct BlockSums {
   double squares = 0;
   MomentSums moments;
-  // Bits of the largest magnitude and of the smallest that is not zero. They mean nothing unless is_finite().
+  // Bits of the largest magnitude. They and `zeros` mean nothing unless is_finite().
   int32_t max_bits = 0;
-  int32_t min_bits = 0;
   int64_t zeros = 0;
 
   // Squares of floats do not overflow as doubles.
@@ -99,34 +101,10 @@ BlockSums SumNorm(const float* gradient, int64_t count) {
   return sums;
 }
 
-// Sums of floats, lane by lane, and the lanes' smallest magnitudes that are not zero. Zeros are looked for in kChain
-// vectors at a time and counted where there are some: behind ReLU they come in whole rows.
+// Sums of floats, lane by lane, and how many are not zero.
 struct FullLanes {
   Doubles sum{}, magnitudes{};
-  Floats min = reinterpret_cast<Floats>(Ints{} + kInfinityBits);
-  Ints non_zero{};      // among the elements that were counted
-  int64_t counted = 0;  // elements
-
-  // `smallest` magnitudes of the kChain vectors that begin at `elements`.
-  GW_INLINE void LookAtChain(const Floats& smallest, const float* elements) {
-    if (__builtin_expect(vectors::AreNonZero(smallest), 1)) {
-      min = vectors::Smaller(smallest, min);
-      return;
-    }
-    // In turn, so that a minimum does not wait for the one before.
-    Floats mins[2] = {min, min};
-#pragma GCC unroll 8
-    for (int i = 0; i < kChain; ++i) {
-      vectors::CountNonZero(vectors::Load<Floats>(elements + i * kFloats), &non_zero, &mins[i % 2]);
-    }
-    min = vectors::Smaller(mins[0], mins[1]);
-    counted += kStep;
-  }
-
-  GW_INLINE void LookAtOne(const Floats& elements) {
-    vectors::CountNonZero(elements, &non_zero, &min);
-    counted += kFloats;
-  }
+  vectors::Counters non_zero{};
 
   void AddSums(const Floats& elements, const Floats& element_magnitudes) {
     vectors::AddHalves(elements, &sum);
@@ -134,47 +112,52 @@ struct FullLanes {
   }
 };
 
+// Two vectors: both magnitudes, and their sum.
+struct FloatPair {
+  Floats larger, smaller, sum;
+};
+
+GW_INLINE FloatPair LoadPair(const float* from, NormLanes* norm) {
+  const Floats x = vectors::Load<Floats>(from), y = vectors::Load<Floats>(from + kFloats);
+  // One instruction less than to take the magnitudes one by one.
+  const Floats larger = vectors::LargerMagnitude(x, y);
+  norm->Add(from, larger);
+  return {larger, vectors::SmallerMagnitude(x, y), x + y};
+}
+
 // A tree of sums of kChain vectors.
 struct ChainSums {
   Floats elements, magnitudes;
 };
 
 GW_INLINE ChainSums SumChain(const float* elements, NormLanes* norm, FullLanes* lanes) {
-  ChainSums sums[2];
-  Floats smallest;
-#pragma GCC unroll 4
-  for (int j = 0; j < kChain / 2; ++j) {
-    const float* const at = elements + 2 * j * kFloats;
-    const Floats x0 = vectors::Load<Floats>(at), x1 = vectors::Load<Floats>(at + kFloats);
-    // The two are both magnitudes: one instruction less than to take them one by one.
-    const Floats larger = vectors::LargerMagnitude(x0, x1), smaller = vectors::SmallerMagnitude(x0, x1);
-    norm->Add(at, larger);
-    smallest = j == 0 ? smaller : vectors::Smaller(smaller, smallest);
-    const Floats pair = x0 + x1, pair_magnitudes = larger + smaller;
-    ChainSums& half = sums[j / 2];
-    half.elements = j % 2 == 0 ? pair : half.elements + pair;
-    half.magnitudes = j % 2 == 0 ? pair_magnitudes : half.magnitudes + pair_magnitudes;
+  ChainSums halves[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const float* const from = elements + i * kStep / 2;
+    const FloatPair a = LoadPair(from, norm), b = LoadPair(from + 2 * kFloats, norm);
+    vectors::CountNonZero(a.larger, a.smaller, b.larger, b.smaller, &lanes->non_zero);
+    halves[i] = {a.sum + b.sum, (a.larger + a.smaller) + (b.larger + b.smaller)};
   }
-  lanes->LookAtChain(smallest, elements);
-  return {sums[0].elements + sums[1].elements, sums[0].magnitudes + sums[1].magnitudes};
+  return {halves[0].elements + halves[1].elements, halves[0].magnitudes + halves[1].magnitudes};
 }
 
-// Elements that SumFull hands to `sample` at a time.
-constexpr int64_t kSampledStep = ExponentCounter::kWhole;
-static_assert(kSampledStep % (2 * kStep) == 0 && kBlockSize % kSampledStep == 0);
-
-// Calls `sample` for every kSampledStep elements, on the way: the loop is bound by the ports for vectors, so that what
-// it does is for nothing.
+// Calls `sample` with every ExponentCounter::kWhole elements, on the way: the loop is bound by the ports for vectors,
+// so that what it does is for nothing.
 template <typename Sample>
-BlockSums SumFull(const float* gradient, int64_t count, const Sample& sample) {
+BlockSums SumFull(const float* gradient, int64_t count, Sample sample) {
+  constexpr int64_t kPair = 2 * kStep;
+  static_assert(ExponentCounter::kWhole % kPair == 0 && kBlockSize % ExponentCounter::kWhole == 0);
   NormLanes norm;
   FullLanes lanes;
-  const int64_t pairs = count / (2 * kStep) * (2 * kStep), whole = count / kStep * kStep;
-  for (int64_t i = 0; i < pairs; i += 2 * kStep) {
+  const int64_t pairs = count / kPair * kPair, whole = count / kStep * kStep;
+  for (int64_t i = 0; i < pairs; i += kPair) {
     const ChainSums first = SumChain(gradient + i, &norm, &lanes);
     const ChainSums second = SumChain(gradient + i + kStep, &norm, &lanes);
     lanes.AddSums(first.elements + second.elements, first.magnitudes + second.magnitudes);
-    if (const int64_t end = i + 2 * kStep; end % kSampledStep == 0) sample(gradient + end - kSampledStep);
+    if (const int64_t end = i + kPair; end % ExponentCounter::kWhole == 0) {
+      sample(gradient + end - ExponentCounter::kWhole);
+    }
   }
   if (pairs < whole) {
     const ChainSums last = SumChain(gradient + pairs, &norm, &lanes);
@@ -183,13 +166,12 @@ BlockSums SumFull(const float* gradient, int64_t count, const Sample& sample) {
   for (int64_t i = whole; i < count; i += kFloats) {
     const Floats x = vectors::Load<Floats>(gradient + i), magnitudes = vectors::Magnitudes(x);
     norm.AddOne(gradient + i, magnitudes);
-    lanes.LookAtOne(x);
+    vectors::CountNonZero(magnitudes, Floats{}, Floats{}, Floats{}, &lanes.non_zero);
     lanes.AddSums(x, magnitudes);
   }
   BlockSums sums;
   norm.MoveTo(&sums);
-  sums.min_bits = vectors::SmallestBits(lanes.min);
-  sums.zeros = lanes.counted - vectors::Total(lanes.non_zero);
+  sums.zeros = count - vectors::Total(lanes.non_zero);
   sums.moments = {vectors::Sum(lanes.sum), vectors::Sum(lanes.magnitudes)};
   return sums;
 }
@@ -237,7 +219,7 @@ void CountDenormal(std::span<const float> gradient, const ExponentSample& sample
   for (int64_t piece = 0; piece * sample.stride() < size; ++piece) {
     const int64_t index = sample.IndexIn(piece);
     if (index >= size || std::fpclassify(gradient[index]) != FP_SUBNORMAL) continue;
-    ++(gradient[index] > 0 ? histogram->positive : histogram->negative)[0];
+    ++(gradient[index] > 0 ? histogram->positive() : histogram->negative())[0];
   }
 }
 
@@ -247,14 +229,20 @@ template <typename Body>
 int64_t ForEachBlock(std::span<const float> gradient, Body body) {
   const int64_t size = static_cast<int64_t>(gradient.size());
   const int64_t whole = size / kFloats * kFloats;
-  for (int64_t start = 0; start < whole; start += kBlockSize) {
-    body(start, gradient.data() + start, std::min(kBlockSize, whole - start));
+  int64_t start = 0;
+  while (start < size) {
+    const float* block = gradient.data() + start;
+    int64_t count = std::min(kBlockSize, whole - start);
+    float last[kFloats] = {};
+    if (count == 0) {
+      std::copy(gradient.begin() + whole, gradient.end(), last);
+      block = last;
+      count = kFloats;
+    }
+    body(start, block, count);
+    start += count;
   }
-  if (whole == size) return 0;
-  float last[kFloats] = {};
-  std::copy(gradient.begin() + whole, gradient.end(), last);
-  body(whole, static_cast<const float*>(last), int64_t{kFloats});
-  return whole + kFloats - size;
+  return start - size;
 }
 
 // Sums a block of ForEachBlock, and counts the exponents of what lies in its kBlockSize elements of the tensor.
@@ -266,11 +254,11 @@ BlockSums SumSampled(std::span<const float> gradient, int64_t start, const float
     sums = SumFull(block, count, [](const float*) {});
   } else {
     ExponentSample::Walk walk(sample, start);
-    sums = SumFull(block, count, [&](const float* from) { counter->CountWhole(from, sample.stride(), &walk); });
-    counted += count / kSampledStep * kSampledStep;
+    sums = SumFull(block, count, [counter, &walk](const float* from) { counter->CountWhole(from, &walk); });
+    counted += count / ExponentCounter::kWhole * ExponentCounter::kWhole;
   }
   const int64_t end = std::min(static_cast<int64_t>(gradient.size()), start + kBlockSize);
-  if (start % kBlockSize == 0) counter->Count(gradient.data(), counted, end, sample);
+  if (start % kBlockSize == 0) counter->Count(gradient.data(), counted, end);
   return sums;
 }
 
@@ -307,11 +295,12 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   pass->dot = 0;
   const int64_t size = static_cast<int64_t>(gradient.size());
   const ExponentSample sample(size, pass->step);
+  ExponentCounter counter(sample, &statistics->histogram);
   BlockSums total;
-  total.min_bits = kInfinityBits;
+  DenormalFlag denormal;
   const int64_t padding = ForEachBlock(gradient, [&](int64_t start, const float* block, int64_t count) {
-    BlockSums sums = SumSampled(gradient, start, block, count, sample, pass->counter);
-    if (sums.min_bits < kNormalBits || !sums.is_finite()) {
+    BlockSums sums = SumSampled(gradient, start, block, count, sample, &counter);
+    if (denormal.IsSeen(&sums.squares) || !sums.is_finite()) {
       CountTiny(block, count, statistics);
     } else {
       statistics->zero_count += sums.zeros;
@@ -321,13 +310,11 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
       sums.squares = sums.is_finite() ? sums.squares : finite.squares;  // as MeasureNorm has them
       sums.moments = finite.moments;
       sums.max_bits = finite.max_bits;
-      sums.min_bits = 0;
     }
     total.squares += sums.squares;
     total.moments.sum += sums.moments.sum;
     total.moments.magnitudes += sums.moments.magnitudes;
     total.max_bits = std::max(total.max_bits, sums.max_bits);
-    total.min_bits = std::min(total.min_bits, sums.min_bits);
     if (pass->last_gradient != nullptr) {
       pass->dot += DotAndCopy(gradient.data() + start, pass->last_gradient + start, std::min(size - start, count));
     }
@@ -336,8 +323,7 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   statistics->max_abs = MagnitudeOf(total.max_bits);
   statistics->l2_norm = std::sqrt(total.squares);
   FillMoments(total, size - statistics->non_finite(), statistics);
-  pass->counter->MoveTo(&statistics->histogram, static_cast<uint32_t>(total.min_bits),
-                        static_cast<uint32_t>(total.max_bits));
+  counter.Finish();
   if (statistics->denormal_count > 0) CountDenormal(gradient, sample, &statistics->histogram);
   statistics->histogram_stride = static_cast<int32_t>(sample.stride());
 }

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <span>
 
-#include "core/stats/exponent_counter.h"
 #include "core/stats/step_record.h"
 
 namespace gradwatch::core {
@@ -21,10 +20,9 @@ void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics)
 // What a full measurement of one tensor needs besides the gradient.
 template <typename T>
 struct FullPass {
-  int64_t step = 0;                    // moves the sample of the histogram on
-  ExponentCounter* counter = nullptr;  // empty before and after; needed for float
-  T* last_gradient = nullptr;          // unless null: becomes a copy of the gradient,
-  double dot = 0;                      // and this the sum of its products with the one before
+  int64_t step = 0;            // moves the sample of the histogram on
+  T* last_gradient = nullptr;  // unless null: becomes a copy of the gradient,
+  double dot = 0;              // and this the sum of its products with the one before
 };
 
 // Everything that v1::TensorStats has of the gradient with level FULL; the norm is the same number as of MeasureNorm.

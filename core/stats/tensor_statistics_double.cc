@@ -28,7 +28,7 @@ void CountShape(double value, TensorStatistics* statistics) {
     return;
   }
   if (std::fpclassify(value) == FP_SUBNORMAL) ++statistics->denormal_count;
-  auto& counts = value > 0 ? statistics->histogram.positive : statistics->histogram.negative;
+  const auto counts = value > 0 ? statistics->histogram.positive() : statistics->histogram.negative();
   ++counts[BucketOf(std::fabs(value))];
 }
 

@@ -106,8 +106,7 @@ struct Instructions {
 Instructions MeasureInstructions(Job* job) {
   constexpr int64_t kHot = 4096;  // elements that the first-level cache holds
   Instructions sum;
-  ExponentCounter counter;
-  FullPass<float> pass = {.step = 1, .counter = &counter};
+  FullPass<float> pass = {.step = 1};
   const auto& segments = job->network->layout().segments();
   volatile double sink = 0;
   for (size_t i = 0; i < segments.size(); ++i) {

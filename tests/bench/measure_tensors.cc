@@ -48,10 +48,9 @@ void PrintRow(int64_t size) {
   for (float& value : gradient.span()) value = static_cast<float>(1e-3 * random.NextNormal());
   const std::span<const float> values(gradient.data(), static_cast<size_t>(size));
   TensorStatistics statistics;
-  ExponentCounter counter;
   volatile double sink = 0;
   const auto full = [&](int64_t step, float* last_gradient) {
-    FullPass<float> pass = {.step = step, .counter = &counter, .last_gradient = last_gradient};
+    FullPass<float> pass = {.step = step, .last_gradient = last_gradient};
     MeasureFull(values, &pass, &statistics);
   };
   const double times[] = {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -173,8 +174,8 @@ std::vector<v1::ReportBatch> Batches(int64_t steps, size_t tensors, size_t bytes
   core::StepRecord record;
   record.tensors.resize(tensors);
   for (core::TensorStatistics& tensor : record.tensors) {
-    tensor.histogram.positive.fill(1'000'000'000);
-    tensor.histogram.negative.fill(1'000'000'000);
+    std::ranges::fill(tensor.histogram.positive(), 1'000'000'000);
+    std::ranges::fill(tensor.histogram.negative(), 1'000'000'000);
   }
   NoticeLog notices;
   ReportBuffer reports(tensors, bytes);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -76,7 +77,7 @@ TEST(PackedRecordTest, TellsTheSameAsTheRecord) {
       record.loss = std::numeric_limits<double>::quiet_NaN();
       record.tensors[2].max_abs = std::numeric_limits<double>::infinity();
       core::StepRecord copy = FullRecord();  // what was in it must not show
-      copy.tensors[1].histogram.positive.fill(9);
+      std::ranges::fill(copy.tensors[1].histogram.positive(), 9);
       UnpackRecord(Pack(record).data(), &copy);
       EXPECT_EQ(Said(copy), Said(record)) << v1::StatisticsLevel_Name(level) << " " << report_tensors;
     }
@@ -90,15 +91,14 @@ TEST(PackedRecordTest, KeepsHistogramsOfEveryExtent) {
       core::StepRecord record;
       record.tensors.resize(1);
       core::HistogramCounts& histogram = record.tensors[0].histogram;
-      histogram.positive[static_cast<size_t>(first)] = 4'000'000'000u;
-      histogram.positive[static_cast<size_t>(last)] = 5;
-      histogram.negative[static_cast<size_t>(kEnd - 1 - first)] = 6;
-      histogram.negative[static_cast<size_t>(kEnd - 1 - last)] = 7;
+      histogram.positive()[static_cast<size_t>(first)] = 4'000'000'000u;
+      histogram.positive()[static_cast<size_t>(last)] = 5;
+      histogram.negative()[static_cast<size_t>(kEnd - 1 - first)] = 6;
+      histogram.negative()[static_cast<size_t>(kEnd - 1 - last)] = 7;
       core::StepRecord copy;
       UnpackRecord(Pack(record).data(), &copy);
       ASSERT_EQ(copy.tensors.size(), 1u);
-      EXPECT_EQ(copy.tensors[0].histogram.positive, histogram.positive) << first << " to " << last;
-      EXPECT_EQ(copy.tensors[0].histogram.negative, histogram.negative) << first << " to " << last;
+      EXPECT_EQ(copy.tensors[0].histogram.counts, histogram.counts) << first << " to " << last;
     }
   }
 }
@@ -119,7 +119,7 @@ TEST(PackedRecordTest, WhatIsNotReportedTakesNoBytes) {
 
 TEST(PackedRecordTest, DoesNotWriteBeyondTheEnd) {
   core::StepRecord record = FullRecord();
-  record.tensors[1].histogram.negative.fill(1);
+  std::ranges::fill(record.tensors[1].histogram.negative(), 1);
   for (const v1::StatisticsLevel level : {v1::STATISTICS_LEVEL_FULL, v1::STATISTICS_LEVEL_NORM}) {
     record.level = level;
     const size_t needed = Pack(record).size();
@@ -135,8 +135,8 @@ TEST(PackedRecordTest, DoesNotWriteBeyondTheEnd) {
 TEST(PackedRecordTest, TheLargestRecordFits) {
   core::StepRecord record = FullRecord();
   for (core::TensorStatistics& tensor : record.tensors) {
-    tensor.histogram.positive.fill(1);
-    tensor.histogram.negative.fill(1);
+    std::ranges::fill(tensor.histogram.positive(), 1);
+    std::ranges::fill(tensor.histogram.negative(), 1);
   }
   EXPECT_EQ(Pack(record).size(), MaxPackedBytes(3, 2));
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 #include <vector>
 
@@ -47,8 +48,8 @@ TEST(ReportBufferTest, KeepsAsManyStepsAsItsBytesHold) {
 TEST(ReportBufferTest, HoldsAFewRecordsOfAnySize) {
   core::StepRecord record = Record(0, 100);
   for (core::TensorStatistics& tensor : record.tensors) {
-    tensor.histogram.positive.fill(1);
-    tensor.histogram.negative.fill(1);
+    std::ranges::fill(tensor.histogram.positive(), 1);
+    std::ranges::fill(tensor.histogram.negative(), 1);
   }
   ReportBuffer buffer(100, /*max_bytes=*/1);
   for (; record.step < 10; ++record.step) buffer.Offer(record);

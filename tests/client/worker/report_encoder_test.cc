@@ -204,10 +204,10 @@ TEST(ReportEncoderTest, NonFiniteNumbersAreToldAsTheyAre) {
 TEST(ReportEncoderTest, HistogramsAreTrimmed) {
   core::StepRecord record = FullRecord();
   core::HistogramCounts& histogram = record.tensors[0].histogram;
-  histogram.positive[127] = 3;  // 1 <= x < 2
-  histogram.positive[129] = 4;
-  histogram.negative[0] = 5;
-  histogram.negative[core::HistogramCounts::kBuckets - 1] = 4'000'000'000u;
+  histogram.positive()[127] = 3;  // 1 <= x < 2
+  histogram.positive()[129] = 4;
+  histogram.negative()[0] = 5;
+  histogram.negative()[core::HistogramCounts::kBuckets - 1] = 4'000'000'000u;
   const v1::StepReport report = Encode(record);
   const v1::Histogram& encoded = report.tensors(0).histogram();
   EXPECT_EQ(encoded.positive_offset(), 0);

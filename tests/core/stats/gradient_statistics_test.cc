@@ -41,7 +41,7 @@ TEST_F(GradientStatisticsTest, FullMeasuresEveryTensorAndNoPadding) {
   EXPECT_EQ(record_.tensors[0].l2_norm, 7);
   EXPECT_EQ(record_.tensors[1].l2_norm, 24);
   EXPECT_EQ(record_.tensors[1].zero_count, 1);
-  EXPECT_EQ(record_.tensors[1].histogram.positive[4 + 127], 1u);
+  EXPECT_EQ(record_.tensors[1].histogram.positive()[4 + 127], 1u);
   EXPECT_EQ(record_.grad_norm, 25);
   EXPECT_EQ(record_.non_finite(), 0);
 }
@@ -72,7 +72,7 @@ TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehind) {
   EXPECT_EQ(record_.tensors[0].weight_norm, 0);
   EXPECT_EQ(record_.tensors[0].update_norm, 0);
   EXPECT_EQ(record_.tensors[0].mean, 0);
-  EXPECT_EQ(record_.tensors[0].histogram.positive, HistogramCounts().positive);
+  EXPECT_EQ(record_.tensors[0].histogram.counts, HistogramCounts().counts);
 }
 
 TEST_F(GradientStatisticsTest, NoneMeasuresNothing) {
@@ -138,7 +138,7 @@ TEST(GradientMeasurementTest, OrderAndThreadsChangeNothing) {
       const TensorStatistics &a = records[way].tensors[i], &b = records[kInOrder].tensors[i];
       EXPECT_EQ(a.l2_norm, b.l2_norm) << i;
       EXPECT_EQ(a.mean, b.mean) << i;
-      EXPECT_EQ(a.histogram.positive, b.histogram.positive) << i;
+      EXPECT_EQ(a.histogram.counts, b.histogram.counts) << i;
       EXPECT_EQ(a.cosine_with_last, b.cosine_with_last) << i;
     }
   }

@@ -32,7 +32,7 @@ core::TensorStatistics ReferenceStatistics(const std::vector<T>& gradient) {
       }
       if (std::fpclassify(x) == FP_SUBNORMAL) ++s.denormal_count;
       const int bucket = std::clamp(std::ilogb(x) - core::HistogramCounts::kMinExponent, 0, 254);
-      ++(x > 0 ? s.histogram.positive : s.histogram.negative)[bucket];
+      ++(x > 0 ? s.histogram.positive() : s.histogram.negative())[bucket];
     }
   }
   s.l2_norm = static_cast<double>(std::sqrt(squares));
