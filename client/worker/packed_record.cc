@@ -161,7 +161,8 @@ void SetScalars(const Scalars& scalars, core::StepRecord* record) {
 size_t MinPackedBytes() { return sizeof(Scalars); }
 
 size_t MaxPackedBytes(size_t tensors, size_t layers) {
-  return sizeof(Scalars) + tensors * (sizeof(TensorStatistics) + 2 * sizeof(Range)) + layers * sizeof(LayerStatistics);
+  constexpr size_t kHistogram = 2 * (sizeof(Range) + HistogramCounts::kBuckets * sizeof(uint32_t));
+  return sizeof(Scalars) + tensors * (kNumbers + kHistogram) + layers * sizeof(LayerStatistics);
 }
 
 size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to) {
