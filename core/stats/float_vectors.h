@@ -147,6 +147,16 @@ inline int32_t LargestBits(const Floats& magnitudes) {
 #endif
 }
 
+inline int32_t SmallestBits(const Floats& magnitudes) {
+#ifdef __AVX512F__
+  return _mm512_reduce_min_epi32(reinterpret_cast<__m512i>(magnitudes));
+#else
+  int32_t lanes[kFloats];
+  std::memcpy(lanes, &magnitudes, sizeof(lanes));
+  return Fold(lanes, [](int32_t a, int32_t b) { return a < b ? a : b; });
+#endif
+}
+
 }  // namespace gradwatch::core::vectors
 
 #endif  // GRADWATCH_CORE_STATS_FLOAT_VECTORS_H_

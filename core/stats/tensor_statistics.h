@@ -28,6 +28,9 @@ struct FullPass {
 // Everything that v1::TensorStats has of the gradient with level FULL; the norm is the same number as of MeasureNorm.
 // Norms of weights and update are left at 0 for the optimizer's pass to fill; so is the cosine.
 //
+// What `statistics` holds of the step before says only whether to expect zeros: counting them on the way is faster for
+// a tensor that has some, and slower for others.
+//
 // Squares are summed in double. For float the sums of elements and of magnitudes are made of sums of 32 floats,
 // which are added in double: mean and mean_abs are off by at most 3e-7 mean_abs (five roundings), and std_dev, where
 // it is small against the root mean square r, by up to 8e-4 r. The histogram of a large float tensor is a sample (see

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/lib/spec_reader.h"
@@ -47,7 +48,7 @@ struct Job {
   std::unique_ptr<DataSource> data;
   std::unique_ptr<Network<float>> network;
   std::unique_ptr<Optimizer<float>> optimizer;
-  StepRecord record;
+  StepRecord record, other_record;  // of the present level, and of the other one
 };
 
 absl::StatusOr<Job> MakeJob(const std::string& path) {
@@ -62,6 +63,7 @@ absl::StatusOr<Job> MakeJob(const std::string& path) {
   job.network->Initialize(job.spec.seed());
   job.optimizer = MakeOptimizer<float>(job.spec.optimizer(), &job.network->layout());
   job.record.tensors.resize(job.network->layout().segments().size());
+  job.other_record = job.record;
   return job;
 }
 
@@ -77,7 +79,7 @@ void RunStep(Job* job, v1::StatisticsLevel level, Times* times) {
   job->optimizer->Step(job->spec.optimizer().learning_rate(), job->network->gradients(), job->network->parameters(),
                        &job->record);
   const auto end = Clock::now();
-  ++job->record.step;
+  job->other_record.step = ++job->record.step;
   times->step.push_back(Microseconds(start, end));
   times->gradients.push_back(Microseconds(start, update));
   times->update.push_back(Microseconds(update, end));
@@ -137,7 +139,9 @@ int Run(const std::string& path, double seconds) {
   const auto start = Clock::now();
   while (Microseconds(start, Clock::now()) < 1e6 * seconds || none.step.size() < 10) {
     RunStep(&*job, v1::STATISTICS_LEVEL_NORM, &none);
+    std::swap(job->record, job->other_record);
     RunStep(&*job, v1::STATISTICS_LEVEL_FULL, &full);
+    std::swap(job->record, job->other_record);
   }
   const Instructions hot = MeasureInstructions(&*job);
   std::printf(

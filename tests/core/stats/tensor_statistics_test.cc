@@ -24,8 +24,9 @@ std::vector<T> Normal(int64_t size, double scale, uint64_t seed) {
 }
 
 template <typename T>
-TensorStatistics Full(const std::vector<T>& gradient, int64_t step = 0) {
+TensorStatistics Full(const std::vector<T>& gradient, int64_t step = 0, int64_t zeros_before = 0) {
   TensorStatistics statistics;
+  statistics.zero_count = zeros_before;
   FullPass<T> pass = {.step = step};
   MeasureFull(std::span<const T>(gradient), &pass, &statistics);
   return statistics;
@@ -54,6 +55,18 @@ void ExpectHistogramOf(const TensorStatistics& expected, const std::vector<T>& g
   EXPECT_EQ(sum.counts, expected.histogram.counts);
 }
 
+void ExpectSame(const TensorStatistics& a, const TensorStatistics& b) {
+  EXPECT_EQ(a.l2_norm, b.l2_norm);
+  EXPECT_EQ(a.max_abs, b.max_abs);
+  EXPECT_EQ(a.mean, b.mean);
+  EXPECT_EQ(a.mean_abs, b.mean_abs);
+  EXPECT_EQ(a.std_dev, b.std_dev);
+  EXPECT_EQ(a.non_finite(), b.non_finite());
+  EXPECT_EQ(a.zero_count, b.zero_count);
+  EXPECT_EQ(a.denormal_count, b.denormal_count);
+  EXPECT_EQ(a.histogram.counts, b.histogram.counts);
+}
+
 template <typename T>
 void ExpectLikeReference(const std::vector<T>& gradient) {
   SCOPED_TRACE(::testing::Message() << gradient.size() << " elements");
@@ -76,6 +89,9 @@ void ExpectLikeReference(const std::vector<T>& gradient) {
   EXPECT_EQ(full.zero_count, expected.zero_count);
   EXPECT_EQ(full.denormal_count, expected.denormal_count);
   ExpectHistogramOf(expected, gradient);
+
+  // What was there before must only make it faster or slower.
+  ExpectSame(Full(gradient, 0, 1), full);
 
   const TensorStatistics norm = Norm(gradient);
   // The norm is what clipping works with; it must not depend on how much is watched.
