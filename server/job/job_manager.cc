@@ -13,6 +13,8 @@
 namespace gradwatch::server {
 namespace {
 
+absl::Status NotYet() { return absl::UnimplementedError("not served yet"); }
+
 // Hands each call to the part that does it.
 class LedgerJobManager final : public JobManager {
  public:
@@ -57,6 +59,17 @@ class LedgerJobManager final : public JobManager {
   void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) override {
     control_.Command(JobCommand::kStop, request.job_id(), KeyOf("StopJob", request), std::move(actor), std::move(done));
   }
+  void UpdateJob(v1::UpdateJobRequest, std::string, Done<v1::Job> done) override { done(NotYet()); }
+  void AcknowledgeAlert(v1::AcknowledgeAlertRequest, std::string, Done<v1::Alert> done) override { done(NotYet()); }
+  void CreateSilence(v1::CreateSilenceRequest, std::string, Done<v1::Silence> done) override { done(NotYet()); }
+  void DeleteSilence(v1::DeleteSilenceRequest, std::string, Done<v1::DeleteSilenceResponse> done) override {
+    done(NotYet());
+  }
+  absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest&) const override {
+    return NotYet();
+  }
+  std::vector<v1::JobFigures> Figures() const override { return {}; }
+  void TellDataLoss(absl::string_view, std::string) override {}
   absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const override {
     const auto entry = context_.table.Find(job_id);
     if (entry == nullptr) return JobNotFound(job_id);

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -15,8 +16,10 @@
 #include "core/base/clock.h"
 #include "core/data/data_root.h"
 #include "core/spec/job_spec.h"
+#include "gradwatch/v1/alert_service.pb.h"
 #include "gradwatch/v1/job_service.pb.h"
 #include "gradwatch/v1/trainer_service.pb.h"
+#include "gradwatch/v1/watch_service.pb.h"
 #include "server/base/executor.h"
 #include "server/job/launcher.h"
 #include "server/job/trainer_link.h"
@@ -72,6 +75,21 @@ class JobManager {
   virtual void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) = 0;
+
+  // Display name and labels, of jobs that have ended too.
+  virtual void UpdateJob(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) = 0;
+
+  // The calls of AlertService that change something, and what they left.
+  virtual void AcknowledgeAlert(v1::AcknowledgeAlertRequest request, std::string actor, Done<v1::Alert> done) = 0;
+  virtual void CreateSilence(v1::CreateSilenceRequest request, std::string actor, Done<v1::Silence> done) = 0;
+  virtual void DeleteSilence(v1::DeleteSilenceRequest request, std::string actor,
+                             Done<v1::DeleteSilenceResponse> done) = 0;
+  virtual absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest& request) const = 0;
+
+  // How the jobs that have not ended are doing.
+  virtual std::vector<v1::JobFigures> Figures() const = 0;
+  // What was stored of the job `uid` is damaged or gone: makes it an event, once for each description.
+  virtual void TellDataLoss(absl::string_view uid, std::string description) = 0;
 
   // The logs of a job, for watchers. NOT_FOUND.
   virtual absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const = 0;
