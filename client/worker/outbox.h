@@ -1,5 +1,5 @@
-// Decides what a trainer says next: reports in the order of steps, and notices right after the reports of the steps that
-// were done when they were made.
+// Decides what a trainer says next: reports in the order of steps, and notices right after the reports of the steps
+// that were done when they were made.
 #ifndef GRADWATCH_CLIENT_WORKER_OUTBOX_H_
 #define GRADWATCH_CLIENT_WORKER_OUTBOX_H_
 
