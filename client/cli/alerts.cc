@@ -100,9 +100,8 @@ absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session
   v1::ListAlertsResponse all;
   do {
     request.set_page_size(std::min(options.limit - all.alerts_size(), kMaxPage));
-    const auto page =
-        session.connection().Call(session.connection().alerts(), &Stub::ListAlerts, request,
-                                  client::Repeat::kWhenUnavailable);
+    const auto page = session.connection().Call(session.connection().alerts(), &Stub::ListAlerts, request,
+                                                client::Repeat::kWhenUnavailable);
     if (!page.ok()) return page.status();
     all.mutable_alerts()->MergeFrom(page->alerts());
     request.set_page_token(page->next_page_token());

@@ -39,8 +39,8 @@ CLI::App* AddAlertsGet(CLI::App& parent, AlertsGetOptions* options);
 CLI::App* AddAlertsAck(CLI::App& parent, AlertsAckOptions* options);
 
 absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session& session);
-// Goes on until Ctrl-C or the timeout; then a note says how to go on. A server that comes back with another history (its
-// data folder was replaced) is told in a note and read from its beginning.
+// Goes on until Ctrl-C or the timeout; then a note says how to go on. A server that comes back with another history
+// (its data folder was replaced) is told in a note and read from its beginning.
 absl::StatusOr<ExitCode> RunAlertsWatch(const AlertsWatchOptions& options, Session& session);
 absl::StatusOr<ExitCode> RunAlertsGet(const AlertsGetOptions& options, Session& session);
 absl::StatusOr<ExitCode> RunAlertsAck(const AlertsAckOptions& options, Session& session);

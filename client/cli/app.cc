@@ -161,8 +161,8 @@ ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& en
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them in reverse
   } catch (const CLI::ExtrasError&) {
     // CLI11 tells them in reverse.
-    *io.err << "gradwatch: not expected: "
-            << client::Printable(absl::StrJoin(app.remaining(/*recurse=*/true), " ")) << "\nRun with --help for more information.\n"
+    *io.err << "gradwatch: not expected: " << client::Printable(absl::StrJoin(app.remaining(/*recurse=*/true), " "))
+            << "\nRun with --help for more information.\n"
             << std::flush;
     return ExitCode::kUsage;
   } catch (const CLI::ParseError& error) {

@@ -21,7 +21,8 @@ bool ReadsThreshold(v1::ClipMode mode) { return mode <= v1::CLIP_MODE_ADAPTIVE; 
 
 std::string LimitText(v1::ClipMode mode, double threshold) {
   if (mode == v1::CLIP_MODE_UNSPECIFIED || mode == v1::CLIP_MODE_NONE) return "none";
-  return threshold == 0 || !ReadsThreshold(mode) ? client::Word(mode) : absl::StrCat(client::Word(mode), " ", NumberText(threshold));
+  return threshold == 0 || !ReadsThreshold(mode) ? client::Word(mode)
+                                                 : absl::StrCat(client::Word(mode), " ", NumberText(threshold));
 }
 
 // A field that is set: "z_threshold 2.5", "method mean".

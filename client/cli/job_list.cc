@@ -36,9 +36,11 @@ absl::StatusOr<ExitCode> RunJobList(const JobListOptions& options, Session& sess
     request.set_page_token(page->next_page_token());
   } while (!request.page_token().empty() && all.jobs_size() < options.limit);
   const bool is_basic = options.view != v1::JOB_VIEW_FULL;
-  session.Print(
-      all, [&] { return JobListText({all.jobs().begin(), all.jobs().end()}, session.io().now()); },
-      {.include_defaults = true, .partial = is_basic ? "spec" : ""});
+  session.Print(all,
+                [&] {
+                  return JobListText({all.jobs().begin(), all.jobs().end()}, session.io().now());
+                },
+                {.include_defaults = true, .partial = is_basic ? "spec" : ""});
   if (!request.page_token().empty()) {
     session.Note(absl::StrCat("gradwatch: there are more than ", options.limit, " jobs; see --limit"));
   }

@@ -78,15 +78,16 @@ std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now) {
   std::vector<std::vector<std::string>> rows = {
       {"JOB", "STATE", "STEPS", "LOSS", "GRAD NORM", "NON-FINITE", "FIRING", "FIRED", "ATTEMPT", "CREATED"}};
   for (const v1::Job& job : jobs) {
-    rows.push_back({job.job_id(), client::Word(job.state()), StepsText(job), LossText(job),
-                    LastNormText(job), absl::StrCat(job.non_finite_steps()), absl::StrCat(job.firing_alerts()),
+    rows.push_back({job.job_id(), client::Word(job.state()), StepsText(job), LossText(job), LastNormText(job),
+                    absl::StrCat(job.non_finite_steps()), absl::StrCat(job.firing_alerts()),
                     absl::StrCat(job.fired_alerts()), absl::StrCat(job.attempt()), AgoText(job.create_time(), now)});
   }
   return TableText(rows);
 }
 
 std::string NonFiniteStepsText(const v1::Job& job) {
-  return job.non_finite_steps() == 0 ? "" : absl::StrCat(" (", job.non_finite_steps(), " of them with NaN or infinities)");
+  return job.non_finite_steps() == 0 ? ""
+                                     : absl::StrCat(" (", job.non_finite_steps(), " of them with NaN or infinities)");
 }
 
 std::string EstimateText(const v1::ResourceEstimate& estimate) {

@@ -38,7 +38,8 @@ absl::Status AwaitEnd(const std::string& job_id, const Session& session) {
 CLI::App* AddJobWait(CLI::App& parent, JobWaitOptions* options) {
   CLI::App* app = parent.add_subcommand("wait", "Wait until a job has ended");
   app->add_option("JOB", options->job_id, "The job")->required();
-  app->footer("Exit code: 0 the job succeeded, 1 it failed, 8 it was stopped, 5 it was deleted, 124 --timeout is over.");
+  app->footer(
+      "Exit code: 0 the job succeeded, 1 it failed, 8 it was stopped, 5 it was deleted, 124 --timeout is over.");
   return app;
 }
 

@@ -20,7 +20,7 @@ std::string CountText(int64_t count, absl::string_view noun) {
 
 std::string NormText(absl::optional<double> norm, int64_t non_finite) {
   if (norm.has_value()) return NumberText(*norm);
-  return non_finite > 0 ? "none finite" : "-";
+  return non_finite > 0 ? "not finite" : "-";
 }
 
 int64_t NonFiniteCount(const v1::StepReport& report) {

@@ -136,8 +136,8 @@ absl::StatusOr<ExitCode> RunAlertsSilences(const AlertsSilencesOptions& options,
 absl::StatusOr<ExitCode> RunAlertsUnsilence(const AlertsUnsilenceOptions& options, Session& session) {
   v1::DeleteSilenceRequest request;
   request.set_silence_id(options.silence_id);
-  const auto response = session.connection().Call(session.connection().alerts(), &Stub::DeleteSilence, request,
-                                                  client::Repeat::kNever);
+  const auto response =
+      session.connection().Call(session.connection().alerts(), &Stub::DeleteSilence, request, client::Repeat::kNever);
   if (!response.ok()) return response.status();
   session.Print(JsonObject().Add("silence", options.silence_id).Add("state", "ended"),
                 [&] { return absl::StrCat("silence ", options.silence_id, " ended"); });

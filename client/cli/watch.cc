@@ -236,7 +236,8 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
       ->allow_extra_args(false)
       ->take_all();
-  auto* until = app->add_option("--until-step", options->until_step, "Print nothing after this step; then end with success");
+  auto* until =
+      app->add_option("--until-step", options->until_step, "Print nothing after this step; then end with success");
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
   AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
                 "End with exit code 9 when an alert of at least this severity fires");

@@ -25,9 +25,9 @@ struct WatchOptions {
 
 CLI::App* AddWatch(CLI::App& parent, WatchOptions* options);
 
-// Ends as the job ends: success, failure or kStopped, NOT_FOUND if it is deleted meanwhile. Success when `until_step` was
-// printed and kAlert when an alert fired that is bad enough; nothing that came after is printed. Ctrl-C and the timeout
-// are errors. Where the job may go on a note says how to.
+// Ends as the job ends: success, failure or kStopped, NOT_FOUND if it is deleted meanwhile. Success when `until_step`
+// was printed and kAlert when an alert fired that is bad enough; nothing that came after is printed. Ctrl-C and the
+// timeout are errors. Where the job may go on a note says how to.
 absl::StatusOr<ExitCode> RunWatch(const WatchOptions& options, Session& session);
 
 }  // namespace gradwatch::cli

@@ -45,10 +45,9 @@ std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
   auto report = message->mutable_reports()->begin();
   auto lost = message->mutable_lost()->begin();
   while (report != message->mutable_reports()->end() || lost != message->mutable_lost()->end()) {
-    const bool is_report =
-        lost == message->mutable_lost()->end() ||
-        (report != message->mutable_reports()->end() &&
-         Place(report->attempt(), report->step()) < Place(lost->attempt(), lost->first_step()));
+    const bool is_report = lost == message->mutable_lost()->end() ||
+                           (report != message->mutable_reports()->end() &&
+                            Place(report->attempt(), report->step()) < Place(lost->attempt(), lost->first_step()));
     const Place row = is_report ? Place(report->attempt(), report->step()) : Place(lost->attempt(), lost->first_step());
     Release({row.first, row.second - 1}, &items);
     reached_ = std::max(reached_, is_report ? row : Place(lost->attempt(), lost->last_step()));
@@ -74,7 +73,8 @@ std::vector<WatchOrder::Item> WatchOrder::Flush() {
 void WatchOrder::Start(const v1::WatchStarted& started) {
   started_ = true;
   if (start_ == v1::WatchJobRequest::kFromStep) reached_ = {started.job().attempt(), from_step_ - 1};
-  if (start_ == v1::WatchJobRequest::START_NOT_SET) reached_ = {started.job().attempt(), started.job().steps_done() - 1};
+  if (start_ == v1::WatchJobRequest::START_NOT_SET)
+    reached_ = {started.job().attempt(), started.job().steps_done() - 1};
 }
 
 // With a filter on steps, the last report that will come before it.

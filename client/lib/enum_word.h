@@ -23,8 +23,8 @@ const google::protobuf::EnumValueDescriptor* FindEnumValue(const google::protobu
 // The words of all values but 0, which means unset.
 std::vector<std::string> EnumWords(const google::protobuf::EnumDescriptor& type);
 
-// The word of a value of a generated type. "" for the value 0, which means unset; a value that this program does not know
-// is told by its number.
+// The word of a value of a generated type. "" for the value 0, which means unset; a value that this program does not
+// know is told by its number.
 template <typename E>
 std::string Word(E value) {
   if (value == 0) return "";

@@ -24,8 +24,7 @@ std::string Escape(absl::string_view text, bool keep_lines) {
   std::string printable;
   while (!text.empty()) {
     const size_t length = Utf8Length(text);
-    const char32_t code_point =
-        length == 0 ? static_cast<uint8_t>(text[0]) : Utf8CodePoint(text.substr(0, length));
+    const char32_t code_point = length == 0 ? static_cast<uint8_t>(text[0]) : Utf8CodePoint(text.substr(0, length));
     if (length > 0 && (!IsControl(code_point) || (keep_lines && code_point == '\n'))) {
       absl::StrAppend(&printable, text.substr(0, length));
     } else {

@@ -16,8 +16,8 @@ struct FormatOptions {
   // Write also lists that are empty and values without presence that are 0, "" or false. Unset optional fields and
   // messages stay out.
   bool include_defaults = false;
-  // The field of this name holds a part of a message only (a job's spec in a list): in it nothing is written that is not
-  // set, whatever include_defaults says.
+  // The field of this name holds a part of a message only (a job's spec in a list): in it nothing is written that is
+  // not set, whatever include_defaults says.
   absl::string_view partial = "";
 };
 

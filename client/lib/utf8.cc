@@ -3,8 +3,8 @@
 #include <cstdint>
 
 namespace gradwatch::client {
-// The range of the second byte shuts out overlong forms, surrogates and what lies above U+10FFFF (Unicode standard, table
-// 3-7).
+// The range of the second byte shuts out overlong forms, surrogates and what lies above U+10FFFF (Unicode standard,
+// table 3-7).
 size_t Utf8Length(absl::string_view text) {
   if (text.empty()) return 0;
   const auto byte = [text](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };

@@ -128,7 +128,8 @@ ValueTree BuildValueTree(const Message& message, bool include_defaults, absl::st
     } else if (field.is_repeated()) {
       tree.members.push_back({field.name(), ListTree(message, field, include_defaults)});
     } else {
-      tree.members.push_back({field.name(), FieldValue(message, field, -1, include_defaults && field.name() != partial)});
+      tree.members.push_back(
+          {field.name(), FieldValue(message, field, -1, include_defaults && field.name() != partial)});
     }
   }
   return tree;

@@ -126,7 +126,7 @@ TEST_F(JobTest, TellsNonFiniteGradientsAlertsAndValidations) {
   (*job_.mutable_spec()->mutable_labels())["team"] = "vision";
   std::string out = Cli("job get x").out;
   EXPECT_THAT(out, HasSubstr("labels            team=vision\n"));
-  EXPECT_THAT(out, HasSubstr("gradient norm     none finite (12 NaN or infinite)\n"));
+  EXPECT_THAT(out, HasSubstr("gradient norm     not finite (12 NaN or infinite)\n"));
   EXPECT_THAT(out, HasSubstr("validation        loss 0.5, perplexity 1.5 (after step 99)\n"));
   EXPECT_THAT(out, HasSubstr("non-finite steps  3\nalerts            1 firing, 4 fired so far\n"));
   job_.set_last_grad_norm(2.5);
@@ -193,7 +193,8 @@ TEST_F(JobTest, UpdateChangesNameAndLabels) {
     *job->mutable_spec() = request.spec();
     return grpc::Status::OK;
   };
-  const CliResult result = CliWords({"job", "update", "x", "--name", "My run", "--label", "team=a=b", "--label", "old-"});
+  const CliResult result =
+      CliWords({"job", "update", "x", "--name", "My run", "--label", "team=a=b", "--label", "old-"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "x: name \"My run\", labels stays=2, team=a=b\n");
   EXPECT_THAT(sent.update_mask().paths(), ElementsAre("display_name", "labels"));

@@ -39,8 +39,7 @@ TEST(JsonTest, FieldsThatCanBeUnsetAreLeftOut) {
 }
 
 TEST(JsonTest, WhatIsEscapedStaysSoInYaml) {
-  EXPECT_EQ(JsonToYaml(JsonObject().Add("name", "\x1b[31m \xe2\x80\xae").Build()),
-            "name: \"\\x1b[31m \\u202e\"");
+  EXPECT_EQ(JsonToYaml(JsonObject().Add("name", "\x1b[31m \xe2\x80\xae").Build()), "name: \"\\x1b[31m \\u202e\"");
 }
 
 TEST(JsonTest, BecomesYaml) {

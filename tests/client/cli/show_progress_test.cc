@@ -12,8 +12,9 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 RunResult ShowProgress(const std::string& ninja) {
-  return gradwatch::testing::Run({"/bin/bash", "-o", "pipefail", "-c",
-                                  absl::StrCat("{ ", ninja, "; } | ", GRADWATCH_SOURCE_DIR, "/deploy/show-progress 0")});
+  return gradwatch::testing::Run(
+      {"/bin/bash", "-o", "pipefail", "-c",
+       absl::StrCat("{ ", ninja, "; } | ", GRADWATCH_SOURCE_DIR, "/deploy/show-progress 0")});
 }
 
 TEST(ShowProgressTest, SaysHowFarItIs) {

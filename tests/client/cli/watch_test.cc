@@ -334,8 +334,8 @@ TEST_F(WatchTest, WhatWasNotMeasuredIsNotZero) {
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   const CliResult result = Cli("watch x --tensors rnn*");
   EXPECT_THAT(result.out, HasSubstr("         0           1           -            0.4        0.01\n"));
-  EXPECT_THAT(result.out, HasSubstr("         1           1 none finite            0.4        0.01  NaN 5  -Inf 1\n"));
-  EXPECT_THAT(result.out, HasSubstr("rnn0.weight_hh: norm none finite, largest -, NaN 5, +Inf 0, -Inf 0\n"));
+  EXPECT_THAT(result.out, HasSubstr("         1           1  not finite            0.4        0.01  NaN 5  -Inf 1\n"));
+  EXPECT_THAT(result.out, HasSubstr("rnn0.weight_hh: norm not finite, largest -, NaN 5, +Inf 0, -Inf 0\n"));
   EXPECT_THAT(result.out, HasSubstr("         2           1         2.5            0.4        0.01  NaN 2\n"));
   const auto objects = JsonLines(Cli("watch x -o json").out);
   EXPECT_EQ(objects[0].fields().count("grad_norm"), 0u);
@@ -344,7 +344,7 @@ TEST_F(WatchTest, WhatWasNotMeasuredIsNotZero) {
   io_.now = [now = absl::Now()]() mutable { return now += absl::Seconds(1); };
   const std::string progress = Cli("watch x").err;
   EXPECT_THAT(progress, HasSubstr("norm -  ETA"));
-  EXPECT_THAT(progress, HasSubstr("norm none finite (5 NaN, 1 Inf)"));
+  EXPECT_THAT(progress, HasSubstr("norm not finite (5 NaN, 1 Inf)"));
   EXPECT_THAT(progress, HasSubstr("norm 2.5 (2 NaN)"));
 }
 
@@ -425,7 +425,9 @@ TEST_F(WatchTest, ATokenOfAnotherHistoryIsToldWithTheWayOut) {
 }
 
 TEST_F(WatchTest, NothingThatCameFromElsewhereMovesTheTerminal) {
-  const std::string evil = "\x1b]0;owned\x07\xc2\x9b" "2J\xe2\x80\xae\n\r";
+  const std::string evil =
+      "\x1b]0;owned\x07\xc2\x9b"
+      "2J\xe2\x80\xae\n\r";
   v1::Event alert = AlertEvent(4, v1::SEVERITY_CRITICAL);
   alert.mutable_alert_changed()->mutable_alert()->set_rule(evil);
   alert.mutable_alert_changed()->mutable_alert()->set_tensor(evil);
