@@ -15,8 +15,8 @@ namespace gradwatch::server {
 // Thread-safe. Everything appended is durable already.
 class EventChannel {
  public:
-  // `last_position`: of the last event that is stored (LedgerReader::LastPosition). The ring holds at most `ring_bytes`,
-  // but at least the newest event.
+  // `last_position`: of the last event that is stored (LedgerReader::LastPosition). The ring holds at most
+  // `ring_bytes`, but at least the newest event.
   EventChannel(int64_t last_position, size_t ring_bytes);
 
   // Appends an event, whose position lies above all before; one that does not is passed over.

@@ -29,7 +29,7 @@ struct Entry {
   std::shared_ptr<Subscriber> subscriber;
   Stage stage = Stage::kIdle;
   Lane lane = Lane::kLive;  // where it runs next
-  int topics = 0;  // 0: unsubscribed, kept only until its run ends
+  int topics = 0;           // 0: unsubscribed, kept only until its run ends
 };
 
 }  // namespace
@@ -58,9 +58,8 @@ struct Hub::State {
 
   // The next entry of a lane, now running; null: the hub closes.
   std::shared_ptr<Entry> TakeEntry(Lane lane) ABSL_LOCKS_EXCLUDED(mutex) {
-    const auto has_work = [this, lane]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-      return closing || !QueueOf(lane).empty();
-    };
+    const auto has_work = [this, lane]()
+                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return closing || !QueueOf(lane).empty(); };
     absl::MutexLock lock(&mutex);
     mutex.Await(absl::Condition(&has_work));
     if (closing) return nullptr;

@@ -46,8 +46,8 @@ class JobChannel final : private RingOwner {
   // Appends an event, whose number is the next. Events may come after the one that ends the job: the channel stays
   // ended.
   void AppendEvent(const EncodedEvent& event, bool ends_job) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Appends reports and lost ranges in the order of (attempt, step). Those that do not come after the last one are passed over: readers
-  // have had that step already, and never see it twice.
+  // Appends reports and lost ranges in the order of (attempt, step). Those that do not come after the last one are
+  // passed over: readers have had that step already, and never see it twice.
   void AppendReports(const std::vector<EncodedReport>& reports) ABSL_LOCKS_EXCLUDED(mutex_);
 
   struct Window {

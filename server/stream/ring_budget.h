@@ -1,7 +1,7 @@
 // One budget of memory for the rings of all jobs.
 //
-// What does not fit is given back at once: first by jobs that have ended, the longest unused first, then by the largest.
-// Nothing is lost by it: readers that are behind a ring read the store.
+// What does not fit is given back at once: first by jobs that have ended, the longest unused first, then by the
+// largest. Nothing is lost by it: readers that are behind a ring read the store.
 #ifndef GRADWATCH_SERVER_STREAM_RING_BUDGET_H_
 #define GRADWATCH_SERVER_STREAM_RING_BUDGET_H_
 
@@ -51,7 +51,7 @@ class RingBudget {
   struct Holding {
     size_t bytes = 0;
     bool ended = false;
-    int64_t last_use = 0;                   // by count_
+    int64_t last_use = 0;                    // by count_
     std::optional<absl::Duration> ended_at;  // the first tick since its last use
   };
   using Holdings = absl::flat_hash_map<RingOwner*, Holding>;
