@@ -108,6 +108,13 @@ v1::JobSpec Resolve(const v1::JobSpec& spec) {
 
 }  // namespace
 
+absl::Status ValidateNameAndLabels(const v1::JobSpec& spec) {
+  FieldErrors errors;
+  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  CheckLabels(errors, spec);
+  return errors.ToStatus();
+}
+
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
   GW_RETURN_IF_ERROR(CheckFinite(spec));
   FieldErrors errors;
