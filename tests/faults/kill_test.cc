@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <thread>
 
@@ -83,6 +84,9 @@ class Adjuster {
 
 class SlowKillTest : public FaultTest {
  protected:
+  // A moment to kill is random in time: there is nothing to wait for.
+  static void Linger(absl::Duration duration) { absl::Notification().WaitForNotificationWithTimeout(duration); }
+
   // Kills the server `kills` times, each time after a random while: on its way up, or when all is going on.
   void KillAgainAndAgain(int kills, std::mt19937_64* random, Adjuster* adjuster) {
     for (int kill = 0; kill < kills; ++kill) {
@@ -91,8 +95,7 @@ class SlowKillTest : public FaultTest {
         ASSERT_TRUE(server_->AwaitReady()) << "after " << kill << " kills: " << server_->Errors();
         adjuster->OnRestart();
       }
-      const absl::Duration while_ = absl::Milliseconds((*random)() % (at_start ? 60 : 2500));
-      absl::Notification().WaitForNotificationWithTimeout(while_);
+      Linger(absl::Milliseconds((*random)() % (at_start ? 60 : 2500)));
       ASSERT_TRUE(server_->alive()) << "it ended by itself: " << server_->Errors();
       server_->Kill();
       server_->Launch();
@@ -180,6 +183,46 @@ rules: {rules: [{name: large-update, update_ratio: {max_ratio: 0.0001}, resolve_
             << " of them as lost" << std::endl;
   EXPECT_GT(changes.size(), 0u);
   EXPECT_GT(alert_events, 0u);
+}
+
+// A trainer that can keep little while the server is away: what it could not keep is told as lost, whatever is killed
+// between the reports, the gaps in them, and their acknowledgement.
+TEST_F(SlowKillTest, WhatATrainerCouldNotKeepIsToldAsLostOnce) {
+  std::mt19937_64 random(TestSeed());
+  dir_.Write(
+      "worker",
+      "#!/bin/sh\nif [ \"$1\" = attach ]; then set -- \"$@\" --report-bytes 100000; fi\nexec '" GRADWATCH_BINARY_DIR
+      "/bin/gradwatch-worker' \"$@\"\n");
+  std::filesystem::permissions(dir_.File("worker"), std::filesystem::perms::owner_all);
+  ServerProcess::Options options;
+  options.arguments = {"--worker", dir_.File("worker")};
+  ASSERT_NO_FATAL_FAILURE(StartServer(std::move(options)));
+  Create("job", Spec(kForEver, 64));
+  ASSERT_TRUE(outside_->AwaitStep("job", 100));
+  Outside watching(server_->address());
+  auto subscriber = Subscriber::OfJob(watching, "job", /*events_only=*/false, /*cut_after=*/0);
+  for (int kill = 0; kill < (IsLong() ? 60 : 8); ++kill) {
+    server_->Kill();
+    Linger(absl::Milliseconds(random() % 300));
+    ASSERT_NO_FATAL_FAILURE(RestartServer());
+    // Mostly while the trainer attaches and sends what it has kept.
+    Linger(absl::Milliseconds(random() % (kill % 4 == 0 ? 2500 : 400)));
+    ASSERT_TRUE(server_->alive()) << "it ended by itself: " << server_->Errors();
+  }
+  ASSERT_GE(outside_->AwaitLiveStep("job"), 0);
+  ASSERT_TRUE(outside_->Stop("job").ok());
+  ASSERT_TRUE(outside_->AwaitEnd("job"));
+  const int64_t steps = Get("job").steps_done();
+  ASSERT_TRUE(subscriber->AwaitEnd());
+  const Recording recording = subscriber->Stop();
+  EXPECT_EQ(recording.error, "");
+  CheckEvents("the subscriber", recording.events, recording.events);
+  const int64_t lost = CheckStatistics("the subscriber", recording.statistics, steps);
+  EXPECT_GT(lost, 0) << "of " << steps;
+  auto late = Subscriber::OfJob(watching, "job", /*events_only=*/false, /*cut_after=*/0);
+  ASSERT_TRUE(late->AwaitEnd());
+  EXPECT_EQ(CheckStatistics("read afterwards", late->Stop().statistics, steps), lost);
+  std::cout << lost << " of " << steps << " steps are told as lost" << std::endl;
 }
 
 // Both die: the job fails, and what was reported of it stays whole.

@@ -46,9 +46,13 @@ class IdleConnections {
   size_t size() const { return fds_.size(); }
   // Until the system has connected, or refused, every one of them.
   void AwaitConnected() {
-    for (const int fd : fds_) {
-      pollfd entry = {fd, POLLOUT, 0};
-      poll(&entry, 1, 1000);
+    std::vector<pollfd> waiting;
+    for (const int fd : fds_) waiting.push_back({fd, POLLOUT, 0});
+    for (const absl::Time end = absl::Now() + absl::Seconds(10); !waiting.empty() && absl::Now() < end;) {
+      poll(waiting.data(), waiting.size(), 1000);
+      waiting.erase(
+          std::remove_if(waiting.begin(), waiting.end(), [](const pollfd& entry) { return entry.revents != 0; }),
+          waiting.end());
     }
   }
 
