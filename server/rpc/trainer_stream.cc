@@ -137,9 +137,9 @@ void TrainerStream::Handle(v1::TrainerMessage message) {
     case v1::TrainerMessage::kReports:
       return context_->jobs->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()),
                                        ReadNextWhenAccepted());
-    case v1::TrainerMessage::kNotice:
-      return context_->jobs->OnNotice(*attachment, shared_from_this(), std::move(*message.mutable_notice()),
-                                      ReadNextWhenAccepted());
+    case v1::TrainerMessage::kNotices:
+      return context_->jobs->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()),
+                                       ReadNextWhenAccepted());
     default:
       return ReadNext();  // a heartbeat, or something from a later version
   }
