@@ -128,7 +128,7 @@ class Daemon {
       spdlog::warn("other machines can reach it: nothing is encrypted, and nobody is asked who they are");
     }
     if (options_.port_file.empty()) return absl::OkStatus();
-    return ReplaceFile(options_.port_file, absl::StrCat("grpc ", listener.address(), "\n"));
+    return ReplaceFile(options_.port_file, absl::StrCat("grpc ", listener.address(), "\n"), 0644);
   }
 
   absl::Status OpenStores() {

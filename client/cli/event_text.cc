@@ -68,9 +68,10 @@ std::string EventText(const v1::Event& event) {
     case v1::Event::kCheckpointWritten:
       return absl::StrCat("checkpoint at step ", event.checkpoint_written().checkpoint().step(), ", ",
                           BytesText(event.checkpoint_written().checkpoint().size_bytes()));
-    case v1::Event::kStatisticsLost:
-      return absl::StrCat("statistics of steps ", event.statistics_lost().first_step(), " to ",
-                          event.statistics_lost().last_step(), " are lost");
+    case v1::Event::kDataLoss:
+      return event.data_loss().description();
+    case v1::Event::kJobUpdated:
+      return absl::StrCat("name or labels changed by ", event.job_updated().actor());
     case v1::Event::WHAT_NOT_SET:
       break;
   }

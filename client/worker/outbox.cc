@@ -16,6 +16,7 @@ size_t SizeInBatch(const v1::StepReport& report) { return report.ByteSizeLong() 
 
 void Outbox::Begin(const v1::TrainerWelcome& welcome) {
   attempt_ = welcome.attempt();
+  epoch_ = welcome.epoch();
   notices_->Acknowledge(welcome.acked_notice());
   next_notice_ = welcome.acked_notice() + 1;
   acked_step_ = welcome.has_acked_step() ? welcome.acked_step() : -1;
@@ -39,14 +40,27 @@ bool Outbox::Next(Urgency urgency, v1::TrainerMessage* message) {
     const bool can_wait = urgency == Urgency::kCanWait && !notice.has_value() && end - next_step_ < kMaxReports;
     if (next_step_ < end) {
       if (can_wait) return false;
+      message->mutable_reports()->set_epoch(epoch_);
       FillBatch(reports, end, message->mutable_reports());
       return true;
     }
   }
   if (!notice.has_value()) return false;
-  *message->mutable_notice() = *notice;
-  ++next_notice_;
+  message->mutable_notices()->set_epoch(epoch_);
+  FillNotices(message->mutable_notices());
   return true;
+}
+
+void Outbox::FillNotices(v1::NoticeBatch* batch) {
+  const int64_t steps_done = notices_->Get(next_notice_)->steps_done();
+  size_t bytes = 0;
+  while (batch->notices_size() < kMaxNotices && bytes < kMaxBatchBytes) {
+    std::optional<v1::Notice> notice = notices_->Get(next_notice_);
+    if (!notice.has_value() || notice->steps_done() > steps_done) return;
+    bytes += notice->ByteSizeLong();
+    *batch->add_notices() = *std::move(notice);
+    ++next_notice_;
+  }
 }
 
 bool Outbox::AllAcknowledged() const {

@@ -1,5 +1,5 @@
-// Decides what a trainer says next: reports in the order of steps, and each notice right after the reports of the steps
-// that were done when it was made.
+// Decides what a trainer says next: reports in the order of steps, and notices right after the reports of the steps
+// that were done when they were made.
 #ifndef GRADWATCH_CLIENT_WORKER_OUTBOX_H_
 #define GRADWATCH_CLIENT_WORKER_OUTBOX_H_
 
@@ -17,6 +17,7 @@ namespace gradwatch::worker {
 class Outbox {
  public:
   static constexpr int kMaxReports = 1024;
+  static constexpr int kMaxNotices = 256;
   static constexpr size_t kMaxBatchBytes = size_t{3} << 20;
 
   // `notices` must outlive this object.
@@ -43,10 +44,13 @@ class Outbox {
   // Adds one report; false: it is no longer kept.
   bool AddReport(ReportBuffer* reports, v1::ReportBatch* batch);
   void SkipLost(int64_t end, v1::ReportBatch* batch);
+  // Adds the next notice and those after it that no report comes between.
+  void FillNotices(v1::NoticeBatch* batch);
 
   NoticeLog* const notices_;
   std::atomic<ReportBuffer*> reports_{nullptr};
   int32_t attempt_ = 0;
+  int64_t epoch_ = 0;
   int64_t next_notice_ = 1;
   int64_t next_step_ = 0;
   int64_t last_reported_step_ = -1;  // the last one that was not lost

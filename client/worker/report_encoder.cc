@@ -2,12 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
+
+#include "core/base/timestamp.h"
 
 namespace gradwatch::worker {
 namespace {
 
 using Buckets = std::span<const uint32_t, core::HistogramCounts::kBuckets>;
+
+// Infinity is never told of what is finite.
+float ToFloat(double value) {
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  return static_cast<float>(std::isfinite(value) ? std::clamp(value, -kLargest, kLargest) : value);
+}
 
 // Adds the buckets from the first to the last that is not empty; returns the exponent of the first, 0 if there is none.
 int EncodeBuckets(Buckets buckets, google::protobuf::RepeatedField<int64_t>* counts) {
@@ -28,30 +37,38 @@ void EncodeHistogram(const core::TensorStatistics& statistics, v1::Histogram* hi
 }
 
 void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel level, v1::TensorStats* stats) {
-  stats->set_l2_norm(statistics.l2_norm);
-  stats->set_max_abs(statistics.max_abs);
+  // Where all that is finite is zero and something is not finite, a zero would hide it.
+  const bool has_finite = statistics.non_finite() == 0 || statistics.max_abs > 0;
+  if (has_finite) {
+    stats->set_l2_norm(ToFloat(statistics.l2_norm));
+    stats->set_max_abs(ToFloat(statistics.max_abs));
+  }
   stats->set_nan_count(statistics.nan_count);
   stats->set_pos_inf_count(statistics.pos_inf_count);
   stats->set_neg_inf_count(statistics.neg_inf_count);
-  if (statistics.clip_scale < 1) stats->set_clip_scale(statistics.clip_scale);
+  if (statistics.clip_scale < 1) stats->set_clip_scale(ToFloat(statistics.clip_scale));
   if (level == v1::STATISTICS_LEVEL_NORM) return;
-  stats->set_mean(statistics.mean);
-  stats->set_mean_abs(statistics.mean_abs);
-  stats->set_std_dev(statistics.std_dev);
+  if (has_finite) {
+    stats->set_mean(ToFloat(statistics.mean));
+    stats->set_mean_abs(ToFloat(statistics.mean_abs));
+    stats->set_std_dev(ToFloat(statistics.std_dev));
+  }
   stats->set_zero_count(statistics.zero_count);
   stats->set_denormal_count(statistics.denormal_count);
-  stats->set_weight_norm(statistics.weight_norm);
-  stats->set_update_norm(statistics.update_norm);
-  if (!std::isnan(statistics.cosine_with_last)) stats->set_cosine_with_last(statistics.cosine_with_last);
+  stats->set_weight_norm(ToFloat(statistics.weight_norm));
+  stats->set_update_norm(ToFloat(statistics.update_norm));
+  if (!std::isnan(statistics.cosine_with_last)) stats->set_cosine_with_last(ToFloat(statistics.cosine_with_last));
   EncodeHistogram(statistics, stats->mutable_histogram());
 }
 
 void EncodeClip(const core::ClipOutcome& outcome, v1::ClipOutcome* clip) {
   clip->set_action(outcome.action);
-  clip->set_norm_after(outcome.norm_after);
+  const bool updated =
+      outcome.action != v1::ClipOutcome::ACTION_SKIPPED && outcome.action != v1::ClipOutcome::ACTION_STOPPED;
+  if (updated) clip->set_norm_after(outcome.norm_after);
   clip->set_coefficient(outcome.coefficient);
   clip->set_tensors_clipped(outcome.tensors_clipped);
-  clip->set_threshold(outcome.threshold);
+  if (outcome.threshold != 0) clip->set_threshold(outcome.threshold);
   clip->set_elements_clipped(outcome.elements_clipped);
   clip->set_units_clipped(outcome.units_clipped);
   clip->set_moments_reset(outcome.moments_reset);
@@ -66,22 +83,18 @@ void EncodeValidation(const core::ValidationOutcome& outcome, v1::Validation* va
   if (outcome.has_perplexity) validation->set_perplexity(std::exp(outcome.loss));
 }
 
-void EncodeTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
-  const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, so the rest is not negative
-  timestamp->set_seconds(seconds);
-  timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-}
-
 void EncodeLayer(const core::LayerStatistics& statistics, const core::LayerInfo& layer, v1::LayerStats* stats) {
   stats->set_name(layer.name);
   stats->set_kind(layer.kind);
-  stats->set_output_mean(statistics.output_mean);
-  stats->set_output_variance(statistics.output_variance);
+  if (statistics.output_non_finite == 0 || statistics.output_mean != 0 || statistics.output_variance != 0) {
+    stats->set_output_mean(ToFloat(statistics.output_mean));
+    stats->set_output_variance(ToFloat(statistics.output_variance));
+  }
   stats->set_output_non_finite(statistics.output_non_finite);
-  if (!std::isnan(statistics.saturated)) stats->set_saturated(statistics.saturated);
-  if (!std::isnan(statistics.dead)) stats->set_dead(statistics.dead);
-  if (statistics.has_backward) stats->set_backward_norm(statistics.backward_norm);
-  if (!std::isnan(statistics.backward_growth)) stats->set_backward_growth(statistics.backward_growth);
+  if (!std::isnan(statistics.saturated)) stats->set_saturated(ToFloat(statistics.saturated));
+  if (!std::isnan(statistics.dead)) stats->set_dead(ToFloat(statistics.dead));
+  if (statistics.has_backward) stats->set_backward_norm(ToFloat(statistics.backward_norm));
+  if (!std::isnan(statistics.backward_growth)) stats->set_backward_growth(ToFloat(statistics.backward_growth));
 }
 
 void EncodeLayers(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, v1::StepReport* report) {
@@ -104,12 +117,12 @@ void EncodeReport(const core::StepRecord& record, const std::vector<core::LayerI
   report->set_neg_inf_count(record.neg_inf_count);
   EncodeClip(record.clip, report->mutable_clip());
   report->set_step_seconds(record.step_seconds);
-  EncodeTime(record.time, report->mutable_time());
+  *report->mutable_time() = core::ToTimestamp(record.time);
   if (record.validation.measured) EncodeValidation(record.validation, report->mutable_validation());
   if (record.report_tensors) EncodeLayers(record, layers, report);
   // With level NONE the loop still measures the norm, for clipping; it is just not told.
   if (record.level == v1::STATISTICS_LEVEL_NONE) return;
-  report->set_grad_norm(record.grad_norm);
+  if (record.grad_norm != 0 || record.non_finite() == 0) report->set_grad_norm(record.grad_norm);
   if (!std::isnan(record.cosine_with_last)) report->set_cosine_with_last(record.cosine_with_last);
   if (!record.report_tensors) return;
   report->mutable_tensors()->Reserve(static_cast<int>(record.tensors.size()));

@@ -14,8 +14,8 @@ using ::google::protobuf::io::CodedOutputStream;
 // Tag and length, with room for the content behind them.
 std::string Head(int number, size_t length) {
   uint8_t head[16];
-  uint8_t* end =
-      CodedOutputStream::WriteTagToArray(WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED), head);
+  uint8_t* end = CodedOutputStream::WriteTagToArray(
+      WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED), head);
   end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(length), end);
   std::string bytes;
   bytes.reserve(static_cast<size_t>(end - head) + length);

@@ -83,9 +83,9 @@ class LedgerJobManager final : public JobManager {
                  absl::AnyInvocable<void()> accepted) override {
     sessions_.OnReports(attachment, link, std::move(batch), std::move(accepted));
   }
-  void OnNotice(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::Notice notice,
-                absl::AnyInvocable<void()> accepted) override {
-    sessions_.OnNotice(attachment, link, std::move(notice), std::move(accepted));
+  void OnNotices(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::NoticeBatch batch,
+                 absl::AnyInvocable<void()> accepted) override {
+    sessions_.OnNotices(attachment, link, std::move(batch), std::move(accepted));
   }
   void OnDetached(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
                   const std::string& reason) override {

@@ -106,10 +106,10 @@ class JobManager {
   // if the batch is refused the link is closed instead.
   virtual void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::ReportBatch batch,
                          absl::AnyInvocable<void()> accepted) = 0;
-  // A notice of the attached trainer; acknowledged through the link when durable. `accepted` as above: what is sent
+  // Notices of the attached trainer; acknowledged through the link when durable. `accepted` as above: what is sent
   // after a notice is published after it.
-  virtual void OnNotice(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::Notice notice,
-                        absl::AnyInvocable<void()> accepted) = 0;
+  virtual void OnNotices(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::NoticeBatch batch,
+                         absl::AnyInvocable<void()> accepted) = 0;
   // The trainer's stream is over.
   virtual void OnDetached(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
                           const std::string& reason) = 0;

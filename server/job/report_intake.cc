@@ -80,7 +80,7 @@ LiveFigures FiguresOf(const v1::StepReport& report) {
           .steps_done = report.step() + 1,
           .control_revision = report.control_revision(),
           .last_loss = report.loss(),
-          .last_grad_norm = report.grad_norm()};
+          .last_grad_norm = report.has_grad_norm() ? std::optional(report.grad_norm()) : std::nullopt};
 }
 
 void MergeFigures(const LiveFigures& figures, v1::Job* job) {

@@ -211,8 +211,8 @@ void TrainerSessions::RecordLost(const Entry& entry, const Link& link, std::vect
                             JobEdit edit(context_, entry, &transaction);
                             for (const v1::StepRange& range : lost) {
                               v1::Event event;
-                              event.mutable_statistics_lost()->set_first_step(range.first_step());
-                              event.mutable_statistics_lost()->set_last_step(range.last_step());
+                              event.mutable_data_loss()->set_description(absl::StrCat(
+                                  "steps ", range.first_step(), " to ", range.last_step(), " were not kept"));
                               edit.Append(std::move(event));
                             }
                             GW_RETURN_IF_ERROR(edit.Write());
@@ -221,13 +221,13 @@ void TrainerSessions::RecordLost(const Entry& entry, const Link& link, std::vect
                           });
 }
 
-void TrainerSessions::OnNotice(const Attachment& attachment, const Link& link, v1::Notice notice,
-                               absl::AnyInvocable<void()> accepted) {
+void TrainerSessions::OnNotices(const Attachment& attachment, const Link& link, v1::NoticeBatch batch,
+                                absl::AnyInvocable<void()> accepted) {
   const Entry entry = FindAttached(attachment, link);
   if (entry == nullptr) return;
-  context_->AfterReports([this, entry, link, notice = std::move(notice), accepted = std::move(accepted)]() mutable {
-    context_->Submit<int64_t>([this, entry, link, notice = std::move(notice)](
-                                  LedgerTransaction& transaction) { return Record(notice, link, entry, transaction); },
+  context_->AfterReports([this, entry, link, batch = std::move(batch), accepted = std::move(accepted)]() mutable {
+    context_->Submit<int64_t>([this, entry, link, batch = std::move(batch)](
+                                  LedgerTransaction& transaction) { return Record(batch, link, entry, transaction); },
                               [link, accepted = std::move(accepted)](absl::StatusOr<int64_t> acked) mutable {
                                 if (!acked.ok()) return link->Close(acked.status());
                                 v1::TrainerDirective directive;
@@ -238,27 +238,32 @@ void TrainerSessions::OnNotice(const Attachment& attachment, const Link& link, v
   });
 }
 
-absl::StatusOr<int64_t> TrainerSessions::Record(const v1::Notice& notice, const Link& link, const Entry& entry,
+absl::StatusOr<int64_t> TrainerSessions::Record(const v1::NoticeBatch& batch, const Link& link, const Entry& entry,
                                                 LedgerTransaction& transaction) {
   if (entry->working == nullptr || entry->trainer.link != link) {
     return Fenced("this trainer does not hold the job any more");
   }
-  const int64_t acked = entry->working->row.acked_notice;
-  if (notice.number() <= acked) return acked;  // sent again after a broken stream
-  if (notice.number() != acked + 1) {
-    return core::InvalidField("notice.number", absl::StrCat(notice.number(), " comes after ", acked));
-  }
-  if (entry->working->ended()) return StateForbids(entry->working->row.job.state(), "hear its trainer", "it has ended");
   JobEdit edit(context_, entry, &transaction);
-  GW_RETURN_IF_ERROR(ApplyNotice(notice, edit));
-  edit.record().row.acked_notice = notice.number();
-  if (notice.has_finished()) {
+  int64_t& acked = edit.record().row.acked_notice;
+  const int64_t acked_before = acked;
+  for (const v1::Notice& notice : batch.notices()) {
+    if (notice.number() <= acked) continue;  // sent again after a broken stream
+    if (notice.number() != acked + 1) {
+      return core::InvalidField("notices.notices.number", absl::StrCat(notice.number(), " comes after ", acked));
+    }
+    if (edit.record().ended()) return StateForbids(edit.job().state(), "hear its trainer", "it has ended");
+    GW_RETURN_IF_ERROR(ApplyNotice(notice, edit));
+    acked = notice.number();
+  }
+  const int64_t last = acked;
+  if (last == acked_before) return last;
+  if (edit.record().ended()) {
     GW_RETURN_IF_ERROR(supervisor_->Conclude(edit));
   } else {
     GW_RETURN_IF_ERROR(edit.Write());
     edit.Publish();
   }
-  return notice.number();
+  return last;
 }
 
 void TrainerSessions::OnDetached(const Attachment& attachment, const Link& link, const std::string& reason) {

@@ -27,7 +27,8 @@ class TrainerSessions {
   void Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done);
   void OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
                  absl::AnyInvocable<void()> accepted);
-  void OnNotice(const Attachment& attachment, const Link& link, v1::Notice notice, absl::AnyInvocable<void()> accepted);
+  void OnNotices(const Attachment& attachment, const Link& link, v1::NoticeBatch batch,
+                 absl::AnyInvocable<void()> accepted);
   void OnDetached(const Attachment& attachment, const Link& link, const std::string& reason);
 
  private:
@@ -46,8 +47,8 @@ class TrainerSessions {
                     const LiveFigures& figures, absl::AnyInvocable<void()> accepted);
   void RecordLost(const Entry& entry, const Link& link, std::vector<v1::StepRange> lost);
 
-  // The ledger's thread: makes a notice an event; the number of the last notice that is then durable.
-  absl::StatusOr<int64_t> Record(const v1::Notice& notice, const Link& link, const Entry& entry,
+  // The ledger's thread: makes notices events; the number of the last notice that is then durable.
+  absl::StatusOr<int64_t> Record(const v1::NoticeBatch& batch, const Link& link, const Entry& entry,
                                  LedgerTransaction& transaction);
 
   JobContext* const context_;

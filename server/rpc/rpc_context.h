@@ -8,7 +8,7 @@
 #include "gradwatch/v1/job_service.pb.h"
 #include "server/base/executor.h"
 #include "server/job/job_manager.h"
-#include "server/rpc/stream_registry.h"
+#include "server/api/stream_registry.h"
 #include "server/store/ledger.h"
 #include "server/store/statistics_store.h"
 #include "server/stream/hub.h"

@@ -16,7 +16,7 @@
 #include "core/base/clock.h"
 #include "gradwatch/v1/trainer_service.pb.h"
 #include "server/job/job_manager.h"
-#include "server/rpc/stream_registry.h"
+#include "server/api/stream_registry.h"
 
 namespace gradwatch::server {
 

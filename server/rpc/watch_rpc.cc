@@ -46,11 +46,13 @@ absl::StatusOr<v1::ListEventsResponse> WatchRpc::ListEventsOf(const v1::ListEven
     return core::InvalidField("after_event", absl::StrCat(request.after_event(), " is negative"));
   }
   GW_ASSIGN_OR_RETURN(const auto channel, context_->jobs->GetChannel(request.job_id()));
-  GW_ASSIGN_OR_RETURN(auto events, context_->reader->ReadEvents(channel->uid(), request.after_event(), page_size + 1));
+  const std::string list = absl::StrCat("events/", channel->uid(), "/", request.after_event());
+  GW_ASSIGN_OR_RETURN(const int64_t after, ReadPageToken(request.page_token(), list, request.after_event()));
+  GW_ASSIGN_OR_RETURN(auto events, context_->reader->ReadEvents(channel->uid(), after, page_size + 1));
   v1::ListEventsResponse response;
   if (static_cast<int>(events.size()) > page_size) {
     events.resize(page_size);
-    response.set_next_after_event(events.back().event.number());
+    response.set_next_page_token(MakePageToken(events.back().event.number(), list));
   }
   for (auto& stored : events) *response.add_events() = std::move(stored.event);
   return response;

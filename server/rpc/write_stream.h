@@ -18,7 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/rpc/rpc_context.h"
-#include "server/rpc/stream_registry.h"
+#include "server/api/stream_registry.h"
 #include "server/stream/hub.h"
 
 namespace gradwatch::server {

@@ -23,7 +23,7 @@ class FailureTest : public ServerTest {
     ASSERT_EQ(watched.exit_code, 0) << watched.err;
     for (const auto line : absl::StrSplit(watched.out, '\n', absl::SkipEmpty())) {
       const Struct object = Json(std::string(line));
-      const bool lost = Text(object, "kind") == "statistics_lost";
+      const bool lost = Text(object, "type") == "lost";
       if (!lost && Text(object, "type") != "report") continue;
       const auto first = static_cast<size_t>(Number(object, lost ? "first_step" : "step"));
       const auto last = static_cast<size_t>(Number(object, lost ? "last_step" : "step"));

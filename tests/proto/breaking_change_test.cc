@@ -21,11 +21,59 @@ FileDescriptorSet ReadSet(const std::string& path) {
   return set;
 }
 
+constexpr char kStored[] = GRADWATCH_SOURCE_DIR "/tests/proto/stored.protoset";
+constexpr char kPresent[] = GRADWATCH_BINARY_DIR "/gradwatch.protoset";
+
 TEST(BreakingChangeTest, TheFilesKeepWhatIsStored) {
-  const auto stored = ReadSet(GRADWATCH_SOURCE_DIR "/tests/proto/stored.protoset");
+  const auto stored = ReadSet(kStored);
   ASSERT_GT(stored.file_size(), 10);
-  EXPECT_THAT(FindBreakingChanges(stored, ReadSet(GRADWATCH_BINARY_DIR "/gradwatch.protoset")), IsEmpty())
+  EXPECT_THAT(FindBreakingChanges(stored, ReadSet(kPresent)), IsEmpty())
       << "to add to the stored set, run tests/proto/store-descriptors";
+}
+
+TEST(BreakingChangeTest, WhatIsServedIsStoredAndNothingElse) {
+  const auto stored = ReadSet(kStored);
+  const auto served = KeepServed(ReadSet(kPresent));
+  EXPECT_THAT(FindBreakingChanges(served, stored), IsEmpty())
+      << "served, not stored: run tests/proto/store-descriptors";
+  EXPECT_THAT(FindBreakingChanges(stored, served), IsEmpty()) << "stored, not served: it may still change";
+}
+
+// What tests/proto/store-descriptors runs.
+TEST(BreakingChangeTest, DISABLED_Store) {
+  std::ofstream file(kStored, std::ios::binary | std::ios::trunc);
+  ASSERT_TRUE(KeepServed(ReadSet(kPresent)).SerializeToOstream(&file) && file.flush());
+}
+
+TEST(KeepServedTest, LeavesOutWhatOnlyUnservedMethodsAndFieldsLeadTo) {
+  FileDescriptorSet set;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(file { package: 'gradwatch.v1'
+    message_type { name: 'Request' field { name: 'kind' number: 1 type_name: '.gradwatch.v1.Kind' } }
+    message_type { name: 'Later' field { name: 'other' number: 1 type_name: '.gradwatch.v1.OnlyLater' } }
+    message_type { name: 'OnlyLater' }
+    message_type { name: 'Response'
+      field { name: 'item' number: 1 type_name: '.gradwatch.v1.Outer.Item' }
+      field { name: 'later' number: 2 type_name: '.gradwatch.v1.OnlyLater' } }
+    message_type { name: 'Outer' nested_type { name: 'Item' } }
+    enum_type { name: 'Kind' }
+    enum_type { name: 'Unused' }
+    service { name: 'S'
+      method { name: 'Get' input_type: '.gradwatch.v1.Request' output_type: '.gradwatch.v1.Response' }
+      method { name: 'Fork' input_type: '.gradwatch.v1.Later' output_type: '.gradwatch.v1.Response' } }
+    source_code_info {
+      location { path: [ 6, 0, 2, 0 ] leading_comments: ' Served.' }
+      location { path: [ 6, 0, 2, 1 ] leading_comments: ' Forks. Not served yet: UNIMPLEMENTED.' }
+      location { path: [ 4, 3, 2, 1 ] leading_comments: ' Not served yet.' } } })",
+                                                            &set));
+  const auto served = KeepServed(set).file(0);
+  std::vector<std::string> names;
+  for (const auto& message : served.message_type()) names.push_back(message.name());
+  EXPECT_THAT(names, ElementsAre("Request", "Response", "Outer"));
+  EXPECT_EQ(served.message_type(1).field_size(), 1);
+  ASSERT_EQ(served.enum_type_size(), 1);
+  EXPECT_EQ(served.enum_type(0).name(), "Kind");
+  ASSERT_EQ(served.service(0).method_size(), 1);
+  EXPECT_EQ(served.service(0).method(0).name(), "Get");
 }
 
 FileDescriptorSet ParseSet(const std::string& text) {

@@ -1,8 +1,11 @@
 #include "tests/proto/descriptor_compare.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
+#include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace gradwatch::testing {
@@ -98,6 +101,64 @@ bool SameMethod(const MethodDescriptorProto& before, const MethodDescriptorProto
          before.client_streaming() == after.client_streaming() && before.server_streaming() == after.server_streaming();
 }
 
+template <typename Types, typename Predicate>
+void Remove(Types* types, Predicate is_unused) {
+  types->erase(std::remove_if(types->begin(), types->end(), is_unused), types->end());
+}
+
+bool SaysUnserved(const google::protobuf::FileDescriptorProto& file, const std::vector<int>& path) {
+  for (const auto& location : file.source_code_info().location()) {
+    if (std::equal(path.begin(), path.end(), location.path().begin(), location.path().end())) {
+      return absl::StrContains(location.leading_comments(), "Not served yet");
+    }
+  }
+  return false;
+}
+
+// Takes out the methods and the fields that say so of themselves. The numbers in a path are those of the fields of
+// FileDescriptorProto, ServiceDescriptorProto and DescriptorProto, and positions.
+void RemoveUnserved(google::protobuf::FileDescriptorProto* file) {
+  for (int s = 0; s < file->service_size(); ++s) {
+    auto* methods = file->mutable_service(s)->mutable_method();
+    for (int m = methods->size() - 1; m >= 0; --m) {
+      if (SaysUnserved(*file, {6, s, 2, m})) methods->DeleteSubrange(m, 1);
+    }
+  }
+  for (int i = 0; i < file->message_type_size(); ++i) {
+    auto* fields = file->mutable_message_type(i)->mutable_field();
+    for (int f = fields->size() - 1; f >= 0; --f) {
+      if (SaysUnserved(*file, {4, i, 2, f})) fields->DeleteSubrange(f, 1);
+    }
+  }
+}
+
+void AddTypesOf(const DescriptorProto& message, std::vector<std::string>* names) {
+  for (const auto& field : message.field()) {
+    if (!field.type_name().empty()) names->push_back(field.type_name());
+  }
+  for (const auto& inner : message.nested_type()) AddTypesOf(inner, names);
+}
+
+// The names, with a dot in front, of all types that the methods lead to; of nested types those of what they lie in too.
+std::set<std::string> Reach(const FileDescriptorSet& set) {
+  const Index index(set);
+  std::vector<std::string> waiting;
+  for (const auto& [name, method] : index.methods) {
+    waiting.insert(waiting.end(), {method.input_type(), method.output_type()});
+  }
+  std::set<std::string> reached;
+  while (!waiting.empty()) {
+    const std::string name = waiting.back();
+    waiting.pop_back();
+    if (!reached.insert(name).second) continue;
+    const std::string outer = name.substr(0, name.rfind('.'));
+    if (index.messages.count(outer.substr(std::min<size_t>(1, outer.size()))) > 0) waiting.push_back(outer);
+    const auto found = index.messages.find(name.substr(1));
+    if (found != index.messages.end()) AddTypesOf(found->second, &waiting);
+  }
+  return reached;
+}
+
 }  // namespace
 
 std::vector<std::string> FindBreakingChanges(const FileDescriptorSet& old_set, const FileDescriptorSet& new_set) {
@@ -128,6 +189,21 @@ std::vector<std::string> FindBreakingChanges(const FileDescriptorSet& old_set, c
     }
   }
   return changes;
+}
+
+FileDescriptorSet KeepServed(FileDescriptorSet set) {
+  for (auto& file : *set.mutable_file()) RemoveUnserved(&file);
+  const std::set<std::string> reached = Reach(set);
+  for (auto& file : *set.mutable_file()) {
+    file.clear_source_code_info();
+    if (!absl::StartsWith(file.package(), "gradwatch")) continue;  // details of errors, which no method names
+    const auto is_unused = [&](const auto& type) {
+      return reached.count(absl::StrCat(".", file.package(), ".", type.name())) == 0;
+    };
+    Remove(file.mutable_message_type(), is_unused);
+    Remove(file.mutable_enum_type(), is_unused);
+  }
+  return set;
 }
 
 }  // namespace gradwatch::testing

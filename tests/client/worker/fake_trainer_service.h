@@ -5,6 +5,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <memory>
@@ -96,7 +97,9 @@ class FakeTrainerService final : public v1::TrainerService::Service {
       if (taken == plan.messages) return plan.end;
       const v1::TrainerDirective ack = Take(message);
       if (plan.acknowledges) stream->Write(ack);
-      if (!message.notice().has_paused()) continue;
+      const auto tells_pause = [](const v1::Notice& notice) { return notice.has_paused(); };
+      const auto& notices = message.notices().notices();
+      if (std::none_of(notices.begin(), notices.end(), tells_pause)) continue;
       for (const v1::TrainerDirective& directive : plan.when_paused) stream->Write(directive);
     }
     return grpc::Status::OK;
@@ -133,10 +136,10 @@ class FakeTrainerService final : public v1::TrainerService::Service {
       arrived_.attempts.insert(report.attempt());
       end_step_ = std::max(end_step_, report.step() + 1);
     }
-    if (message.has_notice()) {
-      arrived_.notices.push_back(message.notice());
+    for (const v1::Notice& notice : message.notices().notices()) {
+      arrived_.notices.push_back(notice);
       arrived_.end_steps.push_back(end_step_);
-      if (message.notice().has_finished()) arrived_.finished = true;
+      if (notice.has_finished()) arrived_.finished = true;
     }
     if (message.has_heartbeat()) ++arrived_.heartbeats;
     v1::TrainerDirective directive;

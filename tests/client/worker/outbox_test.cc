@@ -34,6 +34,7 @@ class OutboxTest : public ::testing::Test {
   void Begin(int64_t acked_notice, std::optional<int64_t> acked_step) {
     v1::TrainerWelcome welcome;
     welcome.set_attempt(1);
+    welcome.set_epoch(7);
     welcome.set_acked_notice(acked_notice);
     if (acked_step.has_value()) welcome.set_acked_step(*acked_step);
     outbox_.Begin(welcome);
@@ -54,11 +55,16 @@ class OutboxTest : public ::testing::Test {
       }
       const auto& reports = message.reports().reports();
       if (!reports.empty()) said.push_back(absl::StrCat(reports.begin()->step(), "-", reports.rbegin()->step()));
-      if (message.has_notice()) said.push_back(absl::StrCat("notice ", message.notice().number()));
+      EXPECT_EQ(message.has_reports() ? message.reports().epoch() : message.notices().epoch(), 7);
+      for (const v1::Notice& notice : message.notices().notices()) {
+        said.push_back(absl::StrCat("notice ", notice.number()));
+      }
+      messages_ += 1;
     }
     return said;
   }
 
+  int messages_ = 0;  // that Drain has seen
   NoticeLog notices_;
   ReportBuffer reports_{1, 0};
   Outbox outbox_{&notices_};
@@ -82,6 +88,7 @@ TEST_F(OutboxTest, NoticesComeAfterTheReportsOfTheirSteps) {
   Add(3);
   Add(7);
   EXPECT_THAT(Drain(), ElementsAre("0-2", "notice 2", "notice 3", "3-6", "notice 4", "7-9"));
+  EXPECT_EQ(messages_, 1 + 5) << "notices 2 and 3 share a message";
 }
 
 TEST_F(OutboxTest, BeginsAgainAfterWhatHasArrived) {

@@ -120,7 +120,7 @@ TEST(ReportEncoderTest, FullHasEverything) {
   EXPECT_EQ(tensor.update_norm(), 21.5);
   EXPECT_EQ(tensor.histogram().zero_count(), 18);
   EXPECT_EQ(tensor.histogram().sample_stride(), 8);
-  EXPECT_EQ(report.tensors(0).histogram().sample_stride(), 0) << "every element was counted";
+  EXPECT_FALSE(report.tensors(0).histogram().has_sample_stride()) << "every element was counted";
   EXPECT_EQ(tensor.cosine_with_last(), -0.5);
   EXPECT_FALSE(report.tensors(0).has_cosine_with_last());
   EXPECT_EQ(report.cosine_with_last(), 0.25);
@@ -174,7 +174,7 @@ TEST(ReportEncoderTest, NoneHasNoNorm) {
   record.level = v1::STATISTICS_LEVEL_NONE;
   const v1::StepReport report = Encode(record);
   ExpectSameScalars(report);
-  EXPECT_EQ(report.grad_norm(), 0);
+  EXPECT_FALSE(report.has_grad_norm());
   EXPECT_THAT(report.tensors(), IsEmpty());
 }
 
@@ -199,6 +199,45 @@ TEST(ReportEncoderTest, NonFiniteNumbersAreToldAsTheyAre) {
   EXPECT_TRUE(std::isnan(report.loss()));
   EXPECT_EQ(report.clip().norm_after(), -kInfinity);
   EXPECT_EQ(report.tensors(0).update_norm(), kInfinity);
+}
+
+TEST(ReportEncoderTest, WhereNothingButZerosIsFiniteThereIsNoNorm) {
+  core::StepRecord record = FullRecord();
+  record.grad_norm = 0;
+  core::TensorStatistics& tensor = record.tensors[1];
+  tensor.l2_norm = tensor.max_abs = tensor.mean = tensor.mean_abs = tensor.std_dev = 0;
+  record.layers[1].output_mean = record.layers[1].output_variance = 0;
+  v1::StepReport report = Encode(record);
+  EXPECT_FALSE(report.has_grad_norm()) << "a zero would hide " << record.non_finite() << " elements";
+  EXPECT_FALSE(report.tensors(1).has_l2_norm() || report.tensors(1).has_max_abs() || report.tensors(1).has_mean() ||
+               report.tensors(1).has_mean_abs() || report.tensors(1).has_std_dev());
+  EXPECT_FALSE(report.layers(1).has_output_mean() || report.layers(1).has_output_variance());
+  record.nan_count = record.pos_inf_count = record.neg_inf_count = 0;
+  report = Encode(record);
+  EXPECT_TRUE(report.has_grad_norm() && report.grad_norm() == 0) << "a zero that was measured";
+  EXPECT_TRUE(report.tensors(0).has_l2_norm() && report.tensors(0).l2_norm() == 0);
+}
+
+TEST(ReportEncoderTest, WhatClippingDidNotHaveIsUnset) {
+  core::StepRecord record = FullRecord();
+  record.clip.action = v1::ClipOutcome::ACTION_SKIPPED;
+  record.clip.norm_after = 0;
+  record.clip.threshold = 0;
+  EXPECT_FALSE(Encode(record).clip().has_norm_after());
+  EXPECT_FALSE(Encode(record).clip().has_threshold());
+  record.clip.action = v1::ClipOutcome::ACTION_STOPPED;
+  EXPECT_FALSE(Encode(record).clip().has_norm_after());
+  record.clip.action = v1::ClipOutcome::ACTION_NOT_NEEDED;
+  EXPECT_TRUE(Encode(record).clip().has_norm_after()) << "a norm of zero before an update";
+}
+
+TEST(ReportEncoderTest, WhatIsTooLargeForAFloatIsNotToldAsInfinite) {
+  core::StepRecord record = FullRecord();
+  record.tensors[1].l2_norm = 1e200;
+  record.tensors[1].mean = -1e200;
+  const v1::StepReport report = Encode(record);
+  EXPECT_EQ(report.tensors(1).l2_norm(), std::numeric_limits<float>::max());
+  EXPECT_EQ(report.tensors(1).mean(), -std::numeric_limits<float>::max());
 }
 
 TEST(ReportEncoderTest, HistogramsAreTrimmed) {

@@ -142,8 +142,8 @@ inline std::string Short(const v1::Event& event) {
       return "attached";
     case v1::Event::kTrainerDetached:
       return absl::StrCat("detached: ", event.trainer_detached().reason());
-    case v1::Event::kStatisticsLost:
-      return absl::StrCat("lost ", event.statistics_lost().first_step(), " to ", event.statistics_lost().last_step());
+    case v1::Event::kDataLoss:
+      return event.data_loss().description();
     default:
       return "?";
   }
@@ -337,7 +337,9 @@ class JobManagerTest : public ::testing::Test {
   }
   void Say(Trainer& trainer, v1::Notice notice) {
     if (notice.number() == 0) notice.set_number(++trainer.notices);
-    jobs_->OnNotice(*trainer.attachment, trainer.link, notice, [&] { ++trainer.accepted; });
+    v1::NoticeBatch batch;
+    *batch.add_notices() = notice;
+    jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
     Settle();
   }
   void SayApplied(Trainer& trainer, int64_t revision, int64_t step) {

@@ -119,7 +119,7 @@ class RpcTest : public JobManagerTest {
     void Notify(v1::Notice notice) {
       notice.set_number(++notices);
       v1::TrainerMessage message;
-      *message.mutable_notice() = std::move(notice);
+      *message.mutable_notices()->add_notices() = std::move(notice);
       Say(message);
       while (Next().ack().notice() < notices) {
       }

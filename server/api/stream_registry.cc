@@ -1,4 +1,4 @@
-#include "server/rpc/stream_registry.h"
+#include "server/api/stream_registry.h"
 
 #include <utility>
 
@@ -30,7 +30,7 @@ void StreamRegistry::ShutDown(absl::Duration grace) {
   for (const auto& stream : All()) stream->BeginShutdown();
   if (AwaitEmpty(grace)) return;
   for (const auto& stream : All()) stream->Abandon();
-  AwaitEmpty(grace);
+  AwaitEmpty(absl::Seconds(1));
 }
 
 size_t StreamRegistry::size() const {

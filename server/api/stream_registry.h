@@ -1,7 +1,7 @@
-// All streams that are open, so that time passes for them and a shutdown ends every one: a stream that is never
-// finished would hold the shutdown of gRPC's server for ever.
-#ifndef GRADWATCH_SERVER_RPC_STREAM_REGISTRY_H_
-#define GRADWATCH_SERVER_RPC_STREAM_REGISTRY_H_
+// All streams of a transport that are open, so that time passes for them and a shutdown ends every one: a stream that
+// is never finished would hold the transport's shutdown for ever.
+#ifndef GRADWATCH_SERVER_API_STREAM_REGISTRY_H_
+#define GRADWATCH_SERVER_API_STREAM_REGISTRY_H_
 
 #include <memory>
 #include <vector>
@@ -32,8 +32,8 @@ class StreamRegistry {
   void Add(std::shared_ptr<ManagedStream> stream) ABSL_LOCKS_EXCLUDED(mutex_);
   void Remove(const std::shared_ptr<ManagedStream>& stream) ABSL_LOCKS_EXCLUDED(mutex_);
   void Tick(absl::Duration now);
-  // Ends all streams; those that are not gone after `grace` are abandoned. Returns when all are gone, or after as long
-  // again.
+  // Ends all streams; those that are not gone after `grace`, because their peers do not read, are abandoned. Returns
+  // when all are gone, or a second later.
   void ShutDown(absl::Duration grace);
   size_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -49,4 +49,4 @@ class StreamRegistry {
 
 }  // namespace gradwatch::server
 
-#endif  // GRADWATCH_SERVER_RPC_STREAM_REGISTRY_H_
+#endif  // GRADWATCH_SERVER_API_STREAM_REGISTRY_H_
