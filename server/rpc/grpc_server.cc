@@ -110,6 +110,7 @@ void GrpcServer::Tick() { streams_.Tick(context_.clock->Monotonic()); }
 
 void GrpcServer::ShutDown(absl::Duration grace) {
   SetServing(false);
+  context_.api->ShutDown(grace);
   streams_.ShutDown(grace);
   server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
   server_.reset();

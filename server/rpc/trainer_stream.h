@@ -14,9 +14,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "gradwatch/v1/trainer_service.pb.h"
+#include "server/api/stream_registry.h"
 #include "server/job/trainer_link.h"
 #include "server/rpc/rpc_context.h"
-#include "server/rpc/stream_registry.h"
 
 namespace gradwatch::server {
 
