@@ -106,7 +106,9 @@ void GrpcServer::Tick() { streams_.Tick(context_.clock->Monotonic()); }
 void GrpcServer::ShutDown(absl::Duration grace) {
   const absl::Time end = absl::Now() + grace;
   SetServing(false);
-  streams_.ShutDown(grace / 3);
+  // Each ends as soon as it can; only who does not read, or a call that hangs, takes the whole time.
+  context_.api->ShutDown(grace / 5);
+  streams_.ShutDown(grace / 5);
   // gRPC does not close what it is handed from here on.
   acceptor_.reset();
   listener_->Close();

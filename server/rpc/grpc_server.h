@@ -11,12 +11,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/rpc/acceptor.h"
-#include "server/rpc/alert_rpc.h"
-#include "server/rpc/job_rpc.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/rpc_context.h"
+#include "server/rpc/services.h"
 #include "server/rpc/trainer_rpc.h"
-#include "server/rpc/watch_rpc.h"
 
 namespace gradwatch::server {
 

@@ -15,8 +15,8 @@
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "gradwatch/v1/trainer_service.pb.h"
-#include "server/job/job_manager.h"
 #include "server/api/stream_registry.h"
+#include "server/job/job_manager.h"
 
 namespace gradwatch::server {
 

@@ -32,7 +32,8 @@ class NoDescriptors {
     rlimit low = before_;
     low.rlim_cur = 128;
     setrlimit(RLIMIT_NOFILE, &low);
-    for (int taken = open("/dev/null", O_RDONLY | O_CLOEXEC); taken >= 0; taken = open("/dev/null", O_RDONLY | O_CLOEXEC))
+    for (int taken = open("/dev/null", O_RDONLY | O_CLOEXEC); taken >= 0;
+         taken = open("/dev/null", O_RDONLY | O_CLOEXEC))
       taken_.push_back(taken);
   }
   ~NoDescriptors() {
