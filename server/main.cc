@@ -19,13 +19,17 @@
 #include "absl/synchronization/mutex.h"
 #include "core/base/clock.h"
 #include "core/base/status_macros.h"
+#include "server/api/api.h"
 #include "server/base/data_folder.h"
 #include "server/base/executor.h"
 #include "server/base/process_limits.h"
 #include "server/job/job_manager.h"
 #include "server/job/local_launcher.h"
+#include "server/job/process_spec_checker.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/listener.h"
+#include "server/stream/event_channel.h"
+#include "server/stream/ring_budget.h"
 
 namespace gradwatch::server {
 namespace {
@@ -34,9 +38,13 @@ constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 constexpr absl::Duration kTickEvery = absl::Seconds(1);
 // With the stores to be closed after it, two seconds in all.
-constexpr absl::Duration kShutdownGrace = absl::Seconds(1.5);
+constexpr absl::Duration kShutdownGrace = absl::Milliseconds(1500);
 constexpr int kRequestThreads = 4;
 constexpr int kSlowThreads = 2;
+// Of what is streamed live; who is further behind reads the stores.
+constexpr size_t kRingBytes = size_t{128} << 20;
+constexpr size_t kJobRingBytes = size_t{8} << 20;
+constexpr size_t kEventRingBytes = size_t{8} << 20;
 
 struct Options {
   std::string data_dir;
@@ -78,28 +86,30 @@ v1::ServerInfo MakeInfo(const JobManagerOptions& options, const std::string& log
   return info;
 }
 
+int HubThreads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4); }
+
 // All parts, in the order in which they need each other; they go in the opposite order.
 class Daemon {
  public:
   explicit Daemon(Options options) : options_(std::move(options)) {}
 
   absl::Status Start() {
+    const int64_t descriptors = RaiseDescriptorLimit();
     // First, so that a bad address changes nothing; who connects waits until the jobs are known.
     GW_ASSIGN_OR_RETURN(auto listener, Listener::Open(options_.listen, options_.insecure));
     GW_RETURN_IF_ERROR(OpenStores());
     GW_ASSIGN_OR_RETURN(const JobManagerOptions job_options, MakeJobOptions());
-    GW_ASSIGN_OR_RETURN(launcher_,
-                        LocalLauncher::Create({.program = options_.worker, .log_folder = folder_->File("logs")}));
-    GW_ASSIGN_OR_RETURN(jobs_, JobManager::Create({.ledger = ledger_.get(),
-                                                   .reader = reader_.get(),
-                                                   .statistics = statistics_.get(),
-                                                   .hub = &hub_,
-                                                   .launcher = launcher_.get(),
-                                                   .executor = &slow_,
-                                                   .clock = &core::RealClock()},
-                                                  job_options));
-    launcher_->SetServerAddress(listener->dial_address());
-    GW_RETURN_IF_ERROR(Serve(std::move(listener), job_options));
+    GW_RETURN_IF_ERROR(MakeJobs(job_options, listener->dial_address()));
+    api_ = std::make_unique<Api>(ApiDependencies{.jobs = jobs_.get(),
+                                                 .reader = reader_.get(),
+                                                 .statistics = statistics_.get(),
+                                                 .hub = &hub_,
+                                                 .events = events_.get(),
+                                                 .requests = &requests_,
+                                                 .clock = clock_,
+                                                 .info = MakeInfo(job_options, ledger_->log_epoch())});
+    const RpcContext context = {.api = api_.get(), .jobs = jobs_.get(), .clock = clock_, .streams = nullptr};
+    GW_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(std::move(listener), context, DescriptorsForConnections(descriptors)));
     jobs_->Start();
     return TellAddress(grpc_->listener());
   }
@@ -111,6 +121,8 @@ class Daemon {
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal > 0) return spdlog::info("signal {}: shutting down; trainers go on", signal);
       jobs_->Tick();
+      rings_.Tick(clock_->Monotonic());
+      api_->Tick();
       grpc_->Tick();
     }
   }
@@ -118,6 +130,8 @@ class Daemon {
   void Stop() {
     jobs_->Drain();
     grpc_->ShutDown(kShutdownGrace);
+    grpc_.reset();
+    api_.reset();
     spdlog::info("shut down");
   }
 
@@ -140,17 +154,26 @@ class Daemon {
     return absl::OkStatus();
   }
 
-  absl::Status Serve(std::unique_ptr<Listener> listener, const JobManagerOptions& job_options) {
-    RpcContext context = {.jobs = jobs_.get(),
-                          .reader = reader_.get(),
-                          .statistics = statistics_.get(),
-                          .hub = &hub_,
-                          .executor = &requests_,
-                          .clock = &core::RealClock(),
-                          .streams = nullptr,
-                          .info = MakeInfo(job_options, ledger_->log_epoch())};
-    const int descriptors = DescriptorsForConnections(RaiseDescriptorLimit());
-    GW_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(std::move(listener), std::move(context), descriptors));
+  absl::Status MakeJobs(const JobManagerOptions& options, const std::string& dial_address) {
+    GW_ASSIGN_OR_RETURN(launcher_,
+                        LocalLauncher::Create({.program = options_.worker, .log_folder = folder_->File("logs")}));
+    launcher_->SetServerAddress(dial_address);
+    GW_ASSIGN_OR_RETURN(checker_,
+                        ProcessSpecChecker::Create(
+                            {.program = options_.worker, .data_roots = options.data_roots, .limits = options.limits}));
+    GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
+    events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
+    GW_ASSIGN_OR_RETURN(jobs_, JobManager::Create({.ledger = ledger_.get(),
+                                                   .reader = reader_.get(),
+                                                   .statistics = statistics_.get(),
+                                                   .hub = &hub_,
+                                                   .events = events_.get(),
+                                                   .rings = &rings_,
+                                                   .launcher = launcher_.get(),
+                                                   .executor = &slow_,
+                                                   .checker = checker_.get(),
+                                                   .clock = clock_},
+                                                  options));
     return absl::OkStatus();
   }
 
@@ -167,15 +190,21 @@ class Daemon {
   }
 
   const Options options_;
-  ThreadPool requests_{"requests", kRequestThreads};
+  const core::Clock* const clock_ = &core::RealClock();
+  ThreadPool requests_{"requests", kRequestThreads};  // quick calls; nothing here waits for a file of a user's
   ThreadPool slow_{"slow", kSlowThreads};
   std::unique_ptr<DataFolder> folder_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
   std::unique_ptr<StatisticsStore> statistics_;
-  Hub hub_{std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4)};
+  RingBudget rings_{kRingBytes, kJobRingBytes};
+  std::unique_ptr<EventChannel> events_;
+  Hub hub_{HubThreads(), HubThreads()};
   std::unique_ptr<LocalLauncher> launcher_;
   std::unique_ptr<JobManager> jobs_;
+  // Goes before the manager, which waits for answers: it gives them all. Nobody asks it any more then.
+  std::unique_ptr<ProcessSpecChecker> checker_;
+  std::unique_ptr<Api> api_;
   std::unique_ptr<GrpcServer> grpc_;
 };
 
