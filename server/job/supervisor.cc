@@ -45,7 +45,7 @@ absl::Status Supervisor::Restore(JobRow row) {
   const int64_t order = created.seconds() * 1'000'000 + created.nanos() / 1000;
   GW_ASSIGN_OR_RETURN(const int64_t last_step, context_->deps.statistics->LastStep(job.uid(), job.attempt()));
   const WatchCursor end = {.event = job.last_event(), .attempt = job.attempt(), .step = last_step};
-  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->options.ring_bytes);
+  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->deps.rings);
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
   entry->working = record;
   context_->table.AddWorking(entry);
