@@ -109,7 +109,7 @@ class Daemon {
     jobs_->Start();
     spdlog::info("gradwatchd {} listens on {}", GRADWATCH_VERSION, grpc_->address());
     if (options_.port_file.empty()) return absl::OkStatus();
-    return ReplaceFile(options_.port_file, absl::StrCat("grpc ", grpc_->address(), "\n"));
+    return ReplaceFile(options_.port_file, absl::StrCat("grpc ", grpc_->address(), "\n"), 0644);
   }
 
   // Until a signal comes.
