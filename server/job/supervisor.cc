@@ -63,7 +63,7 @@ absl::Status Supervisor::RestoreFigures(JobEntry& entry, int64_t last_step) {
   GW_ASSIGN_OR_RETURN(const auto reports,
                       context_->deps.statistics->ReadAfter(entry.uid, attempt, last_step - 1, /*max_bytes=*/1));
   if (reports.empty()) return absl::DataLossError(absl::StrCat("job ", entry.job_id, ": its last report is gone"));
-  GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(reports[0].bytes));
+  GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(*reports[0].bytes));
   entry.intake.Publish(FiguresOf(report));
   return absl::OkStatus();
 }
