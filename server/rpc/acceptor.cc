@@ -63,6 +63,7 @@ bool Acceptor::AcceptOne(int listener) {
   if (connection < 0) {
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return true;
     Complain(absl::StrCat("cannot accept connections for now: ", std::strerror(errno)));
+    ++failed_;
     return false;
   }
   if (connection < descriptors_) {

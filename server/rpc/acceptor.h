@@ -34,6 +34,8 @@ class Acceptor {
 
   // Connections that were closed because there were too many.
   int64_t refused() const { return refused_; }
+  // Times that nothing could be accepted.
+  int64_t failed() const { return failed_; }
 
  private:
   Acceptor(std::vector<int> listeners, int descriptors, Take take, int stop);
@@ -48,6 +50,7 @@ class Acceptor {
   const Take take_;
   const int stop_;  // an eventfd, readable when it is over
   std::atomic<int64_t> refused_ = 0;
+  std::atomic<int64_t> failed_ = 0;
   absl::Time complained_ = absl::InfinitePast();  // of the thread
   std::thread thread_;
 };

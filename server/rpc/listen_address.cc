@@ -29,17 +29,19 @@ bool IsV6(const SocketAddress& address) { return address.storage.ss_family == AF
 bool CanBeDialled(char c) { return absl::ascii_isalnum(c) || absl::StrContains("-._~!$&'()*+,;=:@/", c); }
 
 absl::StatusOr<ListenAddress> SocketFile(absl::string_view path) {
-  if (absl::StartsWith(path, "//")) absl::ConsumePrefix(&path, "//");
-  const std::string absolute = std::filesystem::absolute(std::string(path)).lexically_normal().string();
-  ListenAddress address;
+  if (absl::StartsWith(path, "///")) path.remove_prefix(2);
   sockaddr_un name = {};
   name.sun_family = AF_UNIX;
-  if (path.empty() || absolute.size() >= sizeof name.sun_path || !std::all_of(path.begin(), path.end(), CanBeDialled)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"unix:", path, "\" is not unix:PATH with a path of at most ", sizeof name.sun_path - 1,
-        " characters (after it was made absolute), without spaces, quotes, and the characters % ? # [ ] < >"));
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(std::string(path), error).lexically_normal().string();
+  if (path.empty() || error || absolute.size() >= sizeof name.sun_path ||
+      !std::all_of(absolute.begin(), absolute.end(), CanBeDialled)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"unix:", path, "\" is not unix:PATH whose absolute path has at most ", sizeof name.sun_path - 1,
+                     " letters, digits and characters of - . _ ~ ! $ & ' ( ) * + , ; = : @ /"));
   }
   std::memcpy(name.sun_path, absolute.data(), absolute.size());
+  ListenAddress address;
   address.host = absl::StrCat("unix:", absolute);
   SocketAddress& only = address.addresses.emplace_back();
   std::memcpy(&only.storage, &name, sizeof name);
