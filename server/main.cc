@@ -41,9 +41,10 @@ constexpr absl::Duration kTickEvery = absl::Seconds(1);
 constexpr absl::Duration kShutdownGrace = absl::Milliseconds(1500);
 constexpr int kRequestThreads = 4;
 constexpr int kSlowThreads = 2;
-// Of what is streamed live; who is further behind reads the stores.
-constexpr size_t kRingBytes = size_t{128} << 20;
-constexpr size_t kJobRingBytes = size_t{8} << 20;
+constexpr int kCatchUpThreads = 2;
+// What is kept in memory of logs, for those who follow them: of all jobs together, and of one log.
+constexpr size_t kRingBytes = size_t{256} << 20;
+constexpr size_t kRingBytesOfOne = size_t{8} << 20;
 constexpr size_t kEventRingBytes = size_t{8} << 20;
 
 struct Options {
@@ -86,7 +87,7 @@ v1::ServerInfo MakeInfo(const JobManagerOptions& options, const std::string& log
   return info;
 }
 
-int HubThreads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4); }
+int LiveThreads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4); }
 
 // All parts, in the order in which they need each other; they go in the opposite order.
 class Daemon {
@@ -150,6 +151,8 @@ class Daemon {
     const std::string main = folder_->File("main.sqlite");
     GW_ASSIGN_OR_RETURN(ledger_, Ledger::Open(main, &core::RealClock()));
     GW_ASSIGN_OR_RETURN(reader_, LedgerReader::Open(main));
+    GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
+    events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
     GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("statistics")));
     return absl::OkStatus();
   }
@@ -197,9 +200,9 @@ class Daemon {
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
   std::unique_ptr<StatisticsStore> statistics_;
-  RingBudget rings_{kRingBytes, kJobRingBytes};
+  RingBudget rings_{kRingBytes, kRingBytesOfOne};
   std::unique_ptr<EventChannel> events_;
-  Hub hub_{HubThreads(), HubThreads()};
+  Hub hub_{LiveThreads(), kCatchUpThreads};
   std::unique_ptr<LocalLauncher> launcher_;
   std::unique_ptr<JobManager> jobs_;
   // Goes before the manager, which waits for answers: it gives them all. Nobody asks it any more then.

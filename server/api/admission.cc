@@ -42,12 +42,6 @@ struct Admission::State {
   bool shutting_down ABSL_GUARDED_BY(mutex) = false;
 };
 
-struct Admission::Watch::Ticket {
-  std::shared_ptr<State> state;
-  Operation operation;
-  absl::Duration began;
-};
-
 Admission::Call::Call(std::shared_ptr<State> state, Operation operation, Caller caller)
     : state_(std::move(state)),
       operation_(operation),
@@ -94,15 +88,15 @@ absl::Status Admission::Enter(const std::shared_ptr<Call>& call, Operation opera
   return absl::OkStatus();
 }
 
-Admission::Watch::Watch(std::unique_ptr<Ticket> ticket) : ticket_(std::move(ticket)) {}
+Admission::Watch::Watch(std::shared_ptr<State> state, Operation operation)
+    : state_(std::move(state)), operation_(operation), began_(state_->clock->Monotonic()) {}
 
 void Admission::Watch::Close(absl::StatusCode code) {
-  const std::unique_ptr<Ticket> ticket = std::move(ticket_);
-  if (ticket == nullptr) return;
-  State& state = *ticket->state;
-  state.metrics.End(ticket->operation, code, state.clock->Monotonic() - ticket->began);
-  absl::MutexLock lock(&state.mutex);
-  --state.watches;
+  const std::shared_ptr<State> state = std::move(state_);
+  if (state == nullptr) return;
+  state->metrics.End(operation_, code, state->clock->Monotonic() - began_);
+  absl::MutexLock lock(&state->mutex);
+  --state->watches;
 }
 
 absl::StatusOr<Admission::Watch> Admission::Open(Operation operation) {
@@ -119,9 +113,7 @@ absl::StatusOr<Admission::Watch> Admission::Open(Operation operation) {
       ++state_->watches;
     }
   }
-  if (refusal.ok()) {
-    return Watch(std::make_unique<Watch::Ticket>(Watch::Ticket{state_, operation, state_->clock->Monotonic()}));
-  }
+  if (refusal.ok()) return Watch(state_, operation);
   state_->metrics.End(operation, refusal.code(), absl::ZeroDuration());
   return refusal;
 }

@@ -38,6 +38,8 @@ struct AdmissionLimits {
 
 // Thread-safe.
 class Admission {
+  struct State;
+
  public:
   template <typename Response>
   using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
@@ -65,9 +67,10 @@ class Admission {
 
    private:
     friend class Admission;
-    struct Ticket;
-    explicit Watch(std::unique_ptr<Ticket> ticket);
-    std::unique_ptr<Ticket> ticket_;
+    Watch(std::shared_ptr<State> state, Operation operation);
+    std::shared_ptr<State> state_;  // null: closed
+    Operation operation_;
+    absl::Duration began_;
   };
   // RESOURCE_EXHAUSTED (reason QUOTA_STREAMS): too many are open; UNAVAILABLE (reason SHUTTING_DOWN).
   absl::StatusOr<Watch> Open(Operation operation);
@@ -81,8 +84,6 @@ class Admission {
   const CallMetrics& metrics() const;
 
  private:
-  struct State;
-
   // A call that is not answered yet.
   class Call {
    public:
