@@ -1,5 +1,7 @@
 #include "server/api/admission.h"
 
+#include <spdlog/spdlog.h>
+
 #include <utility>
 #include <vector>
 
@@ -86,6 +88,11 @@ absl::Status Admission::Enter(const std::shared_ptr<Call>& call, Operation opera
   }
   state_->calls.emplace(call.get(), call);
   return absl::OkStatus();
+}
+
+absl::Status Admission::Broken(const std::exception& exception) {
+  spdlog::error("an operation threw: {}", exception.what());
+  return core::WithReason(absl::InternalError("the server could not do it; its log says why"), "INVARIANT");
 }
 
 Admission::Watch::Watch(std::shared_ptr<State> state, Operation operation)

@@ -3,6 +3,7 @@
 #ifndef GRADWATCH_SERVER_API_ADMISSION_H_
 #define GRADWATCH_SERVER_API_ADMISSION_H_
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -127,6 +128,8 @@ class Admission {
     Done<Response> done_;
   };
 
+  // INTERNAL, logged: an operation must not throw.
+  static absl::Status Broken(const std::exception& exception);
   // Counts the call; an error: it may not begin.
   absl::Status Enter(const std::shared_ptr<Call>& call, Operation operation);
   void Post(absl::AnyInvocable<void()> task) { executor_->Run(std::move(task)); }
@@ -145,9 +148,13 @@ void Admission::Run(Operation operation, Caller caller, absl::AnyInvocable<void(
     const auto token = work->Enter();
     if (token == nullptr) return;  // ShutDown has answered
     if (const absl::Status status = call->Check(); !status.ok()) return call->Fail(status);
-    body([executor, call](absl::StatusOr<Response> result) {
-      executor->Run([call, result = std::move(result)]() mutable { call->Answer(std::move(result)); });
-    });
+    try {
+      body([executor, call](absl::StatusOr<Response> result) {
+        executor->Run([call, result = std::move(result)]() mutable { call->Answer(std::move(result)); });
+      });
+    } catch (const std::exception& exception) {  // memory that could not be had, mostly: the trouble of this call alone
+      call->Fail(Broken(exception));
+    }
   });
 }
 

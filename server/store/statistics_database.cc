@@ -33,7 +33,7 @@ CREATE TABLE batches (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr absl::string_view kDamaged = "what was stored is damaged";
+constexpr absl::string_view kDamaged = kDamagedReason;
 
 const DatabaseFormat& StatisticsFormat() {
   static const auto* const format = new DatabaseFormat{

@@ -15,6 +15,9 @@
 
 namespace gradwatch::server {
 
+// How the reason of a lost range begins that stands for what was damaged, or has vanished, in the store.
+inline constexpr char kDamagedReason[] = "what was stored is damaged";
+
 // What is stored and streamed of a closed range of steps of one attempt: a report (the field `reports` of a serialised
 // WatchJobResponse; first_step is step), or a range whose statistics are lost (the field `lost`), so that a batch of
 // them is a message by mere concatenation. See report_codec.h.
