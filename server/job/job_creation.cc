@@ -112,7 +112,7 @@ absl::StatusOr<v1::Job> JobCreation::Accept(const v1::CreateJobRequest& request,
   *first.row.job.mutable_create_time() = google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(order);
   const std::string uid = first.row.job.uid();
   auto entry = std::make_shared<JobEntry>(
-      uid, job_id, order, std::make_shared<JobChannel>(uid, WatchCursor(), false, context_->options.ring_bytes));
+      uid, job_id, order, std::make_shared<JobChannel>(uid, WatchCursor(), false, context_->deps.rings));
   JobEdit edit(context_, entry, &transaction, std::move(first));
   edit.MoveTo(v1::JOB_STATE_PENDING, absl::StrCat("submitted by ", actor));
   GW_RETURN_IF_ERROR(edit.Write());

@@ -31,16 +31,16 @@ bool EndsJob(const v1::Event& event) { return event.has_state_changed() && IsFin
 
 // Makes a committed change visible.
 void Show(JobContext* context, const std::shared_ptr<JobEntry>& entry, std::shared_ptr<const JobRecord> record,
-          const std::vector<v1::Event>& events) {
+          const std::vector<v1::Event>& events, const std::vector<int64_t>& positions) {
   context->table.Publish(entry, std::move(record));
-  bool alerts = false;
-  for (const v1::Event& event : events) {
-    entry->channel->AppendEvent(event, EndsJob(event));
-    alerts |= event.has_alert_changed();
-    Log(event);
+  for (size_t i = 0; i < events.size(); ++i) {
+    const EncodedEvent encoded = EncodeEvent(events[i], positions[i]);
+    entry->channel->AppendEvent(encoded, EndsJob(events[i]));
+    context->deps.events->Append(encoded);
+    Log(events[i]);
   }
   context->deps.hub->Notify(entry->uid);
-  if (alerts) context->deps.hub->Notify(Hub::kAlertsTopic);
+  if (!events.empty()) context->deps.hub->Notify(Hub::kEventsTopic);
 }
 
 }  // namespace
@@ -112,16 +112,20 @@ void JobEdit::AppendDetached(const std::string& reason) {
 
 absl::Status JobEdit::Write() {
   GW_RETURN_IF_ERROR(transaction_->PutJob(record_->row));
-  for (v1::Event& event : events_) GW_RETURN_IF_ERROR(transaction_->AppendEvent(entry_->uid, &event).status());
+  for (v1::Event& event : events_) {
+    GW_ASSIGN_OR_RETURN(const int64_t position, transaction_->AppendEvent(entry_->uid, &event));
+    positions_.push_back(position);
+  }
   return absl::OkStatus();
 }
 
 void JobEdit::Publish(absl::AnyInvocable<void()> then) {
   entry_->working = record_;
   transaction_->OnCommit([context = context_, entry = entry_, record = record_, events = std::move(events_),
+                          positions = std::move(positions_),
                           then = std::move(then)](const absl::Status& status) mutable {
     if (!status.ok()) return context->table.RollBack(entry);
-    Show(context, entry, std::move(record), events);
+    Show(context, entry, std::move(record), events, positions);
     if (then != nullptr) then();
   });
 }

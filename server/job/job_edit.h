@@ -51,6 +51,7 @@ class JobEdit {
   LedgerTransaction* const transaction_;
   const std::shared_ptr<JobRecord> record_;
   std::vector<v1::Event> events_;
+  std::vector<int64_t> positions_;
 };
 
 }  // namespace gradwatch::server

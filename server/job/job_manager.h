@@ -25,6 +25,7 @@
 #include "server/job/trainer_link.h"
 #include "server/store/ledger.h"
 #include "server/store/statistics_store.h"
+#include "server/stream/event_channel.h"
 #include "server/stream/hub.h"
 #include "server/stream/job_channel.h"
 
@@ -36,6 +37,8 @@ struct JobManagerDependencies {
   LedgerReader* reader;  // for start-up: what the events say beyond the rows
   StatisticsStore* statistics;
   Hub* hub;
+  EventChannel* events;
+  RingBudget* rings;
   Launcher* launcher;
   Executor* executor;  // for validation and other slow work
   const core::Clock* clock;
@@ -47,7 +50,6 @@ struct JobManagerOptions {
   int max_running_jobs = 16;                           // more wait as PENDING
   int max_waiting_jobs = 1000;                         // more are refused
   absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come, or to come back
-  size_t ring_bytes = size_t{8} << 20;                 // of each ring of a job
 };
 
 // Thread-safe.

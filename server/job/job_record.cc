@@ -67,7 +67,7 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader) {
   if (record.ended()) return record;  // nothing of it can change any more
   const std::string uid = record.row.job.uid();
   for (int64_t last = 0;;) {
-    GW_ASSIGN_OR_RETURN(const auto events, reader->ReadEvents(uid, last, kEventsAtOnce));
+    GW_ASSIGN_OR_RETURN(const auto events, reader->ReadEvents(uid, last, kEventsAtOnce, size_t{1} << 20));
     if (events.empty()) return record;
     for (const auto& stored : events) FoldEvent(stored.event, &record);
     last = events.back().event.number();

@@ -70,4 +70,15 @@ std::vector<std::shared_ptr<JobEntry>> JobTable::NewestBefore(int64_t before) co
   return entries;
 }
 
+void TrimToView(v1::JobView view, v1::JobView standard, v1::Job* job) {
+  if (view == v1::JOB_VIEW_UNSPECIFIED) view = standard;
+  if (view != v1::JOB_VIEW_BASIC) return;
+  v1::JobSpec named;
+  named.set_display_name(job->spec().display_name());
+  *named.mutable_labels() = job->spec().labels();
+  *job->mutable_spec() = std::move(named);
+  job->clear_controls();
+  job->clear_tensors();
+}
+
 }  // namespace gradwatch::server

@@ -54,6 +54,9 @@ class JobTable {
   std::map<int64_t, std::shared_ptr<JobEntry>> by_order_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Leaves of `job` what `view` tells; `standard`: where it is unset.
+void TrimToView(v1::JobView view, v1::JobView standard, v1::Job* job);
+
 }  // namespace gradwatch::server
 
 #endif  // GRADWATCH_SERVER_JOB_JOB_TABLE_H_

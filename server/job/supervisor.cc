@@ -45,7 +45,7 @@ absl::Status Supervisor::Restore(JobRow row) {
   const int64_t order = created.seconds() * 1'000'000 + created.nanos() / 1000;
   GW_ASSIGN_OR_RETURN(const int64_t last_step, context_->deps.statistics->LastStep(job.uid(), job.attempt()));
   const WatchCursor end = {.event = job.last_event(), .attempt = job.attempt(), .step = last_step};
-  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->options.ring_bytes);
+  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->deps.rings);
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
   entry->working = record;
   context_->table.AddWorking(entry);
@@ -63,7 +63,7 @@ absl::Status Supervisor::RestoreFigures(JobEntry& entry, int64_t last_step) {
   GW_ASSIGN_OR_RETURN(const auto reports,
                       context_->deps.statistics->ReadAfter(entry.uid, attempt, last_step - 1, /*max_bytes=*/1));
   if (reports.empty()) return absl::DataLossError(absl::StrCat("job ", entry.job_id, ": its last report is gone"));
-  GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(reports[0].bytes));
+  GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(*reports[0].bytes));
   entry.intake.Publish(FiguresOf(report));
   return absl::OkStatus();
 }
