@@ -33,7 +33,7 @@ CREATE TABLE batches (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr absl::string_view kDamaged = "what was stored is damaged";
+constexpr absl::string_view kDamaged = kDamagedReason;
 
 const DatabaseFormat& StatisticsFormat() {
   static const auto* const format = new DatabaseFormat{
@@ -268,7 +268,14 @@ StatisticsReader::StatisticsReader(std::unique_ptr<SQLite::Database> database)
              "WHERE (attempt, last_step) > (?1, ?2) ORDER BY attempt, last_step"),
       last_step_(*database_,
                  "SELECT attempt, last_step, first_step, previous_step, key_crc FROM batches WHERE attempt = ?1 "
-                 "ORDER BY last_step DESC LIMIT 1") {}
+                 "ORDER BY last_step DESC LIMIT 1"),
+      first_(*database_, "SELECT attempt FROM batches ORDER BY attempt, last_step LIMIT 1") {}
+
+// Rows that lie in a part of the file that was cut off or zeroed have no key; such come first.
+absl::Status StatisticsReader::CheckEmpty() {
+  StatementUse use(first_);
+  return use->executeStep() && use->getColumn(0).isNull() ? KeyIsDamaged() : absl::OkStatus();
+}
 
 absl::StatusOr<std::vector<EncodedReport>> StatisticsReader::ReadAfter(int32_t attempt, int64_t step,
                                                                        size_t max_bytes) {
@@ -284,7 +291,7 @@ absl::StatusOr<std::vector<EncodedReport>> StatisticsReader::ReadAfter(int32_t a
       passed_over = key.has_value() ? absl::OkStatus() : KeyIsDamaged();
       if (key.has_value()) collector.Add(*key, ReadEntries(after_, *key));
     }
-    return passed_over;
+    return collector.empty() && passed_over.ok() ? CheckEmpty() : passed_over;
   });
   // What lies before the damage is given first.
   if (!status.ok() && collector.empty()) return status;
@@ -295,7 +302,10 @@ absl::StatusOr<int64_t> StatisticsReader::LastStep(int32_t attempt) {
   return CatchSqlite("read the last step", [&]() -> absl::StatusOr<int64_t> {
     StatementUse use(last_step_);
     use->bind(1, attempt);
-    if (!use->executeStep()) return -1;
+    if (!use->executeStep()) {
+      GW_RETURN_IF_ERROR(CheckEmpty());
+      return -1;
+    }
     const std::optional<Key> key = ReadKey(last_step_);
     if (!key.has_value()) return KeyIsDamaged();
     return key->last_step;

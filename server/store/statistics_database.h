@@ -54,8 +54,11 @@ class StatisticsReader {
   absl::StatusOr<int64_t> LastStep(int32_t attempt);
 
  private:
+  // Whether it is true that there is nothing.
+  absl::Status CheckEmpty();
+
   const std::unique_ptr<SQLite::Database> database_;
-  SQLite::Statement after_, last_step_;
+  SQLite::Statement after_, last_step_, first_;
 };
 
 }  // namespace gradwatch::server
