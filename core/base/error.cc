@@ -3,6 +3,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/base/utf8.h"
 #include "google/rpc/error.pb.h"
 
 namespace gradwatch::core {
@@ -21,7 +22,8 @@ bool ReadPayload(const absl::Status& status, absl::string_view url, Message* mes
 }  // namespace
 
 void FieldErrors::Add(absl::string_view field, absl::string_view description) {
-  violations_.push_back({std::string(field), std::string(description)});
+  // Both may quote what a file or a peer said.
+  violations_.push_back({Printable(field), Printable(description)});
 }
 
 void FieldErrors::AddStatus(absl::string_view prefix, const absl::Status& status) {
@@ -57,6 +59,10 @@ absl::Status InvalidField(absl::string_view field, absl::string_view description
   FieldErrors errors;
   errors.Add(field, description);
   return errors.ToStatus();
+}
+
+absl::Status OutOfMemory(absl::string_view what) {
+  return WithReason(absl::ResourceExhaustedError(absl::StrCat("not enough memory ", what)), "OUT_OF_MEMORY");
 }
 
 absl::Status WithFieldPrefix(absl::string_view prefix, const absl::Status& status) {

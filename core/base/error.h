@@ -6,6 +6,8 @@
 #ifndef GRADWATCH_CORE_BASE_ERROR_H_
 #define GRADWATCH_CORE_BASE_ERROR_H_
 
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +29,7 @@ struct FieldViolation {
 // Collects wrong fields, so that a user sees all of them at once.
 class FieldErrors {
  public:
+  // What could steer a terminal is escaped.
   void Add(absl::string_view field, absl::string_view description);
   // Adds the violations of `status` with `prefix` before their paths; a status without violations is added as one of
   // `prefix` itself. OK adds nothing.
@@ -46,6 +49,22 @@ absl::Status InvalidField(absl::string_view field, absl::string_view description
 // without violations becomes one of `prefix` itself. The reason is kept; without one it is FIELD_VIOLATION. For codes
 // that FieldErrors would turn into INVALID_ARGUMENT.
 absl::Status WithFieldPrefix(absl::string_view prefix, const absl::Status& status);
+
+// RESOURCE_EXHAUSTED "not enough memory <what>", reason OUT_OF_MEMORY.
+absl::Status OutOfMemory(absl::string_view what);
+
+// What `work` returns, a Status or a StatusOr; OutOfMemory(what) if memory runs out in it. Containers throw, and
+// nothing of ours catches; this is where a large job turns into an answer instead of the end of the process.
+template <typename Work>
+auto OrOutOfMemory(absl::string_view what, Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory(what);
+  } catch (const std::length_error&) {  // a container that could never be so large
+    return OutOfMemory(what);
+  }
+}
 
 // The violations that a status carries; empty if none.
 std::vector<FieldViolation> GetFieldViolations(const absl::Status& status);

@@ -1,8 +1,9 @@
-// Reads UTF-8 strictly.
+// Reads UTF-8 strictly, and shows text that nobody has checked.
 #ifndef GRADWATCH_CORE_BASE_UTF8_H_
 #define GRADWATCH_CORE_BASE_UTF8_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -18,6 +19,11 @@ int32_t TakeCodePoint(absl::string_view* text);
 
 // The number of code points of `text`, or kInvalidUtf8.
 int64_t CountCodePoints(absl::string_view text);
+
+// `text` as it may stand in a message: what could steer a terminal (control characters, line ends, marks that turn the
+// direction of writing) and bytes that are not UTF-8 become "\x1b", "\u202e". What it gives stays as it is if given
+// again.
+std::string Printable(absl::string_view text);
 
 }  // namespace gradwatch::core
 

@@ -10,6 +10,7 @@ namespace {
 
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
+using ::testing::_;
 using ::testing::HasSubstr;
 
 TEST(FieldErrorsTest, NothingAddedIsOk) { EXPECT_THAT(FieldErrors().ToStatus(), IsOk()); }
@@ -43,6 +44,21 @@ TEST(FieldErrorsTest, KeepsToWhatFitsIntoTrailers) {
   const absl::Status status = errors.ToStatus();
   EXPECT_EQ(GetFieldViolations(status).size(), 20u);
   EXPECT_THAT(status.message(), HasSubstr("and 80 more"));
+}
+
+TEST(FieldErrorsTest, WhatCouldSteerATerminalIsEscaped) {
+  const absl::Status status = InvalidField("labels.\x1b[2J", "got \"\x1b[31m\"");
+  EXPECT_THAT(status.message(), ::testing::Not(HasSubstr("\x1b")));
+  EXPECT_EQ(GetFieldViolations(WithFieldPrefix("spec", status))[0].description, "got \"\\x1b[31m\"");
+}
+
+TEST(OrOutOfMemoryTest, TellsInsteadOfThrowing) {
+  const absl::Status status = OrOutOfMemory("for this", []() -> absl::Status { throw std::bad_alloc(); });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, "not enough memory for this"));
+  EXPECT_EQ(GetReason(status), "OUT_OF_MEMORY");
+  const auto long_text = [] { return absl::StatusOr<std::string>(std::string(~size_t{0} / 2, 'x')); };
+  EXPECT_THAT(OrOutOfMemory("for this", long_text), StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_EQ(*OrOutOfMemory("for this", [] { return absl::StatusOr<int>(7); }), 7);
 }
 
 TEST(WithFieldPrefixTest, KeepsTheCodeAndNamesTheField) {

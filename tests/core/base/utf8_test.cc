@@ -34,6 +34,28 @@ TEST(Utf8Test, RefusesWhatTheStandardDoesNotAllow) {
   }
 }
 
+TEST(Utf8Test, ShowsNothingThatCouldSteerATerminal) {
+  const struct {
+    absl::string_view text, shown;
+  } cases[] = {
+      {"plain, h\xc3\xa9 \xf0\x9f\x98\x80", "plain, h\xc3\xa9 \xf0\x9f\x98\x80"},
+      {"\x1b[31mred\r\n\t", "\\x1b[31mred\\x0d\\x0a\\x09"},
+      {absl::string_view("a\0b\x7f", 4), "a\\x00b\\x7f"},
+      {"\xc2\x9b"
+       "31m",
+       "\\x9b31m"},                // C1
+      {"\xff\xc3", "\\xff\\xc3"},  // no UTF-8
+      {"a\xe2\x80\xae"
+       "b\xe2\x81\xa6",
+       "a\\u202eb\\u2066"},         // turns the direction
+      {"\xe2\x80\xa8", "\\u2028"},  // ends a line
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(Printable(c.text), c.shown);
+    EXPECT_EQ(Printable(c.shown), c.shown) << "stays as it is";
+  }
+}
+
 TEST(Utf8Test, Counts) {
   EXPECT_EQ(CountCodePoints(""), 0);
   EXPECT_EQ(CountCodePoints("h\xc3\xa9!"), 3);
