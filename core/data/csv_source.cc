@@ -6,12 +6,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
 #include "core/data/csv_table.h"
-#include "core/data/data_file.h"
+#include "core/data/data_root.h"
 #include "core/data/example_order.h"
 #include "core/data/example_source.h"
 
@@ -29,12 +30,16 @@ struct Columns {
   size_t inputs = 0;
 };
 
-// The numbers of a table, row after row.
+// The numbers of a table, row after row; only their count if they are checked and not kept.
 struct Rows {
-  std::vector<float> inputs;   // [rows, inputs]
-  std::vector<float> targets;  // [rows, targets]
+  std::vector<float> inputs{};   // [rows, inputs]
+  std::vector<float> targets{};  // [rows, targets]
   int64_t count = 0;
 };
+
+int64_t BytesOf(const v1::CsvData& spec, int64_t rows) {
+  return rows * (spec.inputs_size() + spec.targets_size()) * static_cast<int64_t>(sizeof(float));
+}
 
 void ResolveColumns(const google::protobuf::RepeatedPtrField<std::string>& names, absl::string_view field,
                     const CsvTable& table, FieldErrors& errors, std::vector<int>* columns) {
@@ -76,25 +81,20 @@ struct Scaling {
   std::vector<double> mean, factor;
 };
 
-absl::StatusOr<int64_t> CountRows(const CsvTable& table, const Columns& columns) {
-  int64_t count = 0;
-  GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double>) { ++count; }));
-  return count;
-}
-
 // Mean 0 and standard deviation 1 over the first `rows` rows; a constant column is only shifted. Welford's recurrence.
-absl::StatusOr<Scaling> MeasureColumns(const CsvTable& table, const Columns& columns, int64_t rows) {
+absl::StatusOr<Scaling> MeasureColumns(CsvTable& table, const Columns& columns, int64_t rows) {
   const size_t width = columns.all.size();
   std::vector<double> mean(width, 0), squares(width, 0);
   double count = 0;
   GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double> row) {
-    if (static_cast<int64_t>(count) == rows) return;
+    if (static_cast<int64_t>(count) == rows) return false;
     ++count;
     for (size_t i = 0; i < width; ++i) {
       const double difference = row[i] - mean[i];
       mean[i] += difference / count;
       squares[i] += difference * (row[i] - mean[i]);
     }
+    return true;
   }));
   Scaling scaling{.mean = mean, .factor = std::vector<double>(width, 1)};
   for (size_t i = 0; i < width; ++i) {
@@ -103,40 +103,82 @@ absl::StatusOr<Scaling> MeasureColumns(const CsvTable& table, const Columns& col
   return scaling;
 }
 
-absl::StatusOr<Rows> ReadRows(const v1::CsvData& spec, const CsvTable& table, const Columns& columns,
-                              int64_t held_out) {
+// A column of classes must hold classes.
+class ClassCheck {
+ public:
+  explicit ClassCheck(const v1::CsvData& spec) : spec_(spec) {}
+
+  // The numbers of the next row; false if the last of them should be a class and is none.
+  bool Accept(std::span<const double> row) {
+    ++row_;
+    value_ = static_cast<float>(row.back());
+    return spec_.classes() == 0 ||
+           (value_ >= 0 && value_ < static_cast<float>(spec_.classes()) && value_ == std::floor(value_));
+  }
+  // About the row that was refused.
+  absl::Status Error() const {
+    return InvalidField("targets[0]", absl::StrCat(spec_.path(), ": data row ", row_, ", column \"", spec_.targets(0),
+                                                   "\": ", value_, " is not a class from 0 to ", spec_.classes() - 1));
+  }
+
+ private:
+  const v1::CsvData& spec_;
+  int64_t row_ = 0;
+  float value_ = 0;
+};
+
+// Checks every row and gives each to `use`, as many as may be.
+absl::StatusOr<int64_t> WalkRows(const v1::CsvData& spec, CsvTable& table, const Columns& columns, int64_t max_rows,
+                                 absl::FunctionRef<void(std::span<const double>)> use) {
+  ClassCheck check(spec);
+  bool classes = true;
+  int64_t count = 0;
+  const absl::Status status = table.ForEachRow(columns.all, [&](std::span<const double> row) {
+    classes = check.Accept(row);
+    if (!classes || count == max_rows) return false;
+    use(row);
+    ++count;
+    return true;
+  });
+  if (!classes) return check.Error();
+  if (!status.ok()) return InDataFile("path", spec.path(), status);
+  return count;
+}
+
+// Keeps nothing. Ends as soon as there are more rows than the limit of memory allows.
+absl::StatusOr<Rows> CheckRows(const v1::CsvData& spec, CsvTable& table, const Columns& columns,
+                               const DataReading& reading) {
+  const int64_t too_many = reading.max_bytes / BytesOf(spec, 1) + 1;
+  GW_ASSIGN_OR_RETURN(const int64_t count, WalkRows(spec, table, columns, too_many, [](std::span<const double>) {}));
+  GW_RETURN_IF_ERROR(CheckDataBytes("path", spec.path(), BytesOf(spec, count), reading));
+  return Rows{.count = count};
+}
+
+absl::StatusOr<Rows> ReadRows(const v1::CsvData& spec, CsvTable& table, const Columns& columns, int64_t held_out) {
   Scaling scaling{.mean = std::vector<double>(columns.all.size(), 0),
                   .factor = std::vector<double>(columns.all.size(), 1)};
+  absl::StatusOr<int64_t> count = table.CountRows();
+  if (!count.ok()) return InDataFile("path", spec.path(), count.status());
   if (spec.standardize()) {
-    GW_ASSIGN_OR_RETURN(const int64_t count, CountRows(table, columns));
-    GW_ASSIGN_OR_RETURN(scaling, MeasureColumns(table, columns, std::max<int64_t>(count - held_out, 0)));
+    absl::StatusOr<Scaling> measured = MeasureColumns(table, columns, std::max<int64_t>(*count - held_out, 0));
+    if (!measured.ok()) return InDataFile("path", spec.path(), measured.status());
+    scaling = *std::move(measured);
   }
   if (spec.classes() > 0) {  // a class is not a number to be scaled
     scaling.mean.back() = 0;
     scaling.factor.back() = 1;
   }
   Rows rows;
-  GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double> row) {
-    ++rows.count;
-    for (size_t i = 0; i < row.size(); ++i) {
-      auto& half = i < columns.inputs ? rows.inputs : rows.targets;
-      half.push_back(static_cast<float>((row[i] - scaling.mean[i]) * scaling.factor[i]));
-    }
-  }));
-  rows.inputs.shrink_to_fit();  // what they grew beyond their numbers, up to as much again
-  rows.targets.shrink_to_fit();
+  rows.inputs.reserve(*count * spec.inputs_size());
+  rows.targets.reserve(*count * spec.targets_size());
+  // A file that changes in between is told at its end; until then it must not make the rows grow.
+  GW_ASSIGN_OR_RETURN(rows.count, WalkRows(spec, table, columns, *count, [&](std::span<const double> row) {
+                        for (size_t i = 0; i < row.size(); ++i) {
+                          auto& half = i < columns.inputs ? rows.inputs : rows.targets;
+                          half.push_back(static_cast<float>((row[i] - scaling.mean[i]) * scaling.factor[i]));
+                        }
+                      }));
   return rows;
-}
-
-absl::Status CheckClasses(const v1::CsvData& spec, const Rows& rows) {
-  if (spec.classes() == 0) return absl::OkStatus();
-  for (int64_t row = 0; row < rows.count; ++row) {
-    const float value = rows.targets[row];
-    if (value >= 0 && value < static_cast<float>(spec.classes()) && value == std::floor(value)) continue;
-    return InvalidField("targets[0]", absl::StrCat(spec.path(), ": data row ", row + 1, ", column \"", spec.targets(0),
-                                                   "\": ", value, " is not a class from 0 to ", spec.classes() - 1));
-  }
-  return absl::OkStatus();
 }
 
 DataShape CsvShape(const v1::CsvData& spec) {
@@ -156,6 +198,7 @@ class CsvSource final : public ExampleSource {
   CsvSource(const v1::CsvData& spec, Rows rows, int64_t batch_size, int64_t held_out, uint64_t seed)
       : ExampleSource(CsvShape(spec), batch_size),
         rows_(std::move(rows)),
+        bytes_(BytesOf(spec, rows_.count)),
         target_offset_(TargetOffset(spec)),
         target_columns_(spec.targets_size()),
         examples_(rows_.count - target_offset_ - held_out),
@@ -170,9 +213,7 @@ class CsvSource final : public ExampleSource {
     Read(examples_ + index, slot, buffer);
   }
 
-  int64_t held_bytes() const override {
-    return static_cast<int64_t>((rows_.inputs.size() + rows_.targets.size()) * sizeof(float));
-  }
+  int64_t held_bytes() const override { return bytes_; }
 
  private:
   void Read(int64_t example, int64_t slot, BatchBuffer& buffer) const {
@@ -189,6 +230,7 @@ class CsvSource final : public ExampleSource {
   }
 
   const Rows rows_;
+  const int64_t bytes_;
   const int64_t target_offset_;
   const int64_t target_columns_;
   const int64_t examples_;  // those held out come after them
@@ -210,25 +252,41 @@ absl::Status CheckFields(const v1::CsvData& spec) {
   return errors.ToStatus();
 }
 
+// Whether a table is far beyond the limit of memory, by its size and its first rows. The rows of the rest may be
+// longer, so only twice the limit is refused here, and the rest when its rows are counted.
+absl::Status CheckEstimate(const v1::CsvData& spec, const CsvTable& table, int64_t bytes, const DataReading& reading) {
+  const int64_t rows = table.EstimateRows(bytes);
+  if (BytesOf(spec, rows) / 2 <= reading.max_bytes) return absl::OkStatus();
+  return WithReason(
+      InvalidField("path", absl::StrCat(spec.path(), ": about ", rows, " rows by its size, which take about ",
+                                        BytesOf(spec, rows), " bytes of memory; the limit is ", reading.max_bytes)),
+      "QUOTA_MEMORY");
+}
+
+absl::Status CheckCount(const v1::CsvData& spec, int64_t rows, int64_t held_out) {
+  if (rows <= TargetOffset(spec)) {
+    return InvalidField(
+        Window(spec) > 1 ? "window" : "path",
+        absl::StrCat(spec.path(), ": ", rows, " data rows; needed are at least ", TargetOffset(spec) + 1));
+  }
+  return CheckHeldOut(held_out, rows - TargetOffset(spec));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int64_t batch_size, int64_t held_out,
-                                                    uint64_t seed, const DataRoots& roots) {
+                                                    uint64_t seed, const DataReading& reading) {
   GW_RETURN_IF_ERROR(CheckFields(spec));
-  GW_ASSIGN_OR_RETURN(const std::string content, ReadDataFile("path", spec.path(), roots));
-  const absl::StatusOr<CsvTable> table = CsvTable::Open(content);
+  GW_ASSIGN_OR_RETURN(std::unique_ptr<DataFile> file, OpenDataFile("path", spec.path(), *reading.roots));
+  const int64_t bytes = file->size();
+  absl::StatusOr<CsvTable> table = CsvTable::Open(std::move(file));
   if (!table.ok()) return InDataFile("path", spec.path(), table.status());
   GW_ASSIGN_OR_RETURN(const Columns columns, FindColumns(spec, *table));
-  absl::StatusOr<Rows> rows = ReadRows(spec, *table, columns, held_out);
-  if (!rows.ok()) return InDataFile("path", spec.path(), rows.status());
-  GW_RETURN_IF_ERROR(CheckClasses(spec, *rows));
-  if (rows->count <= TargetOffset(spec)) {
-    return InvalidField(
-        Window(spec) > 1 ? "window" : "path",
-        absl::StrCat(spec.path(), ": ", rows->count, " data rows; needed are at least ", TargetOffset(spec) + 1));
-  }
-  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, rows->count - TargetOffset(spec)));
-  return std::make_unique<CsvSource>(spec, *std::move(rows), batch_size, held_out, seed);
+  GW_RETURN_IF_ERROR(CheckEstimate(spec, *table, bytes, reading));
+  GW_ASSIGN_OR_RETURN(
+      Rows rows, reading.keep ? ReadRows(spec, *table, columns, held_out) : CheckRows(spec, *table, columns, reading));
+  GW_RETURN_IF_ERROR(CheckCount(spec, rows.count, held_out));
+  return std::make_unique<CsvSource>(spec, std::move(rows), batch_size, held_out, seed);
 }
 
 }  // namespace gradwatch::core

@@ -1,15 +1,13 @@
 #include "core/data/data_root.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <filesystem>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/data/open_beneath.h"
 
@@ -24,35 +22,6 @@ std::optional<std::string> RelativeTo(absl::string_view folder, absl::string_vie
   path.remove_prefix(prefix.size());
   while (absl::StartsWith(path, "/")) path.remove_prefix(1);
   return std::string(path);
-}
-
-absl::StatusOr<int64_t> RegularFileSize(int fd, int64_t max_bytes) {
-  struct stat info;
-  if (fstat(fd, &info) != 0) return absl::InvalidArgumentError(std::generic_category().message(errno));
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a regular file");
-  if (info.st_size > max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(info.st_size, " bytes, more than the limit of ", max_bytes));
-  }
-  return info.st_size;
-}
-
-// Reads to the end; the file may grow meanwhile, so the limit holds here too.
-absl::StatusOr<std::string> ReadAll(int fd, int64_t max_bytes) {
-  GW_ASSIGN_OR_RETURN(const int64_t expected, RegularFileSize(fd, max_bytes));
-  std::string content(expected + 1, '\0');  // one more, to see the end in one round
-  int64_t size = 0;
-  for (;;) {
-    const ssize_t count = read(fd, content.data() + size, content.size() - size);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return absl::InvalidArgumentError(std::generic_category().message(errno));
-    if (count == 0) break;
-    size += count;
-    if (size > max_bytes)
-      return absl::InvalidArgumentError(absl::StrCat("more than the limit of ", max_bytes, " bytes"));
-    if (size == static_cast<int64_t>(content.size())) content.resize(size + 4096);
-  }
-  content.resize(size);
-  return content;
 }
 
 absl::Status NamingPath(absl::string_view path, const absl::Status& status) {
@@ -76,22 +45,35 @@ absl::StatusOr<DataRoots> DataRoots::Create(const std::vector<std::string>& fold
   return roots;
 }
 
-absl::StatusOr<std::string> DataRoots::Read(absl::string_view path, int64_t max_bytes) const {
+absl::StatusOr<std::unique_ptr<DataFile>> DataRoots::Open(absl::string_view path, int64_t max_bytes) const {
   if (path.empty() || absl::StrContains(path, '\0')) return absl::InvalidArgumentError("not a path");
   bool below_a_root = false;
   for (const std::string& folder : folders_) {
     const std::optional<std::string> relative = RelativeTo(folder, path);
     if (!relative.has_value()) continue;
     below_a_root = true;
-    const absl::StatusOr<FileDescriptor> file = OpenBeneath(folder, *relative);
-    if (absl::IsNotFound(file.status())) continue;  // perhaps below the next root
+    absl::StatusOr<FileDescriptor> opened = OpenBeneath(folder, *relative);
+    if (absl::IsNotFound(opened.status())) continue;  // perhaps below the next root
+    if (!opened.ok()) return NamingPath(path, opened.status());
+    absl::StatusOr<std::unique_ptr<DataFile>> file = DataFile::Create(*std::move(opened), max_bytes);
     if (!file.ok()) return NamingPath(path, file.status());
-    absl::StatusOr<std::string> content = ReadAll(file->get(), max_bytes);
-    if (!content.ok()) return NamingPath(path, content.status());
-    return content;
+    return file;
   }
   if (below_a_root) return absl::NotFoundError(absl::StrCat(path, ": no such file below the data roots"));
   return absl::InvalidArgumentError(absl::StrCat(path, ": not below a data root"));
+}
+
+absl::StatusOr<std::unique_ptr<DataFile>> OpenDataFile(absl::string_view field, const std::string& path,
+                                                       const DataRoots& roots) {
+  if (path.empty()) return InvalidField(field, "required");
+  absl::StatusOr<std::unique_ptr<DataFile>> file = roots.Open(path, kMaxDataFileBytes);
+  if (file.ok()) return file;
+  if (absl::IsNotFound(file.status())) return WithFieldPrefix(field, file.status());
+  return InvalidField(field, file.status().message());
+}
+
+absl::Status InDataFile(absl::string_view field, const std::string& path, const absl::Status& status) {
+  return InvalidField(field, absl::StrCat(path, ": ", status.message()));
 }
 
 }  // namespace gradwatch::core

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
@@ -25,15 +26,15 @@ SourceOr Below(absl::string_view field, SourceOr source) {
   return source;
 }
 
-SourceOr OpenSource(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots, int64_t held_out) {
+SourceOr OpenSource(const v1::DataSpec& spec, uint64_t seed, int64_t held_out, const DataReading& reading) {
   const int64_t batch_size = spec.batch_size();
   switch (spec.source_case()) {
     case v1::DataSpec::kIdx:
-      return Below("idx", OpenIdx(spec.idx(), batch_size, held_out, seed, roots));
+      return Below("idx", OpenIdx(spec.idx(), batch_size, held_out, seed, reading));
     case v1::DataSpec::kCsv:
-      return Below("csv", OpenCsv(spec.csv(), batch_size, held_out, seed, roots));
+      return Below("csv", OpenCsv(spec.csv(), batch_size, held_out, seed, reading));
     case v1::DataSpec::kText:
-      return Below("text", OpenText(spec.text(), batch_size, held_out, seed, roots));
+      return Below("text", OpenText(spec.text(), batch_size, held_out, seed, reading));
     case v1::DataSpec::kAdding:
       return Below("adding", MakeAdding(spec.adding(), batch_size, seed));
     case v1::DataSpec::kTemporalOrder:
@@ -47,19 +48,63 @@ SourceOr OpenSource(const v1::DataSpec& spec, uint64_t seed, const DataRoots& ro
   }
   return absl::InternalError("unreachable: the source was checked above");
 }
-}  // namespace
 
-absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                                     int64_t held_out) {
+SourceOr Open(const v1::DataSpec& spec, uint64_t seed, int64_t held_out, const DataReading& reading) {
   FieldErrors errors;
   CheckIntegerRange(errors, "batch_size", spec.batch_size(), 1, 1'048'576);
   if (spec.source_case() == v1::DataSpec::SOURCE_NOT_SET) {
     errors.Add("source", "required: one of idx, csv, text, adding, temporal_order, spirals, gaussian_clusters");
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());
-  GW_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> source, OpenSource(spec, seed, roots, held_out));
+  GW_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> source, OpenSource(spec, seed, held_out, reading));
   if (!spec.has_bad_batch()) return source;
   return Below("bad_batch", SpoilBatch(spec.bad_batch(), spec.batch_size(), std::move(source)));
+}
+
+// The same, with the end of memory told as an error of the file.
+SourceOr OpenWithinMemory(const v1::DataSpec& spec, uint64_t seed, int64_t held_out, const DataReading& reading) {
+  SourceOr source = OrOutOfMemory("to read it", [&] { return Open(spec, seed, held_out, reading); });
+  const std::vector<NamedFile> files = DataFilesOf(spec);
+  if (GetReason(source.status()) != "OUT_OF_MEMORY" || files.empty()) return source;
+  return WithFieldPrefix(
+      files[0].field,
+      WithReason(absl::ResourceExhaustedError(absl::StrCat(files[0].path, ": ", source.status().message())),
+                 "OUT_OF_MEMORY"));
+}
+
+}  // namespace
+
+absl::Status CheckDataBytes(absl::string_view field, const std::string& path, int64_t bytes,
+                            const DataReading& reading) {
+  if (bytes <= reading.max_bytes) return absl::OkStatus();
+  return WithReason(InvalidField(field, absl::StrCat(path, ": takes at least ", bytes,
+                                                     " bytes of memory; the limit is ", reading.max_bytes)),
+                    "QUOTA_MEMORY");
+}
+
+absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
+                                                     int64_t held_out) {
+  return OpenWithinMemory(spec, seed, held_out, {.roots = &roots});
+}
+
+absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
+                                             int64_t held_out, int64_t max_bytes) {
+  const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes};
+  GW_ASSIGN_OR_RETURN(const auto source, OpenWithinMemory(spec, seed, held_out, reading));
+  return DataDescription{.shape = source->shape(), .bytes = source->bytes()};
+}
+
+std::vector<NamedFile> DataFilesOf(const v1::DataSpec& spec) {
+  switch (spec.source_case()) {
+    case v1::DataSpec::kIdx:
+      return {{"idx.images", spec.idx().images()}, {"idx.labels", spec.idx().labels()}};
+    case v1::DataSpec::kCsv:
+      return {{"csv.path", spec.csv().path()}};
+    case v1::DataSpec::kText:
+      return {{"text.path", spec.text().path()}};
+    default:
+      return {};
+  }
 }
 
 }  // namespace gradwatch::core

@@ -3,18 +3,18 @@
 #define GRADWATCH_CORE_DATA_DATA_SOURCE_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "core/data/batch.h"
 #include "core/data/data_root.h"
 #include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::core {
-
-// A data file, also one that was compressed, is at most this large.
-inline constexpr int64_t kMaxDataFileBytes = int64_t{1} << 30;
 
 // Thread-compatible. Holds its data in memory.
 class DataSource {
@@ -33,14 +33,46 @@ class DataSource {
   virtual Batch FillHeldOut(int64_t index) = 0;
 };
 
+// How files are read.
+struct DataReading {
+  const DataRoots* roots = nullptr;                         // must outlive the call
+  bool keep = true;                                         // false: checked and counted only; Fill must not be called
+  int64_t max_bytes = std::numeric_limits<int64_t>::max();  // more data in memory than this is refused
+};
+
+// INVALID_ARGUMENT (reason QUOTA_MEMORY) about `field` if the `bytes` that the file at `path` takes in memory at least
+// are more than they may be.
+absl::Status CheckDataBytes(absl::string_view field, const std::string& path, int64_t bytes,
+                            const DataReading& reading);
+
 // Opens what `spec` names; paths are looked up below `roots`. Reads everything into memory and checks it. The last
 // `held_out` examples are kept out of Fill for FillHeldOut; what is measured over all examples (the scaling of columns)
 // leaves them out too.
-// INVALID_ARGUMENT: a field is out of range, or a file is malformed, empty, cut short or outside the roots;
-// NOT_FOUND: no such file; OUT_OF_RANGE: there are not enough examples to hold out that many. Messages and violations
-// name the field relative to the DataSpec ("text.path") and the value.
+// INVALID_ARGUMENT: a field is out of range, or a file is malformed, empty, cut short, changed while it was read or
+// outside the roots; NOT_FOUND: no such file; OUT_OF_RANGE: there are not enough examples to hold out that many;
+// RESOURCE_EXHAUSTED: not enough memory. Messages and violations name the field relative to the DataSpec ("text.path")
+// and the value.
 absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
                                                      int64_t held_out = 0);
+
+// What is known of data without having it.
+struct DataDescription {
+  DataShape shape;
+  int64_t bytes = 0;  // that OpenData's source would hold
+};
+
+// Checks all that OpenData checks, but reads files in blocks and keeps nothing: a few MiB, whatever their size. Also
+// INVALID_ARGUMENT (QUOTA_MEMORY), as soon as that is clear: the data would take more than `max_bytes`.
+absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
+                                             int64_t held_out, int64_t max_bytes);
+
+// A file that a spec names.
+struct NamedFile {
+  std::string field;  // relative to the DataSpec
+  std::string path;
+};
+// The files that `spec` names; empty for synthetic tasks.
+std::vector<NamedFile> DataFilesOf(const v1::DataSpec& spec);
 
 }  // namespace gradwatch::core
 

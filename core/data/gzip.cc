@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -13,76 +15,97 @@ namespace gradwatch::core {
 namespace {
 
 constexpr int kGzipWindow = 15 + 16;  // the largest window, gzip framing
-constexpr int64_t kFirstSize = 1 << 16;
+constexpr size_t kPackedBlock = 64 << 10;
 
-// zlib's stream, ended at the end.
-class InflateStream {
+class Gunzip final : public ByteSource {
  public:
-  explicit InflateStream(absl::string_view content) : left_(content) {
-    ok_ = inflateInit2(&stream_, kGzipWindow) == Z_OK;
+  Gunzip(std::unique_ptr<ByteSource> packed, int64_t max_bytes)
+      : packed_(std::move(packed)), max_bytes_(max_bytes), block_(kPackedBlock) {
+    ready_ = inflateInit2(&stream_, kGzipWindow) == Z_OK;
   }
-  ~InflateStream() { inflateEnd(&stream_); }
-  InflateStream(const InflateStream&) = delete;
-  InflateStream& operator=(const InflateStream&) = delete;
+  ~Gunzip() override { inflateEnd(&stream_); }
+  Gunzip(const Gunzip&) = delete;
+  Gunzip& operator=(const Gunzip&) = delete;
 
-  bool ok() const { return ok_; }
-  // Writes at most `size` bytes to `out`; returns how many, 0 at the end.
-  absl::StatusOr<int64_t> Read(char* out, int64_t size);
+  absl::StatusOr<int64_t> Read(char* out, int64_t size) override;
+  absl::Status Rewind() override;
 
  private:
+  // More to inflate; false at the end.
+  absl::StatusOr<bool> Refill();
+  // Inflates what is there into the room that is there.
+  absl::Status Inflate();
+
+  const std::unique_ptr<ByteSource> packed_;
+  const int64_t max_bytes_;
+  std::vector<char> block_;
   z_stream stream_ = {};
-  absl::string_view left_;
-  bool ok_ = false;
-  bool ended_ = false;
+  bool ready_ = false;
+  bool in_member_ = true;  // false between two members, and at the end
+  int members_ = 0;        // that have ended
+  int64_t given_ = 0;
 };
 
-absl::StatusOr<int64_t> InflateStream::Read(char* out, int64_t size) {
-  constexpr int64_t kMaxChunk = std::numeric_limits<uInt>::max();
-  const uInt room = static_cast<uInt>(std::min(size, kMaxChunk));
+absl::StatusOr<int64_t> Gunzip::Read(char* out, int64_t size) {
+  if (!ready_) return absl::ResourceExhaustedError("no memory to decompress");
+  const uInt room = static_cast<uInt>(std::min<int64_t>(size, std::numeric_limits<uInt>::max()));
   stream_.next_out = reinterpret_cast<Bytef*>(out);
   stream_.avail_out = room;
-  while (!ended_ && stream_.avail_out == room) {
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(left_.data()));
-    const uInt offered = static_cast<uInt>(std::min<int64_t>(left_.size(), kMaxChunk));
-    stream_.avail_in = offered;
-    const int result = inflate(&stream_, Z_NO_FLUSH);
-    left_.remove_prefix(offered - stream_.avail_in);
-    if (result == Z_STREAM_END) {
-      ended_ = left_.empty();
-      if (!ended_ && (!IsGzip(left_) || inflateReset(&stream_) != Z_OK)) {
-        return absl::InvalidArgumentError(absl::StrCat(left_.size(), " bytes after the end of the gzip data"));
-      }
-    } else if (result == Z_BUF_ERROR) {  // no progress though there is room: the input is used up
-      return absl::InvalidArgumentError("gzip data is cut short");
-    } else if (result != Z_OK) {
-      const char* const reason = stream_.msg == nullptr ? "unknown cause" : stream_.msg;
-      return absl::InvalidArgumentError(absl::StrCat("gzip data is damaged: ", reason));
+  while (stream_.avail_out == room) {
+    if (stream_.avail_in == 0) {
+      GW_ASSIGN_OR_RETURN(const bool more, Refill());
+      if (!more && in_member_) return absl::InvalidArgumentError("gzip data is cut short");
+      if (!more) return 0;
     }
+    GW_RETURN_IF_ERROR(Inflate());
+  }
+  given_ += room - stream_.avail_out;
+  if (given_ > max_bytes_) {
+    return absl::InvalidArgumentError(absl::StrCat("decompresses to more than the limit of ", max_bytes_, " bytes"));
   }
   return room - stream_.avail_out;
+}
+
+absl::StatusOr<bool> Gunzip::Refill() {
+  GW_ASSIGN_OR_RETURN(const int64_t count, packed_->Read(block_.data(), static_cast<int64_t>(block_.size())));
+  stream_.next_in = reinterpret_cast<Bytef*>(block_.data());
+  stream_.avail_in = static_cast<uInt>(count);
+  return count > 0;
+}
+
+absl::Status Gunzip::Inflate() {
+  if (!in_member_ && inflateReset(&stream_) != Z_OK) return absl::ResourceExhaustedError("no memory to decompress");
+  in_member_ = true;
+  const int result = inflate(&stream_, Z_NO_FLUSH);
+  if (result == Z_STREAM_END) {
+    in_member_ = false;
+    ++members_;
+    return absl::OkStatus();
+  }
+  if (result == Z_OK || result == Z_BUF_ERROR) return absl::OkStatus();  // no progress without more input
+  if (members_ > 0 && stream_.total_out == 0) {
+    return absl::InvalidArgumentError("there are bytes after the end of the gzip data");
+  }
+  const char* const reason = stream_.msg == nullptr ? "unknown cause" : stream_.msg;
+  return absl::InvalidArgumentError(absl::StrCat("gzip data is damaged: ", reason));
+}
+
+absl::Status Gunzip::Rewind() {
+  GW_RETURN_IF_ERROR(packed_->Rewind());
+  stream_.avail_in = 0;
+  in_member_ = true;
+  members_ = 0;
+  given_ = 0;
+  if (inflateReset(&stream_) != Z_OK) return absl::ResourceExhaustedError("no memory to decompress");
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 bool IsGzip(absl::string_view content) { return absl::StartsWith(content, "\x1f\x8b"); }
 
-absl::StatusOr<std::string> Gunzip(absl::string_view content, int64_t max_bytes) {
-  InflateStream stream(content);
-  if (!stream.ok()) return absl::ResourceExhaustedError("no memory to decompress");
-  std::string result;
-  int64_t size = 0;
-  for (;;) {
-    result.resize(std::min(max_bytes + 1, std::max(kFirstSize, size * 2)));
-    GW_ASSIGN_OR_RETURN(const int64_t count, stream.Read(result.data() + size, result.size() - size));
-    size += count;
-    if (size > max_bytes) {
-      return absl::InvalidArgumentError(absl::StrCat("decompresses to more than the limit of ", max_bytes, " bytes"));
-    }
-    if (count == 0) break;
-  }
-  result.resize(size);
-  result.shrink_to_fit();
-  return result;
+std::unique_ptr<ByteSource> MakeGunzip(std::unique_ptr<ByteSource> packed, int64_t max_bytes) {
+  return std::make_unique<Gunzip>(std::move(packed), max_bytes);
 }
 
 }  // namespace gradwatch::core

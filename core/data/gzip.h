@@ -3,19 +3,23 @@
 #define GRADWATCH_CORE_DATA_GZIP_H_
 
 #include <cstdint>
-#include <string>
+#include <memory>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/data/byte_source.h"
 
 namespace gradwatch::core {
+
+// Deflate makes no more of a byte than this.
+inline constexpr int64_t kMaxInflation = 1032;
 
 // Whether `content` starts as a gzip file does; names are not asked.
 bool IsGzip(absl::string_view content);
 
-// What a gzip file of one or more members holds. INVALID_ARGUMENT: cut short, damaged (checksums are compared), or
-// more than `max_bytes`; no more than that is ever held.
-absl::StatusOr<std::string> Gunzip(absl::string_view content, int64_t max_bytes);
+// What a gzip file of one or more members holds, of which no more than `max_bytes` are given. Reading also fails with
+// INVALID_ARGUMENT if it is cut short, damaged (checksums are compared) or holds more.
+std::unique_ptr<ByteSource> MakeGunzip(std::unique_ptr<ByteSource> packed, int64_t max_bytes);
 
 }  // namespace gradwatch::core
 

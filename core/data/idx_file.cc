@@ -1,5 +1,6 @@
 #include "core/data/idx_file.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -12,22 +13,7 @@ namespace gradwatch::core {
 namespace {
 
 constexpr int64_t kMaxRank = 4;
-
-int64_t ElementSize(IdxType type) {
-  switch (type) {
-    case IdxType::kUnsignedByte:
-    case IdxType::kSignedByte:
-      return 1;
-    case IdxType::kShort:
-      return 2;
-    case IdxType::kInt:
-    case IdxType::kFloat:
-      return 4;
-    case IdxType::kDouble:
-      return 8;
-  }
-  return 0;  // not a type of the format
-}
+constexpr int64_t kStart = 4;  // bytes before the dimensions
 
 template <typename Bits>
 Bits ReadBigEndian(const char* bytes) {
@@ -44,48 +30,75 @@ void Convert(const char* bytes, std::span<float> out) {
   }
 }
 
-absl::Status WrongSize(int64_t expected, size_t found) {
-  const absl::string_view what = static_cast<int64_t>(found) < expected ? "cut short" : "too long";
+absl::Status WrongSize(int64_t expected, int64_t found) {
+  const absl::string_view what = found < expected ? "cut short" : "too long";
   return absl::InvalidArgumentError(absl::StrCat(what, ": expected ", expected, " bytes, found ", found));
 }
 
-}  // namespace
+int64_t HeaderBytes(const IdxHeader& header) { return kStart + 4 * static_cast<int64_t>(header.dimensions.size()); }
 
-absl::StatusOr<IdxFile> IdxFile::Parse(std::string content, int64_t max_bytes) {
-  if (IsGzip(content)) {
-    GW_ASSIGN_OR_RETURN(content, Gunzip(content, max_bytes));
-  }
-  if (content.size() < 4) return WrongSize(4, content.size());
-  IdxFile file;
-  file.type_ = static_cast<IdxType>(content[2]);
-  const int64_t element = ElementSize(file.type_), rank = static_cast<uint8_t>(content[3]);
-  if (content[0] != 0 || content[1] != 0 || element == 0) {
+int64_t ContentBytes(const IdxHeader& header) { return header.examples() * header.example_bytes(); }
+
+absl::Status ReadExactly(ByteSource& file, int64_t before, std::span<char> out) {
+  const auto size = static_cast<int64_t>(out.size());
+  GW_ASSIGN_OR_RETURN(const int64_t count, ReadFully(file, out.data(), size));
+  return count == size ? absl::OkStatus() : WrongSize(before + size, before + count);
+}
+
+// The product of the sizes cannot overflow: it stops at `max_bytes`.
+absl::StatusOr<IdxHeader> ReadHeader(ByteSource& file, int64_t max_bytes) {
+  char start[kStart], sizes[4 * kMaxRank];
+  GW_RETURN_IF_ERROR(ReadExactly(file, 0, start));
+  IdxHeader header;
+  header.type = static_cast<IdxType>(start[2]);
+  const int64_t element = IdxElementBytes(header.type), rank = static_cast<uint8_t>(start[3]);
+  if (start[0] != 0 || start[1] != 0 || element == 0) {
     return absl::InvalidArgumentError("not an IDX file: it does not start with 0, 0 and a type from 0x08 to 0x0E");
   }
   if (rank < 1 || rank > kMaxRank) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, "; must be from 1 to ", kMaxRank));
   }
-  const int64_t header = 4 + 4 * rank;
-  if (static_cast<int64_t>(content.size()) < header) return WrongSize(header, content.size());
-  int64_t size = element;
+  GW_RETURN_IF_ERROR(ReadExactly(file, kStart, {sizes, static_cast<size_t>(4 * rank)}));
+  int64_t bytes = element;
   for (int64_t i = 0; i < rank; ++i) {
-    file.dimensions_.push_back(ReadBigEndian<uint32_t>(content.data() + 4 + 4 * i));
-    if (file.dimensions_[i] == 0) return absl::InvalidArgumentError(absl::StrCat("dimension ", i, " is 0"));
-    if (__builtin_mul_overflow(size, file.dimensions_[i], &size) || size > max_bytes) {
+    header.dimensions.push_back(ReadBigEndian<uint32_t>(sizes + 4 * i));
+    if (header.dimensions[i] == 0) return absl::InvalidArgumentError(absl::StrCat("dimension ", i, " is 0"));
+    if (__builtin_mul_overflow(bytes, header.dimensions[i], &bytes) || bytes > max_bytes) {
       return absl::InvalidArgumentError(
           absl::StrCat("its header tells of more than the limit of ", max_bytes, " bytes"));
     }
   }
-  if (static_cast<int64_t>(content.size()) != header + size) return WrongSize(header + size, content.size());
-  file.example_size_ = size / element / file.dimensions_[0];
-  content.erase(0, header);
-  file.content_ = std::move(content);
-  return file;
+  header.example_size = bytes / element / header.dimensions[0];
+  return header;
 }
 
-void IdxFile::Read(int64_t index, std::span<float> out) const {
-  const char* const bytes = content_.data() + index * example_size_ * ElementSize(type_);
-  switch (type_) {
+absl::StatusOr<bool> StartsAsGzip(ByteSource& file) {
+  char start[2];
+  GW_ASSIGN_OR_RETURN(const int64_t count, ReadFully(file, start, sizeof start));
+  GW_RETURN_IF_ERROR(file.Rewind());
+  return IsGzip(absl::string_view(start, count));
+}
+
+}  // namespace
+
+int64_t IdxElementBytes(IdxType type) {
+  switch (type) {
+    case IdxType::kUnsignedByte:
+    case IdxType::kSignedByte:
+      return 1;
+    case IdxType::kShort:
+      return 2;
+    case IdxType::kInt:
+    case IdxType::kFloat:
+      return 4;
+    case IdxType::kDouble:
+      return 8;
+  }
+  return 0;  // not a type of the format
+}
+
+void ReadIdxElements(IdxType type, const char* bytes, std::span<float> out) {
+  switch (type) {
     case IdxType::kUnsignedByte:
       return Convert<uint8_t, uint8_t>(bytes, out);
     case IdxType::kSignedByte:
@@ -101,12 +114,33 @@ void IdxFile::Read(int64_t index, std::span<float> out) const {
   }
 }
 
-void IdxFile::Keep(int64_t first, int64_t count) {
-  const int64_t bytes = example_size_ * ElementSize(type_);
-  content_.erase((first + count) * bytes);
-  content_.erase(0, first * bytes);
-  content_.shrink_to_fit();
-  dimensions_[0] = count;
+absl::StatusOr<IdxFile> IdxFile::Open(std::unique_ptr<ByteSource> file, int64_t bytes, int64_t max_bytes) {
+  GW_ASSIGN_OR_RETURN(const bool packed, StartsAsGzip(*file));
+  if (packed) file = MakeGunzip(std::move(file), max_bytes + kStart + 4 * kMaxRank);
+  GW_ASSIGN_OR_RETURN(IdxHeader header, ReadHeader(*file, max_bytes));
+  const int64_t expected = HeaderBytes(header) + ContentBytes(header);
+  if (!packed && bytes != expected) return WrongSize(expected, bytes);
+  if (packed && expected / kMaxInflation > bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cut short: its header tells of ", expected, " bytes, which ", bytes, " of gzip cannot hold"));
+  }
+  return IdxFile(std::move(file), std::move(header));
+}
+
+absl::Status IdxFile::ForEachBlock(absl::FunctionRef<absl::Status(int64_t, absl::string_view)> visit) {
+  const int64_t element = IdxElementBytes(header_.type), total = ContentBytes(header_), before = HeaderBytes(header_);
+  std::string block(std::min(kReadBlock, total), '\0');  // whole elements: both are multiples of every element
+  for (int64_t done = 0; done < total;) {
+    const int64_t size = std::min<int64_t>(total - done, static_cast<int64_t>(block.size()));
+    GW_ASSIGN_OR_RETURN(const int64_t count, ReadFully(*file_, block.data(), size));
+    if (count != size) return WrongSize(before + total, before + done + count);
+    GW_RETURN_IF_ERROR(visit(done / element, absl::string_view(block.data(), count)));
+    done += count;
+  }
+  char more;
+  GW_ASSIGN_OR_RETURN(const int64_t rest, file_->Read(&more, 1));
+  if (rest == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("too long: expected ", before + total, " bytes, found more"));
 }
 
 }  // namespace gradwatch::core

@@ -3,11 +3,15 @@
 #define GRADWATCH_CORE_DATA_IDX_FILE_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/data/byte_source.h"
 
 namespace gradwatch::core {
 
@@ -21,33 +25,41 @@ enum class IdxType : uint8_t {
   kDouble = 0x0E,
 };
 
-// An array as it lies in the file; elements are converted when they are read, since bytes take a quarter of floats.
+// Bytes of an element; 0: not a type of the format.
+int64_t IdxElementBytes(IdxType type);
+
+// Converts as many elements as `out` has places.
+void ReadIdxElements(IdxType type, const char* bytes, std::span<float> out);
+
+// What the first bytes of a file say: two zero bytes, type, rank, one 32-bit size a dimension.
+struct IdxHeader {
+  IdxType type = IdxType::kUnsignedByte;
+  std::vector<int64_t> dimensions;  // outermost first; the first is the number of examples; all at least 1
+  int64_t example_size = 0;         // elements of one example
+
+  int64_t examples() const { return dimensions[0]; }
+  int64_t example_bytes() const { return example_size * IdxElementBytes(type); }
+};
+
+// A file of which the header was read and compared with the size of the file, before anything else is read or any
+// memory is taken. Thread-compatible.
 class IdxFile {
  public:
-  // Takes the content of a file. Format: two zero bytes, type, rank, one 32-bit size a dimension, elements.
-  // INVALID_ARGUMENT: not IDX, rank not 1 to 4, no examples, an element count that is not the header's (cut short or
-  // too long), or more than `max_bytes` after decompression.
-  static absl::StatusOr<IdxFile> Parse(std::string content, int64_t max_bytes);
+  // `bytes`: the size of `file`, compressed or not. INVALID_ARGUMENT: not IDX, rank not 1 to 4, no examples, a size
+  // that is not the header's (cut short or too long), or more than `max_bytes` when decompressed.
+  static absl::StatusOr<IdxFile> Open(std::unique_ptr<ByteSource> file, int64_t bytes, int64_t max_bytes);
 
-  IdxType type() const { return type_; }
-  // Outermost first; dimensions()[0] is the number of examples. All at least 1.
-  const std::vector<int64_t>& dimensions() const { return dimensions_; }
-  // Elements of one example.
-  int64_t example_size() const { return example_size_; }
-  // Bytes held.
-  int64_t bytes() const { return static_cast<int64_t>(content_.size()); }
+  const IdxHeader& header() const { return header_; }
 
-  // Converts example `index` into `out`, which has example_size() places.
-  void Read(int64_t index, std::span<float> out) const;
-
-  // Drops all examples but `count` from `first` on.
-  void Keep(int64_t first, int64_t count);
+  // Reads all elements, once: blocks of whole elements in order, with the number of their first. Stops if `visit`
+  // fails. INVALID_ARGUMENT: the file does not hold what its header says.
+  absl::Status ForEachBlock(absl::FunctionRef<absl::Status(int64_t first, absl::string_view elements)> visit);
 
  private:
-  IdxType type_ = IdxType::kUnsignedByte;
-  std::vector<int64_t> dimensions_;
-  int64_t example_size_ = 0;
-  std::string content_;  // the elements only
+  IdxFile(std::unique_ptr<ByteSource> file, IdxHeader header) : file_(std::move(file)), header_(std::move(header)) {}
+
+  std::unique_ptr<ByteSource> file_;
+  IdxHeader header_;
 };
 
 }  // namespace gradwatch::core

@@ -9,7 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
-#include "core/data/data_file.h"
+#include "core/data/data_root.h"
 #include "core/data/example_order.h"
 #include "core/data/example_source.h"
 #include "core/data/idx_file.h"
@@ -19,48 +19,45 @@ namespace {
 
 constexpr int64_t kMinClasses = 2, kMaxClasses = 65'536;
 
-absl::StatusOr<IdxFile> ReadIdx(absl::string_view field, const std::string& path, const DataRoots& roots) {
-  GW_ASSIGN_OR_RETURN(std::string content, ReadDataFile(field, path, roots));
-  absl::StatusOr<IdxFile> file = IdxFile::Parse(std::move(content), kMaxDataFileBytes);
-  if (!file.ok()) return InDataFile(field, path, file.status());
-  return file;
+absl::StatusOr<IdxFile> OpenIdxFile(absl::string_view field, const std::string& path, const DataRoots& roots) {
+  GW_ASSIGN_OR_RETURN(std::unique_ptr<DataFile> file, OpenDataFile(field, path, roots));
+  const int64_t bytes = file->size();
+  absl::StatusOr<IdxFile> idx = IdxFile::Open(std::move(file), bytes, kMaxDataFileBytes);
+  if (!idx.ok()) return InDataFile(field, path, idx.status());
+  return idx;
 }
+
+// The examples of a file that a job uses.
+struct ExampleRange {
+  int64_t first = 0, count = 0;
+
+  int64_t end() const { return first + count; }
+};
+
+// Images as they lie in the file; they are converted when they are read, since bytes take a quarter of floats.
+struct Images {
+  IdxHeader header;
+  int64_t count = 0;
+  std::string elements{};  // none if they are only checked
+
+  int64_t bytes() const { return count * header.example_bytes(); }
+  void Read(int64_t index, std::span<float> out) const {
+    ReadIdxElements(header.type, elements.data() + index * header.example_bytes(), out);
+  }
+};
 
 // The labels of all examples and the number of classes.
 struct Labels {
-  std::vector<int32_t> classes;
+  int64_t count = 0;
   int64_t class_count = 0;
+  std::vector<int32_t> classes{};  // none if they are only checked
 };
 
-absl::StatusOr<Labels> ReadLabels(const v1::IdxData& spec, const DataRoots& roots) {
-  GW_ASSIGN_OR_RETURN(const IdxFile file, ReadIdx("labels", spec.labels(), roots));
-  const bool integers = file.type() != IdxType::kFloat && file.type() != IdxType::kDouble;
-  if (!integers || file.dimensions().size() != 1) {
-    return InvalidField("labels", absl::StrCat(spec.labels(), ": labels must be one integer an example"));
-  }
-  Labels labels;
-  labels.classes.resize(file.dimensions()[0]);
-  const int64_t limit = spec.has_classes() ? spec.classes() : kMaxClasses;
-  int64_t largest = 0;
-  for (size_t i = 0; i < labels.classes.size(); ++i) {
-    float label = 0;  // exact up to 2^24, far above every limit
-    file.Read(static_cast<int64_t>(i), {&label, 1});
-    if (!(label >= 0 && label < static_cast<float>(limit))) {
-      return InvalidField(
-          "labels", absl::StrCat(spec.labels(), ": label ", label, " of example ", i, " is not in 0 to ", limit - 1));
-    }
-    labels.classes[i] = static_cast<int32_t>(label);
-    largest = std::max<int64_t>(largest, labels.classes[i]);
-  }
-  labels.class_count = spec.has_classes() ? limit : std::max(kMinClasses, largest + 1);
-  return labels;
-}
-
 // Vectors, or images with or without channels.
-DataShape IdxShape(const IdxFile& images, int64_t classes) {
-  const auto& dimensions = images.dimensions();
+DataShape IdxShape(const IdxHeader& images, int64_t classes) {
+  const auto& dimensions = images.dimensions;
   DataShape shape;
-  shape.input.features = images.example_size();
+  shape.input.features = images.example_size;
   if (dimensions.size() >= 3) {
     shape.input.channels = dimensions.size() == 4 ? dimensions[1] : 1;
     shape.input.height = dimensions[dimensions.size() - 2];
@@ -72,11 +69,11 @@ DataShape IdxShape(const IdxFile& images, int64_t classes) {
 
 class IdxSource final : public ExampleSource {
  public:
-  IdxSource(IdxFile images, Labels labels, int64_t batch_size, int64_t held_out, uint64_t seed)
-      : ExampleSource(IdxShape(images, labels.class_count), batch_size),
+  IdxSource(Images images, Labels labels, int64_t batch_size, int64_t held_out, uint64_t seed)
+      : ExampleSource(IdxShape(images.header, labels.class_count), batch_size),
         images_(std::move(images)),
         labels_(std::move(labels.classes)),
-        examples_(static_cast<int64_t>(labels_.size()) - held_out),
+        examples_(images_.count - held_out),
         order_(examples_, seed) {}
 
   int64_t examples() const override { return examples_; }
@@ -89,20 +86,20 @@ class IdxSource final : public ExampleSource {
   }
 
   int64_t held_bytes() const override {
-    return images_.bytes() + static_cast<int64_t>(labels_.size() * sizeof(labels_[0]));
+    return images_.bytes() + images_.count * static_cast<int64_t>(sizeof(labels_[0]));
   }
 
  private:
   void Read(int64_t example, int64_t slot, BatchBuffer& buffer) const {
-    const std::span<float> row(buffer.FeatureRow(0, slot), images_.example_size());
+    const std::span<float> row(buffer.FeatureRow(0, slot), images_.header.example_size);
     images_.Read(example, row);
-    if (images_.type() == IdxType::kUnsignedByte) {
+    if (images_.header.type == IdxType::kUnsignedByte) {
       for (float& value : row) value /= 255;
     }
     buffer.Class(0, slot) = labels_[example];
   }
 
-  const IdxFile images_;
+  const Images images_;
   const std::vector<int32_t> labels_;
   const int64_t examples_;  // those held out come after them
   ExampleOrder order_;
@@ -120,11 +117,15 @@ absl::Status CheckFields(const v1::IdxData& spec) {
   return errors.ToStatus();
 }
 
-// Drops what is outside the range of examples that `spec` asks for.
-absl::Status KeepRange(const v1::IdxData& spec, IdxFile* images, Labels* labels) {
-  const int64_t available = images->dimensions()[0];
-  if (available != static_cast<int64_t>(labels->classes.size())) {
-    return InvalidField("labels", absl::StrCat(labels->classes.size(), " labels for ", available, " examples"));
+// What the headers alone can tell: the range that `spec` asks for, if the files have it.
+absl::StatusOr<ExampleRange> FindRange(const v1::IdxData& spec, const IdxHeader& images, const IdxHeader& labels) {
+  const bool integers = labels.type != IdxType::kFloat && labels.type != IdxType::kDouble;
+  if (!integers || labels.dimensions.size() != 1) {
+    return InvalidField("labels", absl::StrCat(spec.labels(), ": labels must be one integer an example"));
+  }
+  const int64_t available = images.examples();
+  if (available != labels.examples()) {
+    return InvalidField("labels", absl::StrCat(labels.examples(), " labels for ", available, " examples"));
   }
   if (spec.first() >= available) {
     return InvalidField("first",
@@ -135,36 +136,86 @@ absl::Status KeepRange(const v1::IdxData& spec, IdxFile* images, Labels* labels)
   if (count > rest) {
     return InvalidField("count", absl::StrCat("must be at most ", rest, ", the examples from the first; got ", count));
   }
-  images->Keep(spec.first(), count);
-  labels->classes.erase(labels->classes.begin() + spec.first() + count, labels->classes.end());
-  labels->classes.erase(labels->classes.begin(), labels->classes.begin() + spec.first());
-  labels->classes.shrink_to_fit();
+  return ExampleRange{.first = spec.first(), .count = count};
+}
+
+// Every label of the file must be a class, also outside of the range.
+absl::StatusOr<Labels> ReadLabels(const v1::IdxData& spec, const ExampleRange& range, bool keep, IdxFile& file) {
+  Labels labels{.count = range.count};
+  if (keep) labels.classes.reserve(range.count);
+  const int64_t limit = spec.has_classes() ? spec.classes() : kMaxClasses;
+  int64_t largest = 0;
+  const auto visit = [&](int64_t first, absl::string_view elements) {
+    const int64_t size = file.header().example_bytes();
+    for (int64_t i = first; !elements.empty(); ++i, elements.remove_prefix(size)) {
+      float label = 0;  // exact up to 2^24, far above every limit
+      ReadIdxElements(file.header().type, elements.data(), {&label, 1});
+      if (!(label >= 0 && label < static_cast<float>(limit))) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("label ", label, " of example ", i, " is not in 0 to ", limit - 1));
+      }
+      if (keep && i >= range.first && i < range.end()) labels.classes.push_back(static_cast<int32_t>(label));
+      largest = std::max(largest, static_cast<int64_t>(label));
+    }
+    return absl::OkStatus();
+  };
+  if (const absl::Status status = file.ForEachBlock(visit); !status.ok()) {
+    return InDataFile("labels", spec.labels(), status);
+  }
+  labels.class_count = spec.has_classes() ? limit : std::max(kMinClasses, largest + 1);
+  return labels;
+}
+
+absl::Status CheckFinite(const IdxHeader& header, const ExampleRange& range, int64_t first,
+                         absl::string_view elements) {
+  if (header.type != IdxType::kFloat && header.type != IdxType::kDouble) return absl::OkStatus();
+  const int64_t size = IdxElementBytes(header.type);
+  for (int64_t i = first; !elements.empty(); ++i, elements.remove_prefix(size)) {
+    float value = 0;
+    ReadIdxElements(header.type, elements.data(), {&value, 1});
+    const int64_t example = i / header.example_size;
+    if (std::isfinite(value) || example < range.first || example >= range.end()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("element ", i % header.example_size, " of example ", example, " is not a finite float"));
+  }
   return absl::OkStatus();
 }
 
-absl::Status CheckFinite(const v1::IdxData& spec, const IdxFile& images) {
-  if (images.type() != IdxType::kFloat && images.type() != IdxType::kDouble) return absl::OkStatus();
-  std::vector<float> row(images.example_size());
-  for (int64_t i = 0; i < images.dimensions()[0]; ++i) {
-    images.Read(i, row);
-    const auto bad = std::find_if(row.begin(), row.end(), [](float value) { return !std::isfinite(value); });
-    if (bad == row.end()) continue;
-    return InvalidField("images", absl::StrCat(spec.images(), ": element ", bad - row.begin(), " of example ",
-                                               spec.first() + i, " is not a finite float"));
-  }
-  return absl::OkStatus();
+// The part of a block that lies in the range, byte by byte.
+absl::string_view Within(const ExampleRange& range, const IdxHeader& header, int64_t first,
+                         absl::string_view elements) {
+  const int64_t start = first * IdxElementBytes(header.type);
+  const auto size = static_cast<int64_t>(elements.size());
+  const int64_t from = std::clamp<int64_t>(range.first * header.example_bytes() - start, 0, size);
+  const int64_t to = std::clamp<int64_t>(range.end() * header.example_bytes() - start, from, size);
+  return elements.substr(from, to - from);
+}
+
+absl::StatusOr<Images> ReadImages(const v1::IdxData& spec, const ExampleRange& range, bool keep, IdxFile& file) {
+  Images images{.header = file.header(), .count = range.count};
+  if (keep) images.elements.reserve(images.bytes());
+  const absl::Status status = file.ForEachBlock([&](int64_t first, absl::string_view elements) {
+    GW_RETURN_IF_ERROR(CheckFinite(images.header, range, first, elements));
+    if (keep) absl::StrAppend(&images.elements, Within(range, images.header, first, elements));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return InDataFile("images", spec.images(), status);
+  return images;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataSource>> OpenIdx(const v1::IdxData& spec, int64_t batch_size, int64_t held_out,
-                                                    uint64_t seed, const DataRoots& roots) {
+                                                    uint64_t seed, const DataReading& reading) {
   GW_RETURN_IF_ERROR(CheckFields(spec));
-  GW_ASSIGN_OR_RETURN(IdxFile images, ReadIdx("images", spec.images(), roots));
-  GW_ASSIGN_OR_RETURN(Labels labels, ReadLabels(spec, roots));
-  GW_RETURN_IF_ERROR(KeepRange(spec, &images, &labels));
-  GW_RETURN_IF_ERROR(CheckFinite(spec, images));
-  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, images.dimensions()[0]));
+  GW_ASSIGN_OR_RETURN(IdxFile image_file, OpenIdxFile("images", spec.images(), *reading.roots));
+  GW_ASSIGN_OR_RETURN(IdxFile label_file, OpenIdxFile("labels", spec.labels(), *reading.roots));
+  GW_ASSIGN_OR_RETURN(const ExampleRange range, FindRange(spec, image_file.header(), label_file.header()));
+  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, range.count));
+  const int64_t bytes = range.count * (image_file.header().example_bytes() + static_cast<int64_t>(sizeof(int32_t)));
+  GW_RETURN_IF_ERROR(CheckDataBytes("images", spec.images(), bytes, reading));
+  GW_ASSIGN_OR_RETURN(Images images, ReadImages(spec, range, reading.keep, image_file));
+  GW_ASSIGN_OR_RETURN(Labels labels, ReadLabels(spec, range, reading.keep, label_file));
   return std::make_unique<IdxSource>(std::move(images), std::move(labels), batch_size, held_out, seed);
 }
 

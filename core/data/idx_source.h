@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "core/data/data_root.h"
 #include "core/data/data_source.h"
 #include "gradwatch/v1/job.pb.h"
 
@@ -16,7 +15,7 @@ namespace gradwatch::core {
 // of classes, or the range is outside the file; NOT_FOUND: no such file. OUT_OF_RANGE: see OpenData.
 // Violations are relative to the IdxData.
 absl::StatusOr<std::unique_ptr<DataSource>> OpenIdx(const v1::IdxData& spec, int64_t batch_size, int64_t held_out,
-                                                    uint64_t seed, const DataRoots& roots);
+                                                    uint64_t seed, const DataReading& reading);
 
 }  // namespace gradwatch::core
 

@@ -43,10 +43,6 @@ absl::StatusOr<std::string> CanonicalPath(const std::string& path) {
 
 }  // namespace
 
-FileDescriptor::~FileDescriptor() {
-  if (fd_ >= 0) close(fd_);
-}
-
 absl::StatusOr<FileDescriptor> OpenBeneath(const std::string& folder, const std::string& path) {
   const FileDescriptor root(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root.get() < 0) return OpenError(errno);

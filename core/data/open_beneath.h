@@ -3,27 +3,11 @@
 #define GRADWATCH_CORE_DATA_OPEN_BENEATH_H_
 
 #include <string>
-#include <utility>
 
 #include "absl/status/statusor.h"
+#include "core/base/file_descriptor.h"
 
 namespace gradwatch::core {
-
-// Owns an open file; closes it at the end.
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd = -1) : fd_(fd) {}
-  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~FileDescriptor();
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 // Opens `path`, which is relative to `folder`, for reading. The kernel refuses every step that would leave the folder.
 // INVALID_ARGUMENT: the path leads out of the folder; NOT_FOUND; PERMISSION_DENIED. Messages leave the path to the

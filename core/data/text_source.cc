@@ -1,16 +1,19 @@
 #include "core/data/text_source.h"
 
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
 #include "core/base/utf8.h"
-#include "core/data/data_file.h"
+#include "core/data/data_root.h"
 #include "core/data/example_source.h"
 
 namespace gradwatch::core {
@@ -18,40 +21,80 @@ namespace {
 
 constexpr int64_t kMaxVocabulary = 65'536;  // so that a token fits into 16 bits
 
+// A text as tokens; only their count if they are checked and not kept.
 struct TokenizedText {
-  std::vector<uint16_t> tokens;
+  int64_t length = 0;
   int64_t vocabulary = 0;
+  std::vector<uint16_t> tokens{};
 };
 
-// Marks the code points of `content` in `ids` (1 where present, as long as needed) and returns how many characters
-// there are.
-absl::StatusOr<int64_t> ScanText(absl::string_view content, std::vector<int32_t>* ids) {
-  int64_t characters = 0;
-  for (absl::string_view rest = content; !rest.empty(); ++characters) {
-    const int32_t code_point = TakeCodePoint(&rest);
-    if (code_point == kInvalidUtf8) {
-      return absl::InvalidArgumentError(absl::StrCat("not UTF-8 at byte ", content.size() - rest.size()));
+int64_t BytesOf(int64_t characters) { return characters * static_cast<int64_t>(sizeof(uint16_t)); }
+
+// Calls `visit` with every character of a text, a byte order mark at its start left out. Returns how many there are.
+// INVALID_ARGUMENT: not UTF-8, or it cannot be read.
+absl::StatusOr<int64_t> ForEachCharacter(ByteSource& file, absl::FunctionRef<void(int32_t)> visit) {
+  constexpr int32_t kByteOrderMark = 0xfeff;
+  constexpr size_t kLongest = 4;  // bytes of a character
+  std::string block(kReadBlock, '\0');
+  int64_t characters = 0, position = 0;
+  size_t kept = 0;  // bytes of a character whose end is in the next block
+  for (;;) {
+    GW_ASSIGN_OR_RETURN(const int64_t count, file.Read(block.data() + kept, static_cast<int64_t>(block.size() - kept)));
+    absl::string_view rest(block.data(), kept + count);
+    while (!rest.empty() && (rest.size() >= kLongest || count == 0)) {
+      const size_t before = rest.size();
+      const int32_t code_point = TakeCodePoint(&rest);
+      if (code_point == kInvalidUtf8) return absl::InvalidArgumentError(absl::StrCat("not UTF-8 at byte ", position));
+      const bool is_mark = position == 0 && code_point == kByteOrderMark;
+      position += static_cast<int64_t>(before - rest.size());
+      if (is_mark) continue;
+      visit(code_point);
+      ++characters;
     }
-    if (code_point >= static_cast<int32_t>(ids->size())) ids->resize(code_point + 1, 0);
-    (*ids)[code_point] = 1;
+    if (count == 0) return characters;
+    kept = rest.size();
+    std::copy(rest.begin(), rest.end(), block.begin());
   }
-  return characters;
+}
+
+// By code point: 1 where it is present, as long as needed.
+struct Presence {
+  int64_t characters = 0;
+  std::vector<int32_t> ids;
+};
+
+absl::StatusOr<Presence> ScanText(ByteSource& file) {
+  Presence presence;
+  GW_ASSIGN_OR_RETURN(presence.characters, ForEachCharacter(file, [&](int32_t code_point) {
+                        if (code_point >= static_cast<int32_t>(presence.ids.size())) {
+                          presence.ids.resize(code_point + 1, 0);
+                        }
+                        presence.ids[code_point] = 1;
+                      }));
+  return presence;
 }
 
 // Tokens are positions among the sorted distinct characters.
-absl::StatusOr<TokenizedText> Tokenize(absl::string_view content) {
-  std::vector<int32_t> ids;  // by code point
-  GW_ASSIGN_OR_RETURN(const int64_t characters, ScanText(content, &ids));
-  TokenizedText text;
-  for (int32_t& id : ids) {
+absl::StatusOr<TokenizedText> Tokenize(ByteSource& file, bool keep) {
+  GW_ASSIGN_OR_RETURN(Presence presence, ScanText(file));
+  TokenizedText text{.length = presence.characters};
+  for (int32_t& id : presence.ids) {
     if (id != 0) id = static_cast<int32_t>(text.vocabulary++);
   }
   if (text.vocabulary < 2 || text.vocabulary > kMaxVocabulary) {
     return absl::InvalidArgumentError(
         absl::StrCat(text.vocabulary, " different characters; must be from 2 to ", kMaxVocabulary));
   }
-  text.tokens.reserve(characters);
-  while (!content.empty()) text.tokens.push_back(static_cast<uint16_t>(ids[TakeCodePoint(&content)]));
+  if (!keep) return text;
+  text.tokens.reserve(text.length);
+  GW_RETURN_IF_ERROR(file.Rewind());
+  // A file that changes in between is told at its end; until then nothing may be asked for that is not there.
+  const auto take = [&](int32_t code_point) {
+    if (static_cast<int64_t>(text.tokens.size()) == text.length) return;
+    const bool known = code_point < static_cast<int32_t>(presence.ids.size());
+    text.tokens.push_back(known ? static_cast<uint16_t>(presence.ids[code_point]) : 0);
+  };
+  GW_RETURN_IF_ERROR(ForEachCharacter(file, take).status());
   return text;
 }
 
@@ -69,8 +112,9 @@ class TextSource final : public ExampleSource {
   TextSource(TokenizedText text, int64_t sequence_length, int64_t batch_size, int64_t held_out, uint64_t seed)
       : ExampleSource(TextShape(sequence_length, text.vocabulary), batch_size),
         tokens_(std::move(text.tokens)),
+        length_(text.length),
         sequence_length_(sequence_length),
-        examples_(static_cast<int64_t>(tokens_.size()) - (held_out + 1) * sequence_length),
+        examples_(length_ - (held_out + 1) * sequence_length),
         seed_(seed) {}
 
   // The windows, which overlap.
@@ -89,7 +133,7 @@ class TextSource final : public ExampleSource {
     Read(examples_ - 1 + (index + 1) * sequence_length_, slot, buffer);
   }
 
-  int64_t held_bytes() const override { return static_cast<int64_t>(tokens_.size() * sizeof(tokens_[0])); }
+  int64_t held_bytes() const override { return BytesOf(length_); }
 
  private:
   void Read(int64_t first, int64_t slot, BatchBuffer& buffer) const {
@@ -101,6 +145,7 @@ class TextSource final : public ExampleSource {
   }
 
   const std::vector<uint16_t> tokens_;
+  const int64_t length_;
   const int64_t sequence_length_;
   const int64_t examples_;
   const uint64_t seed_;
@@ -109,19 +154,22 @@ class TextSource final : public ExampleSource {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataSource>> OpenText(const v1::TextData& spec, int64_t batch_size, int64_t held_out,
-                                                     uint64_t seed, const DataRoots& roots) {
+                                                     uint64_t seed, const DataReading& reading) {
   FieldErrors errors;
   if (spec.path().empty()) errors.Add("path", "required");
   CheckIntegerRange(errors, "sequence_length", spec.sequence_length(), 1, 65'536);
   GW_RETURN_IF_ERROR(errors.ToStatus());
-  GW_ASSIGN_OR_RETURN(const std::string content, ReadDataFile("path", spec.path(), roots));
-  absl::StatusOr<TokenizedText> text = Tokenize(content);
+  GW_ASSIGN_OR_RETURN(const std::unique_ptr<DataFile> file, OpenDataFile("path", spec.path(), *reading.roots));
+  // A character has four bytes at most.
+  GW_RETURN_IF_ERROR(CheckDataBytes("path", spec.path(), BytesOf(file->size() / 4), reading));
+  absl::StatusOr<TokenizedText> text = Tokenize(*file, reading.keep);
   if (!text.ok()) return InDataFile("path", spec.path(), text.status());
-  if (static_cast<int64_t>(text->tokens.size()) <= spec.sequence_length()) {
-    return InvalidField("sequence_length", absl::StrCat("must be below the length of the text, ", text->tokens.size(),
+  GW_RETURN_IF_ERROR(CheckDataBytes("path", spec.path(), BytesOf(text->length), reading));
+  if (text->length <= spec.sequence_length()) {
+    return InvalidField("sequence_length", absl::StrCat("must be below the length of the text, ", text->length,
                                                         " characters; got ", spec.sequence_length()));
   }
-  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, (static_cast<int64_t>(text->tokens.size()) - 1) / spec.sequence_length()));
+  GW_RETURN_IF_ERROR(CheckHeldOut(held_out, (text->length - 1) / spec.sequence_length()));
   return std::make_unique<TextSource>(*std::move(text), spec.sequence_length(), batch_size, held_out, seed);
 }
 

@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "core/data/data_root.h"
 #include "core/data/data_source.h"
 #include "gradwatch/v1/job.pb.h"
 
@@ -16,7 +15,7 @@ namespace gradwatch::core {
 // ones; NOT_FOUND: no such file. OUT_OF_RANGE: see OpenData.
 // Violations are relative to the TextData.
 absl::StatusOr<std::unique_ptr<DataSource>> OpenText(const v1::TextData& spec, int64_t batch_size, int64_t held_out,
-                                                     uint64_t seed, const DataRoots& roots);
+                                                     uint64_t seed, const DataReading& reading);
 
 }  // namespace gradwatch::core
 

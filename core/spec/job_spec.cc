@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -106,41 +107,50 @@ v1::JobSpec Resolve(const v1::JobSpec& spec) {
   return resolved;
 }
 
-}  // namespace
+// The data that a spec names; nothing if that is wrong, which `errors` are then told. Alone, a missing file keeps its
+// code, NOT_FOUND.
+absl::StatusOr<std::optional<DataDescription>> CheckData(const v1::JobSpec& spec, const DataRoots& roots,
+                                                         const SpecLimits& limits, FieldErrors& errors) {
+  if (!spec.has_data()) return std::nullopt;
+  absl::StatusOr<DataDescription> data = DescribeData(
+      spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0), limits.max_bytes);
+  if (data.ok()) return *std::move(data);
+  if (absl::IsOutOfRange(data.status())) {
+    errors.Add("validation.examples", data.status().message());
+  } else if (errors.empty()) {
+    return WithFieldPrefix("data", data.status());
+  } else {
+    errors.AddStatus("data", data.status());
+  }
+  return std::nullopt;
+}
 
-absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
+absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
   GW_RETURN_IF_ERROR(CheckFinite(spec));
   FieldErrors errors;
   CheckFields(errors, spec);
-  std::unique_ptr<DataSource> data;
-  if (spec.has_data()) {
-    absl::StatusOr<std::unique_ptr<DataSource>> opened =
-        OpenData(spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0));
-    if (absl::IsOutOfRange(opened.status())) {
-      errors.Add("validation.examples", opened.status().message());
-    } else if (!opened.ok()) {
-      // Alone it keeps its code, NOT_FOUND.
-      if (errors.empty()) return WithFieldPrefix("data", opened.status());
-      errors.AddStatus("data", opened.status());
-    } else {
-      data = *std::move(opened);
-    }
-  }
+  GW_ASSIGN_OR_RETURN(const std::optional<DataDescription> data, CheckData(spec, roots, limits, errors));
   std::unique_ptr<Network<float>> network;
-  if (spec.has_model() && data != nullptr) {
-    auto created = Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), Threads(spec));
+  if (spec.has_model() && data.has_value()) {
+    auto created = Network<float>::Create(spec.model(), data->shape, spec.data().batch_size(), Threads(spec));
     errors.AddStatus("model", created.status());
     if (created.ok()) network = *std::move(created);
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());
   ValidatedJob job;
   job.spec = Resolve(spec);
-  job.estimate = EstimateResources(*network, job.spec, *data);
+  job.estimate = EstimateResources(*network, job.spec, data->bytes);
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
   job.tensors = DescribeTensors(network->layout());
   GW_RETURN_IF_ERROR(
       WithFieldPrefix("controls", CheckOverridesMatch(job.spec.controls(), {job.tensors.begin(), job.tensors.end()})));
   return job;
+}
+
+}  // namespace
+
+absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
+  return OrOutOfMemory("to check the job", [&] { return Validate(spec, roots, limits); });
 }
 
 }  // namespace gradwatch::core

@@ -31,7 +31,7 @@ absl::Status TooLarge(absl::string_view field, absl::string_view description, ab
 
 }  // namespace
 
-v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, const DataSource& data) {
+v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, int64_t data_bytes) {
   // Parameters and gradients; the sum of gradients where a step is several batches; the last gradients where they are
   // compared; then the optimizer's state.
   const int64_t arenas = 2 + (spec.accumulation() > 1 ? 1 : 0) + (spec.controls().gradient_cosine() ? 1 : 0) +
@@ -41,7 +41,7 @@ v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::
   estimate.set_parameters(network.layout().parameter_count());
   estimate.set_parameter_bytes(Multiply(estimate.parameters(), bytes_each));
   estimate.set_activation_bytes(network.activation_bytes());
-  estimate.set_data_bytes(data.bytes());
+  estimate.set_data_bytes(data_bytes);
   return estimate;
 }
 

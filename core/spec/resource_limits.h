@@ -3,14 +3,14 @@
 #define GRADWATCH_CORE_SPEC_RESOURCE_LIMITS_H_
 
 #include "absl/status/status.h"
-#include "core/data/data_source.h"
 #include "core/nn/network.h"
 #include "core/spec/job_spec.h"
 
 namespace gradwatch::core {
 
-// What a job of this resolved spec needs with its network and data, as it starts; nothing has to be initialised for it.
-v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, const DataSource& data);
+// What a job of this resolved spec needs with its network and so much data, as it starts; nothing has to be initialised
+// for it.
+v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, int64_t data_bytes);
 
 // INVALID_ARGUMENT, with the reason QUOTA_PARAMS or QUOTA_MEMORY and the field "model" or "data", if `estimate` is
 // beyond the limits. The message names the largest tensor of `layout`.

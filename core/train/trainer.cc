@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/workers.h"
 #include "core/clip/clipper.h"
@@ -213,10 +214,12 @@ LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock) {
   GW_ASSIGN_OR_RETURN(auto data, OpenData(spec.data(), spec.seed(), roots, spec.validation().examples()));
-  GW_ASSIGN_OR_RETURN(auto network,
-                      Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), spec.threads()));
-  return std::unique_ptr<Trainer>(
-      new Trainer(std::make_unique<State>(spec, std::move(data), std::move(network), std::move(identity), clock)));
+  return OrOutOfMemory("for the model", [&]() -> absl::StatusOr<std::unique_ptr<Trainer>> {
+    GW_ASSIGN_OR_RETURN(auto network,
+                        Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), spec.threads()));
+    return std::unique_ptr<Trainer>(
+        new Trainer(std::make_unique<State>(spec, std::move(data), std::move(network), std::move(identity), clock)));
+  });
 }
 
 Trainer::Trainer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -226,8 +229,20 @@ const std::vector<v1::TensorInfo>& Trainer::tensors() const { return state_->ten
 const std::vector<LayerInfo>& Trainer::layers() const { return state_->network->layers(); }
 
 TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
-  State& state = *state_;
   TrainResult result;
+  // The first batch takes the memory of all of them.
+  const absl::Status status = OrOutOfMemory("to go on", [&] {
+    RunSteps(controls, observer, result);
+    return absl::OkStatus();
+  });
+  if (status.ok()) return result;
+  result.state = v1::JOB_STATE_FAILED;
+  result.failure = std::string(status.message());
+  return result;
+}
+
+void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& result) {
+  State& state = *state_;
   while (result.steps_done < state.spec.steps()) {
     if (state.ObeyPause(result.steps_done, controls, observer) == LiveControls::Command::kStop) {
       result.state = v1::JOB_STATE_STOPPED;
@@ -250,7 +265,6 @@ TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
   state.detector.Finish(state.record.step, state.clock->Now(), &state.alerts);
   for (const v1::Alert& alert : state.alerts) observer.OnAlert(alert);
   result.parameters_sha256 = ParameterDigest(state.network->layout(), state.network->parameters());
-  return result;
 }
 
 }  // namespace gradwatch::core

@@ -33,6 +33,7 @@ struct TrainResult {
 class Trainer {
  public:
   // Builds the network and reads the data. `spec` must be one that ValidateJob returned. `clock` must outlive it.
+  // RESOURCE_EXHAUSTED (OUT_OF_MEMORY) if there is not memory enough; else as OpenData.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock);
   ~Trainer();
@@ -42,13 +43,15 @@ class Trainer {
   // The layers in the order of StepRecord::layers.
   const std::vector<LayerInfo>& layers() const;
 
-  // Runs until all steps are done, a stop is asked for, or a non-finite gradient ends the job. Call once. The observer
-  // is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
+  // Runs until all steps are done, a stop is asked for, a non-finite gradient ends the job, or memory runs out. Call
+  // once. The observer is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
   TrainResult Run(LiveControls& controls, Observer& observer);
 
  private:
   struct State;
   explicit Trainer(std::unique_ptr<State> state);
+  void RunSteps(LiveControls& controls, Observer& observer, TrainResult& result);
+
   std::unique_ptr<State> state_;
 };
 

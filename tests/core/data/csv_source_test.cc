@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/data/csv_table.h"
 #include "core/data/data_source.h"
+#include "tests/core/data/make_files.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -29,10 +30,17 @@ constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
 using Table = std::vector<std::vector<double>>;
 
-absl::StatusOr<Table> ReadColumns(const CsvTable& table, const std::vector<int>& columns) {
+// Every block ends somewhere else in a line.
+absl::StatusOr<CsvTable> OpenTable(const std::string& text) {
+  return CsvTable::Open(std::make_unique<StringSource>(text, 7));
+}
+
+absl::StatusOr<Table> ReadColumns(CsvTable& table, const std::vector<int>& columns) {
   Table rows;
-  const absl::Status status =
-      table.ForEachRow(columns, [&](std::span<const double> row) { rows.emplace_back(row.begin(), row.end()); });
+  const absl::Status status = table.ForEachRow(columns, [&](std::span<const double> row) {
+    rows.emplace_back(row.begin(), row.end());
+    return true;
+  });
   if (!status.ok()) return status;
   return rows;
 }
@@ -50,22 +58,25 @@ TEST(CsvTableTest, ReadsWhatSpreadsheetsWrite) {
        "a\n1e-3\n-2.5E2\n+7\n",
        {0},
        {{1e-3}, {-250}, {7}}},
+      {"a\n\" 1 \"\n1e-400\n.5\n5.\n", {0}, {{1}, {0}, {0.5}, {5}}},
       {"date,x\n\"2016-07-01, 00:00\",5\n", {1}, {{5}}},
       {"\"a \"\"b\"\"\",c\n\"1\",\"2\"\n", {0, 1}, {{1, 2}}},
       {"day,x\n2016-07-01,5\n", {1}, {{5}}},
       {"only,a header\n", {0}, {}},
   };
   for (const auto& c : cases) {
-    const auto table = CsvTable::Open(c.text);
+    auto table = OpenTable(c.text);
     ASSERT_THAT(table, IsOk()) << c.text;
     const auto rows = ReadColumns(*table, c.columns);
     ASSERT_THAT(rows, IsOk()) << c.text;
     EXPECT_EQ(*rows, c.expected) << c.text;
+    EXPECT_EQ(*table->CountRows(), static_cast<int64_t>(c.expected.size()));
+    EXPECT_EQ(*ReadColumns(*table, c.columns), c.expected) << "again";
   }
 }
 
 TEST(CsvTableTest, FindsColumns) {
-  const auto table = *CsvTable::Open("a,b,\"c \"\"d\"\"\",a\n1,2,3,4\n");
+  const auto table = *OpenTable("a,b,\"c \"\"d\"\"\",a\n1,2,3,4\n");
   EXPECT_EQ(*table.FindColumn("b"), 1);
   EXPECT_EQ(*table.FindColumn("c \"d\""), 2);
   EXPECT_EQ(*table.FindColumn("3"), 3);
@@ -73,7 +84,7 @@ TEST(CsvTableTest, FindsColumns) {
   EXPECT_THAT(table.FindColumn("z"), StatusIs(kInvalid, HasSubstr("no column \"z\" among 4 columns")));
   EXPECT_THAT(table.FindColumn("4"), StatusIs(kInvalid, HasSubstr("no column")));
   EXPECT_THAT(table.FindColumn("-1"), StatusIs(kInvalid, HasSubstr("no column")));
-  EXPECT_THAT(CsvTable::Open("1,2\n")->FindColumn("a"), StatusIs(kInvalid, HasSubstr("without a header")));
+  EXPECT_THAT(OpenTable("1,2\n")->FindColumn("a"), StatusIs(kInvalid, HasSubstr("without a header")));
 }
 
 TEST(CsvTableTest, ErrorsNameLineAndColumn) {
@@ -93,13 +104,38 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
       {"1,2\n3,\"4\"5\n", "line 2: a quote is not closed, or text follows it"},
   };
   for (const auto& c : cases) {
-    const auto table = CsvTable::Open(c.text);
+    auto table = OpenTable(c.text);
     ASSERT_THAT(table, IsOk()) << c.text;
     EXPECT_THAT(ReadColumns(*table, {0, 1}), StatusIs(kInvalid, HasSubstr(c.message)));
   }
-  EXPECT_THAT(CsvTable::Open(""), StatusIs(kInvalid, "empty"));
-  EXPECT_THAT(CsvTable::Open("\n \r\n"), StatusIs(kInvalid, "empty"));
-  EXPECT_THAT(CsvTable::Open("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1")));
+  EXPECT_THAT(OpenTable(""), StatusIs(kInvalid, "empty"));
+  EXPECT_THAT(OpenTable("\n \r\n"), StatusIs(kInvalid, "empty"));
+  EXPECT_THAT(OpenTable("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1")));
+}
+
+TEST(CsvTableTest, LineEndsThatItDoesNotReadAreNamed) {
+  EXPECT_THAT(OpenTable("x,y\r1,2\r2,4\r"),
+              StatusIs(kInvalid, HasSubstr("line 1: holds a carriage return (CR) alone")));
+  EXPECT_THAT(OpenTable("\xff\xfex,y\n"), StatusIs(kInvalid, HasSubstr("UTF-16")));
+  auto mixed = *OpenTable("x,y\n1,2\r\n2,4\n\r\n3,6");
+  EXPECT_EQ(ReadColumns(mixed, {0, 1})->size(), 3u);
+}
+
+TEST(CsvTableTest, WhatCouldSteerATerminalIsEscaped) {
+  auto table = *OpenTable("x,y\n1,\x1b[31mred\n");
+  EXPECT_THAT(ReadColumns(table, {1}), StatusIs(kInvalid, HasSubstr("\"\\x1b[31mred\" is not a finite number")));
+}
+
+TEST(CsvTableTest, LinesHaveALimit) {
+  EXPECT_THAT(OpenTable(std::string(65'536, ',')), StatusIs(kInvalid, "line 1: more than 65536 cells"));
+  EXPECT_THAT(CsvTable::Open(std::make_unique<StringSource>(std::string(33 << 20, 'x'))),
+              StatusIs(kInvalid, HasSubstr("line 1: longer than 16777216 bytes")));
+}
+
+TEST(CsvTableTest, EstimatesItsRowsFromTheFirst) {
+  EXPECT_EQ(OpenTable("a,b\n11,22\n33,44\n")->EstimateRows(6000), 1000);
+  EXPECT_EQ(OpenTable("11,22\n33,44\n")->EstimateRows(6000), 1000);
+  EXPECT_EQ(OpenTable("a,b\n")->EstimateRows(6000), 0);
 }
 
 TEST(CsvTableTest, SurvivesTenThousandMutations) {
@@ -112,7 +148,7 @@ TEST(CsvTableTest, SurvivesTenThousandMutations) {
     constexpr char kCharacters[] = "\",\n\r019.e-na \xff";
     for (int k = 0; k < edits; ++k) content[random() % content.size()] = kCharacters[random() % sizeof(kCharacters)];
     if (random() % 8 == 0) content.resize(random() % content.size());
-    const auto table = CsvTable::Open(content);
+    auto table = OpenTable(content);
     if (!table.ok() || !table->FindColumn("2").ok()) continue;
     accepted += ReadColumns(*table, {0, 2}).ok();
   }
@@ -149,6 +185,34 @@ TEST_F(CsvSourceTest, HoldsNoMoreMemoryThanItSays) {
   const int64_t before = in_use();
   const auto source = *OpenData(spec_, 1, roots_);
   EXPECT_LE(in_use() - before, source->bytes() + (64 << 10));
+}
+
+// What is described is what is read, and checked as well.
+TEST_F(CsvSourceTest, IsDescribedWithoutBeingKept) {
+  spec_.mutable_csv()->set_window(3);
+  const auto source = *OpenData(spec_, 1, roots_, 2);
+  const auto description = *DescribeData(spec_, 1, roots_, 2, int64_t{1} << 40);
+  EXPECT_EQ(description.shape.input, source->shape().input);
+  EXPECT_EQ(description.shape.outputs, source->shape().outputs);
+  EXPECT_EQ(description.bytes, source->bytes());
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 7, int64_t{1} << 40),
+              StatusIs(absl::StatusCode::kOutOfRange, "must be below the number of examples, 7; got 7"));
+}
+
+TEST_F(CsvSourceTest, BeyondTheLimitOfMemoryItIsRefusedBeforeItIsRead) {
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 10 * 8 + 5 * 8), IsOk());
+  const absl::Status status = DescribeData(spec_, 1, roots_, 0, 10 * 8 - 1).status();
+  EXPECT_THAT(status,
+              StatusIs(kInvalid, HasSubstr("csv.path: table.csv: takes at least 80 bytes of memory; the limit is 79")));
+  EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
+  // A bad last line shows that it was not read to its end.
+  std::string text = "x,y\n";
+  for (int i = 0; i < 100'000; ++i) absl::StrAppend(&text, i % 10, ",", i % 7, "\n");
+  dir_.Write("table.csv", text + "oops\n");
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 100'000),
+              StatusIs(kInvalid, HasSubstr("about 100001 rows by its size")));
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 500'000), StatusIs(kInvalid, HasSubstr("takes at least 500008 bytes")));
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 800'000), StatusIs(kInvalid, HasSubstr("line 100002: 1 cells")));
 }
 
 TEST_F(CsvSourceTest, PairsInputsAndTargetsOfARow) {

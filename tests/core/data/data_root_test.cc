@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 
 #include "core/data/open_beneath.h"
+#include "tests/core/data/make_files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -18,9 +20,15 @@ using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
 using ::testing::HasSubstr;
+using std::chrono_literals::operator""h;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr auto kNotFound = absl::StatusCode::kNotFound;
+
+absl::StatusOr<std::string> Read(const DataRoots& roots, absl::string_view path, int64_t max_bytes) {
+  GW_ASSIGN_OR_RETURN(const auto file, roots.Open(path, max_bytes));
+  return ReadToEnd(*file);
+}
 
 // A root with a file, a folder, and links of every kind; a secret outside.
 class DataRootTest : public ::testing::Test {
@@ -48,53 +56,75 @@ class DataRootTest : public ::testing::Test {
 };
 
 TEST_F(DataRootTest, ReadsBelowTheRoots) {
-  EXPECT_EQ(*roots_.Read("a.txt", 100), "hello");
-  EXPECT_EQ(*roots_.Read("./sub/../a.txt", 100), "hello");
-  EXPECT_EQ(*roots_.Read("inner_link", 100), "below");
-  EXPECT_EQ(*roots_.Read("sub/up/a.txt", 100), "hello");
-  EXPECT_EQ(*roots_.Read("only.txt", 100), "second");
-  EXPECT_EQ(*roots_.Read(dir_.File("root/sub/b.txt"), 100), "below");
-  EXPECT_EQ(*roots_.Read(dir_.File("second/a.txt"), 100), "hidden by the first root");
+  EXPECT_EQ(*Read(roots_, "a.txt", 100), "hello");
+  EXPECT_EQ(*Read(roots_, "./sub/../a.txt", 100), "hello");
+  EXPECT_EQ(*Read(roots_, "inner_link", 100), "below");
+  EXPECT_EQ(*Read(roots_, "sub/up/a.txt", 100), "hello");
+  EXPECT_EQ(*Read(roots_, "only.txt", 100), "second");
+  EXPECT_EQ(*Read(roots_, dir_.File("root/sub/b.txt"), 100), "below");
+  EXPECT_EQ(*Read(roots_, dir_.File("second/a.txt"), 100), "hidden by the first root");
 }
 
 TEST_F(DataRootTest, RefusesWhatLeadsOut) {
   for (const char* const path : {"../secret.txt", "sub/../../secret.txt", "outer_link", "absolute_link",
                                  "sub/up/../secret.txt", "../root/a.txt"}) {
-    EXPECT_THAT(roots_.Read(path, 100), StatusIs(kInvalid, HasSubstr(path))) << path;
+    EXPECT_THAT(Read(roots_, path, 100), StatusIs(kInvalid, HasSubstr(path))) << path;
   }
-  EXPECT_THAT(roots_.Read("/etc/passwd", 100), StatusIs(kInvalid, HasSubstr("/etc/passwd: not below a data root")));
-  EXPECT_THAT(roots_.Read(dir_.File("root/../secret.txt"), 100), StatusIs(kInvalid, HasSubstr("leads out")));
+  EXPECT_THAT(Read(roots_, "/etc/passwd", 100), StatusIs(kInvalid, HasSubstr("/etc/passwd: not below a data root")));
+  EXPECT_THAT(Read(roots_, dir_.File("root/../secret.txt"), 100), StatusIs(kInvalid, HasSubstr("leads out")));
   // A folder whose name only begins like a root's.
   std::filesystem::create_directories(dir_.File("rootless"));
   dir_.Write("rootless/a.txt", "no");
-  EXPECT_THAT(roots_.Read(dir_.File("rootless/a.txt"), 100), StatusIs(kInvalid, HasSubstr("not below a data root")));
+  EXPECT_THAT(Read(roots_, dir_.File("rootless/a.txt"), 100), StatusIs(kInvalid, HasSubstr("not below a data root")));
 }
 
 TEST_F(DataRootTest, TellsWhatIsWrongWithAFile) {
-  EXPECT_THAT(roots_.Read("absent", 100), StatusIs(kNotFound, HasSubstr("absent: no such file")));
-  EXPECT_THAT(roots_.Read("a.txt/below", 100), StatusIs(kNotFound, HasSubstr("no such file")));
-  EXPECT_THAT(roots_.Read("sub", 100), StatusIs(kInvalid, HasSubstr("sub: not a regular file")));
-  EXPECT_THAT(roots_.Read("pipe", 100), StatusIs(kInvalid, HasSubstr("not a regular file")));
-  EXPECT_THAT(roots_.Read("loop", 100), StatusIs(kInvalid, HasSubstr("loop")));
-  EXPECT_THAT(roots_.Read("a.txt", 4), StatusIs(kInvalid, HasSubstr("5 bytes, more than the limit of 4")));
-  EXPECT_THAT(roots_.Read("a.txt", 5), IsOk());
-  EXPECT_THAT(roots_.Read("", 100), StatusIs(kInvalid, HasSubstr("not a path")));
-  EXPECT_THAT(roots_.Read(absl::string_view("a.txt\0b", 7), 100), StatusIs(kInvalid, HasSubstr("not a path")));
-  EXPECT_THAT(roots_.Read(std::string(5000, 'x'), 100), StatusIs(kInvalid, HasSubstr("xxx")));
+  EXPECT_THAT(Read(roots_, "absent", 100), StatusIs(kNotFound, HasSubstr("absent: no such file")));
+  EXPECT_THAT(Read(roots_, "a.txt/below", 100), StatusIs(kNotFound, HasSubstr("no such file")));
+  EXPECT_THAT(Read(roots_, "sub", 100), StatusIs(kInvalid, HasSubstr("sub: not a regular file")));
+  EXPECT_THAT(Read(roots_, "pipe", 100), StatusIs(kInvalid, HasSubstr("not a regular file")));
+  EXPECT_THAT(Read(roots_, "loop", 100), StatusIs(kInvalid, HasSubstr("loop")));
+  EXPECT_THAT(Read(roots_, "a.txt", 4), StatusIs(kInvalid, HasSubstr("5 bytes, more than the limit of 4")));
+  EXPECT_THAT(Read(roots_, "a.txt", 5), IsOk());
+  EXPECT_THAT(Read(roots_, "", 100), StatusIs(kInvalid, HasSubstr("not a path")));
+  EXPECT_THAT(Read(roots_, absl::string_view("a.txt\0b", 7), 100), StatusIs(kInvalid, HasSubstr("not a path")));
+  EXPECT_THAT(Read(roots_, std::string(5000, 'x'), 100), StatusIs(kInvalid, HasSubstr("xxx")));
 }
 
-TEST_F(DataRootTest, BoundsFilesThatHaveNoSize) {
-  // Files of /proc say that they are empty and then give bytes.
+// Files of /proc say that they are empty and then give bytes.
+TEST_F(DataRootTest, AFileThatIsLongerThanItSaysIsNotReadOn) {
   const auto proc = DataRoots::Create({"/proc"});
   ASSERT_THAT(proc, IsOk());
-  const auto version = proc->Read("version", 1 << 20);
-  ASSERT_THAT(version, IsOk());
-  EXPECT_FALSE(version->empty());
-  EXPECT_THAT(proc->Read("version", 4), StatusIs(kInvalid, HasSubstr("more than the limit of 4")));
+  EXPECT_THAT(Read(*proc, "version", 1 << 20), StatusIs(kInvalid, HasSubstr("longer than the 0 bytes")));
+}
+
+TEST_F(DataRootTest, AFileThatChangesWhileItIsReadIsRefused) {
+  const auto grown = *roots_.Open("a.txt", 100);
+  dir_.Write("root/a.txt", "hello hello");
+  EXPECT_THAT(ReadToEnd(*grown), StatusIs(kInvalid, HasSubstr("longer than the 5 bytes")));
+  const auto cut = *roots_.Open("a.txt", 100);
+  dir_.Write("root/a.txt", "he");
+  EXPECT_THAT(ReadToEnd(*cut), StatusIs(kInvalid, HasSubstr("shorter than the 11 bytes")));
+  const auto rewritten = *roots_.Open("a.txt", 100);
+  dir_.Write("root/a.txt", "ha");
+  std::filesystem::last_write_time(dir_.File("root/a.txt"), std::filesystem::file_time_type::clock::now() - 1h);
+  EXPECT_THAT(ReadToEnd(*rewritten), StatusIs(kInvalid, HasSubstr("was written to while it was read")));
+}
+
+TEST_F(DataRootTest, DevicesAreNoFiles) {
+  EXPECT_THAT(Read(*DataRoots::Create({"/dev"}), "zero", 100), StatusIs(kInvalid, HasSubstr("not a regular file")));
+}
+
+TEST_F(DataRootTest, CanBeReadAgain) {
+  const auto file = *roots_.Open("a.txt", 100);
+  EXPECT_EQ(file->size(), 5);
+  EXPECT_EQ(*ReadToEnd(*file), "hello");
+  ASSERT_THAT(file->Rewind(), IsOk());
+  EXPECT_EQ(*ReadToEnd(*file), "hello");
 }
 
 TEST_F(DataRootTest, NoRootsReadNothing) {
-  EXPECT_THAT(DataRoots().Read("a.txt", 100), StatusIs(kInvalid, HasSubstr("not below a data root")));
+  EXPECT_THAT(Read(DataRoots(), "a.txt", 100), StatusIs(kInvalid, HasSubstr("not below a data root")));
 }
 
 TEST_F(DataRootTest, RootsMustBeFolders) {

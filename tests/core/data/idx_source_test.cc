@@ -28,10 +28,23 @@ using ::testing::HasSubstr;
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr int64_t kLimit = 1 << 20;
 
-std::vector<float> ReadExample(const IdxFile& file, int64_t index) {
-  std::vector<float> out(file.example_size());
-  file.Read(index, out);
-  return out;
+struct Array {
+  std::vector<int64_t> dimensions;
+  std::vector<float> elements;
+};
+
+absl::StatusOr<Array> Parse(const std::string& content, int64_t limit = kLimit) {
+  const auto size = static_cast<int64_t>(content.size());
+  GW_ASSIGN_OR_RETURN(IdxFile file, IdxFile::Open(std::make_unique<StringSource>(content), size, limit));
+  Array array{.dimensions = file.header().dimensions, .elements = {}};
+  GW_RETURN_IF_ERROR(file.ForEachBlock([&](int64_t first, absl::string_view elements) {
+    EXPECT_EQ(first, static_cast<int64_t>(array.elements.size()));
+    const size_t count = elements.size() / IdxElementBytes(file.header().type);
+    array.elements.resize(first + count);
+    ReadIdxElements(file.header().type, elements.data(), {array.elements.data() + first, count});
+    return absl::OkStatus();
+  }));
+  return array;
 }
 
 TEST(IdxFileTest, ReadsEveryType) {
@@ -50,10 +63,10 @@ TEST(IdxFileTest, ReadsEveryType) {
   for (const auto& c : cases) {
     const std::string content = MakeIdx(c.type, {1, 2}, c.elements);
     for (const std::string& stored : {content, MakeGzip(content)}) {
-      const auto file = IdxFile::Parse(stored, kLimit);
-      ASSERT_THAT(file, IsOk()) << c.type;
-      EXPECT_THAT(file->dimensions(), ElementsAre(1, 2));
-      EXPECT_EQ(ReadExample(*file, 0), c.expected) << c.type;
+      const auto array = Parse(stored);
+      ASSERT_THAT(array, IsOk()) << c.type;
+      EXPECT_THAT(array->dimensions, ElementsAre(1, 2));
+      EXPECT_EQ(array->elements, c.expected) << c.type;
     }
   }
 }
@@ -76,15 +89,35 @@ TEST(IdxFileTest, RefusesMalformedFiles) {
       {MakeIdx(0x08, {1 << 21}, "a"), "more than the limit of 1048576 bytes"},
   };
   for (const auto& c : cases) {
-    EXPECT_THAT(IdxFile::Parse(c.content, kLimit), StatusIs(kInvalid, HasSubstr(c.message)));
+    EXPECT_THAT(Parse(c.content), StatusIs(kInvalid, HasSubstr(c.message)));
   }
 }
 
 TEST(IdxFileTest, EveryTruncationIsCutShort) {
   const std::string whole = MakeIdx(0x0C, {3, 2}, std::string(24, 'x'));
   for (size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_THAT(IdxFile::Parse(whole.substr(0, size), kLimit), StatusIs(kInvalid, HasSubstr("cut short"))) << size;
+    EXPECT_THAT(Parse(whole.substr(0, size)), StatusIs(kInvalid, HasSubstr("cut short"))) << size;
   }
+}
+
+TEST(IdxFileTest, LongFilesComeInBlocks) {
+  const std::string elements(3 * kReadBlock + 8, '\x01');
+  const std::string content = MakeIdx(0x0E, {static_cast<uint32_t>(elements.size() / 8)}, elements);
+  for (const std::string& stored : {content, MakeGzip(content)}) {
+    EXPECT_EQ(Parse(stored)->elements.size(), elements.size() / 8);
+  }
+  EXPECT_THAT(Parse(MakeGzip(content + "x")), StatusIs(kInvalid, HasSubstr("too long")));
+  EXPECT_THAT(Parse(MakeGzip(content.substr(0, content.size() - 1))), StatusIs(kInvalid, HasSubstr("cut short")));
+}
+
+// The header is compared with the size of the file before memory is taken for what it tells of.
+TEST(IdxFileTest, AHeaderThatPromisesMoreThanTheFileCanHoldIsRefusedAtOnce) {
+  const std::string header = MakeIdx(0x08, {1 << 19}, "");
+  EXPECT_THAT(IdxFile::Open(std::make_unique<StringSource>(header), static_cast<int64_t>(header.size()), kLimit),
+              StatusIs(kInvalid, HasSubstr("cut short")));
+  const std::string packed = MakeGzip(header);
+  EXPECT_THAT(IdxFile::Open(std::make_unique<StringSource>(packed), static_cast<int64_t>(packed.size()), kLimit),
+              StatusIs(kInvalid, HasSubstr("of gzip cannot hold")));
 }
 
 // Damaged files are refused or read, never a crash; sanitizers look on.
@@ -102,10 +135,7 @@ TEST(IdxFileTest, SurvivesTenThousandMutations) {
       content[random() % std::min(range, content.size())] = static_cast<char>(random());
     }
     if (random() % 8 == 0) content.resize(random() % content.size());
-    const auto file = IdxFile::Parse(content, kLimit);
-    if (!file.ok()) continue;
-    ++accepted;
-    for (int64_t k = 0; k < file->dimensions()[0]; ++k) ReadExample(*file, k);
+    accepted += Parse(content).ok();
   }
   EXPECT_GT(accepted, 100);
 }
@@ -165,6 +195,24 @@ TEST_F(IdxSourceTest, EveryExampleComesOncePerEpochWithItsLabel) {
   }
   EXPECT_EQ(count.size(), 10u);
   for (const auto& [image, times] : count) EXPECT_EQ(times, 2) << image;
+}
+
+TEST_F(IdxSourceTest, IsDescribedWithoutBeingKept) {
+  spec_.mutable_idx()->set_first(3);
+  spec_.mutable_idx()->set_count(5);
+  const auto description = *DescribeData(spec_, 1, roots_, 1, int64_t{1} << 40);
+  const auto source = *Open();
+  EXPECT_EQ(description.shape.input, source->shape().input);
+  EXPECT_EQ(description.shape.outputs, source->shape().outputs);
+  EXPECT_EQ(description.bytes, source->bytes());
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 1, 49), StatusIs(kInvalid, HasSubstr("images: takes at least 50 bytes")));
+}
+
+// A megabyte that inflates to a gigabyte costs no gigabyte, nor the time for it.
+TEST_F(IdxSourceTest, ABombIsRefusedByItsHeader) {
+  const std::string bomb = MakeGzip(MakeIdx(0x08, {10, 2, 3}, std::string(20 << 20, '\0')));
+  dir_.Write("images", bomb);
+  EXPECT_THAT(Open(), StatusIs(kInvalid, HasSubstr("images: too long: expected 76 bytes, found more")));
 }
 
 TEST_F(IdxSourceTest, RangesAndClassesAreKept) {

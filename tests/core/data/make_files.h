@@ -4,15 +4,51 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/base/status_macros.h"
+#include "core/data/byte_source.h"
 
 namespace gradwatch::core {
+
+// A text as a file.
+class StringSource final : public ByteSource {
+ public:
+  // Gives at most `block` bytes at a time.
+  explicit StringSource(std::string text, int64_t block = kReadBlock) : text_(std::move(text)), block_(block) {}
+  absl::StatusOr<int64_t> Read(char* out, int64_t size) override {
+    const int64_t count = std::min({size, block_, static_cast<int64_t>(text_.size()) - position_});
+    std::copy_n(text_.data() + position_, count, out);
+    position_ += count;
+    return count;
+  }
+  absl::Status Rewind() override {
+    position_ = 0;
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string text_;
+  const int64_t block_;
+  int64_t position_ = 0;
+};
+
+inline absl::StatusOr<std::string> ReadToEnd(ByteSource& source) {
+  std::string content;
+  for (char block[4096];;) {
+    GW_ASSIGN_OR_RETURN(const int64_t count, source.Read(block, sizeof block));
+    if (count == 0) return content;
+    content.append(block, count);
+  }
+}
 
 inline std::string MakeGzip(absl::string_view content) {
   z_stream stream = {};

@@ -62,6 +62,41 @@ TEST_F(TextSourceTest, TheVocabularyIsSortedAndTargetsAreTheNextCharacters) {
   }
 }
 
+TEST_F(TextSourceTest, AByteOrderMarkIsNoCharacter) {
+  auto source = *Open(
+      "\xef\xbb\xbf"
+      "abab",
+      3);
+  EXPECT_EQ(source->shape().outputs, 2);
+  EXPECT_EQ(source->examples(), 1);
+}
+
+// Characters of every length lie across the ends of the blocks that are read.
+TEST_F(TextSourceTest, LongTextsAreReadInBlocks) {
+  for (const absl::string_view character : {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"}) {
+    std::string text = "a";
+    while (static_cast<int64_t>(text.size()) < 2 * kReadBlock + 2) text.append(character.data(), character.size());
+    const auto length = static_cast<int64_t>(1 + (text.size() - 1) / character.size());
+    auto source = *Open(text, 2);
+    EXPECT_EQ(source->examples(), length - 2);
+    EXPECT_EQ(source->shape().outputs, 2);
+    EXPECT_EQ(Open(text.substr(0, text.size() - 1), 2).ok(), character.size() == 1);
+  }
+}
+
+TEST_F(TextSourceTest, IsDescribedWithoutBeingKept) {
+  const auto source = *Open("abcdabcdab", 3);
+  v1::DataSpec spec;
+  spec.set_batch_size(3);
+  spec.mutable_text()->set_path("text");
+  spec.mutable_text()->set_sequence_length(3);
+  const auto description = *DescribeData(spec, 7, roots_, 1, int64_t{1} << 40);
+  EXPECT_EQ(description.shape.outputs, 4);
+  EXPECT_EQ(description.bytes, source->bytes());
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 1, 19),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("text.path: text: takes at least 20 bytes")));
+}
+
 TEST_F(TextSourceTest, EveryWindowComes) {
   auto source = *Open("abcdefgh", 5, 64);
   EXPECT_EQ(source->examples(), 3);
