@@ -8,10 +8,12 @@
 #include <csignal>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "absl/synchronization/mutex.h"
 #include "client/worker/attached_run.h"
+#include "client/worker/check.h"
 #include "client/worker/exit_code.h"
 #include "client/worker/local_run.h"
 #include "client/worker/signal_watch.h"
@@ -21,14 +23,28 @@ namespace gradwatch::worker {
 namespace {
 
 constexpr char kTokenVariable[] = "GRADWATCH_ATTACH_TOKEN";
+constexpr size_t kMaxToken = 4096;
 
 // The secret, taken out of the environment so that nothing else gets to see it.
-std::string TakeAttachToken() {
+std::string TakeTokenFromEnvironment() {
   const char* token = getenv(kTokenVariable);
   if (token == nullptr) return "";
   std::string copy = token;
   unsetenv(kTokenVariable);
   return copy;
+}
+
+// The secret that lies in a file that is open already; it is closed. Nothing: it cannot be read.
+std::optional<std::string> TakeTokenFrom(int descriptor) {
+  std::string token;
+  char block[kMaxToken];
+  ssize_t count = 0;
+  while (token.size() < kMaxToken && (count = read(descriptor, block, sizeof block - token.size())) > 0) {
+    token.append(block, count);
+  }
+  close(descriptor);
+  if (count < 0) return std::nullopt;
+  return token;
 }
 
 void SetUpLog() {
@@ -56,11 +72,16 @@ ExitCode RunAlone(const LocalRunOptions& options, bool as_table) {
   return ExitCodeOf(summary.result.state);
 }
 
-ExitCode RunForServer(AttachedRunOptions options) {
+ExitCode RunForServer(AttachedRunOptions options, int token_descriptor) {
   // Whoever presses Ctrl-C means the server, which outlives nobody's terminal; its jobs go on.
   std::signal(SIGINT, SIG_IGN);
   const sigset_t stop_signals = BlockSignals({SIGTERM});
-  options.attach_token = TakeAttachToken();
+  options.attach_token = TakeTokenFromEnvironment();
+  if (token_descriptor >= 0) {
+    std::optional<std::string> token = TakeTokenFrom(token_descriptor);
+    if (!token.has_value()) return RefuseRun(absl::InvalidArgumentError("--token-fd: it cannot be read"));
+    options.attach_token = *std::move(token);
+  }
   return RunAttached(options, stop_signals);
 }
 
@@ -69,19 +90,25 @@ constexpr int64_t kMaxSteps = 1'000'000'000'000;  // the most that a spec may as
 // What the arguments say.
 struct CommandLine {
   AttachedRunOptions attached;
+  int token_descriptor = -1;
   double max_alone_seconds = absl::ToDoubleSeconds(AttachmentOptions().max_alone);
   LocalRunOptions local;
   std::string output = "json";
+  CheckOptions check;
 };
 
 void AddAttach(CLI::App* app, CommandLine* line) {
   CLI::App* attach = app->add_subcommand("attach", "Run a job of a server; started by the server");
-  attach->footer(std::string("The environment variable ") + kTokenVariable + " holds the secret of the attempt.");
+  attach->footer(std::string("Without --token-fd the environment variable ") + kTokenVariable +
+                 " holds the secret of the attempt.");
   attach->add_option("--server", line->attached.server, "Address of the server: host:port or unix:path")->required();
   attach->add_option("--job", line->attached.job_id, "Id of the job")->required();
   attach->add_option("--attempt", line->attached.attempt, "Number of the attempt")
       ->required()
       ->check(CLI::PositiveNumber);
+  attach
+      ->add_option("--token-fd", line->token_descriptor, "Number of an open file that holds the secret of the attempt")
+      ->check(CLI::Range(3, 1 << 20));
   attach->add_option("--report-bytes", line->attached.report_bytes, "Memory for reports that the server does not have")
       ->capture_default_str()
       ->check(CLI::Range(size_t{1}, size_t{1} << 36));
@@ -109,6 +136,19 @@ CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
   return train;
 }
 
+CLI::App* AddCheck(CLI::App* app, CommandLine* line) {
+  CLI::App* check = app->add_subcommand("check", "Internal: check a spec for a server, within limits");
+  check->footer(
+      "Reads what is asked from standard input and writes the answer to standard output, in a form of their own.");
+  check->add_option("--max-bytes", line->check.max_bytes, "Memory that it may take, as address space")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
+  check->add_option("--max-seconds", line->check.max_seconds, "Processor time that it may take")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  return check;
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Trains one gradwatch job and reports every step.", "gradwatch-worker");
   app.set_version_flag("--version", GRADWATCH_VERSION);
@@ -116,11 +156,13 @@ int Main(int argc, char** argv) {
   CommandLine line;
   AddAttach(&app, &line);
   const CLI::App* const train = AddTrain(&app, &line);
+  const CLI::App* const check = AddCheck(&app, &line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kSuccess : kUsage;
   }
+  if (check->parsed()) return RunCheck(line.check);
   SetUpLog();
   std::signal(SIGPIPE, SIG_IGN);  // standard error may be a pipe to a server that is gone
   if (train->parsed()) {
@@ -128,7 +170,7 @@ int Main(int argc, char** argv) {
     return RunAlone(line.local, line.output == "table");
   }
   line.attached.attachment.max_alone = absl::Seconds(line.max_alone_seconds);
-  return RunForServer(std::move(line.attached));
+  return RunForServer(std::move(line.attached), line.token_descriptor);
 }
 
 }  // namespace

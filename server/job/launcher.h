@@ -15,7 +15,7 @@ struct LaunchRequest {
   std::string job_id;
   std::string uid;
   int32_t attempt = 1;
-  std::string attach_token;  // secret; goes through the environment, never through arguments
+  std::string attach_token;  // secret; never in arguments or environment, which others can read
 };
 
 // How a process ended.
@@ -34,7 +34,7 @@ class Launcher {
  public:
   virtual ~Launcher() = default;
   // Starts a trainer; its process id. `ended` runs once, on a thread of the launcher, when the process has ended.
-  // Errors name what could not be started and why.
+  // Errors name what could not be started and why; no process is left behind then.
   virtual absl::StatusOr<int32_t> Launch(const LaunchRequest& request,
                                          absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
   // Watches a process that an earlier life of this server started. `ended` as above, also if it is gone already.

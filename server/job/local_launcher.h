@@ -19,8 +19,9 @@ struct LocalLauncherOptions {
 };
 
 // Thread-safe. The worker is started as
-//   PROGRAM attach --server ADDRESS --job ID --attempt N
-// with the token in GRADWATCH_ATTACH_TOKEN, nothing to read, no core file, and no descriptor of the server's.
+//   PROGRAM attach --server ADDRESS --job ID --attempt N --token-fd 3
+// with the token in a pipe at descriptor 3 (others of this user could read it in the environment), nothing else to
+// read, no core file, and no other descriptor of the server's. Logs have mode 0600 in a folder of mode 0700.
 class LocalLauncher final : public Launcher {
  public:
   static absl::StatusOr<std::unique_ptr<LocalLauncher>> Create(LocalLauncherOptions options);
@@ -37,6 +38,7 @@ class LocalLauncher final : public Launcher {
 
  private:
   explicit LocalLauncher(LocalLauncherOptions options) : options_(std::move(options)) {}
+  std::string server_address() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::string LogFile(const std::string& uid, int32_t attempt) const;
   absl::StatusOr<int32_t> Spawn(const LaunchRequest& request) const;
   // `ended` with the last output filled in.

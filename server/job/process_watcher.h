@@ -5,45 +5,36 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/file_descriptor.h"
 #include "server/job/launcher.h"
 
 namespace gradwatch::server {
 
-// A file descriptor that is closed with its owner.
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd = -1) : fd_(fd) {}
-  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
-  ~FileDescriptor();
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-// Thread-safe.
+// Thread-safe. Where no process descriptor is to be had (the table is full), a process is looked after once a second.
 class ProcessWatcher {
  public:
   using Ended = absl::AnyInvocable<void(const ProcessEnd&)>;
+  // Whether a process is the one that is meant; nothing: that cannot be told now.
+  using IsIt = absl::AnyInvocable<std::optional<bool>()>;
 
   ProcessWatcher();
   // Leaves the processes alone; callbacks that were not run never are.
   ~ProcessWatcher();
 
-  // Watches a child, which it reaps. `ended` runs once on the watcher's thread.
-  absl::Status WatchChild(int32_t pid, Ended ended) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Watches a process that is not a child: how it ends cannot be known. `is_it` looks whether it is the one that is
-  // meant, while its number cannot pass to another one. NOT_FOUND: it is not, or there is none.
-  absl::Status WatchOther(int32_t pid, absl::FunctionRef<bool()> is_it, Ended ended) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Watches a child, which it reaps, whatever happens. `ended` runs once on the watcher's thread.
+  void WatchChild(int32_t pid, Ended ended) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Watches a process that is not a child: how it ends cannot be known. `is_it` is asked while its number cannot pass
+  // to another one, now or, if that cannot be told now, later on the watcher's thread; what is not it counts as ended.
+  // NOT_FOUND: it is not, or there is none.
+  absl::Status WatchOther(int32_t pid, IsIt is_it, Ended ended) ABSL_LOCKS_EXCLUDED(mutex_);
   // Kills a process that is watched; a child with its whole process group. Never hits another one that got its number.
   void Kill(int32_t pid) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -51,17 +42,22 @@ class ProcessWatcher {
   struct Watched {
     int32_t pid = 0;
     bool is_child = false;
-    FileDescriptor descriptor;
+    core::FileDescriptor descriptor;  // none while there was none to be had
+    IsIt is_it;                       // of another's process without a descriptor
+    bool to_be_killed = false;        // as soon as it is known to be the one
     Ended ended;
   };
 
-  void Add(int32_t pid, bool is_child, FileDescriptor descriptor, Ended ended) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Add(std::shared_ptr<Watched> watched) ABSL_LOCKS_EXCLUDED(mutex_);
   void Work();
-  // Waits for an end or for something new to watch. Those that may have ended.
+  // Waits for an end, for something new to watch, or for a second if something has no descriptor. Those that have
+  // ended.
   std::vector<int32_t> Wait();
+  // For a process without a descriptor. Whether it has ended.
+  bool LookAfter(Watched& watched) ABSL_LOCKS_EXCLUDED(mutex_);
   void Finish(int32_t pid);
 
-  const FileDescriptor wake_;
+  const core::FileDescriptor wake_;
   absl::Mutex mutex_;
   std::map<int32_t, std::shared_ptr<Watched>> watched_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;

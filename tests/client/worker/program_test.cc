@@ -10,6 +10,7 @@
 
 #include "absl/strings/substitute.h"
 #include "client/worker/signal_watch.h"
+#include "tests/support/allocation_count.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
@@ -128,6 +129,27 @@ TEST_F(ProgramTest, AStoppedRunIsEight) {
     const std::optional<std::string> line = worker.ReadLine();
     ASSERT_TRUE(line.has_value());
     EXPECT_EQ(Parse(*line).fields().at("state").string_value(), "stopped");
+  }
+}
+
+// Its estimate is within the limit of a job, and beyond what this process may have.
+TEST_F(ProgramTest, ARunWithoutEnoughMemorySaysSo) {
+  if (!testing::CountsAllocations()) GTEST_SKIP() << "a sanitizer has memory of its own";
+  const struct {
+    std::string data, layer;
+  } cases[] = {
+      {R"("gaussian_clusters": {"classes": 4, "features": 1000, "examples": 1000000})", R"({"dense": {"units": 4}})"},
+      {R"("gaussian_clusters": {"classes": 4, "features": 30000})",
+       R"({"dense": {"units": 3000}}, {"dense": {"units": 4}})"}};
+  for (const auto& c : cases) {
+    const std::string spec = dir_.Write("large.json", absl::Substitute(R"({
+      "steps": 1, "model": {"layers": [$1], "loss": {"function": "LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY"}},
+      "data": {"batch_size": 1, $0}, "optimizer": {"learning_rate": 1}})",
+                                                                       c.data, c.layer));
+    const RunResult result = testing::Run({"/bin/sh", "-c", "ulimit -v 600000; exec \"$1\" train \"$2\"", "sh",
+                                           GRADWATCH_BINARY_DIR "/bin/gradwatch-worker", spec});
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_THAT(result.out + result.err, HasSubstr("not enough memory"));
   }
 }
 

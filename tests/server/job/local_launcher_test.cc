@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "tests/server/job/full_descriptor_table.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -19,6 +21,7 @@ using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr absl::Duration kLong = absl::Seconds(20);
 
@@ -63,18 +66,57 @@ class LocalLauncherTest : public ::testing::Test {
 };
 
 TEST_F(LocalLauncherTest, TellsTheWorkerWhatItNeedsAndKeepsWhatItSays) {
-  auto launcher = MakeLauncher("echo \"$@\" >&2; echo $GRADWATCH_ATTACH_TOKEN >&2; exit 3");
+  auto launcher = MakeLauncher("echo \"$@\" >&2; cat <&3 >&2; exit 3");
   Ending ending;
   const auto pid = launcher->Launch(request_, ending.Callback());
   ASSERT_TRUE(pid.ok()) << pid.status();
   const ProcessEnd end = ending.Await();
   EXPECT_EQ(end.exit_code, 3);
   EXPECT_FALSE(end.unknown);
-  EXPECT_THAT(end.last_output, HasSubstr("attach --server 127.0.0.1:7 --job job-a --attempt 2\nsecret\n"));
+  EXPECT_THAT(end.last_output, HasSubstr("attach --server 127.0.0.1:7 --job job-a --attempt 2 --token-fd 3\nsecret"));
   EXPECT_EQ(end.last_output, ReadLog());
   EXPECT_THAT(end.ToString(), HasSubstr("ended with exit code 3: "));
   launcher->RemoveOutput("uid", 2);
   EXPECT_FALSE(std::filesystem::exists(dir_.File("logs/uid-2.log")));
+}
+
+// Everybody of this user can read /proc/PID/environ and /proc/PID/cmdline.
+TEST_F(LocalLauncherTest, TheTokenIsNeitherInTheEnvironmentNorInTheArguments) {
+  auto launcher = MakeLauncher("tr '\\0' ' ' </proc/$$/environ >&2; tr '\\0' ' ' </proc/$$/cmdline >&2");
+  Ending ending;
+  ASSERT_TRUE(launcher->Launch(request_, ending.Callback()).ok());
+  EXPECT_THAT(ending.Await().last_output, Not(HasSubstr("secret")));
+}
+
+TEST_F(LocalLauncherTest, LogsAreNobodyElsesToRead) {
+  using std::filesystem::perms;
+  std::filesystem::create_directory(dir_.File("logs"));
+  std::filesystem::permissions(dir_.File("logs"), perms::all);
+  auto launcher = MakeLauncher("echo said >&2");
+  Ending ending;
+  ASSERT_TRUE(launcher->Launch(request_, ending.Callback()).ok());
+  ending.Await();
+  EXPECT_EQ(std::filesystem::status(dir_.File("logs")).permissions(), perms::owner_all);
+  EXPECT_EQ(std::filesystem::status(dir_.File("logs/uid-2.log")).permissions(), perms::owner_read | perms::owner_write);
+}
+
+// With every descriptor in use there is no process, or none that nobody watches.
+TEST_F(LocalLauncherTest, WithoutDescriptorsNothingIsLeftBehind) {
+  auto launcher = MakeLauncher("exit 5");
+  for (int left = 0; left < 8; ++left) {
+    Ending ending;
+    absl::StatusOr<int32_t> pid;
+    {
+      const FullDescriptorTable full(left);
+      pid = launcher->Launch(request_, ending.Callback());
+    }
+    if (pid.ok()) {
+      EXPECT_EQ(ending.Await().exit_code, 5) << left;
+    } else {
+      EXPECT_THAT(pid, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("Too many open files"))) << left;
+    }
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a child that nobody reaps; " << left << " descriptors";
+  }
 }
 
 TEST_F(LocalLauncherTest, NamesTheSignal) {
@@ -91,8 +133,8 @@ TEST_F(LocalLauncherTest, ChildrenHaveAGroupOfTheirOwnAndNoDescriptorOfOurs) {
   Ending ending;
   const auto pid = launcher->Launch(request_, ending.Callback());
   ASSERT_TRUE(pid.ok());
-  // Standard streams, and the folder that ls reads.
-  EXPECT_EQ(ending.Await().last_output, absl::StrCat("4\n", *pid, "\n"));
+  // Standard streams, the token, and the folder that ls reads.
+  EXPECT_EQ(ending.Await().last_output, absl::StrCat("5\n", *pid, "\n"));
 }
 
 TEST_F(LocalLauncherTest, KillEndsAChildWithWhatItHasStarted) {
@@ -121,7 +163,7 @@ TEST_F(LocalLauncherTest, AProgramThatIsNotThereAnyMoreIsNamed) {
   ASSERT_TRUE(launcher.ok());
   std::filesystem::remove(program);
   EXPECT_THAT((*launcher)->Launch(request_, [](const ProcessEnd&) { ADD_FAILURE(); }),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr(program)));
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr(program)));
 }
 
 TEST_F(LocalLauncherTest, AWorkerOutlivesTheServerAndIsAdopted) {
