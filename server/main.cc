@@ -7,22 +7,29 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/clock.h"
 #include "core/base/status_macros.h"
+#include "server/api/api.h"
 #include "server/base/data_folder.h"
 #include "server/base/executor.h"
+#include "server/base/process_limits.h"
 #include "server/job/job_manager.h"
 #include "server/job/local_launcher.h"
+#include "server/job/process_spec_checker.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/listener.h"
+#include "server/stream/event_channel.h"
+#include "server/stream/ring_budget.h"
 
 namespace gradwatch::server {
 namespace {
@@ -30,11 +37,20 @@ namespace {
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 constexpr absl::Duration kTickEvery = absl::Seconds(1);
-constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+// With the stores to be closed after it, two seconds in all.
+constexpr absl::Duration kShutdownGrace = absl::Milliseconds(1500);
+constexpr int kRequestThreads = 4;
+constexpr int kSlowThreads = 2;
+constexpr int kCatchUpThreads = 2;
+// What is kept in memory of logs, for those who follow them: of all jobs together, and of one log.
+constexpr size_t kRingBytes = size_t{256} << 20;
+constexpr size_t kRingBytesOfOne = size_t{8} << 20;
+constexpr size_t kEventRingBytes = size_t{8} << 20;
 
 struct Options {
   std::string data_dir;
   std::string listen = "127.0.0.1:7700";
+  bool insecure = false;
   std::string port_file;
   std::vector<std::string> data_roots;
   std::string worker;
@@ -48,15 +64,8 @@ std::string DefaultWorker() {
   return (self.parent_path() / "gradwatch-worker").string();
 }
 
-// Where a process of this machine reaches a server that listens on `address`.
-std::string DialAddress(const std::string& address) {
-  const std::string port = address.substr(address.rfind(':'));
-  if (absl::StartsWith(address, "0.0.0.0:")) return absl::StrCat("127.0.0.1", port);
-  if (absl::StartsWith(address, "[::]:")) return absl::StrCat("[::1]", port);
-  return address;
-}
-
-// Signals come only to Wait, so that no handler runs between two instructions of ours.
+// Signals come only to Run, so that no handler runs between two instructions of ours. One that comes during the
+// shutdown changes nothing: it takes two seconds, and what is acknowledged would survive kill -9 too.
 sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -78,38 +87,32 @@ v1::ServerInfo MakeInfo(const JobManagerOptions& options, const std::string& log
   return info;
 }
 
+int LiveThreads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4); }
+
 // All parts, in the order in which they need each other; they go in the opposite order.
 class Daemon {
  public:
   explicit Daemon(Options options) : options_(std::move(options)) {}
 
   absl::Status Start() {
+    const int64_t descriptors = RaiseDescriptorLimit();
+    // First, so that a bad address changes nothing; who connects waits until the jobs are known.
+    GW_ASSIGN_OR_RETURN(auto listener, Listener::Open(options_.listen, options_.insecure));
     GW_RETURN_IF_ERROR(OpenStores());
     GW_ASSIGN_OR_RETURN(const JobManagerOptions job_options, MakeJobOptions());
-    GW_ASSIGN_OR_RETURN(launcher_,
-                        LocalLauncher::Create({.program = options_.worker, .log_folder = folder_->File("logs")}));
-    GW_ASSIGN_OR_RETURN(jobs_, JobManager::Create({.ledger = ledger_.get(),
-                                                   .reader = reader_.get(),
-                                                   .statistics = statistics_.get(),
-                                                   .hub = &hub_,
-                                                   .launcher = launcher_.get(),
-                                                   .executor = &executor_,
-                                                   .clock = &core::RealClock()},
-                                                  job_options));
-    GW_ASSIGN_OR_RETURN(grpc_,
-                        GrpcServer::Start(options_.listen, {.jobs = jobs_.get(),
-                                                            .reader = reader_.get(),
-                                                            .statistics = statistics_.get(),
-                                                            .hub = &hub_,
-                                                            .executor = &executor_,
-                                                            .clock = &core::RealClock(),
-                                                            .streams = nullptr,
-                                                            .info = MakeInfo(job_options, ledger_->log_epoch())}));
-    launcher_->SetServerAddress(DialAddress(grpc_->address()));
+    GW_RETURN_IF_ERROR(MakeJobs(job_options, listener->dial_address()));
+    api_ = std::make_unique<Api>(ApiDependencies{.jobs = jobs_.get(),
+                                                 .reader = reader_.get(),
+                                                 .statistics = statistics_.get(),
+                                                 .hub = &hub_,
+                                                 .events = events_.get(),
+                                                 .requests = &requests_,
+                                                 .clock = clock_,
+                                                 .info = MakeInfo(job_options, ledger_->log_epoch())});
+    const RpcContext context = {.api = api_.get(), .jobs = jobs_.get(), .clock = clock_, .streams = nullptr};
+    GW_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(std::move(listener), context, DescriptorsForConnections(descriptors)));
     jobs_->Start();
-    spdlog::info("gradwatchd {} listens on {}", GRADWATCH_VERSION, grpc_->address());
-    if (options_.port_file.empty()) return absl::OkStatus();
-    return ReplaceFile(options_.port_file, absl::StrCat("grpc ", grpc_->address(), "\n"));
+    return TellAddress(grpc_->listener());
   }
 
   // Until a signal comes.
@@ -119,6 +122,8 @@ class Daemon {
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal > 0) return spdlog::info("signal {}: shutting down; trainers go on", signal);
       jobs_->Tick();
+      rings_.Tick(clock_->Monotonic());
+      api_->Tick();
       grpc_->Tick();
     }
   }
@@ -126,16 +131,52 @@ class Daemon {
   void Stop() {
     jobs_->Drain();
     grpc_->ShutDown(kShutdownGrace);
+    grpc_.reset();
+    api_.reset();
     spdlog::info("shut down");
   }
 
  private:
+  absl::Status TellAddress(const Listener& listener) const {
+    spdlog::info("gradwatchd {} listens on {}", GRADWATCH_VERSION, listener.address());
+    if (!listener.is_local()) {
+      spdlog::warn("other machines can reach it: nothing is encrypted, and nobody is asked who they are");
+    }
+    if (options_.port_file.empty()) return absl::OkStatus();
+    return ReplaceFile(options_.port_file, absl::StrCat("grpc ", listener.address(), "\n"), 0644);
+  }
+
   absl::Status OpenStores() {
     GW_ASSIGN_OR_RETURN(folder_, DataFolder::Lock(options_.data_dir));
     const std::string main = folder_->File("main.sqlite");
     GW_ASSIGN_OR_RETURN(ledger_, Ledger::Open(main, &core::RealClock()));
     GW_ASSIGN_OR_RETURN(reader_, LedgerReader::Open(main));
+    GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
+    events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
     GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("statistics")));
+    return absl::OkStatus();
+  }
+
+  absl::Status MakeJobs(const JobManagerOptions& options, const std::string& dial_address) {
+    GW_ASSIGN_OR_RETURN(launcher_,
+                        LocalLauncher::Create({.program = options_.worker, .log_folder = folder_->File("logs")}));
+    launcher_->SetServerAddress(dial_address);
+    GW_ASSIGN_OR_RETURN(checker_,
+                        ProcessSpecChecker::Create(
+                            {.program = options_.worker, .data_roots = options.data_roots, .limits = options.limits}));
+    GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
+    events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
+    GW_ASSIGN_OR_RETURN(jobs_, JobManager::Create({.ledger = ledger_.get(),
+                                                   .reader = reader_.get(),
+                                                   .statistics = statistics_.get(),
+                                                   .hub = &hub_,
+                                                   .events = events_.get(),
+                                                   .rings = &rings_,
+                                                   .launcher = launcher_.get(),
+                                                   .executor = &slow_,
+                                                   .checker = checker_.get(),
+                                                   .clock = clock_},
+                                                  options));
     return absl::OkStatus();
   }
 
@@ -152,14 +193,21 @@ class Daemon {
   }
 
   const Options options_;
-  ThreadPool executor_{"executor", 4};
+  const core::Clock* const clock_ = &core::RealClock();
+  ThreadPool requests_{"requests", kRequestThreads};  // quick calls; nothing here waits for a file of a user's
+  ThreadPool slow_{"slow", kSlowThreads};
   std::unique_ptr<DataFolder> folder_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
   std::unique_ptr<StatisticsStore> statistics_;
-  Hub hub_{std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4)};
+  RingBudget rings_{kRingBytes, kRingBytesOfOne};
+  std::unique_ptr<EventChannel> events_;
+  Hub hub_{LiveThreads(), kCatchUpThreads};
   std::unique_ptr<LocalLauncher> launcher_;
   std::unique_ptr<JobManager> jobs_;
+  // Goes before the manager, which waits for answers: it gives them all. Nobody asks it any more then.
+  std::unique_ptr<ProcessSpecChecker> checker_;
+  std::unique_ptr<Api> api_;
   std::unique_ptr<GrpcServer> grpc_;
 };
 
@@ -170,8 +218,22 @@ void SetUpLog() {
   spdlog::set_default_logger(std::move(logger));
 }
 
+// What nobody catches ends the process, mostly memory that could not be had; the log says what it was.
+[[noreturn]] void Die() {
+  try {
+    if (const auto exception = std::current_exception()) std::rethrow_exception(exception);
+    fputs("gradwatchd: std::terminate\n", stderr);
+  } catch (const std::exception& exception) {
+    fprintf(stderr, "gradwatchd: ends by an exception: %s\n", exception.what());
+  } catch (...) {
+    fputs("gradwatchd: ends by an exception of no known kind\n", stderr);
+  }
+  std::abort();
+}
+
 int RunDaemon(Options options) {
   const sigset_t signals = BlockSignals();
+  std::set_terminate(Die);
   SetUpLog();
   Daemon daemon(std::move(options));
   if (const absl::Status status = daemon.Start(); !status.ok()) {
@@ -189,8 +251,14 @@ int Main(int argc, char** argv) {
   CLI::App app("gradwatchd: runs training jobs and watches every gradient of every step");
   app.set_version_flag("--version", absl::StrCat("gradwatchd ", GRADWATCH_VERSION));
   app.add_option("--data-dir", options.data_dir, "Folder of all that the server keeps; made if absent")->required();
-  app.add_option("--listen", options.listen, "Address and port; port 0: a free one")->capture_default_str();
-  app.add_option("--port-file", options.port_file, "File to write the bound address to");
+  app.add_option("--listen", options.listen,
+                 "ADDRESS:PORT (port 0: a free one), or unix:PATH for a socket file that its user alone may use")
+      ->capture_default_str();
+  app.add_flag("--insecure", options.insecure,
+               "Let --listen name an address that other machines can reach, though nothing is encrypted and whoever "
+               "reaches the server may do everything");
+  app.add_option("--port-file", options.port_file,
+                 "File to write \"grpc ADDRESS\" to, with the port that was bound, when the server listens");
   app.add_option("--data-root", options.data_roots,
                  "Folder below which data files of jobs may lie; may be given several times (default: DATA-DIR/data)");
   app.add_option("--max-running-jobs", options.max_running_jobs, "Jobs that run at once; more wait")

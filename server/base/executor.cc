@@ -1,5 +1,8 @@
 #include "server/base/executor.h"
 
+#include <spdlog/spdlog.h>
+
+#include <exception>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,7 +42,11 @@ void ThreadPool::Work() {
       task = std::move(tasks_.front());
       tasks_.pop_front();
     }
-    task();
+    try {
+      task();
+    } catch (const std::exception& exception) {  // memory that could not be had, mostly: the trouble of this task alone
+      spdlog::error("a task threw: {}", exception.what());
+    }
   }
 }
 

@@ -3,11 +3,25 @@
 #include <grpcpp/support/slice.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 
 namespace gradwatch::server {
+namespace {
+
+constexpr size_t kWorthSharing = 4096;
+
+grpc::Slice Share(const SharedBytes& bytes) {
+  auto* const reference = new SharedBytes(bytes);
+  return grpc::Slice(
+      const_cast<char*>(bytes->data()), bytes->size(), [](void* held) { delete static_cast<SharedBytes*>(held); },
+      reference);
+}
+
+}  // namespace
 
 absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message) {
   grpc::Slice slice;
@@ -17,9 +31,23 @@ absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite
                           "MALFORMED_REQUEST");
 }
 
-grpc::ByteBuffer Serialize(const google::protobuf::MessageLite& message) {
-  const grpc::Slice slice(message.SerializeAsString());
-  return grpc::ByteBuffer(&slice, 1);
+grpc::ByteBuffer ToBuffer(const EncodedMessage& message) {
+  std::vector<grpc::Slice> slices;
+  std::string small;
+  const auto flush = [&] {
+    if (!small.empty()) slices.emplace_back(std::exchange(small, {}));
+  };
+  for (const SharedBytes& part : message.parts) {
+    if (part->size() < kWorthSharing) {
+      small += *part;
+      continue;
+    }
+    flush();
+    slices.push_back(Share(part));
+  }
+  flush();
+  if (slices.empty()) slices.emplace_back();
+  return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
 }  // namespace gradwatch::server

@@ -3,12 +3,8 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
-#include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 
 namespace gradwatch::server {
@@ -22,8 +18,6 @@ void SetLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 256);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
-  // A second server must not share the port.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   grpc::ResourceQuota quota;
   quota.Resize(size_t{512} << 20);
   builder.SetResourceQuota(quota);
@@ -53,12 +47,15 @@ RpcContext WithStreams(RpcContext context, StreamRegistry* streams) {
 
 }  // namespace
 
-GrpcServer::GrpcServer(RpcContext context) : context_(WithStreams(std::move(context), &streams_)) {}
+GrpcServer::GrpcServer(std::unique_ptr<Listener> listener, RpcContext context)
+    : context_(WithStreams(std::move(context), &streams_)), listener_(std::move(listener)) {}
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& address, RpcContext context) {
-  std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(context)));
-  GW_RETURN_IF_ERROR(server->Listen(address));
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(std::unique_ptr<Listener> listener, RpcContext context,
+                                                              int descriptors) {
+  std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(listener), std::move(context)));
+  GW_RETURN_IF_ERROR(server->Serve());
   server->SetServing(true);
+  GW_RETURN_IF_ERROR(server->Accept(descriptors));
   return server;
 }
 
@@ -66,33 +63,31 @@ GrpcServer::~GrpcServer() {
   if (server_ != nullptr) ShutDown(absl::Seconds(1));
 }
 
-absl::Status GrpcServer::Listen(const std::string& address) {
-  // gRPC takes a port modulo 65536.
-  const size_t colon = std::min(address.rfind(':'), address.size());
-  int wanted_port = -1;
-  const bool has_port =
-      colon > 0 && colon < address.size() && absl::SimpleAtoi(address.substr(colon + 1), &wanted_port);
-  const bool is_socket_file = absl::StartsWith(address, "unix:");
-  if (!is_socket_file && (!has_port || wanted_port < 0 || wanted_port > 65535)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", address, "\" is not ADDRESS:PORT with a port from 0 to 65535"));
-  }
+absl::Status GrpcServer::Serve() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   SetLimits(builder);
   RefuseCompression(builder);
   KeepAlive(builder);
-  int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  connections_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
   builder.RegisterService(&job_rpc_);
   builder.RegisterService(&watch_rpc_);
   builder.RegisterService(&alert_rpc_);
   builder.RegisterService(&trainer_rpc_);
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, "; is something else there?"));
-  }
-  address_ = absl::StrCat(address.substr(0, colon), ":", port);
+  if (server_ == nullptr) return absl::UnavailableError("gRPC's server cannot be started");
+  return absl::OkStatus();
+}
+
+absl::Status GrpcServer::Accept(int descriptors) {
+  const auto take = [this](int listener, int connection) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.listener_fd = listener;
+    parameters.fd = connection;
+    connections_->HandleNewConnection(&parameters);
+  };
+  GW_ASSIGN_OR_RETURN(acceptor_, Acceptor::Start(listener_->sockets(), descriptors, take));
   return absl::OkStatus();
 }
 
@@ -109,9 +104,15 @@ void GrpcServer::SetServing(bool serving) {
 void GrpcServer::Tick() { streams_.Tick(context_.clock->Monotonic()); }
 
 void GrpcServer::ShutDown(absl::Duration grace) {
+  const absl::Time end = absl::Now() + grace;
   SetServing(false);
-  streams_.ShutDown(grace);
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  // Each ends as soon as it can; only who does not read, or a call that hangs, takes the whole time.
+  context_.api->ShutDown(grace / 5);
+  streams_.ShutDown(grace / 5);
+  // gRPC does not close what it is handed from here on.
+  acceptor_.reset();
+  listener_->Close();
+  server_->Shutdown(absl::ToChronoTime(end));
   server_.reset();
 }
 

@@ -4,39 +4,42 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <climits>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/rpc/alert_rpc.h"
-#include "server/rpc/job_rpc.h"
+#include "server/rpc/acceptor.h"
+#include "server/rpc/listener.h"
 #include "server/rpc/rpc_context.h"
+#include "server/rpc/services.h"
 #include "server/rpc/trainer_rpc.h"
-#include "server/rpc/watch_rpc.h"
 
 namespace gradwatch::server {
 
 class GrpcServer {
  public:
-  // Listens on `address` ("127.0.0.1:7700"; port 0: a free one) and serves. `context.streams` is filled in.
-  // INVALID_ARGUMENT: it is no such address. UNAVAILABLE: the address cannot be bound.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& address, RpcContext context);
+  // Serves who connects to `listener`. Connections get descriptors below `descriptors`; who finds none is turned away.
+  // `context.streams` is filled in. UNAVAILABLE: it cannot be started.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(std::unique_ptr<Listener> listener, RpcContext context,
+                                                           int descriptors = INT_MAX);
   // As ShutDown.
   ~GrpcServer();
 
-  // The address with the port that was bound.
-  const std::string& address() const { return address_; }
+  const Listener& listener() const { return *listener_; }
 
   // Time has passed; called about every second.
   void Tick();
 
-  // Health says NOT_SERVING, streams are told and ended, then all other calls; takes three times `grace` at most.
+  // Health says NOT_SERVING, then streams are told and ended, then nobody is let in any more, and after `grace` the
+  // calls that are left are cancelled. Returns when all calls are over.
   void ShutDown(absl::Duration grace);
 
  private:
-  explicit GrpcServer(RpcContext context);
-  absl::Status Listen(const std::string& address);
+  GrpcServer(std::unique_ptr<Listener> listener, RpcContext context);
+  absl::Status Serve();
+  absl::Status Accept(int descriptors);
   void SetServing(bool serving);
 
   StreamRegistry streams_;
@@ -45,8 +48,10 @@ class GrpcServer {
   WatchRpc watch_rpc_{&context_};
   AlertRpc alert_rpc_{&context_};
   TrainerRpc trainer_rpc_{&context_};
+  const std::unique_ptr<Listener> listener_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;  // gRPC's end of the acceptor
   std::unique_ptr<grpc::Server> server_;
-  std::string address_;
+  std::unique_ptr<Acceptor> acceptor_;
 };
 
 }  // namespace gradwatch::server

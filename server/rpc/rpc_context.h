@@ -2,29 +2,19 @@
 #ifndef GRADWATCH_SERVER_RPC_RPC_CONTEXT_H_
 #define GRADWATCH_SERVER_RPC_RPC_CONTEXT_H_
 
-#include <string>
-
 #include "core/base/clock.h"
-#include "gradwatch/v1/job_service.pb.h"
-#include "server/base/executor.h"
+#include "server/api/api.h"
+#include "server/api/stream_registry.h"
 #include "server/job/job_manager.h"
-#include "server/rpc/stream_registry.h"
-#include "server/store/ledger.h"
-#include "server/store/statistics_store.h"
-#include "server/stream/hub.h"
 
 namespace gradwatch::server {
 
 // Constant; the pointers outlive the services.
 struct RpcContext {
-  JobManager* jobs;
-  LedgerReader* reader;
-  StatisticsStore* statistics;
-  Hub* hub;
-  Executor* executor;  // where unary calls are answered
+  Api* api;
+  JobManager* jobs;  // for trainers
   const core::Clock* clock;
   StreamRegistry* streams;
-  v1::ServerInfo info;
 };
 
 }  // namespace gradwatch::server

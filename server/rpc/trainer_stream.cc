@@ -42,8 +42,8 @@ class TrainerStream::Reactor final : public TrainerReactor {
   const std::shared_ptr<TrainerStream> stream_;
 };
 
-TrainerStream::TrainerStream(const RpcContext* context)
-    : context_(context), opened_(context->clock->Monotonic()), last_write_(opened_) {}
+TrainerStream::TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock)
+    : jobs_(jobs), streams_(streams), clock_(clock), opened_(clock->Monotonic()), last_write_(opened_) {}
 
 TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
   auto* const reactor = new Reactor(shared_from_this());
@@ -53,7 +53,7 @@ TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
     call_ = call;
     reactor->StartRead(&message_);
   }
-  context_->streams->Add(shared_from_this());
+  streams_->Add(shared_from_this());
   return reactor;
 }
 
@@ -76,7 +76,7 @@ void TrainerStream::Advance() {
     current_ = std::move(queue_.front());
     queue_.pop_front();
     writing_ = true;
-    last_write_ = context_->clock->Monotonic();
+    last_write_ = clock_->Monotonic();
     reactor_->StartWrite(&current_);
   } else if (end_.has_value()) {
     finished_ = true;
@@ -118,7 +118,7 @@ void TrainerStream::OnDone() {
     call_ = nullptr;
   }
   Detach(kStreamEnded);
-  context_->streams->Remove(shared_from_this());
+  streams_->Remove(shared_from_this());
 }
 
 void TrainerStream::Handle(v1::TrainerMessage message) {
@@ -135,11 +135,11 @@ void TrainerStream::Handle(v1::TrainerMessage message) {
   }
   switch (message.what_case()) {
     case v1::TrainerMessage::kReports:
-      return context_->jobs->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()),
-                                       ReadNextWhenAccepted());
+      return jobs_->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()),
+                              ReadNextWhenAccepted());
     case v1::TrainerMessage::kNotices:
-      return context_->jobs->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()),
-                                       ReadNextWhenAccepted());
+      return jobs_->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()),
+                              ReadNextWhenAccepted());
     default:
       return ReadNext();  // a heartbeat, or something from a later version
   }
@@ -150,10 +150,10 @@ void TrainerStream::HandleHello(v1::TrainerHello hello) {
     absl::MutexLock lock(&mutex_);
     greeted_ = true;
   }
-  context_->jobs->Attach(std::move(hello), shared_from_this(),
-                         [self = shared_from_this()](absl::StatusOr<JobManager::Attachment> attachment) {
-                           self->OnAttached(std::move(attachment));
-                         });
+  jobs_->Attach(std::move(hello), shared_from_this(),
+                [self = shared_from_this()](absl::StatusOr<JobManager::Attachment> attachment) {
+                  self->OnAttached(std::move(attachment));
+                });
 }
 
 void TrainerStream::OnAttached(absl::StatusOr<JobManager::Attachment> attachment) {
@@ -164,7 +164,7 @@ void TrainerStream::OnAttached(absl::StatusOr<JobManager::Attachment> attachment
     attachment_ = *attachment;
     gone = detached_;
   }
-  if (gone.has_value()) return context_->jobs->OnDetached(*attachment, shared_from_this(), *gone);
+  if (gone.has_value()) return jobs_->OnDetached(*attachment, shared_from_this(), *gone);
   ReadNext();
 }
 
@@ -185,7 +185,7 @@ void TrainerStream::Detach(const std::string& reason) {
     detached_ = reason;
     attachment = attachment_;
   }
-  if (attachment.has_value()) context_->jobs->OnDetached(*attachment, shared_from_this(), reason);
+  if (attachment.has_value()) jobs_->OnDetached(*attachment, shared_from_this(), reason);
 }
 
 void TrainerStream::Tick(absl::Duration now) {

@@ -13,10 +13,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "core/base/clock.h"
 #include "gradwatch/v1/trainer_service.pb.h"
-#include "server/job/trainer_link.h"
-#include "server/rpc/rpc_context.h"
-#include "server/rpc/stream_registry.h"
+#include "server/api/stream_registry.h"
+#include "server/job/job_manager.h"
 
 namespace gradwatch::server {
 
@@ -24,11 +24,14 @@ using TrainerReactor = grpc::ServerBidiReactor<v1::TrainerMessage, v1::TrainerDi
 
 // The next message is read only when the one before was accepted, so that a trainer cannot fill the server's memory.
 // Starting an operation of gRPC never runs a reaction on the same stack, so it may be done under the lock.
+// The manager may answer, and keep its link, when gRPC's server and the services are gone: then only the manager is
+// used.
 class TrainerStream final : public TrainerLink,
                             public ManagedStream,
                             public std::enable_shared_from_this<TrainerStream> {
  public:
-  explicit TrainerStream(const RpcContext* context);
+  // `jobs` outlives its callbacks; `streams` and `clock` outlive the call.
+  TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock);
 
   // The object for gRPC. Call it once.
   TrainerReactor* Start(grpc::CallbackServerContext* call) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -60,7 +63,9 @@ class TrainerStream final : public TrainerLink,
   // Starts the next write, or finishes, if nothing is on its way.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const RpcContext* const context_;
+  JobManager* const jobs_;
+  StreamRegistry* const streams_;   // used until OnDone
+  const core::Clock* const clock_;  // used until OnDone
   const absl::Duration opened_;
   v1::TrainerMessage message_;  // of the read that is under way
 

@@ -1,4 +1,4 @@
-// Unary calls: asked on a thread of gRPC, answered from the executor.
+// Calls that are answered once: who calls, what is asked, and the answer, handed between gRPC and the Api.
 #ifndef GRADWATCH_SERVER_RPC_UNARY_H_
 #define GRADWATCH_SERVER_RPC_UNARY_H_
 
@@ -6,41 +6,33 @@
 
 #include <utility>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
-#include "server/base/executor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "server/api/api.h"
 #include "server/base/grpc_status.h"
 
 namespace gradwatch::server {
 
-// Runs `work` on the executor and answers the call with what it returns.
-template <typename Response>
-grpc::ServerUnaryReactor* Answer(Executor* executor, grpc::CallbackServerContext* call, Response* response,
-                                 absl::AnyInvocable<absl::StatusOr<Response>()> work) {
+// `call` lives until the call is answered.
+inline Caller CallerOf(grpc::CallbackServerContext* call) {
+  const absl::Duration left = absl::FromChrono(call->deadline()) - absl::Now();
+  const bool has_deadline = left < absl::Hours(24 * 365);  // without one it lies centuries ahead
+  return {.name = call->peer(), .timeout = has_deadline ? left : absl::InfiniteDuration(), .cancelled = [call] {
+            return call->IsCancelled();
+          }};
+}
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* Call(Api* api, void (Api::*operation)(Request, Caller, Api::Done<Response>),
+                               grpc::CallbackServerContext* call, const Request* request, Response* response) {
   grpc::ServerUnaryReactor* const reactor = call->DefaultReactor();
-  executor->Run([reactor, response, work = std::move(work)]() mutable {
-    absl::StatusOr<Response> result = work();
+  (api->*operation)(*request, CallerOf(call), [reactor, response](absl::StatusOr<Response> result) {
     if (result.ok()) *response = *std::move(result);
     reactor->Finish(ToGrpcStatus(result.status()));
   });
   return reactor;
 }
-
-// What answers `call` when it runs, from the executor: it may run on a thread that others wait for.
-template <typename Response>
-absl::AnyInvocable<void(absl::StatusOr<Response>)> AnswerLater(Executor* executor, grpc::ServerUnaryReactor* reactor,
-                                                               Response* response) {
-  return [executor, reactor, response](absl::StatusOr<Response> result) {
-    executor->Run([reactor, response, result = std::move(result)]() mutable {
-      if (result.ok()) *response = *std::move(result);
-      reactor->Finish(ToGrpcStatus(result.status()));
-    });
-  };
-}
-
-// UNIMPLEMENTED: "<call> is not served yet".
-grpc::ServerUnaryReactor* NotServed(grpc::CallbackServerContext* call, const char* name);
-absl::Status NotServedStatus(const char* name);
 
 }  // namespace gradwatch::server
 

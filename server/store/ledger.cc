@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "core/base/error.h"
+#include "absl/time/time.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread_name.h"
 #include "server/store/ledger_transaction.h"
@@ -35,10 +35,9 @@ absl::StatusOr<JobRow> ReadJobRow(SQLite::Statement& statement) {
   row.trainer_pid = statement.getColumn(1).getInt();
   row.acked_notice = statement.getColumn(2).getInt64();
   if (!statement.isColumnNull(3)) row.at_step = statement.getColumn(3).getInt64();
-  if (!row.pending.ParseFromString(statement.getColumn(4).getString()) ||
-      !row.job.ParseFromString(statement.getColumn(5).getString())) {
-    return core::WithReason(absl::DataLossError("a stored job cannot be read"), "DB_CORRUPT");
-  }
+  row.epoch = statement.getColumn(4).getInt64();
+  GW_RETURN_IF_ERROR(ParseColumn(statement.getColumn(5), &row.pending));
+  GW_RETURN_IF_ERROR(ParseColumn(statement.getColumn(6), &row.job));
   return row;
 }
 
@@ -49,6 +48,7 @@ class SqliteLedger final : public Ledger {
                const core::Clock* clock)
       : path_(std::move(path)),
         log_epoch_(std::move(log_epoch)),
+        clock_(clock),
         connection_(std::move(connection)),
         transaction_(&connection_->database(), clock) {
     thread_ = std::thread([this] {
@@ -73,14 +73,26 @@ class SqliteLedger final : public Ledger {
   absl::StatusOr<std::vector<JobRow>> LoadJobs() override {
     GW_ASSIGN_OR_RETURN(auto database, OpenReader(path_, MainFormat()));
     return CatchSqlite("load the jobs", [&]() -> absl::StatusOr<std::vector<JobRow>> {
-      SQLite::Statement statement(*database,
-                                  "SELECT attach_token, trainer_pid, acked_notice, at_step, pending, job FROM jobs "
-                                  "ORDER BY sequence");
+      SQLite::Statement statement(
+          *database,
+          "SELECT attach_token, trainer_pid, acked_notice, at_step, epoch, pending, job FROM jobs "
+          "ORDER BY sequence");
       std::vector<JobRow> rows;
       while (statement.executeStep()) {
         GW_ASSIGN_OR_RETURN(rows.emplace_back(), ReadJobRow(statement));
       }
       return rows;
+    });
+  }
+
+  absl::StatusOr<std::vector<v1::Silence>> LoadSilences() override {
+    GW_ASSIGN_OR_RETURN(auto database, OpenReader(path_, MainFormat()));
+    return CatchSqlite("load the silences", [&]() -> absl::StatusOr<std::vector<v1::Silence>> {
+      SQLite::Statement statement(*database, "SELECT silence FROM silences WHERE end_millis > ?1 ORDER BY rowid");
+      statement.bind(1, absl::ToUnixMillis(clock_->Now()));
+      std::vector<v1::Silence> silences;
+      while (statement.executeStep()) GW_RETURN_IF_ERROR(ParseColumn(statement.getColumn(0), &silences.emplace_back()));
+      return silences;
     });
   }
 
@@ -118,6 +130,7 @@ class SqliteLedger final : public Ledger {
 
   const std::string path_;
   const std::string log_epoch_;
+  const core::Clock* const clock_;
   const std::unique_ptr<WriterConnection> connection_;  // the thread's
   SqliteTransaction transaction_;                       // the thread's
 

@@ -1,4 +1,5 @@
-// The main database: jobs, events, alerts and request ids, changed by one thread, durable before anybody is told.
+// The main database: jobs, events, alerts, silences and request ids, changed by one thread, durable before anybody is
+// told.
 //
 // Everything that changes the state of a job is an Operation that runs on the ledger's thread inside a database
 // transaction. Operations that wait together share one transaction and one sync (group commit). What they changed
@@ -10,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -29,6 +31,7 @@ struct JobRow {
   int64_t acked_notice = 0;        // last notice of the present attempt that is durable
   std::optional<int64_t> at_step;  // first step that is to use job.controls, if asked for
   v1::Adjustment pending;          // the adjustment that job.control_revision stands for, until it is applied
+  int64_t epoch = 0;               // of the last attachment (TrainerWelcome.epoch)
 };
 
 // The view that an operation has of the database. Used on the ledger's thread only.
@@ -51,9 +54,16 @@ class LedgerTransaction {
     std::string response;
   };
   virtual absl::StatusOr<std::optional<StoredResponse>> FindRequest(absl::string_view request_id) = 0;
-  // Keeps a response for 24 hours.
+  // Keeps a response for 24 hours; it goes with the job `uid`, unless that is empty.
   virtual absl::Status PutRequest(absl::string_view request_id, absl::string_view uid,
                                   const StoredResponse& response) = 0;
+
+  // The present state of an alert, with the uid of its job, if there is one.
+  virtual absl::StatusOr<std::optional<std::pair<std::string, v1::Alert>>> FindAlert(absl::string_view alert_id) = 0;
+
+  // Writes a silence (by its silence_id), all of it; what has ended goes.
+  virtual absl::Status PutSilence(const v1::Silence& silence) = 0;
+  virtual absl::Status DeleteSilence(absl::string_view silence_id) = 0;
 
   // Runs `done` on the ledger's thread after the commit, with OK, or with the error of the commit (nothing was stored)
   // or of this operation. In the order of calls, over all operations of a group.
@@ -67,7 +77,7 @@ class Ledger {
   using Operation = absl::AnyInvocable<absl::Status(LedgerTransaction&)>;
 
   // Opens or makes `path`, migrates it, checks it (quick_check), and starts the thread. DATA_LOSS: the file is damaged;
-  // FAILED_PRECONDITION: made by a newer version; UNAVAILABLE: it cannot be opened.
+  // FAILED_PRECONDITION: made by another version that this one cannot read; UNAVAILABLE: it cannot be opened.
   static absl::StatusOr<std::unique_ptr<Ledger>> Open(const std::string& path, const core::Clock* clock);
   // Runs what was submitted, then joins the thread.
   virtual ~Ledger() = default;
@@ -77,6 +87,8 @@ class Ledger {
 
   // All jobs, oldest first. For start-up.
   virtual absl::StatusOr<std::vector<JobRow>> LoadJobs() = 0;
+  // Silences that have not ended, oldest first. For start-up.
+  virtual absl::StatusOr<std::vector<v1::Silence>> LoadSilences() = 0;
   // Made with the database; resume tokens hold within one.
   virtual const std::string& log_epoch() const = 0;
 };
@@ -92,13 +104,17 @@ class LedgerReader {
     int64_t position = 0;
     v1::Event event;
   };
-  // Events of the job `uid` with numbers above `after`, in order, at most `limit`.
-  virtual absl::StatusOr<std::vector<StoredEvent>> ReadEvents(absl::string_view uid, int64_t after, int limit) = 0;
-  // Alert events of all jobs (or of the job with the id `job_id`, if not empty) with positions above `after`, in order,
-  // at most `limit`.
-  virtual absl::StatusOr<std::vector<StoredEvent>> ReadAlertEvents(absl::string_view job_id, int64_t after,
-                                                                   int limit) = 0;
-  // The position of the last event of all; 0 if there is none.
+  // Each of these reads stops after `limit` rows, or earlier as soon as the messages have `max_bytes` bytes, the last
+  // of them included; at least one if there is one. Only an empty answer says that there is nothing more. Events of the
+  // job `uid` with numbers above `after`, in order.
+  virtual absl::StatusOr<std::vector<StoredEvent>> ReadEvents(absl::string_view uid, int64_t after, int limit,
+                                                              size_t max_bytes) = 0;
+  // Events of all jobs with positions above `after`, in order.
+  virtual absl::StatusOr<std::vector<StoredEvent>> ReadAllEvents(int64_t after, int limit, size_t max_bytes) = 0;
+  // Alert events of all jobs (or of the job with the id `job_id`, if not empty) with positions above `after`, in order.
+  virtual absl::StatusOr<std::vector<StoredEvent>> ReadAlertEvents(absl::string_view job_id, int64_t after, int limit,
+                                                                   size_t max_bytes) = 0;
+  // The last position that was ever given, also if its job was deleted since; 0: none.
   virtual absl::StatusOr<int64_t> LastPosition() = 0;
 
   struct AlertFilter {
@@ -107,13 +123,17 @@ class LedgerReader {
     v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;
     int64_t before = 0;  // only alerts below this position; 0: from the newest
     int limit = 100;
+    size_t max_bytes = size_t{1} << 20;  // the page ends as soon as it has so many
   };
   struct StoredAlert {
     int64_t position = 0;  // of the alert's first event
     v1::Alert alert;
   };
-  // Alerts, newest first.
-  virtual absl::StatusOr<std::vector<StoredAlert>> ListAlerts(const AlertFilter& filter) = 0;
+  struct AlertPage {
+    std::vector<StoredAlert> alerts;  // newest first
+    bool more = false;                // there are more below the last
+  };
+  virtual absl::StatusOr<AlertPage> ListAlerts(const AlertFilter& filter) = 0;
   // NOT_FOUND.
   virtual absl::StatusOr<v1::Alert> GetAlert(absl::string_view alert_id) = 0;
 };

@@ -1,3 +1,4 @@
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,12 +30,14 @@ struct MainReader {
   explicit MainReader(std::unique_ptr<SQLite::Database> opened)
       : database(std::move(opened)),
         events(*database, "SELECT position, event FROM events WHERE uid = ?1 AND number > ?2 ORDER BY number LIMIT ?3"),
+        all_events(*database, "SELECT position, event FROM events WHERE position > ?1 ORDER BY position LIMIT ?2"),
         alert_events(*database,
                      "SELECT position, event FROM events WHERE kind = 9 AND position > ?1 ORDER BY position LIMIT ?2"),
         alert_events_of_job(*database,
                             "SELECT position, event FROM events WHERE kind = 9 AND position > ?1 AND job_id = ?3 "
                             "ORDER BY position LIMIT ?2"),
-        last_position(*database, "SELECT coalesce(max(position), 0) FROM events"),
+        // AUTOINCREMENT's own memory: the newest events may be gone with their job.
+        last_position(*database, "SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
         list_alerts(*database, kListAlerts),
         list_alerts_of_job(*database, kListAlertsOfJob),
         get_alert(*database, "SELECT alert FROM alerts WHERE alert_id = ?1") {}
@@ -47,80 +50,92 @@ struct MainReader {
   }
 
   std::unique_ptr<SQLite::Database> database;
-  SQLite::Statement events, alert_events, alert_events_of_job, last_position;
+  SQLite::Statement events, all_events, alert_events, alert_events_of_job, last_position;
   SQLite::Statement list_alerts, list_alerts_of_job, get_alert;
 };
 
-template <typename Message>
-absl::Status Parse(const SQLite::Column& column, Message* message) {
-  // An empty blob is a null pointer, which the parser takes with length 0.
-  if (message->ParseFromArray(column.getBlob(), column.getBytes())) return absl::OkStatus();
-  return core::WithReason(
-      absl::DataLossError(absl::StrCat("a stored ", Message::descriptor()->name(), " cannot be read")), "DB_CORRUPT");
-}
-
-absl::StatusOr<std::vector<LedgerReader::StoredEvent>> ReadRows(StatementUse& use) {
+absl::StatusOr<std::vector<LedgerReader::StoredEvent>> ReadRows(StatementUse& use, size_t max_bytes) {
   std::vector<LedgerReader::StoredEvent> events;
-  while (use->executeStep()) {
+  size_t bytes = 0;
+  while ((events.empty() || bytes < max_bytes) && use->executeStep()) {
     LedgerReader::StoredEvent& stored = events.emplace_back();
     stored.position = use->getColumn(0).getInt64();
-    GW_RETURN_IF_ERROR(Parse(use->getColumn(1), &stored.event));
+    GW_RETURN_IF_ERROR(ParseColumn(use->getColumn(1), &stored.event));
+    bytes += static_cast<size_t>(use->getColumn(1).getBytes());
   }
   return events;
+}
+
+// A set as bits; 0: every state.
+int64_t StateBits(const std::vector<v1::AlertState>& states) {
+  int64_t bits = 0;
+  for (const v1::AlertState state : states) {
+    if (state >= 0 && state < 63) bits |= int64_t{1} << state;
+  }
+  return bits;
 }
 
 class SqliteLedgerReader final : public LedgerReader {
  public:
   explicit SqliteLedgerReader(std::string path) : path_(std::move(path)), pool_(kMaxIdleReaders) {}
 
-  absl::StatusOr<std::vector<StoredEvent>> ReadEvents(absl::string_view uid, int64_t after, int limit) override {
+  absl::StatusOr<std::vector<StoredEvent>> ReadEvents(absl::string_view uid, int64_t after, int limit,
+                                                      size_t max_bytes) override {
     return Read("read events", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredEvent>> {
       StatementUse use(reader.events);
       use->bind(1, std::string(uid));
       use->bind(2, after);
       use->bind(3, limit);
-      return ReadRows(use);
+      return ReadRows(use, max_bytes);
     });
   }
 
-  absl::StatusOr<std::vector<StoredEvent>> ReadAlertEvents(absl::string_view job_id, int64_t after,
-                                                           int limit) override {
+  absl::StatusOr<std::vector<StoredEvent>> ReadAllEvents(int64_t after, int limit, size_t max_bytes) override {
+    return Read("read all events", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredEvent>> {
+      StatementUse use(reader.all_events);
+      use->bind(1, after);
+      use->bind(2, limit);
+      return ReadRows(use, max_bytes);
+    });
+  }
+
+  absl::StatusOr<std::vector<StoredEvent>> ReadAlertEvents(absl::string_view job_id, int64_t after, int limit,
+                                                           size_t max_bytes) override {
     return Read("read alert events", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredEvent>> {
       StatementUse use(job_id.empty() ? reader.alert_events : reader.alert_events_of_job);
       use->bind(1, after);
       use->bind(2, limit);
       if (!job_id.empty()) use->bind(3, std::string(job_id));
-      return ReadRows(use);
+      return ReadRows(use, max_bytes);
     });
   }
 
   absl::StatusOr<int64_t> LastPosition() override {
     return Read("read the last position", [&](MainReader& reader) -> absl::StatusOr<int64_t> {
       StatementUse use(reader.last_position);
-      use->executeStep();
-      return use->getColumn(0).getInt64();
+      return use->executeStep() ? use->getColumn(0).getInt64() : 0;
     });
   }
 
-  absl::StatusOr<std::vector<StoredAlert>> ListAlerts(const AlertFilter& filter) override {
-    return Read("list alerts", [&](MainReader& reader) -> absl::StatusOr<std::vector<StoredAlert>> {
-      int64_t states = 0;
-      for (v1::AlertState state : filter.states) {
-        if (state >= 0 && state < 63) states |= int64_t{1} << state;
-      }
+  absl::StatusOr<AlertPage> ListAlerts(const AlertFilter& filter) override {
+    return Read("list alerts", [&](MainReader& reader) -> absl::StatusOr<AlertPage> {
       StatementUse use(filter.job_id.empty() ? reader.list_alerts : reader.list_alerts_of_job);
       use->bind(1, filter.before > 0 ? filter.before : INT64_MAX);
       use->bind(2, static_cast<int32_t>(filter.min_severity));
-      use->bind(3, states);
-      use->bind(4, filter.limit);
+      use->bind(3, StateBits(filter.states));
+      use->bind(4, int64_t{filter.limit} + 1);
       if (!filter.job_id.empty()) use->bind(5, filter.job_id);
-      std::vector<StoredAlert> alerts;
+      AlertPage page;
+      size_t bytes = 0;
       while (use->executeStep()) {
-        StoredAlert& stored = alerts.emplace_back();
+        page.more = std::ssize(page.alerts) >= filter.limit || (!page.alerts.empty() && bytes >= filter.max_bytes);
+        if (page.more) break;
+        StoredAlert& stored = page.alerts.emplace_back();
         stored.position = use->getColumn(0).getInt64();
-        GW_RETURN_IF_ERROR(Parse(use->getColumn(1), &stored.alert));
+        GW_RETURN_IF_ERROR(ParseColumn(use->getColumn(1), &stored.alert));
+        bytes += static_cast<size_t>(use->getColumn(1).getBytes());
       }
-      return alerts;
+      return page;
     });
   }
 
@@ -131,7 +146,7 @@ class SqliteLedgerReader final : public LedgerReader {
                           use->bind(1, std::string(alert_id));
                           if (!use->executeStep()) return std::nullopt;
                           v1::Alert found;
-                          GW_RETURN_IF_ERROR(Parse(use->getColumn(0), &found));
+                          GW_RETURN_IF_ERROR(ParseColumn(use->getColumn(0), &found));
                           return found;
                         }));
     if (alert.has_value()) return *std::move(alert);

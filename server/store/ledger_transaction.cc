@@ -1,6 +1,5 @@
 #include "server/store/ledger_transaction.h"
 
-#include <google/protobuf/util/time_util.h>
 #include <sqlite3.h>
 
 #include <utility>
@@ -8,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
 
 namespace gradwatch::server {
 namespace {
@@ -15,10 +15,10 @@ namespace {
 constexpr absl::Duration kRequestLifetime = absl::Hours(24);
 
 constexpr char kPutJob[] = R"sql(
-INSERT INTO jobs (uid, job_id, attach_token, trainer_pid, acked_notice, at_step, pending, job)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+INSERT INTO jobs (uid, job_id, attach_token, trainer_pid, acked_notice, at_step, pending, epoch, job)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT (uid) DO UPDATE SET job_id = ?2, attach_token = ?3, trainer_pid = ?4, acked_notice = ?5, at_step = ?6,
-                                pending = ?7, job = ?8)sql";
+                                pending = ?7, epoch = ?8, job = ?9)sql";
 // Writes nothing unless the number is the next one.
 constexpr char kAppendEvent[] = R"sql(
 INSERT INTO events (uid, number, job_id, kind, event)
@@ -27,10 +27,9 @@ SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?2 = (SELECT coalesce(max(number), 0) + 1 FROM e
 constexpr char kPutAlert[] = R"sql(
 INSERT INTO alerts (position, alert_id, uid, job_id, state, severity, alert) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (alert_id) DO UPDATE SET state = ?5, severity = ?6, alert = ?7)sql";
-
-void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
-  *timestamp = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(time));
-}
+constexpr char kPutSilence[] = R"sql(
+INSERT INTO silences (silence_id, end_millis, silence) VALUES (?1, ?2, ?3)
+ON CONFLICT (silence_id) DO UPDATE SET end_millis = ?2, silence = ?3)sql";
 
 }  // namespace
 
@@ -54,7 +53,11 @@ SqliteTransaction::SqliteTransaction(SQLite::Database* database, const core::Clo
       put_request_(*database,
                    "INSERT INTO requests (request_id, uid, digest, response, create_millis) "
                    "VALUES (?1, ?2, ?3, ?4, ?5)"),
-      prune_requests_(*database, "DELETE FROM requests WHERE create_millis <= ?1") {}
+      prune_requests_(*database, "DELETE FROM requests WHERE create_millis <= ?1"),
+      find_alert_(*database, "SELECT uid, alert FROM alerts WHERE alert_id = ?1"),
+      put_silence_(*database, kPutSilence),
+      delete_silence_(*database, "DELETE FROM silences WHERE silence_id = ?1"),
+      prune_silences_(*database, "DELETE FROM silences WHERE end_millis <= ?1") {}
 
 template <typename Body>
 auto SqliteTransaction::Do(absl::string_view what, Body body) -> decltype(body()) {
@@ -74,6 +77,13 @@ absl::Status SqliteTransaction::DoStatement(absl::string_view what, SQLite::Stat
     use->exec();
     return absl::OkStatus();
   });
+}
+
+template <typename Value>
+void SqliteTransaction::Run(SQLite::Statement& statement, const Value& value) {
+  StatementUse use(statement);
+  use->bind(1, value);
+  use->exec();
 }
 
 bool SqliteTransaction::TransactionIsGone() const { return sqlite3_get_autocommit(database_->getHandle()) != 0; }
@@ -134,7 +144,8 @@ absl::Status SqliteTransaction::PutJob(const JobRow& row) {
       use->bind(6);
     }
     BindBlob(put_job_, 7, pending);
-    BindBlob(put_job_, 8, job);
+    use->bind(8, row.epoch);
+    BindBlob(put_job_, 9, job);
     use->exec();
     return absl::OkStatus();
   });
@@ -143,9 +154,7 @@ absl::Status SqliteTransaction::PutJob(const JobRow& row) {
 absl::Status SqliteTransaction::DeleteJob(absl::string_view uid) {
   return Do("delete a job", [&]() -> absl::Status {
     for (SQLite::Statement* statement : {&delete_alerts_, &delete_events_, &delete_requests_, &delete_job_}) {
-      StatementUse use(*statement);
-      use->bind(1, std::string(uid));
-      use->exec();
+      Run(*statement, std::string(uid));
     }
     return absl::OkStatus();
   });
@@ -153,7 +162,7 @@ absl::Status SqliteTransaction::DeleteJob(absl::string_view uid) {
 
 absl::StatusOr<int64_t> SqliteTransaction::AppendEvent(absl::string_view uid, v1::Event* event) {
   return Do("append an event", [&]() -> absl::StatusOr<int64_t> {
-    SetTime(clock_->Now(), event->mutable_time());
+    *event->mutable_time() = core::ToTimestamp(clock_->Now());
     const std::string bytes = event->SerializeAsString();
     int changed = 0;
     {
@@ -206,11 +215,7 @@ absl::StatusOr<std::optional<LedgerTransaction::StoredResponse>> SqliteTransacti
 absl::Status SqliteTransaction::PutRequest(absl::string_view request_id, absl::string_view uid,
                                            const StoredResponse& response) {
   return Do("store a request", [&]() -> absl::Status {
-    {
-      StatementUse use(prune_requests_);
-      use->bind(1, OldestKeptMillis());
-      use->exec();
-    }
+    Run(prune_requests_, OldestKeptMillis());
     StatementUse use(put_request_);
     use->bind(1, std::string(request_id));
     use->bind(2, std::string(uid));
@@ -218,6 +223,40 @@ absl::Status SqliteTransaction::PutRequest(absl::string_view request_id, absl::s
     BindBlob(put_request_, 4, response.response);
     use->bind(5, absl::ToUnixMillis(clock_->Now()));
     use->exec();
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::optional<std::pair<std::string, v1::Alert>>> SqliteTransaction::FindAlert(
+    absl::string_view alert_id) {
+  using Found = std::optional<std::pair<std::string, v1::Alert>>;
+  return Do("find an alert", [&]() -> absl::StatusOr<Found> {
+    StatementUse use(find_alert_);
+    use->bind(1, std::string(alert_id));
+    if (!use->executeStep()) return Found();
+    std::pair<std::string, v1::Alert> found;
+    found.first = use->getColumn(0).getString();
+    GW_RETURN_IF_ERROR(ParseColumn(use->getColumn(1), &found.second));
+    return Found(std::move(found));
+  });
+}
+
+absl::Status SqliteTransaction::PutSilence(const v1::Silence& silence) {
+  return Do("store a silence", [&]() -> absl::Status {
+    Run(prune_silences_, absl::ToUnixMillis(clock_->Now()));
+    const std::string bytes = silence.SerializeAsString();
+    StatementUse use(put_silence_);
+    use->bind(1, silence.silence_id());
+    use->bind(2, absl::ToUnixMillis(core::FromTimestamp(silence.end_time())));
+    BindBlob(put_silence_, 3, bytes);
+    use->exec();
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SqliteTransaction::DeleteSilence(absl::string_view silence_id) {
+  return Do("delete a silence", [&]() -> absl::Status {
+    Run(delete_silence_, std::string(silence_id));
     return absl::OkStatus();
   });
 }

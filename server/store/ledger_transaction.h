@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/clock.h"
@@ -29,6 +30,9 @@ class SqliteTransaction final : public LedgerTransaction {
   absl::StatusOr<int64_t> AppendEvent(absl::string_view uid, v1::Event* event) override;
   absl::StatusOr<std::optional<StoredResponse>> FindRequest(absl::string_view request_id) override;
   absl::Status PutRequest(absl::string_view request_id, absl::string_view uid, const StoredResponse& response) override;
+  absl::StatusOr<std::optional<std::pair<std::string, v1::Alert>>> FindAlert(absl::string_view alert_id) override;
+  absl::Status PutSilence(const v1::Silence& silence) override;
+  absl::Status DeleteSilence(absl::string_view silence_id) override;
   void OnCommit(absl::AnyInvocable<void(const absl::Status&)> done) override;
 
  private:
@@ -45,12 +49,16 @@ class SqliteTransaction final : public LedgerTransaction {
   // SQLite undoes a whole transaction by itself after some errors, such as a full disk.
   bool TransactionIsGone() const;
   int64_t OldestKeptMillis() const;
+  // Runs a statement with one parameter.
+  template <typename Value>
+  static void Run(SQLite::Statement& statement, const Value& value);
 
   SQLite::Database* const database_;
   const core::Clock* const clock_;
   SQLite::Statement begin_, commit_, rollback_, savepoint_, release_, rollback_to_;
   SQLite::Statement put_job_, delete_job_, delete_events_, delete_alerts_, delete_requests_;
   SQLite::Statement append_event_, put_alert_, find_request_, put_request_, prune_requests_;
+  SQLite::Statement find_alert_, put_silence_, delete_silence_, prune_silences_;
 
   absl::Status group_;       // an error: nothing of the group is stored
   absl::Status last_error_;  // of a statement

@@ -8,7 +8,7 @@ namespace {
 // Messages are blobs; beside them stand the columns that are searched. A position or sequence is never given twice
 // (AUTOINCREMENT), also when its row is deleted: resume tokens rely on it. 9 is the number of Event.alert_changed.
 static_assert(v1::Event::kAlertChangedFieldNumber == 9);
-constexpr char kVersion1[] = R"sql(
+constexpr char kVersion2[] = R"sql(
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -24,6 +24,7 @@ CREATE TABLE jobs (
   acked_notice INTEGER NOT NULL,
   at_step      INTEGER,
   pending      BLOB NOT NULL,
+  epoch        INTEGER NOT NULL,
   job          BLOB NOT NULL
 ) STRICT;
 
@@ -51,6 +52,12 @@ CREATE TABLE alerts (
 CREATE INDEX alerts_of_job ON alerts (job_id, position);
 CREATE INDEX alerts_of_uid ON alerts (uid);
 
+CREATE TABLE silences (
+  silence_id TEXT PRIMARY KEY,
+  end_millis INTEGER NOT NULL,
+  silence    BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE requests (
   request_id    TEXT PRIMARY KEY,
   uid           TEXT NOT NULL,
@@ -69,7 +76,8 @@ const DatabaseFormat& MainFormat() {
       .application_id = 0x67774d31,  // "gwM1"
       .synchronous = "FULL",
       .check_at_open = true,
-      .migrations = {kVersion1},
+      .oldest = 2,
+      .migrations = {kVersion2},
   };
   return *format;
 }

@@ -2,13 +2,11 @@
 #ifndef GRADWATCH_SERVER_STORE_READER_POOL_H_
 #define GRADWATCH_SERVER_STORE_READER_POOL_H_
 
-#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -31,19 +29,22 @@ class ReaderPool {
     Lease lease = Take(key);
     if (lease.reader == nullptr) {
       absl::StatusOr<std::unique_ptr<Reader>> opened = open();
-      if (!opened.ok()) return opened.status();
+      if (!opened.ok()) {
+        GiveBack(std::move(lease), /*keep=*/false);
+        return opened.status();
+      }
       lease.reader = *std::move(opened);
     }
     auto result = body(*lease.reader);
-    if (result.ok()) Keep(key, std::move(lease));
+    GiveBack(std::move(lease), /*keep=*/result.ok());
     return result;
   }
 
   // Closes the readers of `key`; those in use are closed when they come back.
   void Drop(absl::string_view key) {
-    std::list<Idle> dropped;
+    std::list<Idle> dropped;  // closed outside the lock
     absl::MutexLock lock(&mutex_);
-    ++drops_;
+    for (InUse& in_use : in_use_) in_use.dropped = in_use.dropped || in_use.key == key;
     for (auto it = idle_.begin(); it != idle_.end();) {
       auto next = std::next(it);
       if (it->key == key) dropped.splice(dropped.end(), idle_, it);
@@ -52,18 +53,22 @@ class ReaderPool {
   }
 
  private:
-  struct Lease {
-    std::unique_ptr<Reader> reader;
-    int64_t drops = 0;  // how often Drop had run when it was taken
+  struct InUse {
+    std::string key;
+    bool dropped = false;  // its database has gone since
   };
   struct Idle {
     std::string key;
     std::unique_ptr<Reader> reader;
   };
+  struct Lease {
+    std::unique_ptr<Reader> reader;  // null: none was kept
+    typename std::list<InUse>::iterator in_use;
+  };
 
   Lease Take(absl::string_view key) {
     absl::MutexLock lock(&mutex_);
-    Lease lease{nullptr, drops_};
+    Lease lease{nullptr, in_use_.insert(in_use_.end(), {std::string(key)})};
     for (auto it = idle_.begin(); it != idle_.end(); ++it) {
       if (it->key != key) continue;
       lease.reader = std::move(it->reader);
@@ -73,18 +78,18 @@ class ReaderPool {
     return lease;
   }
 
-  void Keep(absl::string_view key, Lease lease) {
+  void GiveBack(Lease lease, bool keep) {
     std::list<Idle> closed;  // outside the lock
     absl::MutexLock lock(&mutex_);
-    if (lease.drops != drops_) return;
-    idle_.push_front({std::string(key), std::move(lease.reader)});
+    if (keep && !lease.in_use->dropped) idle_.push_front({lease.in_use->key, std::move(lease.reader)});
     if (idle_.size() > max_idle_) closed.splice(closed.end(), idle_, std::prev(idle_.end()));
+    in_use_.erase(lease.in_use);
   }
 
   const size_t max_idle_;
   absl::Mutex mutex_;
   std::list<Idle> idle_ ABSL_GUARDED_BY(mutex_);  // the last used first
-  int64_t drops_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::list<InUse> in_use_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace gradwatch::server

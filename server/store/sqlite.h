@@ -5,9 +5,11 @@
 #ifndef GRADWATCH_SERVER_STORE_SQLITE_H_
 #define GRADWATCH_SERVER_STORE_SQLITE_H_
 
+#include <SQLiteCpp/Column.h>
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Exception.h>
 #include <SQLiteCpp/Statement.h>
+#include <google/protobuf/message.h>
 
 #include <cstdint>
 #include <exception>
@@ -58,19 +60,27 @@ class StatementUse {
 // Binds `bytes` as a blob without a copy; they live until the statement is reset.
 void BindBlob(SQLite::Statement& statement, int index, const std::string& bytes);
 
+// The message in a blob. DATA_LOSS (reason DB_CORRUPT): it is none.
+absl::Status ParseColumn(const SQLite::Column& column, google::protobuf::Message* message);
+
 // What a database of ours looks like.
 struct DatabaseFormat {
-  int32_t application_id;               // in the file's header
-  const char* synchronous;              // FULL or NORMAL
-  bool check_at_open;                   // run quick_check, which reads the whole file
-  std::vector<const char*> migrations;  // migrations[i] leads from version i to i + 1
+  int32_t application_id;   // in the file's header
+  const char* synchronous;  // FULL or NORMAL
+  bool check_at_open;       // run quick_check, which reads the whole file
+  int64_t oldest;           // the version that can still be migrated; older ones are refused
+  std::vector<const char*>
+      migrations;  // [0] makes the tables of `oldest`, [i] leads from version oldest + i - 1 to the next
+
+  int64_t newest() const { return oldest + static_cast<int64_t>(migrations.size()) - 1; }
 };
 
 // The connection that writes. Not thread-safe.
 class WriterConnection {
  public:
-  // Opens or makes the database and brings it to the newest version. DATA_LOSS: damaged; FAILED_PRECONDITION: of
-  // another program or of a newer version, nothing was changed; UNAVAILABLE: it cannot be opened.
+  // Opens or makes the database and brings it to the newest version; its files are private to the user. DATA_LOSS:
+  // damaged; FAILED_PRECONDITION: of another program or of a version that this one cannot read, nothing was changed;
+  // PERMISSION_DENIED: what is there is no file, or none that may be read; UNAVAILABLE: it cannot be opened now.
   static absl::StatusOr<std::unique_ptr<WriterConnection>> Open(const std::string& path, const DatabaseFormat& format);
 
   SQLite::Database& database() { return database_; }
@@ -86,8 +96,8 @@ class WriterConnection {
   int wal_pages_ = 0;
 };
 
-// Opens a connection that only reads. NOT_FOUND: there is no database, or nobody has written to it;
-// FAILED_PRECONDITION: it is not of this format and version; DATA_LOSS: damaged; UNAVAILABLE: it cannot be opened.
+// Opens a connection that only reads. NOT_FOUND: there is no database, or nobody has written to it; other errors as
+// WriterConnection::Open.
 absl::StatusOr<std::unique_ptr<SQLite::Database>> OpenReader(const std::string& path, const DatabaseFormat& format);
 
 // The number that a PRAGMA of this name gives. Throws as SQLiteCpp does.

@@ -1,4 +1,6 @@
-// The database of one job's statistics: reports in batches, each with a checksum.
+// The database of one job's statistics: reports and lost ranges in batches, each with checksums of its key and of all
+// of it, since SQLite does not check its pages. A batch says too which step came before it, so that a reader knows of
+// batches that have vanished with a damaged page.
 #ifndef GRADWATCH_SERVER_STORE_STATISTICS_DATABASE_H_
 #define GRADWATCH_SERVER_STORE_STATISTICS_DATABASE_H_
 
@@ -21,22 +23,22 @@ class StatisticsWriter {
   // Use Open. Throws as SQLiteCpp does.
   explicit StatisticsWriter(std::unique_ptr<WriterConnection> connection);
 
-  // Stores all of it in one transaction, in order; a step that is already stored is replaced.
+  // Stores all of it in one transaction, in order; see StatisticsStore::Append.
   absl::Status Write(const std::vector<const std::vector<EncodedReport>*>& reports);
   WriterConnection& connection() { return *connection_; }
 
  private:
-  using Reports = std::vector<const EncodedReport*>;
-
   absl::Status WriteInTransaction(const std::vector<const std::vector<EncodedReport>*>& reports);
-  // Stores reports of one attempt with rising steps.
-  absl::Status PutBatch(const Reports& batch);
+  // Stores entries of one attempt with rising steps.
+  absl::Status PutBatch(const std::vector<EncodedReport>& batch);
   // Takes the stored batches that share steps with `batch` out of the database.
-  absl::StatusOr<std::vector<EncodedReport>> TakeOverlap(const Reports& batch);
-  void Insert(const Reports& batch);
+  absl::StatusOr<std::vector<EncodedReport>> TakeOverlap(const std::vector<EncodedReport>& batch);
+  absl::Status Insert(const std::vector<EncodedReport>& batch);
+  // The last step stored before `step`; -1: none.
+  absl::StatusOr<int64_t> StepBefore(int32_t attempt, int64_t step);
 
   const std::unique_ptr<WriterConnection> connection_;
-  SQLite::Statement insert_, overlap_, delete_;
+  SQLite::Statement insert_, overlap_, delete_, before_;
 };
 
 // Reads beside the writer. Used by one thread at a time.
@@ -52,8 +54,11 @@ class StatisticsReader {
   absl::StatusOr<int64_t> LastStep(int32_t attempt);
 
  private:
+  // Whether it is true that there is nothing.
+  absl::Status CheckEmpty();
+
   const std::unique_ptr<SQLite::Database> database_;
-  SQLite::Statement after_, last_step_;
+  SQLite::Statement after_, last_step_, first_;
 };
 
 }  // namespace gradwatch::server

@@ -10,41 +10,58 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "gradwatch/v1/event.pb.h"
+#include "core/base/clock.h"
+#include "server/base/encoding.h"
 
 namespace gradwatch::server {
 
-// A report as it is stored and streamed: the field `reports` of a serialised WatchJobResponse (tag, length, content),
-// so that a batch of them is a message by mere concatenation.
+// How the reason of a lost range begins that stands for what was damaged, or has vanished, in the store.
+inline constexpr char kDamagedReason[] = "what was stored is damaged";
+
+// What is stored and streamed of a closed range of steps of one attempt: a report (the field `reports` of a serialised
+// WatchJobResponse; first_step is step), or a range whose statistics are lost (the field `lost`), so that a batch of
+// them is a message by mere concatenation. See report_codec.h.
 struct EncodedReport {
   int32_t attempt = 0;
-  int64_t step = 0;
-  std::string bytes;
+  int64_t step = 0;  // the last
+  int64_t first_step = 0;
+  bool lost = false;
+  SharedBytes bytes;
 };
 
-// Thread-safe.
+// Thread-safe. A database that is damaged, or that cannot be opened, is the trouble of its job alone.
 class StatisticsStore {
  public:
-  // Keeps the databases in `folder` (one file a job, named by its uid), which is made if it is not there.
-  static absl::StatusOr<std::unique_ptr<StatisticsStore>> Open(const std::string& folder);
+  // Keeps the databases in `folder` (one file a job, named by its uid), which is made if it is not there. Reads none of
+  // them. The clock outlives the store.
+  static absl::StatusOr<std::unique_ptr<StatisticsStore>> Open(const std::string& folder,
+                                                               const core::Clock* clock = &core::RealClock());
   // Writes what was queued, then joins the thread.
   virtual ~StatisticsStore() = default;
 
-  // Queues reports of one attempt in the order of steps; a step that is already stored is replaced. `done` runs on the
-  // store's thread after the commit (or its failure), in the order of calls for one job, and gets the reports back.
-  // A commit survives the death of the process; the last second may not survive the loss of power.
+  // Queues reports and lost ranges of one attempt in the order of steps, for one commit. They replace what is stored of
+  // their steps, but a lost range never replaces a report: it is cut where there is one. `done` runs on the store's
+  // thread after the commit (or its failure), in the order of calls for one job, and gets them back. A commit survives
+  // the death of the process; the last second may not survive the loss of power. A failure is remembered for a second,
+  // in which more of the same job fails at once. DATA_LOSS: the database cannot be used; see SetAside.
   using AppendDone = absl::AnyInvocable<void(const absl::Status&, std::vector<EncodedReport>)>;
   virtual void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) = 0;
   // Runs `done` on the store's thread after everything that was queued before it.
   virtual void Barrier(absl::AnyInvocable<void()> done) = 0;
-  // Queues the removal of a job's database.
+  // Queues the removal of a job's database, and of what was set aside.
   virtual void Remove(absl::string_view uid) = 0;
+  // Queues that a job's database is kept as UID.db.damaged, in place of an older one; what is appended later begins a
+  // new database.
+  virtual void SetAside(absl::string_view uid) = 0;
 
-  // Reports after (attempt, step) in order, at most about `max_bytes` of them but at least one if there is one. A job
-  // without statistics has none. DATA_LOSS: a stored batch is damaged.
+  // What is stored after (attempt, step), in order, at most about `max_bytes` of it but at least one if there is one; a
+  // lost range that begins before comes cut. What is damaged or gone between other batches comes as a lost range. A job
+  // without a database has nothing; neither the end of what is stored nor a last batch that has vanished can be told
+  // from it: the caller knows from the ledger how far the steps went. DATA_LOSS: nothing behind (attempt, step) can be
+  // read; UNAVAILABLE: not now.
   virtual absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
                                                                size_t max_bytes) = 0;
-  // The last step stored for an attempt; -1: none.
+  // The last step stored for an attempt, as a report or as lost; -1: none. Errors as ReadAfter.
   virtual absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) = 0;
 };
 

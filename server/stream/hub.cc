@@ -1,6 +1,10 @@
 #include "server/stream/hub.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <thread>
 #include <utility>
@@ -16,13 +20,16 @@
 namespace gradwatch::server {
 namespace {
 
+constexpr int kCatchUpNice = 5;
+
 // A subscriber. It is in the queue in the stage kQueued only, so it never runs twice at once; a wake-up while it runs
 // makes it run once more, so none is lost.
 struct Entry {
   enum class Stage { kIdle, kQueued, kRunning, kRunningAgain };
   std::shared_ptr<Subscriber> subscriber;
   Stage stage = Stage::kIdle;
-  int topics = 0;  // 0: unsubscribed, kept only until its run ends
+  Lane lane = Lane::kLive;  // where it runs next
+  int topics = 0;           // 0: unsubscribed, kept only until its run ends
 };
 
 }  // namespace
@@ -31,37 +38,43 @@ struct Hub::State {
   mutable absl::Mutex mutex;
   absl::flat_hash_map<Subscriber*, std::shared_ptr<Entry>> entries ABSL_GUARDED_BY(mutex);
   absl::flat_hash_map<std::string, absl::flat_hash_set<std::shared_ptr<Entry>>> topics ABSL_GUARDED_BY(mutex);
-  std::deque<std::shared_ptr<Entry>> queue ABSL_GUARDED_BY(mutex);
+  std::array<std::deque<std::shared_ptr<Entry>>, 2> queues ABSL_GUARDED_BY(mutex);  // by lane
   bool closing ABSL_GUARDED_BY(mutex) = false;
   std::vector<std::thread> threads;  // constant after construction
 
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return closing || !queue.empty(); }
+  std::deque<std::shared_ptr<Entry>>& QueueOf(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return queues[static_cast<size_t>(lane)];
+  }
 
   void WakeEntry(const std::shared_ptr<Entry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (entry->topics == 0) return;
     if (entry->stage == Entry::Stage::kIdle) {
       entry->stage = Entry::Stage::kQueued;
-      queue.push_back(entry);
+      QueueOf(entry->lane).push_back(entry);
     } else if (entry->stage == Entry::Stage::kRunning) {
       entry->stage = Entry::Stage::kRunningAgain;
     }
   }
 
-  // The next entry, now running; null: the hub closes.
-  std::shared_ptr<Entry> TakeEntry() ABSL_LOCKS_EXCLUDED(mutex) {
+  // The next entry of a lane, now running; null: the hub closes.
+  std::shared_ptr<Entry> TakeEntry(Lane lane) ABSL_LOCKS_EXCLUDED(mutex) {
+    const auto has_work = [this, lane]()
+                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return closing || !QueueOf(lane).empty(); };
     absl::MutexLock lock(&mutex);
-    mutex.Await(absl::Condition(this, &State::HasWork));
+    mutex.Await(absl::Condition(&has_work));
     if (closing) return nullptr;
+    std::deque<std::shared_ptr<Entry>>& queue = QueueOf(lane);
     std::shared_ptr<Entry> entry = std::move(queue.front());
     queue.pop_front();
     entry->stage = Entry::Stage::kRunning;
     return entry;
   }
 
-  void EndRun(const std::shared_ptr<Entry>& entry) ABSL_LOCKS_EXCLUDED(mutex) {
+  void EndRun(const std::shared_ptr<Entry>& entry, Lane next) ABSL_LOCKS_EXCLUDED(mutex) {
     absl::MutexLock lock(&mutex);
-    const bool again = entry->stage == Entry::Stage::kRunningAgain;
+    const bool again = entry->stage == Entry::Stage::kRunningAgain || next != entry->lane;
     entry->stage = Entry::Stage::kIdle;
+    entry->lane = next;
     if (entry->topics == 0) {
       entries.erase(entry->subscriber.get());
     } else if (again) {
@@ -69,21 +82,28 @@ struct Hub::State {
     }
   }
 
-  void Dispatch() {
-    while (const std::shared_ptr<Entry> entry = TakeEntry()) {
-      entry->subscriber->OnWake();
-      EndRun(entry);
+  void Dispatch(Lane lane) {
+    while (const std::shared_ptr<Entry> entry = TakeEntry(lane)) {
+      const Lane next = entry->subscriber->OnWake(lane);
+      EndRun(entry, next);
+    }
+  }
+
+  void StartThreads(Lane lane, absl::string_view name, int count) {
+    for (int i = 0; i < std::max(count, 1); ++i) {
+      threads.emplace_back([this, lane, thread_name = absl::StrCat(name, "-", i)] {
+        core::NameThisThread(thread_name);
+        // Linux has a priority for each thread. Without it catching up is as quick and live streams wait a little more.
+        if (lane == Lane::kCatchUp) (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kCatchUpNice);
+        Dispatch(lane);
+      });
     }
   }
 };
 
-Hub::Hub(int threads) : state_(std::make_unique<State>()) {
-  for (int i = 0; i < threads; ++i) {
-    state_->threads.emplace_back([state = state_.get(), name = absl::StrCat("dispatch-", i)] {
-      core::NameThisThread(name);
-      state->Dispatch();
-    });
-  }
+Hub::Hub(int live_threads, int catch_up_threads) : state_(std::make_unique<State>()) {
+  state_->StartThreads(Lane::kLive, "dispatch", live_threads);
+  state_->StartThreads(Lane::kCatchUp, "catch-up", catch_up_threads);
 }
 
 Hub::~Hub() {
@@ -115,7 +135,8 @@ void Hub::Unsubscribe(absl::string_view topic, const std::shared_ptr<Subscriber>
   if (members->second.empty()) state_->topics.erase(members);
   if (--entry->topics > 0) return;
   if (entry->stage == Entry::Stage::kQueued) {
-    state_->queue.erase(std::find(state_->queue.begin(), state_->queue.end(), entry));
+    auto& queue = state_->QueueOf(entry->lane);
+    queue.erase(std::find(queue.begin(), queue.end(), entry));
     entry->stage = Entry::Stage::kIdle;
   }
   if (entry->stage == Entry::Stage::kIdle) state_->entries.erase(found);

@@ -1,5 +1,5 @@
 // Wakes subscribers when there is something new, on threads of its own, so that nobody who publishes waits for a
-// reader.
+// reader, and nobody who follows what is new waits for those who read what is old.
 #ifndef GRADWATCH_SERVER_STREAM_HUB_H_
 #define GRADWATCH_SERVER_STREAM_HUB_H_
 
@@ -11,22 +11,31 @@
 
 namespace gradwatch::server {
 
-// Somebody who reads a topic by a cursor of its own.
+// Where a subscriber runs. Each lane has threads of its own; those of kCatchUp give way to the others where cores are
+// few.
+enum class Lane {
+  kLive,     // reads memory only
+  kCatchUp,  // may read the stores
+};
+
+// Somebody who reads topics by a cursor of its own.
 class Subscriber {
  public:
   virtual ~Subscriber() = default;
-  // There may be something new, or the subscriber asked to be woken. Runs on a hub thread, never twice at once for one
-  // subscriber; may read the store; must not wait for a client.
-  virtual void OnWake() = 0;
+  // There may be something new, or the subscriber asked to be woken. Runs on a thread of `lane`, first of kLive, never
+  // twice at once for one subscriber; must not wait for a client. Returns the lane on which to run next; another than
+  // `lane`: there it is run at once.
+  virtual Lane OnWake(Lane lane) = 0;
 };
 
-// Thread-safe. Topics are names: a job's uid, or kAlertsTopic.
+// Thread-safe. Topics are names: a job's uid, or one of these.
 class Hub {
  public:
-  static constexpr absl::string_view kAlertsTopic = "alerts";
+  static constexpr absl::string_view kEventsTopic = "events";    // there is a new event of any job
+  static constexpr absl::string_view kFiguresTopic = "figures";  // a second has passed
 
-  // Starts `threads` >= 1 dispatcher threads.
-  explicit Hub(int threads);
+  // Starts the threads of both lanes, at least one each.
+  Hub(int live_threads, int catch_up_threads);
   // No OnWake runs after it returns.
   ~Hub();
 

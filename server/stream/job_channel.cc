@@ -1,28 +1,23 @@
 #include "server/stream/job_channel.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
-
 #include <algorithm>
 
-#include "gradwatch/v1/watch_service.pb.h"
-#include "server/stream/slices.h"
+#include "server/store/report_codec.h"
 
 namespace gradwatch::server {
 namespace {
 
-using ::google::protobuf::internal::WireFormatLite;
-using ::google::protobuf::io::CodedOutputStream;
-
-constexpr uint32_t kEventTag =
-    WireFormatLite::MakeTag(v1::WatchJobResponse::kEventsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+template <typename Entry>
+size_t SizeOf(const Entry& entry) {
+  return entry.bytes->size() + kEntryOverhead;
+}
 
 // Copies what lies from `first` on into `taken` while `*bytes` is below `max_bytes`; false: something was left.
 template <typename Iterator, typename Entry>
 bool TakeFrom(Iterator first, Iterator last, size_t max_bytes, size_t* bytes, std::vector<Entry>* taken) {
   for (; first != last; ++first) {
     if (*bytes >= max_bytes) return false;
-    *bytes += first->slice.size();
+    *bytes += first->bytes->size();
     taken->push_back(*first);
   }
   return true;
@@ -30,51 +25,45 @@ bool TakeFrom(Iterator first, Iterator last, size_t max_bytes, size_t* bytes, st
 
 }  // namespace
 
-EncodedEvent EncodeEvent(const v1::Event& event) {
-  const size_t length = event.ByteSizeLong();
-  uint8_t head[16];
-  uint8_t* end = CodedOutputStream::WriteTagToArray(kEventTag, head);
-  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(length), end);
-  std::string bytes(head, end);
-  event.AppendToString(&bytes);
-  return {event.number(), SliceOf(std::move(bytes))};
+EncodedReport Undelivered(const EncodedReport& report, const WatchCursor& cursor) {
+  const bool partly = report.lost && IsDelivered(cursor, report.attempt, report.first_step);
+  return partly ? CutLost(report, cursor.step + 1, report.step) : report;
 }
 
-JobChannel::JobChannel(std::string uid, const WatchCursor& end, bool ended, size_t ring_bytes)
-    : uid_(std::move(uid)), ring_bytes_(ring_bytes), start_(end), end_(end), ended_(ended) {}
+JobChannel::JobChannel(std::string uid, const WatchCursor& end, bool ended, RingBudget* budget)
+    : uid_(std::move(uid)), budget_(budget), start_(end), end_(end), ended_(ended) {}
 
-void JobChannel::AppendEvent(const v1::Event& event, bool ends_job) {
-  EncodedEvent encoded = EncodeEvent(event);
-  absl::MutexLock lock(&mutex_);
-  end_.event = encoded.number;
-  ended_ = ended_ || ends_job;
-  event_bytes_ += encoded.slice.size();
-  events_.push_back(std::move(encoded));
-  while (event_bytes_ > ring_bytes_ && events_.size() > 1) {
-    start_.event = events_.front().number;
-    event_bytes_ -= events_.front().slice.size();
-    events_.pop_front();
+JobChannel::~JobChannel() { budget_->Leave(this); }
+
+void JobChannel::AppendEvent(const EncodedEvent& event, bool ends_job) {
+  bool ended = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    end_.event = event.number;
+    ended_ = ended_ || ends_job;
+    ended = ended_;
+    event_bytes_ += SizeOf(event);
+    events_.push_back(event);
+    while (event_bytes_ > budget_->per_ring_bytes() && events_.size() > 1) DropEvent();
   }
+  budget_->Grown(this, ended);
 }
 
 void JobChannel::AppendReports(const std::vector<EncodedReport>& reports) {
-  std::vector<ReportSlice> slices;  // copied outside the lock
-  slices.reserve(reports.size());
-  for (const EncodedReport& report : reports) slices.push_back({report.attempt, report.step, SliceOf(report.bytes)});
-  absl::MutexLock lock(&mutex_);
-  for (ReportSlice& report : slices) {
-    if (IsDelivered(end_, report.attempt, report.step)) continue;
-    end_.attempt = report.attempt;
-    end_.step = report.step;
-    report_bytes_ += report.slice.size();
-    reports_.push_back(std::move(report));
+  bool ended = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    ended = ended_;
+    for (const EncodedReport& report : reports) {
+      if (IsDelivered(end_, report.attempt, report.step)) continue;
+      reports_.push_back(Undelivered(report, end_));
+      report_bytes_ += SizeOf(reports_.back());
+      end_.attempt = report.attempt;
+      end_.step = report.step;
+    }
+    while (report_bytes_ > budget_->per_ring_bytes() && reports_.size() > 1) DropReport();
   }
-  while (report_bytes_ > ring_bytes_ && reports_.size() > 1) {
-    start_.attempt = reports_.front().attempt;
-    start_.step = reports_.front().step;
-    report_bytes_ -= reports_.front().slice.size();
-    reports_.pop_front();
-  }
+  budget_->Grown(this, ended);
 }
 
 JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes) const {
@@ -92,7 +81,7 @@ JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes)
     all &= TakeFrom(first, events_.end(), max_bytes, &bytes, &window.events);
   }
   if (!window.reports_behind) {
-    const auto first = std::partition_point(reports_.begin(), reports_.end(), [&cursor](const ReportSlice& report) {
+    const auto first = std::partition_point(reports_.begin(), reports_.end(), [&cursor](const EncodedReport& report) {
       return IsDelivered(cursor, report.attempt, report.step);
     });
     all &= TakeFrom(first, reports_.end(), max_bytes, &bytes, &window.reports);
@@ -110,6 +99,27 @@ WatchCursor JobChannel::End() const {
 bool JobChannel::ended() const {
   absl::MutexLock lock(&mutex_);
   return ended_;
+}
+
+// Reports go first: there are more of them, and what is rare, alerts among it, is asked for by more readers.
+size_t JobChannel::Shrink(size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  while (report_bytes_ + event_bytes_ > bytes && !reports_.empty()) DropReport();
+  while (report_bytes_ + event_bytes_ > bytes && !events_.empty()) DropEvent();
+  return report_bytes_ + event_bytes_;
+}
+
+void JobChannel::DropEvent() {
+  start_.event = events_.front().number;
+  event_bytes_ -= SizeOf(events_.front());
+  events_.pop_front();
+}
+
+void JobChannel::DropReport() {
+  start_.attempt = reports_.front().attempt;
+  start_.step = reports_.front().step;
+  report_bytes_ -= SizeOf(reports_.front());
+  reports_.pop_front();
 }
 
 }  // namespace gradwatch::server

@@ -2,8 +2,6 @@
 #ifndef GRADWATCH_SERVER_STREAM_JOB_CHANNEL_H_
 #define GRADWATCH_SERVER_STREAM_JOB_CHANNEL_H_
 
-#include <grpcpp/support/slice.h>
-
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -12,8 +10,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "gradwatch/v1/event.pb.h"
 #include "server/store/statistics_store.h"
+#include "server/stream/encoded_event.h"
+#include "server/stream/ring_budget.h"
 
 namespace gradwatch::server {
 
@@ -30,37 +29,30 @@ inline bool IsDelivered(const WatchCursor& cursor, int32_t attempt, int64_t step
   return std::make_pair(attempt, step) <= std::make_pair(cursor.attempt, cursor.step);
 }
 
-// One event, encoded as the field `events` of WatchJobResponse.
-struct EncodedEvent {
-  int64_t number = 0;
-  grpc::Slice slice;
-};
-EncodedEvent EncodeEvent(const v1::Event& event);
+// The part of `report`, whose last step was not delivered to `cursor`, that was not: a lost range may begin before.
+EncodedReport Undelivered(const EncodedReport& report, const WatchCursor& cursor);
 
-// One report, encoded as the field `reports` of WatchJobResponse.
-struct ReportSlice {
-  int32_t attempt = 0;
-  int64_t step = 0;
-  grpc::Slice slice;
-};
-
-// Thread-safe. Everything appended is durable already; the rings hold the newest part.
-class JobChannel {
+// Thread-safe. Everything appended is durable already; the rings hold the newest part, as long as the budget allows.
+class JobChannel final : private RingOwner {
  public:
   // `end` says what exists in the stores before the rings begin: the job's last event, its attempt, and the last step
-  // stored for it (StatisticsStore::LastStep). The rings hold at most `ring_bytes` each, but at least the newest entry.
-  JobChannel(std::string uid, const WatchCursor& end, bool ended, size_t ring_bytes);
+  // stored for it. The rings hold what the budget allows one ring each; `budget` outlives the channel.
+  JobChannel(std::string uid, const WatchCursor& end, bool ended, RingBudget* budget);
+  ~JobChannel() override;
+  JobChannel(const JobChannel&) = delete;
+  JobChannel& operator=(const JobChannel&) = delete;
 
   const std::string& uid() const { return uid_; }
-  // Appends an event, whose number is the next.
-  void AppendEvent(const v1::Event& event, bool ends_job);
-  // Appends reports in the order of (attempt, step). Those that do not come after the last one are passed over: readers
-  // have had that step already, and never see it twice.
-  void AppendReports(const std::vector<EncodedReport>& reports);
+  // Appends an event, whose number is the next. Events may come after the one that ends the job: the channel stays
+  // ended.
+  void AppendEvent(const EncodedEvent& event, bool ends_job) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Appends reports and lost ranges in the order of (attempt, step). Those that do not come after the last one are
+  // passed over: readers have had that step already, and never see it twice.
+  void AppendReports(const std::vector<EncodedReport>& reports) ABSL_LOCKS_EXCLUDED(mutex_);
 
   struct Window {
     std::vector<EncodedEvent> events;
-    std::vector<ReportSlice> reports;
+    std::vector<EncodedReport> reports;
     bool events_behind = false;   // the cursor's next event is not in the ring any more: read it from the store
     bool reports_behind = false;  // the cursor's next report, if there is one before `start`, is only in the store
     bool complete = false;        // nothing newer exists
@@ -69,19 +61,23 @@ class JobChannel {
     WatchCursor end;              // where the log ended at this moment; the stores may hold more already
   };
   // What comes after `cursor`, up to about `max_bytes`.
-  Window Read(const WatchCursor& cursor, size_t max_bytes) const;
+  Window Read(const WatchCursor& cursor, size_t max_bytes) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Where the log ends now.
-  WatchCursor End() const;
-  bool ended() const;
+  WatchCursor End() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool ended() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  size_t Shrink(size_t bytes) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void DropEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const std::string uid_;
-  const size_t ring_bytes_;
+  RingBudget* const budget_;
 
   mutable absl::Mutex mutex_;
   std::deque<EncodedEvent> events_ ABSL_GUARDED_BY(mutex_);
-  std::deque<ReportSlice> reports_ ABSL_GUARDED_BY(mutex_);
+  std::deque<EncodedReport> reports_ ABSL_GUARDED_BY(mutex_);
   size_t event_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t report_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   WatchCursor start_ ABSL_GUARDED_BY(mutex_);  // what comes after it is in the rings

@@ -14,9 +14,9 @@ namespace gradwatch::server {
 // Opaque to clients: base64url of a small message with a checksum.
 struct ResumeToken {
   std::string log_epoch;
-  std::string uid;  // of the job; empty for WatchAlerts
+  std::string uid;  // of the job; empty: a stream of all jobs
   WatchCursor cursor;
-  int64_t position = 0;  // WatchAlerts: position of the last event delivered
+  int64_t position = 0;  // of the last event delivered, in a stream of all jobs
   uint64_t filter_hash = 0;
   friend bool operator==(const ResumeToken&, const ResumeToken&) = default;
 

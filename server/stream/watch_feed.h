@@ -1,29 +1,39 @@
-// What one watcher of a job gets next: from the rings while it keeps up, from the store when it has fallen behind.
+// What one watcher of a job gets next: from the rings while it keeps up, from the stores when it has fallen behind.
 #ifndef GRADWATCH_SERVER_STREAM_WATCH_FEED_H_
 #define GRADWATCH_SERVER_STREAM_WATCH_FEED_H_
 
-#include <grpcpp/support/byte_buffer.h>
-
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/base/encoding.h"
 #include "server/store/ledger.h"
-#include "server/store/statistics_store.h"
+#include "server/stream/hub.h"
 #include "server/stream/job_channel.h"
+#include "server/stream/report_history.h"
 #include "server/stream/resume_token.h"
 #include "server/stream/watch_filter.h"
 
 namespace gradwatch::server {
 
+// What feeds share; all of it outlives them.
+struct FeedSources {
+  LedgerReader* ledger;
+  ReportHistory* history;
+  // Statistics of the job `uid` are damaged or gone: what, in one sentence that is the same for all readers.
+  std::function<void(const std::string& uid, const std::string& description)> tell_loss;
+  std::string log_epoch;
+};
+
 // Not thread-safe: one watcher's OnWake uses it.
 class WatchFeed {
  public:
-  // The pointers outlive the feed. `start` is not ahead of the channel's end. `tensor_names`: see SetTensorNames.
-  WatchFeed(std::shared_ptr<JobChannel> channel, LedgerReader* ledger, StatisticsStore* statistics, WatchFilter filter,
-            WatchCursor start, std::string log_epoch, std::vector<std::string> tensor_names);
+  // `start` is not ahead of the channel's last event. `tensor_names`: see SetTensorNames.
+  WatchFeed(std::shared_ptr<JobChannel> channel, const FeedSources* sources, WatchFilter filter, WatchCursor start,
+            const std::vector<std::string>& tensor_names);
 
   // The filter is over tensors, and their names are not known yet.
   bool WantsTensorNames() const { return reports_.WantsTensorNames(); }
@@ -31,36 +41,43 @@ class WatchFeed {
   void SetTensorNames(const std::vector<std::string>& names) { reports_.SetTensorNames(names); }
 
   struct Part {
-    grpc::ByteBuffer message;  // a serialised WatchJobResponse with a resume token; not valid if there is nothing new
-    bool has_message = false;
-    bool ended = false;  // no message: everything was delivered and the job has ended
+    std::optional<EncodedMessage> message;  // a WatchJobResponse with a resume token; none: nothing new
+    bool ended = false;                     // no message: everything was delivered and the job has ended
+    bool behind = false;                    // what comes next is in the stores
   };
-  // The next part, of about `max_bytes` at most. Without message: nothing new. A message may be empty but for its
-  // token, when much was read that the filter keeps back. NOT_FOUND: the job was deleted; DATA_LOSS, UNAVAILABLE from
-  // the stores; after an error the cursor is where it was.
-  absl::StatusOr<Part> Next(size_t max_bytes);
+  // The next part, of about `max_bytes` at most, or of what was read from the store at once. On the lane kLive no store
+  // is read: see Part::behind. A message may be empty but for its token, when much was read that the filter keeps back.
+  // Statistics that cannot be read, or are not where they were stored, are delivered as lost. NOT_FOUND: the job was
+  // deleted; DATA_LOSS: of events; UNAVAILABLE from the stores; after an error the cursor is where it was.
+  absl::StatusOr<Part> Next(size_t max_bytes, Lane lane);
 
   const WatchCursor& cursor() const { return cursor_; }
   // The token for the present cursor.
   std::string Token() const;
 
  private:
-  struct Content;  // of the message in the making
+  // The message in the making.
+  struct Content {
+    std::vector<SharedBytes> events;
+    std::vector<SharedBytes> reports;
+    size_t bytes = 0;
+    WatchCursor cursor;  // after this content
+  };
 
   // Each adds to `content` what `window`, or else the store, has next, and moves its cursor.
   absl::Status TakeEvents(JobChannel::Window& window, size_t max_bytes, Content* content);
-  absl::Status TakeReports(JobChannel::Window& window, size_t max_bytes, Content* content);
+  absl::Status TakeReports(const JobChannel::Window& window, size_t max_bytes, Content* content);
   absl::Status TakeStoredEvents(const JobChannel::Window& window, size_t max_bytes, Content* content);
-  absl::Status TakeStoredReports(const JobChannel::Window& window, size_t max_bytes, Content* content);
-  absl::Status TakeReport(ReportSlice report, Content* content);
+  absl::Status TakeStoredReports(const JobChannel::Window& window, Content* content);
+  absl::Status TakeChunk(const ReportHistory::Chunk& chunk, const WatchCursor& end, Content* content);
+  absl::Status TakeReport(const EncodedReport& report, Content* content);
+  void TakeMissing(const WatchCursor& start, const std::string& reason, Content* content);
   Part MakePart(Content content) const;
 
   const std::shared_ptr<JobChannel> channel_;
-  LedgerReader* const ledger_;
-  StatisticsStore* const statistics_;
+  const FeedSources* const sources_;
   const bool events_only_;
   const uint64_t filter_hash_;
-  const std::string log_epoch_;
   ReportFilter reports_;
   WatchCursor cursor_;
 };

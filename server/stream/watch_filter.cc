@@ -8,7 +8,6 @@
 #include "core/base/glob.h"
 #include "core/base/status_macros.h"
 #include "server/store/report_codec.h"
-#include "server/stream/slices.h"
 
 namespace gradwatch::server {
 namespace {
@@ -41,9 +40,9 @@ void ReportFilter::SetTensorNames(const std::vector<std::string>& names) {
   }
 }
 
-absl::Status ReportFilter::KeepWantedTensors(ReportSlice* report) const {
-  if (globs_.empty()) return absl::OkStatus();
-  GW_ASSIGN_OR_RETURN(v1::StepReport decoded, DecodeReport(ViewOf(report->slice)));
+absl::StatusOr<SharedBytes> ReportFilter::WithoutUnwanted(absl::string_view report) const {
+  if (globs_.empty()) return nullptr;
+  GW_ASSIGN_OR_RETURN(v1::StepReport decoded, DecodeReport(report));
   auto* tensors = decoded.mutable_tensors();
   const auto is_wanted = [this](const v1::TensorStats& stats) {
     return stats.tensor() >= 0 && static_cast<size_t>(stats.tensor()) < wanted_tensors_.size() &&
@@ -52,10 +51,9 @@ absl::Status ReportFilter::KeepWantedTensors(ReportSlice* report) const {
   const auto kept = std::stable_partition(tensors->pointer_begin(), tensors->pointer_end(),
                                           [&](const v1::TensorStats* stats) { return is_wanted(*stats); });
   const int unwanted = static_cast<int>(tensors->pointer_end() - kept);
-  if (unwanted == 0) return absl::OkStatus();
+  if (unwanted == 0) return nullptr;
   tensors->DeleteSubrange(tensors->size() - unwanted, unwanted);
-  report->slice = SliceOf(EncodeReport(decoded).bytes);
-  return absl::OkStatus();
+  return EncodeReport(decoded).bytes;
 }
 
 }  // namespace gradwatch::server

@@ -1,4 +1,5 @@
-// What a watcher wants of a job, and how it is applied to reports.
+// What a watcher wants of a job, and how it is applied to reports. What tells that statistics are lost passes every
+// filter.
 #ifndef GRADWATCH_SERVER_STREAM_WATCH_FILTER_H_
 #define GRADWATCH_SERVER_STREAM_WATCH_FILTER_H_
 
@@ -6,8 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "server/stream/job_channel.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/base/encoding.h"
 
 namespace gradwatch::server {
 
@@ -27,10 +29,12 @@ class ReportFilter {
   bool WantsTensorNames() const { return !globs_.empty() && wanted_tensors_.empty(); }
   void SetTensorNames(const std::vector<std::string>& names);
 
+  // Every report passes as it is.
+  bool WantsAll() const { return every_steps_ == 1 && globs_.empty(); }
   bool WantsStep(int64_t step) const { return step % every_steps_ == 0; }
-  // Takes the statistics of unwanted tensors out of `report`. A report that has all its tensors is not touched or
-  // copied. DATA_LOSS: it cannot be read.
-  absl::Status KeepWantedTensors(ReportSlice* report) const;
+  // The field `report` without the statistics of unwanted tensors; null: it has none of them, and is to be used as it
+  // is. DATA_LOSS: it cannot be read.
+  absl::StatusOr<SharedBytes> WithoutUnwanted(absl::string_view report) const;
 
  private:
   const int64_t every_steps_;

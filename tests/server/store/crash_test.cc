@@ -105,7 +105,7 @@ TEST(CrashTest, TheLedgerKeepsWhatItAcknowledged) {
     ASSERT_THAT(ledger, IsOk());
     auto reader = LedgerReader::Open(dir.File("main.db"));
     ASSERT_THAT(reader, IsOk());
-    const auto events = (*reader)->ReadEvents("u", 0, 1 << 30);
+    const auto events = (*reader)->ReadEvents("u", 0, 1 << 30, SIZE_MAX);
     ASSERT_THAT(events, IsOk());
     ASSERT_GE(static_cast<int64_t>(events->size()), acknowledged);
     for (size_t i = 0; i < events->size(); ++i) ASSERT_EQ((*events)[i].event.number(), static_cast<int64_t>(i) + 1);

@@ -51,7 +51,7 @@ class LedgerReaderTest : public ::testing::Test {
     const auto alerts = reader_->ListAlerts(filter);
     EXPECT_THAT(alerts, IsOk());
     std::vector<std::string> ids;
-    for (const auto& stored : *alerts) ids.push_back(absl::StrCat(stored.position, stored.alert.alert_id()));
+    for (const auto& stored : alerts->alerts) ids.push_back(absl::StrCat(stored.position, stored.alert.alert_id()));
     return ids;
   }
 
@@ -71,21 +71,53 @@ class LedgerReaderTest : public ::testing::Test {
 
 TEST_F(LedgerReaderTest, ReadsEventsOfAJobByNumber) {
   Fill();
-  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 0, 100)), ElementsAre(1, 2, 4, 5, 6));
-  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 1, 2)), ElementsAre(2, 4));
-  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 5, 2)), IsEmpty());
-  EXPECT_THAT(Positions(reader_->ReadEvents("uid-none", 0, 2)), IsEmpty());
-  EXPECT_EQ((*reader_->ReadEvents("uid-a", 0, 1))[0].event.state_changed().reason(), "reason 1");
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 0, 100, SIZE_MAX)), ElementsAre(1, 2, 4, 5, 6));
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 1, 2, SIZE_MAX)), ElementsAre(2, 4));
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-a", 5, 2, SIZE_MAX)), IsEmpty());
+  EXPECT_THAT(Positions(reader_->ReadEvents("uid-none", 0, 2, SIZE_MAX)), IsEmpty());
+  EXPECT_EQ((*reader_->ReadEvents("uid-a", 0, 1, SIZE_MAX))[0].event.state_changed().reason(), "reason 1");
 }
 
 TEST_F(LedgerReaderTest, ReadsAlertEventsByPosition) {
   EXPECT_EQ(*reader_->LastPosition(), 0);
   Fill();
   EXPECT_EQ(*reader_->LastPosition(), 6);
-  EXPECT_THAT(Positions(reader_->ReadAlertEvents("", 0, 100)), ElementsAre(2, 3, 4, 5, 6));
-  EXPECT_THAT(Positions(reader_->ReadAlertEvents("", 3, 2)), ElementsAre(4, 5));
-  EXPECT_THAT(Positions(reader_->ReadAlertEvents("b", 0, 100)), ElementsAre(3));
-  EXPECT_THAT(Positions(reader_->ReadAlertEvents("none", 0, 100)), IsEmpty());
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("", 0, 100, SIZE_MAX)), ElementsAre(2, 3, 4, 5, 6));
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("", 3, 2, SIZE_MAX)), ElementsAre(4, 5));
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("b", 0, 100, SIZE_MAX)), ElementsAre(3));
+  EXPECT_THAT(Positions(reader_->ReadAlertEvents("none", 0, 100, SIZE_MAX)), IsEmpty());
+}
+
+TEST_F(LedgerReaderTest, ReadsEventsOfAllJobsByPosition) {
+  Fill();
+  EXPECT_THAT(Positions(reader_->ReadAllEvents(0, 100, SIZE_MAX)), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(Positions(reader_->ReadAllEvents(2, 2, SIZE_MAX)), ElementsAre(3, 4));
+  EXPECT_THAT(Positions(reader_->ReadAllEvents(6, 2, SIZE_MAX)), IsEmpty());
+}
+
+// A page of 1,000 large events would be too much for a client.
+TEST_F(LedgerReaderTest, PagesEndAtTheirSizeInBytes) {
+  for (int i = 1; i <= 20; ++i) {
+    v1::Event event = MakeAlertEvent("a", i, absl::StrCat("alert ", i), v1::ALERT_STATE_FIRING);
+    event.mutable_alert_changed()->mutable_alert()->set_summary(std::string(10'000, 'x'));
+    ASSERT_THAT(AppendEvent(*ledger_, "uid-a", event), IsOk());
+  }
+  EXPECT_EQ(reader_->ReadEvents("uid-a", 0, 1000, 35'000)->size(), 4u);
+  EXPECT_EQ(reader_->ReadEvents("uid-a", 0, 1000, 0)->size(), 1u);
+  EXPECT_EQ(reader_->ReadEvents("uid-a", 18, 1000, 35'000)->size(), 2u);
+  EXPECT_EQ(reader_->ReadAllEvents(0, 1000, 35'000)->size(), 4u);
+  EXPECT_EQ(reader_->ReadAlertEvents("", 0, 1000, 35'000)->size(), 4u);
+  EXPECT_EQ(reader_->ReadAlertEvents("a", 0, 1000, 35'000)->size(), 4u);
+  LedgerReader::AlertFilter filter;
+  filter.max_bytes = 35'000;
+  EXPECT_EQ(reader_->ListAlerts(filter)->alerts.size(), 4u);
+  EXPECT_TRUE(reader_->ListAlerts(filter)->more);
+  filter.before = 4;
+  EXPECT_EQ(reader_->ListAlerts(filter)->alerts.size(), 3u);
+  EXPECT_FALSE(reader_->ListAlerts(filter)->more);
+  filter.limit = 2;
+  EXPECT_EQ(reader_->ListAlerts(filter)->alerts.size(), 2u);
+  EXPECT_TRUE(reader_->ListAlerts(filter)->more);
 }
 
 TEST_F(LedgerReaderTest, ListsAlertsNewestFirst) {
@@ -121,7 +153,7 @@ TEST_F(LedgerReaderTest, ManyThreadsReadWhileTheLedgerWrites) {
     threads.emplace_back([this] {
       int64_t last = 0;
       while (last < kEvents) {
-        const auto events = reader_->ReadEvents("u", last, 7);
+        const auto events = reader_->ReadEvents("u", last, 7, SIZE_MAX);
         ASSERT_THAT(events, IsOk());
         for (const auto& stored : *events) ASSERT_EQ(stored.event.number(), ++last);
         std::this_thread::yield();

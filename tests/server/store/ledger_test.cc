@@ -3,12 +3,15 @@
 #include <SQLiteCpp/Database.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 #include <random>
 
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
@@ -41,7 +44,7 @@ class LedgerTest : public ::testing::Test {
     auto reader = LedgerReader::Open(path_);
     EXPECT_THAT(reader, IsOk());
     std::vector<int64_t> numbers;
-    const auto events = (*reader)->ReadEvents(uid, 0, 1000);
+    const auto events = (*reader)->ReadEvents(uid, 0, 1000, SIZE_MAX);
     EXPECT_THAT(events, IsOk());
     for (const auto& stored : *events) numbers.push_back(stored.event.number());
     return numbers;
@@ -70,6 +73,7 @@ TEST_F(LedgerTest, KeepsEverythingOfAJob) {
   row.acked_notice = 5;
   row.at_step = 0;
   row.pending.set_revision(3);
+  row.epoch = 12;
   const auto put = [&](LedgerTransaction& transaction) { return transaction.PutJob(row); };
   ASSERT_THAT(CommitAndWait(*ledger_, put), IsOk());
   Reopen();
@@ -82,6 +86,7 @@ TEST_F(LedgerTest, KeepsEverythingOfAJob) {
   EXPECT_EQ((*jobs)[0].trainer_pid, 4711);
   EXPECT_EQ((*jobs)[0].acked_notice, 5);
   EXPECT_EQ((*jobs)[0].at_step, 0);
+  EXPECT_EQ((*jobs)[0].epoch, 12);
 }
 
 TEST_F(LedgerTest, LoadsJobsOldestFirstAndReplacesByUid) {
@@ -268,6 +273,94 @@ TEST_F(LedgerTest, DeletesAllOfAJobAndNeverReusesPositions) {
   EXPECT_EQ(*(*reader)->LastPosition(), 3);
 }
 
+TEST_F(LedgerTest, TheLastPositionOutlivesItsJob) {
+  ASSERT_THAT(AppendEvent(*ledger_, "keep", MakeEvent("keep", 1)), IsOk());
+  ASSERT_THAT(AppendEvent(*ledger_, "drop", MakeAlertEvent("drop", 1, "a", v1::ALERT_STATE_FIRING)), IsOk());
+  const auto drop = [](LedgerTransaction& transaction) { return transaction.DeleteJob("drop"); };
+  ASSERT_THAT(CommitAndWait(*ledger_, drop), IsOk());
+  for (int life = 0; life < 2; ++life) {
+    auto reader = LedgerReader::Open(path_);
+    ASSERT_THAT(reader, IsOk());
+    EXPECT_EQ(*(*reader)->LastPosition(), 2) << "a token from before the deletion is ahead of nothing";
+    Reopen();
+  }
+  ASSERT_THAT(AppendEvent(*ledger_, "keep", MakeEvent("keep", 2)), IsOk());
+  auto reader = LedgerReader::Open(path_);
+  EXPECT_EQ((*reader)->ReadAllEvents(2, 10, SIZE_MAX)->at(0).position, 3);
+}
+
+TEST_F(LedgerTest, TheAnswerToADeletionOutlivesItsJob) {
+  const auto drop = [](LedgerTransaction& transaction) -> absl::Status {
+    GW_RETURN_IF_ERROR(transaction.DeleteJob("u"));
+    return transaction.PutRequest("deletion", "", {"digest", "response"});
+  };
+  ASSERT_THAT(CommitAndWait(*ledger_, drop), IsOk());
+  ASSERT_THAT(CommitAndWait(*ledger_, [](auto& transaction) { return transaction.DeleteJob("v"); }), IsOk());
+  EXPECT_TRUE(FindRequest("deletion")->has_value());
+}
+
+TEST_F(LedgerTest, FindsTheStateOfAnAlertWithItsJob) {
+  ASSERT_THAT(AppendEvent(*ledger_, "u", MakeAlertEvent("j", 1, "u/1/rule/1", v1::ALERT_STATE_FIRING)), IsOk());
+  ASSERT_THAT(AppendEvent(*ledger_, "u", MakeAlertEvent("j", 2, "u/1/rule/1", v1::ALERT_STATE_RESOLVED)), IsOk());
+  const auto find = [](LedgerTransaction& transaction) -> absl::Status {
+    const auto found = transaction.FindAlert("u/1/rule/1");
+    EXPECT_THAT(found, IsOk());
+    EXPECT_TRUE(found->has_value());
+    EXPECT_EQ((*found)->first, "u");
+    EXPECT_EQ((*found)->second.state(), v1::ALERT_STATE_RESOLVED);
+    EXPECT_FALSE(transaction.FindAlert("none")->has_value());
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(CommitAndWait(*ledger_, find), IsOk());
+}
+
+TEST_F(LedgerTest, KeepsSilencesUntilTheyEnd) {
+  const auto put = [this](const std::string& id, absl::Duration length) {
+    v1::Silence silence;
+    silence.set_silence_id(id);
+    silence.set_comment(absl::StrCat("for ", absl::FormatDuration(length)));
+    *silence.mutable_end_time() = core::ToTimestamp(clock_.Now() + length);
+    return CommitAndWait(*ledger_, [&](LedgerTransaction& transaction) { return transaction.PutSilence(silence); });
+  };
+  const auto load = [this] {
+    std::vector<std::string> all;
+    const auto silences = ledger_->LoadSilences();
+    EXPECT_THAT(silences, IsOk());
+    for (const v1::Silence& silence : *silences) {
+      all.push_back(absl::StrCat(silence.silence_id(), " ", silence.comment()));
+    }
+    return all;
+  };
+  for (const char* id : {"b", "a", "c"}) ASSERT_THAT(put(id, absl::Hours(1)), IsOk());
+  ASSERT_THAT(put("a", absl::Hours(2)), IsOk());
+  Reopen();
+  EXPECT_THAT(load(), ElementsAre("b for 1h", "a for 2h", "c for 1h"));
+  const auto drop = [](LedgerTransaction& transaction) { return transaction.DeleteSilence("c"); };
+  ASSERT_THAT(CommitAndWait(*ledger_, drop), IsOk());
+  EXPECT_THAT(load(), ElementsAre("b for 1h", "a for 2h"));
+  clock_.Advance(absl::Hours(1));
+  EXPECT_THAT(load(), ElementsAre("a for 2h"));
+  ASSERT_THAT(put("d", absl::Hours(1)), IsOk());
+  EXPECT_EQ(SQLite::Database(path_).execAndGet("SELECT count(*) FROM silences").getInt(), 2) << "what ended is gone";
+}
+
+TEST_F(LedgerTest, FilesAreForTheirUserOnly) {
+  const mode_t umask_before = umask(0);
+  auto other = Ledger::Open(dir_.File("other.db"), &clock_);
+  umask(umask_before);
+  ASSERT_THAT(other, IsOk());
+  ASSERT_THAT(AppendEvent(**other, "u", MakeEvent("j", 1)), IsOk());
+  const auto mode = [this](const std::string& name) {
+    return std::filesystem::status(dir_.File(name)).permissions() & std::filesystem::perms::mask;
+  };
+  const auto user_only = std::filesystem::perms::owner_read | std::filesystem::perms::owner_write;
+  for (const char* name : {"other.db", "other.db-wal", "other.db-shm"}) EXPECT_EQ(mode(name), user_only) << name;
+  other->reset();
+  std::filesystem::permissions(dir_.File("other.db"), std::filesystem::perms::all);
+  ASSERT_THAT(Ledger::Open(dir_.File("other.db"), &clock_), IsOk());
+  EXPECT_EQ(mode("other.db"), user_only);
+}
+
 TEST_F(LedgerTest, TheLogEpochStaysWithTheDatabase) {
   const std::string epoch = ledger_->log_epoch();
   EXPECT_EQ(epoch.size(), 32u);
@@ -281,7 +374,7 @@ TEST_F(LedgerTest, TheLogEpochStaysWithTheDatabase) {
 TEST_F(LedgerTest, UsesTheSafeSettings) {
   SQLite::Database database(path_);
   EXPECT_EQ(database.execAndGet("PRAGMA journal_mode").getString(), "wal");
-  EXPECT_EQ(database.execAndGet("PRAGMA user_version").getInt(), 1);
+  EXPECT_EQ(database.execAndGet("PRAGMA user_version").getInt(), 2);
   EXPECT_EQ(database
                 .execAndGet("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND strict = 0 "
                             "AND name NOT LIKE 'sqlite_%'")
@@ -300,6 +393,7 @@ TEST_F(LedgerTest, FindsRowsByIndex) {
            "DELETE FROM alerts WHERE uid = ?1",
            "DELETE FROM requests WHERE uid = ?1",
            "DELETE FROM requests WHERE create_millis <= ?1",
+           "SELECT event FROM events WHERE position > ?1 ORDER BY position",
        }) {
     SQLite::Statement plan(database, absl::StrCat("EXPLAIN QUERY PLAN ", query));
     while (plan.executeStep()) EXPECT_THAT(plan.getColumn(3).getString(), HasSubstr("SEARCH")) << query;
@@ -314,6 +408,11 @@ TEST(LedgerOpenTest, RefusesWhatItMustNotTouch) {
   SQLite::Database(path, SQLite::OPEN_READWRITE).exec("PRAGMA user_version = 99");
   EXPECT_THAT(Ledger::Open(path, &clock), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("newer")));
   EXPECT_THAT(LedgerReader::Open(path), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("newer")));
+
+  SQLite::Database(path, SQLite::OPEN_READWRITE).exec("PRAGMA user_version = 1");
+  EXPECT_THAT(Ledger::Open(path, &clock),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("version 1, made by a gradwatch before")));
+  EXPECT_THAT(LedgerReader::Open(path), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("version 1")));
 
   const std::string foreign = dir.File("foreign.db");
   SQLite::Database(foreign, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec("CREATE TABLE t (x)");

@@ -1,23 +1,24 @@
 #include "server/store/statistics_store.h"
 
-#include <SQLiteCpp/Database.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <map>
 #include <random>
 
 #include "absl/synchronization/blocking_counter.h"
-#include "core/base/error.h"
 #include "tests/server/store/faulty_vfs.h"
 #include "tests/server/store/store_testing.h"
+#include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
 namespace gradwatch::server {
 namespace {
 
+using ::gradwatch::testing::FakeClock;
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
@@ -27,18 +28,24 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+mode_t ModeOf(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 ? info.st_mode & 07777 : 0;
+}
+
 class StatisticsStoreTest : public ::testing::Test {
  protected:
   void SetUp() override { Reopen(); }
 
   void Reopen() {
     store_.reset();
-    auto store = StatisticsStore::Open(dir_.File("statistics"));
+    auto store = StatisticsStore::Open(dir_.File("statistics"), &clock_);
     ASSERT_THAT(store, IsOk());
     store_ = *std::move(store);
   }
 
-  // "attempt:step=loss", everything of the job from the start, read in parts of `max_bytes`.
+  // "attempt:step=loss" or "attempt:first-last reason", everything of the job from the start, read in parts of
+  // `max_bytes`.
   std::vector<std::string> ReadAll(const std::string& uid, size_t max_bytes = 1 << 20) {
     std::vector<std::string> all;
     int32_t attempt = 0;
@@ -48,11 +55,7 @@ class StatisticsStoreTest : public ::testing::Test {
       EXPECT_THAT(reports, IsOk());
       if (!reports.ok() || reports->empty()) return all;
       for (const EncodedReport& report : *reports) {
-        const auto decoded = DecodeReport(report.bytes);
-        EXPECT_THAT(decoded, IsOk());
-        EXPECT_EQ(decoded->step(), report.step);
-        EXPECT_EQ(decoded->attempt(), report.attempt);
-        all.push_back(absl::StrCat(report.attempt, ":", report.step, "=", decoded->loss()));
+        all.push_back(absl::StrCat(report.attempt, ":", Describe(report)));
       }
       attempt = reports->back().attempt;
       step = reports->back().step;
@@ -61,7 +64,15 @@ class StatisticsStoreTest : public ::testing::Test {
 
   std::string PathOf(const std::string& uid) { return absl::StrCat(dir_.File("statistics"), "/", uid, ".db"); }
 
+  // After all that was queued.
+  void Wait() {
+    absl::Notification passed;
+    store_->Barrier([&] { passed.Notify(); });
+    passed.WaitForNotification();
+  }
+
   const TempDir dir_;
+  FakeClock clock_;
   std::unique_ptr<StatisticsStore> store_;
 };
 
@@ -81,7 +92,7 @@ TEST_F(StatisticsStoreTest, KeepsReportsByAttemptAndStep) {
 
 TEST_F(StatisticsStoreTest, ReadsInPartsOfAboutTheSizeWanted) {
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 99)), IsOk());
-  const size_t one = MakeReport(1, 1).bytes.size();
+  const size_t one = MakeReport(1, 1).bytes->size();
   EXPECT_EQ(store_->ReadAfter("u", 1, 9, 10 * one)->size(), 10u);
   EXPECT_EQ(store_->ReadAfter("u", 1, 9, 0)->size(), 1u);
   EXPECT_EQ(store_->ReadAfter("u", 1, 9, 0)->front().step, 10);
@@ -95,6 +106,31 @@ TEST_F(StatisticsStoreTest, AStepThatIsStoredIsReplaced) {
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 1, 3)), IsOk());
   EXPECT_THAT(ReadAll("u"),
               ElementsAre("1:0=1", "1:1=3", "1:2=1", "1:3=2", "1:4=2", "1:5=2", "1:6=2", "1:8=1", "1:9=1"));
+}
+
+TEST_F(StatisticsStoreTest, KeepsLostRangesAmongTheReports) {
+  std::vector<EncodedReport> batch = MakeReports(1, 0, 1);
+  batch.push_back(EncodeLost(1, 2, 5, "away"));
+  batch.push_back(MakeReport(1, 6));
+  batch.push_back(EncodeLost(1, 7, 9, "away"));
+  ASSERT_THAT(AppendAndWait(*store_, "u", std::move(batch)), IsOk());
+  EXPECT_EQ(*store_->LastStep("u", 1), 9);
+  EXPECT_THAT(ReadAll("u"), ElementsAre("1:0=1", "1:1=1", "1:2-5 away", "1:6=1", "1:7-9 away"));
+  EXPECT_THAT(ReadAll("u", 1), ElementsAre("1:0=1", "1:1=1", "1:2-5 away", "1:6=1", "1:7-9 away"));
+  const auto inside = store_->ReadAfter("u", 1, 3, 1);
+  ASSERT_THAT(inside, IsOk());
+  EXPECT_EQ(Describe(inside->at(0)), "4-5 away");
+}
+
+TEST_F(StatisticsStoreTest, LostRangesThatAreSentAgainAreNotDoubled) {
+  const EncodedReport lost = EncodeLost(1, 2, 5, "away");
+  ASSERT_THAT(AppendAndWait(*store_, "u", {MakeReport(1, 0), MakeReport(1, 1), lost}), IsOk());
+  ASSERT_THAT(AppendAndWait(*store_, "u", {lost, MakeReport(1, 6)}), IsOk());
+  ASSERT_THAT(AppendAndWait(*store_, "u", {EncodeLost(1, 4, 7, "again")}), IsOk());
+  EXPECT_THAT(ReadAll("u"), ElementsAre("1:0=1", "1:1=1", "1:2-3 away", "1:4-5 again", "1:6=1", "1:7-7 again"));
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 3, 4, 2)), IsOk());
+  EXPECT_THAT(ReadAll("u"),
+              ElementsAre("1:0=1", "1:1=1", "1:2-2 away", "1:3=2", "1:4=2", "1:5-5 again", "1:6=1", "1:7-7 again"));
 }
 
 // Against a map as the model: random attempts that go back, sizes around the limit of a batch.
@@ -113,7 +149,7 @@ TEST_F(StatisticsStoreTest, HoldsWhatAModelHolds) {
       report.set_loss(round);
       for (int k = uniform(0, 3) == 0 ? 4000 : 1; k > 0; --k) report.add_tensors()->set_l2_norm(k);
       reports.push_back(EncodeReport(report));
-      model[{attempt, step}] = reports.back().bytes;
+      model[{attempt, step}] = *reports.back().bytes;
       step += uniform(1, 3);
     }
     if (round % 10 == 9) {
@@ -129,7 +165,7 @@ TEST_F(StatisticsStoreTest, HoldsWhatAModelHolds) {
   ASSERT_EQ(all->size(), model.size());
   for (const EncodedReport& report : *all) {
     EXPECT_EQ(std::make_pair(report.attempt, report.step), expected->first);
-    EXPECT_EQ(report.bytes, expected->second);
+    EXPECT_EQ(*report.bytes, expected->second);
     ++expected;
   }
 }
@@ -143,7 +179,7 @@ TEST_F(StatisticsStoreTest, GivesTheReportsBackInOrder) {
                      EXPECT_THAT(status, IsOk());
                      ASSERT_EQ(reports.size(), 1u);
                      EXPECT_EQ(reports[0].step, i);
-                     EXPECT_EQ(reports[0].bytes, MakeReport(1, i).bytes);
+                     EXPECT_EQ(*reports[0].bytes, *MakeReport(1, i).bytes);
                      order.push_back(i);
                      done.DecrementCount();
                    });
@@ -172,11 +208,9 @@ TEST_F(StatisticsStoreTest, RemovesAJobWithItsFiles) {
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
   ASSERT_THAT(AppendAndWait(*store_, "v", MakeReports(1, 0, 9)), IsOk());
   EXPECT_EQ(ReadAll("u").size(), 10u);  // leaves an open reader behind
-  absl::Notification removed;
   store_->Remove("u");
   store_->Remove("never-there");
-  store_->Barrier([&] { removed.Notify(); });
-  removed.WaitForNotification();
+  Wait();
   EXPECT_THAT(ReadAll("u"), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(PathOf("u")));
   EXPECT_FALSE(std::filesystem::exists(PathOf("u") + "-wal"));
@@ -207,57 +241,39 @@ TEST_F(StatisticsStoreTest, RefusesUidsThatAreNoFileNames) {
   }
 }
 
-// Each column of a batch in turn.
-TEST_F(StatisticsStoreTest, FindsDamagedBatches) {
-  const struct {
-    const char* damage;
-    const char* message;
-  } kCases[] = {
-      {"UPDATE batches SET reports = zeroblob(length(reports)) WHERE last_step = 9", "steps 5 to 9"},
-      {"UPDATE batches SET reports = substr(reports, 2) WHERE last_step = 9", "steps 5 to 9"},
-      {"UPDATE batches SET crc = crc + 1 WHERE last_step = 9", "steps 5 to 9"},
-      {"UPDATE batches SET first_step = 6 WHERE last_step = 9", "steps 6 to 9"},
-      {"UPDATE batches SET last_step = 10 WHERE last_step = 9", "steps 5 to 10"},
-      {"UPDATE batches SET attempt = 2 WHERE last_step = 9", "attempt 2"},
-  };
-  int number = 0;
-  for (const auto& test_case : kCases) {
-    const std::string uid = absl::StrCat("u", number++);
-    ASSERT_THAT(AppendAndWait(*store_, uid, MakeReports(1, 0, 4)), IsOk());
-    ASSERT_THAT(AppendAndWait(*store_, uid, MakeReports(1, 5, 9)), IsOk());
-    SQLite::Database(PathOf(uid), SQLite::OPEN_READWRITE).exec(test_case.damage);
-    const auto reports = store_->ReadAfter(uid, 0, -1, 1 << 20);
-    EXPECT_THAT(reports, StatusIs(absl::StatusCode::kDataLoss, HasSubstr(test_case.message)));
-    EXPECT_THAT(reports, StatusIs(absl::StatusCode::kDataLoss, HasSubstr(uid)));
-    EXPECT_EQ(core::GetReason(reports.status()), "LOG_CORRUPT");
-    EXPECT_THAT(store_->ReadAfter(uid, 0, -1, 1), IsOk());  // what lies before is still there
-  }
+TEST_F(StatisticsStoreTest, FilesAreForTheirUserOnly) {
+  const mode_t umask_before = umask(0);
+  std::filesystem::remove_all(dir_.File("statistics"));
+  Reopen();
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
+  ReadAll("u");
+  umask(umask_before);
+  EXPECT_EQ(ModeOf(dir_.File("statistics")), 0700u);
+  for (const char* suffix : {"", "-wal", "-shm"}) EXPECT_EQ(ModeOf(PathOf("u") + suffix), 0600u) << suffix;
+  Reopen();
+  chmod(dir_.File("statistics").c_str(), 0755);
+  chmod(PathOf("u").c_str(), 0644);
+  Reopen();
+  EXPECT_EQ(ModeOf(dir_.File("statistics")), 0700u);
+  ReadAll("u");
+  EXPECT_EQ(ModeOf(PathOf("u")), 0600u);
 }
 
-TEST(StatisticsStoreFaultTest, TellsWhatCouldNotBeStoredAndGoesOn) {
-  const TempDir dir;
+TEST_F(StatisticsStoreTest, TellsWhatCouldNotBeStoredAndGoesOn) {
   FaultyVfs vfs;
-  auto store = StatisticsStore::Open(dir.path());
-  ASSERT_THAT(store, IsOk());
-  ASSERT_THAT(AppendAndWait(**store, "u", MakeReports(1, 0, 0)), IsOk());
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 0)), IsOk());
   FaultyVfs::full = true;
-  EXPECT_THAT(AppendAndWait(**store, "u", MakeReports(1, 1, 1)),
+  EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 1)),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        AllOf(HasSubstr("job u"), HasSubstr("the server's disk is full"))));
   FaultyVfs::full = false;
-  EXPECT_THAT(AppendAndWait(**store, "u", MakeReports(1, 1, 1)), IsOk());
-  EXPECT_EQ((*store)->ReadAfter("u", 0, -1, 1000)->size(), 2u);
-}
-
-TEST(StatisticsStoreFaultTest, ADamagedFileIsToldAndLeavesOthersAlone) {
-  const TempDir dir;
-  dir.Write("u.db", std::string(5000, 'x'));
-  auto store = StatisticsStore::Open(dir.path());
-  ASSERT_THAT(store, IsOk());
-  EXPECT_THAT(AppendAndWait(**store, "u", MakeReports(1, 0, 0)), StatusIs(absl::StatusCode::kDataLoss, _));
-  EXPECT_THAT((*store)->ReadAfter("u", 0, -1, 10), StatusIs(absl::StatusCode::kDataLoss, _));
-  EXPECT_THAT(AppendAndWait(**store, "v", MakeReports(1, 0, 0)), IsOk());
-  EXPECT_THAT(StatisticsStore::Open(dir.File("u.db")), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 1)), StatusIs(absl::StatusCode::kResourceExhausted, _))
+      << "what failed is not tried again at once";
+  EXPECT_THAT(AppendAndWait(*store_, "v", MakeReports(1, 1, 1)), IsOk());
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 1)), IsOk());
+  EXPECT_EQ(store_->ReadAfter("u", 0, -1, 1000)->size(), 2u);
+  store_.reset();  // before the file system
 }
 
 }  // namespace

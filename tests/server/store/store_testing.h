@@ -79,6 +79,18 @@ inline std::vector<EncodedReport> MakeReports(int32_t attempt, int64_t first_ste
   return reports;
 }
 
+// "step=loss" of a report, "first-last reason" of a lost range.
+inline std::string Describe(const EncodedReport& entry) {
+  if (entry.lost) {
+    const auto lost = DecodeLost(*entry.bytes);
+    if (!lost.ok() || lost->first_step() != entry.first_step || lost->last_step() != entry.step) return "WRONG";
+    return absl::StrCat(lost->first_step(), "-", lost->last_step(), " ", lost->reason());
+  }
+  const auto report = DecodeReport(*entry.bytes);
+  if (!report.ok() || report->step() != entry.step || entry.first_step != entry.step) return "WRONG";
+  return absl::StrCat(report->step(), "=", report->loss());
+}
+
 inline absl::Status AppendAndWait(StatisticsStore& store, const std::string& uid, std::vector<EncodedReport> reports) {
   absl::Notification done;
   absl::Status result;

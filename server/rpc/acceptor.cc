@@ -1,0 +1,85 @@
+#include "server/rpc/acceptor.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "core/base/thread_name.h"
+
+namespace gradwatch::server {
+namespace {
+
+constexpr int kPauseMilliseconds = 100;
+constexpr absl::Duration kComplainEvery = absl::Seconds(1);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Start(std::vector<int> listeners, int descriptors, Take take) {
+  const int stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (stop < 0) return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
+  return std::unique_ptr<Acceptor>(new Acceptor(std::move(listeners), descriptors, std::move(take), stop));
+}
+
+Acceptor::Acceptor(std::vector<int> listeners, int descriptors, Take take, int stop)
+    : listeners_(std::move(listeners)), descriptors_(descriptors), take_(std::move(take)), stop_(stop) {
+  thread_ = std::thread([this] {
+    core::NameThisThread("accept");
+    Work();
+  });
+}
+
+Acceptor::~Acceptor() {
+  eventfd_write(stop_, 1);
+  thread_.join();
+  close(stop_);
+}
+
+void Acceptor::Work() {
+  std::vector<pollfd> polled = {{stop_, POLLIN, 0}};
+  for (const int listener : listeners_) polled.push_back({listener, POLLIN, 0});
+  bool pausing = false;
+  for (;;) {
+    for (pollfd& entry : polled) entry.revents = 0;
+    // In a pause the listeners are not looked at: they would be ready all the time.
+    poll(polled.data(), pausing ? 1 : polled.size(), pausing ? kPauseMilliseconds : -1);
+    if (polled[0].revents != 0) return;
+    pausing = false;
+    for (size_t i = 1; i < polled.size(); ++i) {
+      if (polled[i].revents != 0 && !AcceptOne(polled[i].fd)) pausing = true;
+    }
+  }
+}
+
+bool Acceptor::AcceptOne(int listener) {
+  const int connection = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (connection < 0) {
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return true;
+    Complain(absl::StrCat("cannot accept connections for now: ", std::strerror(errno)));
+    ++failed_;
+    return false;
+  }
+  if (connection < descriptors_) {
+    take_(listener, connection);
+    return true;
+  }
+  close(connection);
+  Complain(absl::StrCat("too many connections: ", ++refused_, " closed so far"));
+  return true;
+}
+
+void Acceptor::Complain(const std::string& text) {
+  const absl::Time now = absl::Now();
+  if (now < complained_ + kComplainEvery && now >= complained_) return;
+  complained_ = now;
+  spdlog::warn("{}", text);
+}
+
+}  // namespace gradwatch::server

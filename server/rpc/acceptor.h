@@ -1,0 +1,60 @@
+// Accepts connections, in place of gRPC: one failed accept, for want of a descriptor, would make gRPC's listener deaf
+// for ever.
+#ifndef GRADWATCH_SERVER_RPC_ACCEPTOR_H_
+#define GRADWATCH_SERVER_RPC_ACCEPTOR_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace gradwatch::server {
+
+// A thread that accepts while the object lives. What cannot be accepted now, for want of descriptors or memory, waits
+// in the kernel's queue and is accepted as soon as it can be.
+class Acceptor {
+ public:
+  // Takes a connection, which does not block and closes on exec, as its own. `listener` is where it came from.
+  using Take = std::function<void(int listener, int connection)>;
+
+  // `listeners` do not block and outlive it. A connection whose descriptor is not below `descriptors` is closed at
+  // once: the kernel gives the smallest number that is free, so that those from there on are left to the rest of the
+  // process, and nobody has to count what is open. UNAVAILABLE: there is no descriptor for it.
+  static absl::StatusOr<std::unique_ptr<Acceptor>> Start(std::vector<int> listeners, int descriptors, Take take);
+  // After this nothing is taken.
+  ~Acceptor();
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
+
+  // Connections that were closed because there were too many.
+  int64_t refused() const { return refused_; }
+  // Times that nothing could be accepted.
+  int64_t failed() const { return failed_; }
+
+ private:
+  Acceptor(std::vector<int> listeners, int descriptors, Take take, int stop);
+  void Work();
+  // False: nothing can be accepted for the moment.
+  bool AcceptOne(int listener);
+  // Logs, but not more than once a second.
+  void Complain(const std::string& text);
+
+  const std::vector<int> listeners_;
+  const int descriptors_;
+  const Take take_;
+  const int stop_;  // an eventfd, readable when it is over
+  std::atomic<int64_t> refused_ = 0;
+  std::atomic<int64_t> failed_ = 0;
+  absl::Time complained_ = absl::InfinitePast();  // of the thread
+  std::thread thread_;
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_RPC_ACCEPTOR_H_

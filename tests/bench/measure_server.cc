@@ -1,0 +1,402 @@
+// Measures the server under load, from outside: quick calls beside large dry-runs, jobs that have ended, and
+// subscribers that stop reading. Prints; asserts nothing. See README.md.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/notification.h"
+#include "client/lib/spec_reader.h"
+#include "tests/bench/raw_subscribers.h"
+#include "tests/support/fake_trainer.h"
+#include "tests/support/outside.h"
+#include "tests/support/server_process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::testing {
+namespace {
+
+constexpr int64_t kForEver = 1'000'000'000;
+constexpr int kTrainerProcessor = 0, kServerProcessor = 1;
+
+void Pause(absl::Duration duration) { absl::Notification().WaitForNotificationWithTimeout(duration); }
+double Seconds(absl::Time since) { return absl::ToDoubleSeconds(absl::Now() - since); }
+double Mebibytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+// What went wrong in a section; it unwinds, so that no process is left behind.
+struct Failed {
+  std::string what;
+};
+void Check(bool ok, const std::string& what) {
+  if (!ok) throw Failed{what};
+}
+void Check(const grpc::Status& status, const std::string& what) {
+  Check(status.ok(), absl::StrCat(what, ": ", status.error_message()));
+}
+
+double Percentile(std::vector<double> values, double percent) {
+  if (values.empty()) return -1;
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<size_t>(static_cast<double>(values.size()) * percent / 100))];
+}
+double Median(std::vector<double> values) { return Percentile(std::move(values), 50); }
+
+v1::JobSpec Parse(const std::string& yaml) {
+  const auto spec = client::ParseJobSpec(yaml, client::SpecSyntax::kYaml, "spec");
+  Check(spec.ok(), spec.status().ToString());
+  return *spec;
+}
+// A network whose step takes longer the larger it is: about 6 ms at 512.
+v1::JobSpec Spec(int64_t steps, int size) {
+  return Parse(absl::StrCat("steps: ", steps, "\nmodel:\n  layers:\n    - dense: {units: ", size,
+                            "}\n    - activation: {function: relu}\n    - dense: {units: 4}\n"
+                            "  loss: {function: softmax_cross_entropy}\ndata:\n  batch_size: ",
+                            size, "\n  gaussian_clusters: {classes: 4, features: ", size,
+                            "}\noptimizer: {learning_rate: 0.001}\n"));
+}
+
+// A server with a folder of its own, and what is said to it.
+struct Setting {
+  explicit Setting(std::vector<std::string> arguments = {}) {
+    arguments.insert(arguments.end(), {"--data-root", folder.path(), "--worker", WriteFakeWorker(folder.path())});
+    server = std::make_unique<ServerProcess>(folder.path(), ServerProcess::Options{std::move(arguments), {}, {}});
+    Check(server->Start(), server->Errors());
+    outside = std::make_unique<Outside>(server->address());
+  }
+  int64_t StepsDone(const std::string& job_id) const {
+    v1::Job job;
+    Check(outside->Get(job_id, &job), "GetJob");
+    return job.steps_done();
+  }
+  void Create(const std::string& job_id, const v1::JobSpec& spec) const {
+    Check(outside->Create(job_id, spec), "CreateJob");
+  }
+
+  TempDir folder;
+  std::unique_ptr<ServerProcess> server;
+  std::unique_ptr<Outside> outside;
+};
+
+// --- Quick calls beside dry-runs ---
+
+// Milliseconds of GetJob calls, one each 3 ms, for a time. A call that fails is told, and counts with the time it took.
+std::vector<double> TimeGetJob(const Outside& outside, absl::Duration duration) {
+  std::vector<double> milliseconds;
+  for (const absl::Time end = absl::Now() + duration; absl::Now() < end; Pause(absl::Milliseconds(3))) {
+    v1::Job job;
+    const absl::Time begin = absl::Now();
+    const grpc::Status status = outside.Get("job", &job, absl::Minutes(2));
+    if (!status.ok()) std::cout << "GetJob failed: " << status.error_message() << std::endl;
+    milliseconds.push_back(Seconds(begin) * 1e3);
+  }
+  return milliseconds;
+}
+
+void PrintCalls(const char* what, const std::vector<double>& milliseconds) {
+  absl::PrintF("GetJob %-28s p50 %7.2f ms  p99 %7.2f ms  longest %7.1f ms  (%d calls)\n", what,
+               Percentile(milliseconds, 50), Percentile(milliseconds, 99), Percentile(milliseconds, 100),
+               milliseconds.size());
+  std::fflush(stdout);
+}
+
+void WriteTable(const std::string& path, int64_t bytes) {
+  std::string block;
+  for (int row = 0; row < 20'000; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      absl::StrAppend(&block, column > 0 ? "," : "", (row * 7 + column * 13) % 97, ".", 1000 + row % 9000);
+    }
+    block += '\n';
+  }
+  std::ofstream file(path, std::ios::binary);
+  file << "c0,c1,c2,c3,c4,c5,c6,c7\n";
+  for (int64_t written = 0; written < bytes; written += static_cast<int64_t>(block.size())) file << block;
+}
+
+void ResetPeak(pid_t pid) { std::ofstream(absl::StrCat("/proc/", pid, "/clear_refs")) << "5"; }
+
+void MeasureDryRuns(int megabytes) {
+  constexpr int kAtOnce = 4;
+  constexpr absl::Duration kEach = absl::Seconds(15);
+  Setting setting;
+  WriteTable(setting.folder.File("table.csv"), int64_t{megabytes} * 1'000'000);
+  const v1::JobSpec table = Parse(
+      "steps: 10\nmodel:\n  layers:\n    - dense: {units: 1}\n  loss: {function: squared_error}\n"
+      "data:\n  batch_size: 16\n  csv: {path: table.csv, inputs: [c0, c1, c2, c3, c4, c5, c6], targets: [c7]}\n"
+      "optimizer: {learning_rate: 0.01}\n");
+  setting.Create("job", Spec(1, 16));
+  Check(setting.outside->AwaitEnd("job"), "the job does not end");
+  PrintCalls("alone", TimeGetJob(*setting.outside, kEach));
+  {
+    std::vector<std::unique_ptr<Process>> busy;
+    for (int i = 0; i < kAtOnce; ++i) {
+      busy.push_back(std::make_unique<Process>(std::vector<std::string>{"/bin/sh", "-c", "while :; do :; done"}));
+    }
+    PrintCalls("beside four busy processes", TimeGetJob(*setting.outside, kEach));
+  }
+  const int64_t before = ResidentBytes(setting.server->pid());
+  ResetPeak(setting.server->pid());
+  absl::Notification over;
+  std::atomic<int> runs{0}, accepted{0};
+  std::vector<std::thread> dry_runs;
+  for (int i = 0; i < kAtOnce; ++i) {
+    dry_runs.emplace_back([&] {
+      const Outside own(setting.server->address());
+      while (!over.HasBeenNotified()) {
+        if (own.Create("", table, /*validate_only=*/true, absl::Minutes(3)).ok()) ++accepted;
+        ++runs;
+      }
+    });
+  }
+  const std::vector<double> during = TimeGetJob(*setting.outside, kEach * 2);
+  over.Notify();
+  for (std::thread& dry_run : dry_runs) dry_run.join();
+  PrintCalls(absl::StrFormat("beside four dry-runs of %d MB", megabytes).c_str(), during);
+  absl::PrintF("%d dry-runs, %d accepted; memory of the server: %.1f MiB before, at most %.1f MiB more\n", runs.load(),
+               accepted.load(), Mebibytes(before), Mebibytes(PeakResidentBytes(setting.server->pid()) - before));
+}
+
+// --- Jobs that have ended ---
+
+void MeasureEndedJobs(int jobs) {
+  Setting setting({"--max-running-jobs", "4"});
+  setting.Create("first", Spec(200, 16));
+  Check(setting.outside->AwaitEnd("first"), "the job does not end");
+  const int64_t before = ResidentBytes(setting.server->pid());
+  const absl::Time begin = absl::Now();
+  const v1::JobSpec spec = Spec(500, 16);
+  for (int i = 0; i < jobs; ++i) {
+    setting.Create(absl::StrCat("ended-", i), spec);
+    // A few wait in the queue, so that the server never waits for this program.
+    if (i >= 16) Check(setting.outside->AwaitEnd(absl::StrCat("ended-", i - 16)), "the job does not end");
+  }
+  for (int i = std::max(0, jobs - 16); i < jobs; ++i) {
+    Check(setting.outside->AwaitEnd(absl::StrCat("ended-", i)), "the job does not end");
+  }
+  Pause(absl::Seconds(5));  // what is given back once a second is given back
+  const int64_t after = ResidentBytes(setting.server->pid());
+  absl::PrintF("%d jobs of 500 steps ended in %.0f s; memory of the server: %.1f MiB before, %.1f MiB more after\n",
+               jobs, Seconds(begin), Mebibytes(before), Mebibytes(after - before));
+  for (const bool killed : {false, true}) {
+    if (killed) {
+      setting.server->Kill();
+    } else {
+      Check(setting.server->Terminate() == 0, "SIGTERM: " + setting.server->Errors());
+    }
+    const absl::Time start = absl::Now();
+    Check(setting.server->Start(), setting.server->Errors());
+    const double port_file = Seconds(start);
+    const Outside fresh(setting.server->address());
+    v1::Job job;
+    Check(fresh.Get("ended-0", &job), "GetJob");
+    absl::PrintF("started again after %s: port file after %.3f s, a GetJob answered after %.3f s, %.1f MiB\n",
+                 killed ? "kill -9" : "SIGTERM", port_file, Seconds(start),
+                 Mebibytes(ResidentBytes(setting.server->pid())));
+    std::fflush(stdout);
+  }
+}
+
+// --- Subscribers that stop reading ---
+
+// Steps a second of a job.
+double StepRate(const Setting& setting, absl::Duration duration) {
+  const int64_t first = setting.StepsDone("job");
+  const absl::Time begin = absl::Now();
+  Pause(duration);
+  const int64_t last = setting.StepsDone("job");
+  return static_cast<double>(last - first) / Seconds(begin);
+}
+
+// A job whose trainer has a processor for itself; this program, the server and all else share the other.
+void StartPinnedJob(const Setting& setting) {
+  setting.Create("job", Spec(kForEver, 512));
+  Check(setting.outside->AwaitStep("job", 10), "the job does not run");
+  for (const pid_t worker : setting.server->Workers("job")) PinToProcessor(worker, kTrainerProcessor);
+}
+
+void MeasureStepRate(int subscribers, int pairs, absl::Duration duration) {
+  Setting setting;
+  StartPinnedJob(setting);
+  std::vector<double> ratios;
+  for (int pair = 0; pair < pairs; ++pair) {
+    const double alone = StepRate(setting, duration);
+    RawSubscribers stopped(setting.server->address(), "job", subscribers, kForEver);
+    Check(stopped.AwaitOpen(absl::Minutes(1)), "streams do not begin: " + stopped.totals().first_error);
+    const double beside = StepRate(setting, duration);
+    ratios.push_back(beside / alone);
+    absl::PrintF("steps a second: %.1f alone, %.1f beside %d stopped subscribers: %+.2f %%\n", alone, beside,
+                 subscribers, 100 * (ratios.back() - 1));
+    std::fflush(stdout);
+  }
+  absl::PrintF("step rate beside %d stopped subscribers, median of %d pairs: %+.2f %%\n", subscribers, pairs,
+               100 * (Median(ratios) - 1));
+}
+
+// Alerts of a job of their own, one each 20 ms, and how long each takes to a subscriber that reads.
+class AlertProbe {
+ public:
+  explicit AlertProbe(const Setting& setting) : outside_(setting.server->address()) {
+    setting.Create("fake", Spec(kForEver, 16));
+    trainer_ = std::make_unique<FakeTrainer>(outside_, setting.folder.path(), "fake");
+    Check(trainer_->attached(), "the fake trainer does not attach");
+    v1::WatchAlertsRequest request;
+    request.set_job_id("fake");
+    reader_ = outside_.alerts->WatchAlerts(&context_, request);
+    v1::WatchAlertsResponse first;
+    Check(reader_->Read(&first), "WatchAlerts");
+    listener_ = std::thread([this] { Listen(); });
+    sender_ = std::thread([this] { Send(); });
+  }
+  ~AlertProbe() { Stop(); }
+
+  // Milliseconds of all alerts so far; those that were not told are counted as unanswered.
+  std::vector<double> Take(size_t* unanswered) {
+    absl::MutexLock lock(&mutex_);
+    *unanswered = sent_.size() - taken_ - milliseconds_.size();
+    taken_ += milliseconds_.size();
+    return std::exchange(milliseconds_, {});
+  }
+  void Stop() {
+    if (over_.HasBeenNotified()) return;
+    over_.Notify();
+    sender_.join();
+    context_.TryCancel();
+    listener_.join();
+    reader_->Finish();
+  }
+
+ private:
+  void Send() {
+    for (int32_t episode = 1; !over_.HasBeenNotified(); ++episode) {
+      {
+        absl::MutexLock lock(&mutex_);
+        sent_.push_back(absl::Now());
+      }
+      if (!trainer_->Alert(episode)) return;
+      over_.WaitForNotificationWithTimeout(absl::Milliseconds(20));
+    }
+  }
+  void Listen() {
+    for (v1::WatchAlertsResponse response; reader_->Read(&response);) {
+      absl::MutexLock lock(&mutex_);
+      for (const v1::Event& event : response.events()) {
+        milliseconds_.push_back(Seconds(sent_[event.alert_changed().alert().episode() - 1]) * 1e3);
+      }
+    }
+  }
+
+  const Outside outside_;
+  std::unique_ptr<FakeTrainer> trainer_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::WatchAlertsResponse>> reader_;
+  absl::Notification over_;
+  absl::Mutex mutex_;
+  std::vector<absl::Time> sent_ ABSL_GUARDED_BY(mutex_);
+  std::vector<double> milliseconds_ ABSL_GUARDED_BY(mutex_);
+  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::thread listener_, sender_;
+};
+
+void PrintAlerts(const char* what, const std::vector<double>& milliseconds, size_t unanswered) {
+  absl::PrintF("alerts %s: %d, p50 %.1f ms, p99 %.1f ms, longest %.1f ms; %d not told yet\n", what, milliseconds.size(),
+               Percentile(milliseconds, 50), Percentile(milliseconds, 99), Percentile(milliseconds, 100), unanswered);
+  std::fflush(stdout);
+}
+
+void MeasureCatchUp(int subscribers, int64_t reports) {
+  Setting setting;
+  StartPinnedJob(setting);
+  RawSubscribers stopped(setting.server->address(), "job", subscribers, reports - 1);
+  Check(stopped.AwaitOpen(absl::Minutes(1)), "streams do not begin: " + stopped.totals().first_error);
+  const absl::Time begin = absl::Now();
+  // A minute at least, and until all reports are there.
+  Check(setting.outside->AwaitStep("job", reports, absl::Minutes(10)), "the job does not run");
+  while (Seconds(begin) < 60) Pause(absl::Seconds(1));
+  absl::PrintF("%d subscribers stopped for %.0f s; memory of the server %.1f MiB\n", subscribers, Seconds(begin),
+               Mebibytes(ResidentBytes(setting.server->pid())));
+  AlertProbe probe(setting);
+  Pause(absl::Seconds(5));
+  size_t unanswered = 0;
+  PrintAlerts("while they stand still", probe.Take(&unanswered), unanswered);
+  const absl::Duration processor = ProcessorTime(setting.server->pid());
+  const absl::Time release = absl::Now();
+  stopped.Release();
+  const bool done = stopped.AwaitDone(absl::Minutes(5));
+  const double seconds = Seconds(release);
+  const std::vector<double> alerts = probe.Take(&unanswered);
+  const RawSubscribers::Totals totals = stopped.totals();
+  absl::PrintF(
+      "%d of %d subscribers caught up %d reports each in %.1f s%s: %d reports, %.0f MB, %d lost, %d missing; the "
+      "server "
+      "worked for %.1f s, memory %.1f MiB\n",
+      totals.done, subscribers, reports, seconds, done ? "" : " (given up)", totals.reports,
+      static_cast<double>(totals.bytes) / 1e6, totals.lost, totals.missing,
+      absl::ToDoubleSeconds(ProcessorTime(setting.server->pid()) - processor),
+      Mebibytes(ResidentBytes(setting.server->pid())));
+  if (totals.failed > 0) absl::PrintF("%d streams failed: %s\n", totals.failed, totals.first_error);
+  PrintAlerts("meanwhile", alerts, unanswered);
+}
+
+void MeasureTermination(int subscribers, int rounds) {
+  Setting setting;
+  StartPinnedJob(setting);
+  for (int round = 0; round < rounds; ++round) {
+    const int64_t begin = setting.StepsDone("job");
+    RawSubscribers stopped(setting.server->address(), "job", subscribers, kForEver);
+    Check(stopped.AwaitOpen(absl::Minutes(1)), "streams do not begin: " + stopped.totals().first_error);
+    Check(setting.outside->AwaitStep("job", begin + 3000, absl::Minutes(2)), "the job does not run");
+    const absl::Time term = absl::Now();
+    const auto code = setting.server->Terminate();
+    absl::PrintF("SIGTERM with %d stopped subscribers: exit code %d after %.2f s\n", subscribers, code.value_or(-1000),
+                 Seconds(term));
+    std::fflush(stdout);
+    Check(setting.server->Start(), setting.server->Errors());
+    Check(setting.outside->AwaitConnection(), "it does not answer");
+  }
+}
+
+struct Section {
+  const char* name;
+  const char* what;
+  int default_size;
+  void (*run)(int size);
+};
+constexpr Section kSections[] = {
+    {"dry-runs", "MEGABYTES of each table", 300, MeasureDryRuns},
+    {"ended-jobs", "JOBS", 2000, MeasureEndedJobs},
+    {"step-rate", "SUBSCRIBERS", 500, [](int size) { MeasureStepRate(size, /*pairs=*/7, absl::Seconds(15)); }},
+    {"catch-up", "SUBSCRIBERS", 500, [](int size) { MeasureCatchUp(size, 10'000); }},
+    {"termination", "SUBSCRIBERS", 500, [](int size) { MeasureTermination(size, /*rounds=*/3); }},
+};
+
+int Main(const std::vector<std::string>& arguments) {
+  int size = 0;
+  for (const Section& section : kSections) {
+    if (arguments.empty() || arguments[0] != section.name || arguments.size() > 2) continue;
+    if (arguments.size() == 2 && (!absl::SimpleAtoi(arguments[1], &size) || size < 1)) break;
+    // What these measure must not share the trainer's processor; what is started from here inherits it.
+    const bool pinned = section.run != MeasureDryRuns && section.run != MeasureEndedJobs;
+    if (pinned) PinToProcessor(getpid(), kServerProcessor);
+    try {
+      section.run(size > 0 ? size : section.default_size);
+      return 0;
+    } catch (const Failed& failed) {
+      std::cerr << "measure_server: " << failed.what << std::endl;
+      return 1;
+    }
+  }
+  std::cerr << "usage: measure_server SECTION [SIZE], where SECTION is one of\n";
+  for (const Section& section : kSections) {
+    std::cerr << "  " << section.name << " [" << section.what << ", default " << section.default_size << "]\n";
+  }
+  return 2;
+}
+
+}  // namespace
+}  // namespace gradwatch::testing
+
+int main(int argc, char** argv) { return gradwatch::testing::Main({argv + 1, argv + argc}); }

@@ -1,0 +1,171 @@
+// A job's stored statistics are damaged while the server is away: it starts, other jobs are as they were, and of that
+// job every step is told, as it was or as lost.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "absl/strings/match.h"
+#include "tests/faults/fault_fixture.h"
+#include "tests/faults/recording.h"
+
+namespace gradwatch::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Damage {
+  const char* name;
+  void (*apply)(const fs::path& file);
+};
+std::ostream& operator<<(std::ostream& out, const Damage& damage) { return out << damage.name; }
+
+// Replaces bytes from `first` to before `end` by what is certainly something else.
+void Flip(const fs::path& path, std::streamoff first, std::streamoff end) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  for (std::streamoff at = first; at < end; ++at) {
+    file.seekg(at);
+    const int byte = file.get();
+    file.seekp(at);
+    file.put(static_cast<char>(byte ^ 0xa5));
+  }
+}
+std::streamoff Size(const fs::path& path) { return static_cast<std::streamoff>(fs::file_size(path)); }
+
+const Damage kDamages[] = {
+    {"FlippedHeader", [](const fs::path& path) { Flip(path, 0, 100); }},
+    {"FlippedMiddle", [](const fs::path& path) { Flip(path, Size(path) / 2, Size(path) / 2 + 64); }},
+    {"FlippedRootPage", [](const fs::path& path) { Flip(path, 4096, 8192); }},
+    {"Truncated", [](const fs::path& path) { fs::resize_file(path, fs::file_size(path) / 2); }},
+    {"Emptied", [](const fs::path& path) { fs::resize_file(path, 0); }},
+    {"Missing", [](const fs::path& path) { fs::remove(path); }},
+    {"AFolder",
+     [](const fs::path& path) {
+       fs::remove(path);
+       fs::create_directory(path);
+     }},
+    // Not a question of rights, which do not stop root.
+    {"Unreadable",
+     [](const fs::path& path) {
+       fs::remove(path);
+       fs::create_symlink("/nonexistent/statistics", path);
+     }},
+};
+
+class CorruptionTest : public FaultTest, public ::testing::WithParamInterface<Damage> {
+ protected:
+  // Ends the server, which leaves all in one file, and damages the job's statistics.
+  void EndServerAndDamage(const std::string& job_id) {
+    const fs::path file = server_->data_file("statistics/" + Get(job_id).uid() + ".db");
+    ASSERT_EQ(server_->Terminate(), 0) << server_->Errors();
+    ASSERT_TRUE(fs::exists(file)) << file;
+    ASSERT_FALSE(fs::exists(file.string() + "-wal")) << file;
+    ASSERT_GT(Size(file), 8192) << file;
+    GetParam().apply(file);
+  }
+
+  // All that a watch from the beginning of a job that has ended says.
+  std::vector<v1::WatchJobResponse> WatchToTheEnd(const std::string& job_id) {
+    v1::WatchJobRequest request;
+    request.set_job_id(job_id);
+    request.set_from_beginning(true);
+    std::vector<v1::WatchJobResponse> responses;
+    EXPECT_TRUE(outside_->Watch(request,
+                                [&](const v1::WatchJobResponse& response) {
+                                  responses.push_back(response);
+                                  return response.ended().reason() == v1::WatchEnded::REASON_TERMINAL;
+                                }))
+        << job_id << ": the watch does not end";
+    return responses;
+  }
+
+  // What was told of a job's steps: the report as text, or "lost"; in the order in which it came.
+  static std::map<int64_t, std::string> Steps(const std::vector<v1::WatchJobResponse>& responses) {
+    std::map<int64_t, std::string> steps;
+    const auto tell = [&steps](int64_t step, std::string what) {
+      EXPECT_TRUE(steps.emplace(step, std::move(what)).second) << "step " << step << " is told twice";
+    };
+    for (const v1::WatchJobResponse& response : responses) {
+      for (const v1::StepReport& report : response.reports()) tell(report.step(), report.SerializeAsString());
+      for (const v1::StatisticsLost& lost : response.lost()) {
+        for (int64_t step = lost.first_step(); step <= lost.last_step(); ++step) tell(step, "lost");
+      }
+    }
+    return steps;
+  }
+
+  // Until an event of the log says that data is lost: it is told when it is found, which may be after the watch.
+  bool AwaitDataLoss(const std::string& job_id) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    do {
+      std::vector<v1::Event> events;
+      EXPECT_TRUE(outside_->Events(job_id, &events).ok());
+      CheckEvents(job_id, events, events);
+      if (std::any_of(events.begin(), events.end(), [](const v1::Event& event) {
+            return event.has_data_loss() && absl::StrContains(event.data_loss().description(), "statistics");
+          })) {
+        return true;
+      }
+    } while (absl::Now() < deadline);
+    return false;
+  }
+};
+
+TEST_P(CorruptionTest, OfAJobThatHasEndedIsThatJobsTroubleAlone) {
+  constexpr int64_t kSteps = 400;
+  ASSERT_NO_FATAL_FAILURE(StartServer());
+  Create("damaged", Spec(kSteps));
+  Create("other", Spec(kSteps));
+  Create("running", Spec(kForEver, 256));
+  ASSERT_TRUE(outside_->AwaitEnd("damaged"));
+  ASSERT_TRUE(outside_->AwaitEnd("other"));
+  const auto before = Steps(WatchToTheEnd("damaged"));
+  const auto other_before = Steps(WatchToTheEnd("other"));
+  ASSERT_EQ(before.size(), static_cast<size_t>(kSteps));
+
+  ASSERT_NO_FATAL_FAILURE(EndServerAndDamage("damaged"));
+  ASSERT_NO_FATAL_FAILURE(RestartServer());
+  const auto after = Steps(WatchToTheEnd("damaged"));
+  ASSERT_EQ(after.size(), static_cast<size_t>(kSteps)) << "steps that were told, or told as lost";
+  int64_t lost = 0;
+  for (const auto& [step, told] : after) {
+    if (told == "lost") {
+      ++lost;
+    } else {
+      ASSERT_TRUE(told == before.at(step)) << "step " << step << " is another than it was";
+    }
+  }
+  std::cout << lost << " of " << kSteps << " steps are told as lost" << std::endl;
+  EXPECT_GT(lost, 0);
+  EXPECT_TRUE(AwaitDataLoss("damaged"));
+  EXPECT_EQ(Get("damaged").state(), v1::JOB_STATE_SUCCEEDED);
+
+  EXPECT_TRUE(Steps(WatchToTheEnd("other")) == other_before);
+  EXPECT_GE(outside_->AwaitLiveStep("running"), 0);
+  Create("new", Spec(10));
+  EXPECT_TRUE(outside_->AwaitEnd("new"));
+}
+
+TEST_P(CorruptionTest, OfAJobThatRunsDoesNotStopIt) {
+  ASSERT_NO_FATAL_FAILURE(StartServer());
+  Create("damaged", Spec(kForEver, 256));
+  ASSERT_TRUE(outside_->AwaitStep("damaged", 200));
+
+  ASSERT_NO_FATAL_FAILURE(EndServerAndDamage("damaged"));
+  ASSERT_NO_FATAL_FAILURE(RestartServer());
+  ASSERT_GE(outside_->AwaitLiveStep("damaged"), 0);
+  ASSERT_TRUE(outside_->Stop("damaged").ok());
+  ASSERT_TRUE(outside_->AwaitEnd("damaged"));
+  const v1::Job job = Get("damaged");
+  EXPECT_EQ(job.state(), v1::JOB_STATE_STOPPED) << job.failure();
+  const auto steps = Steps(WatchToTheEnd("damaged"));
+  EXPECT_EQ(steps.size(), static_cast<size_t>(job.steps_done())) << "steps that were told, or told as lost";
+  EXPECT_TRUE(steps.empty() || steps.rbegin()->second != "lost") << "what came later is stored";
+  EXPECT_TRUE(AwaitDataLoss("damaged"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, CorruptionTest, ::testing::ValuesIn(kDamages),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace gradwatch::testing

@@ -1,0 +1,148 @@
+// How the server listens: what it does when descriptors run out, on a socket file, and beyond this machine.
+#include <arpa/inet.h>
+#include <grpcpp/grpcpp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+
+#include "absl/strings/numbers.h"
+#include "gradwatch/v1/watch_service.grpc.pb.h"
+#include "tests/integration/server_fixture.h"
+
+namespace gradwatch::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class ListeningTest : public ServerTest {
+ protected:
+  // Starts the server in a shell that has run `limits`, and listens at `listen`.
+  void StartUnder(const std::string& limits, const std::string& listen) {
+    std::filesystem::remove(dir_.File("port"));
+    const std::string program = GRADWATCH_BINARY_DIR "/bin/gradwatchd";
+    server_ = std::make_unique<Process>(std::vector<std::string>{"/bin/bash", "-c", limits + "; exec \"$@\"", "limited",
+                                                                 program, "--data-dir", dir_.File("data"), "--listen",
+                                                                 listen, "--port-file", dir_.File("port")});
+    ASSERT_TRUE(WaitForFile(dir_.File("port"))) << server_->Errors();
+    std::ifstream file(dir_.File("port"));
+    std::string protocol;
+    file >> protocol >> address_;
+  }
+  void Stop() {
+    server_->Signal(SIGTERM);
+    EXPECT_EQ(server_->Wait(), 0) << server_->Errors();
+  }
+
+  // A connection to the server that says nothing; -1: there is none.
+  int Connect() const {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int port = 0;
+    EXPECT_TRUE(absl::SimpleAtoi(address_.substr(address_.rfind(':') + 1), &port));
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    const int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (client < 0 || connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return client;
+    close(client);
+    return -1;
+  }
+
+  // Runs a job of ten steps to its end.
+  void RunSmallJob(const std::string& job) {
+    std::string spec = kLongJob;
+    spec.replace(spec.find("1000000000"), 10, "10");
+    Submit(spec, job);
+    EXPECT_EQ(Gradwatch({"job", "wait", job}).exit_code, 0) << server_->Errors();
+  }
+};
+
+TEST_F(ListeningTest, ClientsAreServedAgainAfterTheDescriptorsRanOut) {
+  rlimit own = {};
+  getrlimit(RLIMIT_NOFILE, &own);
+  own.rlim_cur = own.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &own);
+  StartUnder("ulimit -n 256", "127.0.0.1:0");
+  RunSmallJob("before");
+  std::vector<int> clients;
+  for (int i = 0; i < 2000; ++i) {
+    if (const int client = Connect(); client >= 0) clients.push_back(client);
+  }
+  EXPECT_GT(clients.size(), 256u);
+  for (const int client : clients) close(client);
+  RunSmallJob("after");
+  EXPECT_THAT(server_->Errors(), HasSubstr("too many connections"));
+  Stop();
+}
+
+TEST_F(ListeningTest, TheSoftLimitOfDescriptorsIsRaised) {
+  StartUnder("ulimit -Sn 64", "127.0.0.1:0");
+  std::ifstream limits("/proc/" + std::to_string(server_->pid()) + "/limits");
+  std::string line;
+  while (std::getline(limits, line) && !absl::StartsWith(line, "Max open files")) {
+  }
+  const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+  ASSERT_GE(words.size(), 5u) << line;
+  EXPECT_EQ(words[3], words[4]) << line;
+}
+
+TEST_F(ListeningTest, JobsRunOverASocketFile) {
+  const std::string path = dir_.File("gradwatch.sock");
+  StartUnder(":", "unix:" + path);
+  EXPECT_EQ(address_, "unix:" + path);
+  struct stat file = {};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 0777u, 0600u) << "whoever may connect may do everything";
+  RunSmallJob("first");
+
+  server_->Signal(SIGKILL);
+  server_->Wait();
+  ASSERT_TRUE(std::filesystem::exists(path));
+  StartUnder(":", "unix:" + path);
+  EXPECT_EQ(StateOf("first"), "succeeded");
+  const RunResult second =
+      gradwatch::testing::Run({"gradwatchd", "--data-dir", dir_.File("other"), "--listen", "unix:" + path});
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_THAT(second.err, HasSubstr("another server listens there"));
+  RunSmallJob("second");
+  Stop();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(ListeningTest, OtherMachinesReachItOnlyIfThatIsMeant) {
+  for (const char* address : {"0.0.0.0:0", "[::]:0", "192.0.2.1:7700"}) {
+    const RunResult result =
+        gradwatch::testing::Run({"gradwatchd", "--data-dir", dir_.File("data"), "--listen", address});
+    EXPECT_EQ(result.exit_code, 2) << address;
+    EXPECT_THAT(result.err, HasSubstr("--insecure")) << address;
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir_.File("data"))) << "a wrong command changes nothing";
+}
+
+TEST_F(ListeningTest, SubscribersWhoDoNotReadDoNotHoldTheEnd) {
+  StartServer();
+  Submit(kLongJob, "job");
+  ASSERT_EQ(Gradwatch({"watch", "job", "--from-beginning", "--until-step", "2000"}).exit_code, 0);
+  const auto channel = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
+  const auto stub = v1::WatchService::NewStub(channel);
+  v1::WatchJobRequest request;
+  request.set_job_id("job");
+  request.set_from_beginning(true);
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::WatchJobResponse>>> readers;
+  for (int i = 0; i < 200; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub->WatchJob(contexts.back().get(), request));
+    v1::WatchJobResponse first;
+    ASSERT_TRUE(readers.back()->Read(&first)) << "it is open; nobody reads on";
+  }
+  Stop();
+  for (const auto& context : contexts) context->TryCancel();
+}
+
+}  // namespace
+}  // namespace gradwatch::testing
