@@ -114,6 +114,8 @@ void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const ab
     const int64_t last_step = entry->intake.figures().steps_done - 1;
     context_->deps.statistics->SetAside(entry->uid);
     if (last_step < 0) {
+      TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", entry->working->row.job.attempt(),
+                                            " is damaged; how many steps it had is not known"));
       context_->AfterReports([done = std::move(done)]() mutable { done(-1); });
       return absl::OkStatus();
     }
