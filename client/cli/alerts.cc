@@ -3,23 +3,60 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/event_text.h"
 #include "client/cli/option_types.h"
 #include "client/cli/stream_notes.h"
 #include "client/cli/text.h"
 #include "client/cli/watch_printer.h"
+#include "client/lib/enum_word.h"
+#include "client/lib/printable.h"
 #include "client/lib/resuming_stream.h"
+#include "client/lib/uuid.h"
 
 namespace gradwatch::cli {
 namespace {
 
 constexpr int kMaxPage = 1000;
 
+using Stub = v1::AlertService::StubInterface;
+
 std::string AlertListText(const v1::ListAlertsResponse& response) {
-  std::vector<std::vector<std::string>> rows = {{"JOB", "RULE", "SEVERITY", "STATE", "STEP", "TENSOR", "SUMMARY"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"JOB", "RULE", "SEVERITY", "STATE", "STEP", "TENSOR", "ACK", "SUMMARY", "ALERT"}};
   for (const v1::Alert& alert : response.alerts()) {
-    rows.push_back({alert.job_id(), alert.rule(), Word(alert.severity()), Word(alert.state()),
-                    absl::StrCat(alert.step()), alert.tensor(), alert.summary()});
+    rows.push_back({alert.job_id(), alert.rule(), client::Word(alert.severity()), AlertStateText(alert),
+                    absl::StrCat(alert.step()), alert.tensor().empty() ? "-" : alert.tensor(),
+                    alert.has_acknowledge_time() ? alert.acknowledged_by() : "-", alert.summary(), alert.alert_id()});
   }
+  return TableText(rows);
+}
+
+std::string AcknowledgedText(const v1::Alert& alert, absl::Time now) {
+  if (!alert.has_acknowledge_time()) return "-";
+  const std::string comment =
+      alert.acknowledge_comment().empty() ? "" : absl::StrCat(": ", alert.acknowledge_comment());
+  return absl::StrCat("by ", alert.acknowledged_by(), ", ", AgoText(alert.acknowledge_time(), now), comment);
+}
+
+// Name and value, a line each.
+std::string AlertText(const v1::Alert& alert, absl::Time now) {
+  std::vector<std::vector<std::string>> rows = {{"alert", alert.alert_id()},
+                                                {"job", alert.job_id()},
+                                                {"attempt", absl::StrCat(alert.attempt())},
+                                                {"rule", alert.rule()},
+                                                {"severity", client::Word(alert.severity())},
+                                                {"state", client::Word(alert.state())},
+                                                {"tensor", alert.tensor().empty() ? "-" : alert.tensor()},
+                                                {"first step", absl::StrCat(alert.first_step())},
+                                                {"step", absl::StrCat(alert.step())},
+                                                {"value", NumberText(alert.value())},
+                                                {"limit", NumberText(alert.limit())},
+                                                {"summary", alert.summary()}};
+  for (const std::string& line : alert.diagnosis()) rows.push_back({"diagnosis", line});
+  rows.push_back({"time", alert.has_time() ? AgoText(alert.time(), now) : "-"});
+  rows.push_back({"acknowledged", AcknowledgedText(alert, now)});
+  rows.push_back({"silenced by", alert.silenced_by().empty() ? "-" : absl::StrJoin(alert.silenced_by(), ", ")});
   return TableText(rows);
 }
 
@@ -27,7 +64,7 @@ std::string ResumeCommand(const AlertsWatchOptions& options) {
   std::string command = "gradwatch alerts watch";
   if (!options.job_id.empty()) absl::StrAppend(&command, " --job ", ShellQuoted(options.job_id));
   if (options.min_severity != v1::SEVERITY_UNSPECIFIED) {
-    absl::StrAppend(&command, " --min-severity ", Word(options.min_severity));
+    absl::StrAppend(&command, " --min-severity ", client::Word(options.min_severity));
   }
   return command;
 }
@@ -63,9 +100,8 @@ absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session
   v1::ListAlertsResponse all;
   do {
     request.set_page_size(std::min(options.limit - all.alerts_size(), kMaxPage));
-    const auto page =
-        session.connection().Call(session.connection().alerts(), &v1::AlertService::StubInterface::ListAlerts, request,
-                                  client::Repeat::kWhenUnavailable);
+    const auto page = session.connection().Call(session.connection().alerts(), &Stub::ListAlerts, request,
+                                                client::Repeat::kWhenUnavailable);
     if (!page.ok()) return page.status();
     all.mutable_alerts()->MergeFrom(page->alerts());
     request.set_page_token(page->next_page_token());
@@ -95,9 +131,54 @@ absl::StatusOr<ExitCode> RunAlertsWatch(const AlertsWatchOptions& options, Sessi
       for (const v1::Event& event : (*response)->events()) PrintEvent(session, event, /*with_job=*/true);
       status = session.CheckOutput();
     }
+    if (absl::IsOutOfRange(status) && !token.empty()) {
+      notes.Note("the server has come back with another history; it is told from its beginning");
+      token.clear();
+      request.set_from_beginning(true);
+      stream = client::WatchAlerts(session.connection(), request, notes.Options());
+      continue;
+    }
     if (!status.ok()) return notes.Fail(status, "detached; ", ResumeCommand(options), token);
     token = stream->resume_token();
   }
+}
+
+CLI::App* AddAlertsGet(CLI::App& parent, AlertsGetOptions* options) {
+  CLI::App* app = parent.add_subcommand("get", "Print an alert");
+  app->add_option("ALERT", options->alert_id, "Its id, as alerts list prints it")->required();
+  return app;
+}
+
+CLI::App* AddAlertsAck(CLI::App& parent, AlertsAckOptions* options) {
+  CLI::App* app = parent.add_subcommand("ack", "Say that somebody has seen an alert");
+  app->add_option("ALERT", options->alert_id, "Its id, as alerts list prints it")->required();
+  app->add_option("--comment", options->comment, "What to write beside it; once more: another comment");
+  return app;
+}
+
+absl::StatusOr<ExitCode> RunAlertsGet(const AlertsGetOptions& options, Session& session) {
+  v1::GetAlertRequest request;
+  request.set_alert_id(options.alert_id);
+  const auto alert = session.connection().Call(session.connection().alerts(), &Stub::GetAlert, request,
+                                               client::Repeat::kWhenUnavailable);
+  if (!alert.ok()) return alert.status();
+  session.Print(*alert, [&] { return AlertText(*alert, session.io().now()); });
+  return ExitCode::kSuccess;
+}
+
+absl::StatusOr<ExitCode> RunAlertsAck(const AlertsAckOptions& options, Session& session) {
+  v1::AcknowledgeAlertRequest request;
+  request.set_alert_id(options.alert_id);
+  request.set_comment(options.comment);
+  request.set_request_id(client::RandomUuid());
+  const auto alert = session.connection().Call(session.connection().alerts(), &Stub::AcknowledgeAlert, request,
+                                               client::Repeat::kWhenUnavailable);
+  if (!alert.ok()) return alert.status();
+  session.Print(*alert, [&] {
+    return absl::StrCat(client::Printable(alert->rule()), " of ", alert->job_id(), " (", client::Word(alert->state()),
+                        ") acknowledged by ", client::Printable(alert->acknowledged_by()));
+  });
+  return ExitCode::kSuccess;
 }
 
 }  // namespace gradwatch::cli

@@ -1,4 +1,4 @@
-// gradwatch alerts list and watch: alerts of all jobs, or of one.
+// gradwatch alerts list, watch, get and ack: alerts of all jobs, or of one.
 #ifndef GRADWATCH_CLIENT_CLI_ALERTS_H_
 #define GRADWATCH_CLIENT_CLI_ALERTS_H_
 
@@ -24,12 +24,26 @@ struct AlertsWatchOptions {
   std::string resume_token;
 };
 
+struct AlertsGetOptions {
+  std::string alert_id;
+};
+
+struct AlertsAckOptions {
+  std::string alert_id;
+  std::string comment;
+};
+
 CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options);
 CLI::App* AddAlertsWatch(CLI::App& parent, AlertsWatchOptions* options);
+CLI::App* AddAlertsGet(CLI::App& parent, AlertsGetOptions* options);
+CLI::App* AddAlertsAck(CLI::App& parent, AlertsAckOptions* options);
 
 absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session& session);
-// Goes on until Ctrl-C or the timeout; then a note says how to go on.
+// Goes on until Ctrl-C or the timeout; then a note says how to go on. A server that comes back with another history
+// (its data folder was replaced) is told in a note and read from its beginning.
 absl::StatusOr<ExitCode> RunAlertsWatch(const AlertsWatchOptions& options, Session& session);
+absl::StatusOr<ExitCode> RunAlertsGet(const AlertsGetOptions& options, Session& session);
+absl::StatusOr<ExitCode> RunAlertsAck(const AlertsAckOptions& options, Session& session);
 
 }  // namespace gradwatch::cli
 

@@ -5,6 +5,7 @@
 #include <CLI/Formatter.hpp>
 #include <map>
 #include <memory>
+#include <sstream>
 
 #include "absl/strings/str_join.h"
 #include "client/cli/adjust.h"
@@ -16,12 +17,15 @@
 #include "client/cli/job_change.h"
 #include "client/cli/job_get.h"
 #include "client/cli/job_list.h"
+#include "client/cli/job_update.h"
 #include "client/cli/job_wait.h"
 #include "client/cli/option_types.h"
 #include "client/cli/session.h"
+#include "client/cli/silences.h"
 #include "client/cli/submit.h"
 #include "client/cli/watch.h"
 #include "client/lib/channel.h"
+#include "client/lib/printable.h"
 #include "client/lib/utf8.h"
 
 namespace gradwatch::cli {
@@ -61,6 +65,7 @@ void AddCommands(CLI::App& app, Command* selected) {
   AddCommand(job, AddJobList, RunJobList, selected);
   AddCommand(job, AddJobGet, RunJobGet, selected);
   AddCommand(job, AddJobWait, RunJobWait, selected);
+  AddCommand(job, AddJobUpdate, RunJobUpdate, selected);
   AddCommand(job, AddJobPause, RunJobPause, selected);
   AddCommand(job, AddJobResume, RunJobResume, selected);
   AddCommand(job, AddJobStop, RunJobStop, selected);
@@ -69,6 +74,11 @@ void AddCommands(CLI::App& app, Command* selected) {
   CLI::App& alerts = AddGroup(app, "alerts", "Alerts of all jobs");
   AddCommand(alerts, AddAlertsList, RunAlertsList, selected);
   AddCommand(alerts, AddAlertsWatch, RunAlertsWatch, selected);
+  AddCommand(alerts, AddAlertsGet, RunAlertsGet, selected);
+  AddCommand(alerts, AddAlertsAck, RunAlertsAck, selected);
+  AddCommand(alerts, AddAlertsSilence, RunAlertsSilence, selected);
+  AddCommand(alerts, AddAlertsSilences, RunAlertsSilences, selected);
+  AddCommand(alerts, AddAlertsUnsilence, RunAlertsUnsilence, selected);
   CLI::App& clip = AddGroup(app, "clip", "The clip threshold of a job");
   AddCommand(clip, AddClipGet, RunClipGet, selected);
   AddCommand(clip, AddClipSet, RunClipSet, selected);
@@ -151,13 +161,17 @@ ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& en
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them in reverse
   } catch (const CLI::ExtrasError&) {
     // CLI11 tells them in reverse.
-    *io.err << "gradwatch: not expected: " << absl::StrJoin(app.remaining(/*recurse=*/true), " ")
+    *io.err << "gradwatch: not expected: " << client::Printable(absl::StrJoin(app.remaining(/*recurse=*/true), " "))
             << "\nRun with --help for more information.\n"
             << std::flush;
     return ExitCode::kUsage;
   } catch (const CLI::ParseError& error) {
     // 0 for help and version; CLI11's own codes for the rest.
-    return app.exit(error, *io.out, *io.err) == 0 ? ExitCode::kSuccess : ExitCode::kUsage;
+    std::ostringstream out, err;
+    const bool ok = app.exit(error, out, err) == 0;
+    *io.out << client::PrintableLines(out.str()) << std::flush;
+    *io.err << client::PrintableLines(err.str()) << std::flush;
+    return ok ? ExitCode::kSuccess : ExitCode::kUsage;
   }
   return RunCommand(command, options, environment, io, cancellation);
 }

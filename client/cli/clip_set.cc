@@ -64,7 +64,7 @@ absl::Status SetNumbers(const std::vector<std::string>& numbers, v1::ClipMode mo
   const auto* const field = ModeField(mode);
   if (field == nullptr && !numbers.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("mode ", mode == v1::CLIP_MODE_UNSPECIFIED ? "none" : Word(mode),
+        absl::StrCat("mode ", mode == v1::CLIP_MODE_UNSPECIFIED ? "none" : client::Word(mode),
                      " has no numbers to --set; adaptive, autoclip, zclip, adagc and spam have"));
   }
   for (const std::string& number : numbers) {
@@ -127,7 +127,7 @@ absl::Status SetOverride(const ClipSetOptions& options, const v1::ClipSettings& 
 // "A number of the mode: adaptive: epsilon; autoclip: percentile, history; ...".
 std::string NumbersHelp() {
   std::vector<std::string> modes;
-  for (const auto& [word, mode] : WordMap<v1::ClipMode>()) {
+  for (const auto& [word, mode] : client::WordMap<v1::ClipMode>()) {
     const auto* const field = ModeField(mode);
     if (field == nullptr) continue;
     std::vector<std::string> names;

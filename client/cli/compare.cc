@@ -1,8 +1,11 @@
 #include "client/cli/compare.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "client/cli/plot.h"
 #include "client/lib/resuming_stream.h"
 
@@ -10,13 +13,17 @@ namespace gradwatch::cli {
 namespace {
 
 constexpr absl::Duration kTimeout = absl::Minutes(1);
-// Only losses are needed. No tensor has this name, since names hold no blanks.
-constexpr char kNoTensors[] = "no tensors";
+
+// What was read of a job.
+struct History {
+  Curve curve;
+  int64_t steps_lost = 0;
+};
 
 // Collects the curve of a job from its stream, up to where the job was when the stream began.
 class CurveReader {
  public:
-  explicit CurveReader(const std::string& job_id) { curve_.name = job_id; }
+  explicit CurveReader(const std::string& job_id) { history_.curve.name = job_id; }
 
   // Returns whether everything was read.
   bool Take(const v1::WatchJobResponse& response) {
@@ -29,44 +36,57 @@ class CurveReader {
     }
     for (const v1::Event& event : response.events()) TakeEvent(event);
     for (const v1::StepReport& report : response.reports()) TakeReport(report);
-    for (const v1::StatisticsLost& lost : response.lost()) steps_left_ = steps_left_ && lost.last_step() < last_step_;
+    for (const v1::StatisticsLost& lost : response.lost()) TakeLost(lost);
     if (last_step_ < 0) steps_left_ = false;
     return response.has_ended() || response.has_bookmark_time() || (started_ && !events_left_ && !steps_left_);
   }
 
-  Curve Finish() {
-    for (const auto& [step, loss] : losses_) curve_.points.push_back({step, loss});
-    return std::move(curve_);
+  History Finish() {
+    for (const auto& [step, loss] : losses_) history_.curve.points.push_back({step, loss});
+    for (const auto& [step, loss] : validation_) history_.curve.validation.push_back({step, loss});
+    return std::move(history_);
   }
 
  private:
   void TakeEvent(const v1::Event& event) {
     if (event.number() >= last_event_) events_left_ = false;
-    if (event.has_adjusted()) curve_.control_steps.push_back(event.adjusted().adjustment().effective_step());
-    if (event.has_alert_changed() && event.alert_changed().alert().state() == v1::ALERT_STATE_FIRING) {
-      curve_.alert_steps.push_back(event.alert_changed().alert().step());
+    if (event.has_adjusted()) history_.curve.control_steps.push_back(event.adjusted().adjustment().effective_step());
+    const v1::Alert& alert = event.alert_changed().alert();
+    if (alert.state() == v1::ALERT_STATE_FIRING && !alert.has_acknowledge_time()) {
+      history_.curve.alert_steps.push_back(alert.step());
     }
   }
 
   void TakeReport(const v1::StepReport& report) {
     losses_[report.step()] = report.loss();  // a later attempt did the step again: it counts
-    if (report.attempt() > attempt_ || (report.attempt() == attempt_ && report.step() >= last_step_)) {
-      steps_left_ = false;
-    }
+    if (report.has_validation()) validation_[report.step()] = report.validation().loss();
+    Reach(report.attempt(), report.step());
   }
 
-  Curve curve_;
-  std::map<int64_t, double> losses_;
+  void TakeLost(const v1::StatisticsLost& lost) {
+    history_.steps_lost += lost.last_step() - lost.first_step() + 1;
+    Reach(lost.attempt(), lost.last_step());
+  }
+
+  void Reach(int attempt, int64_t step) {
+    if (attempt > attempt_ || (attempt == attempt_ && step >= last_step_)) steps_left_ = false;
+  }
+
+  History history_;
+  std::map<int64_t, double> losses_, validation_;
   bool started_ = false, events_left_ = true, steps_left_ = true;
   int64_t last_event_ = 0, last_step_ = -1;
   int attempt_ = 0;
 };
 
-absl::StatusOr<Curve> ReadCurve(const std::string& job_id, const Session& session) {
+absl::StatusOr<History> ReadHistory(const std::string& job_id, const Session& session) {
+  const absl::StatusOr<v1::Job> job = session.GetJob(job_id);
+  if (!job.ok()) return job.status();
   v1::WatchJobRequest request;
   request.set_job_id(job_id);
   request.set_from_beginning(true);
-  request.add_tensors(kNoTensors);
+  // Only losses are needed, and a filter must match some tensor: one is less than all.
+  if (!job->tensors().empty()) request.add_tensors(job->tensors(0).name());
   client::ResumeOptions options;
   options.deadline = session.Deadline(kTimeout);
   auto stream = client::WatchJob(session.connection(), request, options);
@@ -84,21 +104,31 @@ std::string StepsJson(const std::vector<int64_t>& steps) {
   return JsonArray(texts);
 }
 
-JsonObject CurveJson(const Curve& curve) {
+void AddBest(const std::vector<CurvePoint>& points, JsonObject* object) {
+  if (const CurvePoint* best = BestPoint(points); best != nullptr) {
+    object->Add("best_loss", best->loss).Add("best_step", best->step);
+  }
+}
+
+JsonObject HistoryJson(const History& history) {
+  const Curve& curve = history.curve;
   JsonObject object;
   object.Add("job", curve.name).Add("steps", static_cast<int64_t>(curve.points.size()));
-  const CurvePoint* best = nullptr;
-  int64_t non_finite = 0;
-  for (const CurvePoint& point : curve.points) {
-    if (!std::isfinite(point.loss)) ++non_finite;
-    if (std::isfinite(point.loss) && (best == nullptr || point.loss < best->loss)) best = &point;
-  }
   if (!curve.points.empty()) {
     object.Add("first_loss", curve.points.front().loss).Add("last_loss", curve.points.back().loss);
   }
-  if (best != nullptr) object.Add("best_loss", best->loss).Add("best_step", best->step);
+  AddBest(curve.points, &object);
+  const int64_t non_finite = std::count_if(curve.points.begin(), curve.points.end(),
+                                           [](const CurvePoint& point) { return !std::isfinite(point.loss); });
   object.Add("non_finite_steps", non_finite).AddRaw("alert_steps", StepsJson(curve.alert_steps));
-  return object.AddRaw("control_steps", StepsJson(curve.control_steps));
+  object.AddRaw("control_steps", StepsJson(curve.control_steps)).Add("steps_lost", history.steps_lost);
+  if (curve.validation.empty()) return object;
+  JsonObject validation;
+  const CurvePoint& last = curve.validation.back();
+  validation.Add("times", static_cast<int64_t>(curve.validation.size()));
+  validation.Add("last_loss", last.loss).Add("last_step", last.step);
+  AddBest(curve.validation, &validation);
+  return object.Add("validation", validation);
 }
 
 }  // namespace
@@ -114,13 +144,17 @@ CLI::App* AddCompare(CLI::App& parent, CompareOptions* options) {
 
 absl::StatusOr<ExitCode> RunCompare(const CompareOptions& options, Session& session) {
   std::vector<Curve> curves;
-  for (const std::string& job_id : options.job_ids) {
-    absl::StatusOr<Curve> curve = ReadCurve(job_id, session);
-    if (!curve.ok()) return curve.status();
-    curves.push_back(*std::move(curve));
-  }
   std::vector<std::string> objects;
-  for (const Curve& curve : curves) objects.push_back(CurveJson(curve).Build());
+  for (const std::string& job_id : options.job_ids) {
+    absl::StatusOr<History> history = ReadHistory(job_id, session);
+    if (!history.ok()) return history.status();
+    if (history->steps_lost > 0) {
+      session.Note(
+          absl::StrCat("gradwatch: the statistics of ", history->steps_lost, " steps of ", job_id, " are lost"));
+    }
+    objects.push_back(HistoryJson(*history).Build());
+    curves.push_back(std::move(history->curve));
+  }
   session.Print(JsonObject().AddRaw("jobs", JsonArray(objects)), [&] {
     PlotOptions plot;
     plot.width = options.width > 0 ? options.width : session.io().width;

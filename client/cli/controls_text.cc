@@ -5,7 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/text.h"
-#include "client/cli/words.h"
+#include "client/lib/enum_word.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -20,7 +21,8 @@ bool ReadsThreshold(v1::ClipMode mode) { return mode <= v1::CLIP_MODE_ADAPTIVE; 
 
 std::string LimitText(v1::ClipMode mode, double threshold) {
   if (mode == v1::CLIP_MODE_UNSPECIFIED || mode == v1::CLIP_MODE_NONE) return "none";
-  return threshold == 0 || !ReadsThreshold(mode) ? Word(mode) : absl::StrCat(Word(mode), " ", NumberText(threshold));
+  return threshold == 0 || !ReadsThreshold(mode) ? client::Word(mode)
+                                                 : absl::StrCat(client::Word(mode), " ", NumberText(threshold));
 }
 
 // A field that is set: "z_threshold 2.5", "method mean".
@@ -51,23 +53,23 @@ std::string ModeNumbersText(const v1::ClipSettings& clip) {
 }
 
 std::string StatisticsText(v1::StatisticsLevel level) {
-  return Word(level == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : level);
+  return client::Word(level == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : level);
 }
 
 }  // namespace
 
 const FieldDescriptor* ModeField(v1::ClipMode mode) {
-  const FieldDescriptor* const field = v1::ClipSettings::descriptor()->FindFieldByName(Word(mode));
+  const FieldDescriptor* const field = v1::ClipSettings::descriptor()->FindFieldByName(client::Word(mode));
   return field != nullptr && field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? field : nullptr;
 }
 
 std::string ClipText(const v1::ClipSettings& clip) {
   std::vector<std::string> parts = {LimitText(clip.mode(), clip.threshold()) + ModeNumbersText(clip)};
   for (const auto& own : clip.overrides()) {
-    parts.push_back(absl::StrCat(own.tensors(), ": ", LimitText(own.mode(), own.threshold())));
+    parts.push_back(absl::StrCat(client::Printable(own.tensors()), ": ", LimitText(own.mode(), own.threshold())));
   }
   if (clip.non_finite() > v1::NON_FINITE_ACTION_SKIP_STEP) {
-    parts.push_back(absl::StrCat("non-finite: ", Word(clip.non_finite())));
+    parts.push_back(absl::StrCat("non-finite: ", client::Word(clip.non_finite())));
   }
   if (clip.has_max_consecutive_skips() && clip.max_consecutive_skips() != kDefaultSkips) {
     parts.push_back(absl::StrCat("at most ", clip.max_consecutive_skips(), " skips"));

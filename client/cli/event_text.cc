@@ -2,22 +2,28 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <map>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "client/cli/controls_text.h"
 #include "client/cli/text.h"
-#include "client/cli/words.h"
+#include "client/lib/enum_word.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 namespace {
+
+using ::gradwatch::client::Printable;
 
 std::string WithReason(std::string text, absl::string_view reason) {
   return reason.empty() ? text : absl::StrCat(text, ": ", Printable(reason));
 }
 
 std::string StateText(const v1::StateChanged& change) {
-  const std::string from = Word(change.from());
-  return WithReason(absl::StrCat(from, from.empty() ? "" : " -> ", Word(change.to())), change.reason());
+  const std::string from = client::Word(change.from());
+  return WithReason(absl::StrCat(from, from.empty() ? "" : " -> ", client::Word(change.to())), change.reason());
 }
 
 std::string AdjustmentText(absl::string_view what, const v1::Adjustment& adjustment) {
@@ -25,11 +31,21 @@ std::string AdjustmentText(absl::string_view what, const v1::Adjustment& adjustm
                       "): ", ChangeText(adjustment.old_controls(), adjustment.new_controls()));
 }
 
+std::string RequestText(const v1::Adjustment& adjustment) {
+  std::string what = absl::StrCat("change asked for by ", Printable(adjustment.actor()));
+  if (adjustment.has_at_step()) absl::StrAppend(&what, " from step ", adjustment.at_step());
+  return AdjustmentText(what, adjustment);
+}
+
 std::string AlertText(const v1::Alert& alert) {
   const v1::Severity severity = alert.severity() == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : alert.severity();
-  std::string text =
-      absl::StrCat("alert ", Word(alert.state()), " (", Word(severity), "): ", alert.rule(), " at step ", alert.step());
-  if (!alert.tensor().empty()) absl::StrAppend(&text, ", ", alert.tensor());
+  std::string text = absl::StrCat("alert ", AlertStateText(alert), " (", client::Word(severity),
+                                  "): ", Printable(alert.rule()), " at step ", alert.step());
+  if (!alert.tensor().empty()) absl::StrAppend(&text, ", ", Printable(alert.tensor()));
+  if (alert.has_acknowledge_time()) {
+    const std::string who = absl::StrCat(", acknowledged by ", Printable(alert.acknowledged_by()));
+    return WithReason(text + who, alert.acknowledge_comment());
+  }
   text = WithReason(text, alert.summary());
   if (alert.state() != v1::ALERT_STATE_FIRING) return text;
   for (const std::string& line : alert.diagnosis()) absl::StrAppend(&text, "\n    ", Printable(line));
@@ -37,22 +53,38 @@ std::string AlertText(const v1::Alert& alert) {
 }
 
 std::string AttachedText(const v1::TrainerAttached& attached) {
-  std::string text = absl::StrCat("trainer attached: ", attached.trainer());
+  std::string text = absl::StrCat("trainer attached: ", Printable(attached.trainer()));
   if (attached.pid() != 0) absl::StrAppend(&text, ", process ", attached.pid());
-  if (!attached.host().empty()) absl::StrAppend(&text, " on ", attached.host());
-  if (!attached.engine_variant().empty()) absl::StrAppend(&text, " (", attached.engine_variant(), ")");
+  if (!attached.host().empty()) absl::StrAppend(&text, " on ", Printable(attached.host()));
+  if (!attached.engine_variant().empty()) absl::StrAppend(&text, " (", Printable(attached.engine_variant()), ")");
   return text;
 }
 
+std::string UpdatedText(const v1::JobUpdated& updated) {
+  return absl::StrCat("job changed by ", Printable(updated.actor()), ": name \"", Printable(updated.display_name()),
+                      "\", labels ", LabelsText(updated.labels()));
+}
+
 }  // namespace
+
+std::string AlertStateText(const v1::Alert& alert) {
+  return absl::StrCat(client::Word(alert.state()), alert.silenced_by().empty() ? "" : ", silenced");
+}
+
+std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels) {
+  const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
+  if (sorted.empty()) return "none";
+  return absl::StrJoin(sorted, ", ", [](std::string* text, const auto& label) {
+    absl::StrAppend(text, Printable(label.first), "=", Printable(label.second));
+  });
+}
 
 std::string EventText(const v1::Event& event) {
   switch (event.what_case()) {
     case v1::Event::kStateChanged:
       return StateText(event.state_changed());
     case v1::Event::kAdjustRequested:
-      return AdjustmentText(absl::StrCat("change asked for by ", event.adjust_requested().adjustment().actor()),
-                            event.adjust_requested().adjustment());
+      return RequestText(event.adjust_requested().adjustment());
     case v1::Event::kAdjusted:
       return AdjustmentText(absl::StrCat("change holds from step ", event.adjusted().adjustment().effective_step()),
                             event.adjusted().adjustment());
@@ -69,9 +101,9 @@ std::string EventText(const v1::Event& event) {
       return absl::StrCat("checkpoint at step ", event.checkpoint_written().checkpoint().step(), ", ",
                           BytesText(event.checkpoint_written().checkpoint().size_bytes()));
     case v1::Event::kDataLoss:
-      return event.data_loss().description();
+      return WithReason("history is lost", event.data_loss().description());
     case v1::Event::kJobUpdated:
-      return absl::StrCat("name or labels changed by ", event.job_updated().actor());
+      return UpdatedText(event.job_updated());
     case v1::Event::WHAT_NOT_SET:
       break;
   }

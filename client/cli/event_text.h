@@ -2,6 +2,8 @@
 #ifndef GRADWATCH_CLIENT_CLI_EVENT_TEXT_H_
 #define GRADWATCH_CLIENT_CLI_EVENT_TEXT_H_
 
+#include <google/protobuf/map.h>
+
 #include <string>
 
 #include "client/cli/json.h"
@@ -11,6 +13,12 @@ namespace gradwatch::cli {
 
 // What happened, without job and number: one line, for an alert that fires one more for each line of the diagnosis.
 std::string EventText(const v1::Event& event);
+
+// "firing", "firing, silenced".
+std::string AlertStateText(const v1::Alert& alert);
+
+// "run=7, team=vision"; "none".
+std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels);
 
 // {"type":"event","job":..,"attempt":..,"event":NUMBER,"kind":"alert_changed","time":..} and then the fields of what
 // happened; before them "step" for an alert and for controls that hold.

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/text.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 
@@ -23,7 +24,7 @@ absl::StatusOr<ExitCode> RunHealth(const HealthOptions&, Session& session) {
   JsonObject object;
   object.Add("server", connection.address()).Add("status", "serving").AddFields(*info);
   session.Print(object, [&] {
-    return absl::StrCat(connection.address(), " serves, version ", info->version(), "; at most ",
+    return absl::StrCat(connection.address(), " serves, version ", client::Printable(info->version()), "; at most ",
                         info->max_running_jobs(), " running jobs, ", info->max_parameters(), " parameters and ",
                         BytesText(info->max_job_bytes()), " a job");
   });

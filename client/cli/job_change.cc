@@ -1,7 +1,7 @@
 #include "client/cli/job_change.h"
 
 #include "absl/strings/str_cat.h"
-#include "client/cli/words.h"
+#include "client/lib/enum_word.h"
 #include "client/lib/uuid.h"
 
 namespace gradwatch::cli {
@@ -24,7 +24,7 @@ absl::StatusOr<ExitCode> Change(grpc::Status (Stub::*method)(grpc::ClientContext
   const absl::StatusOr<v1::Job> job =
       session.connection().Call(session.connection().jobs(), method, request, client::Repeat::kWhenUnavailable);
   if (!job.ok()) return job.status();
-  session.Print(*job, [&] { return absl::StrCat(job->job_id(), " ", Word(job->state())); });
+  session.Print(*job, [&] { return absl::StrCat(job->job_id(), " ", client::Word(job->state())); });
   return ExitCode::kSuccess;
 }
 
@@ -47,6 +47,8 @@ CLI::App* AddJobDelete(CLI::App& parent, JobDeleteOptions* options) {
   app->add_option("JOB", options->job_id, "The job")->required();
   app->add_flag("--force", options->force, "Stop it first if it has not ended");
   app->add_flag("--allow-missing", options->allow_missing, "A job that is not there counts as deleted");
+  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one");
+  app->add_option("--if-uid", options->if_uid, "Only if the job's uid is this one, not another job of the same id");
   return app;
 }
 
@@ -67,9 +69,11 @@ absl::StatusOr<ExitCode> RunJobDelete(const JobDeleteOptions& options, Session& 
   request.set_job_id(options.job_id);
   request.set_force(options.force);
   request.set_allow_missing(options.allow_missing);
-  // A repetition after a success that was not heard would be NOT_FOUND, so only a missing job that is fine is repeated.
-  const auto repeat = options.allow_missing ? client::Repeat::kWhenUnavailable : client::Repeat::kNever;
-  const auto response = session.connection().Call(session.connection().jobs(), &Stub::DeleteJob, request, repeat);
+  request.set_etag(options.if_etag);
+  request.set_uid(options.if_uid);
+  request.set_request_id(client::RandomUuid());
+  const auto response = session.connection().Call(session.connection().jobs(), &Stub::DeleteJob, request,
+                                                  client::Repeat::kWhenUnavailable);
   if (!response.ok()) return response.status();
   session.Print(JsonObject().Add("job", options.job_id).Add("state", "deleted"),
                 [&] { return absl::StrCat(options.job_id, " deleted"); });

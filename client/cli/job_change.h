@@ -18,6 +18,8 @@ struct JobDeleteOptions {
   std::string job_id;
   bool force = false;
   bool allow_missing = false;
+  std::string if_etag;
+  std::string if_uid;
 };
 
 CLI::App* AddJobPause(CLI::App& parent, JobChangeOptions* options);

@@ -13,6 +13,7 @@ namespace gradwatch::cli {
 struct JobListOptions {
   std::vector<v1::JobState> states;  // empty: all
   int limit = 100;
+  v1::JobView view = v1::JOB_VIEW_UNSPECIFIED;  // unspecified: BASIC
 };
 
 CLI::App* AddJobList(CLI::App& parent, JobListOptions* options);

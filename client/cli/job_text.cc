@@ -2,8 +2,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
+#include "client/cli/event_text.h"
+#include "client/cli/report_text.h"
 #include "client/cli/text.h"
-#include "client/cli/words.h"
+#include "client/lib/enum_word.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -13,8 +15,25 @@ std::string StepsText(const v1::Job& job) {
                                 : absl::StrCat(job.steps_done());
 }
 
-std::string LossText(const v1::Job& job) { return job.has_last_loss() ? NumberText(job.last_loss()) : ""; }
-std::string NormText(const v1::Job& job) { return job.has_last_grad_norm() ? NumberText(job.last_grad_norm()) : ""; }
+std::string LossText(const v1::Job& job) { return job.has_last_loss() ? NumberText(job.last_loss()) : "-"; }
+
+std::string LastNormText(const v1::Job& job) {
+  return NormText(job.has_last_grad_norm() ? absl::optional<double>(job.last_grad_norm()) : absl::nullopt,
+                  job.last_non_finite());
+}
+
+// Of the last step: "2.5 (4 NaN or infinite)".
+std::string LastGradientText(const v1::Job& job) {
+  const std::string norm = LastNormText(job);
+  return job.last_non_finite() == 0 ? norm : absl::StrCat(norm, " (", job.last_non_finite(), " NaN or infinite)");
+}
+
+// "loss 0.31, accuracy 0.9 (after step 99)".
+std::string LastValidationText(const v1::Job& job) {
+  if (!job.has_last_validation()) return job.spec().has_validation() ? "-" : "";
+  const std::string text = ValidationText(job.last_validation());
+  return job.has_last_validation_step() ? absl::StrCat(text, " (after step ", job.last_validation_step(), ")") : text;
+}
 
 std::string RevisionText(const v1::Job& job) {
   std::string text = absl::StrCat("revision ", job.control_revision());
@@ -33,13 +52,16 @@ std::string JobText(const v1::Job& job, absl::Time now) {
   };
   add("job", job.job_id());
   add("name", job.spec().display_name());
-  add("state", Word(job.state()));
+  add("labels", job.spec().labels().empty() ? "" : LabelsText(job.spec().labels()));
+  add("state", client::Word(job.state()));
   add("failure", job.failure());
   add("steps", StepsText(job));
   add("attempt", absl::StrCat(job.attempt()));
   add("loss", LossText(job));
-  add("gradient norm", NormText(job));
-  add("firing alerts", absl::StrCat(job.firing_alerts()));
+  add("gradient norm", LastGradientText(job));
+  add("validation", LastValidationText(job));
+  add("non-finite steps", absl::StrCat(job.non_finite_steps()));
+  add("alerts", absl::StrCat(job.firing_alerts(), " firing, ", job.fired_alerts(), " fired so far"));
   add("clip", ClipText(job.controls().clip()));
   add("controls", RevisionText(job));
   add("etag", job.etag());
@@ -54,12 +76,18 @@ std::string JobText(const v1::Job& job, absl::Time now) {
 
 std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now) {
   std::vector<std::vector<std::string>> rows = {
-      {"JOB", "STATE", "STEPS", "LOSS", "GRAD NORM", "ALERTS", "ATTEMPT", "CREATED"}};
+      {"JOB", "STATE", "STEPS", "LOSS", "GRAD NORM", "NON-FINITE", "FIRING", "FIRED", "ATTEMPT", "CREATED"}};
   for (const v1::Job& job : jobs) {
-    rows.push_back({job.job_id(), Word(job.state()), StepsText(job), LossText(job), NormText(job),
-                    absl::StrCat(job.firing_alerts()), absl::StrCat(job.attempt()), AgoText(job.create_time(), now)});
+    rows.push_back({job.job_id(), client::Word(job.state()), StepsText(job), LossText(job), LastNormText(job),
+                    absl::StrCat(job.non_finite_steps()), absl::StrCat(job.firing_alerts()),
+                    absl::StrCat(job.fired_alerts()), absl::StrCat(job.attempt()), AgoText(job.create_time(), now)});
   }
   return TableText(rows);
+}
+
+std::string NonFiniteStepsText(const v1::Job& job) {
+  return job.non_finite_steps() == 0 ? ""
+                                     : absl::StrCat(" (", job.non_finite_steps(), " of them with NaN or infinities)");
 }
 
 std::string EstimateText(const v1::ResourceEstimate& estimate) {

@@ -16,6 +16,9 @@ std::string JobText(const v1::Job& job, absl::Time now);
 // One line a job, with a header.
 std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now);
 
+// " (2 of them with NaN or infinities)"; "" if there are none.
+std::string NonFiniteStepsText(const v1::Job& job);
+
 // "1234 parameters; memory: 10 KiB parameters and optimizer, 3 KiB activations, 1 MiB data".
 std::string EstimateText(const v1::ResourceEstimate& estimate);
 

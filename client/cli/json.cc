@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -47,6 +48,8 @@ std::string JsonToYaml(const std::string& json) {
   YAML::Node node = YAML::Load(json);
   SetBlockStyle(node);
   YAML::Emitter emitter;
+  // What JsonString has escaped must not come out raw.
+  if (absl::StrContains(json, "\\u")) emitter.SetOutputCharset(YAML::EscapeNonAscii);
   emitter << node;
   return emitter.c_str();
 }

@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
-#include "client/cli/words.h"
+#include "client/lib/enum_word.h"
 
 namespace gradwatch::cli {
 
 // The enum value of `text`; a usage error if it is none.
 template <typename E>
 E ParseWord(const std::string& option, const std::string& text) {
-  const auto words = WordMap<E>();
+  const auto words = client::WordMap<E>();
   const auto found = words.find(text);
   if (found != words.end()) return found->second;
   std::string known;

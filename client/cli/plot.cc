@@ -95,14 +95,10 @@ std::string MarksLine(const Curve& curve, const Axes& axes, int columns) {
   return line;
 }
 
-std::string SummaryLine(const Curve& curve) {
-  if (curve.points.empty()) return "no steps yet";
-  const CurvePoint* best = nullptr;
-  for (const CurvePoint& point : curve.points) {
-    if (std::isfinite(point.loss) && (best == nullptr || point.loss < best->loss)) best = &point;
-  }
-  return absl::StrCat("first ", NumberText(curve.points.front().loss), "  last ", NumberText(curve.points.back().loss),
-                      "  best ", best == nullptr ? "none" : NumberText(best->loss));
+std::string SummaryLine(const std::vector<CurvePoint>& points) {
+  const CurvePoint* const best = BestPoint(points);
+  return absl::StrCat("first ", NumberText(points.front().loss), "  last ", NumberText(points.back().loss), "  best ",
+                      best == nullptr ? "none" : NumberText(best->loss));
 }
 
 // Cuts to `width` characters or fills up with blanks.
@@ -127,7 +123,8 @@ std::string YLabel(const Axes& axes, int row, int height) {
   return absl::StrFormat("%8s ", label);
 }
 
-std::vector<std::string> Panel(const Curve& curve, const Axes& axes, int width, const PlotOptions& options) {
+std::vector<std::string> Panel(const Curve& curve, const Axes& axes, int width, bool with_validation,
+                               const PlotOptions& options) {
   const int columns = width - kMargin;
   DotCanvas canvas(columns, options.height, options.plain);
   DrawCurve(curve, axes, &canvas);
@@ -145,7 +142,11 @@ std::vector<std::string> Panel(const Curve& curve, const Axes& axes, int width, 
   const std::string last = absl::StrCat(axes.last_step);
   lines.push_back(margin + Fit(absl::StrCat(axes.first_step), columns - static_cast<int>(last.size())) + last);
   lines.push_back(margin + curve.name);
-  lines.push_back(margin + SummaryLine(curve));
+  lines.push_back(margin + (curve.points.empty() ? "no steps yet" : SummaryLine(curve.points)));
+  if (with_validation) {
+    lines.push_back(margin + (curve.validation.empty() ? "no validation"
+                                                       : absl::StrCat("validation ", SummaryLine(curve.validation))));
+  }
   for (std::string& line : lines) line = Fit(std::move(line), width);
   return lines;
 }
@@ -166,17 +167,27 @@ std::string Legend(const std::vector<Curve>& curves, const Axes& axes) {
 
 }  // namespace
 
+const CurvePoint* BestPoint(const std::vector<CurvePoint>& points) {
+  const CurvePoint* best = nullptr;
+  for (const CurvePoint& point : points) {
+    if (std::isfinite(point.loss) && (best == nullptr || point.loss < best->loss)) best = &point;
+  }
+  return best;
+}
+
 std::string PlotCurves(const std::vector<Curve>& curves, const PlotOptions& options) {
   const Axes axes = ChooseAxes(curves);
   const int count = std::max<int>(1, curves.size());
   const int across = std::clamp((options.width + kGap) / (kMinPanel + kGap), 1, count);
   const int width = std::max(24, (options.width - (across - 1) * kGap) / across);
+  const bool with_validation =
+      std::any_of(curves.begin(), curves.end(), [](const Curve& curve) { return !curve.validation.empty(); });
   std::string text = Legend(curves, axes);
   for (size_t first = 0; first < curves.size(); first += across) {
     const size_t end = std::min(curves.size(), first + across);
     std::vector<std::string> lines;
     for (size_t i = first; i < end; ++i) {
-      const std::vector<std::string> panel = Panel(curves[i], axes, width, options);
+      const std::vector<std::string> panel = Panel(curves[i], axes, width, with_validation, options);
       lines.resize(panel.size());
       for (size_t row = 0; row < panel.size(); ++row) {
         absl::StrAppend(&lines[row], i == first ? "" : std::string(kGap, ' '), panel[row]);

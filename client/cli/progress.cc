@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/report_text.h"
 #include "client/cli/text.h"
 
 namespace gradwatch::cli {
@@ -32,7 +33,7 @@ std::string Progress::Line(const v1::StepReport& report) const {
   std::string line = absl::StrCat("step ", report.step());
   if (total_ > 0) absl::StrAppend(&line, "/", total_);
   if (step_seconds_ > 0) absl::StrAppendFormat(&line, "  %.3g steps/s", 1 / step_seconds_);
-  absl::StrAppend(&line, "  loss ", NumberText(report.loss()), "  norm ", NumberText(report.grad_norm()));
+  absl::StrAppend(&line, "  loss ", NumberText(report.loss()), "  norm ", GradNormText(report));
   if (total_ > 0 && step_seconds_ > 0) {
     const double seconds = static_cast<double>(total_ - report.step() - 1) * step_seconds_;
     absl::StrAppend(&line, "  ETA ", DurationText(absl::Seconds(seconds)));

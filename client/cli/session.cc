@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/lib/grpc_status.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 
@@ -12,7 +13,7 @@ void Session::Print(const google::protobuf::Message& message, const std::functio
                     client::FormatOptions format) const {
   switch (output_) {
     case Output::kTable:
-      return PrintLine(table());
+      return PrintText(table());
     case Output::kJson:
       return PrintLine(client::FormatMessage(message, client::OutputSyntax::kJson, format));
     case Output::kYaml:
@@ -23,12 +24,18 @@ void Session::Print(const google::protobuf::Message& message, const std::functio
 void Session::Print(const JsonObject& object, const std::function<std::string()>& table) const {
   switch (output_) {
     case Output::kTable:
-      return PrintLine(table());
+      return PrintText(table());
     case Output::kJson:
       return PrintLine(object.Build());
     case Output::kYaml:
       return PrintLine(JsonToYaml(object.Build()));
   }
+}
+
+void Session::PrintText(absl::string_view text, absl::string_view color) const {
+  constexpr char kPlain[] = "\x1b[0m";
+  *io_.out << color << client::PrintableLines(absl::StripSuffix(text, "\n")) << (color.empty() ? "" : kPlain) << '\n'
+           << std::flush;
 }
 
 void Session::PrintLine(absl::string_view line) const {
@@ -46,7 +53,7 @@ absl::Status Session::CheckOutput() const {
   return absl::DataLossError("cannot write to the standard output");
 }
 
-void Session::Note(absl::string_view line) const { *io_.err << line << '\n' << std::flush; }
+void Session::Note(absl::string_view line) const { *io_.err << client::Printable(line) << '\n' << std::flush; }
 
 absl::StatusOr<v1::Job> Session::GetJob(const std::string& job_id) const {
   v1::GetJobRequest request;
@@ -58,11 +65,12 @@ absl::StatusOr<v1::Job> Session::GetJob(const std::string& job_id) const {
 void PrintError(std::ostream& err, const absl::Status& status) {
   const auto violations = client::GetFieldViolations(status);
   for (const auto& violation : violations) {
-    err << "gradwatch: " << violation.field() << ": " << violation.description() << '\n';
+    err << "gradwatch: " << client::Printable(violation.field()) << ": " << client::Printable(violation.description())
+        << '\n';
   }
   if (!violations.empty()) return;
   if (absl::IsCancelled(status) && status.message().empty()) return;  // all is said
-  std::string message(status.message());
+  std::string message = client::Printable(status.message());
   if (absl::IsDeadlineExceeded(status)) message = "time is up; --timeout gives more";
   err << "gradwatch: " << (message.empty() ? absl::StatusCodeToString(status.code()) : message) << '\n';
 }

@@ -34,29 +34,33 @@ class Session {
   // When a command that waits gives up: after the user's timeout, else after `unset`.
   absl::Time Deadline(absl::Duration unset = absl::InfiniteDuration()) const;
 
-  // Prints data: the message as JSON or YAML, or what `table` makes for people.
+  // Prints data: the message as JSON or YAML, or what `table` makes for people, lines of PrintText.
   void Print(const google::protobuf::Message& message, const std::function<std::string()>& table,
              client::FormatOptions format = {.include_defaults = true}) const;
   void Print(const JsonObject& object, const std::function<std::string()>& table) const;
-  // One line of data, at once.
-  void PrintLine(absl::string_view line) const;
+  // Lines for people, at once, in `color` (an escape sequence; empty: none). All that a terminal would obey in them is
+  // escaped: whatever a server, a peer or a file says ends here.
+  void PrintText(absl::string_view text, absl::string_view color = "") const;
   // One item of a stream: an object a line, in YAML a document a line.
   void PrintItem(const JsonObject& object) const;
   // OK as long as all that was printed is written; else CANCELLED after Ctrl-C, or DATA_LOSS, say for a full disk.
   absl::Status CheckOutput() const;
-  // One line for people, on the error stream.
+  // One line for people, on the error stream, escaped as in PrintText.
   void Note(absl::string_view line) const;
 
   absl::StatusOr<v1::Job> GetJob(const std::string& job_id) const;
 
  private:
+  // One line of JSON or YAML, which have escapes of their own, at once.
+  void PrintLine(absl::string_view line) const;
+
   Io& io_;
   const Output output_;
   client::Connection& connection_;
   const absl::optional<absl::Duration> timeout_;
 };
 
-// Writes why a command failed: a line for each wrong field, or one line.
+// Writes why a command failed: a line for each wrong field, or one line; escaped as in PrintText.
 void PrintError(std::ostream& err, const absl::Status& status);
 
 }  // namespace gradwatch::cli

@@ -21,20 +21,24 @@ void StreamNotes::OnMessage() {
   lost_ = false;
 }
 
-void StreamNotes::TellHowToGoOn(const std::string& before, const std::string& command, const std::string& token) {
-  if (!token.empty()) Note(absl::StrCat(before, "again with: ", command, " --resume ", ShellQuoted(token)));
-}
-
 absl::Status StreamNotes::Fail(const absl::Status& status, const std::string& if_cancelled, const std::string& command,
                                const std::string& token) {
   const bool cancelled = absl::IsCancelled(status);
-  TellHowToGoOn(cancelled ? if_cancelled : "", command, token);
+  if (absl::IsOutOfRange(status)) {
+    Note(absl::StrCat("what is kept: ", command, " --from-beginning"));
+  } else if (!token.empty()) {
+    Note(absl::StrCat(cancelled ? if_cancelled : "", ResumeText(command, token)));
+  }
   return cancelled && !token.empty() ? absl::CancelledError("") : status;
 }
 
 void StreamNotes::Note(const std::string& text) {
   if (before_note_) before_note_();
   session_.Note(absl::StrCat("gradwatch: ", text));
+}
+
+std::string ResumeText(const std::string& command, const std::string& token) {
+  return absl::StrCat("again with: ", command, " --resume ", ShellQuoted(token));
 }
 
 }  // namespace gradwatch::cli

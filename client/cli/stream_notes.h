@@ -20,20 +20,22 @@ class StreamNotes {
   client::ResumeOptions Options();
   // Call it for each message.
   void OnMessage();
-  // Notes "`before`again with: `command` --resume `token`"; nothing without a token.
-  void TellHowToGoOn(const std::string& before, const std::string& command, const std::string& token);
-  // The same when the stream ended with an error, `if_cancelled` being said after Ctrl-C. Returns the error to end
-  // with; its message is empty where all is said.
+  // Notes "gradwatch: `text`".
+  void Note(const std::string& text);
+  // Notes how to go on when the stream ended with an error: "again with: `command` --resume `token`", `if_cancelled`
+  // before it after Ctrl-C; nothing without a token. Where the server has no such place any more, that only the
+  // beginning is left. Returns the error to end with; its message is empty where all is said.
   absl::Status Fail(const absl::Status& status, const std::string& if_cancelled, const std::string& command,
                     const std::string& token);
 
  private:
-  void Note(const std::string& text);
-
   const Session& session_;
   const std::function<void()> before_note_;
   bool lost_ = false;
 };
+
+// "again with: `command` --resume `token`".
+std::string ResumeText(const std::string& command, const std::string& token);
 
 }  // namespace gradwatch::cli
 

@@ -37,7 +37,9 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
   app->add_option("--name", options->name, "What people call the job");
   app->add_option("--job-id", options->job_id, "The id wanted; unset: the server makes one");
   auto* follow = app->add_flag("--follow", options->follow, "Watch the job to its end, which gives the exit code");
-  app->add_flag("--dry-run", options->dry_run, "Only check, and print the spec with all defaults")->excludes(follow);
+  app->add_flag("--dry-run", options->dry_run,
+                "Only check, and print the spec as it would run: with the defaults of controls, rules and optimizer")
+      ->excludes(follow);
   return app;
 }
 
@@ -61,7 +63,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
     WatchOptions watch;
     watch.job_id = job->job_id();
     watch.from_beginning = true;
-    return Follow(watch, session);
+    return RunWatch(watch, session);
   }
   session.Print(*job, [&] { return absl::StrCat(job->job_id(), " submitted"); });
   return ExitCode::kSuccess;

@@ -21,7 +21,8 @@ struct SubmitOptions {
 
 CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options);
 
-// With `follow` the exit code is that of the job's end. With `dry_run` prints the spec with all defaults.
+// With `follow` the exit code is that of the job's end. With `dry_run` prints the spec as the server would take it,
+// with the defaults of controls, rules and optimizer filled in; those of layers and data are in the protocol.
 absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& session);
 
 }  // namespace gradwatch::cli

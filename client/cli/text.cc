@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "client/lib/printable.h"
+#include "client/lib/timestamp.h"
 
 namespace gradwatch::cli {
 
@@ -34,8 +36,7 @@ std::string DurationText(absl::Duration duration) {
 
 std::string AgoText(const google::protobuf::Timestamp& time, absl::Time now) {
   if (time.seconds() == 0) return "";
-  const absl::Time then = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-  return absl::StrCat(DurationText(std::max(now - then, absl::ZeroDuration())), " ago");
+  return absl::StrCat(DurationText(std::max(now - client::FromTimestamp(time), absl::ZeroDuration())), " ago");
 }
 
 int CharacterCount(absl::string_view text) {
@@ -48,28 +49,10 @@ std::string ShellQuoted(absl::string_view text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
 }
 
-std::string Printable(absl::string_view text) {
-  std::string printable;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<uint8_t>(text[i]);
-    const auto next = static_cast<uint8_t>(i + 1 < text.size() ? text[i + 1] : 0);
-    const bool is_c1 = byte == 0xc2 && next >= 0x80 && next < 0xa0;  // U+0080 to U+009F
-    if (byte == '\n' || byte == '\t') {
-      absl::StrAppend(&printable, byte == '\n' ? "\\n" : "\\t");
-    } else if (byte < 0x20 || byte == 0x7f || is_c1) {
-      absl::StrAppendFormat(&printable, "\\x%02x", is_c1 ? next : byte);
-    } else {
-      printable += text[i];
-    }
-    if (is_c1) ++i;
-  }
-  return printable;
-}
-
 std::string TableText(const std::vector<std::vector<std::string>>& originals) {
   std::vector<std::vector<std::string>> rows = originals;
   for (auto& row : rows) {
-    for (std::string& cell : row) cell = Printable(cell);
+    for (std::string& cell : row) cell = client::Printable(cell);
   }
   std::vector<int> widths;
   for (const auto& row : rows) {

@@ -26,9 +26,6 @@ int CharacterCount(absl::string_view text);
 // `text` in quotes for a POSIX shell, if it needs them.
 std::string ShellQuoted(absl::string_view text);
 
-// `text` of another origin, with escapes (\n, \x1b) for control characters, which a terminal would obey.
-std::string Printable(absl::string_view text);
-
 // Columns as wide as their widest cell, two blanks between them; the first row is the header. Cells become Printable.
 std::string TableText(const std::vector<std::vector<std::string>>& rows);
 

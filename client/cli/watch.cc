@@ -1,11 +1,18 @@
 #include "client/cli/watch.h"
 
+#include <algorithm>
+#include <utility>
+#include <variant>
+
 #include "absl/strings/str_cat.h"
 #include "client/cli/option_types.h"
 #include "client/cli/stream_notes.h"
 #include "client/cli/text.h"
+#include "client/cli/watch_order.h"
 #include "client/cli/watch_printer.h"
-#include "client/cli/words.h"
+#include "client/lib/enum_word.h"
+#include "client/lib/glob.h"
+#include "client/lib/job_state.h"
 #include "client/lib/resuming_stream.h"
 
 namespace gradwatch::cli {
@@ -23,86 +30,167 @@ v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   return request;
 }
 
-bool IsFinal(v1::JobState state) {
-  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_STOPPED;
-}
-
-bool IsBadEnough(const v1::Alert& alert, v1::Severity limit) {
+// Whether the event tells that an alert fires; that somebody acknowledges one that did is no news.
+bool Fires(const v1::Event& event, v1::Severity limit) {
+  const v1::Alert& alert = event.alert_changed().alert();
   const v1::Severity severity = alert.severity() == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : alert.severity();
-  return limit != v1::SEVERITY_UNSPECIFIED && alert.state() == v1::ALERT_STATE_FIRING && severity >= limit;
+  return limit != v1::SEVERITY_UNSPECIFIED && alert.state() == v1::ALERT_STATE_FIRING &&
+         !alert.has_acknowledge_time() && severity >= limit;
 }
 
-// One run of the command: reads the stream, prints, and decides when to end.
+// The last step that --until-step lets through.
+absl::optional<int64_t> LastStep(const WatchOptions& options) {
+  if (!options.until_step.has_value()) return absl::nullopt;
+  return *options.until_step - *options.until_step % std::max<int64_t>(options.every, 1);
+}
+
+// One run of the command: reads the stream, prints in the true order, and decides when to end.
 class Watcher {
  public:
   Watcher(const WatchOptions& options, const Session& session)
       : options_(options),
         session_(session),
+        request_(MakeRequest(options)),
+        last_step_(LastStep(options)),
+        order_(request_),
         printer_(session, options.job_id, !options.tensors.empty()),
         notes_(session, [this] { printer_.Clear(); }) {}
 
   absl::StatusOr<ExitCode> Run() {
-    auto stream = client::WatchJob(session_.connection(), MakeRequest(options_), notes_.Options());
+    auto stream = client::WatchJob(session_.connection(), request_, notes_.Options());
     while (end_reason_.empty()) {
-      const auto response = stream->Next();
-      if (!response.ok()) return Fail(response.status());
-      if (!response->has_value()) {
-        end_reason_ = "terminal";
-      } else {
-        Take(**response);
-      }
+      auto response = stream->Next();
+      if (!response.ok()) return Fail(response.status(), stream->resume_token());
+      if (!response->has_value()) response->emplace().mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
+      const bool all = Take(&**response);
       const absl::Status written = session_.CheckOutput();
-      if (!written.ok()) return Fail(written);
-      token_ = stream->resume_token();
+      if (!written.ok()) return Fail(written, "");
+      if (all && !order_.holds_back()) token_ = stream->resume_token();
+      is_exact_ = all && !order_.holds_back();
     }
-    printer_.PrintEnd(end_reason_, Word(state_), token_);
-    const bool goes_on = end_reason_ == "alert" || end_reason_ == "until_step";
-    if (goes_on) notes_.TellHowToGoOn("", Command(), token_);
-    if (!printed_ && IsFinal(state_) && session_.output() == Output::kTable) TellThatItHasEnded();
-    return end_reason_ == "alert" ? ExitCode::kAlert : ExitCode::kSuccess;
+    return Finish();
   }
 
-  v1::JobState state() const { return state_; }
-
  private:
+  // Returns whether everything was printed.
+  bool Take(v1::WatchJobResponse* response) {
+    notes_.OnMessage();
+    if (response->has_started()) TakeStarted(response->started());
+    const v1::WatchEnded::Reason ended = response->ended().reason();
+    for (const WatchOrder::Item& item : order_.Take(response)) {
+      if (!end_reason_.empty() || !std::visit([this](const auto& content) { return Print(content); }, item)) {
+        return false;
+      }
+      printed_ = true;
+    }
+    if (response->has_ended() && end_reason_.empty()) {
+      end_reason_ = ended == v1::WatchEnded::REASON_DELETED ? "deleted" : "terminal";
+    }
+    return true;
+  }
+
+  void TakeStarted(const v1::WatchStarted& started) {
+    job_ = started.job();
+    last_event_ = started.last_event();
+    LearnTensors(started.job());
+  }
+
+  // These print an item and say whether the watch ends with it; false: it ended before it.
+  bool Print(const v1::Event& event) {
+    printer_.Print(event);
+    data_loss_ |= event.has_data_loss();
+    if (event.number() > last_event_) {  // what is older is in the job's state already
+      job_.set_attempt(std::max(job_.attempt(), event.attempt()));
+      if (event.has_state_changed()) job_.set_state(event.state_changed().to());
+    }
+    if (Fires(event, options_.fail_on_alert)) end_reason_ = "alert";
+    return true;
+  }
+
+  bool Print(const v1::StepReport& report) {
+    if (last_step_.has_value() && report.step() > *last_step_) {
+      end_reason_ = "until_step";
+      return false;
+    }
+    if (!printer_.knows_tensors() && (report.tensors_size() > 0 || !options_.tensors.empty())) AskForTensors();
+    printer_.Print(report);
+    last_report_ = {report.attempt(), report.step()};
+    if (last_step_.has_value() && report.step() == *last_step_) end_reason_ = "until_step";
+    return true;
+  }
+
+  bool Print(const v1::StatisticsLost& lost) {
+    if (last_step_.has_value() && lost.last_step() >= *last_step_) end_reason_ = "until_step";
+    if (last_step_.has_value() && lost.first_step() > *last_step_) return false;
+    printer_.Print(lost);
+    steps_lost_ += lost.last_step() - lost.first_step() + 1;
+    last_report_ = {lost.attempt(), lost.last_step()};
+    return true;
+  }
+
+  // A job whose trainer had not attached when the stream began has its tensors since.
+  void AskForTensors() {
+    if (asked_) return;
+    asked_ = true;
+    if (const auto job = session_.GetJob(options_.job_id); job.ok()) LearnTensors(*job);
+  }
+
+  void LearnTensors(const v1::Job& job) {
+    printer_.OnJob(job);
+    if (job.tensors().empty()) return;
+    for (const std::string& glob : options_.tensors) {
+      const auto matches = [&glob](const v1::TensorInfo& tensor) { return client::GlobMatches(glob, tensor.name()); };
+      if (std::any_of(job.tensors().begin(), job.tensors().end(), matches)) continue;
+      notes_.Note(absl::StrCat("no tensor of ", options_.job_id, " matches --tensors ", ShellQuoted(glob), "; its ",
+                               job.tensors_size(), " tensors begin with ", job.tensors(0).name()));
+    }
+  }
+
+  absl::StatusOr<ExitCode> Finish() {
+    printer_.PrintEnd(end_reason_, client::Word(job_.state()), token_);
+    TellWhatIsLost();
+    if (end_reason_ == "alert" || end_reason_ == "until_step") {
+      notes_.Note(HowToGoOn());
+      return end_reason_ == "alert" ? ExitCode::kAlert : ExitCode::kSuccess;
+    }
+    if (end_reason_ == "deleted") return absl::NotFoundError(absl::StrCat("job ", options_.job_id, " was deleted"));
+    if (!printed_ && client::IsFinal(job_.state()) && session_.output() == Output::kTable) TellThatItHasEnded();
+    return ExitCodeOf(job_.state());
+  }
+
+  // The token of the last message of which all was printed repeats what came after it. Where that may be much the step
+  // is the better place.
+  std::string HowToGoOn() const {
+    const auto [attempt, step] = last_report_;
+    const bool has_more = !client::IsFinal(job_.state()) || step + 1 < job_.steps_done();
+    if (!is_exact_ && step >= 0 && attempt == job_.attempt() && has_more) {
+      return absl::StrCat("again with: ", Command(), " --from-step ", step + 1);
+    }
+    return token_.empty() ? absl::StrCat("again with: ", Command(), " --from-beginning")
+                          : ResumeText(Command(), token_);
+  }
+
   // An empty answer would leave people wondering.
   void TellThatItHasEnded() const {
-    session_.Note(absl::StrCat("gradwatch: job ", options_.job_id, " has ended (", Word(state_),
+    session_.Note(absl::StrCat("gradwatch: job ", options_.job_id, " has ended (", client::Word(job_.state()),
                                "); --from-beginning prints what is kept"));
   }
 
-  void Take(const v1::WatchJobResponse& response) {
-    notes_.OnMessage();
-    if (response.has_started()) {
-      printer_.OnStarted(response.started());
-      state_ = response.started().job().state();
-    }
-    printed_ |= response.lost_size() + response.events_size() + response.reports_size() > 0;
-    for (const auto& lost : response.lost()) printer_.Print(lost);
-    for (const auto& event : response.events()) TakeEvent(event);
-    for (const auto& report : response.reports()) TakeReport(report);
-    if (!response.has_ended()) return;
-    const bool deleted = response.ended().reason() == v1::WatchEnded::REASON_DELETED;
-    if (end_reason_.empty()) end_reason_ = deleted ? "deleted" : "terminal";
+  void TellWhatIsLost() {
+    if (steps_lost_ > 0) notes_.Note(absl::StrCat("the statistics of ", steps_lost_, " steps are lost"));
+    if (data_loss_) notes_.Note("a part of the job's history is lost; its events \"data_loss\" say which");
   }
 
-  void TakeEvent(const v1::Event& event) {
-    printer_.Print(event);
-    if (event.has_state_changed()) state_ = event.state_changed().to();
-    if (event.has_alert_changed() && IsBadEnough(event.alert_changed().alert(), options_.fail_on_alert)) {
-      end_reason_ = "alert";
+  // `token` is that of the last message that came; what is held back of it is printed now, so that it holds.
+  absl::Status Fail(const absl::Status& status, const std::string& token) {
+    for (const WatchOrder::Item& item : order_.Flush()) {
+      std::visit([this](const auto& content) { Print(content); }, item);
     }
-  }
-
-  void TakeReport(const v1::StepReport& report) {
-    printer_.Print(report);
-    if (options_.until_step.has_value() && report.step() >= *options_.until_step && end_reason_.empty()) {
-      end_reason_ = "until_step";
+    if (session_.CheckOutput().ok() && !token.empty()) token_ = token;
+    if (!token_.empty()) {
+      printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", client::Word(job_.state()), token_);
     }
-  }
-
-  absl::Status Fail(const absl::Status& status) {
-    if (!token_.empty()) printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", Word(state_), token_);
+    TellWhatIsLost();
     return notes_.Fail(status, "detached; the job goes on; ", Command(), token_);
   }
 
@@ -117,12 +205,21 @@ class Watcher {
 
   const WatchOptions& options_;
   const Session& session_;
+  const v1::WatchJobRequest request_;
+  const absl::optional<int64_t> last_step_;
+  WatchOrder order_;
   WatchPrinter printer_;
   StreamNotes notes_;
-  v1::JobState state_ = v1::JOB_STATE_UNSPECIFIED;
+  v1::Job job_;  // as the stream has told it
+  int64_t last_event_ = 0;
+  std::pair<int, int64_t> last_report_ = {0, -1};  // attempt and step
+  int64_t steps_lost_ = 0;
+  bool data_loss_ = false;
+  bool asked_ = false;
   bool printed_ = false;
   std::string end_reason_;
-  std::string token_;  // of the last message that was written as a whole
+  std::string token_;      // of the last message up to which everything was printed
+  bool is_exact_ = false;  // nothing was printed that came after it
 };
 
 }  // namespace
@@ -139,22 +236,19 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
       ->allow_extra_args(false)
       ->take_all();
-  auto* until = app->add_option("--until-step", options->until_step, "End when this step was reported");
+  auto* until =
+      app->add_option("--until-step", options->until_step, "Print nothing after this step; then end with success");
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
   AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
                 "End with exit code 9 when an alert of at least this severity fires");
+  app->footer(
+      "Exit code: 0 the job succeeded or --until-step was reached, 1 it failed, 8 it was stopped, 5 it was deleted,\n"
+      "9 --fail-on-alert, 124 --timeout is over, 130 Ctrl-C. The job goes on whatever ends the watch.");
   return app;
 }
 
 absl::StatusOr<ExitCode> RunWatch(const WatchOptions& options, Session& session) {
   return Watcher(options, session).Run();
-}
-
-absl::StatusOr<ExitCode> Follow(const WatchOptions& options, Session& session) {
-  Watcher watcher(options, session);
-  const absl::StatusOr<ExitCode> code = watcher.Run();
-  if (!code.ok() || *code != ExitCode::kSuccess) return code;
-  return ExitCodeOf(watcher.state());
 }
 
 }  // namespace gradwatch::cli

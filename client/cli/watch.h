@@ -25,12 +25,10 @@ struct WatchOptions {
 
 CLI::App* AddWatch(CLI::App& parent, WatchOptions* options);
 
-// Success when the stream ends or `until_step` was reached, kAlert when an alert fired that is bad enough. Ctrl-C and
-// the timeout are errors; then a note says how to go on.
+// Ends as the job ends: success, failure or kStopped, NOT_FOUND if it is deleted meanwhile. Success when `until_step`
+// was printed and kAlert when an alert fired that is bad enough; nothing that came after is printed. Ctrl-C and the
+// timeout are errors. Where the job may go on a note says how to.
 absl::StatusOr<ExitCode> RunWatch(const WatchOptions& options, Session& session);
-
-// The same, but the exit code is that of the job's final state.
-absl::StatusOr<ExitCode> Follow(const WatchOptions& options, Session& session);
 
 }  // namespace gradwatch::cli
 

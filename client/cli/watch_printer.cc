@@ -7,19 +7,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
 #include "client/cli/event_text.h"
+#include "client/cli/report_text.h"
 #include "client/cli/text.h"
-#include "client/cli/words.h"
 
 namespace gradwatch::cli {
 namespace {
 
-constexpr char kRed[] = "\x1b[31m", kGreen[] = "\x1b[32m", kYellow[] = "\x1b[33m", kPlain[] = "\x1b[0m";
+constexpr char kRed[] = "\x1b[31m", kGreen[] = "\x1b[32m", kYellow[] = "\x1b[33m";
 
 const char* ColorOf(const v1::Event& event) {
   if (event.has_adjusted()) return kGreen;
+  if (event.has_data_loss()) return kRed;
   if (event.has_state_changed()) return event.state_changed().to() == v1::JOB_STATE_FAILED ? kRed : "";
   if (!event.has_alert_changed()) return "";
   const v1::Alert& alert = event.alert_changed().alert();
@@ -27,45 +26,19 @@ const char* ColorOf(const v1::Event& event) {
   return alert.severity() == v1::SEVERITY_CRITICAL ? kRed : kYellow;
 }
 
-std::string CountText(int64_t count, absl::string_view noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
-
-// What clipping did: the factor on all gradients, and where single elements, units or tensors have limits of their own,
-// how many exceeded them.
-std::string ClippedText(const v1::ClipOutcome& clip) {
-  if (clip.action() != v1::ClipOutcome::ACTION_CLIPPED) return "-";
-  std::vector<std::string> parts;
-  if (clip.coefficient() < 1) parts.push_back(NumberText(clip.coefficient()));
-  if (clip.elements_clipped() > 0) parts.push_back(CountText(clip.elements_clipped(), "element"));
-  if (clip.units_clipped() > 0) parts.push_back(CountText(clip.units_clipped(), "unit"));
-  return parts.empty() ? CountText(clip.tensors_clipped(), "tensor") : absl::StrJoin(parts, ", ");
-}
-
-// What made the step unusual: an action, non-finite numbers.
-std::string Remarks(const v1::StepReport& report) {
-  std::string text;
-  const v1::ClipOutcome::Action action = report.clip().action();
-  if (action > v1::ClipOutcome::ACTION_CLIPPED) absl::StrAppend(&text, "  ", Word(action));
-  if (report.nan_count() > 0) absl::StrAppend(&text, "  NaN ", report.nan_count());
-  if (report.pos_inf_count() > 0) absl::StrAppend(&text, "  +Inf ", report.pos_inf_count());
-  if (report.neg_inf_count() > 0) absl::StrAppend(&text, "  -Inf ", report.neg_inf_count());
-  return text;
-}
-
 }  // namespace
 
 void PrintEvent(const Session& session, const v1::Event& event, bool with_job) {
   if (session.output() != Output::kTable) return session.PrintItem(EventJson(event));
-  const char* color = session.io().color ? ColorOf(event) : "";
-  session.PrintLine(absl::StrCat(color, with_job ? event.job_id() + "  " : "", "event ", event.number(), "  ",
-                                 EventText(event), *color == '\0' ? "" : kPlain));
+  session.PrintText(
+      absl::StrCat(with_job ? event.job_id() + "  " : "", "event ", event.number(), "  ", EventText(event)),
+      session.io().color ? ColorOf(event) : "");
 }
 
-void WatchPrinter::OnStarted(const v1::WatchStarted& started) {
+void WatchPrinter::OnJob(const v1::Job& job) {
   tensors_.clear();
-  for (const auto& tensor : started.job().tensors()) tensors_.push_back(tensor.name());
-  progress_.SetTotal(started.job().spec().steps());
+  for (const auto& tensor : job.tensors()) tensors_.push_back(tensor.name());
+  progress_.SetTotal(job.spec().steps());
 }
 
 void WatchPrinter::Print(const v1::Event& event) {
@@ -82,10 +55,7 @@ void WatchPrinter::Print(const v1::StepReport& report) {
 
 void WatchPrinter::Print(const v1::StatisticsLost& lost) {
   progress_.Clear();
-  if (IsTable()) {
-    return session_.PrintLine(
-        absl::StrCat("statistics of steps ", lost.first_step(), " to ", lost.last_step(), " are not there any more"));
-  }
+  if (IsTable()) return session_.PrintText(LostText(lost));
   session_.PrintItem(JsonObject().Add("type", "lost").Add("job", job_id_).AddFields(lost));
 }
 
@@ -102,12 +72,13 @@ std::string WatchPrinter::TensorName(int index) const {
   return index >= 0 && static_cast<size_t>(index) < tensors_.size() ? tensors_[index] : absl::StrCat("tensor ", index);
 }
 
+// What was not measured is left out.
 JsonObject WatchPrinter::ReportJson(const v1::StepReport& report) const {
   JsonObject object;
   object.Add("type", "report").Add("job", job_id_);
   object.Add("attempt", report.attempt()).Add("step", report.step()).Add("loss", report.loss());
-  object.Add("grad_norm", report.grad_norm()).Add("learning_rate", report.learning_rate());
-  object.Add("control_revision", report.control_revision());
+  if (report.has_grad_norm()) object.Add("grad_norm", report.grad_norm());
+  object.Add("learning_rate", report.learning_rate()).Add("control_revision", report.control_revision());
   object.Add("nan_count", report.nan_count()).Add("pos_inf_count", report.pos_inf_count());
   object.Add("neg_inf_count", report.neg_inf_count()).Add("clip", JsonObject().AddFields(report.clip()));
   object.Add("step_seconds", report.step_seconds());
@@ -119,23 +90,22 @@ JsonObject WatchPrinter::ReportJson(const v1::StepReport& report) const {
   JsonObject layers;
   for (const auto& layer : report.layers()) layers.Add(layer.name(), JsonObject().AddFields(layer));
   if (report.layers_size() > 0) object.Add("layers", layers);
+  if (report.has_validation()) object.Add("validation", JsonObject().AddFields(report.validation()));
   return object;
 }
 
 void WatchPrinter::PrintRow(const v1::StepReport& report) {
   if (!header_done_) {
-    session_.PrintLine(absl::StrFormat("%10s %11s %11s %14s %11s", "step", "loss", "grad norm", "clip", "lr"));
+    session_.PrintText(absl::StrFormat("%10s %11s %11s %14s %11s", "step", "loss", "grad norm", "clip", "lr"));
     header_done_ = true;
   }
-  session_.PrintLine(absl::StrFormat("%10d %11s %11s %14s %11s%s", report.step(), NumberText(report.loss()),
-                                     NumberText(report.grad_norm()), ClippedText(report.clip()),
-                                     NumberText(report.learning_rate()), Remarks(report)));
+  const auto norm = report.has_grad_norm() ? absl::optional<double>(report.grad_norm()) : absl::nullopt;
+  session_.PrintText(absl::StrFormat("%10d %11s %11s %14s %11s%s", report.step(), NumberText(report.loss()),
+                                     NormText(norm, NonFiniteCount(report)), ClippedText(report.clip()),
+                                     NumberText(report.learning_rate()), RemarksText(report)));
   if (!with_tensors_) return;
   for (const auto& tensor : report.tensors()) {
-    session_.PrintLine(absl::StrFormat("%10s %s: norm %s, largest %s, NaN %d, +Inf %d, -Inf %d", "",
-                                       TensorName(tensor.tensor()), NumberText(tensor.l2_norm()),
-                                       NumberText(tensor.max_abs()), tensor.nan_count(), tensor.pos_inf_count(),
-                                       tensor.neg_inf_count()));
+    session_.PrintText(absl::StrFormat("%10s %s", "", TensorText(TensorName(tensor.tensor()), tensor)));
   }
 }
 

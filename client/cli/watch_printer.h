@@ -21,8 +21,9 @@ class WatchPrinter {
   WatchPrinter(const Session& session, std::string job_id, bool with_tensors)
       : session_(session), job_id_(std::move(job_id)), with_tensors_(with_tensors), progress_(session.io()) {}
 
-  // The job as it is at the start of the stream: names of tensors, number of steps.
-  void OnStarted(const v1::WatchStarted& started);
+  // The job as it is now: names of tensors, number of steps.
+  void OnJob(const v1::Job& job);
+  bool knows_tensors() const { return !tensors_.empty(); }
   void Print(const v1::Event& event);
   void Print(const v1::StepReport& report);
   void Print(const v1::StatisticsLost& lost);

@@ -10,12 +10,15 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/lib/utf8.h"
 #include "client/lib/value_tree.h"
 
 namespace gradwatch::client {
 namespace {
 
 using Kind = ValueTree::Kind;
+
+constexpr char32_t kReplacement = 0xfffd;  // for what is not UTF-8
 
 // Writes a tree as JSON, with line breaks if it is to be pretty.
 class JsonWriter {
@@ -132,26 +135,26 @@ std::string FormatTextproto(const google::protobuf::Message& message) {
 
 std::string JsonString(absl::string_view text) {
   std::string json = "\"";
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c == '"' || c == '\\') {
-      absl::StrAppend(&json, "\\", text.substr(i, 1));
-    } else if (c == '\n') {
-      json += "\\n";
-    } else if (c == '\t') {
-      json += "\\t";
-    } else if (c < 0x20 || c == 0x7f) {
-      absl::StrAppendFormat(&json, "\\u%04x", c);
+  while (!text.empty()) {
+    const absl::string_view character = text.substr(0, std::max<size_t>(Utf8Length(text), 1));
+    const char32_t code_point = Utf8Length(text) == 0 ? kReplacement : Utf8CodePoint(character);
+    if (code_point == '"' || code_point == '\\') {
+      absl::StrAppend(&json, "\\", character);
+    } else if (code_point == '\n' || code_point == '\t') {
+      json += code_point == '\n' ? "\\n" : "\\t";
+    } else if (IsControl(code_point) || code_point == kReplacement) {
+      absl::StrAppendFormat(&json, "\\u%04x", static_cast<uint32_t>(code_point));
     } else {
-      json += text[i];
+      absl::StrAppend(&json, character);
     }
+    text.remove_prefix(character.size());
   }
   return json + '"';
 }
 
 std::string FormatMessage(const google::protobuf::Message& message, OutputSyntax syntax, const FormatOptions& options) {
   if (syntax == OutputSyntax::kTextproto) return FormatTextproto(message);
-  const ValueTree tree = BuildValueTree(message, options.include_defaults);
+  const ValueTree tree = BuildValueTree(message, options.include_defaults, options.partial);
   if (syntax == OutputSyntax::kYaml) {
     YamlWriter writer;
     writer.WriteBlock(tree, 0);

@@ -16,6 +16,9 @@ struct FormatOptions {
   // Write also lists that are empty and values without presence that are 0, "" or false. Unset optional fields and
   // messages stay out.
   bool include_defaults = false;
+  // The field of this name holds a part of a message only (a job's spec in a list): in it nothing is written that is
+  // not set, whatever include_defaults says.
+  absl::string_view partial = "";
 };
 
 // `message` without a line end after it. Names are the proto's own; 64-bit integers are numbers, doubles have the
@@ -24,7 +27,7 @@ struct FormatOptions {
 std::string FormatMessage(const google::protobuf::Message& message, OutputSyntax syntax,
                           const FormatOptions& options = {});
 
-// `text` as a JSON string, with quotes.
+// `text` as a JSON string, with quotes, and with escapes for all that a terminal would act on (see utf8.h).
 std::string JsonString(absl::string_view text);
 
 }  // namespace gradwatch::client

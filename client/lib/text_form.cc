@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "client/lib/timestamp.h"
 
 namespace gradwatch::client {
 namespace {
@@ -21,9 +22,7 @@ absl::Status ParseTimestamp(absl::string_view text, Timestamp* timestamp) {
       time == absl::InfinitePast()) {
     return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a time as 2026-01-31T12:00:00Z"));
   }
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  timestamp->set_seconds(seconds);
-  timestamp->set_nanos(static_cast<int32_t>((time - absl::FromUnixSeconds(seconds)) / absl::Nanoseconds(1)));
+  *timestamp = ToTimestamp(time);
   return absl::OkStatus();
 }
 
@@ -46,9 +45,8 @@ std::string FormatTextForm(const google::protobuf::Message& message) {
   if (message.GetDescriptor() == FieldMask::descriptor()) {
     return absl::StrJoin(static_cast<const FieldMask&>(message).paths(), ",");
   }
-  const auto& timestamp = static_cast<const Timestamp&>(message);
-  const absl::Time time = absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
-  return absl::FormatTime("%Y-%m-%d%ET%H:%M:%E*SZ", time, absl::UTCTimeZone());
+  return absl::FormatTime("%Y-%m-%d%ET%H:%M:%E*SZ", FromTimestamp(static_cast<const Timestamp&>(message)),
+                          absl::UTCTimeZone());
 }
 
 }  // namespace gradwatch::client

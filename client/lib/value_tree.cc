@@ -117,7 +117,7 @@ bool IsWritten(const Message& message, const FieldDescriptor& field, bool includ
 
 bool ValueTree::is_special_number() const { return text == "NaN" || text == "Infinity" || text == "-Infinity"; }
 
-ValueTree BuildValueTree(const Message& message, bool include_defaults) {
+ValueTree BuildValueTree(const Message& message, bool include_defaults, absl::string_view partial) {
   ValueTree tree;
   const auto& type = *message.GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
@@ -128,7 +128,8 @@ ValueTree BuildValueTree(const Message& message, bool include_defaults) {
     } else if (field.is_repeated()) {
       tree.members.push_back({field.name(), ListTree(message, field, include_defaults)});
     } else {
-      tree.members.push_back({field.name(), FieldValue(message, field, -1, include_defaults)});
+      tree.members.push_back(
+          {field.name(), FieldValue(message, field, -1, include_defaults && field.name() != partial)});
     }
   }
   return tree;

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+
 namespace gradwatch::client {
 
 struct ValueTree {
@@ -29,8 +31,10 @@ struct ValueTree::Member {
 };
 
 // What is unset is left out, and so are fields without presence that have their default value, unless
-// `include_defaults`. Enums are words (see enum_word.h), Timestamp and FieldMask strings.
-ValueTree BuildValueTree(const google::protobuf::Message& message, bool include_defaults);
+// `include_defaults`; below a field of the name `partial` whatever include_defaults says. Enums are words (see
+// enum_word.h), Timestamp and FieldMask strings.
+ValueTree BuildValueTree(const google::protobuf::Message& message, bool include_defaults,
+                         absl::string_view partial = "");
 
 }  // namespace gradwatch::client
 

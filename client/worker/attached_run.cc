@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "client/lib/channel.h"
+#include "client/lib/enum_word.h"
 #include "client/lib/uuid.h"
 #include "client/worker/reporting_observer.h"
 #include "client/worker/run_summary.h"
@@ -85,7 +86,7 @@ void Train(core::Trainer& trainer, Attachment& attachment, ReportBuffer* reports
   const auto notify = [&attachment](v1::Notice notice) { attachment.Notify(std::move(notice)); };
   ReportingObserver observer(reports, notify);
   const core::TrainResult result = trainer.Run(attachment.controls(), observer);
-  spdlog::info("{} after {} steps", StateWord(result.state), result.steps_done);
+  spdlog::info("{} after {} steps", client::Word(result.state), result.steps_done);
   attachment.Notify(Finished(result));
 }
 

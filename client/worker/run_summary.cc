@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "client/lib/enum_word.h"
+#include "client/lib/printable.h"
 #include "core/base/engine_variant.h"
 
 namespace gradwatch::worker {
@@ -67,13 +67,9 @@ std::string ValidationText(const core::ValidationOutcome& validation) {
 
 }  // namespace
 
-std::string StateWord(v1::JobState state) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_"));
-}
-
 std::string ToJson(const RunSummary& summary) {
   const core::TrainResult& result = summary.result;
-  std::vector<Member> members = {{"state", Text(StateWord(result.state))}};
+  std::vector<Member> members = {{"state", Text(client::Word(result.state))}};
   if (!result.failure.empty()) members.emplace_back("failure", Text(result.failure));
   members.insert(members.end(), {{"steps", absl::StrCat(result.steps_done)},
                                  {"steps_per_second", Number(summary.steps_per_second)},
@@ -93,9 +89,9 @@ std::string ToTable(const RunSummary& summary) {
   const core::TrainResult& result = summary.result;
   std::string table;
   const auto add = [&table](absl::string_view name, absl::string_view value) {
-    absl::StrAppendFormat(&table, "%-18s %s\n", name, value);
+    absl::StrAppendFormat(&table, "%-18s %s\n", client::Printable(name), client::Printable(value));
   };
-  add("state", StateWord(result.state));
+  add("state", client::Word(result.state));
   if (!result.failure.empty()) add("failure", result.failure);
   add("steps", absl::StrCat(result.steps_done));
   add("steps/s", absl::StrFormat("%.1f", summary.steps_per_second));

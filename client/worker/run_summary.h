@@ -21,11 +21,8 @@ struct RunSummary {
 
 // One JSON object, without a line end. Numbers that are not finite are strings, as in protobuf's JSON.
 std::string ToJson(const RunSummary& summary);
-// A line each, with a line end.
+// A line each, with a line end; fit for a terminal, whatever the data files said.
 std::string ToTable(const RunSummary& summary);
-
-// "succeeded".
-std::string StateWord(v1::JobState state);
 
 }  // namespace gradwatch::worker
 

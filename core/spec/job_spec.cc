@@ -149,6 +149,13 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
 
 }  // namespace
 
+absl::Status ValidateNameAndLabels(const v1::JobSpec& spec) {
+  FieldErrors errors;
+  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  CheckLabels(errors, spec);
+  return errors.ToStatus();
+}
+
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
   return OrOutOfMemory("to check the job", [&] { return Validate(spec, roots, limits); });
 }

@@ -34,6 +34,9 @@ struct ValidatedJob {
 // saying so.
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits);
 
+// The part of it that is about display name and labels. INVALID_ARGUMENT with the path of every wrong field.
+absl::Status ValidateNameAndLabels(const v1::JobSpec& spec);
+
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_SPEC_JOB_SPEC_H_

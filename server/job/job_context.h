@@ -1,23 +1,55 @@
-// What the parts of the job manager share: the table, the dependencies, and the way onto the ledger's thread.
+// What the parts of the job manager share: the tables, the dependencies, and the one way to change anything: on the
+// ledger's thread, once for each request.
 #ifndef GRADWATCH_SERVER_JOB_JOB_CONTEXT_H_
 #define GRADWATCH_SERVER_JOB_JOB_CONTEXT_H_
 
+#include <google/protobuf/message.h>
+
 #include <atomic>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "core/base/status_macros.h"
 #include "server/base/work_tracker.h"
 #include "server/job/job_manager.h"
 #include "server/job/job_table.h"
+#include "server/job/silence_table.h"
 
 namespace gradwatch::server {
+
+// By what a request is known that may come twice; an empty id: it is not protected against repetition.
+struct RequestKey {
+  std::string id;
+  std::string digest;  // of the call's name and all other fields
+};
+
+RequestKey MakeRequestKey(absl::string_view call, absl::string_view request_id,
+                          const google::protobuf::Message& request_without_id);
+
+template <typename Request>
+RequestKey KeyOf(absl::string_view call, Request request) {
+  const std::string id = request.request_id();
+  request.clear_request_id();
+  return MakeRequestKey(call, id, request);
+}
+
+// INVALID_ARGUMENT unless the id is empty or a UUID.
+absl::Status CheckRequestId(absl::string_view request_id);
+// True if the request was answered before; `response` is then that answer. INVALID_ARGUMENT (reason REQUEST_ID_REUSED):
+// the id belongs to another request.
+absl::StatusOr<bool> Recall(LedgerTransaction& transaction, const RequestKey& key, google::protobuf::Message* response);
+// Keeps the answer for as long as the job `uid` is there; empty: whatever becomes of any job.
+absl::Status Remember(LedgerTransaction& transaction, const RequestKey& key, absl::string_view uid,
+                      const google::protobuf::Message& response);
 
 struct JobContext {
   const JobManagerDependencies deps;
   const JobManagerOptions options;
   JobTable table;
+  SilenceTable silences;
   const std::shared_ptr<WorkTracker> work = std::make_shared<WorkTracker>();
   std::atomic<bool> started = false;
   std::atomic<bool> draining = false;
@@ -44,16 +76,35 @@ struct JobContext {
     });
   }
 
-  // The same for an operation without a result; a failure is logged with `what`.
+  // The same for a request that may come twice: if it was answered before, it is answered as it was, before anything of
+  // it is looked at, whatever has changed meanwhile. `operation` calls Remember before it publishes.
+  template <typename T>
+  void SubmitOnce(RequestKey key,
+                  absl::AnyInvocable<absl::StatusOr<T>(const RequestKey&, LedgerTransaction&)> operation,
+                  absl::AnyInvocable<void(absl::StatusOr<T>)> done) {
+    if (const absl::Status status = CheckRequestId(key.id); !status.ok()) return done(status);
+    Submit<T>(
+        [key = std::move(key),
+         operation = std::move(operation)](LedgerTransaction& transaction) mutable -> absl::StatusOr<T> {
+          T answered;
+          GW_ASSIGN_OR_RETURN(const bool known, Recall(transaction, key, &answered));
+          if (known) return answered;
+          return operation(key, transaction);
+        },
+        std::move(done));
+  }
+
+  // An operation without a result; a failure is logged with `what`.
   void SubmitQuietly(const char* what, absl::AnyInvocable<absl::Status(LedgerTransaction&)> operation);
   // Runs `task` after all reports that came before it are stored and published.
   void AfterReports(absl::AnyInvocable<void()> task);
-  // Runs `task` on the executor.
-  void RunSlowly(absl::AnyInvocable<void()> task);
+  void RunOnExecutor(absl::AnyInvocable<void()> task);
 };
 
 // NOT_FOUND, reason JOB_NOT_FOUND.
 absl::Status JobNotFound(absl::string_view job_id);
+// OK for an empty `etag` or that of the job. ABORTED, reason ETAG_MISMATCH.
+absl::Status CheckEtag(absl::string_view etag, const v1::Job& job);
 
 }  // namespace gradwatch::server
 

@@ -3,23 +3,20 @@
 #include <utility>
 
 #include "core/base/status_macros.h"
+#include "server/job/alert_operations.h"
 #include "server/job/job_context.h"
-#include "server/job/job_control.h"
-#include "server/job/job_creation.h"
-#include "server/job/job_listing.h"
+#include "server/job/operations.h"
 #include "server/job/supervisor.h"
-#include "server/job/trainer_sessions.h"
+#include "server/job/trainer_session.h"
 
 namespace gradwatch::server {
 namespace {
-
-absl::Status NotYet() { return absl::UnimplementedError("not served yet"); }
 
 // Hands each call to the part that does it.
 class LedgerJobManager final : public JobManager {
  public:
   LedgerJobManager(JobManagerDependencies dependencies, JobManagerOptions options)
-      : context_{.deps = dependencies, .options = std::move(options), .table = {}} {}
+      : context_{.deps = dependencies, .options = std::move(options), .table = {}, .silences = {}} {}
   ~LedgerJobManager() override { context_.work->Close(); }
 
   absl::Status Recover() { return supervisor_.Recover(); }
@@ -30,7 +27,7 @@ class LedgerJobManager final : public JobManager {
   }
 
   void CreateJob(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done) override {
-    creation_.Create(std::move(request), std::move(actor), std::move(done));
+    operations_.Create(std::move(request), std::move(actor), std::move(done));
   }
   absl::StatusOr<v1::Job> GetJob(absl::string_view job_id) const override {
     const auto entry = context_.table.Find(job_id);
@@ -43,33 +40,47 @@ class LedgerJobManager final : public JobManager {
     return server::ListJobs(context_.table, request);
   }
   void DeleteJob(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done) override {
-    control_.Delete(std::move(request), std::move(actor), std::move(done));
+    operations_.Delete(std::move(request), std::move(actor), std::move(done));
   }
   void AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) override {
-    control_.Adjust(std::move(request), std::move(actor), std::move(done));
+    operations_.Adjust(std::move(request), std::move(actor), std::move(done));
   }
   void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) override {
-    control_.Command(JobCommand::kPause, request.job_id(), KeyOf("PauseJob", request), std::move(actor),
-                     std::move(done));
+    operations_.Command(JobCommand::kPause, request.job_id(), KeyOf("PauseJob", request), std::move(actor),
+                        std::move(done));
   }
   void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) override {
-    control_.Command(JobCommand::kResume, request.job_id(), KeyOf("ResumeJob", request), std::move(actor),
-                     std::move(done));
+    operations_.Command(JobCommand::kResume, request.job_id(), KeyOf("ResumeJob", request), std::move(actor),
+                        std::move(done));
   }
   void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) override {
-    control_.Command(JobCommand::kStop, request.job_id(), KeyOf("StopJob", request), std::move(actor), std::move(done));
+    operations_.Command(JobCommand::kStop, request.job_id(), KeyOf("StopJob", request), std::move(actor),
+                        std::move(done));
   }
-  void UpdateJob(v1::UpdateJobRequest, std::string, Done<v1::Job> done) override { done(NotYet()); }
-  void AcknowledgeAlert(v1::AcknowledgeAlertRequest, std::string, Done<v1::Alert> done) override { done(NotYet()); }
-  void CreateSilence(v1::CreateSilenceRequest, std::string, Done<v1::Silence> done) override { done(NotYet()); }
-  void DeleteSilence(v1::DeleteSilenceRequest, std::string, Done<v1::DeleteSilenceResponse> done) override {
-    done(NotYet());
+  void UpdateJob(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) override {
+    operations_.Update(std::move(request), std::move(actor), std::move(done));
   }
-  absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest&) const override {
-    return NotYet();
+
+  void AcknowledgeAlert(v1::AcknowledgeAlertRequest request, std::string actor, Done<v1::Alert> done) override {
+    alerts_.Acknowledge(std::move(request), std::move(actor), std::move(done));
   }
-  std::vector<v1::JobFigures> Figures() const override { return {}; }
-  void TellDataLoss(absl::string_view, std::string) override {}
+  void CreateSilence(v1::CreateSilenceRequest request, std::string actor, Done<v1::Silence> done) override {
+    alerts_.CreateSilence(std::move(request), std::move(actor), std::move(done));
+  }
+  void DeleteSilence(v1::DeleteSilenceRequest request, std::string actor,
+                     Done<v1::DeleteSilenceResponse> done) override {
+    alerts_.DeleteSilence(std::move(request), std::move(actor), std::move(done));
+  }
+  absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest& request) const override {
+    return context_.silences.List(request, context_.deps.clock->Now());
+  }
+
+  std::vector<v1::JobFigures> Figures() const override {
+    return context_.table.Figures(context_.deps.clock->Monotonic());
+  }
+  void TellDataLoss(absl::string_view uid, std::string description) override {
+    supervisor_.TellDataLoss(uid, std::move(description));
+  }
   absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const override {
     const auto entry = context_.table.Find(job_id);
     if (entry == nullptr) return JobNotFound(job_id);
@@ -98,8 +109,8 @@ class LedgerJobManager final : public JobManager {
  private:
   JobContext context_;
   Supervisor supervisor_{&context_};
-  JobCreation creation_{&context_, &supervisor_};
-  JobControl control_{&context_, &supervisor_};
+  JobOperations operations_{&context_, &supervisor_};
+  AlertOperations alerts_{&context_};
   TrainerSessions sessions_{&context_, &supervisor_};
 };
 

@@ -22,12 +22,13 @@
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/base/executor.h"
 #include "server/job/launcher.h"
-#include "server/job/trainer_link.h"
+#include "server/job/spec_checker.h"
 #include "server/store/ledger.h"
 #include "server/store/statistics_store.h"
 #include "server/stream/event_channel.h"
 #include "server/stream/hub.h"
 #include "server/stream/job_channel.h"
+#include "server/stream/ring_budget.h"
 
 namespace gradwatch::server {
 
@@ -37,10 +38,11 @@ struct JobManagerDependencies {
   LedgerReader* reader;  // for start-up: what the events say beyond the rows
   StatisticsStore* statistics;
   Hub* hub;
-  EventChannel* events;
-  RingBudget* rings;
+  EventChannel* events;  // gets the events of all jobs
+  RingBudget* rings;     // of the channels of jobs
   Launcher* launcher;
-  Executor* executor;  // for validation and other slow work
+  Executor* executor;  // for what is slow: starting trainers, reading and removing files
+  SpecChecker* checker;
   const core::Clock* clock;
 };
 
@@ -50,6 +52,16 @@ struct JobManagerOptions {
   int max_running_jobs = 16;                           // more wait as PENDING
   int max_waiting_jobs = 1000;                         // more are refused
   absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come, or to come back
+};
+
+// The server's end of an attached trainer. Thread-safe; never blocks; messages to a trainer that is gone are dropped.
+class TrainerLink {
+ public:
+  virtual ~TrainerLink() = default;
+  // Queues a directive; they arrive in order.
+  virtual void Send(v1::TrainerDirective directive) = 0;
+  // Ends the stream with this status, after what was queued. The first call counts.
+  virtual void Close(const absl::Status& status) = 0;
 };
 
 // Thread-safe.
@@ -67,8 +79,8 @@ class JobManager {
   // Starts what waits. Call it once, when trainers can reach the server.
   virtual void Start() = 0;
 
-  // The calls of JobService; errors as its comments say. `actor` is who asks. `done` runs on the ledger's thread or on
-  // the executor.
+  // The calls of JobService; errors as its comments say. `actor` is who asks. `done` runs once, on
+  // a thread of the ledger, of the checker of specs, or before the call returns.
   virtual void CreateJob(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual absl::StatusOr<v1::Job> GetJob(absl::string_view job_id) const = 0;
   virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) const = 0;
@@ -102,14 +114,15 @@ class JobManager {
     std::string job_id;
     std::string uid;
     int32_t attempt = 0;
+    int64_t epoch = 0;  // TrainerWelcome.epoch
   };
   virtual void Attach(v1::TrainerHello hello, std::shared_ptr<TrainerLink> link, Done<Attachment> done) = 0;
   // Reports of the attached trainer; acknowledged through the link when stored. `accepted` runs when more may be sent;
   // if the batch is refused the link is closed instead.
   virtual void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::ReportBatch batch,
                          absl::AnyInvocable<void()> accepted) = 0;
-  // Notices of the attached trainer; acknowledged through the link when durable. `accepted` as above: what is sent
-  // after a notice is published after it.
+  // Notices of the attached trainer, recorded together; acknowledged through the link when durable. `accepted` as
+  // above: what is sent after a notice is published after it.
   virtual void OnNotices(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::NoticeBatch batch,
                          absl::AnyInvocable<void()> accepted) = 0;
   // The trainer's stream is over.

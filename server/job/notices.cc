@@ -1,4 +1,4 @@
-#include "server/job/notices.h"
+// What each notice of a trainer means for its job.
 
 #include <algorithm>
 #include <string>
@@ -7,10 +7,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
 #include "server/job/job_state.h"
+#include "server/job/trainer_session.h"
 
 namespace gradwatch::server {
 namespace {
+
+constexpr int kMaxNotices = 256;
 
 // A change that was asked for later holds, and this one was never used by itself.
 void Drop(const v1::Adjustment& adjustment, int64_t by_revision, JobEdit& edit) {
@@ -71,9 +75,7 @@ absl::Status ApplyAlert(v1::Alert alert, JobEdit& edit) {
   if (alert.severity() == v1::SEVERITY_UNSPECIFIED) alert.set_severity(v1::SEVERITY_WARNING);
   alert.set_job_id(edit.job().job_id());
   alert.set_attempt(edit.job().attempt());
-  v1::Event event;
-  *event.mutable_alert_changed()->mutable_alert() = std::move(alert);
-  edit.Append(std::move(event));
+  edit.AppendAlert(std::move(alert));
   return absl::OkStatus();
 }
 
@@ -104,6 +106,11 @@ absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
 
 absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
   v1::Job& job = edit.job();
+  if (edit.record().ended()) return StateForbids(job.state(), "hear its trainer", "it has ended");
+  if (notice.steps_done() < 0 || notice.steps_done() > MaxSteps(job)) {
+    return core::InvalidField("notice.steps_done",
+                              absl::StrCat(notice.steps_done(), ": the job has ", MaxSteps(job), " steps"));
+  }
   job.set_steps_done(std::max(job.steps_done(), notice.steps_done()));
   switch (notice.what_case()) {
     case v1::Notice::kModelReady:
@@ -125,6 +132,58 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
       return core::InvalidField("notice", "has no content");
   }
   return absl::OkStatus();
+}
+
+void TrainerSessions::OnNotices(const Attachment& attachment, const Link& link, v1::NoticeBatch batch,
+                                absl::AnyInvocable<void()> accepted) {
+  const Entry entry = FindAttached(attachment, link);
+  if (entry == nullptr) return;
+  if (batch.notices_size() > kMaxNotices) {
+    return link->Close(
+        core::InvalidField("notices.notices", absl::StrCat(batch.notices_size(), " is more than ", kMaxNotices)));
+  }
+  context_->AfterReports([this, entry, link, batch = std::move(batch), accepted = std::move(accepted)]() mutable {
+    context_->Submit<int64_t>([this, entry, link, batch = std::move(batch)](
+                                  LedgerTransaction& transaction) { return Record(batch, link, entry, transaction); },
+                              [link, accepted = std::move(accepted)](absl::StatusOr<int64_t> acked) mutable {
+                                if (!acked.ok()) return link->Close(acked.status());
+                                v1::TrainerDirective directive;
+                                directive.mutable_ack()->set_notice(*acked);
+                                link->Send(std::move(directive));
+                                accepted();
+                              });
+  });
+}
+
+absl::StatusOr<int64_t> TrainerSessions::Record(const v1::NoticeBatch& batch, const Link& link, const Entry& entry,
+                                                LedgerTransaction& transaction) {
+  const bool holds = entry->working != nullptr && entry->trainer.link == link;
+  if (!holds || batch.epoch() != entry->working->row.epoch) {
+    return core::WithReason(absl::AbortedError("this trainer does not hold the job any more"), "TRAINER_FENCED");
+  }
+  int64_t acked = entry->working->row.acked_notice;
+  const auto is_new = [&acked](const v1::Notice& notice) { return notice.number() > acked; };
+  // All of it may have been sent again after a broken stream, also when the job has ended.
+  if (std::none_of(batch.notices().begin(), batch.notices().end(), is_new)) return acked;
+  // A notice goes behind all reports that came before it: behind those that could not be stored, nowhere.
+  if (!entry->working->ended()) GW_RETURN_IF_ERROR(entry->intake.CheckHolds(link.get(), batch.epoch()));
+  JobEdit edit(context_, entry, &transaction);
+  for (const v1::Notice& notice : batch.notices()) {
+    if (!is_new(notice)) continue;
+    if (notice.number() != acked + 1) {
+      return core::InvalidField("notices.notices.number", absl::StrCat(notice.number(), " comes after ", acked));
+    }
+    GW_RETURN_IF_ERROR(ApplyNotice(notice, edit));
+    acked = notice.number();
+  }
+  edit.record().row.acked_notice = acked;
+  if (edit.record().ended()) {
+    GW_RETURN_IF_ERROR(supervisor_->Conclude(edit));
+  } else {
+    GW_RETURN_IF_ERROR(edit.Write());
+    edit.Publish();
+  }
+  return acked;
 }
 
 }  // namespace gradwatch::server

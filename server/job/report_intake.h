@@ -1,7 +1,9 @@
-// The reports of one job on their way in: from the trainer that holds the job, each step once, in order.
+// The reports of one job on their way in: from the trainer that holds the job, each step once, in order; and the
+// figures that they give of a job that runs.
 #ifndef GRADWATCH_SERVER_JOB_REPORT_INTAKE_H_
 #define GRADWATCH_SERVER_JOB_REPORT_INTAKE_H_
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -9,52 +11,103 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "gradwatch/v1/job.pb.h"
 #include "gradwatch/v1/trainer_service.pb.h"
-#include "server/job/trainer_link.h"
 #include "server/store/statistics_store.h"
 
 namespace gradwatch::server {
 
-// Figures of a running job that are not worth an event.
+class TrainerLink;
+
+// Figures of a running job that are not worth an event; as the fields of v1::Job that have their names.
 struct LiveFigures {
   int32_t attempt = 0;
   int64_t steps_done = 0;
-  int64_t control_revision = 0;
+  int64_t control_revision = 0;  // of the last report; 0: none
   std::optional<double> last_loss;
   std::optional<double> last_grad_norm;
+  std::optional<int64_t> last_non_finite;
+  int64_t non_finite_steps = 0;
+  std::optional<v1::Validation> last_validation;
+  int64_t last_validation_step = 0;
+
+  // The next report counts; those of an attempt come in the order of steps.
+  void Add(const v1::StepReport& report);
+  // What was counted of the reports that come after these.
+  void Add(const LiveFigures& later);
+};
+// The figures as they were when `job` was stored.
+LiveFigures FiguresOf(const v1::Job& job);
+// Puts figures of the job's present attempt into `job`.
+void MergeFigures(const LiveFigures& figures, v1::Job* job);
+
+// What a job lets reports say.
+struct ReportLimits {
+  int tensors = 0;    // how many the job has
+  int64_t steps = 0;  // their numbers are below
+};
+
+// What a batch adds to what was accepted before it.
+struct AcceptedBatch {
+  std::vector<EncodedReport> entries;  // reports and lost ranges, in the order of steps; empty: all of it is known
+  LiveFigures figures;                 // of the new reports alone
+  int64_t last_step = -1;              // of all that the batch holds; -1: it is empty
 };
 
 // Thread-safe.
 class ReportIntake {
  public:
-  // From now on only `link` may report, and only steps after `last_step` of `attempt`.
-  void Open(const TrainerLink* link, int32_t attempt, int64_t last_step) ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`.
+  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Nobody may report. Returns after a running Accept.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Encodes the reports of a batch that are new and hands them to `store`, which must only queue them: batches are
-  // stored in the order in which they are accepted. `tensors`: how many the job has. ABORTED (reason TRAINER_FENCED):
-  // `link` may not report; INVALID_ARGUMENT: the batch is not as ReportBatch says.
-  absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch, int tensors,
-                      absl::FunctionRef<void(std::vector<EncodedReport>)> store) ABSL_LOCKS_EXCLUDED(mutex_);
+  // ABORTED (reason TRAINER_FENCED): `link` does not hold the job, or holds it in another epoch.
+  absl::Status CheckHolds(const TrainerLink* link, int64_t epoch) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Encodes what is new of a batch and hands it to `store`, which must only queue it: batches are stored in the order
+  // in which they are accepted. Errors as CheckHolds; INVALID_ARGUMENT: the batch is not as ReportBatch says.
+  absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch, const ReportLimits& limits,
+                      absl::FunctionRef<void(AcceptedBatch)> store) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // What is durable of a batch counts for the figures that users see.
-  void Publish(const LiveFigures& figures) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What was accepted is stored: its figures are what users see.
+  void Stored(const LiveFigures& figures, absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Statistics could not be stored or read: nobody may report, and for a while nobody may attach. The while doubles
+  // with each failure in a row, from one second to thirty.
+  void StoreFailed(absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
+  // When a trainer may attach again.
+  absl::Duration closed_until() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // What a server knows when it starts.
+  void Restore(const LiveFigures& figures) ABSL_LOCKS_EXCLUDED(mutex_);
   LiveFigures figures() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Steps a second that came in over the last ten seconds, or since the trainer attached. Unset: no trainer is
+  // attached, or it is too early to say.
+  std::optional<double> StepsPerSecond(absl::Duration now) const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  // How far the job had come when something arrived.
+  struct Arrival {
+    absl::Duration time;
+    int64_t steps_done = 0;
+  };
+
+  absl::Status HoldsLocked(const TrainerLink* link, int64_t epoch) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteArrival(absl::Duration now, int64_t steps_done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   mutable absl::Mutex mutex_;
   const TrainerLink* link_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  int64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t last_step_ ABSL_GUARDED_BY(mutex_) = -1;
+  int64_t last_step_ ABSL_GUARDED_BY(mutex_) = -1;  // accepted
+  bool came_back_ ABSL_GUARDED_BY(mutex_) = false;  // a trainer was attached before, and this one sent nothing yet
   LiveFigures figures_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Arrival> arrivals_
+      ABSL_GUARDED_BY(mutex_);                // of this link; the first is its attachment or ten seconds old
+  int failures_ ABSL_GUARDED_BY(mutex_) = 0;  // of the store, in a row
+  absl::Duration closed_until_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };
-
-// The figures that a report gives.
-LiveFigures FiguresOf(const v1::StepReport& report);
-// Puts figures of the job's present attempt into `job`.
-void MergeFigures(const LiveFigures& figures, v1::Job* job);
 
 }  // namespace gradwatch::server
 

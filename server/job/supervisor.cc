@@ -1,14 +1,11 @@
 #include "server/job/supervisor.h"
 
-#include <spdlog/spdlog.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
-#include "server/store/report_codec.h"
 
 namespace gradwatch::server {
 namespace {
@@ -16,83 +13,18 @@ namespace {
 // How long the end of a process and the end of its stream may be apart: whichever comes first waits for the other, so
 // that what the trainer said last is heard and the event says how it ended.
 constexpr absl::Duration kLastWords = absl::Milliseconds(500);
+constexpr absl::Duration kSaveFiguresEvery = absl::Seconds(10);
 
 // Whether `entry` is still in the given attempt.
 bool IsCurrent(const JobEntry& entry, int32_t attempt) {
   return entry.working != nullptr && !entry.working->ended() && entry.working->row.job.attempt() == attempt;
 }
 
-LaunchRequest RequestOf(const JobRow& row) {
-  return {
-      .job_id = row.job.job_id(), .uid = row.job.uid(), .attempt = row.job.attempt(), .attach_token = row.attach_token};
-}
-
 }  // namespace
 
-absl::Status Supervisor::Recover() {
-  GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
-  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row)));
-  if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
-  return absl::OkStatus();
-}
-
-// Nothing else runs yet: what belongs to the ledger's thread may be touched from here.
-absl::Status Supervisor::Restore(JobRow row) {
-  GW_ASSIGN_OR_RETURN(JobRecord loaded, LoadRecord(std::move(row), context_->deps.reader));
-  const auto record = std::make_shared<const JobRecord>(std::move(loaded));
-  const v1::Job& job = record->row.job;
-  const auto& created = job.create_time();
-  const int64_t order = created.seconds() * 1'000'000 + created.nanos() / 1000;
-  GW_ASSIGN_OR_RETURN(const int64_t last_step, context_->deps.statistics->LastStep(job.uid(), job.attempt()));
-  const WatchCursor end = {.event = job.last_event(), .attempt = job.attempt(), .step = last_step};
-  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->deps.rings);
-  auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
-  entry->working = record;
-  context_->table.AddWorking(entry);
-  context_->table.Publish(entry, record);
-  if (record->ended() || record->waiting()) return absl::OkStatus();
-  GW_RETURN_IF_ERROR(RestoreFigures(*entry, last_step));
-  context_->SubmitQuietly("recovery of a job",
-                          [this, entry](LedgerTransaction& transaction) { return BeginRecovery(entry, transaction); });
-  return absl::OkStatus();
-}
-
-absl::Status Supervisor::RestoreFigures(JobEntry& entry, int64_t last_step) {
-  if (last_step < 0) return absl::OkStatus();
-  const int32_t attempt = entry.working->row.job.attempt();
-  GW_ASSIGN_OR_RETURN(const auto reports,
-                      context_->deps.statistics->ReadAfter(entry.uid, attempt, last_step - 1, /*max_bytes=*/1));
-  if (reports.empty()) return absl::DataLossError(absl::StrCat("job ", entry.job_id, ": its last report is gone"));
-  GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(*reports[0].bytes));
-  entry.intake.Publish(FiguresOf(report));
-  return absl::OkStatus();
-}
-
-absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
-  JobEdit edit(context_, entry, &transaction);
-  JobRow& row = edit.record().row;
-  if (row.job.state() == v1::JOB_STATE_PENDING && row.trainer_pid == 0) {
-    // The server went away before it knew the process. A new attempt fences off what may be there.
-    row.attach_token.clear();
-    GW_RETURN_IF_ERROR(edit.Write());
-    edit.Publish([this] { StartNext(); });
-    return absl::OkStatus();
-  }
-  if (edit.record().attached) edit.AppendDetached("the server was away");
-  const v1::JobState state = row.job.state();
-  if (MayFollow(state, v1::JOB_STATE_RECOVERING)) edit.MoveTo(v1::JOB_STATE_RECOVERING, "the server was away");
-  GW_RETURN_IF_ERROR(edit.Write());
-  entry->trainer.deadline = Now() + context_->options.reattach_window;
-  edit.Publish([this, entry] { AdoptTrainer(entry); });
-  return absl::OkStatus();
-}
-
-void Supervisor::AdoptTrainer(const std::shared_ptr<JobEntry>& entry) {
-  const JobRow& row = entry->working->row;
-  if (row.trainer_pid == 0) return;
-  context_->RunSlowly([this, entry, pid = row.trainer_pid, request = RequestOf(row)] {
-    context_->deps.launcher->Adopt(pid, request, EndCallback(entry, request.attempt));
-  });
+LaunchRequest LaunchRequestOf(const JobRow& row) {
+  return {
+      .job_id = row.job.job_id(), .uid = row.job.uid(), .attempt = row.job.attempt(), .attach_token = row.attach_token};
 }
 
 std::shared_ptr<JobEntry> Supervisor::NextToStart() const {
@@ -121,20 +53,21 @@ absl::Status Supervisor::BeginAttempt(const std::shared_ptr<JobEntry>& entry, Le
   JobRow& row = edit.record().row;
   row.job.set_attempt(row.job.attempt() + 1);
   row.job.set_steps_done(0);
+  row.job.set_non_finite_steps(0);
   row.attach_token = NewSecret();
   row.trainer_pid = 0;
   row.acked_notice = 0;
   GW_RETURN_IF_ERROR(edit.Write());
   entry->trainer = TrainerSlot();
-  edit.Publish([this, entry, request = RequestOf(row)] {
-    Launch(entry, request);
+  edit.Publish([this, entry](const JobRecord& record) {
+    Launch(entry, LaunchRequestOf(record.row));
     StartNext();
   });
   return absl::OkStatus();
 }
 
 void Supervisor::Launch(const std::shared_ptr<JobEntry>& entry, const LaunchRequest& request) {
-  context_->RunSlowly([this, entry, request] {
+  context_->RunOnExecutor([this, entry, request] {
     auto pid = context_->deps.launcher->Launch(request, EndCallback(entry, request.attempt));
     context_->SubmitQuietly("start of a trainer", [this, entry, attempt = request.attempt,
                                                    pid = std::move(pid)](LedgerTransaction& transaction) {
@@ -146,7 +79,12 @@ void Supervisor::Launch(const std::shared_ptr<JobEntry>& entry, const LaunchRequ
 absl::Status Supervisor::OnLaunched(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                                     int32_t attempt, const absl::StatusOr<int32_t>& pid) {
   if (!IsCurrent(*entry, attempt)) {
-    if (pid.ok()) context_->deps.launcher->Kill(*pid);
+    if (!pid.ok()) return absl::OkStatus();
+    context_->deps.launcher->Kill(*pid);
+    if (entry->working != nullptr) return absl::OkStatus();
+    // The job was deleted while its trainer was started: what it may have written by now goes too.
+    context_->RunOnExecutor(
+        [context = context_, uid = entry->uid, attempt] { context->deps.launcher->RemoveOutput(uid, attempt); });
     return absl::OkStatus();
   }
   JobEdit edit(context_, entry, &transaction);
@@ -205,6 +143,13 @@ void Supervisor::Tick() {
       if (expected && trainer.deadline == absl::InfiniteDuration()) {
         trainer.deadline = Now() + context_->options.reattach_window;
       }
+      const bool newer = entry->intake.figures().steps_done > entry->working->row.job.steps_done();
+      if (newer && Now() - trainer.figures_saved >= kSaveFiguresEvery) {
+        trainer.figures_saved = Now();
+        context_->SubmitQuietly("figures of a job", [this, entry](LedgerTransaction& transaction) {
+          return SaveFigures(entry, transaction);
+        });
+      }
       if (trainer.deadline > Now()) continue;
       context_->SubmitQuietly("a trainer that is late",
                               [this, entry](LedgerTransaction& transaction) { return OnDeadline(entry, transaction); });
@@ -212,6 +157,14 @@ void Supervisor::Tick() {
     return absl::OkStatus();
   });
   StartNext();  // again, if it could not be written when it was its turn
+}
+
+absl::Status Supervisor::SaveFigures(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  if (entry->working == nullptr || entry->working->ended()) return absl::OkStatus();
+  JobEdit edit(context_, entry, &transaction);
+  GW_RETURN_IF_ERROR(edit.Write());
+  edit.Publish();
+  return absl::OkStatus();
 }
 
 absl::Status Supervisor::OnDeadline(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
@@ -265,7 +218,7 @@ absl::Status Supervisor::ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, 
 
 absl::Status Supervisor::Conclude(JobEdit& edit) {
   GW_RETURN_IF_ERROR(edit.Write());
-  edit.Publish([this] { StartNext(); });
+  edit.Publish([this](const JobRecord&) { StartNext(); });
   return absl::OkStatus();
 }
 

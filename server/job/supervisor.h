@@ -6,10 +6,13 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "server/job/job.h"
 #include "server/job/job_context.h"
-#include "server/job/job_edit.h"
 
 namespace gradwatch::server {
+
+// What a launcher needs to know of a job.
+LaunchRequest LaunchRequestOf(const JobRow& row);
 
 // Thread-safe, but for what is said to run on the ledger's thread.
 class Supervisor {
@@ -23,6 +26,14 @@ class Supervisor {
   // Looks for trainers that are waited for in vain, and for jobs that could not be started when it was their turn.
   void Tick();
 
+  // What was stored of the job `uid` is damaged or gone: makes it an event, once for each description, also over
+  // restarts.
+  void TellDataLoss(absl::string_view uid, std::string description);
+  // The statistics of a job cannot be read, says `damage`: sets them aside, tells it, and begins anew behind a lost
+  // range that covers what was reported. `done` gets the last step that is stored then, or why nothing can be stored.
+  void MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
+                      absl::AnyInvocable<void(absl::StatusOr<int64_t>)> done);
+
   // The ledger's thread: the stream of the trainer that held the job is over.
   absl::Status OnStreamEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                            const std::string& reason);
@@ -31,8 +42,14 @@ class Supervisor {
 
  private:
   absl::Status Restore(JobRow row);
-  absl::Status RestoreFigures(JobEntry& entry, int64_t last_step);
-  void AdoptTrainer(const std::shared_ptr<JobEntry>& entry);
+  // Of an active job: a bad store is its trouble alone.
+  void RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step);
+  // Reads the reports up to `last_step` that came since the row was written. `last_step`.
+  absl::StatusOr<int64_t> RestoreFigures(JobEntry& entry, int64_t last_step);
+  // The ledger's thread: tells, and stores, that the steps from `first` on that the job has done are "gone", "damaged".
+  void TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
+               StatisticsStore::AppendDone done);
+  void AdoptTrainer(const std::shared_ptr<JobEntry>& entry, const JobRow& row);
   absl::Status BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
 
   std::shared_ptr<JobEntry> NextToStart() const;
@@ -46,6 +63,8 @@ class Supervisor {
                             const ProcessEnd& end);
 
   absl::Status OnDeadline(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
+  // Writes the live figures of a running job to its row now and then, so that little is read again after a restart.
+  absl::Status SaveFigures(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   // The process is gone, and its stream too.
   absl::Status ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   // The trainer did not come in time.

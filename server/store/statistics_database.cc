@@ -33,13 +33,11 @@ CREATE TABLE batches (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr absl::string_view kDamaged = kDamagedReason;
-
 const DatabaseFormat& StatisticsFormat() {
   static const auto* const format = new DatabaseFormat{
       .application_id = 0x67775331,  // "gwS1"
       .synchronous = "NORMAL",
-      .check_at_open = false,  // files grow large; every batch has its checksums
+      .check_up_to = 0,  // every batch has its checksums
       .oldest = 2,
       .migrations = {kVersion2},
   };
@@ -82,7 +80,7 @@ std::vector<EncodedReport> ReadEntries(SQLite::Statement& statement, const Key& 
     auto entries = SplitReports(key.attempt, bytes);
     if (entries.ok()) return *std::move(entries);
   }
-  return {EncodeLost(key.attempt, key.first_step, key.last_step, kDamaged)};
+  return {EncodeLost(key.attempt, key.first_step, key.last_step, kDamagedReason)};
 }
 
 absl::Status KeyIsDamaged() {
@@ -104,7 +102,7 @@ class Collector {
       step_ = -1;
     }
     if (key.previous_step > step_ && key.previous_step < key.first_step) {
-      Take(EncodeLost(attempt_, step_ + 1, key.previous_step, kDamaged));
+      Take(EncodeLost(attempt_, step_ + 1, key.previous_step, kDamagedReason));
     }
     for (EncodedReport& entry : entries) {
       if (entry.step <= step_) continue;

@@ -51,6 +51,7 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   UnaryScript<v1::CreateJobRequest, v1::Job> create_job;
   UnaryScript<v1::GetJobRequest, v1::Job> get_job;
   UnaryScript<v1::ListJobsRequest, v1::ListJobsResponse> list_jobs;
+  UnaryScript<v1::UpdateJobRequest, v1::Job> update_job;
   UnaryScript<v1::DeleteJobRequest, v1::DeleteJobResponse> delete_job;
   UnaryScript<v1::AdjustJobRequest, v1::AdjustJobResponse> adjust_job;
   UnaryScript<v1::PauseJobRequest, v1::Job> pause_job;
@@ -58,6 +59,11 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   UnaryScript<v1::StopJobRequest, v1::Job> stop_job;
   UnaryScript<v1::GetServerInfoRequest, v1::ServerInfo> get_server_info;
   UnaryScript<v1::ListAlertsRequest, v1::ListAlertsResponse> list_alerts;
+  UnaryScript<v1::GetAlertRequest, v1::Alert> get_alert;
+  UnaryScript<v1::AcknowledgeAlertRequest, v1::Alert> acknowledge_alert;
+  UnaryScript<v1::CreateSilenceRequest, v1::Silence> create_silence;
+  UnaryScript<v1::ListSilencesRequest, v1::ListSilencesResponse> list_silences;
+  UnaryScript<v1::DeleteSilenceRequest, v1::DeleteSilenceResponse> delete_silence;
   StreamScript<v1::WatchJobRequest, v1::WatchJobResponse> watch_job;
   StreamScript<v1::WatchAlertsRequest, v1::WatchAlertsResponse> watch_alerts;
 
@@ -90,6 +96,9 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   grpc::Status ListJobs(Context*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override {
     return Run(list_jobs, *request, response);
   }
+  grpc::Status UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* response) override {
+    return Run(update_job, *request, response);
+  }
   grpc::Status DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse* response) override {
     return Run(delete_job, *request, response);
   }
@@ -110,6 +119,23 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   }
   grpc::Status ListAlerts(Context*, const v1::ListAlertsRequest* request, v1::ListAlertsResponse* response) override {
     return Run(list_alerts, *request, response);
+  }
+  grpc::Status GetAlert(Context*, const v1::GetAlertRequest* request, v1::Alert* response) override {
+    return Run(get_alert, *request, response);
+  }
+  grpc::Status AcknowledgeAlert(Context*, const v1::AcknowledgeAlertRequest* request, v1::Alert* response) override {
+    return Run(acknowledge_alert, *request, response);
+  }
+  grpc::Status CreateSilence(Context*, const v1::CreateSilenceRequest* request, v1::Silence* response) override {
+    return Run(create_silence, *request, response);
+  }
+  grpc::Status ListSilences(Context*, const v1::ListSilencesRequest* request,
+                            v1::ListSilencesResponse* response) override {
+    return Run(list_silences, *request, response);
+  }
+  grpc::Status DeleteSilence(Context*, const v1::DeleteSilenceRequest* request,
+                             v1::DeleteSilenceResponse* response) override {
+    return Run(delete_silence, *request, response);
   }
   grpc::Status WatchJob(Context* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override {

@@ -1,5 +1,6 @@
 #include "client/cli/alerts.h"
 
+#include <atomic>
 #include <thread>
 
 #include "tests/client/cli/cli_fixture.h"
@@ -29,6 +30,7 @@ TEST(AlertsParseTest, ReadsTheOptions) {
 
 v1::Alert MakeAlert() {
   v1::Alert alert;
+  alert.set_alert_id("u/1/r/1");
   alert.set_job_id("x");
   alert.set_rule("norm_spike");
   alert.set_severity(v1::SEVERITY_WARNING);
@@ -51,8 +53,8 @@ TEST_F(AlertsTest, ListPrintsATable) {
   const CliResult result = Cli("alerts list --job x --min-severity info");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out,
-            "JOB  RULE        SEVERITY  STATE   STEP  TENSOR          SUMMARY\n"
-            "x    norm_spike  warning   firing  12    rnn0.weight_hh  the norm is 40 times its median\n");
+            "JOB  RULE        SEVERITY  STATE   STEP  TENSOR          ACK  SUMMARY                          ALERT\n"
+            "x    norm_spike  warning   firing  12    rnn0.weight_hh  -    the norm is 40 times its median  u/1/r/1\n");
   EXPECT_THAT(Cli("alerts list --job x --min-severity info -o json").out, HasSubstr(R"("rule":"norm_spike")"));
 }
 
@@ -87,6 +89,114 @@ TEST_F(AlertsTest, WatchPrintsChangesUntilTheTimeoutAndSaysHowToGoOn) {
   EXPECT_EQ(fields.at("step").number_value(), 12);
   EXPECT_EQ(fields.at("kind").string_value(), "alert_changed");
   EXPECT_EQ(fields.at("alert").struct_value().fields().at("tensor").string_value(), "rnn0.weight_hh");
+}
+
+TEST_F(AlertsTest, ListTellsWhatIsAcknowledgedAndSilenced) {
+  server_.list_alerts = [](const v1::ListAlertsRequest&, v1::ListAlertsResponse* response) {
+    v1::Alert& alert = *response->add_alerts() = MakeAlert();
+    alert.set_acknowledged_by("anna");
+    alert.mutable_acknowledge_time()->set_seconds(1);
+    alert.add_silenced_by("s1");
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Cli("alerts list").out, HasSubstr("  firing, silenced  12    rnn0.weight_hh  anna  "));
+}
+
+TEST_F(AlertsTest, GetPrintsAllOfAnAlert) {
+  server_.get_alert = [](const v1::GetAlertRequest& request, v1::Alert* alert) {
+    if (request.alert_id() != "u/1/r/1") return testing::NotFound("no alert \"" + request.alert_id() + "\"");
+    *alert = MakeAlert();
+    alert->set_attempt(1);
+    alert->set_value(80);
+    alert->set_limit(2);
+    alert->add_diagnosis("lower the rate");
+    alert->set_acknowledged_by("anna");
+    alert->mutable_acknowledge_time()->set_seconds(400);
+    alert->set_acknowledge_comment("on it");
+    alert->add_silenced_by("s1");
+    return grpc::Status::OK;
+  };
+  io_.now = [] { return absl::FromUnixSeconds(1000); };
+  const CliResult result = Cli("alerts get u/1/r/1");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, R"(alert         u/1/r/1
+job           x
+attempt       1
+rule          norm_spike
+severity      warning
+state         firing
+tensor        rnn0.weight_hh
+first step    0
+step          12
+value         80
+limit         2
+summary       the norm is 40 times its median
+diagnosis     lower the rate
+time          -
+acknowledged  by anna, 10 min ago: on it
+silenced by   s1
+)");
+  EXPECT_THAT(Cli("alerts get u/1/r/1 -o json").out, HasSubstr(R"("acknowledged_by":"anna")"));
+  EXPECT_EQ(Cli("alerts get u/1/r/2").exit_code, 5);
+}
+
+TEST_F(AlertsTest, AckSendsTheCommentAndARequestId) {
+  server_.acknowledge_alert = [](const v1::AcknowledgeAlertRequest& request, v1::Alert* alert) {
+    EXPECT_EQ(request.request_id().size(), 36u);
+    if (request.alert_id() != "u/1/r/1") return testing::NotFound("no such alert");
+    *alert = MakeAlert();
+    alert->set_acknowledged_by("anna");
+    alert->set_acknowledge_comment(request.comment());
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("alerts ack u/1/r/1").out, "norm_spike of x (firing) acknowledged by anna\n");
+  EXPECT_THAT(CliWords({"alerts", "ack", "u/1/r/1", "--comment", "on it", "-o", "json"}).out,
+              HasSubstr(R"("acknowledge_comment":"on it")"));
+  EXPECT_EQ(Cli("alerts ack other").exit_code, 5);
+  EXPECT_EQ(Cli("alerts ack").exit_code, 2);
+}
+
+TEST_F(AlertsTest, WatchGoesOnWhenTheServerComesBackWithAnotherHistory) {
+  std::atomic<int> streams = 0;
+  server_.watch_alerts = [&streams](const v1::WatchAlertsRequest& request, grpc::ServerContext* context,
+                                    grpc::ServerWriter<v1::WatchAlertsResponse>* writer) {
+    v1::WatchAlertsResponse response;
+    switch (++streams) {
+      case 1:
+        response.set_resume_token("old");
+        writer->Write(response);
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
+      case 2:
+        EXPECT_EQ(request.resume_token(), "old");
+        return gradwatch::testing::RichStatus(grpc::StatusCode::OUT_OF_RANGE, "another data folder",
+                                              gradwatch::testing::Reason("HISTORY_REWOUND"));
+      default:
+        EXPECT_TRUE(request.from_beginning());
+        response.set_resume_token("new");
+        response.add_events()->mutable_alert_changed()->mutable_alert()->set_summary("first of the new ones");
+        writer->Write(response);
+        while (!context->IsCancelled()) std::this_thread::yield();
+        return grpc::Status::OK;
+    }
+  };
+  const CliResult result = Cli("alerts watch --timeout 3");
+  EXPECT_EQ(result.exit_code, 124) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("first of the new ones"));
+  EXPECT_THAT(result.err, HasSubstr("gradwatch: the server has come back with another history; it is told from its "
+                                    "beginning\n"));
+  EXPECT_THAT(result.err, HasSubstr("--resume new\n"));
+}
+
+TEST_F(AlertsTest, ATokenOfAnotherHistoryIsToldWithTheWayOut) {
+  server_.watch_alerts = [](const v1::WatchAlertsRequest&, grpc::ServerContext*,
+                            grpc::ServerWriter<v1::WatchAlertsResponse>*) {
+    return grpc::Status(grpc::StatusCode::OUT_OF_RANGE, "resume_token: it belongs to another data folder");
+  };
+  const CliResult result = Cli("alerts watch --resume old --job x");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err,
+            "gradwatch: what is kept: gradwatch alerts watch --job x --from-beginning\n"
+            "gradwatch: resume_token: it belongs to another data folder\n");
 }
 
 TEST_F(AlertsTest, NoServerIsOneLine) {

@@ -28,11 +28,15 @@ TEST(CompareParseTest, ReadsTheOptions) {
 class CompareTest : public CliTest {
  protected:
   CompareTest() {
+    server_.get_job = [](const v1::GetJobRequest& request, v1::Job* job) {
+      if (request.job_id() == "nobody") return testing::NotFound("no job \"nobody\"");
+      job->add_tensors()->set_name("dense0.weight");
+      return grpc::Status::OK;
+    };
     server_.watch_job = [](const v1::WatchJobRequest& request, grpc::ServerContext* context,
                            grpc::ServerWriter<v1::WatchJobResponse>* writer) {
       EXPECT_TRUE(request.from_beginning());
-      EXPECT_EQ(request.tensors_size(), 1) << "tensors are not needed";
-      if (request.job_id() == "nobody") return testing::NotFound("no job \"nobody\"");
+      EXPECT_THAT(request.tensors(), ElementsAre("dense0.weight")) << "one is the least that can be asked for";
       const bool twice = request.job_id() == "twice";
       v1::WatchJobResponse response;
       v1::Job& job = *response.mutable_started()->mutable_job();
@@ -56,6 +60,7 @@ class CompareTest : public CliTest {
           report->set_attempt(attempt);
           report->set_step(step);
           report->set_loss(attempt == 2 ? 0.5 : step == 3 ? std::numeric_limits<double>::quiet_NaN() : 3 - step);
+          if (step == 2 && request.job_id() == "judged") report->mutable_validation()->set_loss(7);
           writer->Write(response);
         }
       }
@@ -74,10 +79,40 @@ TEST_F(CompareTest, DrawsRunningJobsSideBySide) {
   EXPECT_THAT(result.out, HasSubstr("first 3  last 0.5  best 0.5")) << "the later attempt counts";
 }
 
+TEST_F(CompareTest, TellsValidations) {
+  const CliResult result = Cli("compare judged once --plain --width 78 --height 5");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("          validation first 7  last 7"));
+  EXPECT_THAT(result.out, HasSubstr("          no validation\n"));
+  EXPECT_THAT(Cli("compare once twice").out, ::testing::Not(HasSubstr("validation")));
+  EXPECT_THAT(Cli("compare judged -o json").out,
+              HasSubstr(R"("validation":{"times":1,"last_loss":7,"last_step":2,"best_loss":7,"best_step":2})"));
+}
+
+TEST_F(CompareTest, TellsWhatIsLost) {
+  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext* context,
+                         grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+    v1::WatchJobResponse response;
+    response.mutable_started()->mutable_job()->set_attempt(1);
+    response.mutable_started()->mutable_job()->set_steps_done(4);
+    response.mutable_started()->set_last_event(0);
+    v1::StatisticsLost* lost = response.add_lost();
+    lost->set_attempt(1);
+    lost->set_last_step(3);
+    writer->Write(response);
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("compare damaged -o json");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "gradwatch: the statistics of 4 steps of damaged are lost\n");
+  EXPECT_THAT(result.out, HasSubstr(R"("steps_lost":4)"));
+}
+
 TEST_F(CompareTest, PrintsNumbersInJson) {
   EXPECT_EQ(Cli("compare once -o json").out,
             "{\"jobs\":[{\"job\":\"once\",\"steps\":4,\"first_loss\":3,\"last_loss\":\"NaN\",\"best_loss\":1,"
-            "\"best_step\":2,\"non_finite_steps\":1,\"alert_steps\":[3],\"control_steps\":[1]}]}\n");
+            "\"best_step\":2,\"non_finite_steps\":1,\"alert_steps\":[3],\"control_steps\":[1],\"steps_lost\":0}]}\n");
 }
 
 TEST_F(CompareTest, StandsAJobWithoutSteps) {

@@ -3,6 +3,7 @@
 #include "client/cli/job_change.h"
 #include "client/cli/job_get.h"
 #include "client/cli/job_list.h"
+#include "client/cli/job_update.h"
 #include "client/cli/job_wait.h"
 #include "tests/client/cli/cli_fixture.h"
 
@@ -56,16 +57,18 @@ class JobTest : public CliTest {
 TEST_F(JobTest, GetPrintsAJob) {
   const CliResult result = Cli("job get x");
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_EQ(result.out, R"(job            x
-state          running
-steps          5/10
-attempt        1
-loss           0.25
-firing alerts  0
-clip           none
-controls       revision 0
-last event     0
-created        10 min ago
+  EXPECT_EQ(result.out, R"(job               x
+state             running
+steps             5/10
+attempt           1
+loss              0.25
+gradient norm     -
+non-finite steps  0
+alerts            0 firing, 0 fired so far
+clip              none
+controls          revision 0
+last event        0
+created           10 min ago
 )");
   const CliResult json = Cli("job get x -o json");
   EXPECT_THAT(json.out, HasSubstr(R"("state":"running")"));
@@ -93,12 +96,47 @@ TEST_F(JobTest, ListReadsAllPagesUpToTheLimit) {
   };
   const CliResult result = Cli("job list --limit 3");
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_EQ(result.out, R"(JOB  STATE    STEPS  LOSS  GRAD NORM  ALERTS  ATTEMPT  CREATED
-x0   running  5/10   0.25             0       1        10 min ago
-x1   running  5/10   0.25             0       1        10 min ago
-x2   running  5/10   0.25             0       1        10 min ago
+  EXPECT_EQ(result.out, R"(JOB  STATE    STEPS  LOSS  GRAD NORM  NON-FINITE  FIRING  FIRED  ATTEMPT  CREATED
+x0   running  5/10   0.25  -          0           0       0      1        10 min ago
+x1   running  5/10   0.25  -          0           0       0      1        10 min ago
+x2   running  5/10   0.25  -          0           0       0      1        10 min ago
 )");
   EXPECT_EQ(result.err, "gradwatch: there are more than 3 jobs; see --limit\n");
+}
+
+TEST_F(JobTest, ListSaysNothingOfWhatItWasNotTold) {
+  server_.list_jobs = [](const v1::ListJobsRequest& request, v1::ListJobsResponse* response) {
+    response->add_jobs()->mutable_spec()->set_display_name(request.view() == v1::JOB_VIEW_FULL ? "full" : "basic");
+    return grpc::Status::OK;
+  };
+  const CliResult basic = Cli("job list -o json");
+  EXPECT_THAT(basic.out, HasSubstr(R"("spec":{"display_name":"basic"},"state")")) << "the spec's steps are not 0";
+  EXPECT_THAT(basic.out, HasSubstr(R"("firing_alerts":0)"));
+  EXPECT_THAT(Cli("job list --view full -o json").out, HasSubstr(R"("spec":{"display_name":"full","steps":0)"));
+}
+
+TEST_F(JobTest, TellsNonFiniteGradientsAlertsAndValidations) {
+  job_.set_last_non_finite(12);
+  job_.set_non_finite_steps(3);
+  job_.set_firing_alerts(1);
+  job_.set_fired_alerts(4);
+  job_.mutable_last_validation()->set_loss(0.5);
+  job_.mutable_last_validation()->set_perplexity(1.5);
+  job_.set_last_validation_step(99);
+  (*job_.mutable_spec()->mutable_labels())["team"] = "vision";
+  std::string out = Cli("job get x").out;
+  EXPECT_THAT(out, HasSubstr("labels            team=vision\n"));
+  EXPECT_THAT(out, HasSubstr("gradient norm     not finite (12 NaN or infinite)\n"));
+  EXPECT_THAT(out, HasSubstr("validation        loss 0.5, perplexity 1.5 (after step 99)\n"));
+  EXPECT_THAT(out, HasSubstr("non-finite steps  3\nalerts            1 firing, 4 fired so far\n"));
+  job_.set_last_grad_norm(2.5);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("gradient norm     2.5 (12 NaN or infinite)\n"));
+  EXPECT_THAT(Cli("job get x -o json").out, HasSubstr(R"("last_non_finite":12,"non_finite_steps":3,"fired_alerts":4)"));
+  server_.list_jobs = [this](const v1::ListJobsRequest&, v1::ListJobsResponse* response) {
+    *response->add_jobs() = job_;
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Cli("job list").out, HasSubstr("  2.5        3           1       4      1 "));
 }
 
 TEST_F(JobTest, PauseResumeAndStopSendARequestId) {
@@ -126,6 +164,63 @@ TEST_F(JobTest, DeletePassesItsFlagsOn) {
   const CliResult result = Cli("job delete x --force -o json");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.out, "{\"job\":\"x\",\"state\":\"deleted\"}\n");
+}
+
+TEST_F(JobTest, DeleteIsRepeatedUnderOneRequestId) {
+  std::vector<std::string> ids;
+  server_.delete_job = [&ids](const v1::DeleteJobRequest& request, v1::DeleteJobResponse*) {
+    ids.push_back(request.request_id());
+    EXPECT_EQ(request.etag(), "e");
+    EXPECT_EQ(request.uid(), "u");
+    return ids.size() == 1 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down") : grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("job delete x --if-etag e --if-uid u").exit_code, 0);
+  ASSERT_EQ(ids.size(), 2u);
+  EXPECT_EQ(ids[0].size(), 36u);
+  EXPECT_EQ(ids[0], ids[1]);
+}
+
+TEST_F(JobTest, UpdateChangesNameAndLabels) {
+  job_.set_etag("e1");
+  (*job_.mutable_spec()->mutable_labels())["old"] = "1";
+  (*job_.mutable_spec()->mutable_labels())["stays"] = "2";
+  v1::UpdateJobRequest sent;
+  server_.update_job = [&](const v1::UpdateJobRequest& request, v1::Job* job) {
+    const bool is_late = sent.job_id().empty() && !request.etag().empty();  // somebody else was faster
+    sent = request;
+    if (is_late) return grpc::Status(grpc::StatusCode::ABORTED, "etag");
+    *job = job_;
+    *job->mutable_spec() = request.spec();
+    return grpc::Status::OK;
+  };
+  const CliResult result =
+      CliWords({"job", "update", "x", "--name", "My run", "--label", "team=a=b", "--label", "old-"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "x: name \"My run\", labels stays=2, team=a=b\n");
+  EXPECT_THAT(sent.update_mask().paths(), ElementsAre("display_name", "labels"));
+  EXPECT_EQ(sent.etag(), "e1");
+  EXPECT_EQ(sent.request_id().size(), 36u);
+  EXPECT_EQ(Cli("job update x --name y").exit_code, 0);
+  EXPECT_THAT(sent.update_mask().paths(), ElementsAre("display_name"));
+  EXPECT_EQ(sent.etag(), "") << "a name does not hang on what else there is";
+  sent.Clear();
+  EXPECT_EQ(Cli("job update x --label a=b --if-etag e0").exit_code, 6) << "not tried again";
+  for (const char* arguments : {"job update x", "job update", "job update x --label team", "job update x --label =b"}) {
+    EXPECT_EQ(Cli(arguments).exit_code, 2) << arguments;
+  }
+}
+
+TEST_F(JobTest, WaitTellsNonFiniteSteps) {
+  job_.set_state(v1::JOB_STATE_SUCCEEDED);
+  job_.set_non_finite_steps(2);
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext*,
+                          grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+    v1::WatchJobResponse response;
+    *response.mutable_started()->mutable_job() = job_;
+    writer->Write(response);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("job wait x").out, "x succeeded after 5 steps (2 of them with NaN or infinities)\n");
 }
 
 TEST_F(JobTest, WaitEndsAsTheJobDoes) {

@@ -105,6 +105,7 @@ class WatchTest : public CliTest {
   }
 
   v1::WatchJobResponse& Add() { return messages_.emplace_back(); }
+  v1::Job& job() { return *messages_[0].mutable_started()->mutable_job(); }
   void AddReport(int step, double loss) { *Add().add_reports() = Report(step, loss); }
   void AddEnd(v1::JobState state) {
     *Add().add_events() = StateEvent(9, state);
@@ -126,9 +127,9 @@ TEST_F(WatchTest, PrintsLinesForPeople) {
   EXPECT_EQ(result.out,
             R"(      step        loss   grad norm           clip          lr
          0         1.5         2.5            0.4        0.01
+         1         NaN         2.5            0.4        0.01
 event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN
     lower the rate
-         1         NaN         2.5            0.4        0.01
 event 9  running -> succeeded
 )");
   EXPECT_EQ(result.err, "");
@@ -168,10 +169,10 @@ TEST_F(WatchTest, SaysWhatWasClippedWhereNoCoefficientDoes) {
 }
 
 TEST_F(WatchTest, OfAJobThatHasEndedAndNothingElseSaysSo) {
-  messages_[0].mutable_started()->mutable_job()->set_state(v1::JOB_STATE_FAILED);
+  job().set_state(v1::JOB_STATE_FAILED);
   Add().mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
   const CliResult result = Cli("watch x");
-  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.out, "");
   EXPECT_EQ(result.err, "gradwatch: job x has ended (failed); --from-beginning prints what is kept\n");
 }
@@ -193,7 +194,7 @@ TEST_F(WatchTest, PrintsOneJsonObjectALine) {
   *Add().add_events() = AlertEvent(4, v1::SEVERITY_WARNING);
   AddEnd(v1::JOB_STATE_FAILED);
   const CliResult result = Cli("watch x -o json");
-  EXPECT_EQ(result.exit_code, 0) << "the watch went well, whatever became of the job";
+  EXPECT_EQ(result.exit_code, 1) << "as the job";
   const std::vector<std::string> lines = absl::StrSplit(result.out, '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_THAT(lines[0],
@@ -231,6 +232,247 @@ TEST_F(WatchTest, EndsAtAStepAndSaysHowToGoOn) {
   EXPECT_THAT(result.out, HasSubstr("\n         3 "));
   EXPECT_THAT(result.out, Not(HasSubstr("\n         4 ")));
   EXPECT_EQ(result.err, "gradwatch: again with: gradwatch watch x --every 1 --tensors 'r*' --resume token4\n");
+}
+
+TEST_F(WatchTest, PrintsNothingThatComesAfterTheStepWhereverAMessageEnds) {
+  v1::WatchJobResponse& message = Add();
+  for (int step = 0; step < 10; ++step) *message.add_reports() = Report(step, 1);
+  *message.add_events() = AlertEvent(4, v1::SEVERITY_INFO);
+  message.mutable_events(0)->mutable_alert_changed()->mutable_alert()->set_step(7);
+  hold_ = true;
+  const CliResult result = Cli("watch x --until-step 3");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("\n         3 "));
+  EXPECT_THAT(result.out, Not(HasSubstr("\n         4 ")));
+  EXPECT_THAT(result.out, Not(HasSubstr("alert")));
+  EXPECT_EQ(result.err, "gradwatch: again with: gradwatch watch x --from-step 4\n");
+  EXPECT_THAT(Cli("watch x --until-step 3 -o json").out, HasSubstr(R"("resume_token":"token0"})"))
+      << "it must not claim what was not printed";
+  // The server sends multiples of --every only.
+  const CliResult every = Cli("watch x --until-step 3 --every 2");
+  EXPECT_THAT(every.out, HasSubstr("\n         2 "));
+  EXPECT_THAT(every.out, Not(HasSubstr("\n         3 ")));
+  hold_ = false;
+}
+
+TEST_F(WatchTest, EndsWhereTheStepIsMissing) {
+  AddReport(0, 1);
+  AddReport(5, 1);
+  hold_ = true;
+  const CliResult result = Cli("watch x --until-step 3");
+  hold_ = false;
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("\n         0 "));
+  EXPECT_THAT(result.out, Not(HasSubstr("\n         5 ")));
+}
+
+TEST_F(WatchTest, EndsAsTheJobDoes) {
+  const struct {
+    v1::JobState state;
+    int exit_code;
+  } cases[] = {{v1::JOB_STATE_SUCCEEDED, 0}, {v1::JOB_STATE_FAILED, 1}, {v1::JOB_STATE_STOPPED, 8}};
+  for (const auto& c : cases) {
+    messages_.resize(1);
+    AddEnd(c.state);
+    EXPECT_EQ(Cli("watch x").exit_code, c.exit_code);
+    EXPECT_EQ(Cli("watch x -o json").exit_code, c.exit_code);
+  }
+  messages_.resize(1);
+  Add().mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
+  const CliResult deleted = Cli("watch x -o json");
+  EXPECT_EQ(deleted.exit_code, 5);
+  EXPECT_THAT(deleted.out, HasSubstr(R"("reason":"deleted")"));
+  EXPECT_EQ(deleted.err, "gradwatch: job x was deleted\n");
+}
+
+TEST_F(WatchTest, HistoryIsToldInTheOrderInWhichItHappened) {
+  v1::WatchJobResponse& events = Add();  // the log comes first, as from the store
+  *events.add_events() = StateEvent(1, v1::JOB_STATE_RUNNING);
+  *events.add_events() = AlertEvent(2, v1::SEVERITY_WARNING);
+  *events.add_events() = StateEvent(3, v1::JOB_STATE_SUCCEEDED);
+  events.mutable_events(2)->mutable_state_changed()->set_steps_done(3);
+  AddReport(0, 1);
+  AddReport(1, 1);
+  AddReport(2, 1);
+  Add().mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
+  std::string order;
+  for (const auto& object : JsonLines(Cli("watch x --from-beginning -o json").out)) {
+    const auto& fields = object.fields();
+    const auto& number = fields.count("event") > 0 ? fields.at("event") : fields.at("step");
+    if (fields.at("type").string_value() == "end") break;
+    absl::StrAppend(&order, fields.at("type").string_value(), " ", number.number_value(), ", ");
+  }
+  EXPECT_EQ(order, "event 1, report 0, report 1, event 2, report 2, event 3, ");
+}
+
+TEST_F(WatchTest, WhatIsHeldBackIsPrintedWhenTheWatchIsLeft) {
+  *Add().add_events() = StateEvent(3, v1::JOB_STATE_PAUSED);
+  messages_.back().mutable_events(0)->mutable_state_changed()->set_steps_done(3);
+  AddReport(0, 1);
+  hold_ = true;
+  const CliResult result = Cli("watch x --from-beginning --timeout 0.3");
+  hold_ = false;
+  EXPECT_EQ(result.exit_code, 124);
+  EXPECT_THAT(result.out, HasSubstr("event 3  running -> paused\n"));
+  EXPECT_THAT(result.err, HasSubstr("--resume token2")) << "all of it was printed";
+}
+
+TEST_F(WatchTest, WhatWasNotMeasuredIsNotZero) {
+  AddReport(0, 1);
+  v1::StepReport* report = messages_.back().mutable_reports(0);
+  report->clear_grad_norm();  // level NONE
+  report->clear_tensors();
+  AddReport(1, 1);
+  report = messages_.back().mutable_reports(0);
+  report->clear_grad_norm();  // nothing is finite
+  report->set_nan_count(5);
+  report->set_neg_inf_count(1);
+  report->mutable_tensors(0)->clear_l2_norm();
+  report->mutable_tensors(0)->set_nan_count(5);
+  AddReport(2, 1);
+  messages_.back().mutable_reports(0)->set_nan_count(2);
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  const CliResult result = Cli("watch x --tensors rnn*");
+  EXPECT_THAT(result.out, HasSubstr("         0           1           -            0.4        0.01\n"));
+  EXPECT_THAT(result.out, HasSubstr("         1           1  not finite            0.4        0.01  NaN 5  -Inf 1\n"));
+  EXPECT_THAT(result.out, HasSubstr("rnn0.weight_hh: norm not finite, largest -, NaN 5, +Inf 0, -Inf 0\n"));
+  EXPECT_THAT(result.out, HasSubstr("         2           1         2.5            0.4        0.01  NaN 2\n"));
+  const auto objects = JsonLines(Cli("watch x -o json").out);
+  EXPECT_EQ(objects[0].fields().count("grad_norm"), 0u);
+  EXPECT_EQ(objects[2].fields().at("grad_norm").number_value(), 2.5);
+  io_.err_is_tty = true;
+  io_.now = [now = absl::Now()]() mutable { return now += absl::Seconds(1); };
+  const std::string progress = Cli("watch x").err;
+  EXPECT_THAT(progress, HasSubstr("norm -  ETA"));
+  EXPECT_THAT(progress, HasSubstr("norm not finite (5 NaN, 1 Inf)"));
+  EXPECT_THAT(progress, HasSubstr("norm 2.5 (2 NaN)"));
+}
+
+TEST_F(WatchTest, ShowsValidations) {
+  AddReport(0, 1);
+  v1::Validation& validation = *messages_.back().mutable_reports(0)->mutable_validation();
+  validation.set_loss(0.5);
+  validation.set_targets(100);
+  validation.set_accuracy(0.75);
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Cli("watch x").out, HasSubstr("0.01  validation loss 0.5, accuracy 0.75\n"));
+  EXPECT_THAT(Cli("watch x -o json").out, HasSubstr(R"("validation":{"loss":0.5,"targets":100,"accuracy":0.75})"));
+}
+
+TEST_F(WatchTest, TellsWhatIsLost) {
+  v1::WatchJobResponse& message = Add();
+  *message.add_reports() = Report(10, 1);
+  v1::StatisticsLost& lost = *message.add_lost();
+  lost.set_attempt(1);
+  lost.set_first_step(0);
+  lost.set_last_step(9);
+  lost.set_reason("what was stored is damaged");
+  v1::Event event = StateEvent(5, v1::JOB_STATE_RUNNING);
+  event.mutable_data_loss()->set_description("statistics: attempt 1, steps 0 to 9 are damaged");
+  *message.add_events() = event;
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  const CliResult result = Cli("watch x");
+  EXPECT_EQ(result.exit_code, 0) << "the job itself went well";
+  EXPECT_THAT(result.out, StartsWith("event 5  history is lost: statistics: attempt 1, steps 0 to 9 are damaged\n"
+                                     "statistics of attempt 1, steps 0 to 9 are lost: what was stored is damaged\n"
+                                     "      step"));
+  EXPECT_EQ(result.err,
+            "gradwatch: the statistics of 10 steps are lost\n"
+            "gradwatch: a part of the job's history is lost; its events \"data_loss\" say which\n");
+  const CliResult json = Cli("watch x -o json");
+  EXPECT_THAT(json.out, HasSubstr(R"({"type":"lost","job":"x","attempt":1,"first_step":0,"last_step":9,"reason":)"));
+  EXPECT_THAT(json.out, HasSubstr(R"("kind":"data_loss")"));
+}
+
+TEST_F(WatchTest, TellsThatAJobWasRenamed) {
+  v1::Event event = StateEvent(5, v1::JOB_STATE_RUNNING);
+  v1::JobUpdated& updated = *event.mutable_job_updated();
+  updated.set_display_name("Run\x1b[31m");
+  updated.set_actor("anna");
+  (*updated.mutable_labels())["team"] = "vision";
+  (*updated.mutable_labels())["run"] = "7";
+  *Add().add_events() = event;
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Cli("watch x").out,
+              StartsWith("event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision\n"));
+}
+
+TEST_F(WatchTest, SaysThatNoTensorMatches) {
+  job().clear_tensors();  // no trainer has attached yet
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+    job->add_tensors()->set_name("dense0.weight");
+    job->add_tensors()->set_name("dense0.bias");
+    return grpc::Status::OK;
+  };
+  AddReport(0, 1);
+  AddReport(1, 1);
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(Cli("watch x --tensors nosuch* --tensors *.bias").err,
+            "gradwatch: no tensor of x matches --tensors 'nosuch*'; its 2 tensors begin with dense0.weight\n");
+  EXPECT_THAT(Cli("watch x --tensors dense* -o json").out, HasSubstr(R"("tensors":{"dense0.bias":)"))
+      << "names that were not known when the stream began";
+}
+
+TEST_F(WatchTest, ATokenOfAnotherHistoryIsToldWithTheWayOut) {
+  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext*, Writer*) {
+    return grpc::Status(grpc::StatusCode::OUT_OF_RANGE, "resume_token: it belongs to another data folder");
+  };
+  const CliResult result = Cli("watch x --resume old --every 5");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err,
+            "gradwatch: what is kept: gradwatch watch x --every 5 --from-beginning\n"
+            "gradwatch: resume_token: it belongs to another data folder\n");
+}
+
+TEST_F(WatchTest, NothingThatCameFromElsewhereMovesTheTerminal) {
+  const std::string evil =
+      "\x1b]0;owned\x07\xc2\x9b"
+      "2J\xe2\x80\xae\n\r";
+  v1::Event alert = AlertEvent(4, v1::SEVERITY_CRITICAL);
+  alert.mutable_alert_changed()->mutable_alert()->set_rule(evil);
+  alert.mutable_alert_changed()->mutable_alert()->set_tensor(evil);
+  alert.mutable_alert_changed()->mutable_alert()->set_summary(evil);
+  alert.mutable_alert_changed()->mutable_alert()->set_diagnosis(0, evil);
+  v1::Event attached = StateEvent(5, v1::JOB_STATE_RUNNING);
+  attached.mutable_trainer_attached()->set_trainer(evil);
+  attached.mutable_trainer_attached()->set_host(evil);
+  attached.mutable_trainer_attached()->set_engine_variant(evil);
+  v1::Event adjusted = StateEvent(6, v1::JOB_STATE_RUNNING);
+  adjusted.mutable_adjust_requested()->mutable_adjustment()->set_actor(evil);
+  auto& clip = *adjusted.mutable_adjust_requested()->mutable_adjustment()->mutable_new_controls()->mutable_clip();
+  clip.add_overrides()->set_tensors(evil);
+  v1::Event failed = StateEvent(7, v1::JOB_STATE_FAILED);
+  failed.mutable_state_changed()->set_reason(evil);
+  for (const v1::Event& event : {alert, attached, adjusted, failed}) *Add().add_events() = event;
+  job().mutable_tensors(1)->set_name("rnn" + evil);
+  AddReport(0, 1);
+  v1::StatisticsLost& lost = *Add().add_lost();
+  lost.set_reason(evil);
+  for (const char* form : {"table", "json", "yaml"}) {
+    const CliResult result = Cli(absl::StrCat("watch x --tensors rnn* -o ", form));
+    EXPECT_THAT(result.out, HasSubstr("owned")) << form;
+    for (const char* forbidden : {"\x1b", "\x07", "\r", "\xc2\x9b", "\xe2\x80\xae"}) {
+      EXPECT_THAT(result.out, Not(HasSubstr(forbidden))) << form;
+    }
+  }
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext*, Writer*) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, evil);
+  };
+  EXPECT_EQ(Cli("watch x").err, "gradwatch: \\x1b]0;owned\\x07\\x9b2J\\u202e\\n\\x0d\n");
+}
+
+TEST_F(WatchTest, AnAcknowledgementIsNoNewAlert) {
+  v1::Event event = AlertEvent(4, v1::SEVERITY_CRITICAL);
+  v1::Alert& alert = *event.mutable_alert_changed()->mutable_alert();
+  alert.set_acknowledged_by("anna");
+  alert.mutable_acknowledge_time()->set_seconds(1);
+  alert.set_acknowledge_comment("on it");
+  *Add().add_events() = event;
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  const CliResult result = Cli("watch x --fail-on-alert info");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, StartsWith("event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh, "
+                                     "acknowledged by anna: on it\n"));
 }
 
 TEST_F(WatchTest, FailsOnAlertsThatAreBadEnough) {
@@ -309,11 +551,12 @@ TEST_F(WatchTest, TellsAboutALostConnectionOnce) {
     if (stream == 1 || stream == 4) writer->Write(response);
     if (stream < 4) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
     EXPECT_EQ(request.resume_token(), "t");
+    response.mutable_started()->mutable_job()->set_state(v1::JOB_STATE_SUCCEEDED);
     response.mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
     writer->Write(response);
     return grpc::Status::OK;
   };
-  const CliResult result = Cli("watch x");
+  const CliResult result = Cli("watch x -o json");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.err,
             "gradwatch: connection lost (going down); trying again\ngradwatch: connected again; nothing was missed\n");

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "gradwatch/v1/controls.pb.h"
+#include "gradwatch/v1/job.pb.h"
 #include "gradwatch/v1/model.pb.h"
 
 namespace gradwatch::client {
@@ -28,6 +29,16 @@ TEST(EnumWordTest, FindsWordsAndFullNamesInAnyCase) {
   for (const char* const name : {"", "ma", "maximum", "1", "POOL2D_MODE_MAX"}) {
     EXPECT_EQ(FindEnumValue(type, name), nullptr) << name;
   }
+}
+
+TEST(EnumWordTest, GeneratedTypesKnowTheirWords) {
+  EXPECT_EQ(Word(v1::JOB_STATE_RUNNING), "running");
+  EXPECT_EQ(Word(v1::JOB_STATE_UNSPECIFIED), "");
+  EXPECT_EQ(Word(v1::ClipOutcome::ACTION_NOT_NEEDED), "not_needed");
+  EXPECT_EQ(Word(static_cast<v1::JobState>(77)), "77");
+  EXPECT_EQ(WordMap<v1::Severity>(),
+            (std::map<std::string, v1::Severity>{
+                {"info", v1::SEVERITY_INFO}, {"warning", v1::SEVERITY_WARNING}, {"critical", v1::SEVERITY_CRITICAL}}));
 }
 
 }  // namespace

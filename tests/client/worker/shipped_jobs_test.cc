@@ -5,15 +5,21 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
+#include <regex>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "client/lib/spec_reader.h"
 #include "client/worker/local_run.h"
 #include "core/base/engine_variant.h"
 #include "core/spec/job_spec.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace gradwatch::worker {
 namespace {
@@ -32,15 +38,22 @@ TEST_P(ShippedJobsTest, IsValid) {
 INSTANTIATE_TEST_SUITE_P(Files, ShippedJobsTest, ::testing::ValuesIn(testing::ShippedJobs()),
                          [](const auto& info) { return testing::ShippedJobName(info.param); });
 
-// Trains the beginning of a job of deploy/jobs.
-RunSummary Train(const std::string& name, int64_t steps) {
+std::string PathOf(const std::string& name) {
+  return absl::StrCat(GRADWATCH_SOURCE_DIR, "/deploy/jobs/", name, ".yaml");
+}
+
+// Trains the beginning of a job.
+RunSummary TrainFile(const std::string& path, int64_t steps) {
   LocalRunOptions options;
-  options.spec_path = absl::StrCat(GRADWATCH_SOURCE_DIR, "/deploy/jobs/", name, ".yaml");
+  options.spec_path = path;
   options.steps = steps;
   options.data_roots = testing::JobDataFolders();
   auto run = LocalRun::Prepare(options);
+  EXPECT_TRUE(run.ok() || absl::IsNotFound(run.status())) << run.status();
   return run.ok() ? run->Run() : RunSummary();
 }
+
+RunSummary Train(const std::string& name, int64_t steps) { return TrainFile(PathOf(name), steps); }
 
 struct Explosion {
   const char* job;
@@ -53,6 +66,35 @@ class ExplosionTest : public ::testing::TestWithParam<Explosion> {};
 TEST_P(ExplosionTest, IsTold) {
   const RunSummary summary = Train(GetParam().job, GetParam().steps);
   EXPECT_EQ(summary.alerts.count(GetParam().rule), 1u) << ToJson(summary);
+}
+
+// The cures that the first lines of a job name: `new text` instead of `old text`, or `a line` to add. Each gives the
+// whole job with this one change.
+std::vector<std::string> CuredJobs(const std::string& text) {
+  std::string comment;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::StartsWith(line, "# ")) break;
+    absl::StrAppend(&comment, line.substr(2), " ");
+  }
+  static const std::regex kCure("`([^`]+)`(?: instead of `([^`]+)`)?");
+  std::vector<std::string> jobs;
+  for (std::sregex_iterator cure(comment.begin(), comment.end(), kCure); cure != std::sregex_iterator(); ++cure) {
+    const std::string after = (*cure)[1], before = (*cure)[2];
+    EXPECT_TRUE(before.empty() || absl::StrContains(text, absl::StrCat(" ", before))) << before;
+    jobs.push_back(before.empty() ? absl::StrCat(text, after, "\n") : absl::StrReplaceAll(text, {{before, after}}));
+  }
+  return jobs;
+}
+
+TEST_P(ExplosionTest, TheCuresThatItNamesCureIt) {
+  std::ifstream file(PathOf(GetParam().job));
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const testing::TempDir folder;
+  for (const std::string& job : CuredJobs(text)) {
+    const RunSummary summary = TrainFile(folder.Write("cured.yaml", job), GetParam().steps);
+    EXPECT_EQ(summary.result.state, v1::JOB_STATE_SUCCEEDED) << job << ToJson(summary);
+    EXPECT_EQ(summary.alerts.count(GetParam().rule), 0u) << job << ToJson(summary);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, ExplosionTest,

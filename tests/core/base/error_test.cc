@@ -10,6 +10,7 @@ namespace {
 
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
+using ::testing::_;
 using ::testing::HasSubstr;
 
 TEST(FieldErrorsTest, NothingAddedIsOk) { EXPECT_THAT(FieldErrors().ToStatus(), IsOk()); }

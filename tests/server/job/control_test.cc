@@ -261,6 +261,131 @@ TEST_F(ControlTest, DeleteNeedsAnEndOrForce) {
   EXPECT_EQ(jobs_->ListJobs({})->jobs_size(), 1);
 }
 
+TEST_F(ControlTest, DeleteMayNameTheJobExactly) {
+  v1::DeleteJobRequest request;
+  request.set_job_id("job");
+  request.set_force(true);
+  request.set_etag("stale");
+  EXPECT_EQ(core::GetReason(Call(&JobManager::DeleteJob, request).status()), "ETAG_MISMATCH");
+  request.set_etag(Get("job").etag());
+  request.set_uid(NewUuid());
+  const auto refused = Call(&JobManager::DeleteJob, request);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kAborted, HasSubstr(Get("job").uid())));
+  EXPECT_EQ(core::GetReason(refused.status()), "UID_MISMATCH");
+  request.set_uid(Get("job").uid());
+  EXPECT_THAT(Call(&JobManager::DeleteJob, request), IsOk());
+}
+
+TEST_F(ControlTest, ARepeatedDeletionIsAnsweredAndSparesTheNextJob) {
+  v1::DeleteJobRequest request;
+  request.set_job_id("job");
+  request.set_force(true);
+  request.set_request_id(NewUuid());
+  ASSERT_THAT(Call(&JobManager::DeleteJob, request), IsOk());
+  EXPECT_THAT(Call(&JobManager::DeleteJob, request), IsOk()) << "the answer outlives the job";
+  ASSERT_THAT(Create("job"), IsOk());
+  EXPECT_THAT(Call(&JobManager::DeleteJob, request), IsOk());
+  EXPECT_EQ(State("job"), "PENDING");
+  RestartServer();
+  EXPECT_THAT(Call(&JobManager::DeleteJob, request), IsOk());
+  EXPECT_EQ(State("job"), "PENDING");
+  request.set_request_id("7");
+  EXPECT_THAT(Call(&JobManager::DeleteJob, request),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("request_id")));
+}
+
+TEST_F(ControlTest, ARepeatedRequestIsAnsweredWhateverHasChanged) {
+  Trainer trainer = AttachReady("job");
+  v1::AdjustJobRequest request = ScaleRequest("job", 0.5);
+  request.set_request_id(NewUuid());
+  request.set_etag(Get("job").etag());
+  request.set_at_step(5);
+  const auto first = Adjust(request);
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(first->adjustment().at_step(), 5);
+  EXPECT_EQ(EventAt("job", 4).adjust_requested().adjustment().at_step(), 5);
+  Report(trainer, 0, 9);
+  SayApplied(trainer, 2, 5);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  const auto again = Adjust(request);
+  ASSERT_THAT(again, IsOk()) << "neither etag nor step nor state hold any more";
+  EXPECT_EQ(again->SerializeAsString(), first->SerializeAsString());
+  EXPECT_FALSE(Adjust(ScaleRequest("job", 0.5)).ok());
+}
+
+class UpdateTest : public ControlTest {
+ protected:
+  static v1::UpdateJobRequest Rename(const std::string& name) {
+    v1::UpdateJobRequest request;
+    request.set_job_id("job");
+    request.mutable_spec()->set_display_name(name);
+    request.mutable_update_mask()->add_paths("display_name");
+    return request;
+  }
+};
+
+TEST_F(UpdateTest, NameAndLabelsChangeWithAnEventAndAnotherEtag) {
+  const v1::Job before = Get("job");
+  v1::UpdateJobRequest request = Rename("a better name");
+  (*request.mutable_spec()->mutable_labels())["team"] = "vision";
+  auto job = Call(&JobManager::UpdateJob, request);
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->spec().display_name(), "a better name");
+  EXPECT_TRUE(job->spec().labels().empty()) << "the mask does not name them";
+  EXPECT_NE(job->etag(), before.etag());
+  EXPECT_EQ(Log("job").back(), "updated a better name");
+  request.mutable_update_mask()->add_paths("labels");
+  job = Call(&JobManager::UpdateJob, request);
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->spec().labels().at("team"), "vision");
+  const v1::JobUpdated updated = EventAt("job", job->last_event()).job_updated();
+  EXPECT_EQ(updated.labels().at("team"), "vision");
+  EXPECT_EQ(updated.actor(), "tester");
+  const auto again = Call(&JobManager::UpdateJob, request);
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->last_event(), job->last_event()) << "nothing has changed";
+  RestartServer();
+  EXPECT_EQ(Get("job").spec().display_name(), "a better name");
+  EXPECT_EQ(Get("job").etag(), again->etag());
+}
+
+TEST_F(UpdateTest, JobsThatHaveEndedCanBeRenamed) {
+  Trainer trainer = AttachReady("job");
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  ASSERT_THAT(Call(&JobManager::UpdateJob, Rename("late")), IsOk());
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+  EXPECT_EQ(Get("job").spec().display_name(), "late");
+  EXPECT_TRUE((*jobs_->GetChannel("job"))->ended());
+  EXPECT_EQ((*jobs_->GetChannel("job"))->End().event, Get("job").last_event());
+}
+
+TEST_F(UpdateTest, UpdatesAreChecked) {
+  v1::UpdateJobRequest request = Rename("x");
+  request.set_etag("stale");
+  EXPECT_EQ(core::GetReason(Call(&JobManager::UpdateJob, request).status()), "ETAG_MISMATCH");
+  request = Rename("x");
+  request.clear_update_mask();
+  EXPECT_EQ(core::GetReason(Call(&JobManager::UpdateJob, request).status()), "BAD_UPDATE_MASK");
+  request.mutable_update_mask()->add_paths("steps");
+  EXPECT_THAT(Call(&JobManager::UpdateJob, request),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"steps\"")));
+  EXPECT_THAT(Call(&JobManager::UpdateJob, Rename(std::string(129, 'x'))),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("spec.display_name")));
+  request = Rename("");
+  request.set_job_id("nobody");
+  EXPECT_EQ(core::GetReason(Call(&JobManager::UpdateJob, request).status()), "JOB_NOT_FOUND");
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING"));
+}
+
+TEST_F(UpdateTest, ARepeatedUpdateIsDoneOnce) {
+  v1::UpdateJobRequest request = Rename("first");
+  request.set_request_id(NewUuid());
+  ASSERT_THAT(Call(&JobManager::UpdateJob, request), IsOk());
+  ASSERT_THAT(Call(&JobManager::UpdateJob, Rename("second")), IsOk());
+  EXPECT_EQ(Call(&JobManager::UpdateJob, request)->spec().display_name(), "first") << "the answer of then";
+  EXPECT_EQ(Get("job").spec().display_name(), "second");
+}
+
 TEST_F(ControlTest, CallsAboutNobodyAreNotFound) {
   EXPECT_THAT(Pause("x"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"x\"")));
   EXPECT_THAT(Resume("x"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"x\"")));

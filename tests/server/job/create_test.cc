@@ -1,7 +1,9 @@
 // What becomes of a submission.
+#include <filesystem>
+
 #include "core/base/error.h"
 #include "server/base/unique_text.h"
-#include "server/job/job_creation.h"
+#include "server/job/operations.h"
 #include "tests/server/job/job_manager_fixture.h"
 
 namespace gradwatch::server {
@@ -97,6 +99,25 @@ TEST_F(CreateTest, ARepeatedRequestIsAnsweredAndNotDoneAgain) {
   EXPECT_EQ(core::GetReason(other.status()), "REQUEST_ID_REUSED");
 }
 
+TEST_F(CreateTest, ARepeatedRequestIsAnsweredBeforeItIsChecked) {
+  v1::CreateJobRequest request = Request("");
+  request.mutable_spec()->mutable_data()->clear_gaussian_clusters();
+  request.mutable_spec()->mutable_data()->mutable_csv()->set_path(dir_.Write("table.csv", "1,0\n2,1\n3,0\n4,1\n5,0\n"));
+  request.mutable_spec()->mutable_data()->mutable_csv()->add_inputs("0");
+  request.mutable_spec()->mutable_data()->mutable_csv()->add_targets("1");
+  request.mutable_spec()->mutable_data()->mutable_csv()->set_classes(2);
+  request.set_request_id(NewUuid());
+  checker_.roots = *core::DataRoots::Create({dir_.path()});
+  const auto first = Create(request);
+  ASSERT_THAT(first, IsOk());
+  std::filesystem::remove(dir_.File("table.csv"));
+  EXPECT_EQ(Create(request)->uid(), first->uid());
+  jobs_->Drain();
+  EXPECT_EQ(Create(request)->uid(), first->uid());
+  request.set_request_id("7");
+  EXPECT_THAT(Create(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("request_id")));
+}
+
 TEST_F(CreateTest, ValidateOnlyKeepsNothing) {
   v1::CreateJobRequest request = Request("");
   request.set_validate_only(true);
@@ -126,12 +147,49 @@ TEST_F(CreateTest, ListsNewestFirstByPages) {
     EXPECT_LE(page->jobs_size(), 2);
     for (const v1::Job& job : page->jobs()) {
       ids.push_back(job.job_id());
-      EXPECT_FALSE(job.has_spec());
+      EXPECT_FALSE(job.spec().has_model());
     }
     request.set_page_token(page->next_page_token());
     if (ids.size() == 2) RestartServer();  // tokens hold over a restart
   } while (!request.page_token().empty());
   EXPECT_THAT(ids, ElementsAre("e", "d", "c", "b", "a"));
+}
+
+TEST_F(CreateTest, TheListTellsWhatItsViewSays) {
+  v1::CreateJobRequest request = Request("a");
+  request.mutable_spec()->set_display_name("name");
+  (*request.mutable_spec()->mutable_labels())["k"] = "v";
+  ASSERT_THAT(Create(request), IsOk());
+  v1::Job job = jobs_->ListJobs({})->jobs(0);
+  EXPECT_EQ(job.spec().display_name(), "name");
+  EXPECT_EQ(job.spec().labels().at("k"), "v");
+  EXPECT_FALSE(job.spec().has_model());
+  EXPECT_FALSE(job.has_controls());
+  EXPECT_THAT(job.tensors(), IsEmpty());
+  v1::ListJobsRequest full;
+  full.set_view(v1::JOB_VIEW_FULL);
+  EXPECT_EQ(jobs_->ListJobs(full)->jobs(0).SerializeAsString(), Get("a").SerializeAsString());
+}
+
+TEST_F(CreateTest, APageOfLargeJobsEndsBeforeAClientsLimit) {
+  options_.max_waiting_jobs = 1000;
+  RestartServer();
+  v1::CreateJobRequest request = Request("");
+  auto* const layer = request.mutable_spec()->mutable_model()->mutable_layers(0);
+  for (int i = 0; i < 400; ++i) *request.mutable_spec()->mutable_model()->add_layers() = *layer;
+  for (int i = 0; i < 60; ++i) ASSERT_THAT(Create(request), IsOk());
+  v1::ListJobsRequest full;
+  full.set_view(v1::JOB_VIEW_FULL);
+  full.set_page_size(1000);
+  int jobs = 0;
+  do {
+    const auto page = jobs_->ListJobs(full);
+    ASSERT_THAT(page, IsOk());
+    EXPECT_LT(page->ByteSizeLong(), size_t{2} << 20);
+    jobs += page->jobs_size();
+    full.set_page_token(page->next_page_token());
+  } while (!full.page_token().empty());
+  EXPECT_EQ(jobs, 60);
 }
 
 TEST_F(CreateTest, ListRequestsAreChecked) {

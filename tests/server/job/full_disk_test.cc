@@ -82,11 +82,49 @@ TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {
   Report(trainer, 0, 9);
   EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_THAT(PublishedSteps("job"), IsEmpty());
+  SayPaused(trainer);
+  EXPECT_EQ(State("job"), "RUNNING") << "a notice does not overtake the reports before it";
 
   FaultyVfs::full = false;
+  Pass(absl::Seconds(1));
   Trainer again = Attach(Hello("job"));
   ASSERT_THAT(again.attachment, IsOk());
   EXPECT_FALSE(again.link->sent()[0].welcome().has_acked_step());
+  Report(again, 0, 9);
+  EXPECT_THAT(StoredSteps("job"), SizeIs(10));
+}
+
+TEST_F(FullDiskTest, AttachingIsRefusedForAWhileAndMakesNoEvents) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  statistics_->full = true;
+  Report(trainer, 0, 9);
+  Detach(trainer);
+  Pass(absl::Seconds(0.6));
+  const auto log = Log("job");
+  EXPECT_EQ(log.back(), "RECOVERING");
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_THAT(Attach(Hello("job")).attachment, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("statistics")));
+  }
+  EXPECT_EQ(Log("job"), log);
+
+  // It fails again, and again: the trainer is let in rarely, and its job waits for it.
+  int attached = 0;
+  for (int second = 0; second < 300; ++second) {
+    Pass(absl::Seconds(1));
+    Trainer again = Attach(Hello("job"));
+    if (!again.attachment.ok()) continue;
+    ++attached;
+    Report(again, 0, 9);
+    Detach(again);
+  }
+  EXPECT_GE(attached, 5);
+  EXPECT_LE(attached, 15);
+  EXPECT_EQ(State("job"), "RECOVERING");
+  statistics_->full = false;
+  Pass(absl::Seconds(30));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
   Report(again, 0, 9);
   EXPECT_THAT(StoredSteps("job"), SizeIs(10));
 }

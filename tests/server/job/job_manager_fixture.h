@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "server/job/job_manager.h"
@@ -110,6 +112,50 @@ class RecordingLink final : public TrainerLink {
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
 };
 
+// A real store with a disk that may be full, and databases that may be damaged until they are set aside.
+class TestStatistics final : public StatisticsStore {
+ public:
+  explicit TestStatistics(std::unique_ptr<StatisticsStore> real) : real_(std::move(real)) {}
+
+  std::atomic<bool> full = false;
+  std::atomic<bool> damaged = false;
+
+  void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) override {
+    if (!full && !damaged) return real_->Append(uid, std::move(reports), std::move(done));
+    real_->Barrier([this, reports = std::move(reports), done = std::move(done)]() mutable {
+      done(full ? absl::ResourceExhaustedError("the disk is full") : Damaged(), std::move(reports));
+    });
+  }
+  void Barrier(absl::AnyInvocable<void()> done) override { real_->Barrier(std::move(done)); }
+  void Remove(absl::string_view uid) override { real_->Remove(uid); }
+  void SetAside(absl::string_view uid) override {
+    damaged = false;
+    real_->SetAside(uid);
+  }
+  absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
+                                                       size_t max_bytes) override {
+    if (damaged) return Damaged();
+    return real_->ReadAfter(uid, attempt, step, max_bytes);
+  }
+  absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) override {
+    if (damaged) return Damaged();
+    return real_->LastStep(uid, attempt);
+  }
+
+ private:
+  static absl::Status Damaged() { return absl::DataLossError("malformed"); }
+
+  const std::unique_ptr<StatisticsStore> real_;
+};
+
+// Checks specs where it is asked.
+class DirectChecker final : public SpecChecker {
+ public:
+  void Check(v1::JobSpec spec, Done done) override { done(core::ValidateJob(spec, roots, core::SpecLimits())); }
+
+  core::DataRoots roots;
+};
+
 // A small hosted job.
 inline v1::JobSpec SmallSpec() {
   v1::JobSpec spec;
@@ -144,6 +190,8 @@ inline std::string Short(const v1::Event& event) {
       return absl::StrCat("detached: ", event.trainer_detached().reason());
     case v1::Event::kDataLoss:
       return event.data_loss().description();
+    case v1::Event::kJobUpdated:
+      return absl::StrCat("updated ", event.job_updated().display_name());
     default:
       return "?";
   }
@@ -157,35 +205,48 @@ class JobManagerTest : public ::testing::Test {
   void TearDown() override { StopServer(); }
 
   void StartServer() {
-    spdlog::set_level(spdlog::level::err);
+    OpenStores();
+    MakeManager();
+    jobs_->Start();
+    Settle();
+  }
+  void OpenStores() {
+    spdlog::set_level(spdlog::level::off);
     auto ledger = Ledger::Open(dir_.File("main.sqlite"), &clock_);
     ASSERT_TRUE(ledger.ok()) << ledger.status();
     ledger_ = *std::move(ledger);
     auto reader = LedgerReader::Open(dir_.File("main.sqlite"));
     ASSERT_TRUE(reader.ok()) << reader.status();
     reader_ = *std::move(reader);
-    auto statistics = StatisticsStore::Open(dir_.File("statistics"));
+    auto statistics = StatisticsStore::Open(dir_.File("statistics"), &clock_);
     ASSERT_TRUE(statistics.ok()) << statistics.status();
-    statistics_ = *std::move(statistics);
-    hub_ = std::make_unique<Hub>(1);
+    statistics_ = std::make_unique<TestStatistics>(*std::move(statistics));
+    hub_ = std::make_unique<Hub>(1, 1);
+    events_ = std::make_unique<EventChannel>(*reader_->LastPosition(), size_t{1} << 20);
+    rings_ = std::make_unique<RingBudget>(size_t{64} << 20, size_t{8} << 20);
     launcher_ = std::make_unique<FakeLauncher>();
+  }
+  void MakeManager() {
     auto jobs = JobManager::Create({.ledger = ledger_.get(),
                                     .reader = reader_.get(),
                                     .statistics = statistics_.get(),
                                     .hub = hub_.get(),
+                                    .events = events_.get(),
+                                    .rings = rings_.get(),
                                     .launcher = launcher_.get(),
                                     .executor = &executor_,
+                                    .checker = &checker_,
                                     .clock = &clock_},
                                    options_);
     ASSERT_TRUE(jobs.ok()) << jobs.status();
     jobs_ = *std::move(jobs);
-    jobs_->Start();
-    Settle();
   }
   // As a crash would leave it: nothing is told to anybody.
   void StopServer() {
     jobs_.reset();
     launcher_.reset();
+    rings_.reset();
+    events_.reset();
     hub_.reset();
     statistics_.reset();
     reader_.reset();
@@ -199,7 +260,7 @@ class JobManagerTest : public ::testing::Test {
   // Waits until nothing is on its way. Work goes between the two stores' threads in a few hops; each round waits for
   // one hop on either.
   void Settle() {
-    for (int round = 0; round < 8; ++round) {
+    for (int round = 0; round < 12; ++round) {
       absl::Notification stored, committed;
       statistics_->Barrier([&] { stored.Notify(); });
       stored.WaitForNotification();
@@ -273,7 +334,7 @@ class JobManagerTest : public ::testing::Test {
   // The log of a job in short.
   std::vector<std::string> Log(const std::string& job_id) {
     std::vector<std::string> log;
-    auto events = reader_->ReadEvents(Get(job_id).uid(), 0, 10'000);
+    auto events = reader_->ReadEvents(Get(job_id).uid(), 0, 10'000, size_t{1} << 30);
     EXPECT_TRUE(events.ok()) << events.status();
     for (const auto& stored : *events) {
       log.push_back(Short(stored.event));
@@ -282,7 +343,7 @@ class JobManagerTest : public ::testing::Test {
     return log;
   }
   v1::Event EventAt(const std::string& job_id, int64_t number) {
-    auto events = reader_->ReadEvents(Get(job_id).uid(), number - 1, 1);
+    auto events = reader_->ReadEvents(Get(job_id).uid(), number - 1, 1, 1);
     return events.ok() && !events->empty() ? (*events)[0].event : v1::Event();
   }
 
@@ -338,6 +399,7 @@ class JobManagerTest : public ::testing::Test {
   void Say(Trainer& trainer, v1::Notice notice) {
     if (notice.number() == 0) notice.set_number(++trainer.notices);
     v1::NoticeBatch batch;
+    batch.set_epoch(trainer.attachment->epoch);
     *batch.add_notices() = notice;
     jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
     Settle();
@@ -364,7 +426,7 @@ class JobManagerTest : public ::testing::Test {
     notice.mutable_finished()->set_failure(failure);
     Say(trainer, notice);
   }
-  void Report(Trainer& trainer, int64_t first, int64_t last) {
+  static v1::ReportBatch Reports(int64_t first, int64_t last) {
     v1::ReportBatch batch;
     for (int64_t step = first; step <= last; ++step) {
       v1::StepReport* report = batch.add_reports();
@@ -374,8 +436,20 @@ class JobManagerTest : public ::testing::Test {
       report->set_control_revision(1);
       report->add_tensors()->set_tensor(0);
     }
+    return batch;
+  }
+  void Report(Trainer& trainer, v1::ReportBatch batch) {
+    batch.set_epoch(trainer.attachment->epoch);
     jobs_->OnReports(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
     Settle();
+  }
+  void Report(Trainer& trainer, int64_t first, int64_t last) { Report(trainer, Reports(first, last)); }
+  void SayAlert(Trainer& trainer, const std::string& id, v1::AlertState state, const std::string& rule = "") {
+    v1::Notice notice;
+    notice.mutable_alert()->set_alert_id(id);
+    notice.mutable_alert()->set_rule(rule);
+    notice.mutable_alert()->set_state(state);
+    Say(trainer, notice);
   }
   void Detach(Trainer& trainer, const std::string& reason = "lost") {
     jobs_->OnDetached(*trainer.attachment, trainer.link, reason);
@@ -386,33 +460,61 @@ class JobManagerTest : public ::testing::Test {
     jobs_->Tick();
     Settle();
   }
-  // The steps that are stored for the job's present attempt.
-  std::vector<int64_t> StoredSteps(const std::string& job_id) {
-    std::vector<int64_t> steps;
+  // Everything that is stored for the job's present attempt.
+  std::vector<EncodedReport> Stored(const std::string& job_id) {
     const v1::Job job = Get(job_id);
     const auto reports = statistics_->ReadAfter(job.uid(), job.attempt(), -1, 1 << 30);
     EXPECT_TRUE(reports.ok()) << reports.status();
-    for (const EncodedReport& report : *reports) steps.push_back(report.step);
+    return reports.ok() ? *reports : std::vector<EncodedReport>();
+  }
+  // The steps of its reports.
+  std::vector<int64_t> StoredSteps(const std::string& job_id) {
+    std::vector<int64_t> steps;
+    for (const EncodedReport& report : Stored(job_id)) {
+      if (!report.lost) steps.push_back(report.step);
+    }
     return steps;
   }
-
+  // "0 to 8" for each range that is lost.
+  std::vector<std::string> StoredGaps(const std::string& job_id) {
+    std::vector<std::string> gaps;
+    for (const EncodedReport& report : Stored(job_id)) {
+      if (report.lost) gaps.push_back(absl::StrCat(report.first_step, " to ", report.step));
+    }
+    return gaps;
+  }
   // The steps that watchers of this life of the server have got.
   std::vector<int64_t> PublishedSteps(const std::string& job_id) {
     std::vector<int64_t> steps;
     const auto channel = *jobs_->GetChannel(job_id);
-    for (const ReportSlice& report : channel->Read(WatchCursor(), 1 << 30).reports) steps.push_back(report.step);
+    for (const EncodedReport& report : channel->Read(WatchCursor(), 1 << 30).reports) steps.push_back(report.step);
     return steps;
+  }
+
+  // Runs `submit` while the ledger's thread waits, so that the operations that it submits share one commit.
+  void InOneCommit(absl::FunctionRef<void()> submit) {
+    absl::Notification submitted;
+    ledger_->Submit([&submitted](LedgerTransaction&) {
+      submitted.WaitForNotification();
+      return absl::OkStatus();
+    });
+    submit();
+    submitted.Notify();
+    Settle();
   }
 
   testing::TempDir dir_;
   testing::FakeClock clock_;
   InlineExecutor executor_;
+  DirectChecker checker_;
   JobManagerOptions options_;
   std::vector<LaunchRequest> launches_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
-  std::unique_ptr<StatisticsStore> statistics_;
+  std::unique_ptr<TestStatistics> statistics_;
   std::unique_ptr<Hub> hub_;
+  std::unique_ptr<EventChannel> events_;
+  std::unique_ptr<RingBudget> rings_;
   std::unique_ptr<FakeLauncher> launcher_;
   std::unique_ptr<JobManager> jobs_;
 };

@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
+#include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "server/job/job_manager.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::server {
@@ -12,6 +16,7 @@ using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::testing::_;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class NoLink : public TrainerLink {
@@ -20,50 +25,145 @@ class NoLink : public TrainerLink {
   void Close(const absl::Status&) override {}
 };
 
+// "0 to 8", "9" and so on, to compare whole batches.
+std::string Short(const EncodedReport& entry) {
+  return entry.lost ? absl::StrCat(entry.first_step, " to ", entry.step) : absl::StrCat(entry.step);
+}
+
 class ReportIntakeTest : public ::testing::Test {
  protected:
-  // Reports these steps; `accepted_` gets what would be stored.
+  void Open(const TrainerLink* link, int64_t last_step, int64_t epoch = 1) {
+    epoch_ = epoch;
+    intake_.Open(link, epoch, /*attempt=*/3, last_step, absl::ZeroDuration());
+  }
+  // `accepted_` gets what would be stored.
+  absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch) {
+    batch.set_epoch(epoch_);
+    accepted_.clear();
+    return intake_.Accept(link, std::move(batch), {.tensors = 1, .steps = 100}, [this](const AcceptedBatch& accepted) {
+      for (const EncodedReport& entry : accepted.entries) {
+        EXPECT_EQ(entry.attempt, 3);
+        accepted_.push_back(Short(entry));
+      }
+      last_step_ = accepted.last_step;
+    });
+  }
   absl::Status Report(const TrainerLink* link, const std::vector<int64_t>& steps) {
     v1::ReportBatch batch;
     for (const int64_t step : steps) batch.add_reports()->set_step(step);
-    accepted_.clear();
-    return intake_.Accept(link, std::move(batch), /*tensors=*/1, [this](std::vector<EncodedReport> reports) {
-      for (const EncodedReport& report : reports) {
-        EXPECT_EQ(report.attempt, 3);
-        accepted_.push_back(report.step);
-      }
-    });
+    return Accept(link, std::move(batch));
+  }
+  absl::Status Lose(const std::vector<std::pair<int64_t, int64_t>>& ranges, const std::vector<int64_t>& steps = {}) {
+    v1::ReportBatch batch;
+    for (const int64_t step : steps) batch.add_reports()->set_step(step);
+    for (const auto& [first, last] : ranges) {
+      batch.add_lost()->set_first_step(first);
+      batch.mutable_lost()->rbegin()->set_last_step(last);
+    }
+    return Accept(&link_, std::move(batch));
   }
 
   const NoLink link_{}, other_{};
   ReportIntake intake_;
-  std::vector<int64_t> accepted_;
+  int64_t epoch_ = 1;
+  std::vector<std::string> accepted_;
+  int64_t last_step_ = -1;
 };
 
 TEST_F(ReportIntakeTest, AStepThatIsSentAgainIsTakenOnce) {
-  intake_.Open(&link_, 3, -1);
+  Open(&link_, -1);
   ASSERT_THAT(Report(&link_, {0, 1, 2}), IsOk());
-  EXPECT_THAT(accepted_, ElementsAre(0, 1, 2));
+  EXPECT_THAT(accepted_, ElementsAre("0", "1", "2"));
   ASSERT_THAT(Report(&link_, {1, 2, 3, 5}), IsOk());
-  EXPECT_THAT(accepted_, ElementsAre(3, 5));
+  EXPECT_THAT(accepted_, ElementsAre("3", "5"));
   ASSERT_THAT(Report(&link_, {4, 5}), IsOk()) << "nothing is taken that came too late";
   EXPECT_THAT(accepted_, IsEmpty());
 }
 
 TEST_F(ReportIntakeTest, WhatIsStoredAlreadyIsNotTakenAgain) {
-  intake_.Open(&link_, 3, 7);
+  Open(&link_, 7);
   ASSERT_THAT(Report(&link_, {6, 7, 8}), IsOk());
-  EXPECT_THAT(accepted_, ElementsAre(8));
+  EXPECT_THAT(accepted_, ElementsAre("8"));
+}
+
+TEST_F(ReportIntakeTest, LostRangesStandBetweenTheReports) {
+  Open(&link_, -1);
+  ASSERT_THAT(Lose({{0, 3}, {5, 5}, {8, 9}}, {4, 6, 7}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("0 to 3", "4", "5 to 5", "6", "7", "8 to 9"));
+  EXPECT_EQ(last_step_, 9);
+}
+
+TEST_F(ReportIntakeTest, ARangeThatIsSentAgainIsCut) {
+  Open(&link_, -1);
+  ASSERT_THAT(Report(&link_, {0, 1, 2}), IsOk());
+  ASSERT_THAT(Lose({{1, 5}}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("3 to 5"));
+  ASSERT_THAT(Lose({{0, 5}}, {6}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("6"));
+  ASSERT_THAT(Lose({{0, 4}}), IsOk());
+  EXPECT_THAT(accepted_, IsEmpty());
+  EXPECT_EQ(last_step_, 4) << "it may be forgotten all the same";
+}
+
+TEST_F(ReportIntakeTest, WhatATrainerThatComesBackDoesNotHaveAnyMoreIsLost) {
+  Open(&link_, -1);
+  ASSERT_THAT(Report(&link_, {5, 6}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("5", "6")) << "a first trainer may begin anywhere";
+  Open(&link_, 3, /*epoch=*/2);
+  ASSERT_THAT(Report(&link_, {7, 8}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("4 to 6", "7", "8")) << "the store has lost them";
+  Open(&link_, 8, /*epoch=*/3);
+  ASSERT_THAT(Report(&link_, {8, 9}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("9"));
+}
+
+TEST_F(ReportIntakeTest, RangesAreChecked) {
+  Open(&link_, -1);
+  const auto refuses = [this](const std::vector<std::pair<int64_t, int64_t>>& ranges, const std::vector<int64_t>& steps,
+                              const char* why) {
+    EXPECT_THAT(Lose(ranges, steps), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+    EXPECT_THAT(accepted_, IsEmpty());
+  };
+  refuses({{-1, 3}}, {}, "reports.lost: -1");
+  refuses({{5, 4}}, {}, "ends at 4, before 5");
+  refuses({{0, 100}}, {}, "100: the job has steps 0 to 99");
+  refuses({{0, std::numeric_limits<int64_t>::max()}}, {}, "the job has steps 0 to 99");
+  refuses({}, {100}, "the job has steps 0 to 99");
+  refuses({{0, 5}, {5, 6}}, {}, "5 comes after 5");
+  refuses({{4, 5}, {0, 1}}, {}, "0 comes after 5");
+  refuses({{0, 5}}, {3}, "3 comes after 5");
+  refuses({{3, 5}}, {4}, "4 comes after 5");
+  refuses({{3, 5}}, {3}, "3 comes after 3");
+  refuses(std::vector<std::pair<int64_t, int64_t>>(1025, {0, 0}), {}, "1025 is more than 1024");
 }
 
 TEST_F(ReportIntakeTest, OnlyTheTrainerThatHoldsTheJobMayReport) {
   EXPECT_THAT(Report(&link_, {0}), StatusIs(absl::StatusCode::kAborted, _));
-  intake_.Open(&link_, 3, -1);
+  Open(&link_, -1);
   EXPECT_EQ(core::GetReason(Report(&other_, {0})), "TRAINER_FENCED");
   ASSERT_THAT(Report(&link_, {0}), IsOk());
+  EXPECT_THAT(intake_.CheckHolds(&link_, epoch_), IsOk());
+  EXPECT_EQ(core::GetReason(intake_.CheckHolds(&link_, epoch_ + 1)), "TRAINER_FENCED");
   intake_.Close();
   EXPECT_THAT(Report(&link_, {1}), StatusIs(absl::StatusCode::kAborted, _));
   EXPECT_THAT(accepted_, IsEmpty());
+}
+
+TEST_F(ReportIntakeTest, AFailingStoreIsLeftAloneForLongerAndLonger) {
+  absl::Duration now = absl::Hours(1);
+  EXPECT_LT(intake_.closed_until(), now);
+  std::vector<int64_t> pauses;
+  for (int failure = 0; failure < 7; ++failure) {
+    Open(&link_, -1);
+    intake_.StoreFailed(now);
+    EXPECT_THAT(Report(&link_, {0}), StatusIs(absl::StatusCode::kAborted, _));
+    pauses.push_back(absl::ToInt64Seconds(intake_.closed_until() - now));
+    now = intake_.closed_until();
+  }
+  EXPECT_THAT(pauses, ElementsAre(1, 2, 4, 8, 16, 30, 30));
+  intake_.Stored(LiveFigures(), now);
+  intake_.StoreFailed(now);
+  EXPECT_EQ(intake_.closed_until(), now + absl::Seconds(1));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // What trainers say, how they end, and what is left after each.
+#include <cmath>
 #include <csignal>
+#include <fstream>
 
 #include "core/base/error.h"
 #include "server/base/unique_text.h"
@@ -23,6 +25,31 @@ class TrainerTest : public JobManagerTest {
   void SetUp() override {
     JobManagerTest::SetUp();
     ASSERT_THAT(Create("job"), IsOk());
+  }
+  // Attaches; what `meanwhile` asks for is in the commit of the welcome, behind it.
+  Trainer AttachTogetherWith(absl::FunctionRef<void(Trainer&)> meanwhile) {
+    Trainer trainer;
+    absl::Notification fenced, go_on, welcome_is_next, rest_is_next, answered;
+    statistics_->Barrier([&go_on] { go_on.WaitForNotification(); });
+    jobs_->Attach(Hello("job"), trainer.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
+      trainer.attachment = std::move(attachment);
+      answered.Notify();
+    });
+    ledger_->Submit([&fenced](LedgerTransaction& transaction) {
+      transaction.OnCommit([&fenced](const absl::Status&) { fenced.Notify(); });
+      return absl::OkStatus();
+    });
+    fenced.WaitForNotification();
+    InOneCommit([&] {
+      go_on.Notify();
+      statistics_->Barrier([&] { welcome_is_next.Notify(); });
+      welcome_is_next.WaitForNotification();
+      meanwhile(trainer);
+      statistics_->Barrier([&] { rest_is_next.Notify(); });
+      rest_is_next.WaitForNotification();
+    });
+    answered.WaitForNotification();
+    return trainer;
   }
   // The pid that the fake launcher gave the first trainer.
   static constexpr int32_t kPid = 1001;
@@ -206,6 +233,7 @@ TEST_F(TrainerTest, BadReportsCloseTheStream) {
   const auto refuses = [&](auto change) {
     Trainer trainer = Attach(Hello("job"));
     v1::ReportBatch batch;
+    batch.set_epoch(trainer.attachment->epoch);
     batch.add_reports()->set_step(5);
     change(batch);
     jobs_->OnReports(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
@@ -221,14 +249,162 @@ TEST_F(TrainerTest, BadReportsCloseTheStream) {
   });
 }
 
-TEST_F(TrainerTest, LostStatisticsAreToldAsAnEvent) {
+TEST_F(TrainerTest, LostStepsAreStoredWithTheReportsAroundThem) {
   Trainer trainer = AttachReady("job");
+  v1::ReportBatch batch = Reports(9, 9);
+  batch.add_lost()->set_last_step(8);
+  v1::StepRange* const behind = batch.add_lost();
+  behind->set_first_step(10);
+  behind->set_last_step(12);
+  Report(trainer, batch);
+  EXPECT_EQ(trainer.link->sent().back().ack().step(), 12);
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 8", "10 to 12"));
+  EXPECT_THAT(StoredSteps("job"), ElementsAre(9));
+  EXPECT_THAT(PublishedSteps("job"), ElementsAre(8, 9, 12)) << "watchers get the gaps where they are";
+  EXPECT_EQ(Get("job").steps_done(), 13);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING")) << "a gap is no event";
+  Trainer again = Attach(Hello("job"));
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 12);
+}
+
+TEST_F(TrainerTest, AGapThatCouldNotBeStoredIsNotAcknowledged) {
+  Trainer trainer = AttachReady("job");
+  std::ofstream(dir_.File(absl::StrCat("statistics/", Get("job").uid(), ".db"))) << std::string(9000, 'x');
+  const size_t sent = trainer.link->sent().size();
   v1::ReportBatch batch;
   batch.add_lost()->set_last_step(8);
-  batch.add_reports()->set_step(9);
-  jobs_->OnReports(*trainer.attachment, trainer.link, batch, [] {});
+  Report(trainer, batch);
+  EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(trainer.link->sent(), SizeIs(sent));
+}
+
+TEST_F(TrainerTest, WhatIsOfAnotherEpochIsFencedOff) {
+  Trainer first = AttachReady("job");
+  Trainer trainer = Attach(Hello("job"));
+  trainer.notices = 1;
+  EXPECT_EQ(first.attachment->epoch, 1);
+  EXPECT_EQ(trainer.attachment->epoch, 2);
+  EXPECT_EQ(trainer.link->sent()[0].welcome().epoch(), 2);
+  trainer.attachment->epoch = 1;
+  Report(trainer, 0, 0);
+  EXPECT_EQ(core::GetReason(*trainer.link->closed()), "TRAINER_FENCED");
+  EXPECT_THAT(StoredSteps("job"), IsEmpty());
+  Trainer third = Attach(Hello("job"));
+  third.notices = 1;
+  third.attachment->epoch = 0;
+  SayPaused(third);
+  EXPECT_EQ(core::GetReason(*third.link->closed()), "TRAINER_FENCED");
+  EXPECT_EQ(State("job"), "RUNNING");
+  all_launches();
+  RestartServer();
+  EXPECT_EQ(Attach(Hello("job")).attachment->epoch, 4) << "it rises over restarts";
+}
+
+TEST_F(TrainerTest, NoticesOfABatchAreRecordedTogether) {
+  Trainer trainer = AttachReady("job");
+  v1::NoticeBatch batch;
+  batch.set_epoch(trainer.attachment->epoch);
+  for (int number = 1; number <= 3; ++number) batch.add_notices()->set_number(number);
+  batch.mutable_notices(0)->mutable_model_ready();
+  batch.mutable_notices(1)->mutable_paused();
+  batch.mutable_notices(2)->mutable_resumed();
+  jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
   Settle();
-  EXPECT_EQ(Log("job").back(), "lost 0 to 8");
+  EXPECT_EQ(trainer.link->sent().back().ack().notice(), 3);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "PAUSING", "PAUSED", "RUNNING"));
+  EXPECT_THAT(Get("job").tensors(), SizeIs(1)) << "the first had been heard before";
+}
+
+TEST_F(TrainerTest, NonFiniteStepsAndValidationsAreToldOfAJobAndSurviveARestart) {
+  Trainer trainer = AttachReady("job");
+  v1::ReportBatch batch = Reports(0, 2);
+  batch.mutable_reports(1)->set_loss(std::nan(""));
+  batch.mutable_reports(1)->mutable_validation()->set_loss(0.5);
+  batch.mutable_reports(2)->set_nan_count(2);
+  batch.mutable_reports(2)->set_pos_inf_count(3);
+  batch.mutable_reports(2)->clear_grad_norm();
+  Report(trainer, batch);
+  const auto check = [this](const v1::Job& job) {
+    EXPECT_EQ(job.last_non_finite(), 5);
+    EXPECT_EQ(job.non_finite_steps(), 2);
+    EXPECT_FALSE(job.has_last_grad_norm()) << "no gradient is no norm of zero";
+    EXPECT_EQ(job.last_validation().loss(), 0.5);
+    EXPECT_EQ(job.last_validation_step(), 1);
+    EXPECT_EQ(job.steps_done(), 3);
+  };
+  check(Get("job"));
+  RestartServer();
+  check(Get("job"));
+  RestartServer();
+  check(Get("job"));
+}
+
+TEST_F(TrainerTest, FiguresOfJobsThatRun) {
+  ASSERT_THAT(Create("other"), IsOk());
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 9);
+  EXPECT_FALSE(jobs_->Figures()[0].has_steps_per_second()) << "it is too early to say";
+  for (int second = 1; second <= 30; ++second) {
+    clock_.Advance(absl::Seconds(1));
+    Report(trainer, second * 20 - 10, second * 20 + 9);
+  }
+  v1::JobFigures figures = jobs_->Figures()[0];
+  EXPECT_EQ(figures.job_id(), "job");
+  EXPECT_EQ(figures.uid(), Get("job").uid());
+  EXPECT_EQ(figures.state(), v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(figures.steps_done(), 610);
+  EXPECT_EQ(figures.grad_norm(), 609);
+  EXPECT_EQ(figures.non_finite(), 0);
+  EXPECT_NEAR(figures.steps_per_second(), 20, 1e-9);
+  clock_.Advance(absl::Seconds(60));
+  EXPECT_EQ(jobs_->Figures()[0].steps_per_second(), 0) << "it has stopped";
+  EXPECT_EQ(jobs_->Figures()[1].job_id(), "other");
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(jobs_->Figures(), SizeIs(1)) << "it has ended";
+}
+
+TEST_F(TrainerTest, ADeletionInTheCommitOfAnAttachClosesTheLink) {
+  const std::string uid = Get("job").uid();
+  Trainer trainer = AttachTogetherWith([this](Trainer&) {
+    v1::DeleteJobRequest request;
+    request.set_job_id("job");
+    request.set_force(true);
+    jobs_->DeleteJob(request, "tester",
+                     [](const absl::StatusOr<v1::DeleteJobResponse>& deleted) { EXPECT_THAT(deleted, IsOk()); });
+  });
+  EXPECT_EQ(core::GetReason(*trainer.link->closed()), "TRAINER_FENCED");
+  EXPECT_THAT(jobs_->GetJob("job"), StatusIs(absl::StatusCode::kNotFound, _));
+  ASSERT_THAT(trainer.attachment, IsOk());
+  Report(trainer, 0, 3);
+  EXPECT_EQ(*statistics_->LastStep(uid, 1), -1) << "nothing is kept of it";
+}
+
+TEST_F(TrainerTest, AStreamThatEndsInTheCommitOfItsWelcomeHoldsNothing) {
+  Trainer trainer = AttachTogetherWith([this](Trainer& trainer) {
+    jobs_->OnDetached({.job_id = "job", .uid = Get("job").uid(), .attempt = 1, .epoch = 1}, trainer.link, "lost");
+  });
+  ASSERT_THAT(trainer.attachment, IsOk());
+  Report(trainer, 0, 3);
+  EXPECT_EQ(core::GetReason(*trainer.link->closed()), "TRAINER_FENCED");
+  EXPECT_THAT(StoredSteps("job"), IsEmpty());
+  EXPECT_THAT(Attach(Hello("job")).attachment, IsOk());
+}
+
+TEST_F(TrainerTest, ADeletionInTheCommitOfARecoveryIsSafe) {
+  Attach(Hello("job"));
+  const std::string uid = Get("job").uid();
+  StopServer();
+  OpenStores();
+  InOneCommit([&] {
+    MakeManager();
+    v1::DeleteJobRequest request;
+    request.set_job_id("job");
+    request.set_force(true);
+    jobs_->DeleteJob(request, "tester",
+                     [](const absl::StatusOr<v1::DeleteJobResponse>& deleted) { EXPECT_THAT(deleted, IsOk()); });
+  });
+  EXPECT_THAT(jobs_->GetJob("job"), StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(launcher_->killed(), ElementsAre(kPid));
 }
 
 TEST_F(TrainerTest, AlertsAreEventsAndEndWithTheirJob) {
@@ -246,6 +422,26 @@ TEST_F(TrainerTest, AlertsAreEventsAndEndWithTheirJob) {
   EXPECT_EQ(Get("job").firing_alerts(), 0);
   EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "FIRING a", "detached: the server was away",
                                       "RECOVERING", "RESOLVED a", "FAILED"));
+}
+
+TEST_F(TrainerTest, PendingAlertsEndWithTheirJobToo) {
+  Trainer trainer = AttachReady("job");
+  SayAlert(trainer, "a", v1::ALERT_STATE_PENDING);
+  SayAlert(trainer, "b", v1::ALERT_STATE_PENDING);
+  SayAlert(trainer, "b", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer, "c", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer, "c", v1::ALERT_STATE_RESOLVED);
+  EXPECT_EQ(Get("job").firing_alerts(), 1);
+  EXPECT_EQ(Get("job").fired_alerts(), 2);
+  RestartServer();
+  EXPECT_EQ(Get("job").firing_alerts(), 1);
+  EXPECT_EQ(Get("job").fired_alerts(), 2);
+  launcher_->End(kPid, kKilled);
+  Settle();
+  const auto log = Log("job");
+  EXPECT_THAT(std::vector<std::string>(log.end() - 3, log.end()), ElementsAre("RESOLVED a", "RESOLVED b", "FAILED"));
+  EXPECT_EQ(Get("job").firing_alerts(), 0);
+  EXPECT_EQ(Get("job").fired_alerts(), 2);
 }
 
 TEST_F(TrainerTest, AfterARestartATrainerComesBackWhereItWas) {

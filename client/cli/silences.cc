@@ -1,0 +1,147 @@
+#include "client/cli/silences.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "client/cli/option_types.h"
+#include "client/cli/text.h"
+#include "client/lib/printable.h"
+#include "client/lib/text_form.h"
+#include "client/lib/timestamp.h"
+#include "client/lib/uuid.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using Stub = v1::AlertService::StubInterface;
+
+constexpr int kMaxPage = 1000;
+
+// "90m", "2h", "1h30m", "7d".
+absl::Duration ParseSpan(const std::string& text) {
+  absl::Duration duration;
+  absl::string_view days = text;
+  double count = 0;
+  if (absl::ConsumeSuffix(&days, "d") && absl::SimpleAtod(days, &count)) {
+    duration = absl::Hours(24 * count);
+  } else if (!absl::ParseDuration(text, &duration)) {
+    duration = absl::ZeroDuration();
+  }
+  if (duration > absl::ZeroDuration() && duration < absl::InfiniteDuration()) return duration;
+  throw CLI::ValidationError("--for", "\"" + text + "\" is not a time such as 90m, 2h or 7d");
+}
+
+google::protobuf::Timestamp ParseEnd(const std::string& text) {
+  google::protobuf::Timestamp time;
+  const absl::Status status = client::ParseTextForm(text, &time);
+  if (status.ok()) return time;
+  throw CLI::ValidationError("--until", std::string(status.message()));
+}
+
+std::string AllIfEmpty(const std::string& glob) { return glob.empty() ? "all" : glob; }
+
+std::string LeftText(const v1::Silence& silence, absl::Time now) {
+  return DurationText(std::max(client::FromTimestamp(silence.end_time()) - now, absl::ZeroDuration()));
+}
+
+std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time now) {
+  std::vector<std::vector<std::string>> rows = {
+      {"SILENCE", "JOBS", "RULES", "TENSORS", "ENDS IN", "AUTHOR", "MADE", "COMMENT"}};
+  for (const v1::Silence& silence : response.silences()) {
+    rows.push_back({silence.silence_id(), AllIfEmpty(silence.jobs()), AllIfEmpty(silence.rules()),
+                    AllIfEmpty(silence.tensors()), LeftText(silence, now), silence.author(),
+                    AgoText(silence.create_time(), now), silence.comment()});
+  }
+  return TableText(rows);
+}
+
+}  // namespace
+
+CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
+  CLI::App* app = parent.add_subcommand("silence", "Keep the notifications of alerts quiet for a time");
+  app->add_option("--jobs", options->jobs, "Alerts of jobs that match this glob; unset: of all");
+  app->add_option("--rules", options->rules, "Alerts of rules that match this glob; unset: of all");
+  app->add_option("--tensors", options->tensors, "Alerts that name a tensor that matches this glob; unset: all alerts");
+  auto* end = app->add_option_group("end", "When it ends, at most a year from now");
+  end->add_option_function<std::string>(
+         "--for", [options](const std::string& text) { options->duration = ParseSpan(text); },
+         "After this time: 90m, 2h, 7d")
+      ->type_name("TIME");
+  end->add_option_function<std::string>(
+         "--until", [options](const std::string& text) { options->until = ParseEnd(text); },
+         "At this time: 2026-01-31T12:00:00Z")
+      ->type_name("TIME");
+  end->require_option(1);
+  app->add_option("--comment", options->comment, "Why")->required();
+  app->footer("The alerts themselves are recorded, listed and streamed as ever, and say that they are silenced.");
+  return app;
+}
+
+CLI::App* AddAlertsSilences(CLI::App& parent, AlertsSilencesOptions* options) {
+  CLI::App* app = parent.add_subcommand("silences", "List the silences that hold, newest first");
+  app->add_option("--limit", options->limit, "Silences at most")->check(WholePositive())->capture_default_str();
+  return app;
+}
+
+CLI::App* AddAlertsUnsilence(CLI::App& parent, AlertsUnsilenceOptions* options) {
+  CLI::App* app = parent.add_subcommand("unsilence", "End a silence");
+  app->add_option("SILENCE", options->silence_id, "Its id, as alerts silences prints it")->required();
+  return app;
+}
+
+absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, Session& session) {
+  v1::CreateSilenceRequest request;
+  v1::Silence& silence = *request.mutable_silence();
+  silence.set_jobs(options.jobs);
+  silence.set_rules(options.rules);
+  silence.set_tensors(options.tensors);
+  silence.set_comment(options.comment);
+  *silence.mutable_end_time() =
+      options.until.has_value()
+          ? *options.until
+          : client::ToTimestamp(session.io().now() + options.duration.value_or(absl::ZeroDuration()));
+  request.set_request_id(client::RandomUuid());
+  const auto made = session.connection().Call(session.connection().alerts(), &Stub::CreateSilence, request,
+                                              client::Repeat::kWhenUnavailable);
+  if (!made.ok()) return made.status();
+  session.Print(*made, [&] {
+    return absl::StrCat("silence ", client::Printable(made->silence_id()), " ends in ",
+                        LeftText(*made, session.io().now()));
+  });
+  return ExitCode::kSuccess;
+}
+
+absl::StatusOr<ExitCode> RunAlertsSilences(const AlertsSilencesOptions& options, Session& session) {
+  v1::ListSilencesRequest request;
+  v1::ListSilencesResponse all;
+  do {
+    request.set_page_size(std::min(options.limit - all.silences_size(), kMaxPage));
+    const auto page = session.connection().Call(session.connection().alerts(), &Stub::ListSilences, request,
+                                                client::Repeat::kWhenUnavailable);
+    if (!page.ok()) return page.status();
+    all.mutable_silences()->MergeFrom(page->silences());
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty() && all.silences_size() < options.limit);
+  session.Print(all, [&] { return SilenceListText(all, session.io().now()); });
+  if (!request.page_token().empty()) {
+    session.Note(absl::StrCat("gradwatch: there are more than ", options.limit, " silences; see --limit"));
+  }
+  return ExitCode::kSuccess;
+}
+
+// Ending a silence twice is NOT_FOUND, so a repetition after an answer that was lost would tell of a failure.
+absl::StatusOr<ExitCode> RunAlertsUnsilence(const AlertsUnsilenceOptions& options, Session& session) {
+  v1::DeleteSilenceRequest request;
+  request.set_silence_id(options.silence_id);
+  const auto response =
+      session.connection().Call(session.connection().alerts(), &Stub::DeleteSilence, request, client::Repeat::kNever);
+  if (!response.ok()) return response.status();
+  session.Print(JsonObject().Add("silence", options.silence_id).Add("state", "ended"),
+                [&] { return absl::StrCat("silence ", options.silence_id, " ended"); });
+  return ExitCode::kSuccess;
+}
+
+}  // namespace gradwatch::cli

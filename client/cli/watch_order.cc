@@ -1,0 +1,94 @@
+#include "client/cli/watch_order.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace gradwatch::cli {
+namespace {
+
+// A job whose log is longer than this shows the first of its events early rather than take ever more memory.
+constexpr size_t kMaxHeld = 10'000;
+
+// The step that an event tells of as done; -1 if it tells of none and only follows the event before it.
+int64_t StepOf(const v1::Event& event) {
+  switch (event.what_case()) {
+    case v1::Event::kStateChanged:
+      return event.state_changed().steps_done() - 1;
+    case v1::Event::kAdjusted:
+      return event.adjusted().adjustment().effective_step() - 1;
+    case v1::Event::kAlertChanged:  // it may be acknowledged at any time
+      return event.alert_changed().alert().has_acknowledge_time() ? -1 : event.alert_changed().alert().step();
+    case v1::Event::kCheckpointWritten:
+      return event.checkpoint_written().checkpoint().step() - 1;
+    default:
+      return -1;
+  }
+}
+
+}  // namespace
+
+WatchOrder::WatchOrder(const v1::WatchJobRequest& request)
+    : start_(request.start_case()),
+      from_step_(request.from_step()),
+      every_(std::max<int64_t>(request.every_steps(), 1)),
+      events_only_(request.events_only()) {}
+
+std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
+  if (message->has_started() && !started_) Start(message->started());
+  std::vector<Item> items;
+  for (v1::Event& event : *message->mutable_events()) {
+    held_.push_back(std::move(event));
+    if (held_.size() <= kMaxHeld) continue;
+    items.emplace_back(std::move(held_.front()));
+    held_.pop_front();
+  }
+  auto report = message->mutable_reports()->begin();
+  auto lost = message->mutable_lost()->begin();
+  while (report != message->mutable_reports()->end() || lost != message->mutable_lost()->end()) {
+    const bool is_report = lost == message->mutable_lost()->end() ||
+                           (report != message->mutable_reports()->end() &&
+                            Place(report->attempt(), report->step()) < Place(lost->attempt(), lost->first_step()));
+    const Place row = is_report ? Place(report->attempt(), report->step()) : Place(lost->attempt(), lost->first_step());
+    Release({row.first, row.second - 1}, &items);
+    reached_ = std::max(reached_, is_report ? row : Place(lost->attempt(), lost->last_step()));
+    if (is_report) {
+      items.emplace_back(std::move(*report++));
+    } else {
+      items.emplace_back(std::move(*lost++));
+    }
+  }
+  // With the end, or a sign of life of a stream that is complete up to now, nothing before it is still to come.
+  const bool is_past = events_only_ || message->has_ended() || message->has_bookmark_time();
+  Release(is_past ? Place(std::numeric_limits<int32_t>::max(), 0) : reached_, &items);
+  return items;
+}
+
+std::vector<WatchOrder::Item> WatchOrder::Flush() {
+  std::vector<Item> items;
+  Release({std::numeric_limits<int32_t>::max(), 0}, &items);
+  return items;
+}
+
+// Where a resumed stream goes on is the server's secret; its first report will tell.
+void WatchOrder::Start(const v1::WatchStarted& started) {
+  started_ = true;
+  if (start_ == v1::WatchJobRequest::kFromStep) reached_ = {started.job().attempt(), from_step_ - 1};
+  if (start_ == v1::WatchJobRequest::START_NOT_SET)
+    reached_ = {started.job().attempt(), started.job().steps_done() - 1};
+}
+
+// With a filter on steps, the last report that will come before it.
+WatchOrder::Place WatchOrder::PlaceOf(const v1::Event& event) const {
+  const int64_t step = StepOf(event);
+  if (step < 0) return {0, -1};
+  return {event.attempt(), step - step % every_};
+}
+
+void WatchOrder::Release(const Place& reached, std::vector<Item>* items) {
+  while (!held_.empty() && PlaceOf(held_.front()) <= reached) {
+    items->emplace_back(std::move(held_.front()));
+    held_.pop_front();
+  }
+}
+
+}  // namespace gradwatch::cli

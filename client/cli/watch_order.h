@@ -1,0 +1,49 @@
+// Puts what a job's stream brings into the order in which it happened. History comes from two logs, events before
+// reports: as it comes, "succeeded" would be told before step 0.
+#ifndef GRADWATCH_CLIENT_CLI_WATCH_ORDER_H_
+#define GRADWATCH_CLIENT_CLI_WATCH_ORDER_H_
+
+#include <cstdint>
+#include <deque>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gradwatch/v1/watch_service.pb.h"
+
+namespace gradwatch::cli {
+
+// Events stay in the order of their numbers. One that tells its step (the end, an alert, a change that holds) is held
+// back until the reports up to that step were given out, or until the stream is past them. Not thread-safe.
+class WatchOrder {
+ public:
+  using Item = std::variant<v1::Event, v1::StepReport, v1::StatisticsLost>;
+
+  explicit WatchOrder(const v1::WatchJobRequest& request);
+
+  // What is to be shown after this message, in order. Takes the content out of the message.
+  std::vector<Item> Take(v1::WatchJobResponse* message);
+  // All that is held back: for a stream that ends before it is past it.
+  std::vector<Item> Flush();
+  bool holds_back() const { return !held_.empty(); }
+
+ private:
+  // Attempt and step: the last report before something.
+  using Place = std::pair<int32_t, int64_t>;
+
+  void Start(const v1::WatchStarted& started);
+  Place PlaceOf(const v1::Event& event) const;
+  void Release(const Place& reached, std::vector<Item>* items);
+
+  const v1::WatchJobRequest::StartCase start_;
+  const int64_t from_step_;
+  const int64_t every_;
+  const bool events_only_;
+  bool started_ = false;
+  Place reached_ = {0, -1};
+  std::deque<v1::Event> held_;
+};
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_WATCH_ORDER_H_

@@ -1,0 +1,158 @@
+// One job: all that is durable of it, its working and its published copy, and one change of it, written and published.
+#ifndef GRADWATCH_SERVER_JOB_JOB_H_
+#define GRADWATCH_SERVER_JOB_JOB_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gradwatch/v1/watch_service.pb.h"
+#include "server/job/launcher.h"
+#include "server/job/report_intake.h"
+#include "server/store/ledger.h"
+#include "server/stream/job_channel.h"
+
+namespace gradwatch::server {
+
+struct JobContext;
+class TrainerLink;
+
+// Everything about a job that is durable: its row, and what its events say beyond the row. A value; what is published
+// of it never changes any more.
+struct JobRecord {
+  JobRow row;
+  // What follows is folded from the events; of a job that had ended when the server started it is not read.
+  std::vector<v1::Adjustment> in_flight;                 // asked for and neither applied nor dropped, oldest first
+  std::map<std::string, v1::Alert> open_alerts;          // pending and firing ones, by id
+  std::set<std::string> data_losses;                     // descriptions that were told
+  bool attached = false;                                 // a trainer attached, and no event has told that it is gone
+  v1::JobState before_recovery = v1::JOB_STATE_RUNNING;  // what the job did when its trainer was lost
+
+  bool ended() const;
+  // Accepted, and no trainer may attach: it waits for its turn.
+  bool waiting() const;
+};
+
+// Folds an event into the record: the parts beyond the row, and the figures of the job that events carry.
+void FoldEvent(const v1::Event& event, JobRecord* record);
+// The record of a stored job, its log read again unless it has ended.
+absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader);
+// Whether the log of the job `uid` has a DATA_LOSS event with this description.
+absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader);
+// The numbers of its steps are below this, also where its spec does not say how many it has.
+int64_t MaxSteps(const v1::Job& job);
+// Changes with the controls, the display name and the labels of a job.
+std::string MakeEtag(const v1::Job& job);
+
+// The trainer of a job as far as this life of the server knows it. Used on the ledger's thread only.
+struct TrainerSlot {
+  std::shared_ptr<TrainerLink> link;      // of the trainer that holds the job; null: none is attached
+  bool welcomed = false;                  // the welcome was sent: directives may follow
+  std::string trainer_id;                 // of the trainer that attached last; empty: none did in this life
+  std::optional<ProcessEnd> process_end;  // the process is gone
+  std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet
+  // When something that is waited for (an end of stream, a process, a trainer) counts as not coming.
+  absl::Duration deadline = absl::InfiniteDuration();
+  absl::Duration figures_saved = -absl::InfiniteDuration();  // when the live figures were last written to the row
+};
+
+class JobEntry {
+ public:
+  // `order`: rises with each job; see JobTable.
+  JobEntry(std::string uid, std::string job_id, int64_t order, std::shared_ptr<JobChannel> channel);
+
+  const std::string uid;
+  const std::string job_id;
+  const int64_t order;
+  const std::shared_ptr<JobChannel> channel;
+  ReportIntake intake;
+
+  // The ledger's thread only. The record as the operations so far leave it; null: the job is deleted. What runs after a
+  // commit finds here what later operations of the same commit have left, so it gets the record that it is about.
+  std::shared_ptr<const JobRecord> working;
+  TrainerSlot trainer;
+
+  // Thread-safe, all of these. The record as of the last commit; null: not committed yet, or deleted.
+  std::shared_ptr<const JobRecord> published() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void Publish(std::shared_ptr<const JobRecord> record) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The published job with its live figures; nothing if it is not there.
+  std::optional<v1::Job> Snapshot() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // How the job is doing; nothing if it is not there.
+  std::optional<v1::JobFigures> Figures(absl::Duration now) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // False: somebody tells this loss already, or too many were told. Else whoever got true tells it, or calls
+  // ForgetLoss.
+  bool ClaimLoss(const std::string& description) ABSL_LOCKS_EXCLUDED(mutex_);
+  void ForgetLoss(const std::string& description) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const JobRecord> published_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> claimed_losses_ ABSL_GUARDED_BY(mutex_);
+};
+
+// One change of one job: a new record and the events that say what changed, written together and then published. Lives
+// within one operation of the ledger. Dropped without Publish, it has changed nothing.
+//
+//   JobEdit edit(context, entry, transaction);
+//   edit.MoveTo(v1::JOB_STATE_RUNNING, "");
+//   GW_RETURN_IF_ERROR(edit.Write());
+//   ...what else may fail...
+//   edit.Publish();
+class JobEdit {
+ public:
+  // Starts from the working record, which must be there, with the live figures merged in.
+  JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction);
+  // Starts from the first record of a new job.
+  JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first);
+
+  JobRecord& record() { return *record_; }
+  v1::Job& job() { return record_->row.job; }
+
+  // Adds an event: its content is set; number, attempt and job are filled in.
+  void Append(v1::Event event);
+  // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
+  // which silences match, is filled in.
+  void AppendAlert(v1::Alert alert);
+  void AppendDetached(const std::string& reason);
+  // Moves the job to `state` by way of the states between, an event each; nothing if it is there already. False: there
+  // is no way, and nothing has changed.
+  bool MoveTo(v1::JobState state, const std::string& reason);
+  // Ends the job: changes of controls that are still asked for are dropped, alerts that are pending or on are resolved,
+  // and it moves to the final `state`. `reason` becomes Job.failure if that is FAILED.
+  void End(v1::JobState state, const std::string& reason);
+
+  // Writes the record and the events.
+  absl::Status Write();
+  // After Write: the change holds for later operations, and for everybody once it is committed; then `then` runs with
+  // the record as this change left it. Nothing that may fail must come after it in the operation.
+  void Publish(absl::AnyInvocable<void(const JobRecord&)> then = nullptr);
+
+ private:
+  struct Entry {
+    v1::Event event;
+    int64_t position = 0;  // once written
+  };
+  // Makes a committed change visible.
+  static void Show(JobContext* context, const std::shared_ptr<JobEntry>& entry, std::shared_ptr<const JobRecord> record,
+                   const std::vector<Entry>& events);
+
+  JobContext* const context_;
+  const std::shared_ptr<JobEntry> entry_;
+  LedgerTransaction* const transaction_;
+  const std::shared_ptr<JobRecord> record_;
+  std::vector<Entry> events_;
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_JOB_JOB_H_

@@ -1,0 +1,271 @@
+#include "server/job/operations.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
+#include "core/spec/controls.h"
+#include "core/spec/resource_limits.h"
+
+namespace gradwatch::server {
+namespace {
+
+// The next step that begins is number steps_done.
+absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) {
+  if (!request.has_at_step()) return absl::OkStatus();
+  if (request.at_step() < 0 || request.at_step() >= job.spec().steps()) {
+    return core::InvalidField("at_step",
+                              absl::StrCat(request.at_step(), ": the job has steps 0 to ", job.spec().steps() - 1));
+  }
+  if (request.at_step() >= job.steps_done()) return absl::OkStatus();
+  return core::WithReason(absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(),
+                                                             " is over, the next is ", job.steps_done())),
+                          "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
+}
+
+// The job's spec with what `request` changes.
+absl::StatusOr<v1::JobSpec> UpdatedSpec(const v1::UpdateJobRequest& request, const v1::JobSpec& spec) {
+  v1::JobSpec updated = spec;
+  for (const std::string& path : request.update_mask().paths()) {
+    if (path == "display_name") {
+      updated.set_display_name(request.spec().display_name());
+    } else if (path == "labels") {
+      *updated.mutable_labels() = request.spec().labels();
+    } else {
+      return core::WithReason(
+          core::InvalidField("update_mask", absl::StrCat("\"", path.substr(0, 80),
+                                                         "\" cannot be updated: \"display_name\" and \"labels\" can")),
+          "BAD_UPDATE_MASK");
+    }
+  }
+  if (request.update_mask().paths().empty()) {
+    return core::WithReason(core::InvalidField("update_mask", "is empty: nothing would change"), "BAD_UPDATE_MASK");
+  }
+  GW_RETURN_IF_ERROR(core::WithFieldPrefix("spec", core::ValidateNameAndLabels(updated)));
+  return updated;
+}
+
+absl::Status CheckMayDelete(const v1::DeleteJobRequest& request, const v1::Job& job) {
+  if (!request.uid().empty() && request.uid() != job.uid()) {
+    return core::WithReason(absl::AbortedError(absl::StrCat("the job of this id has the uid ", job.uid(), ", not ",
+                                                            request.uid().substr(0, 64))),
+                            "UID_MISMATCH", {{"uid", job.uid()}});
+  }
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  if (IsFinal(job.state()) || request.force()) return absl::OkStatus();
+  return core::WithReason(absl::FailedPreconditionError(absl::StrCat("a job in state ", StateName(job.state()),
+                                                                     " is deleted only by force; stop it first")),
+                          "JOB_NOT_TERMINAL");
+}
+
+v1::TrainerDirective ControlsDirective(const JobRow& row) {
+  v1::TrainerDirective directive;
+  v1::ControlsUpdate* update = directive.mutable_controls();
+  update->set_revision(row.job.control_revision());
+  *update->mutable_controls() = row.job.controls();
+  if (row.at_step.has_value()) update->set_at_step(*row.at_step);
+  return directive;
+}
+
+v1::TrainerDirective CommandDirective(JobCommand command) {
+  v1::TrainerDirective directive;
+  directive.mutable_command()->set_action(command == JobCommand::kPause    ? v1::TrainerCommand::ACTION_PAUSE
+                                          : command == JobCommand::kResume ? v1::TrainerCommand::ACTION_RESUME
+                                                                           : v1::TrainerCommand::ACTION_STOP);
+  return directive;
+}
+
+absl::string_view PastTense(JobCommand command) {
+  return command == JobCommand::kPause ? "paused" : command == JobCommand::kResume ? "resumed" : "stopped";
+}
+
+// A trainer that is not welcomed yet learns all of it from the welcome.
+void SendIfAttached(const JobEntry& entry, v1::TrainerDirective directive) {
+  if (entry.trainer.link != nullptr && entry.trainer.welcomed) entry.trainer.link->Send(std::move(directive));
+}
+
+}  // namespace
+
+void JobOperations::Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) {
+  context_->SubmitOnce<v1::AdjustJobResponse>(
+      KeyOf("AdjustJob", request),
+      [this, request = std::move(request), actor = std::move(actor)](
+          const RequestKey& key, LedgerTransaction& transaction) { return DoAdjust(request, actor, key, transaction); },
+      std::move(done));
+}
+
+absl::StatusOr<v1::AdjustJobResponse> JobOperations::DoAdjust(const v1::AdjustJobRequest& request,
+                                                              const std::string& actor, const RequestKey& key,
+                                                              LedgerTransaction& transaction) {
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) return JobNotFound(request.job_id());
+  JobEdit edit(context_, entry, &transaction);
+  v1::Job& job = edit.job();
+  if (IsFinal(job.state())) return StateForbids(job.state(), "change its controls", "it has ended");
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  GW_RETURN_IF_ERROR(CheckStep(request, job));
+  GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, actor, job));
+
+  JobRow& row = edit.record().row;
+  *job.mutable_controls() = adjustment.new_controls();
+  job.set_control_revision(adjustment.revision());
+  job.set_etag(MakeEtag(job));
+  row.pending = adjustment;
+  row.at_step.reset();
+  if (request.has_at_step()) row.at_step = request.at_step();
+  v1::Event event;
+  *event.mutable_adjust_requested()->mutable_adjustment() = adjustment;
+  edit.Append(std::move(event));
+  v1::AdjustJobResponse response;
+  *response.mutable_adjustment() = adjustment;
+  response.set_etag(job.etag());
+  response.set_event_number(job.last_event());
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, response));
+  edit.Publish([entry](const JobRecord& record) { SendIfAttached(*entry, ControlsDirective(record.row)); });
+  return response;
+}
+
+absl::StatusOr<v1::Adjustment> JobOperations::MakeAdjustment(const v1::AdjustJobRequest& request,
+                                                             const std::string& actor, const v1::Job& job) const {
+  auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
+  if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
+  GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
+  // They are known once the trainer has told them.
+  if (!job.tensors().empty()) {
+    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*controls, job.tensors())));
+  }
+  GW_RETURN_IF_ERROR(
+      core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
+  v1::Adjustment adjustment;
+  adjustment.set_revision(job.control_revision() + 1);
+  *adjustment.mutable_old_controls() = job.controls();
+  *adjustment.mutable_new_controls() = *std::move(controls);
+  *adjustment.mutable_paths() = request.update_mask().paths();
+  adjustment.set_actor(actor);
+  *adjustment.mutable_request_time() = core::ToTimestamp(context_->deps.clock->Now());
+  if (request.has_at_step()) adjustment.set_at_step(request.at_step());
+  return adjustment;
+}
+
+void JobOperations::Command(JobCommand command, std::string job_id, RequestKey key, std::string actor,
+                            Done<v1::Job> done) {
+  context_->SubmitOnce<v1::Job>(
+      std::move(key),
+      [this, command, job_id = std::move(job_id), actor = std::move(actor)](const RequestKey& key,
+                                                                            LedgerTransaction& transaction) {
+        return DoCommand(command, job_id, key, actor, transaction);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<v1::Job> JobOperations::DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
+                                                 const std::string& actor, LedgerTransaction& transaction) {
+  const auto entry = context_->table.FindWorking(job_id);
+  if (entry == nullptr) return JobNotFound(job_id);
+  JobEdit edit(context_, entry, &transaction);
+  GW_ASSIGN_OR_RETURN(const v1::JobState next, StateAfter(command, edit.job().state()));
+  const std::string reason = absl::StrCat(PastTense(command), " by ", actor);
+  const bool changed = next != edit.job().state();
+  if (command == JobCommand::kStop && edit.record().waiting()) {
+    edit.End(v1::JOB_STATE_STOPPED, reason);
+  } else {
+    edit.MoveTo(next, reason);
+  }
+  v1::Job job = edit.job();
+  if (!changed && key.id.empty()) return job;
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, job));
+  edit.Publish([entry, changed, command](const JobRecord&) {
+    if (changed) SendIfAttached(*entry, CommandDirective(command));
+  });
+  return job;
+}
+
+void JobOperations::Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) {
+  context_->SubmitOnce<v1::Job>(
+      KeyOf("UpdateJob", request),
+      [this, request = std::move(request), actor = std::move(actor)](
+          const RequestKey& key, LedgerTransaction& transaction) { return DoUpdate(request, actor, key, transaction); },
+      std::move(done));
+}
+
+absl::StatusOr<v1::Job> JobOperations::DoUpdate(const v1::UpdateJobRequest& request, const std::string& actor,
+                                                const RequestKey& key, LedgerTransaction& transaction) {
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) return JobNotFound(request.job_id());
+  JobEdit edit(context_, entry, &transaction);
+  v1::Job& job = edit.job();
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  GW_ASSIGN_OR_RETURN(*job.mutable_spec(), UpdatedSpec(request, job.spec()));
+  std::string etag = MakeEtag(job);
+  if (etag != job.etag()) {
+    job.set_etag(std::move(etag));
+    v1::Event event;
+    event.mutable_job_updated()->set_display_name(job.spec().display_name());
+    *event.mutable_job_updated()->mutable_labels() = job.spec().labels();
+    event.mutable_job_updated()->set_actor(actor);
+    edit.Append(std::move(event));
+  }
+  v1::Job updated = job;
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, updated));
+  edit.Publish();
+  return updated;
+}
+
+void JobOperations::Delete(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done) {
+  context_->SubmitOnce<v1::DeleteJobResponse>(
+      KeyOf("DeleteJob", request),
+      [this, request = std::move(request), actor = std::move(actor)](
+          const RequestKey& key, LedgerTransaction& transaction) { return DoDelete(request, actor, key, transaction); },
+      std::move(done));
+}
+
+absl::StatusOr<v1::DeleteJobResponse> JobOperations::DoDelete(const v1::DeleteJobRequest& request,
+                                                              const std::string& actor, const RequestKey& key,
+                                                              LedgerTransaction& transaction) {
+  const v1::DeleteJobResponse response;
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) {
+    if (!request.allow_missing()) return JobNotFound(request.job_id());
+    GW_RETURN_IF_ERROR(Remember(transaction, key, "", response));
+    return response;
+  }
+  const auto record = entry->working;
+  GW_RETURN_IF_ERROR(CheckMayDelete(request, record->row.job));
+  GW_RETURN_IF_ERROR(transaction.DeleteJob(entry->uid));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, "", response));
+  entry->working = nullptr;
+  context_->table.RemoveWorking(*entry);
+  transaction.OnCommit([this, entry, record, actor](const absl::Status& status) {
+    if (!status.ok()) return context_->table.RollBack(entry);
+    spdlog::info("job {}: deleted by {}", entry->job_id, actor);
+    context_->table.Publish(entry, nullptr);
+    CleanUp(entry, *record);
+  });
+  return response;
+}
+
+// An attach that is on its way finds out by itself: what it does on the ledger's thread comes before, and then its link
+// is closed here, or after, and then it finds no job.
+void JobOperations::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRecord& record) {
+  entry->intake.Close();
+  if (entry->trainer.link != nullptr) {
+    entry->trainer.link->Close(core::WithReason(absl::AbortedError("the job was deleted"), "TRAINER_FENCED"));
+    entry->trainer.link = nullptr;
+  }
+  if (const int32_t pid = record.row.trainer_pid; pid != 0 && !record.ended()) context_->deps.launcher->Kill(pid);
+  context_->deps.statistics->Remove(entry->uid);
+  context_->RunOnExecutor([context = context_, uid = entry->uid, attempts = record.row.job.attempt()] {
+    context->deps.launcher->RemoveOutput(uid, attempts);
+  });
+  context_->deps.hub->Notify(entry->uid);
+  supervisor_->StartNext();
+}
+
+}  // namespace gradwatch::server

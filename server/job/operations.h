@@ -1,0 +1,68 @@
+// What users ask of jobs: to be made, adjusted, paused, resumed, stopped, renamed and deleted.
+#ifndef GRADWATCH_SERVER_JOB_OPERATIONS_H_
+#define GRADWATCH_SERVER_JOB_OPERATIONS_H_
+
+#include <memory>
+#include <string>
+
+#include "core/spec/job_spec.h"
+#include "server/job/job.h"
+#include "server/job/job_context.h"
+#include "server/job/job_state.h"
+#include "server/job/supervisor.h"
+
+namespace gradwatch::server {
+
+// Thread-safe. Every method is the call of JobService that has its name.
+class JobOperations {
+ public:
+  template <typename T>
+  using Done = JobManager::Done<T>;
+
+  JobOperations(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
+
+  // In job_creation.cc.
+  void Create(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done);
+
+  void Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done);
+  // Pause, resume or stop. `key`: of the request.
+  void Command(JobCommand command, std::string job_id, RequestKey key, std::string actor, Done<v1::Job> done);
+  void Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done);
+  void Delete(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done);
+
+ private:
+  // A submission goes from one to the next.
+  void CheckAndAccept(v1::CreateJobRequest request, RequestKey key, std::string actor, Done<v1::Job> done);
+  void AcceptChecked(v1::CreateJobRequest request, RequestKey key, std::string actor, core::ValidatedJob checked,
+                     Done<v1::Job> done);
+
+  // All of these on the ledger's thread.
+  absl::StatusOr<v1::Job> Accept(const v1::CreateJobRequest& request, const std::string& actor,
+                                 const core::ValidatedJob& checked, const RequestKey& key,
+                                 LedgerTransaction& transaction);
+  absl::Status CheckRoom() const;
+  absl::StatusOr<v1::AdjustJobResponse> DoAdjust(const v1::AdjustJobRequest& request, const std::string& actor,
+                                                 const RequestKey& key, LedgerTransaction& transaction);
+  absl::StatusOr<v1::Adjustment> MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,
+                                                const v1::Job& job) const;
+  absl::StatusOr<v1::Job> DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
+                                    const std::string& actor, LedgerTransaction& transaction);
+  absl::StatusOr<v1::Job> DoUpdate(const v1::UpdateJobRequest& request, const std::string& actor, const RequestKey& key,
+                                   LedgerTransaction& transaction);
+  absl::StatusOr<v1::DeleteJobResponse> DoDelete(const v1::DeleteJobRequest& request, const std::string& actor,
+                                                 const RequestKey& key, LedgerTransaction& transaction);
+  // The job is deleted: its trainer and all that was kept of it go.
+  void CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRecord& record);
+
+  JobContext* const context_;
+  Supervisor* const supervisor_;
+};
+
+// Whether `text` can be a job's id: ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$.
+bool IsJobId(absl::string_view text);
+// An id made from what people call the job ("Big run 3" becomes "big-run-3-x7qa"), "job-x7qa" without a name.
+std::string MakeJobId(absl::string_view display_name);
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_JOB_OPERATIONS_H_

@@ -1,0 +1,282 @@
+#include "server/job/trainer_session.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
+#include "server/base/unique_text.h"
+#include "server/job/job_state.h"
+
+namespace gradwatch::server {
+namespace {
+
+absl::Status Fenced(absl::string_view why) { return core::WithReason(absl::AbortedError(why), "TRAINER_FENCED"); }
+
+absl::Status CheckHello(const v1::TrainerHello& hello) {
+  core::FieldErrors errors;
+  if (hello.job_id().empty()) errors.Add("hello.job_id", "is missing");
+  if (!IsUuid(hello.trainer_id())) errors.Add("hello.trainer_id", "must be a UUID");
+  if (hello.attempt() < 1) errors.Add("hello.attempt", absl::StrCat(hello.attempt(), " must be at least 1"));
+  if (hello.trainer().size() > 128) errors.Add("hello.trainer", "is longer than 128 characters");
+  if (hello.host().size() > 253) errors.Add("hello.host", "is longer than 253 characters");
+  if (hello.engine_variant().size() > 64) errors.Add("hello.engine_variant", "is longer than 64 characters");
+  return errors.ToStatus();
+}
+
+absl::Status CheckMayAttach(const v1::TrainerHello& hello, const JobEntry& entry) {
+  const JobRow& row = entry.working->row;
+  if (hello.attempt() < row.job.attempt()) return Fenced(absl::StrCat("attempt ", row.job.attempt(), " holds the job"));
+  if (row.attach_token.empty() || !SecretsEqual(hello.attach_token(), row.attach_token)) {
+    return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
+  }
+  if (hello.attempt() != row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
+  if (IsFinal(row.job.state())) return StateForbids(row.job.state(), "have a trainer", "it has ended");
+  if (!entry.trainer.trainer_id.empty() && entry.trainer.trainer_id != hello.trainer_id()) {
+    return Fenced("another trainer holds the job");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StatisticsAway(absl::string_view why) {
+  return core::WithReason(absl::UnavailableError(absl::StrCat("the job's statistics: ", why)), "BACKEND_DOWN");
+}
+
+v1::Event AttachedEvent(const v1::TrainerHello& hello) {
+  v1::Event event;
+  v1::TrainerAttached* attached = event.mutable_trainer_attached();
+  attached->set_trainer(hello.trainer());
+  attached->set_pid(hello.pid());
+  attached->set_host(hello.host());
+  attached->set_engine_variant(hello.engine_variant());
+  return event;
+}
+
+v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots, int64_t last_step) {
+  v1::TrainerDirective directive;
+  v1::TrainerWelcome* welcome = directive.mutable_welcome();
+  const v1::Job& job = row.job;
+  welcome->set_attempt(job.attempt());
+  welcome->set_job_uid(job.uid());
+  welcome->set_epoch(row.epoch);
+  *welcome->mutable_spec() = job.spec();
+  welcome->mutable_controls()->set_revision(job.control_revision());
+  *welcome->mutable_controls()->mutable_controls() = job.controls();
+  if (row.at_step.has_value()) welcome->mutable_controls()->set_at_step(*row.at_step);
+  welcome->set_acked_notice(row.acked_notice);
+  if (last_step >= 0) welcome->set_acked_step(last_step);
+  if (job.state() == v1::JOB_STATE_STOPPING) {
+    welcome->mutable_command()->set_action(v1::TrainerCommand::ACTION_STOP);
+  } else if (job.state() == v1::JOB_STATE_PAUSING || job.state() == v1::JOB_STATE_PAUSED) {
+    welcome->mutable_command()->set_action(v1::TrainerCommand::ACTION_PAUSE);
+  }
+  for (const std::string& folder : roots.folders()) welcome->add_data_roots(folder);
+  return directive;
+}
+
+// One trainer on its way in. Each step leads to the next, from Begin at the top to Welcome at the bottom: the old
+// stream is fenced off, what it had sent is waited for, the last stored step is read, and the trainer is welcomed. So
+// the step in the welcome is exact: nothing is lost and nothing counted twice.
+class Attaching final : public std::enable_shared_from_this<Attaching> {
+ public:
+  using Attachment = JobManager::Attachment;
+
+  Attaching(JobContext* context, Supervisor* supervisor, v1::TrainerHello hello, std::shared_ptr<TrainerLink> link,
+            JobManager::Done<Attachment> done)
+      : context_(context),
+        supervisor_(supervisor),
+        hello_(std::move(hello)),
+        link_(std::move(link)),
+        done_(std::move(done)) {}
+  // A step that will never be taken, since the server goes down, is an answer too.
+  ~Attaching() {
+    if (done_ != nullptr) Answer(absl::UnavailableError("the server is shutting down"));
+  }
+
+  void Begin() {
+    if (const absl::Status status = CheckHello(hello_); !status.ok()) return Answer(status);
+    context_->Submit<std::shared_ptr<JobEntry>>(
+        [self = shared_from_this()](LedgerTransaction&) { return self->Fence(); },
+        [self = shared_from_this()](absl::StatusOr<std::shared_ptr<JobEntry>> entry) {
+          if (!entry.ok()) return self->Answer(entry.status());
+          self->entry_ = *std::move(entry);
+          self->WaitForReports();
+        });
+  }
+
+ private:
+  // The ledger's thread: gives the job to this link and closes the link that had it.
+  absl::StatusOr<std::shared_ptr<JobEntry>> Fence() {
+    const auto entry = context_->table.FindWorking(hello_.job_id());
+    if (entry == nullptr) return JobNotFound(hello_.job_id());
+    GW_RETURN_IF_ERROR(CheckMayAttach(hello_, *entry));
+    TrainerSlot& trainer = entry->trainer;
+    if (entry->intake.closed_until() > Now()) {
+      // It is there, and comes again: that the store is not must not end its job.
+      if (trainer.deadline != absl::InfiniteDuration() && !trainer.process_end.has_value()) {
+        trainer.deadline = Now() + context_->options.reattach_window;
+      }
+      return StatisticsAway("they could not be stored; try again later");
+    }
+    if (trainer.link != nullptr) {
+      trainer.link->Close(Fenced("the trainer has attached again on another stream"));
+      trainer.stream_end = "the trainer attached again";
+    }
+    trainer.link = link_;
+    trainer.welcomed = false;
+    trainer.trainer_id = hello_.trainer_id();
+    entry->intake.Close();
+    return entry;
+  }
+
+  void WaitForReports() {
+    context_->AfterReports(
+        [self = shared_from_this()] { self->context_->RunOnExecutor([self] { self->ReadLastStep(); }); });
+  }
+
+  void ReadLastStep() {
+    auto last_step = context_->deps.statistics->LastStep(entry_->uid, hello_.attempt());
+    if (!absl::IsDataLoss(last_step.status())) return SubmitWelcome(std::move(last_step));
+    supervisor_->MendStatistics(
+        entry_, last_step.status(),
+        [self = shared_from_this()](absl::StatusOr<int64_t> mended) { self->SubmitWelcome(std::move(mended)); });
+  }
+
+  void SubmitWelcome(absl::StatusOr<int64_t> last_step) {
+    if (!last_step.ok()) entry_->intake.StoreFailed(Now());
+    context_->Submit<Attachment>(
+        [self = shared_from_this(), last_step](LedgerTransaction& transaction) -> absl::StatusOr<Attachment> {
+          if (!last_step.ok()) return StatisticsAway(last_step.status().message());
+          return self->Welcome(*last_step, transaction);
+        },
+        [self = shared_from_this()](absl::StatusOr<Attachment> attachment) {
+          // Runs on the ledger's thread: the job goes back to nobody.
+          TrainerSlot& trainer = self->entry_->trainer;
+          if (!attachment.ok() && trainer.link == self->link_) trainer.link = nullptr;
+          self->Answer(std::move(attachment));
+        });
+  }
+
+  // The ledger's thread: makes the attachment an event and sends the welcome.
+  absl::StatusOr<Attachment> Welcome(int64_t last_step, LedgerTransaction& transaction) {
+    TrainerSlot& trainer = entry_->trainer;
+    if (entry_->working == nullptr) return JobNotFound(entry_->job_id);
+    if (trainer.link != link_) return Fenced("the trainer has attached again on another stream");
+    GW_RETURN_IF_ERROR(CheckMayAttach(hello_, *entry_));
+    JobEdit edit(context_, entry_, &transaction);
+    if (edit.record().attached) edit.AppendDetached(trainer.stream_end.value_or("the stream was lost"));
+    edit.Append(AttachedEvent(hello_));
+    v1::Job& job = edit.job();
+    if (!job.has_start_time()) *job.mutable_start_time() = core::ToTimestamp(context_->deps.clock->Now());
+    if (job.state() == v1::JOB_STATE_PENDING) edit.MoveTo(v1::JOB_STATE_RUNNING, "");
+    if (job.state() == v1::JOB_STATE_RECOVERING) edit.MoveTo(edit.record().before_recovery, "the trainer came back");
+    const int64_t epoch = ++edit.record().row.epoch;
+    GW_RETURN_IF_ERROR(edit.Write());
+    trainer.stream_end.reset();
+    if (!trainer.process_end.has_value()) trainer.deadline = absl::InfiniteDuration();
+    edit.Publish(
+        [self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record.row, last_step); });
+    return Attachment{.job_id = entry_->job_id, .uid = entry_->uid, .attempt = job.attempt(), .epoch = epoch};
+  }
+
+  // After the commit. A later operation of the same commit may have ended the stream or deleted the job: whoever did
+  // closes the link and the intake, which must not be opened behind its back.
+  void Send(const JobRow& row, int64_t last_step) {
+    if (entry_->trainer.link == link_ && entry_->working != nullptr) {
+      entry_->trainer.welcomed = true;
+      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now());
+    }
+    link_->Send(MakeWelcome(row, context_->options.data_roots, last_step));
+  }
+
+  void Answer(absl::StatusOr<Attachment> attachment) { std::exchange(done_, nullptr)(std::move(attachment)); }
+  absl::Duration Now() const { return context_->deps.clock->Monotonic(); }
+
+  JobContext* const context_;
+  Supervisor* const supervisor_;
+  const v1::TrainerHello hello_;
+  const std::shared_ptr<TrainerLink> link_;
+  JobManager::Done<Attachment> done_;
+  std::shared_ptr<JobEntry> entry_;  // from Fence on
+};
+
+// What is durable of the reports. A batch that holds nothing acknowledges nothing.
+void AckStep(int64_t step, TrainerLink& link) {
+  if (step < 0) return;
+  v1::TrainerDirective directive;
+  directive.mutable_ack()->set_step(step);
+  link.Send(std::move(directive));
+}
+
+ReportLimits LimitsOf(const JobRecord* record) {
+  if (record == nullptr) return {};
+  const v1::Job& job = record->row.job;
+  return {.tensors = job.tensors_size(), .steps = MaxSteps(job)};
+}
+
+}  // namespace
+
+void TrainerSessions::Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done) {
+  std::make_shared<Attaching>(context_, supervisor_, std::move(hello), std::move(link), std::move(done))->Begin();
+}
+
+TrainerSessions::Entry TrainerSessions::FindAttached(const Attachment& attachment, const Link& link) const {
+  Entry entry = context_->table.Find(attachment.job_id);
+  if (entry != nullptr && entry->uid == attachment.uid) return entry;
+  link->Close(JobNotFound(attachment.job_id));
+  return nullptr;
+}
+
+void TrainerSessions::OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
+                                absl::AnyInvocable<void()> accepted) {
+  const Entry entry = FindAttached(attachment, link);
+  if (entry == nullptr) return;
+  const absl::Status status = entry->intake.Accept(
+      link.get(), std::move(batch), LimitsOf(entry->published().get()),
+      [&](AcceptedBatch batch) { StoreReports(entry, link, std::move(batch), std::move(accepted)); });
+  if (!status.ok()) link->Close(status);
+}
+
+void TrainerSessions::StoreReports(const Entry& entry, const Link& link, AcceptedBatch batch,
+                                   absl::AnyInvocable<void()> accepted) {
+  const int64_t last_step = batch.last_step;
+  if (batch.entries.empty()) {
+    return context_->AfterReports([link, last_step, accepted = std::move(accepted)]() mutable {
+      AckStep(last_step, *link);
+      accepted();
+    });
+  }
+  auto stored = [this, token = context_->work->Enter(), entry, link, last_step, figures = std::move(batch.figures),
+                 accepted = std::move(accepted)](const absl::Status& status,
+                                                 std::vector<EncodedReport> reports) mutable {
+    const absl::Duration now = context_->deps.clock->Monotonic();
+    if (!status.ok()) {
+      // The trainer comes back, is told what arrived, and sends the rest again.
+      spdlog::error("job {}: reports could not be stored: {}", entry->job_id, status.ToString());
+      entry->intake.StoreFailed(now);
+      return link->Close(StatisticsAway("they could not be stored"));
+    }
+    entry->intake.Stored(figures, now);
+    entry->channel->AppendReports(reports);
+    context_->deps.hub->Notify(entry->uid);
+    AckStep(last_step, *link);
+    accepted();
+  };
+  context_->deps.statistics->Append(entry->uid, std::move(batch.entries), std::move(stored));
+}
+
+void TrainerSessions::OnDetached(const Attachment& attachment, const Link& link, const std::string& reason) {
+  const Entry entry = context_->table.Find(attachment.job_id);
+  if (entry == nullptr || entry->uid != attachment.uid) return;
+  context_->AfterReports([this, entry, link, reason] {
+    context_->SubmitQuietly("end of a stream", [this, entry, link, reason](LedgerTransaction& transaction) {
+      if (entry->trainer.link != link) return absl::OkStatus();
+      return supervisor_->OnStreamEnd(entry, transaction, reason);
+    });
+  });
+}
+
+}  // namespace gradwatch::server

@@ -1,0 +1,84 @@
+#include "client/cli/silences.h"
+
+#include "client/lib/timestamp.h"
+#include "tests/client/cli/cli_fixture.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::gradwatch::testing::ParseOptions;
+using ::testing::HasSubstr;
+
+TEST(SilencesParseTest, ReadsTimes) {
+  EXPECT_EQ(ParseOptions(AddAlertsSilence, "--for 2h --comment c").duration, absl::Hours(2));
+  EXPECT_EQ(ParseOptions(AddAlertsSilence, "--for 1h30m --comment c").duration, absl::Minutes(90));
+  EXPECT_EQ(ParseOptions(AddAlertsSilence, "--for 7d --comment c").duration, absl::Hours(7 * 24));
+  EXPECT_EQ(ParseOptions(AddAlertsSilence, "--until 1970-01-01T00:01:00Z --comment c").until->seconds(), 60);
+  for (const char* arguments : {"--comment c", "--for 2h", "--for 0h --comment c", "--for -1h --comment c",
+                                "--for inf --comment c", "--for soon --comment c", "--for infd --comment c",
+                                "--until tomorrow --comment c", "--for 2h --until 2030-01-01T00:00:00Z --comment c"}) {
+    EXPECT_THROW(ParseOptions(AddAlertsSilence, arguments), CLI::ParseError) << arguments;
+  }
+}
+
+class SilencesTest : public CliTest {
+ protected:
+  SilencesTest() {
+    io_.now = [] { return absl::FromUnixSeconds(1000); };
+  }
+};
+
+TEST_F(SilencesTest, SilenceSendsItsGlobsAndEnd) {
+  v1::CreateSilenceRequest sent;
+  server_.create_silence = [&sent](const v1::CreateSilenceRequest& request, v1::Silence* silence) {
+    sent = request;
+    *silence = request.silence();
+    silence->set_silence_id("s1");
+    return grpc::Status::OK;
+  };
+  const CliResult result =
+      Cli("alerts silence --jobs night-* --rules norm_* --tensors rnn0.* --for 2h --comment maintenance");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "silence s1 ends in 2 h\n");
+  EXPECT_EQ(sent.request_id().size(), 36u);
+  EXPECT_EQ(sent.silence().jobs(), "night-*");
+  EXPECT_EQ(sent.silence().rules(), "norm_*");
+  EXPECT_EQ(sent.silence().tensors(), "rnn0.*");
+  EXPECT_EQ(sent.silence().comment(), "maintenance");
+  EXPECT_EQ(sent.silence().end_time().seconds(), 1000 + 7200);
+  EXPECT_THAT(Cli("alerts silence --for 2h --comment c -o json").out, HasSubstr(R"("silence_id":"s1")"));
+}
+
+TEST_F(SilencesTest, SilencesAreListed) {
+  server_.list_silences = [](const v1::ListSilencesRequest& request, v1::ListSilencesResponse* response) {
+    v1::Silence& silence = *response->add_silences();
+    silence.set_silence_id(request.page_token().empty() ? "s2" : "s1");
+    silence.set_rules("norm_*");
+    silence.set_author("anna");
+    silence.set_comment("why\x1b");
+    silence.mutable_end_time()->set_seconds(1000 + 7200);
+    silence.mutable_create_time()->set_seconds(400);
+    if (request.page_token().empty()) response->set_next_page_token("next");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("alerts silences").out,
+            "SILENCE  JOBS  RULES   TENSORS  ENDS IN  AUTHOR  MADE        COMMENT\n"
+            "s2       all   norm_*  all      2 h      anna    10 min ago  why\\x1b\n"
+            "s1       all   norm_*  all      2 h      anna    10 min ago  why\\x1b\n");
+  EXPECT_EQ(Cli("alerts silences --limit 1").err, "gradwatch: there are more than 1 silences; see --limit\n");
+  EXPECT_THAT(Cli("alerts silences -o json").out, HasSubstr(R"({"silences":[{"silence_id":"s2")"));
+}
+
+TEST_F(SilencesTest, UnsilenceEndsOne) {
+  server_.delete_silence = [](const v1::DeleteSilenceRequest& request, v1::DeleteSilenceResponse*) {
+    return request.silence_id() == "s1" ? grpc::Status::OK : testing::NotFound("no silence \"s2\"");
+  };
+  EXPECT_EQ(Cli("alerts unsilence s1").out, "silence s1 ended\n");
+  EXPECT_EQ(Cli("alerts unsilence s1 -o json").out, "{\"silence\":\"s1\",\"state\":\"ended\"}\n");
+  EXPECT_EQ(Cli("alerts unsilence s2").exit_code, 5);
+}
+
+}  // namespace
+}  // namespace gradwatch::cli

@@ -1,0 +1,138 @@
+#include "client/cli/watch_order.h"
+
+#include <gmock/gmock.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace gradwatch::cli {
+namespace {
+
+v1::StepReport Report(int attempt, int step) {
+  v1::StepReport report;
+  report.set_attempt(attempt);
+  report.set_step(step);
+  return report;
+}
+
+// `steps_done` below 0: an event that tells of no step.
+v1::Event Event(int number, int attempt, int steps_done) {
+  v1::Event event;
+  event.set_number(number);
+  event.set_attempt(attempt);
+  if (steps_done < 0) {
+    event.mutable_trainer_detached();
+  } else {
+    event.mutable_state_changed()->set_steps_done(steps_done);
+  }
+  return event;
+}
+
+v1::StatisticsLost Lost(int attempt, int first, int last) {
+  v1::StatisticsLost lost;
+  lost.set_attempt(attempt);
+  lost.set_first_step(first);
+  lost.set_last_step(last);
+  return lost;
+}
+
+v1::WatchJobResponse Message(const std::vector<v1::Event>& events, const std::vector<v1::StepReport>& reports,
+                             const std::vector<v1::StatisticsLost>& lost = {}) {
+  v1::WatchJobResponse message;
+  message.mutable_events()->Add(events.begin(), events.end());
+  message.mutable_reports()->Add(reports.begin(), reports.end());
+  message.mutable_lost()->Add(lost.begin(), lost.end());
+  return message;
+}
+
+// "e1 1:0 1:1 lost 2-4 e2".
+std::string Text(const std::vector<WatchOrder::Item>& items) {
+  struct Visitor {
+    std::string operator()(const v1::Event& event) const { return absl::StrCat("e", event.number()); }
+    std::string operator()(const v1::StepReport& report) const {
+      return absl::StrCat(report.attempt(), ":", report.step());
+    }
+    std::string operator()(const v1::StatisticsLost& lost) const {
+      return absl::StrCat("lost ", lost.first_step(), "-", lost.last_step());
+    }
+  };
+  std::string text;
+  for (const auto& item : items) absl::StrAppend(&text, text.empty() ? "" : " ", std::visit(Visitor(), item));
+  return text;
+}
+
+std::string Take(WatchOrder& order, v1::WatchJobResponse message) { return Text(order.Take(&message)); }
+
+v1::WatchJobRequest FromBeginning(int every = 0) {
+  v1::WatchJobRequest request;
+  request.set_from_beginning(true);
+  request.set_every_steps(every);
+  return request;
+}
+
+TEST(WatchOrderTest, HoldsEventsBackUntilTheirSteps) {
+  WatchOrder order(FromBeginning());
+  EXPECT_EQ(Take(order, Message({Event(1, 0, 0), Event(2, 1, 2), Event(3, 1, -1)}, {})), "e1");
+  EXPECT_TRUE(order.holds_back());
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 0)})), "1:0");
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 1), Report(1, 2)})), "1:1 e2 e3 1:2");
+  EXPECT_FALSE(order.holds_back());
+}
+
+TEST(WatchOrderTest, ALaterAttemptIsPastTheEventsOfAnEarlierOne) {
+  WatchOrder order(FromBeginning());
+  EXPECT_EQ(Take(order, Message({Event(1, 1, 9), Event(2, 2, 0), Event(3, 2, 1)}, {Report(1, 3)})), "1:3");
+  EXPECT_EQ(Take(order, Message({}, {Report(2, 0)})), "e1 e2 2:0 e3");
+}
+
+TEST(WatchOrderTest, AFilterOnStepsIsTakenIntoAccount) {
+  WatchOrder order(FromBeginning(10));
+  EXPECT_EQ(Take(order, Message({Event(1, 1, 16)}, {Report(1, 0)})), "1:0");
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 10)})), "1:10 e1") << "step 15 will not come";
+}
+
+TEST(WatchOrderTest, WhatIsLostStandsAtItsPlaceAndCountsAsPassed) {
+  WatchOrder order(FromBeginning());
+  EXPECT_EQ(Take(order, Message({Event(1, 1, 4)}, {Report(1, 0), Report(1, 5)}, {Lost(1, 1, 4)})),
+            "1:0 lost 1-4 e1 1:5");
+}
+
+TEST(WatchOrderTest, TheEndAndASignOfLifeLetEverythingThrough) {
+  WatchOrder order(FromBeginning());
+  v1::WatchJobResponse message = Message({Event(1, 1, 100)}, {});
+  message.mutable_bookmark_time()->set_seconds(1);
+  EXPECT_EQ(Take(order, message), "e1");
+  message = Message({Event(2, 1, 200)}, {});
+  EXPECT_EQ(Take(order, message), "");
+  message.Clear();
+  message.mutable_ended();
+  EXPECT_EQ(Take(order, message), "e2");
+}
+
+TEST(WatchOrderTest, StartsWhereTheStreamDoes) {
+  v1::WatchJobResponse started = Message({Event(1, 1, 50), Event(2, 1, 51)}, {});
+  started.mutable_started()->mutable_job()->set_attempt(1);
+  started.mutable_started()->mutable_job()->set_steps_done(50);
+  v1::WatchJobRequest request;
+  WatchOrder from_now(request);
+  EXPECT_EQ(Take(from_now, started), "e1");
+  request.set_from_step(51);
+  WatchOrder from_step(request);
+  EXPECT_EQ(Take(from_step, started), "e1 e2");
+  request.set_resume_token("somewhere");
+  WatchOrder resumed(request);
+  EXPECT_EQ(Take(resumed, started), "");
+  EXPECT_EQ(Text(resumed.Flush()), "e1 e2");
+  request.set_events_only(true);
+  WatchOrder events_only(request);
+  EXPECT_EQ(Take(events_only, started), "e1 e2");
+}
+
+TEST(WatchOrderTest, HoldsNoMoreThanSoMuch) {
+  WatchOrder order(FromBeginning());
+  v1::WatchJobResponse message;
+  for (int i = 1; i <= 10'003; ++i) *message.add_events() = Event(i, 1, 5);
+  EXPECT_EQ(Take(order, message), "e1 e2 e3");
+}
+
+}  // namespace
+}  // namespace gradwatch::cli

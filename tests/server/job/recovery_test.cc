@@ -1,0 +1,214 @@
+// What a server makes of its data folder: damaged and missing statistics, jobs that have ended.
+#include <malloc.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "tests/server/job/job_manager_fixture.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class RecoveryTest : public JobManagerTest {
+ protected:
+  void SetUp() override {
+    JobManagerTest::SetUp();
+    ASSERT_THAT(Create("job"), IsOk());
+    trainer_ = AttachReady("job");
+    Report(trainer_, 0, 99);
+    all_launches();
+  }
+  std::string DatabaseOf(const std::string& job_id) {
+    return absl::StrCat(dir_.File("statistics"), "/", Get(job_id).uid(), ".db");
+  }
+  // Spoils or removes a database while the server is away.
+  void RestartWith(absl::FunctionRef<void(const std::string& path)> spoil) {
+    const std::string path = DatabaseOf("job");
+    StopServer();
+    for (const char* suffix : {"-wal", "-shm"}) std::filesystem::remove(path + suffix);
+    spoil(path);
+    StartServer();
+  }
+  static void Overwrite(const std::string& path) {
+    std::ofstream(path, std::ios::binary) << std::string(std::filesystem::file_size(path), 'x');
+  }
+  std::vector<std::string> Losses() {
+    std::vector<std::string> losses;
+    const auto events = reader_->ReadEvents(Get("job").uid(), 0, 10'000, size_t{1} << 30);
+    for (const auto& stored : *events) {
+      if (stored.event.has_data_loss()) losses.push_back(stored.event.data_loss().description());
+    }
+    return losses;
+  }
+
+  Trainer trainer_;
+};
+
+TEST_F(RecoveryTest, DamagedStatisticsOfARunningJobAreToldAndSetAside) {
+  Pass(absl::Seconds(10));  // its figures are in its row
+  RestartWith(&Overwrite);
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 0 to 99 are damaged"));
+  EXPECT_EQ(State("job"), "RECOVERING");
+  EXPECT_EQ(Get("job").steps_done(), 100);
+  EXPECT_DOUBLE_EQ(Get("job").last_loss(), 0.01);
+  EXPECT_TRUE(std::filesystem::exists(DatabaseOf("job") + ".damaged"));
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 99"));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 99);
+  again.notices = 1;
+  Report(again, 100, 109);
+  EXPECT_THAT(StoredSteps("job"), SizeIs(10));
+  EXPECT_EQ((*jobs_->GetChannel("job"))->End().step, 109);
+  RestartServer();
+  EXPECT_THAT(Losses(), SizeIs(1)) << "it is told once";
+}
+
+TEST_F(RecoveryTest, DamagedStatisticsOfAnUnknownLengthAreToldToo) {
+  RestartWith(&Overwrite);  // before its figures were saved
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1 is damaged; how many steps it had is not known"));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  Report(again, 100, 109);
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 99")) << "the trainer has forgotten them";
+}
+
+TEST_F(RecoveryTest, MissingAndEmptiedStatisticsAreToldToo) {
+  Pass(absl::Seconds(10));
+  RestartWith([](const std::string& path) { std::filesystem::remove(path); });
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 0 to 99 are gone"));
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 99"));
+  Trainer again = Attach(Hello("job"));
+  again.notices = 1;
+  Report(again, 100, 119);
+  SayPaused(again);
+  RestartWith([](const std::string& path) { std::filesystem::resize_file(path, 0); });
+  EXPECT_THAT(Losses(), SizeIs(2));
+  EXPECT_THAT(Losses()[1], HasSubstr("steps 0 to 119"));
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 119"));
+}
+
+TEST_F(RecoveryTest, StatisticsThatAreDamagedUnderARunningJobAreMendedWhenItsTrainerComesBack) {
+  statistics_->damaged = true;
+  Report(trainer_, 100, 109);
+  EXPECT_THAT(*trainer_.link->closed(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("statistics")));
+  Detach(trainer_);
+  Pass(absl::Seconds(1));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 99);
+  again.notices = 1;
+  Report(again, 100, 109);
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 99"));
+  EXPECT_THAT(StoredSteps("job"), SizeIs(10));
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 0 to 99 are damaged"));
+}
+
+TEST_F(RecoveryTest, JobsThatHaveEndedAreNotRead) {
+  SayFinished(trainer_, v1::JOB_STATE_SUCCEEDED);
+  const v1::Job before = Get("job");
+  RestartWith(&Overwrite);
+  EXPECT_EQ(Get("job").SerializeAsString(), before.SerializeAsString());
+  EXPECT_THAT(Losses(), IsEmpty());
+  const auto channel = *jobs_->GetChannel("job");
+  EXPECT_TRUE(channel->ended());
+  EXPECT_EQ(channel->End(), (WatchCursor{before.last_event(), 1, 99}));
+}
+
+TEST_F(RecoveryTest, ALossIsToldOnceAlsoOfAJobThatHasEnded) {
+  SayFinished(trainer_, v1::JOB_STATE_SUCCEEDED);
+  const std::string uid = Get("job").uid();
+  for (int i = 0; i < 3; ++i) jobs_->TellDataLoss(uid, "steps 3 to 4 are damaged");
+  Settle();
+  EXPECT_THAT(Losses(), ElementsAre("steps 3 to 4 are damaged"));
+  const auto channel = *jobs_->GetChannel("job");
+  EXPECT_TRUE(channel->ended());
+  EXPECT_EQ(channel->End().event, Get("job").last_event());
+  RestartServer();
+  jobs_->TellDataLoss(uid, "steps 3 to 4 are damaged");
+  jobs_->TellDataLoss(uid, "steps 7 to 8 are damaged");
+  jobs_->TellDataLoss("no such uid", "steps 7 to 8 are damaged");
+  Settle();
+  EXPECT_THAT(Losses(), ElementsAre("steps 3 to 4 are damaged", "steps 7 to 8 are damaged"));
+}
+
+TEST_F(RecoveryTest, ALossOfARunningJobIsToldOnceOverRestarts) {
+  const std::string uid = Get("job").uid();
+  jobs_->TellDataLoss(uid, "a");
+  Settle();
+  RestartServer();
+  jobs_->TellDataLoss(uid, "a");
+  Settle();
+  EXPECT_THAT(Losses(), ElementsAre("a"));
+}
+
+TEST_F(RecoveryTest, ManyLossesOfOneJobAreNotAllTold) {
+  for (int i = 0; i < 300; ++i) jobs_->TellDataLoss(Get("job").uid(), absl::StrCat("loss ", i));
+  Settle();
+  EXPECT_THAT(Losses(), SizeIs(100));
+}
+
+TEST_F(RecoveryTest, FiguresAreReadAgainFromWhatWasReportedSinceTheyWereSaved) {
+  v1::ReportBatch batch = Reports(100, 109);
+  for (v1::StepReport& report : *batch.mutable_reports()) report.set_nan_count(1);
+  Report(trainer_, batch);
+  Pass(absl::Seconds(10));
+  batch = Reports(110, 119);
+  for (v1::StepReport& report : *batch.mutable_reports()) report.set_nan_count(2);
+  Report(trainer_, batch);
+  RestartServer();
+  EXPECT_EQ(Get("job").steps_done(), 120);
+  EXPECT_EQ(Get("job").non_finite_steps(), 20);
+  EXPECT_EQ(Get("job").last_non_finite(), 2);
+}
+
+// What a job that has ended costs for as long as it is kept.
+TEST_F(RecoveryTest, TwoThousandEndedJobsAreSmallAndStartAtOnce) {
+  constexpr int kJobs = 2000;
+  SayFinished(trainer_, v1::JOB_STATE_SUCCEEDED);
+  v1::Job ended = Get("job");
+  for (int tensor = 0; tensor < 100; ++tensor) {
+    v1::TensorInfo* const info = ended.add_tensors();
+    info->set_name(absl::StrCat("residual", tensor, ".dense1.weight"));
+    info->add_shape(256);
+    info->add_shape(256);
+    *ended.mutable_spec()->mutable_model()->add_layers() = ended.spec().model().layers(0);
+  }
+  ledger_->Submit([&](LedgerTransaction& transaction) -> absl::Status {
+    for (int i = 0; i < kJobs; ++i) {
+      JobRow row;
+      row.job = ended;
+      row.job.set_job_id(absl::StrCat("ended-", i));
+      row.job.set_uid(absl::StrCat("00000000-0000-4000-8000-", 100'000'000'000 + i));
+      row.job.mutable_create_time()->set_nanos((i + 1) * 1000);
+      GW_RETURN_IF_ERROR(transaction.PutJob(row));
+    }
+    return absl::OkStatus();
+  });
+  Settle();
+  StopServer();
+  OpenStores();
+  malloc_trim(0);
+  const size_t before = mallinfo2().uordblks;
+  MakeManager();
+  malloc_trim(0);
+  const size_t used = mallinfo2().uordblks - before;
+  EXPECT_EQ(jobs_->ListJobs({})->jobs_size(), 50);
+  EXPECT_LT(used, size_t{64} << 20);
+  RecordProperty("bytes_per_job", static_cast<int>(used / kJobs));
+  v1::ListJobsRequest request;
+  request.set_view(v1::JOB_VIEW_FULL);
+  EXPECT_EQ(jobs_->ListJobs(request)->jobs(0).tensors_size(), 101);
+}
+
+}  // namespace
+}  // namespace gradwatch::server
