@@ -14,9 +14,8 @@ namespace {
 // Large enough that a row costs little against its content, small enough that a reader of one step reads little else.
 constexpr size_t kMaxBatchBytes = size_t{256} << 10;
 
-// Batches of an attempt do not share steps, so their order by last step is the order of steps. previous_step was the
-// last one stored before when the batch was written, -1: none; it may be lower than what lies before by now, never
-// higher. One tree, so that a key and its content cannot be parted.
+// Batches of an attempt do not share steps, so their order by last step is the order of steps. One tree, so that a key
+// and its content cannot be parted. See BatchKey.
 constexpr char kVersion2[] = R"sql(
 CREATE TABLE batches (
   attempt       INTEGER NOT NULL,
