@@ -164,8 +164,6 @@ class Daemon {
     GW_ASSIGN_OR_RETURN(checker_,
                         ProcessSpecChecker::Create(
                             {.program = options_.worker, .data_roots = options.data_roots, .limits = options.limits}));
-    GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
-    events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
     GW_ASSIGN_OR_RETURN(jobs_, JobManager::Create({.ledger = ledger_.get(),
                                                    .reader = reader_.get(),
                                                    .statistics = statistics_.get(),

@@ -10,6 +10,7 @@
 
 #include "client/lib/channel.h"
 #include "client/lib/enum_word.h"
+#include "client/lib/printable.h"
 #include "client/lib/uuid.h"
 #include "client/worker/reporting_observer.h"
 #include "client/worker/run_summary.h"
@@ -91,7 +92,7 @@ void Train(core::Trainer& trainer, Attachment& attachment, ReportBuffer* reports
 }
 
 ExitCode Fail(const absl::Status& status) {
-  spdlog::error("{}", std::string(status.message()));
+  spdlog::error("{}", client::Printable(status.message()));
   return ExitCodeOf(status);
 }
 
@@ -111,7 +112,7 @@ ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals) {
     reports.emplace((*trainer)->tensors().size(), options.report_bytes, /*first_step=*/0, (*trainer)->layers());
     Train(**trainer, attachment, &*reports);
   } else {
-    spdlog::error("cannot start: {}", trainer.status().ToString());
+    spdlog::error("cannot start: {}", client::Printable(trainer.status().message()));
     attachment.Notify(CouldNotStart(trainer.status()));
   }
   if (absl::Status end = attachment.Close(options.max_farewell); !end.ok()) return Fail(end);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/synchronization/mutex.h"
+#include "client/lib/printable.h"
 #include "client/worker/attached_run.h"
 #include "client/worker/check.h"
 #include "client/worker/exit_code.h"
@@ -56,9 +57,10 @@ void SetUpLog() {
 ExitCode RefuseRun(const absl::Status& status) {
   const std::vector<core::FieldViolation> violations = core::GetFieldViolations(status);
   for (const core::FieldViolation& violation : violations) {
-    std::fprintf(stderr, "gradwatch-worker: %s: %s\n", violation.field.c_str(), violation.description.c_str());
+    std::fprintf(stderr, "gradwatch-worker: %s: %s\n", client::Printable(violation.field).c_str(),
+                 client::Printable(violation.description).c_str());
   }
-  if (violations.empty()) std::fprintf(stderr, "gradwatch-worker: %s\n", std::string(status.message()).c_str());
+  if (violations.empty()) std::fprintf(stderr, "gradwatch-worker: %s\n", client::Printable(status.message()).c_str());
   return ExitCodeOf(status);
 }
 

@@ -149,8 +149,6 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
 
 }  // namespace
 
-<<<<<<< HEAD
-=======
 absl::Status ValidateNameAndLabels(const v1::JobSpec& spec) {
   FieldErrors errors;
   CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
@@ -158,7 +156,6 @@ absl::Status ValidateNameAndLabels(const v1::JobSpec& spec) {
   return errors.ToStatus();
 }
 
->>>>>>> 680f8daa94bffb9d631fcfe7701fc29f33e84113
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
   return OrOutOfMemory("to check the job", [&] { return Validate(spec, roots, limits); });
 }

@@ -16,9 +16,9 @@ using Response = v1::WatchJobsResponse;
 using Alerts = v1::WatchAlertsResponse;
 
 // What is written here is a message of either stream.
-static_assert(Response::kShuttingDownFieldNumber == Alerts::kShuttingDownFieldNumber);
-static_assert(Response::kResumeTokenFieldNumber == Alerts::kResumeTokenFieldNumber);
-static_assert(Response::kBookmarkTimeFieldNumber == Alerts::kBookmarkTimeFieldNumber);
+static_assert(int{Response::kShuttingDownFieldNumber} == int{Alerts::kShuttingDownFieldNumber});
+static_assert(int{Response::kResumeTokenFieldNumber} == int{Alerts::kResumeTokenFieldNumber});
+static_assert(int{Response::kBookmarkTimeFieldNumber} == int{Alerts::kBookmarkTimeFieldNumber});
 
 // Filters in the form whose hash tokens carry.
 uint64_t HashOf(std::vector<std::string> words) {
@@ -92,7 +92,7 @@ WatchSession::Output EventWatch::Produce(Lane lane) {
   EncodedMessage message;
   bool behind = false, more = !started_;  // the first message comes at once, also without content
   if (started_) {
-    auto part = feed_.Next(kMessageBytes, lane);
+    auto part = feed_.Next(MessageBytes(lane), lane);
     if (!part.ok()) return {.message = std::nullopt, .end = part.status()};
     behind = part->behind;
     more = !part->events.empty() || !(part->complete || (behind && lane == Lane::kLive));

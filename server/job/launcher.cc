@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "core/base/utf8.h"
 
 namespace gradwatch::server {
 namespace {
@@ -22,7 +23,7 @@ std::string ProcessEnd::ToString() const {
     const char* name = sigabbrev_np(signal);
     return absl::StrCat("killed by signal ", signal, name == nullptr ? "" : absl::StrCat(" (SIG", name, ")"));
   }
-  const std::string line = LastLine(last_output);
+  const std::string line = core::Printable(LastLine(last_output));  // whoever wrote it
   return absl::StrCat("ended with exit code ", exit_code, line.empty() ? "" : ": ", line);
 }
 

@@ -25,7 +25,7 @@ struct ProcessEnd {
   bool unknown = false;     // it is gone, but it was not our child, so nobody knows how
   std::string last_output;  // the last lines that it wrote to standard error; may be empty
 
-  // "killed by signal 9 (SIGKILL)", "ended with exit code 1: <last line>".
+  // "killed by signal 9 (SIGKILL)", "ended with exit code 1: <last line>", with nothing that could steer a terminal.
   std::string ToString() const;
 };
 

@@ -16,7 +16,6 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread_name.h"
-#include "core/base/utf8.h"
 #include "core/data/data_source.h"
 #include "core/spec/spec_check.h"
 #include "server/job/child_process.h"
@@ -229,10 +228,9 @@ absl::StatusOr<core::ValidatedJob> ProcessSpecChecker::ReadAnswer(const Request&
     if (!absl::IsDataLoss(answer.status())) return answer;
   }
   end.last_output = ReadLast(output.errors, kMaxErrors);
-  const std::string how = core::Printable(end.ToString());
   return AboutFiles(
       request.field, request.files,
-      core::WithReason(absl::UnknownError(absl::StrCat("the check gave no answer: ", how)), "CHECK_FAILED"));
+      core::WithReason(absl::UnknownError(absl::StrCat("the check gave no answer: ", end.ToString())), "CHECK_FAILED"));
 }
 
 absl::Status ProcessSpecChecker::TookTooLong(const Request& request) const {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kMaxEntries = 1024;  // of each kind in a batch
 constexpr char kNotKept[] = "the trainer could not keep them while the server was away";
+constexpr char kGone[] = "they were reported, and what was stored of them is gone";
 
 constexpr absl::Duration kFirstPause = absl::Seconds(1);
 constexpr absl::Duration kLongestPause = absl::Seconds(30);
@@ -86,12 +87,12 @@ absl::StatusOr<std::vector<Entry>> InOrder(v1::ReportBatch* batch, const ReportL
   return entries;
 }
 
-EncodedReport EncodeGap(int32_t attempt, int64_t first, int64_t last) {
+EncodedReport EncodeGap(int32_t attempt, int64_t first, int64_t last, const char* reason) {
   v1::StatisticsLost lost;
   lost.set_attempt(attempt);
   lost.set_first_step(first);
   lost.set_last_step(last);
-  lost.set_reason(kNotKept);
+  lost.set_reason(reason);
   return EncodeLost(lost);
 }
 
@@ -167,6 +168,7 @@ void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt,
   epoch_ = epoch;
   attempt_ = attempt;
   last_step_ = last_step;
+  came_back_ = epoch > 1;
   arrivals_ = {{now, last_step + 1}};
 }
 
@@ -187,11 +189,16 @@ absl::Status ReportIntake::CheckHolds(const TrainerLink* link, int64_t epoch) co
 
 absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch, const ReportLimits& limits,
                                   absl::FunctionRef<void(AcceptedBatch)> store) {
-  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(&batch, limits));
   absl::MutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(HoldsLocked(link, batch.epoch()));
+  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(&batch, limits));
   AcceptedBatch accepted;
   accepted.figures.attempt = attempt_;
+  // A trainer that was here before has forgotten what was acknowledged, also where the store has lost it since.
+  if (came_back_ && !entries.empty() && entries[0].first > last_step_ + 1) {
+    accepted.entries.push_back(EncodeGap(attempt_, last_step_ + 1, entries[0].first - 1, kGone));
+  }
+  came_back_ = came_back_ && entries.empty();
   for (const Entry& entry : entries) {
     accepted.last_step = entry.last;
     if (entry.last <= last_step_) continue;  // sent again after a broken stream
@@ -200,7 +207,7 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
       accepted.entries.push_back(EncodeReport(*entry.report));
       accepted.figures.Add(*entry.report);
     } else {
-      accepted.entries.push_back(EncodeGap(attempt_, std::max(entry.first, last_step_ + 1), entry.last));
+      accepted.entries.push_back(EncodeGap(attempt_, std::max(entry.first, last_step_ + 1), entry.last, kNotKept));
       accepted.figures.steps_done = entry.last + 1;
     }
     last_step_ = entry.last;

@@ -101,6 +101,7 @@ class ReportIntake {
   int64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t last_step_ ABSL_GUARDED_BY(mutex_) = -1;  // accepted
+  bool came_back_ ABSL_GUARDED_BY(mutex_) = false;  // a trainer was attached before, and this one sent nothing yet
   LiveFigures figures_ ABSL_GUARDED_BY(mutex_);
   std::deque<Arrival> arrivals_
       ABSL_GUARDED_BY(mutex_);                // of this link; the first is its attachment or ten seconds old

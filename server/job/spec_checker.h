@@ -16,7 +16,8 @@ class SpecChecker {
 
   virtual ~SpecChecker() = default;
   // Returns at once. `done` runs once, on a thread of the checker (or before Check returns). Errors as
-  // core::ValidateJob; besides RESOURCE_EXHAUSTED: the check took too much memory or time, or too many wait already.
+  // core::ValidateJob; besides RESOURCE_EXHAUSTED: the check took too much memory or time, or too many wait already;
+  // UNKNOWN: it ended without an answer; UNAVAILABLE: it could not be started.
   virtual void Check(v1::JobSpec spec, Done done) = 0;
 };
 

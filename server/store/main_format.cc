@@ -75,7 +75,7 @@ const DatabaseFormat& MainFormat() {
   static const auto* const format = new DatabaseFormat{
       .application_id = 0x67774d31,  // "gwM1"
       .synchronous = "FULL",
-      .check_at_open = true,
+      .check_up_to = int64_t{64} << 20,  // a fifth of a second
       .oldest = 2,
       .migrations = {kVersion2},
   };

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -107,6 +108,14 @@ absl::Status QuickCheck(SQLite::Database& database) {
   return core::WithReason(absl::DataLossError(absl::StrCat("the database is damaged: ", verdict)), "DB_CORRUPT");
 }
 
+// SQLite removes its log when the last connection closes.
+bool MustCheck(const std::string& path, const DatabaseFormat& format) {
+  std::error_code ignored;
+  return format.check_up_to > 0 &&
+         (std::filesystem::exists(path + "-wal", ignored) ||
+          static_cast<int64_t>(std::filesystem::file_size(path, ignored)) <= format.check_up_to);
+}
+
 // All steps in one transaction: after a crash the database has the old version or the new one.
 void Migrate(SQLite::Database& database, const DatabaseFormat& format, int64_t version) {
   if (version == format.newest()) return;
@@ -200,11 +209,12 @@ absl::StatusOr<std::unique_ptr<WriterConnection>> WriterConnection::Open(const s
   absl::Status place = CheckFiles(path);
   if (absl::IsNotFound(place)) place = MakeFile(path);
   if (!place.ok()) return place;
+  const bool check = MustCheck(path, format);
   return CatchSqlite("open the database", [&]() -> Result {
     SQLite::Database database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, kBusyTimeoutMs);
     database.exec("PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON");
     GW_ASSIGN_OR_RETURN(const int64_t version, ReadVersion(database, format));
-    if (format.check_at_open) GW_RETURN_IF_ERROR(QuickCheck(database));
+    if (check) GW_RETURN_IF_ERROR(QuickCheck(database));
     database.exec("PRAGMA journal_mode = WAL");
     database.exec(absl::StrCat("PRAGMA synchronous = ", format.synchronous));
     Migrate(database, format, version);

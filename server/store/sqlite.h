@@ -67,7 +67,7 @@ absl::Status ParseColumn(const SQLite::Column& column, google::protobuf::Message
 struct DatabaseFormat {
   int32_t application_id;   // in the file's header
   const char* synchronous;  // FULL or NORMAL
-  bool check_at_open;       // run quick_check, which reads the whole file
+  int64_t check_up_to;      // see WriterConnection::Open; in bytes, 0: never
   int64_t oldest;           // the version that can still be migrated; older ones are refused
   std::vector<const char*>
       migrations;  // [0] makes the tables of `oldest`, [i] leads from version oldest + i - 1 to the next
@@ -78,7 +78,9 @@ struct DatabaseFormat {
 // The connection that writes. Not thread-safe.
 class WriterConnection {
  public:
-  // Opens or makes the database and brings it to the newest version; its files are private to the user. DATA_LOSS:
+  // Opens or makes the database and brings it to the newest version; its files are private to the user. Looks for
+  // damage by quick_check, which reads the whole file, if that has up to check_up_to bytes or was not closed in an
+  // orderly way, so that a large one opens fast when nothing has happened. DATA_LOSS:
   // damaged; FAILED_PRECONDITION: of another program or of a version that this one cannot read, nothing was changed;
   // PERMISSION_DENIED: what is there is no file, or none that may be read; UNAVAILABLE: it cannot be opened now.
   static absl::StatusOr<std::unique_ptr<WriterConnection>> Open(const std::string& path, const DatabaseFormat& format);

@@ -60,6 +60,8 @@ TEST(SourceRulesTest, FoldersIncludeOnlyWhatTheyMay) {
        "core knows no gRPC, SQLite, HTTP, logger"},
       {"server", R"(#include ["<](client/|tests/|Eigen|yaml-cpp))", "the server knows no client and no engine inside"},
       {"server", R"(#include "core/(nn|tensor|optim|train|clip|stats)/)", "the server never trains"},
+      {"server/api", R"(#include ["<]grpc|\.grpc\.pb\.h|#include "server/rpc/)", "operations know no transport"},
+      {"server/stream", R"(#include ["<]grpc|\.grpc\.pb\.h|#include "server/(rpc|api)/)", "streams know no transport"},
       {"client/lib", R"(#include ["<](server/|core/|tests/|Eigen|SQLiteCpp|sqlite))",
        "clients speak only the protocol"},
       {"client/cli", R"(#include ["<](server/|core/|tests/|Eigen|SQLiteCpp|sqlite))",

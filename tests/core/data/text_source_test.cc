@@ -75,20 +75,12 @@ TEST_F(TextSourceTest, AByteOrderMarkIsNoCharacter) {
 TEST_F(TextSourceTest, LongTextsAreReadInBlocks) {
   for (const absl::string_view character : {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"}) {
     std::string text = "a";
-<<<<<<< HEAD
     while (static_cast<int64_t>(text.size()) < 2 * kReadBlock + 2) text.append(character.data(), character.size());
-=======
-    while (static_cast<int64_t>(text.size()) < 2 * kReadBlock + 2) text.append(character);
->>>>>>> 680f8daa94bffb9d631fcfe7701fc29f33e84113
     const auto length = static_cast<int64_t>(1 + (text.size() - 1) / character.size());
     auto source = *Open(text, 2);
     EXPECT_EQ(source->examples(), length - 2);
     EXPECT_EQ(source->shape().outputs, 2);
-<<<<<<< HEAD
     EXPECT_EQ(Open(text.substr(0, text.size() - 1), 2).ok(), character.size() == 1);
-=======
-    EXPECT_THAT(Open(text.substr(0, text.size() - 1), 2).ok(), character.size() == 1);
->>>>>>> 680f8daa94bffb9d631fcfe7701fc29f33e84113
   }
 }
 

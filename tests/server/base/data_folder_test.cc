@@ -2,14 +2,36 @@
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
+
+namespace {
+
+// The folders and files that were synced since Synced was last called; see fsync below.
+std::vector<std::string>* const synced_paths = new std::vector<std::string>();
+
+std::vector<std::string> Synced() { return std::exchange(*synced_paths, {}); }
+
+}  // namespace
+
+// In place of the C library's, for this program.
+extern "C" int fsync(int file) {
+  std::error_code ignored;
+  synced_paths->push_back(std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", file), ignored).string());
+  return static_cast<int>(syscall(SYS_fsync, file));
+}
 
 namespace gradwatch::server {
 namespace {
@@ -17,7 +39,11 @@ namespace {
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
+using ::testing::StartsWith;
 
 std::string Read(const std::string& path) {
   std::ifstream file(path);
@@ -87,6 +113,17 @@ TEST(DataFolder, IsMadePrivateIfItIsOurs) {
   chmod(dir.File("ours").c_str(), 0755);
   EXPECT_THAT(MakeFolder(dir.File("ours")), IsOk());
   EXPECT_EQ(ModeOf(dir.File("ours")), 0700u);
+}
+
+TEST(DataFolder, IsMadeDurableWithTheFoldersAboveIt) {
+  const TempDir dir;
+  Synced();
+  ASSERT_THAT(MakeFolder(dir.File("a/b/")), IsOk());
+  EXPECT_THAT(Synced(), IsSupersetOf({dir.path(), dir.File("a"), dir.File("a/b")}));
+  ASSERT_THAT(MakeFolder(dir.File("a/b")), IsOk());
+  EXPECT_THAT(Synced(), IsEmpty());
+  ASSERT_THAT(ReplaceFile(dir.File("a/file"), "x", 0644), IsOk());
+  EXPECT_THAT(Synced(), ElementsAre(StartsWith(dir.File("a/file")), dir.File("a")));
 }
 
 TEST(DataFolder, FilesAreReplacedAsAWhole) {

@@ -2,15 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
-#include "tests/server/job/full_descriptor_table.h"
+#include "tests/server/job/process_testing.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -22,27 +20,6 @@ using ::gradwatch::testing::TempDir;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr absl::Duration kLong = absl::Seconds(20);
-
-// One process and how it ended.
-class Ending {
- public:
-  absl::AnyInvocable<void(const ProcessEnd&)> Callback() {
-    return [this](const ProcessEnd& end) {
-      end_ = end;
-      ended_.Notify();
-    };
-  }
-  ProcessEnd Await() {
-    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(kLong));
-    return end_;
-  }
-
- private:
-  ProcessEnd end_;
-  absl::Notification ended_;
-};
 
 class LocalLauncherTest : public ::testing::Test {
  protected:
@@ -103,6 +80,7 @@ TEST_F(LocalLauncherTest, LogsAreNobodyElsesToRead) {
 // With every descriptor in use there is no process, or none that nobody watches.
 TEST_F(LocalLauncherTest, WithoutDescriptorsNothingIsLeftBehind) {
   auto launcher = MakeLauncher("exit 5");
+  const std::string before = Children();
   for (int left = 0; left < 8; ++left) {
     Ending ending;
     absl::StatusOr<int32_t> pid;
@@ -115,7 +93,7 @@ TEST_F(LocalLauncherTest, WithoutDescriptorsNothingIsLeftBehind) {
     } else {
       EXPECT_THAT(pid, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("Too many open files"))) << left;
     }
-    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a child that nobody reaps; " << left << " descriptors";
+    EXPECT_EQ(Children(), before) << "a child that nobody reaped; " << left << " descriptors";
   }
 }
 

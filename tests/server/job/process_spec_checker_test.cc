@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <fstream>
 #include <vector>
@@ -12,7 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "core/base/error.h"
-#include "tests/server/job/full_descriptor_table.h"
+#include "tests/server/job/process_testing.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -124,6 +123,7 @@ TEST_F(ProcessSpecCheckerTest, ItsCommandLineNamesNoFile) {
 }
 
 TEST_F(ProcessSpecCheckerTest, TakingTooLongIsToldWithTheFile) {
+  const std::string before = Children();
   ProcessSpecCheckerOptions options = Script("sleep 1000");
   options.max_time = absl::Milliseconds(100);
   const absl::Status status = Check(options).status();
@@ -131,7 +131,7 @@ TEST_F(ProcessSpecCheckerTest, TakingTooLongIsToldWithTheFile) {
                                "data.csv.path: table.csv: checking it took more than 100ms"));
   EXPECT_EQ(core::GetReason(status), "CHECK_LIMIT");
   EXPECT_EQ(core::GetFieldViolations(status)[0].field, "data.csv.path");
-  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a child that nobody reaped";
+  EXPECT_EQ(Children(), before) << "a child that nobody reaped";
   EXPECT_THAT(Check(Script("kill -XCPU $$")),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("took more than")));
 }
@@ -183,6 +183,7 @@ TEST_F(ProcessSpecCheckerTest, OneAfterTheOtherInTheOrderInWhichTheyCame) {
 }
 
 TEST_F(ProcessSpecCheckerTest, WhoeverCannotWaitIsToldAtOnceAndWhoeverWaitsAtTheEnd) {
+  const std::string before = Children();
   ProcessSpecCheckerOptions options = Script("sleep 1000");
   options.max_running = 1;
   options.max_waiting = 2;
@@ -198,7 +199,7 @@ TEST_F(ProcessSpecCheckerTest, WhoeverCannotWaitIsToldAtOnceAndWhoeverWaitsAtThe
   checker = nullptr;
   EXPECT_THAT(answers[0].Await(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
   for (Answer& answer : answers) EXPECT_TRUE(answer.is_there());
-  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a child that nobody reaped";
+  EXPECT_EQ(Children(), before) << "a child that nobody reaped";
 }
 
 TEST_F(ProcessSpecCheckerTest, WhatCannotBeStartedIsTold) {

@@ -4,9 +4,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "absl/synchronization/notification.h"
 #include "server/job/child_process.h"
-#include "tests/server/job/full_descriptor_table.h"
+#include "tests/server/job/process_testing.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::server {
@@ -14,27 +13,6 @@ namespace {
 
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
-
-constexpr absl::Duration kLong = absl::Seconds(20);
-
-// One process and how it ended.
-class Ending {
- public:
-  ProcessWatcher::Ended Callback() {
-    return [this](const ProcessEnd& end) {
-      end_ = end;
-      ended_.Notify();
-    };
-  }
-  ProcessEnd Await() {
-    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(kLong));
-    return end_;
-  }
-
- private:
-  ProcessEnd end_;
-  absl::Notification ended_;
-};
 
 int32_t StartShell(const std::string& script) {
   const auto nothing = OpenForChild("/dev/null", O_RDWR);
@@ -47,6 +25,7 @@ int32_t StartShell(const std::string& script) {
 std::optional<bool> ItIs() { return true; }
 
 TEST(ProcessWatcherTest, AChildIsReapedWithoutADescriptorToWatchItBy) {
+  const std::string before = Children();
   ProcessWatcher watcher;
   const int32_t sleeping = StartShell("sleep 1000"), ending = StartShell("exit 7");
   Ending killed, ended;
@@ -58,14 +37,13 @@ TEST(ProcessWatcherTest, AChildIsReapedWithoutADescriptorToWatchItBy) {
     EXPECT_EQ(ended.Await().exit_code, 7);
     EXPECT_EQ(killed.Await().signal, SIGKILL);
   }
-  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a child that nobody reaped";
+  EXPECT_EQ(Children(), before) << "a child that nobody reaped";
 }
 
 TEST(ProcessWatcherTest, AnothersProcessIsNotTakenForGoneWhenNothingCanBeOpened) {
   const int32_t pid = StartShell("sleep 1000");
   Ending ended;
   ProcessWatcher watcher;
-  absl::Notification asked;
   {
     const FullDescriptorTable full;
     EXPECT_THAT(watcher.WatchOther(pid, ItIs, ended.Callback()), IsOk());

@@ -73,6 +73,15 @@ TEST_F(RecoveryTest, DamagedStatisticsOfARunningJobAreToldAndSetAside) {
   EXPECT_THAT(Losses(), SizeIs(1)) << "it is told once";
 }
 
+TEST_F(RecoveryTest, DamagedStatisticsOfAnUnknownLengthAreToldToo) {
+  RestartWith(&Overwrite);  // before its figures were saved
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1 is damaged; how many steps it had is not known"));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  Report(again, 100, 109);
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 99")) << "the trainer has forgotten them";
+}
+
 TEST_F(RecoveryTest, MissingAndEmptiedStatisticsAreToldToo) {
   Pass(absl::Seconds(10));
   RestartWith([](const std::string& path) { std::filesystem::remove(path); });
@@ -180,7 +189,7 @@ TEST_F(RecoveryTest, TwoThousandEndedJobsAreSmallAndStartAtOnce) {
       row.job = ended;
       row.job.set_job_id(absl::StrCat("ended-", i));
       row.job.set_uid(absl::StrCat("00000000-0000-4000-8000-", 100'000'000'000 + i));
-      row.job.mutable_create_time()->set_nanos(i * 1000);
+      row.job.mutable_create_time()->set_nanos((i + 1) * 1000);
       GW_RETURN_IF_ERROR(transaction.PutJob(row));
     }
     return absl::OkStatus();

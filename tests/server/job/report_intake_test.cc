@@ -32,14 +32,13 @@ std::string Short(const EncodedReport& entry) {
 
 class ReportIntakeTest : public ::testing::Test {
  protected:
-  static constexpr int64_t kEpoch = 7;
-
-  void Open(const TrainerLink* link, int64_t last_step) {
-    intake_.Open(link, kEpoch, /*attempt=*/3, last_step, absl::ZeroDuration());
+  void Open(const TrainerLink* link, int64_t last_step, int64_t epoch = 1) {
+    epoch_ = epoch;
+    intake_.Open(link, epoch, /*attempt=*/3, last_step, absl::ZeroDuration());
   }
   // `accepted_` gets what would be stored.
   absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch) {
-    batch.set_epoch(kEpoch);
+    batch.set_epoch(epoch_);
     accepted_.clear();
     return intake_.Accept(link, std::move(batch), {.tensors = 1, .steps = 100}, [this](const AcceptedBatch& accepted) {
       for (const EncodedReport& entry : accepted.entries) {
@@ -66,6 +65,7 @@ class ReportIntakeTest : public ::testing::Test {
 
   const NoLink link_{}, other_{};
   ReportIntake intake_;
+  int64_t epoch_ = 1;
   std::vector<std::string> accepted_;
   int64_t last_step_ = -1;
 };
@@ -105,6 +105,18 @@ TEST_F(ReportIntakeTest, ARangeThatIsSentAgainIsCut) {
   EXPECT_EQ(last_step_, 4) << "it may be forgotten all the same";
 }
 
+TEST_F(ReportIntakeTest, WhatATrainerThatComesBackDoesNotHaveAnyMoreIsLost) {
+  Open(&link_, -1);
+  ASSERT_THAT(Report(&link_, {5, 6}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("5", "6")) << "a first trainer may begin anywhere";
+  Open(&link_, 3, /*epoch=*/2);
+  ASSERT_THAT(Report(&link_, {7, 8}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("4 to 6", "7", "8")) << "the store has lost them";
+  Open(&link_, 8, /*epoch=*/3);
+  ASSERT_THAT(Report(&link_, {8, 9}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("9"));
+}
+
 TEST_F(ReportIntakeTest, RangesAreChecked) {
   Open(&link_, -1);
   const auto refuses = [this](const std::vector<std::pair<int64_t, int64_t>>& ranges, const std::vector<int64_t>& steps,
@@ -130,8 +142,8 @@ TEST_F(ReportIntakeTest, OnlyTheTrainerThatHoldsTheJobMayReport) {
   Open(&link_, -1);
   EXPECT_EQ(core::GetReason(Report(&other_, {0})), "TRAINER_FENCED");
   ASSERT_THAT(Report(&link_, {0}), IsOk());
-  EXPECT_THAT(intake_.CheckHolds(&link_, kEpoch), IsOk());
-  EXPECT_EQ(core::GetReason(intake_.CheckHolds(&link_, kEpoch - 1)), "TRAINER_FENCED");
+  EXPECT_THAT(intake_.CheckHolds(&link_, epoch_), IsOk());
+  EXPECT_EQ(core::GetReason(intake_.CheckHolds(&link_, epoch_ + 1)), "TRAINER_FENCED");
   intake_.Close();
   EXPECT_THAT(Report(&link_, {1}), StatusIs(absl::StatusCode::kAborted, _));
   EXPECT_THAT(accepted_, IsEmpty());

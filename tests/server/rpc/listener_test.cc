@@ -149,9 +149,11 @@ TEST(ListenerTest, ASocketFileThatNobodyListensAtIsReplaced) {
 TEST(ListenerTest, WhatIsNoSocketIsLeftAlone) {
   const testing::TempDir dir;
   dir.Write("notes", "important");
-  EXPECT_THAT(Listener::Open("unix:" + dir.File("notes"), false), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot listen on")));
+  EXPECT_THAT(Listener::Open("unix:" + dir.File("notes"), false),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot listen on")));
   EXPECT_EQ(std::filesystem::file_size(dir.File("notes")), 9u);
-  EXPECT_THAT(Listener::Open("unix:" + dir.File("no/such/folder"), false), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot listen on")));
+  EXPECT_THAT(Listener::Open("unix:" + dir.File("no/such/folder"), false),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot listen on")));
 }
 
 TEST(ListenerTest, ASocketFileOfAnotherIsNotRemoved) {

@@ -23,7 +23,7 @@ class RpcTest : public JobManagerTest {
     StartRpc();
   }
   void TearDown() override {
-    rpc_.reset();
+    StopRpc();
     JobManagerTest::TearDown();
   }
 
@@ -31,22 +31,31 @@ class RpcTest : public JobManagerTest {
     v1::ServerInfo info;
     info.set_version("test");
     info.set_log_epoch(ledger_->log_epoch());
-    auto rpc = GrpcServer::Start("127.0.0.1:0", {.jobs = jobs_.get(),
+    api_ = std::make_unique<Api>(ApiDependencies{.jobs = jobs_.get(),
                                                  .reader = reader_.get(),
                                                  .statistics = statistics_.get(),
                                                  .hub = hub_.get(),
-                                                 .executor = &pool_,
+                                                 .events = events_.get(),
+                                                 .requests = &pool_,
                                                  .clock = &clock_,
-                                                 .streams = nullptr,
                                                  .info = info});
+    auto listener = Listener::Open("127.0.0.1:0", /*beyond_this_machine=*/false);
+    ASSERT_TRUE(listener.ok()) << listener.status();
+    auto rpc = GrpcServer::Start(*std::move(listener),
+                                 {.api = api_.get(), .jobs = jobs_.get(), .clock = &clock_, .streams = nullptr});
     ASSERT_TRUE(rpc.ok()) << rpc.status();
     rpc_ = *std::move(rpc);
-    const auto channel = grpc::CreateChannel(rpc_->address(), grpc::InsecureChannelCredentials());
+    const auto channel = grpc::CreateChannel(rpc_->listener().address(), grpc::InsecureChannelCredentials());
     channel_ = channel;
     job_stub_ = v1::JobService::NewStub(channel);
     watch_stub_ = v1::WatchService::NewStub(channel);
     alert_stub_ = v1::AlertService::NewStub(channel);
     trainer_stub_ = v1::TrainerService::NewStub(channel);
+  }
+
+  void StopRpc() {
+    rpc_.reset();
+    api_.reset();
   }
 
   // A context whose call cannot hang a test for ever.
@@ -203,6 +212,7 @@ class RpcTest : public JobManagerTest {
   }
 
   ThreadPool pool_{"answers", 2};
+  std::unique_ptr<Api> api_;
   std::unique_ptr<GrpcServer> rpc_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> job_stub_;

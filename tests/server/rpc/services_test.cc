@@ -86,7 +86,6 @@ TEST_F(ServicesTest, WhatIsNotServedYetSaysSo) {
     EXPECT_EQ(status.error_message(), absl::StrCat(name, " is not served yet"));
   };
   v1::Job job;
-  check(job_stub_->UpdateJob(NewContext().get(), {}, &job), "UpdateJob");
   check(job_stub_->ForkJob(NewContext().get(), {}, &job), "ForkJob");
   v1::Checkpoint checkpoint;
   check(job_stub_->CheckpointJob(NewContext().get(), {}, &checkpoint), "CheckpointJob");
@@ -94,21 +93,8 @@ TEST_F(ServicesTest, WhatIsNotServedYetSaysSo) {
   check(job_stub_->ListCheckpoints(NewContext().get(), {}, &checkpoints), "ListCheckpoints");
   v1::QueryStatisticsResponse statistics;
   check(watch_stub_->QueryStatistics(NewContext().get(), {}, &statistics), "QueryStatistics");
-  const auto context = NewContext();
-  const auto jobs = watch_stub_->WatchJobs(context.get(), {});
-  v1::WatchJobsResponse response;
-  EXPECT_FALSE(jobs->Read(&response));
-  check(jobs->Finish(), "WatchJobs");
-  v1::Alert alert;
-  check(alert_stub_->AcknowledgeAlert(NewContext().get(), {}, &alert), "AcknowledgeAlert");
   v1::RuleSet rules;
   check(alert_stub_->ApplyRules(NewContext().get(), {}, &rules), "ApplyRules");
-  v1::Silence silence;
-  check(alert_stub_->CreateSilence(NewContext().get(), {}, &silence), "CreateSilence");
-  v1::ListSilencesResponse silences;
-  check(alert_stub_->ListSilences(NewContext().get(), {}, &silences), "ListSilences");
-  v1::DeleteSilenceResponse deleted;
-  check(alert_stub_->DeleteSilence(NewContext().get(), {}, &deleted), "DeleteSilence");
 }
 
 TEST_F(ServicesTest, ServerInfo) {
@@ -283,24 +269,29 @@ TEST_F(ServicesTest, ATrainerThatBreaksOffIsNoticed) {
   EXPECT_THAT(Said(responses)[3], HasSubstr("detached: the trainer's stream ended"));
 }
 
-TEST_F(ServicesTest, AddressesThatCannotBeListenedOnAreRefused) {
-  const auto start = [this](const std::string& address) {
-    return GrpcServer::Start(address, {.jobs = jobs_.get(),
-                                       .reader = reader_.get(),
-                                       .statistics = statistics_.get(),
-                                       .hub = hub_.get(),
-                                       .executor = &pool_,
-                                       .clock = &clock_,
-                                       .streams = nullptr,
-                                       .info = {}})
-        .status();
-  };
-  EXPECT_THAT(start(rpc_->address()), testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(rpc_->address())));
-  for (const char* address :
-       {"", "127.0.0.1", ":0", "127.0.0.1:", "127.0.0.1:abc", "127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999"}) {
-    EXPECT_THAT(start(address), testing::StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not ADDRESS:PORT")))
-        << address;
-  }
+TEST_F(ServicesTest, AllJobsAreWatchedInOneStream) {
+  ASSERT_THAT(Create("job"), IsOk());
+  const auto context = NewContext();
+  v1::WatchJobsRequest request;
+  request.set_from_beginning(true);
+  const auto stream = watch_stub_->WatchJobs(context.get(), request);
+  v1::WatchJobsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  ASSERT_THAT(response.figures(), SizeIs(1));
+  EXPECT_EQ(response.figures(0).job_id(), "job");
+  ASSERT_TRUE(stream->Read(&response));
+  ASSERT_THAT(response.events(), SizeIs(1));
+  EXPECT_EQ(Short(response.events(0)), "PENDING");
+  context->TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServicesTest, CallsAreCounted) {
+  v1::GetJobRequest request;
+  request.set_job_id("nobody");
+  v1::Job job;
+  EXPECT_EQ(job_stub_->GetJob(NewContext().get(), request, &job).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(api_->metrics().Read(Operation::kGetJob).errors.at(absl::StatusCode::kNotFound), 1);
 }
 
 }  // namespace

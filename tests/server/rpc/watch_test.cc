@@ -69,8 +69,7 @@ TEST_F(WatchTest, AStreamGoesOnAfterARestartOfTheServer) {
   std::vector<v1::WatchJobResponse> responses;
   while (Said(responses).size() < 3 + 4) responses.push_back(watch.Next());
   all_launches();
-  rpc_->ShutDown(absl::Seconds(2));
-  rpc_.reset();
+  StopRpc();
   RestartServer();
   StartRpc();
   v1::WatchJobRequest request;

@@ -18,12 +18,15 @@
 namespace gradwatch::server {
 namespace {
 
+using ::testing::ElementsAre;
+
 // Does what the test says on each wake-up, and fails if two run at once.
 class TestSubscriber final : public Subscriber {
  public:
   explicit TestSubscriber(std::function<void(int)> on_wake = [](int) {}) : on_wake_(std::move(on_wake)) {}
 
-  void OnWake() override {
+  Lane OnWake(Lane lane) override {
+    EXPECT_EQ(lane, Lane::kLive);
     EXPECT_FALSE(running_.exchange(true));
     int wake = 0;
     {
@@ -32,6 +35,7 @@ class TestSubscriber final : public Subscriber {
     }
     on_wake_(wake);
     running_ = false;
+    return Lane::kLive;
   }
 
   int wakes() const {
@@ -61,7 +65,7 @@ void Drain(Hub& hub) {
 }
 
 TEST(HubTest, WakesTheSubscribersOfATopic) {
-  Hub hub(1);
+  Hub hub(1, 1);
   auto first = std::make_shared<TestSubscriber>();
   auto second = std::make_shared<TestSubscriber>();
   auto other = std::make_shared<TestSubscriber>();
@@ -83,7 +87,7 @@ TEST(HubTest, WakesTheSubscribersOfATopic) {
 
 TEST(HubTest, WakeUpsThatAreQueuedAreNotQueuedAgain) {
   absl::Notification running, go_on;
-  Hub hub(1);
+  Hub hub(1, 1);
   auto blocker = std::make_shared<TestSubscriber>([&](int) {
     running.Notify();
     go_on.WaitForNotification();
@@ -101,7 +105,7 @@ TEST(HubTest, WakeUpsThatAreQueuedAreNotQueuedAgain) {
 
 TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
   absl::Notification running, go_on;
-  Hub hub(3);  // idle threads, which must not take it up at once
+  Hub hub(3, 1);  // idle threads, which must not take it up at once
   auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
     if (wake > 1) return;
     running.Notify();
@@ -120,7 +124,7 @@ TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
 
 TEST(HubTest, OneSlowSubscriberDoesNotHoldTheOthersUp) {
   absl::Notification running, go_on;
-  Hub hub(2);
+  Hub hub(2, 1);
   auto slow = std::make_shared<TestSubscriber>([&](int wake) {
     if (wake > 1) return;
     running.Notify();
@@ -140,7 +144,7 @@ TEST(HubTest, OneSlowSubscriberDoesNotHoldTheOthersUp) {
 
 TEST(HubTest, AnUnsubscribedSubscriberIsNotWokenEvenIfQueued) {
   absl::Notification running, go_on;
-  Hub hub(1);
+  Hub hub(1, 1);
   auto blocker = std::make_shared<TestSubscriber>([&](int) {
     running.Notify();
     go_on.WaitForNotification();
@@ -162,7 +166,7 @@ TEST(HubTest, AnUnsubscribedSubscriberIsNotWokenEvenIfQueued) {
 }
 
 TEST(HubTest, ASubscriberMayUnsubscribeItself) {
-  Hub hub(1);
+  Hub hub(1, 1);
   std::shared_ptr<TestSubscriber> subscriber;
   subscriber = std::make_shared<TestSubscriber>([&](int) {
     hub.Unsubscribe("job", subscriber);
@@ -180,7 +184,7 @@ TEST(HubTest, ASubscriberMayUnsubscribeItself) {
 
 TEST(HubTest, ASubscriberThatComesBackDuringItsRunDoesNotRunTwiceAtOnce) {
   absl::Notification running, go_on;
-  Hub hub(2);
+  Hub hub(2, 1);
   auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
     if (wake > 1) return;
     running.Notify();
@@ -197,7 +201,7 @@ TEST(HubTest, ASubscriberThatComesBackDuringItsRunDoesNotRunTwiceAtOnce) {
 }
 
 TEST(HubTest, TopicsAreLeftOneByOne) {
-  Hub hub(1);
+  Hub hub(1, 1);
   auto subscriber = std::make_shared<TestSubscriber>();
   hub.Subscribe("a", subscriber);
   hub.Subscribe("b", subscriber);
@@ -214,11 +218,79 @@ TEST(HubTest, TopicsAreLeftOneByOne) {
   EXPECT_EQ(subscriber.use_count(), 1);
 }
 
+// Reads stores whenever it is woken, until it is told not to.
+class Reader final : public Subscriber {
+ public:
+  Lane OnWake(Lane lane) override {
+    absl::MutexLock lock(&mutex_);
+    lanes_.push_back(lane);
+    if (lane == Lane::kCatchUp && hold_ != nullptr) {
+      held_.Notify();
+      hold_->WaitForNotification();
+      hold_ = nullptr;
+      return Lane::kLive;
+    }
+    return behind_ ? Lane::kCatchUp : Lane::kLive;
+  }
+  void SetBehind(bool behind) {
+    absl::MutexLock lock(&mutex_);
+    behind_ = behind;
+  }
+  void HoldCatchUp(absl::Notification* hold) {
+    absl::MutexLock lock(&mutex_);
+    hold_ = hold;
+  }
+  void AwaitHeld() const { held_.WaitForNotification(); }
+  std::vector<Lane> AwaitRuns(size_t wanted) const {
+    const auto reached = [this, wanted] { return lanes_.size() >= wanted; };
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&reached));
+    return lanes_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<Lane> lanes_;
+  bool behind_ = true;
+  absl::Notification* hold_ = nullptr;
+  mutable absl::Notification held_;
+};
+
+TEST(HubTest, WhoIsBehindRunsOnTheOtherLaneAndComesBack) {
+  Hub hub(1, 1);
+  auto reader = std::make_shared<Reader>();
+  hub.Subscribe("job", reader);
+  hub.Notify("job");
+  EXPECT_THAT(reader->AwaitRuns(2), ElementsAre(Lane::kLive, Lane::kCatchUp)) << "at once";
+  reader->SetBehind(false);
+  hub.Notify("job");
+  EXPECT_THAT(reader->AwaitRuns(4), ElementsAre(Lane::kLive, Lane::kCatchUp, Lane::kCatchUp, Lane::kLive));
+  hub.Notify("job");
+  EXPECT_EQ(reader->AwaitRuns(5).back(), Lane::kLive);
+}
+
+TEST(HubTest, CatchingUpHoldsNoLiveStreamBack) {
+  absl::Notification go_on;
+  Hub hub(1, 1);
+  auto behind = std::make_shared<Reader>();
+  behind->HoldCatchUp(&go_on);
+  hub.Subscribe("job", behind);
+  hub.Notify("job");
+  behind->AwaitHeld();
+  auto live = std::make_shared<TestSubscriber>();
+  hub.Subscribe("job", live);
+  for (int i = 1; i <= 20; ++i) {
+    hub.Notify("job");
+    live->AwaitWakes(i);
+  }
+  go_on.Notify();
+}
+
 TEST(HubTest, NothingRunsAfterItsEnd) {
   std::atomic<bool> ended = false;
   absl::Notification running;
   {
-    Hub hub(1);
+    Hub hub(1, 1);
     auto subscriber = std::make_shared<TestSubscriber>([&](int wake) {
       EXPECT_FALSE(ended);
       if (wake == 1) running.Notify();
@@ -237,7 +309,7 @@ TEST(HubTest, NoWakeUpIsLostUnderLoad) {
   std::vector<std::atomic<int>> values(kTopics);
   absl::BlockingCounter finished(kSubscribers);
   std::vector<std::shared_ptr<TestSubscriber>> subscribers;
-  Hub hub(3);
+  Hub hub(3, 1);
   for (int i = 0; i < kSubscribers; ++i) {
     auto last = std::make_shared<int>(0);  // guarded by the promise that no two runs overlap
     subscribers.push_back(std::make_shared<TestSubscriber>([&, last, topic = i % kTopics](int) {

@@ -15,6 +15,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr size_t kLarge = 1 << 20;
+constexpr size_t kHuge = 1 << 30;
 constexpr WatchCursor kBeginning;
 
 std::vector<int64_t> Numbers(const JobChannel::Window& window) {
@@ -25,16 +26,18 @@ std::vector<int64_t> Numbers(const JobChannel::Window& window) {
 
 std::vector<int64_t> Steps(const JobChannel::Window& window) {
   std::vector<int64_t> steps;
-  for (const ReportSlice& report : window.reports) steps.push_back(report.step);
+  for (const EncodedReport& report : window.reports) steps.push_back(report.step);
   return steps;
 }
 
 void AppendEvents(JobChannel& channel, int64_t first, int64_t last) {
-  for (int64_t number = first; number <= last; ++number) channel.AppendEvent(MakeEvent("j", number), false);
+  for (int64_t number = first; number <= last; ++number)
+    channel.AppendEvent(EncodeEvent(MakeEvent("j", number), number), false);
 }
 
 TEST(JobChannelTest, ANewJobHasNothing) {
-  const JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  const JobChannel channel("u", {}, false, &budget);
   const auto window = channel.Read(kBeginning, kLarge);
   EXPECT_THAT(Numbers(window), IsEmpty());
   EXPECT_FALSE(window.events_behind || window.reports_behind || window.ended);
@@ -44,13 +47,14 @@ TEST(JobChannelTest, ANewJobHasNothing) {
 }
 
 TEST(JobChannelTest, EntriesAreFieldsOfAWatchJobResponse) {
-  JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
   AppendEvents(channel, 1, 2);
   channel.AppendReports(MakeReports(1, 0, 2, 0.5));
   const auto window = channel.Read(kBeginning, kLarge);
   std::string bytes;
-  for (const EncodedEvent& event : window.events) bytes += std::string(ViewOf(event.slice));
-  for (const ReportSlice& report : window.reports) bytes += std::string(ViewOf(report.slice));
+  for (const EncodedEvent& event : window.events) bytes += *event.bytes;
+  for (const EncodedReport& report : window.reports) bytes += *report.bytes;
   const v1::WatchJobResponse response = ParseResponse(bytes);
   ASSERT_EQ(response.events_size(), 2);
   EXPECT_EQ(response.events(1).SerializeAsString(), MakeEvent("j", 2).SerializeAsString());
@@ -60,7 +64,8 @@ TEST(JobChannelTest, EntriesAreFieldsOfAWatchJobResponse) {
 }
 
 TEST(JobChannelTest, GivesWhatComesAfterTheCursor) {
-  JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
   AppendEvents(channel, 1, 5);
   channel.AppendReports(MakeReports(1, 0, 4));
   channel.AppendReports(MakeReports(2, 3, 5));
@@ -74,20 +79,22 @@ TEST(JobChannelTest, GivesWhatComesAfterTheCursor) {
 }
 
 TEST(JobChannelTest, KeepsToTheSizeButGivesOneAtLeast) {
-  JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
   AppendEvents(channel, 1, 3);
   channel.AppendReports(MakeReports(1, 0, 9));
   auto window = channel.Read(kBeginning, 1);
   EXPECT_THAT(Numbers(window), ElementsAre(1));
   EXPECT_THAT(Steps(window), IsEmpty());
   EXPECT_FALSE(window.complete);
-  window = channel.Read({.event = 3}, 2 * MakeReport(1, 1).bytes.size());
+  window = channel.Read({.event = 3}, 2 * MakeReport(1, 1).bytes->size());
   EXPECT_THAT(Steps(window), ElementsAre(0, 1, 2));
   EXPECT_FALSE(window.complete || window.reports_behind);
 }
 
 TEST(JobChannelTest, TheRingKeepsTheNewest) {
-  JobChannel channel("u", {}, false, 3 * MakeReport(1, 1).bytes.size());
+  RingBudget budget(kHuge, 3 * (MakeReport(1, 1).bytes->size() + kEntryOverhead));
+  JobChannel channel("u", {}, false, &budget);
   channel.AppendReports(MakeReports(1, 1, 3));
   EXPECT_FALSE(channel.Read(kBeginning, kLarge).reports_behind);
   channel.AppendReports(MakeReports(1, 4, 5));
@@ -99,14 +106,16 @@ TEST(JobChannelTest, TheRingKeepsTheNewest) {
   EXPECT_THAT(Steps(window), ElementsAre(3, 4, 5));
   EXPECT_TRUE(window.complete);
 
-  JobChannel tiny("u", {}, false, 1);
+  RingBudget tiny_budget(kHuge, 1);
+  JobChannel tiny("u", {}, false, &tiny_budget);
   AppendEvents(tiny, 1, 4);
   EXPECT_TRUE(tiny.Read({.event = 2}, kLarge).events_behind);
   EXPECT_THAT(Numbers(tiny.Read({.event = 3}, kLarge)), ElementsAre(4));
 }
 
 TEST(JobChannelTest, WhatWasBeforeTheChannelIsInTheStore) {
-  JobChannel channel("u", {7, 2, 99}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {7, 2, 99}, false, &budget);
   EXPECT_EQ(channel.End(), (WatchCursor{7, 2, 99}));
   auto window = channel.Read({.event = 6, .attempt = 2, .step = 98}, kLarge);
   EXPECT_TRUE(window.events_behind && window.reports_behind);
@@ -116,25 +125,47 @@ TEST(JobChannelTest, WhatWasBeforeTheChannelIsInTheStore) {
 }
 
 TEST(JobChannelTest, AStepIsNeverStreamedTwice) {
-  JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
   channel.AppendReports(MakeReports(1, 0, 5));
   channel.AppendReports(MakeReports(1, 3, 7, 9));
   EXPECT_THAT(Steps(channel.Read(kBeginning, kLarge)), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 TEST(JobChannelTest, EndsWithItsJob) {
-  JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
   AppendEvents(channel, 1, 1);
-  channel.AppendEvent(MakeEvent("j", 2), true);
+  channel.AppendEvent(EncodeEvent(MakeEvent("j", 2), 2), true);
   EXPECT_TRUE(channel.ended());
   EXPECT_TRUE(channel.Read(kBeginning, kLarge).ended);
   EXPECT_FALSE(channel.Read(kBeginning, 1).ended);
-  EXPECT_TRUE(JobChannel("u", {3, 1, 1}, true, kLarge).Read({3, 1, 1}, kLarge).ended);
+  EXPECT_TRUE(JobChannel("u", {3, 1, 1}, true, &budget).Read({3, 1, 1}, kLarge).ended);
+}
+
+TEST(JobChannelTest, EventsMayComeAfterTheEnd) {
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {4, 1, 1}, true, &budget);
+  AppendEvents(channel, 5, 5);
+  const auto window = channel.Read({4, 1, 1}, kLarge);
+  EXPECT_THAT(Numbers(window), ElementsAre(5));
+  EXPECT_TRUE(window.ended) << "with what comes after the end";
+}
+
+TEST(JobChannelTest, ALostRangeThatBeginsWithWhatWasStreamedIsCut) {
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
+  channel.AppendReports(MakeReports(1, 0, 5));
+  channel.AppendReports({EncodeLost(1, 3, 9, "no room"), MakeReport(1, 10)});
+  const auto window = channel.Read({0, 1, 5}, kLarge);
+  ASSERT_THAT(Steps(window), ElementsAre(9, 10));
+  EXPECT_EQ(Describe(window.reports[0]), "6-9 no room");
 }
 
 TEST(JobChannelTest, ReadersAndWritersMeet) {
   constexpr int kEntries = 3000;
-  JobChannel channel("u", {}, false, kLarge);
+  RingBudget budget(kHuge, kLarge);
+  JobChannel channel("u", {}, false, &budget);
   std::vector<std::thread> threads;
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&channel] {
@@ -142,7 +173,7 @@ TEST(JobChannelTest, ReadersAndWritersMeet) {
       while (cursor.event < kEntries || cursor.step < kEntries) {
         const auto window = channel.Read(cursor, 500);
         for (const EncodedEvent& event : window.events) ASSERT_EQ(event.number, ++cursor.event);
-        for (const ReportSlice& report : window.reports) {
+        for (const EncodedReport& report : window.reports) {
           ASSERT_EQ(report.step, ++cursor.step);
           cursor.attempt = report.attempt;
         }

@@ -2,14 +2,12 @@
 #ifndef GRADWATCH_TESTS_SERVER_STREAM_STREAM_TESTING_H_
 #define GRADWATCH_TESTS_SERVER_STREAM_STREAM_TESTING_H_
 
-#include <grpcpp/support/byte_buffer.h>
 #include <gtest/gtest.h>
 
 #include <string>
-#include <vector>
 
 #include "gradwatch/v1/watch_service.pb.h"
-#include "server/stream/slices.h"
+#include "server/base/encoding.h"
 
 namespace gradwatch::server {
 
@@ -19,13 +17,7 @@ inline v1::WatchJobResponse ParseResponse(const std::string& bytes) {
   return response;
 }
 
-inline v1::WatchJobResponse ParseResponse(const grpc::ByteBuffer& message) {
-  std::vector<grpc::Slice> slices;
-  EXPECT_TRUE(message.Dump(&slices).ok());
-  std::string bytes;
-  for (const grpc::Slice& slice : slices) bytes += std::string(ViewOf(slice));
-  return ParseResponse(bytes);
-}
+inline v1::WatchJobResponse ParseResponse(const EncodedMessage& message) { return ParseResponse(message.Flatten()); }
 
 }  // namespace gradwatch::server
 

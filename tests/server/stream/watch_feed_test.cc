@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "tests/server/store/store_testing.h"
 #include "tests/server/stream/stream_testing.h"
@@ -23,6 +25,7 @@ using ::gradwatch::testing::TempDir;
 using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr size_t kLarge = 1 << 20;
 constexpr char kUid[] = "uid";
@@ -37,14 +40,22 @@ class WatchFeedTest : public ::testing::Test {
   }
 
   void Restart(const WatchCursor& end, size_t ring_bytes) {
-    channel_ = std::make_shared<JobChannel>(kUid, end, false, ring_bytes);
+    channel_.reset();
+    rings_ = std::make_unique<RingBudget>(size_t{1} << 30, ring_bytes);
+    channel_ = std::make_shared<JobChannel>(kUid, end, false, rings_.get());
+    history_ = std::make_unique<ReportHistory>(statistics_.get(), kLarge);
+    sources_ = {.ledger = reader_.get(),
+                .history = history_.get(),
+                .tell_loss = [this](const std::string& uid,
+                                    const std::string& what) { losses_.insert(absl::StrCat(uid, ": ", what)); },
+                .log_epoch = "epoch"};
   }
 
   // Makes durable, and publishes.
   void AppendEvents(int64_t first, int64_t last) {
     for (int64_t number = first; number <= last; ++number) {
       StoreEvent(number);
-      channel_->AppendEvent(MakeEvent("j", number), false);
+      channel_->AppendEvent(EncodeEvent(MakeEvent("j", number), number), false);
     }
   }
   void StoreEvent(int64_t number) { ASSERT_THAT(AppendEvent(*ledger_, kUid, MakeEvent("j", number)), IsOk()); }
@@ -54,8 +65,8 @@ class WatchFeedTest : public ::testing::Test {
   }
 
   WatchFeed MakeFeed(const WatchFilter& filter = {}, const WatchCursor& start = {},
-                     std::vector<std::string> tensor_names = {}) {
-    return WatchFeed(channel_, reader_.get(), statistics_.get(), filter, start, "epoch", std::move(tensor_names));
+                     const std::vector<std::string>& tensor_names = {}) {
+    return WatchFeed(channel_, &sources_, filter, start, tensor_names);
   }
 
   // "e1" for an event, "r1:2" for a report of attempt 1, step 2; everything there is.
@@ -67,14 +78,17 @@ class WatchFeedTest : public ::testing::Test {
   }
 
   bool ReadPart(WatchFeed& feed, size_t max_bytes, std::vector<std::string>* all) {
-    const auto part = feed.Next(max_bytes);
+    const auto part = feed.Next(max_bytes, Lane::kCatchUp);
     EXPECT_THAT(part, IsOk());
-    if (!part.ok() || !part->has_message) return false;
-    const v1::WatchJobResponse response = ParseResponse(part->message);
+    if (!part.ok() || !part->message.has_value()) return false;
+    const v1::WatchJobResponse response = ParseResponse(*part->message);
     EXPECT_EQ(response.resume_token(), feed.Token());
     for (const v1::Event& event : response.events()) all->push_back(absl::StrCat("e", event.number()));
     for (const v1::StepReport& report : response.reports()) {
       all->push_back(absl::StrCat("r", report.attempt(), ":", report.step()));
+    }
+    for (const v1::StatisticsLost& lost : response.lost()) {
+      all->push_back(absl::StrCat("lost", lost.attempt(), ":", lost.first_step(), "-", lost.last_step()));
     }
     return true;
   }
@@ -84,7 +98,11 @@ class WatchFeedTest : public ::testing::Test {
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
   std::unique_ptr<StatisticsStore> statistics_;
+  std::unique_ptr<RingBudget> rings_;
   std::shared_ptr<JobChannel> channel_;
+  std::unique_ptr<ReportHistory> history_;
+  FeedSources sources_;
+  std::set<std::string> losses_;
 };
 
 TEST_F(WatchFeedTest, DeliversEventsThenReportsWithAToken) {
@@ -123,7 +141,7 @@ TEST_F(WatchFeedTest, GoesOnOverPlacesWithoutReports) {
   AppendReports(1, 0, 1);
   Restart({0, 2, -1}, kLarge);
   WatchFeed feed = MakeFeed({}, {.event = 0, .attempt = 1, .step = 1});
-  EXPECT_FALSE(feed.Next(kLarge)->has_message);
+  EXPECT_FALSE(feed.Next(kLarge, Lane::kCatchUp)->message.has_value());
   AppendReports(2, 0, 0);
   EXPECT_THAT(ReadAll(feed), ElementsAre("r2:0"));
 }
@@ -142,13 +160,13 @@ TEST_F(WatchFeedTest, DeliversNothingBeforeItIsPublished) {
 TEST_F(WatchFeedTest, EndsAfterTheLastEntry) {
   StoreEvent(1);
   WatchFeed feed = MakeFeed();
-  EXPECT_FALSE(feed.Next(kLarge)->ended);
-  channel_->AppendEvent(MakeEvent("j", 1), true);
+  EXPECT_FALSE(feed.Next(kLarge, Lane::kCatchUp)->ended);
+  channel_->AppendEvent(EncodeEvent(MakeEvent("j", 1), 1), true);
   EXPECT_THAT(ReadAll(feed), ElementsAre("e1"));
-  const auto part = feed.Next(kLarge);
+  const auto part = feed.Next(kLarge, Lane::kCatchUp);
   ASSERT_THAT(part, IsOk());
   EXPECT_TRUE(part->ended);
-  EXPECT_FALSE(part->has_message);
+  EXPECT_FALSE(part->message.has_value());
 }
 
 TEST_F(WatchFeedTest, AppliesTheFilter) {
@@ -171,9 +189,9 @@ TEST_F(WatchFeedTest, TensorsAreFilteredOnceTheirNamesAreKnown) {
   ASSERT_TRUE(feed.WantsTensorNames());
   feed.SetTensorNames({"alpha", "beta"});
   ASSERT_FALSE(feed.WantsTensorNames());
-  const auto part = feed.Next(kLarge);
+  const auto part = feed.Next(kLarge, Lane::kCatchUp);
   ASSERT_THAT(part, IsOk());
-  const v1::WatchJobResponse response = ParseResponse(part->message);
+  const v1::WatchJobResponse response = ParseResponse(*part->message);
   ASSERT_EQ(response.reports_size(), 1);
   ASSERT_EQ(response.reports(0).tensors_size(), 1);
   EXPECT_EQ(response.reports(0).tensors(0).tensor(), 1);
@@ -185,14 +203,101 @@ TEST_F(WatchFeedTest, ALongReadWithoutResultIsCutByTokens) {
   WatchFeed feed = MakeFeed({.events_only = false, .every_steps = 1000, .tensors = {}});
   int tokens = 0;
   for (;;) {
-    const auto part = feed.Next(100);
+    const auto part = feed.Next(100, Lane::kCatchUp);
     ASSERT_THAT(part, IsOk());
-    if (!part->has_message) break;
-    EXPECT_EQ(ParseResponse(part->message).reports_size(), 0);
+    if (!part->message.has_value()) break;
+    EXPECT_EQ(ParseResponse(*part->message).reports_size(), 0);
     ++tokens;
   }
   EXPECT_GT(tokens, 2);
   EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
+// Only the lane kCatchUp reads the stores.
+TEST_F(WatchFeedTest, OnTheLiveLaneItSaysThatItIsBehind) {
+  AppendEvents(1, 2);
+  AppendReports(1, 0, 1);
+  Restart({2, 1, 1}, kLarge);
+  WatchFeed feed = MakeFeed();
+  auto part = feed.Next(kLarge, Lane::kLive);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->behind);
+  EXPECT_FALSE(part->message.has_value() || part->ended);
+  EXPECT_THAT(ReadAll(feed), ElementsAre("e1", "e2", "r1:0", "r1:1"));
+  AppendReports(1, 2, 2);
+  part = feed.Next(kLarge, Lane::kLive);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_FALSE(part->behind);
+  ASSERT_TRUE(part->message.has_value());
+  EXPECT_EQ(ParseResponse(*part->message).reports_size(), 1);
+}
+
+// Hundreds who begin at the beginning must not hold the live lane up either, though the ring has it all.
+TEST_F(WatchFeedTest, WhoHasMuchToTakeFromARingIsBehindToo) {
+  Restart({}, size_t{8} << 20);
+  channel_->AppendReports(MakeReports(1, 0, 9999));
+  WatchFeed feed = MakeFeed();
+  auto part = feed.Next(kLarge, Lane::kLive);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->behind);
+  EXPECT_FALSE(part->message.has_value());
+  for (int parts = 0; part->behind && parts < 10'000; ++parts) {
+    part = feed.Next(1000, Lane::kCatchUp);
+    ASSERT_THAT(part, IsOk());
+    EXPECT_TRUE(part->message.has_value());
+  }
+  EXPECT_LT(feed.cursor().step, 9999);
+  part = feed.Next(kLarge, Lane::kLive);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->message.has_value());
+  EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
+TEST_F(WatchFeedTest, LostRangesAreDeliveredInPlaceAndPassEveryFilter) {
+  std::vector<EncodedReport> reports = MakeReports(1, 0, 1);
+  reports.push_back(EncodeLost(1, 2, 7, "no room"));
+  reports.push_back(MakeReport(1, 8));
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, reports), IsOk());
+  channel_->AppendReports(reports);
+  const WatchFilter filter{.events_only = false, .every_steps = 8, .tensors = {"none*"}};
+  for (const bool from_store : {false, true}) {
+    if (from_store) Restart({0, 1, 8}, kLarge);
+    WatchFeed all = MakeFeed();
+    EXPECT_THAT(ReadAll(all), ElementsAre("r1:0", "r1:1", "r1:8", "lost1:2-7")) << from_store;
+    WatchFeed some = MakeFeed(filter, {}, {"a tensor"});
+    EXPECT_THAT(ReadAll(some), ElementsAre("r1:0", "r1:8", "lost1:2-7")) << from_store;
+    WatchFeed later = MakeFeed({}, {.event = 0, .attempt = 1, .step = 4});
+    EXPECT_THAT(ReadAll(later), ElementsAre("r1:8", "lost1:5-7")) << from_store;
+    EXPECT_EQ(later.cursor(), channel_->End());
+  }
+  EXPECT_THAT(losses_, IsEmpty()) << "nothing was damaged";
+}
+
+// The ledger knows how far the job went; the store has nothing, or only a part.
+TEST_F(WatchFeedTest, WhatIsGoneFromTheStoreIsDeliveredAsLost) {
+  AppendReports(1, 0, 9);
+  Restart({0, 1, 19}, kLarge);
+  AppendReports(1, 20, 20);
+  WatchFeed feed = MakeFeed();
+  std::vector<std::string> all = ReadAll(feed);
+  EXPECT_EQ(all.size(), 12u);
+  EXPECT_EQ(std::count(all.begin(), all.end(), "lost1:10-19"), 1);
+  EXPECT_EQ(feed.cursor(), channel_->End());
+  EXPECT_THAT(losses_, ElementsAre("uid: statistics of attempt 1: what was stored is gone"));
+  WatchFeed later = MakeFeed({}, {.event = 0, .attempt = 1, .step = 14});
+  EXPECT_THAT(ReadAll(later), ElementsAre("r1:20", "lost1:15-19"));
+  EXPECT_EQ(losses_.size(), 1u) << "the same for all readers";
+}
+
+TEST_F(WatchFeedTest, AStoreThatCannotBeReadIsDeliveredAsLost) {
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, MakeReports(1, 0, 9)), IsOk());
+  statistics_.reset();
+  std::ofstream(dir_.File("statistics/uid.db"), std::ios::trunc) << std::string(9000, 'x');
+  statistics_ = *StatisticsStore::Open(dir_.File("statistics"));
+  Restart({0, 1, 9}, kLarge);
+  WatchFeed feed = MakeFeed();
+  EXPECT_THAT(ReadAll(feed), ElementsAre("lost1:0-9"));
+  EXPECT_THAT(losses_, ElementsAre("uid: statistics of attempt 1: what was stored is damaged"));
 }
 
 TEST_F(WatchFeedTest, TellsWhatTheStoreHasLost) {
@@ -202,7 +307,7 @@ TEST_F(WatchFeedTest, TellsWhatTheStoreHasLost) {
   WatchFeed feed = MakeFeed();
   const auto remove = [](LedgerTransaction& transaction) { return transaction.DeleteJob(kUid); };
   ASSERT_THAT(CommitAndWait(*ledger_, remove), IsOk());
-  EXPECT_THAT(feed.Next(kLarge), StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
+  EXPECT_THAT(feed.Next(kLarge, Lane::kCatchUp), StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
   EXPECT_EQ(feed.cursor(), WatchCursor());
 }
 
@@ -218,7 +323,7 @@ struct Watcher {
 // Random appends, publications, reads, reconnections with the token and restarts of the server, over a ring that holds
 // a handful of entries. In the end each watcher has everything that its filter lets through, once, in order.
 TEST_F(WatchFeedTest, NoGapAndNoRepeatWhateverHappens) {
-  constexpr size_t kTinyRing = 300;
+  constexpr size_t kTinyRing = 1500;
   std::mt19937 random(11);
   const auto chance = [&random](int percent) { return static_cast<int>(random() % 100) < percent; };
   std::vector<Watcher> watchers;
@@ -238,16 +343,17 @@ TEST_F(WatchFeedTest, NoGapAndNoRepeatWhateverHappens) {
     watcher.feed = std::make_unique<WatchFeed>(MakeFeed(watcher.filter, cursor));
   };
   const auto publish = [&] {
-    while (published_event < stored_event) channel_->AppendEvent(MakeEvent("j", ++published_event), false);
+    while (published_event < stored_event)
+      channel_->AppendEvent(EncodeEvent(MakeEvent("j", ++published_event), 1), false);
     channel_->AppendReports(unpublished);
     unpublished.clear();
   };
   const auto read = [&](Watcher& watcher, bool* ended) {
-    const auto part = watcher.feed->Next(watcher.max_bytes);
+    const auto part = watcher.feed->Next(watcher.max_bytes, Lane::kCatchUp);
     ASSERT_THAT(part, IsOk());
     *ended = part->ended;
-    if (!part->has_message) return;
-    const v1::WatchJobResponse response = ParseResponse(part->message);
+    if (!part->message.has_value()) return;
+    const v1::WatchJobResponse response = ParseResponse(*part->message);
     for (const v1::Event& event : response.events()) watcher.events.push_back(event.number());
     for (const v1::StepReport& report : response.reports()) {
       watcher.reports.emplace_back(report.attempt(), report.step());
@@ -289,7 +395,7 @@ TEST_F(WatchFeedTest, NoGapAndNoRepeatWhateverHappens) {
   }
   publish();
   StoreEvent(++stored_event);
-  channel_->AppendEvent(MakeEvent("j", stored_event), /*ends_job=*/true);
+  channel_->AppendEvent(EncodeEvent(MakeEvent("j", stored_event), 1), /*ends_job=*/true);
 
   std::vector<int64_t> all_events(stored_event);
   std::iota(all_events.begin(), all_events.end(), 1);

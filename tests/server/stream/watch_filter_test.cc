@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "server/store/report_codec.h"
-#include "server/stream/slices.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::server {
@@ -16,7 +15,7 @@ using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-ReportSlice MakeSlice(int tensors) {
+SharedBytes MakeBytes(int tensors) {
   v1::StepReport report;
   report.set_attempt(1);
   report.set_step(5);
@@ -25,15 +24,16 @@ ReportSlice MakeSlice(int tensors) {
     report.add_tensors()->set_tensor(i);
     report.mutable_tensors(i)->set_l2_norm(10 + i);
   }
-  return {1, 5, SliceOf(EncodeReport(report).bytes)};
+  return EncodeReport(report).bytes;
 }
 
 std::vector<int> KeptTensors(const WatchFilter& filter, const std::vector<std::string>& names) {
   ReportFilter reports(filter);
   reports.SetTensorNames(names);
-  ReportSlice slice = MakeSlice(4);
-  EXPECT_THAT(reports.KeepWantedTensors(&slice), IsOk());
-  const auto report = DecodeReport(ViewOf(slice.slice));
+  const SharedBytes bytes = MakeBytes(4);
+  const auto changed = reports.WithoutUnwanted(*bytes);
+  EXPECT_THAT(changed, IsOk());
+  const auto report = DecodeReport(*changed == nullptr ? *bytes : **changed);
   EXPECT_THAT(report, IsOk());
   EXPECT_EQ(report->loss(), 2);
   std::vector<int> tensors;
@@ -70,16 +70,14 @@ TEST(WatchFilterTest, WithoutNamesNoTensorMatches) {
 TEST(WatchFilterTest, AReportThatKeepsAllIsNotCopied) {
   ReportFilter reports({.events_only = false, .every_steps = 1, .tensors = {"*"}});
   reports.SetTensorNames({"a", "b"});
-  ReportSlice slice = MakeSlice(2);
-  const uint8_t* const bytes = slice.slice.begin();
-  ASSERT_THAT(reports.KeepWantedTensors(&slice), IsOk());
-  EXPECT_EQ(slice.slice.begin(), bytes);
+  const auto changed = reports.WithoutUnwanted(*MakeBytes(2));
+  ASSERT_THAT(changed, IsOk());
+  EXPECT_EQ(*changed, nullptr);
 }
 
 TEST(WatchFilterTest, RefusesDamagedReports) {
   ReportFilter reports({.events_only = false, .every_steps = 1, .tensors = {"*"}});
-  ReportSlice slice{1, 1, SliceOf("no report")};
-  EXPECT_THAT(reports.KeepWantedTensors(&slice), StatusIs(absl::StatusCode::kDataLoss, _));
+  EXPECT_THAT(reports.WithoutUnwanted("no report"), StatusIs(absl::StatusCode::kDataLoss, _));
 }
 
 TEST(WatchFilterTest, KeepsStepsThatAreMultiples) {

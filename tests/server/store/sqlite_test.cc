@@ -1,0 +1,77 @@
+#include "server/store/sqlite.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::server {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::gradwatch::testing::TempDir;
+using ::testing::HasSubstr;
+
+DatabaseFormat FormatOf(int64_t check_up_to) {
+  return {.application_id = 7,
+          .synchronous = "FULL",
+          .check_up_to = check_up_to,
+          .oldest = 2,
+          .migrations = {"CREATE TABLE t (x BLOB)"}};
+}
+
+// Makes a database of some 400 KiB, and damages the start of its last page.
+std::string MakeDamaged(const TempDir& dir, const DatabaseFormat& format) {
+  const std::string path = dir.File("t.db");
+  {
+    auto connection = WriterConnection::Open(path, format);
+    EXPECT_THAT(connection, IsOk());
+    for (int i = 0; i < 200; ++i) (*connection)->database().exec("INSERT INTO t VALUES (randomblob(2000))");
+  }
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(path)) - 4096);
+  file << std::string(8, '\x5a');
+  return path;
+}
+
+TEST(WriterConnectionTest, LooksForDamageInWhatIsSmall) {
+  const TempDir dir;
+  const std::string path = MakeDamaged(dir, FormatOf(1 << 20));
+  EXPECT_THAT(WriterConnection::Open(path, FormatOf(1 << 20)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("damaged")));
+}
+
+TEST(WriterConnectionTest, LooksForDamageInWhatIsLargeAfterADisorderlyEnd) {
+  const TempDir dir;
+  const std::string path = MakeDamaged(dir, FormatOf(1000));
+  EXPECT_THAT(WriterConnection::Open(path, FormatOf(1000)), IsOk());
+  dir.Write("t.db-wal", "");
+  EXPECT_THAT(WriterConnection::Open(path, FormatOf(1000)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("damaged")));
+}
+
+TEST(WriterConnectionTest, AMigrationLeadsFromEachVersionThatIsRead) {
+  const TempDir dir;
+  const std::string path = dir.File("t.db");
+  DatabaseFormat format = FormatOf(1 << 20);
+  ASSERT_THAT(WriterConnection::Open(path, format), IsOk());
+  format.migrations.push_back("CREATE TABLE u (y)");
+  format.migrations.push_back("CREATE TABLE v (z)");
+  EXPECT_THAT(OpenReader(path, format), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("older version")));
+  for (int life = 0; life < 2; ++life) {
+    auto connection = WriterConnection::Open(path, format);
+    ASSERT_THAT(connection, IsOk());
+    EXPECT_EQ(ReadPragma((*connection)->database(), "user_version"), 4);
+    EXPECT_EQ((*connection)->database().execAndGet("SELECT count(*) FROM sqlite_schema").getInt(), 3);
+  }
+  EXPECT_THAT(OpenReader(path, format), IsOk());
+  EXPECT_THAT(WriterConnection::Open(dir.File("new.db"), format), IsOk());
+}
+
+}  // namespace
+}  // namespace gradwatch::server
