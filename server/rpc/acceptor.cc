@@ -3,9 +3,11 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -20,6 +22,22 @@ namespace {
 constexpr int kPauseMilliseconds = 100;
 constexpr absl::Duration kComplainEvery = absl::Seconds(1);
 
+// Of no family if the descriptor is no socket.
+SocketAddress LocalAddress(int descriptor) {
+  SocketAddress address;
+  address.size = sizeof address.storage;
+  if (getsockname(descriptor, address.get(), &address.size) != 0) return SocketAddress();
+  return address;
+}
+
+// A listener at every address has connections at each of them.
+bool SamePlace(const SocketAddress& listener, const SocketAddress& connection) {
+  if (connection.is_unix() || listener.is_unix()) {
+    return connection.size == listener.size && std::memcmp(connection.get(), listener.get(), listener.size) == 0;
+  }
+  return listener.port() != 0 && listener.port() == connection.port();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Start(std::vector<int> listeners, int descriptors, Take take) {
@@ -30,6 +48,7 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Start(std::vector<int> liste
 
 Acceptor::Acceptor(std::vector<int> listeners, int descriptors, Take take, int stop)
     : listeners_(std::move(listeners)), descriptors_(descriptors), take_(std::move(take)), stop_(stop) {
+  for (const int listener : listeners_) addresses_.push_back(LocalAddress(listener));
   thread_ = std::thread([this] {
     core::NameThisThread("accept");
     Work();
@@ -37,9 +56,24 @@ Acceptor::Acceptor(std::vector<int> listeners, int descriptors, Take take, int s
 }
 
 Acceptor::~Acceptor() {
-  eventfd_write(stop_, 1);
-  thread_.join();
+  Stop();
   close(stop_);
+}
+
+void Acceptor::Stop() {
+  eventfd_write(stop_, 1);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Acceptor::Cut() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, descriptors_));
+  for (int descriptor = 0; descriptor < end; ++descriptor) {
+    const SocketAddress address = LocalAddress(descriptor);
+    const auto same = [&address](const SocketAddress& one) { return SamePlace(one, address); };
+    if (std::any_of(addresses_.begin(), addresses_.end(), same)) shutdown(descriptor, SHUT_RDWR);
+  }
 }
 
 void Acceptor::Work() {

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/rpc/listen_address.h"
 
 namespace gradwatch::server {
 
@@ -27,10 +28,16 @@ class Acceptor {
   // once: the kernel gives the smallest number that is free, so that those from there on are left to the rest of the
   // process, and nobody has to count what is open. UNAVAILABLE: there is no descriptor for it.
   static absl::StatusOr<std::unique_ptr<Acceptor>> Start(std::vector<int> listeners, int descriptors, Take take);
-  // After this nothing is taken.
+  // As Stop.
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
+
+  // After this nothing is taken; the listeners may be closed.
+  void Stop();
+  // Ends the connections that are open, whatever is on its way. gRPC ends no call on a connection whose client does not
+  // read before its write is through, even if the call is cancelled.
+  void Cut();
 
   // Connections that were closed because there were too many.
   int64_t refused() const { return refused_; }
@@ -46,6 +53,7 @@ class Acceptor {
   void Complain(const std::string& text);
 
   const std::vector<int> listeners_;
+  std::vector<SocketAddress> addresses_;  // of the listeners; constant after construction
   const int descriptors_;
   const Take take_;
   const int stop_;  // an eventfd, readable when it is over

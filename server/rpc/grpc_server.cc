@@ -3,9 +3,13 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
+#include <thread>
 #include <utility>
 
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
+#include "core/base/thread_name.h"
 
 namespace gradwatch::server {
 namespace {
@@ -104,15 +108,21 @@ void GrpcServer::SetServing(bool serving) {
 void GrpcServer::Tick() { streams_.Tick(context_.clock->Monotonic()); }
 
 void GrpcServer::ShutDown(absl::Duration grace) {
-  const absl::Time end = absl::Now() + grace;
+  const absl::Time begin = absl::Now();
   SetServing(false);
-  // Each ends as soon as it can; only who does not read, or a call that hangs, takes the whole time.
+  if (acceptor_ != nullptr) acceptor_->Stop();  // gRPC would not close what it is handed later
+  listener_->Close();
+  // Each of these returns as soon as it can; only those who do not read, and calls that hang, take the whole time.
+  absl::Notification over;
+  std::thread cutter([&] {
+    core::NameThisThread("cutter");
+    if (!over.WaitForNotificationWithDeadline(begin + grace / 2) && acceptor_ != nullptr) acceptor_->Cut();
+  });
   context_.api->ShutDown(grace / 5);
   streams_.ShutDown(grace / 5);
-  // gRPC does not close what it is handed from here on.
-  acceptor_.reset();
-  listener_->Close();
-  server_->Shutdown(absl::ToChronoTime(end));
+  server_->Shutdown(absl::ToChronoTime(begin + grace));
+  over.Notify();
+  cutter.join();
   server_.reset();
 }
 

@@ -32,8 +32,9 @@ class GrpcServer {
   // Time has passed; called about every second.
   void Tick();
 
-  // Health says NOT_SERVING, then streams are told and ended, then nobody is let in any more, and after `grace` the
-  // calls that are left are cancelled. Returns when all calls are over.
+  // Health says NOT_SERVING and nobody is let in any more; then calls are answered and streams are told and ended.
+  // After half of `grace` connections are cut, and after all of it the calls that are left are cancelled. Returns when
+  // all are over.
   void ShutDown(absl::Duration grace);
 
  private:

@@ -47,13 +47,12 @@ TrainerStream::TrainerStream(JobManager* jobs, StreamRegistry* streams, const co
 
 TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
   auto* const reactor = new Reactor(shared_from_this());
-  {
-    absl::MutexLock lock(&mutex_);
-    reactor_ = reactor;
-    call_ = call;
-    reactor->StartRead(&message_);
-  }
-  streams_->Add(shared_from_this());
+  streams_->Add(shared_from_this());  // ends it at once during a shutdown
+  absl::MutexLock lock(&mutex_);
+  reactor_ = reactor;
+  call_ = call;
+  if (!end_.has_value()) reactor->StartRead(&message_);
+  Advance();
   return reactor;
 }
 
@@ -148,6 +147,7 @@ void TrainerStream::Handle(v1::TrainerMessage message) {
 void TrainerStream::HandleHello(v1::TrainerHello hello) {
   {
     absl::MutexLock lock(&mutex_);
+    if (end_.has_value()) return;  // nobody may attach who is told to go
     greeted_ = true;
   }
   jobs_->Attach(std::move(hello), shared_from_this(),

@@ -131,5 +131,22 @@ TEST_F(AcceptorTest, NothingIsTakenAfterItsEnd) {
   close(client);
 }
 
+TEST_F(AcceptorTest, CutsItsConnectionsAndNoOthers) {
+  int others[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, others), 0);
+  Start(INT_MAX);
+  const int client = OpenClient();
+  ASSERT_TRUE(Connect(client));
+  ASSERT_TRUE(WaitForTaken(1));
+  acceptor_->Stop();
+  listener_->Close();
+  acceptor_->Cut();
+  char byte = 0;
+  EXPECT_EQ(read(client, &byte, 1), 0) << "ended by the server";
+  EXPECT_EQ(write(others[0], "x", 1), 1);
+  EXPECT_EQ(read(others[1], &byte, 1), 1);
+  for (const int descriptor : {client, others[0], others[1]}) close(descriptor);
+}
+
 }  // namespace
 }  // namespace gradwatch::server

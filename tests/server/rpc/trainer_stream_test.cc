@@ -128,6 +128,20 @@ TEST(TrainerStreamTest, AnAnswerMayComeWhenTheServerIsGone) {
   jobs.link()->Close(absl::AbortedError("another stream"));
 }
 
+TEST(TrainerStreamTest, NobodyAttachesWhoIsToldToGo) {
+  SlowJobManager jobs;
+  Surroundings surroundings(&jobs);
+  const auto stub = v1::TrainerService::NewStub(surroundings.server->InProcessChannel({}));
+  surroundings.streams.ShutDown(absl::ZeroDuration());
+  grpc::ClientContext call;
+  const auto stream = stub->AttachTrainer(&call);
+  v1::TrainerMessage hello;
+  hello.mutable_hello()->set_job_id("job");
+  stream->Write(hello);
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(jobs.link(), nullptr);
+}
+
 TEST(TrainerStreamTest, ARefusalMayComeWhenTheServerIsGone) {
   SlowJobManager jobs;
   auto surroundings = std::make_unique<Surroundings>(&jobs);
