@@ -99,7 +99,7 @@ class Watcher {
   bool Print(const v1::Event& event) {
     printer_.Print(event);
     data_loss_ |= event.has_data_loss();
-    if (event.number() > last_event_) {  // what is older is in the job's state already
+    if (last_event_ == 0 || event.number() > last_event_) {  // what is older is in the job's state already
       job_.set_attempt(std::max(job_.attempt(), event.attempt()));
       if (event.has_state_changed()) job_.set_state(event.state_changed().to());
     }
@@ -115,6 +115,7 @@ class Watcher {
     if (!printer_.knows_tensors() && (report.tensors_size() > 0 || !options_.tensors.empty())) AskForTensors();
     printer_.Print(report);
     last_report_ = {report.attempt(), report.step()};
+    job_.set_attempt(std::max(job_.attempt(), report.attempt()));
     if (last_step_.has_value() && report.step() == *last_step_) end_reason_ = "until_step";
     return true;
   }

@@ -45,13 +45,21 @@ ValueTree StringLeaf(const FieldDescriptor& field, const std::string& text) {
   return Leaf(Kind::kText, field.type() == FieldDescriptor::TYPE_BYTES ? absl::Base64Escape(text) : text);
 }
 
-ValueTree MessageTree(const Message& message, bool include_defaults) {
+struct Defaults {
+  bool included;
+  absl::string_view partial;
+
+  // What holds below the field.
+  Defaults Below(const FieldDescriptor& field) const { return {included && field.name() != partial, partial}; }
+};
+
+ValueTree MessageTree(const Message& message, const Defaults& defaults) {
   if (HasTextForm(*message.GetDescriptor())) return Leaf(Kind::kText, FormatTextForm(message));
-  return BuildValueTree(message, include_defaults);
+  return BuildValueTree(message, defaults.included, defaults.partial);
 }
 
 // The value of `field`, or with an index that of an element.
-ValueTree FieldValue(const Message& message, const FieldDescriptor& field, int index, bool include_defaults) {
+ValueTree FieldValue(const Message& message, const FieldDescriptor& field, int index, const Defaults& defaults) {
   const auto& reflection = *message.GetReflection();
 
 // One case a type: reflection has no generic getter.
@@ -79,38 +87,38 @@ ValueTree FieldValue(const Message& message, const FieldDescriptor& field, int i
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return MessageTree(
           index >= 0 ? reflection.GetRepeatedMessage(message, &field, index) : reflection.GetMessage(message, &field),
-          include_defaults);
+          defaults);
   }
 #undef GW_GET
   return {};
 }
 
-ValueTree ListTree(const Message& message, const FieldDescriptor& field, bool include_defaults) {
+ValueTree ListTree(const Message& message, const FieldDescriptor& field, const Defaults& defaults) {
   ValueTree tree;
   tree.kind = Kind::kList;
   for (int i = 0; i < message.GetReflection()->FieldSize(message, &field); ++i) {
-    tree.elements.push_back(FieldValue(message, field, i, include_defaults));
+    tree.elements.push_back(FieldValue(message, field, i, defaults));
   }
   return tree;
 }
 
 // Sorted by key, so that equal messages give equal text.
-ValueTree MapTree(const Message& message, const FieldDescriptor& field, bool include_defaults) {
+ValueTree MapTree(const Message& message, const FieldDescriptor& field, const Defaults& defaults) {
   const auto& type = *field.message_type();
   ValueTree tree;
   for (int i = 0; i < message.GetReflection()->FieldSize(message, &field); ++i) {
     const Message& entry = message.GetReflection()->GetRepeatedMessage(message, &field, i);
-    tree.members.push_back({FieldValue(entry, *type.map_key(), -1, include_defaults).text,
-                            FieldValue(entry, *type.map_value(), -1, include_defaults)});
+    tree.members.push_back(
+        {FieldValue(entry, *type.map_key(), -1, defaults).text, FieldValue(entry, *type.map_value(), -1, defaults)});
   }
   std::sort(tree.members.begin(), tree.members.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   return tree;
 }
 
-bool IsWritten(const Message& message, const FieldDescriptor& field, bool include_defaults) {
+bool IsWritten(const Message& message, const FieldDescriptor& field, const Defaults& defaults) {
   const auto& reflection = *message.GetReflection();
-  if (field.is_repeated()) return include_defaults || reflection.FieldSize(message, &field) > 0;
-  return reflection.HasField(message, &field) || (include_defaults && !field.has_presence());
+  if (field.is_repeated()) return defaults.included || reflection.FieldSize(message, &field) > 0;
+  return reflection.HasField(message, &field) || (defaults.included && !field.has_presence());
 }
 
 }  // namespace
@@ -118,18 +126,18 @@ bool IsWritten(const Message& message, const FieldDescriptor& field, bool includ
 bool ValueTree::is_special_number() const { return text == "NaN" || text == "Infinity" || text == "-Infinity"; }
 
 ValueTree BuildValueTree(const Message& message, bool include_defaults, absl::string_view partial) {
+  const Defaults defaults = {include_defaults, partial};
   ValueTree tree;
   const auto& type = *message.GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
-    if (!IsWritten(message, field, include_defaults)) continue;
+    if (!IsWritten(message, field, defaults)) continue;
     if (field.is_map()) {
-      tree.members.push_back({field.name(), MapTree(message, field, include_defaults)});
+      tree.members.push_back({field.name(), MapTree(message, field, defaults)});
     } else if (field.is_repeated()) {
-      tree.members.push_back({field.name(), ListTree(message, field, include_defaults)});
+      tree.members.push_back({field.name(), ListTree(message, field, defaults.Below(field))});
     } else {
-      tree.members.push_back(
-          {field.name(), FieldValue(message, field, -1, include_defaults && field.name() != partial)});
+      tree.members.push_back({field.name(), FieldValue(message, field, -1, defaults.Below(field))});
     }
   }
   return tree;

@@ -92,7 +92,7 @@ WatchSession::Output EventWatch::Produce(Lane lane) {
   EncodedMessage message;
   bool behind = false, more = !started_;  // the first message comes at once, also without content
   if (started_) {
-    auto part = feed_.Next(kMessageBytes, lane);
+    auto part = feed_.Next(MessageBytes(lane), lane);
     if (!part.ok()) return {.message = std::nullopt, .end = part.status()};
     behind = part->behind;
     more = !part->events.empty() || !(part->complete || (behind && lane == Lane::kLive));

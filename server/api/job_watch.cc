@@ -48,7 +48,7 @@ WatchSession::Output JobWatch::Produce(Lane lane) {
     if (feed_.WantsTensorNames()) feed_.SetTensorNames(TensorNames(*job));
     if (!started_) return {.message = MakeStarted(*std::move(job)), .end = std::nullopt};
   }
-  auto part = feed_.Next(kMessageBytes, lane);
+  auto part = feed_.Next(MessageBytes(lane), lane);
   if (absl::IsNotFound(part.status())) return deleted();
   if (!part.ok()) return {.message = std::nullopt, .end = part.status()};
   if (part->ended) return {.message = MakeEnded(v1::WatchEnded::REASON_TERMINAL), .end = absl::OkStatus()};

@@ -30,7 +30,7 @@ class WatchSession : public Subscriber, public ManagedStream, public std::enable
   static constexpr absl::Duration kBookmarkEvery = absl::Seconds(15);
   // A write that the peer does not take for so long ends the stream: the reader can come back and go on.
   static constexpr absl::Duration kStalled = absl::Seconds(30);
-  // A message has about so many bytes.
+  // A message has about so many bytes; of who catches up, twice as many.
   static constexpr size_t kMessageBytes = 64 << 10;
 
   // From now on the session writes to `sink`, which lives until OnDone has returned. Call it once.
@@ -54,16 +54,17 @@ class WatchSession : public Subscriber, public ManagedStream, public std::enable
   struct Output {
     std::optional<EncodedMessage> message;
     std::optional<absl::Status> end;  // after the message
-    bool behind = false;              // what comes next is in the stores
+    bool behind = false;              // what comes next is much, or in the stores
   };
-  // Runs in OnWake; reads stores on the lane kCatchUp only. The first call makes the first message, which comes at
-  // once.
+  // Runs in OnWake; who is behind is served on the lane kCatchUp only. The first call makes the first message, which
+  // comes at once.
   virtual Output Produce(Lane lane) = 0;
   // A message that says only that the stream is complete up to now.
   virtual EncodedMessage MakeBookmark() = 0;
   // The last message of a stream that the server's shutdown ends.
   virtual EncodedMessage MakeShutdown() = 0;
 
+  static size_t MessageBytes(Lane lane) { return lane == Lane::kLive ? kMessageBytes : 2 * kMessageBytes; }
   absl::Time Now() const { return clock_->Now(); }
 
  private:

@@ -61,8 +61,9 @@ absl::Status AlertNotFound(absl::string_view alert_id) {
 
 void AlertOperations::Acknowledge(v1::AcknowledgeAlertRequest request, std::string actor,
                                   JobManager::Done<v1::Alert> done) {
+  RequestKey request_key = KeyOf("AcknowledgeAlert", request);  // before the request is moved
   context_->SubmitOnce<v1::Alert>(
-      KeyOf("AcknowledgeAlert", request),
+      std::move(request_key),
       [this, request = std::move(request), actor = std::move(actor)](const RequestKey& key,
                                                                      LedgerTransaction& transaction) {
         return DoAcknowledge(request, actor, key, transaction);
@@ -99,8 +100,9 @@ absl::StatusOr<v1::Alert> AlertOperations::DoAcknowledge(const v1::AcknowledgeAl
 
 void AlertOperations::CreateSilence(v1::CreateSilenceRequest request, std::string actor,
                                     JobManager::Done<v1::Silence> done) {
+  RequestKey request_key = KeyOf("CreateSilence", request);  // before the request is moved
   context_->SubmitOnce<v1::Silence>(
-      KeyOf("CreateSilence", request),
+      std::move(request_key),
       [this, request = std::move(request), actor = std::move(actor)](const RequestKey& key,
                                                                      LedgerTransaction& transaction) {
         return DoCreateSilence(request, actor, key, transaction);

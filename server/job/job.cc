@@ -46,6 +46,23 @@ absl::Status ForEachEvent(absl::string_view uid, LedgerReader* reader, absl::Fun
 
 }  // namespace
 
+void JobRecord::Pack() {
+  if (!packed.empty()) return;
+  v1::Job large;
+  if (row.job.has_spec()) large.mutable_spec()->Swap(row.job.mutable_spec());
+  if (row.job.has_controls()) large.mutable_controls()->Swap(row.job.mutable_controls());
+  large.mutable_tensors()->Swap(row.job.mutable_tensors());
+  row.job.clear_spec();
+  row.job.clear_controls();
+  packed = large.SerializeAsString();
+}
+
+void JobRecord::Unpack() {
+  if (packed.empty()) return;
+  row.job.MergeFromString(packed);
+  packed.clear();
+}
+
 bool JobRecord::ended() const { return IsFinal(row.job.state()); }
 
 bool JobRecord::waiting() const { return row.job.state() == v1::JOB_STATE_PENDING && row.attach_token.empty(); }
@@ -86,7 +103,10 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
 absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader) {
   JobRecord record;
   record.row = std::move(row);
-  if (record.ended()) return record;
+  if (record.ended()) {
+    record.Pack();
+    return record;
+  }
   v1::Job& job = record.row.job;
   job.set_firing_alerts(0);  // counted again
   job.set_fired_alerts(0);
@@ -136,6 +156,7 @@ std::optional<v1::Job> JobEntry::Snapshot() const {
   const auto record = published();
   if (record == nullptr) return std::nullopt;
   v1::Job job = record->row.job;
+  job.MergeFromString(record->packed);
   if (!record->ended()) MergeFigures(intake.figures(), &job);
   return job;
 }

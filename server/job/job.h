@@ -38,6 +38,12 @@ struct JobRecord {
   bool attached = false;                                 // a trainer attached, and no event has told that it is gone
   v1::JobState before_recovery = v1::JOB_STATE_RUNNING;  // what the job did when its trainer was lost
 
+  // Of a job that has ended, the large parts of row.job (spec, controls, tensors), serialised: there may be thousands,
+  // and hardly anybody asks for them. Empty: they are in their place.
+  std::string packed = {};
+
+  void Pack();
+  void Unpack();
   bool ended() const;
   // Accepted, and no trainer may attach: it waits for its turn.
   bool waiting() const;
@@ -110,7 +116,7 @@ class JobEntry {
 //   edit.Publish();
 class JobEdit {
  public:
-  // Starts from the working record, which must be there, with the live figures merged in.
+  // Starts from the working record, which must be there, unpacked and with the live figures merged in.
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction);
   // Starts from the first record of a new job.
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first);

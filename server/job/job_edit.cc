@@ -33,6 +33,7 @@ JobEdit::JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTra
       entry_(std::move(entry)),
       transaction_(transaction),
       record_(std::make_shared<JobRecord>(*entry_->working)) {
+  record_->Unpack();
   if (!record_->ended()) MergeFigures(entry_->intake.figures(), &job());
 }
 
@@ -116,6 +117,7 @@ absl::Status JobEdit::Write() {
 }
 
 void JobEdit::Publish(absl::AnyInvocable<void(const JobRecord&)> then) {
+  if (record_->ended()) record_->Pack();
   entry_->working = record_;
   transaction_->OnCommit([context = context_, entry = entry_, record = record_, events = std::move(events_),
                           then = std::move(then)](const absl::Status& status) mutable {

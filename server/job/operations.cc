@@ -91,8 +91,9 @@ void SendIfAttached(const JobEntry& entry, v1::TrainerDirective directive) {
 }  // namespace
 
 void JobOperations::Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) {
+  RequestKey request_key = KeyOf("AdjustJob", request);  // before the request is moved
   context_->SubmitOnce<v1::AdjustJobResponse>(
-      KeyOf("AdjustJob", request),
+      std::move(request_key),
       [this, request = std::move(request), actor = std::move(actor)](
           const RequestKey& key, LedgerTransaction& transaction) { return DoAdjust(request, actor, key, transaction); },
       std::move(done));
@@ -187,8 +188,9 @@ absl::StatusOr<v1::Job> JobOperations::DoCommand(JobCommand command, const std::
 }
 
 void JobOperations::Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) {
+  RequestKey request_key = KeyOf("UpdateJob", request);  // before the request is moved
   context_->SubmitOnce<v1::Job>(
-      KeyOf("UpdateJob", request),
+      std::move(request_key),
       [this, request = std::move(request), actor = std::move(actor)](
           const RequestKey& key, LedgerTransaction& transaction) { return DoUpdate(request, actor, key, transaction); },
       std::move(done));
@@ -219,8 +221,9 @@ absl::StatusOr<v1::Job> JobOperations::DoUpdate(const v1::UpdateJobRequest& requ
 }
 
 void JobOperations::Delete(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done) {
+  RequestKey request_key = KeyOf("DeleteJob", request);  // before the request is moved
   context_->SubmitOnce<v1::DeleteJobResponse>(
-      KeyOf("DeleteJob", request),
+      std::move(request_key),
       [this, request = std::move(request), actor = std::move(actor)](
           const RequestKey& key, LedgerTransaction& transaction) { return DoDelete(request, actor, key, transaction); },
       std::move(done));

@@ -119,8 +119,13 @@ void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const ab
       context_->AfterReports([done = std::move(done)]() mutable { done(-1); });
       return absl::OkStatus();
     }
-    auto stored = [token = context_->work->Enter(), last_step, done = std::move(done)](const absl::Status& status,
-                                                                                       auto) mutable {
+    auto token = context_->work->Enter();
+    if (token == nullptr) {
+      done(absl::UnavailableError("the server is shutting down"));
+      return absl::OkStatus();
+    }
+    auto stored = [token = std::move(token), last_step, done = std::move(done)](const absl::Status& status,
+                                                                                auto) mutable {
       done(status.ok() ? absl::StatusOr<int64_t>(last_step) : status);
     };
     TellGap(entry, 0, "damaged", std::move(stored));

@@ -189,9 +189,9 @@ absl::Status ReportIntake::CheckHolds(const TrainerLink* link, int64_t epoch) co
 
 absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch, const ReportLimits& limits,
                                   absl::FunctionRef<void(AcceptedBatch)> store) {
-  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(&batch, limits));
   absl::MutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(HoldsLocked(link, batch.epoch()));
+  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(&batch, limits));
   AcceptedBatch accepted;
   accepted.figures.attempt = attempt_;
   // A trainer that was here before has forgotten what was acknowledged, also where the store has lost it since.

@@ -249,7 +249,9 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
       accepted();
     });
   }
-  auto stored = [this, token = context_->work->Enter(), entry, link, last_step, figures = std::move(batch.figures),
+  auto token = context_->work->Enter();
+  if (token == nullptr) return link->Close(absl::UnavailableError("the server is shutting down"));
+  auto stored = [this, token = std::move(token), entry, link, last_step, figures = std::move(batch.figures),
                  accepted = std::move(accepted)](const absl::Status& status,
                                                  std::vector<EncodedReport> reports) mutable {
     const absl::Duration now = context_->deps.clock->Monotonic();

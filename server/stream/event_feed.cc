@@ -37,6 +37,7 @@ absl::StatusOr<EventFeed::Part> EventFeed::Next(size_t max_bytes, Lane lane) {
     }
     if (window.behind && window.complete) position = std::max(position, window.start);
     part.complete = !window.behind && window.complete;
+    part.behind = part.behind || !part.complete;
     if (part.complete) break;
   }
   position_ = position;

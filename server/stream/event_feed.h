@@ -30,7 +30,7 @@ class EventFeed {
   struct Part {
     std::vector<SharedBytes> events;  // fields `events`
     bool complete = false;            // nothing newer exists
-    bool behind = false;              // what comes next is in the ledger
+    bool behind = false;              // what comes next is much, or in the ledger
   };
   // The next part, of about `max_bytes` at most. On the lane kLive the ledger is not read: see Part::behind. Errors
   // from the ledger; after one the position is where it was.

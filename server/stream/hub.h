@@ -14,8 +14,8 @@ namespace gradwatch::server {
 // Where a subscriber runs. Each lane has threads of its own; those of kCatchUp give way to the others where cores are
 // few.
 enum class Lane {
-  kLive,     // reads memory only
-  kCatchUp,  // may read the stores
+  kLive,     // takes a little, from memory
+  kCatchUp,  // takes much, or from the stores
 };
 
 // Somebody who reads topics by a cursor of its own.

@@ -23,6 +23,12 @@ bool TakeFrom(Iterator first, Iterator last, size_t max_bytes, size_t* bytes, st
   return true;
 }
 
+// About how many bytes of a ring lie from `first` on.
+template <typename Ring>
+size_t BytesFrom(const Ring& ring, typename Ring::const_iterator first, size_t bytes) {
+  return ring.empty() ? 0 : bytes / ring.size() * static_cast<size_t>(ring.end() - first);
+}
+
 }  // namespace
 
 EncodedReport Undelivered(const EncodedReport& report, const WatchCursor& cursor) {
@@ -78,12 +84,14 @@ JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes)
   if (!window.events_behind) {
     const auto first = std::partition_point(
         events_.begin(), events_.end(), [&cursor](const EncodedEvent& event) { return event.number <= cursor.event; });
+    window.left_bytes += BytesFrom(events_, first, event_bytes_);
     all &= TakeFrom(first, events_.end(), max_bytes, &bytes, &window.events);
   }
   if (!window.reports_behind) {
     const auto first = std::partition_point(reports_.begin(), reports_.end(), [&cursor](const EncodedReport& report) {
       return IsDelivered(cursor, report.attempt, report.step);
     });
+    window.left_bytes += BytesFrom(reports_, first, report_bytes_);
     all &= TakeFrom(first, reports_.end(), max_bytes, &bytes, &window.reports);
   }
   window.complete = all;

@@ -56,6 +56,7 @@ class JobChannel final : private RingOwner {
     bool events_behind = false;   // the cursor's next event is not in the ring any more: read it from the store
     bool reports_behind = false;  // the cursor's next report, if there is one before `start`, is only in the store
     bool complete = false;        // nothing newer exists
+    size_t left_bytes = 0;        // about what the rings have after the cursor, what is given here included
     bool ended = false;           // complete, and the job has ended
     WatchCursor start;            // the rings hold what comes after this
     WatchCursor end;              // where the log ended at this moment; the stores may hold more already

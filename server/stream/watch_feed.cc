@@ -17,6 +17,8 @@ namespace {
 constexpr int kMaxStoredEvents = 256;
 // Reads for one message that the filter may keep back wholly, before the thread goes to the next watcher.
 constexpr int kMaxReads = 16;
+// Who has more than this to take from a ring does so on the lane of those who catch up.
+constexpr size_t kMuch = 512 << 10;
 
 }  // namespace
 
@@ -48,7 +50,7 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
       from.step = std::numeric_limits<int64_t>::max();
     }
     window = channel_->Read(from, max_bytes - content.bytes);
-    behind = window.events_behind || window.reports_behind;
+    behind = window.events_behind || window.reports_behind || window.left_bytes > kMuch;
     if (behind && lane == Lane::kLive) break;
     GW_RETURN_IF_ERROR(TakeEvents(window, max_bytes, &content));
     GW_RETURN_IF_ERROR(TakeReports(window, max_bytes, &content));

@@ -43,10 +43,10 @@ class WatchFeed {
   struct Part {
     std::optional<EncodedMessage> message;  // a WatchJobResponse with a resume token; none: nothing new
     bool ended = false;                     // no message: everything was delivered and the job has ended
-    bool behind = false;                    // what comes next is in the stores
+    bool behind = false;                    // what comes next is much, or in the stores
   };
-  // The next part, of about `max_bytes` at most, or of what was read from the store at once. On the lane kLive no store
-  // is read: see Part::behind. A message may be empty but for its token, when much was read that the filter keeps back.
+  // The next part, of about `max_bytes` at most, or of what was read from the store at once. On the lane kLive nothing
+  // is taken by who is behind. A message may be empty but for its token, when much was read that the filter keeps back.
   // Statistics that cannot be read, or are not where they were stored, are delivered as lost. NOT_FOUND: the job was
   // deleted; DATA_LOSS: of events; UNAVAILABLE from the stores; after an error the cursor is where it was.
   absl::StatusOr<Part> Next(size_t max_bytes, Lane lane);

@@ -355,7 +355,7 @@ void MeasureTermination(int subscribers, int rounds) {
                  Seconds(term));
     std::fflush(stdout);
     Check(setting.server->Start(), setting.server->Errors());
-    Check(setting.outside->AwaitConnection(), "it does not answer");
+    Check(setting.outside->AwaitAnswer(), "it does not answer");
   }
 }
 

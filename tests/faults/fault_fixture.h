@@ -46,7 +46,7 @@ class FaultTest : public ::testing::Test {
   // Starts the server that was killed or ended, and waits until it answers.
   void RestartServer() {
     ASSERT_TRUE(server_->Start()) << server_->Errors();
-    ASSERT_TRUE(outside_->AwaitConnection());
+    ASSERT_TRUE(outside_->AwaitAnswer());
   }
 
   // A small network on clusters of points. `size`: units and examples in a batch; a step takes some 0.1 ms at 16, 5 ms

@@ -60,7 +60,7 @@ class Adjuster {
         ADD_FAILURE() << change.job_id << ": " << status.error_code() << " " << status.error_message();
         return false;
       }
-      outside_.AwaitConnection();
+      outside_.AwaitAnswer();
     }
   }
   void Repeat(const Change& change) {
@@ -101,7 +101,7 @@ class SlowKillTest : public FaultTest {
       server_->Launch();
     }
     ASSERT_TRUE(server_->AwaitReady()) << server_->Errors();
-    ASSERT_TRUE(outside_->AwaitConnection());
+    ASSERT_TRUE(outside_->AwaitAnswer());
     adjuster->OnRestart();
   }
 

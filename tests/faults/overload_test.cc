@@ -76,7 +76,7 @@ class SlowDescriptorsTest : public FaultTest {
   // connections and afterwards.
   void SurviveFlood(const std::string& limit) {
     ServerProcess::Options options;
-    options.prefix = {"bash", "-c", "ulimit " + limit + "; exec \"$@\"", "limited"};
+    options.prefix = {"/bin/bash", "-c", "ulimit " + limit + "; exec \"$@\"", "limited"};
     ASSERT_NO_FATAL_FAILURE(StartServer(std::move(options)));
     Create("job", Spec(kForEver, 256));
     ASSERT_GE(outside_->AwaitLiveStep("job"), 0);
@@ -93,7 +93,7 @@ class SlowDescriptorsTest : public FaultTest {
     }
     ASSERT_TRUE(server_->alive()) << server_->Errors();
     Outside newcomer(server_->address());
-    EXPECT_TRUE(newcomer.AwaitConnection()) << "it does not listen any more: " << server_->Errors();
+    EXPECT_TRUE(newcomer.AwaitAnswer()) << "it does not listen any more: " << server_->Errors();
     EXPECT_GT(newcomer.AwaitLiveStep("job"), last);
     EXPECT_EQ(Get("job").attempt(), 1);
     Create("new", Spec(10));

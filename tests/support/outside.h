@@ -147,9 +147,15 @@ struct Outside {
         },
         timeout);
   }
-  // Until the server answers calls.
-  bool AwaitConnection(absl::Duration timeout = absl::Seconds(60)) const {
-    return channel->WaitForConnected(absl::ToChronoTime(absl::Now() + timeout));
+  // Until the server answers calls. A connection that is there may still be that of a server that was killed just now.
+  bool AwaitAnswer(absl::Duration timeout = absl::Seconds(60)) const {
+    for (const absl::Time deadline = absl::Now() + timeout; absl::Now() < deadline;) {
+      const auto context = Context(deadline - absl::Now());
+      context->set_wait_for_ready(true);
+      v1::ServerInfo info;
+      if (jobs->GetServerInfo(context.get(), {}, &info).ok()) return true;
+    }
+    return false;
   }
 
   std::shared_ptr<grpc::Channel> channel;

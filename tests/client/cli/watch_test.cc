@@ -298,8 +298,8 @@ TEST_F(WatchTest, HistoryIsToldInTheOrderInWhichItHappened) {
   std::string order;
   for (const auto& object : JsonLines(Cli("watch x --from-beginning -o json").out)) {
     const auto& fields = object.fields();
-    const auto& number = fields.count("event") > 0 ? fields.at("event") : fields.at("step");
     if (fields.at("type").string_value() == "end") break;
+    const auto& number = fields.count("event") > 0 ? fields.at("event") : fields.at("step");
     absl::StrAppend(&order, fields.at("type").string_value(), " ", number.number_value(), ", ");
   }
   EXPECT_EQ(order, "event 1, report 0, report 1, event 2, report 2, event 3, ");

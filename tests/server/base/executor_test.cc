@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <new>
 #include <string>
 
 #include "absl/synchronization/barrier.h"
@@ -54,6 +55,15 @@ TEST(InlineExecutorTest, RunsAtOnce) {
   bool ran = false;
   InlineExecutor().Run([&] { ran = true; });
   EXPECT_TRUE(ran);
+}
+
+// It ended the process.
+TEST(ThreadPoolTest, ATaskThatThrowsIsItsOwnTrouble) {
+  absl::Notification ran;
+  ThreadPool pool("pool", 1);
+  pool.Run([] { throw std::bad_alloc(); });
+  pool.Run([&] { ran.Notify(); });
+  ran.WaitForNotification();
 }
 
 }  // namespace

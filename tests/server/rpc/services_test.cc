@@ -269,5 +269,30 @@ TEST_F(ServicesTest, ATrainerThatBreaksOffIsNoticed) {
   EXPECT_THAT(Said(responses)[3], HasSubstr("detached: the trainer's stream ended"));
 }
 
+TEST_F(ServicesTest, AllJobsAreWatchedInOneStream) {
+  ASSERT_THAT(Create("job"), IsOk());
+  const auto context = NewContext();
+  v1::WatchJobsRequest request;
+  request.set_from_beginning(true);
+  const auto stream = watch_stub_->WatchJobs(context.get(), request);
+  v1::WatchJobsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  ASSERT_THAT(response.figures(), SizeIs(1));
+  EXPECT_EQ(response.figures(0).job_id(), "job");
+  ASSERT_TRUE(stream->Read(&response));
+  ASSERT_THAT(response.events(), SizeIs(1));
+  EXPECT_EQ(Short(response.events(0)), "PENDING");
+  context->TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServicesTest, CallsAreCounted) {
+  v1::GetJobRequest request;
+  request.set_job_id("nobody");
+  v1::Job job;
+  EXPECT_EQ(job_stub_->GetJob(NewContext().get(), request, &job).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(api_->metrics().Read(Operation::kGetJob).errors.at(absl::StatusCode::kNotFound), 1);
+}
+
 }  // namespace
 }  // namespace gradwatch::server

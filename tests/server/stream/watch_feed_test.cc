@@ -232,6 +232,27 @@ TEST_F(WatchFeedTest, OnTheLiveLaneItSaysThatItIsBehind) {
   EXPECT_EQ(ParseResponse(*part->message).reports_size(), 1);
 }
 
+// Hundreds who begin at the beginning must not hold the live lane up either, though the ring has it all.
+TEST_F(WatchFeedTest, WhoHasMuchToTakeFromARingIsBehindToo) {
+  Restart({}, size_t{8} << 20);
+  channel_->AppendReports(MakeReports(1, 0, 9999));
+  WatchFeed feed = MakeFeed();
+  auto part = feed.Next(kLarge, Lane::kLive);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->behind);
+  EXPECT_FALSE(part->message.has_value());
+  for (int parts = 0; part->behind && parts < 10'000; ++parts) {
+    part = feed.Next(1000, Lane::kCatchUp);
+    ASSERT_THAT(part, IsOk());
+    EXPECT_TRUE(part->message.has_value());
+  }
+  EXPECT_LT(feed.cursor().step, 9999);
+  part = feed.Next(kLarge, Lane::kLive);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->message.has_value());
+  EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
 TEST_F(WatchFeedTest, LostRangesAreDeliveredInPlaceAndPassEveryFilter) {
   std::vector<EncodedReport> reports = MakeReports(1, 0, 1);
   reports.push_back(EncodeLost(1, 2, 7, "no room"));
