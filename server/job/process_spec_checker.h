@@ -27,15 +27,15 @@ struct ProcessSpecCheckerOptions {
   std::vector<std::string> prefix{};  // arguments before "check"; for tests
   core::DataRoots data_roots{};
   core::SpecLimits limits{};
-  int64_t max_bytes = int64_t{1} << 30;          // address space of a check; the program itself takes some 100 MiB
+  int64_t max_bytes = int64_t{1} << 30;          // address space of a check; the program itself takes some 50 MiB
   absl::Duration max_time = absl::Seconds(30);   // of a check, from its start
   int max_running = 2;                           // checks at once
   int max_waiting = 64;                          // checks that wait for one of these to end, first in, first out
-  size_t max_in_place_bytes = size_t{64} << 10;  // of a spec without files that is checked where it was asked for
+  size_t max_in_place_bytes = size_t{16} << 10;  // of a spec without files that is checked where it was asked for
 };
 
-// Thread-safe. A spec that names no file takes at most some milliseconds and is checked before Check returns: starting
-// a process would take longer than that. Others are checked by
+// Thread-safe. A spec that names no file and is not huge is checked before Check returns: that takes a millisecond, 30 if
+// it is as large as may be, and starting a process takes 20 to 50. Others are checked by
 //   PROGRAM check --max-bytes N --max-seconds N
 // which reads what is asked from standard input and writes the answer to standard output, both files in memory.
 // Errors besides those of core::ValidateJob: RESOURCE_EXHAUSTED with the reason CHECK_LIMIT (it took too long),
