@@ -1,6 +1,4 @@
-// The database of one job's statistics: reports and lost ranges in batches, each with checksums of its key and of all
-// of it, since SQLite does not check its pages. A batch says too which step came before it, so that a reader knows of
-// batches that have vanished with a damaged page.
+// The database of one job's statistics: reports and lost ranges in batches.
 #ifndef GRADWATCH_SERVER_STORE_STATISTICS_DATABASE_H_
 #define GRADWATCH_SERVER_STORE_STATISTICS_DATABASE_H_
 
