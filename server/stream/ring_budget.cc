@@ -1,10 +1,17 @@
 #include "server/stream/ring_budget.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 namespace gradwatch::server {
+namespace {
+
+constexpr size_t kWorthGiving = size_t{8} << 20;
+
+}  // namespace
 
 RingBudget::RingBudget(size_t total_bytes, size_t per_ring_bytes)
     : total_bytes_(total_bytes), per_ring_bytes_(per_ring_bytes) {}
@@ -28,6 +35,11 @@ void RingBudget::Leave(RingOwner* owner) {
 }
 
 void RingBudget::Tick(absl::Duration now) {
+  // The allocator keeps what lies between other allocations, for ever if nobody asks for it.
+  if (GiveBackEnded(now)) malloc_trim(0);
+}
+
+bool RingBudget::GiveBackEnded(absl::Duration now) {
   absl::MutexLock lock(&mutex_);
   std::vector<RingOwner*> due;
   for (auto& [owner, holding] : holdings_) {
@@ -36,6 +48,9 @@ void RingBudget::Tick(absl::Duration now) {
     if (now - *holding.ended_at >= kKeepEnded) due.push_back(owner);
   }
   for (RingOwner* const owner : due) ShrinkTo(holdings_.find(owner), 0);
+  if (freed_ < kWorthGiving) return false;
+  freed_ = 0;
+  return true;
 }
 
 size_t RingBudget::used_bytes() const {
@@ -68,6 +83,7 @@ RingBudget::Holdings::iterator RingBudget::Victim() {
 
 void RingBudget::ShrinkTo(Holdings::iterator holding, size_t bytes) {
   const size_t left = holding->first->Shrink(bytes);
+  if (left < holding->second.bytes) freed_ += holding->second.bytes - left;
   used_ = used_ - holding->second.bytes + left;
   holding->second.bytes = left;
   if (left == 0) holdings_.erase(holding);

@@ -41,7 +41,8 @@ class RingBudget {
   void Grown(RingOwner* owner, bool ended) ABSL_LOCKS_EXCLUDED(mutex_);
   // `owner` goes. No Shrink of it runs after this returns.
   void Leave(RingOwner* owner) ABSL_LOCKS_EXCLUDED(mutex_);
-  // It is `now` (monotonic); called about every second.
+  // It is `now` (monotonic); called about every second. Gives what was freed back to the system too, if it is much:
+  // that may take some milliseconds.
   void Tick(absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What all rings hold now.
@@ -56,6 +57,8 @@ class RingBudget {
   };
   using Holdings = absl::flat_hash_map<RingOwner*, Holding>;
 
+  // Whether so much has been freed that the system should have it.
+  bool GiveBackEnded(absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
   void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Holdings::iterator Victim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ShrinkTo(Holdings::iterator holding, size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -65,6 +68,7 @@ class RingBudget {
   mutable absl::Mutex mutex_;
   Holdings holdings_ ABSL_GUARDED_BY(mutex_);  // of those that hold something
   size_t used_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t freed_ ABSL_GUARDED_BY(mutex_) = 0;  // since the system was given something back
   int64_t count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

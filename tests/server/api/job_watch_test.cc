@@ -100,18 +100,16 @@ TEST_F(JobWatchTest, AReaderThatHasGoneIsFinishedOnce) {
 
 TEST_F(JobWatchTest, AShutdownIsToldToWhoReadsAndCancelsWhoDoesNot) {
   ASSERT_THAT(Create("job"), IsOk());
-  StreamRegistry streams;
   FakeSink* const reads = Watch(FromBeginning("job"));
   FakeSink* const stopped = Start(api_->WatchJob(FromBeginning("job"), {}), /*slow=*/true);
   reads->AwaitMessages(2);
   stopped->AwaitMessages(1);
-  streams.Add(reads->session());
-  streams.Add(stopped->session());
-  streams.ShutDown(absl::ZeroDuration());  // nobody takes them out of the registry here
+  for (FakeSink* const sink : {reads, stopped}) sink->session()->BeginShutdown();
   const absl::Status status = reads->AwaitEnd();
   EXPECT_THAT(status, StatusIs(Code::kUnavailable, _));
   EXPECT_EQ(core::GetReason(status), "SHUTTING_DOWN");
   EXPECT_EQ(reads->All<Response>().ended().reason(), v1::WatchEnded::REASON_SHUTDOWN);
+  stopped->session()->Abandon();
   EXPECT_EQ(stopped->cancelled(), 1);
   EXPECT_FALSE(stopped->ended()) << "a write is under way";
   stopped->Accept(/*ok=*/false);
