@@ -83,7 +83,7 @@ TEST_F(WatchTest, AStreamGoesOnAfterARestartOfTheServer) {
   back.Say(hello);
   EXPECT_EQ(back.Next().welcome().acked_step(), 3);
   back.notices = 1;
-  back.Report(2, 5);
+  back.Report(4, 5);
   back.Finish(v1::JOB_STATE_SUCCEEDED);
   EXPECT_THAT(Said(again.Rest()), ElementsAre("4 detached: the server was away", "5 RECOVERING", "6 attached",
                                               "7 RUNNING", "8 SUCCEEDED", "step 4", "step 5"));
