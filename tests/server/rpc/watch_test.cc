@@ -258,7 +258,7 @@ TEST_F(WatchTest, AReaderThatDoesNotReadHoldsNobodyUp) {
       for (int bucket = 0; bucket < 1000; ++bucket) histogram->add_positive_counts(int64_t{1} << 60);
     }
     trainer.Say(message);
-    while (trainer.Next().ack().step() < step + 9) {
+    while (trainer.Next().ack().step() < step + 9 && !trainer.over) {
     }
   }
   trainer.Finish(v1::JOB_STATE_SUCCEEDED);
