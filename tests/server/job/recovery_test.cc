@@ -39,7 +39,9 @@ class RecoveryTest : public JobManagerTest {
     StartServer();
   }
   static void Overwrite(const std::string& path) {
-    std::ofstream(path, std::ios::binary) << std::string(std::filesystem::file_size(path), 'x');
+    const std::string rubbish(std::filesystem::file_size(path), 'x');  // before the file is emptied
+    ASSERT_FALSE(rubbish.empty());
+    std::ofstream(path, std::ios::binary) << rubbish;
   }
   std::vector<std::string> Losses() {
     std::vector<std::string> losses;
@@ -130,9 +132,8 @@ TEST_F(RecoveryTest, ALossIsToldOnceAlsoOfAJobThatHasEnded) {
   for (int i = 0; i < 3; ++i) jobs_->TellDataLoss(uid, "steps 3 to 4 are damaged");
   Settle();
   EXPECT_THAT(Losses(), ElementsAre("steps 3 to 4 are damaged"));
-  const auto channel = *jobs_->GetChannel("job");
-  EXPECT_TRUE(channel->ended());
-  EXPECT_EQ(channel->End().event, Get("job").last_event());
+  EXPECT_TRUE((*jobs_->GetChannel("job"))->ended());
+  EXPECT_EQ((*jobs_->GetChannel("job"))->End().event, Get("job").last_event());
   RestartServer();
   jobs_->TellDataLoss(uid, "steps 3 to 4 are damaged");
   jobs_->TellDataLoss(uid, "steps 7 to 8 are damaged");
