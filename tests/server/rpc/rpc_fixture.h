@@ -188,9 +188,17 @@ class RpcTest : public JobManagerTest {
     trainer.Notify(notice);
     return trainer;
   }
+  // A job of many steps.
+  absl::StatusOr<v1::Job> CreateLong(const std::string& job_id) {
+    v1::CreateJobRequest request;
+    *request.mutable_spec() = SmallSpec();
+    request.mutable_spec()->set_steps(1'000'000);
+    request.set_job_id(job_id);
+    return Create(request);
+  }
   // A job that ran `steps` steps and succeeded.
   void RunJob(const std::string& job_id, int64_t steps) {
-    ASSERT_TRUE(Create(job_id).ok());
+    ASSERT_TRUE(CreateLong(job_id).ok());
     Attached trainer = AttachReady(job_id);
     for (int64_t step = 0; step < steps; step += 100) {
       trainer.Report(step, std::min(step + 99, steps - 1), /*tensors=*/2);

@@ -242,7 +242,7 @@ TEST_F(WatchTest, AShutdownTellsEveryStream) {
 }
 
 TEST_F(WatchTest, AReaderThatDoesNotReadHoldsNobodyUp) {
-  ASSERT_THAT(Create("job"), IsOk());
+  ASSERT_THAT(CreateLong("job"), IsOk());
   Attached trainer = AttachReady("job");
   Watch stuck = StartWatch(FromBeginning("job"));
   EXPECT_TRUE(stuck.Next().has_started());
