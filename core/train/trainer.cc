@@ -213,7 +213,9 @@ LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock) {
-  GW_ASSIGN_OR_RETURN(auto data, OpenData(spec.data(), spec.seed(), roots, spec.validation().examples()));
+  auto opened = OpenData(spec.data(), spec.seed(), roots, spec.validation().examples());
+  if (!opened.ok()) return WithFieldPrefix("data", opened.status());
+  std::unique_ptr<DataSource> data = *std::move(opened);
   return OrOutOfMemory("for the model", [&]() -> absl::StatusOr<std::unique_ptr<Trainer>> {
     GW_ASSIGN_OR_RETURN(auto network,
                         Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), spec.threads()));

@@ -58,13 +58,16 @@ absl::Status Admission::Call::Check() const {
   return cancelled_() ? absl::CancelledError("the caller has gone") : absl::OkStatus();
 }
 
-bool Admission::Call::Claim() {
-  absl::MutexLock lock(&mutex_);
-  return !std::exchange(answered_, true);
+bool Admission::Call::Claim(absl::StatusCode code) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (std::exchange(answered_, true)) return false;
+  }
+  state_->metrics.End(operation_, code, state_->clock->Monotonic() - began_);
+  return true;
 }
 
-void Admission::Call::Left(absl::StatusCode code) {
-  state_->metrics.End(operation_, code, state_->clock->Monotonic() - began_);
+void Admission::Call::Left() {
   std::shared_ptr<Call> self;  // may be the last reference: it goes outside the lock
   absl::MutexLock lock(&state_->mutex);
   const auto call = state_->calls.find(this);

@@ -96,9 +96,9 @@ class Admission {
     absl::Duration deadline() const { return deadline_; }
 
    protected:
-    // Whoever gets true answers the call, and says then how by Left.
-    bool Claim() ABSL_LOCKS_EXCLUDED(mutex_);
-    void Left(absl::StatusCode code);
+    // Whoever gets true answers the call so, and says then that it has left.
+    bool Claim(absl::StatusCode code) ABSL_LOCKS_EXCLUDED(mutex_);
+    void Left();
 
    private:
     const std::shared_ptr<State> state_;
@@ -117,11 +117,10 @@ class Admission {
         : Call(std::move(state), operation, std::move(caller)), done_(std::move(done)) {}
     void Fail(const absl::Status& status) override { Answer(status); }
     void Answer(absl::StatusOr<Response> result) {
-      if (!Claim()) return;
-      const absl::StatusCode code = result.status().code();
+      if (!Claim(result.status().code())) return;
       done_(std::move(result));
       done_ = nullptr;
-      Left(code);
+      Left();
     }
 
    private:

@@ -104,8 +104,8 @@ bool Acceptor::AcceptOne(int listener) {
     take_(listener, connection);
     return true;
   }
-  close(connection);
   Complain(absl::StrCat("too many connections: ", ++refused_, " closed so far"));
+  close(connection);
   return true;
 }
 

@@ -122,7 +122,7 @@ TEST_F(SlowKillTest, NothingIsLostAndNothingIsDouble) {
   ASSERT_NO_FATAL_FAILURE(StartServer());
   const std::vector<std::string> jobs = {"alpha", "beta", "gamma"};
   for (const std::string& job : jobs) {
-    Create(job, Spec(kForEver, 384, R"(
+    Create(job, Spec(kForEver, 192, R"(
 controls: {report_every: 10, clip: {mode: global_norm, threshold: 1000}}
 rules: {rules: [{name: large-update, update_ratio: {max_ratio: 0.0001}, resolve_after_steps: 1}]}
 )"));
@@ -229,10 +229,10 @@ TEST_F(SlowKillTest, WhatATrainerCouldNotKeepIsToldAsLostOnce) {
 TEST_F(SlowKillTest, AWorkerThatDiesWithItsServerFailsItsJobAlone) {
   std::mt19937_64 random(TestSeed());
   ASSERT_NO_FATAL_FAILURE(StartServer());
-  Create("bystander", Spec(kForEver, 384));
+  Create("bystander", Spec(kForEver, 192));
   for (int round = 0; round < (IsLong() ? 12 : 3); ++round) {
     const std::string job = absl::StrCat("casualty-", round);
-    Create(job, Spec(kForEver, 384));
+    Create(job, Spec(kForEver, 192));
     ASSERT_TRUE(outside_->AwaitStep(job, static_cast<int64_t>(random() % 100)));
     const std::vector<pid_t> workers = server_->Workers(job);
     ASSERT_EQ(workers.size(), 1u);

@@ -1,5 +1,6 @@
 // How the server listens: what it does when descriptors run out, on a socket file, and beyond this machine.
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,7 +16,6 @@ namespace gradwatch::testing {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 class ListeningTest : public ServerTest {
  protected:

@@ -448,6 +448,7 @@ TEST_F(WatchTest, NothingThatCameFromElsewhereMovesTheTerminal) {
   AddReport(0, 1);
   v1::StatisticsLost& lost = *Add().add_lost();
   lost.set_reason(evil);
+  Add().mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
   for (const char* form : {"table", "json", "yaml"}) {
     const CliResult result = Cli(absl::StrCat("watch x --tensors rnn* -o ", form));
     EXPECT_THAT(result.out, HasSubstr("owned")) << form;

@@ -161,7 +161,7 @@ TEST_F(OutboxTest, FewReportsWaitForMore) {
   EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "a notice does not wait";
   EXPECT_TRUE(message.has_reports());
   EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
-  EXPECT_TRUE(message.has_notice());
+  EXPECT_TRUE(message.has_notices());
 }
 
 TEST_F(OutboxTest, BeginsAtTheFirstStepOfTheRun) {

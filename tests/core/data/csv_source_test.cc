@@ -210,7 +210,7 @@ TEST_F(CsvSourceTest, BeyondTheLimitOfMemoryItIsRefusedBeforeItIsRead) {
   for (int i = 0; i < 100'000; ++i) absl::StrAppend(&text, i % 10, ",", i % 7, "\n");
   dir_.Write("table.csv", text + "oops\n");
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 100'000),
-              StatusIs(kInvalid, HasSubstr("about 100001 rows by its size")));
+              StatusIs(kInvalid, HasSubstr("about 100002 rows by its size")));
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 500'000), StatusIs(kInvalid, HasSubstr("takes at least 500008 bytes")));
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 800'000), StatusIs(kInvalid, HasSubstr("line 100002: 1 cells")));
 }

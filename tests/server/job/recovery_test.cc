@@ -39,8 +39,9 @@ class RecoveryTest : public JobManagerTest {
     StartServer();
   }
   static void Overwrite(const std::string& path) {
-    const size_t size = std::filesystem::file_size(path);
-    std::ofstream(path, std::ios::binary) << std::string(size, 'x');
+    const std::string rubbish(std::filesystem::file_size(path), 'x');  // before the file is emptied
+    ASSERT_FALSE(rubbish.empty());
+    std::ofstream(path, std::ios::binary) << rubbish;
   }
   std::vector<std::string> Losses() {
     std::vector<std::string> losses;

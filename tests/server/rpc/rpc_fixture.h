@@ -117,20 +117,28 @@ class RpcTest : public JobManagerTest {
     std::unique_ptr<grpc::ClientContext> context = NewContext();
     std::unique_ptr<grpc::ClientReaderWriter<v1::TrainerMessage, v1::TrainerDirective>> stream;
     int64_t notices = 0;
+    int64_t epoch = 0;  // of the welcome
+    bool over = false;  // nothing more comes
 
     v1::TrainerDirective Next() {
       v1::TrainerDirective directive;
-      EXPECT_TRUE(stream->Read(&directive));
+      over = !stream->Read(&directive);
+      EXPECT_FALSE(over) << "the stream has ended";
+      if (directive.has_welcome()) epoch = directive.welcome().epoch();
       return directive;
     }
-    void Say(v1::TrainerMessage message) { EXPECT_TRUE(stream->Write(message)); }
+    void Say(v1::TrainerMessage message) {
+      if (message.has_reports()) message.mutable_reports()->set_epoch(epoch);
+      if (message.has_notices()) message.mutable_notices()->set_epoch(epoch);
+      EXPECT_TRUE(stream->Write(message));
+    }
     // Sends a notice and waits until it is durable.
     void Notify(v1::Notice notice) {
       notice.set_number(++notices);
       v1::TrainerMessage message;
       *message.mutable_notices()->add_notices() = std::move(notice);
       Say(message);
-      while (Next().ack().notice() < notices) {
+      while (Next().ack().notice() < notices && !over) {
       }
     }
     // Sends reports and waits until they are stored.
@@ -146,7 +154,7 @@ class RpcTest : public JobManagerTest {
       Say(message);
       for (;;) {
         const v1::TrainerDirective directive = Next();
-        if (directive.ack().has_step() && directive.ack().step() >= last) return;
+        if (over || (directive.ack().has_step() && directive.ack().step() >= last)) return;
       }
     }
     void Finish(v1::JobState state) {
@@ -180,9 +188,17 @@ class RpcTest : public JobManagerTest {
     trainer.Notify(notice);
     return trainer;
   }
+  // A job of many steps.
+  absl::StatusOr<v1::Job> CreateLong(const std::string& job_id) {
+    v1::CreateJobRequest request;
+    *request.mutable_spec() = SmallSpec();
+    request.mutable_spec()->set_steps(1'000'000);
+    request.set_job_id(job_id);
+    return Create(request);
+  }
   // A job that ran `steps` steps and succeeded.
   void RunJob(const std::string& job_id, int64_t steps) {
-    ASSERT_TRUE(Create(job_id).ok());
+    ASSERT_TRUE(CreateLong(job_id).ok());
     Attached trainer = AttachReady(job_id);
     for (int64_t step = 0; step < steps; step += 100) {
       trainer.Report(step, std::min(step + 99, steps - 1), /*tensors=*/2);

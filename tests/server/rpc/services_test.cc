@@ -124,6 +124,7 @@ TEST_F(ServicesTest, EventsByPages) {
   EXPECT_EQ(page.events(0).number(), 3);
   request.set_job_id("nobody");
   EXPECT_EQ(watch_stub_->ListEvents(NewContext().get(), request, &page).error_code(), grpc::StatusCode::NOT_FOUND);
+  request.set_job_id("job");
   request.set_page_size(-1);
   EXPECT_EQ(watch_stub_->ListEvents(NewContext().get(), request, &page).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);

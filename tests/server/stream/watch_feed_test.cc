@@ -277,7 +277,7 @@ TEST_F(WatchFeedTest, LostRangesAreDeliveredInPlaceAndPassEveryFilter) {
 TEST_F(WatchFeedTest, WhatIsGoneFromTheStoreIsDeliveredAsLost) {
   AppendReports(1, 0, 9);
   Restart({0, 1, 19}, kLarge);
-  AppendReports(1, 20, 20);
+  channel_->AppendReports(MakeReports(1, 20, 20));
   WatchFeed feed = MakeFeed();
   std::vector<std::string> all = ReadAll(feed);
   EXPECT_EQ(all.size(), 12u);
