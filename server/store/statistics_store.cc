@@ -1,7 +1,9 @@
 #include "server/store/statistics_store.h"
 
 #include <deque>
+#include <filesystem>
 #include <map>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -24,7 +26,7 @@ constexpr size_t kMaxIdleReaders = 32;
 
 // One thing to do; `uid` is empty for a barrier.
 struct Command {
-  enum class Kind { kAppend, kBarrier, kRemove, kSetAside };
+  enum class Kind { kAppend, kBarrier, kRemove, kSetAside, kSweep };
   Kind kind = Kind::kAppend;
   std::string uid = {};
   std::vector<EncodedReport> reports = {};
@@ -111,6 +113,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
     absl::StatusOr<T> result = readers_.Use(
         uid, [&path] { return StatisticsReader::Open(path); }, body);
     if (absl::IsNotFound(result.status())) return none;
+    // Removed while it was read: what SQLite made beside it meanwhile must go too.
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) Queue({.kind = Command::Kind::kSweep, .uid = std::string(uid)});
     if (!result.ok()) return AboutJob(uid, result.status());
     return result;
   }
@@ -167,6 +172,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
       case Command::Kind::kSetAside:
         writers.SetAside(command.uid);
         return readers_.Drop(command.uid);
+      case Command::Kind::kSweep:
+        readers_.Drop(command.uid);
+        return writers.Sweep(command.uid);
     }
   }
 

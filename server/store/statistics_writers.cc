@@ -103,6 +103,13 @@ void StatisticsWriters::Remove(absl::string_view uid) {
   }
 }
 
+void StatisticsWriters::Sweep(absl::string_view uid) {
+  const absl::StatusOr<std::string> path = StatisticsPath(folder_, uid);
+  std::error_code ignored;
+  if (!path.ok() || std::filesystem::exists(*path, ignored)) return;
+  for (const char* suffix : kSuffixes) RemoveFile(absl::StrCat(*path, suffix));
+}
+
 void StatisticsWriters::SetAside(absl::string_view uid) {
   const absl::StatusOr<std::string> path = StatisticsPath(folder_, uid);
   if (!path.ok()) return;

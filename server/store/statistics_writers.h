@@ -35,6 +35,8 @@ class StatisticsWriters {
   void Remove(absl::string_view uid);
   // Renames them; see StatisticsStore::SetAside.
   void SetAside(absl::string_view uid);
+  // Removes what SQLite keeps beside the database of a job that has none any more.
+  void Sweep(absl::string_view uid);
 
   // How long Maintain may wait.
   absl::Duration UntilMaintenance() const;

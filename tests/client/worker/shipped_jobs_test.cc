@@ -71,17 +71,20 @@ TEST_P(ExplosionTest, IsTold) {
 // The cures that the first lines of a job name: `new text` instead of `old text`, or `a line` to add. Each gives the
 // whole job with this one change.
 std::vector<std::string> CuredJobs(const std::string& text) {
-  std::string comment;
+  std::string comment, spec;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    if (!absl::StartsWith(line, "# ")) break;
-    absl::StrAppend(&comment, line.substr(2), " ");
+    if (spec.empty() && absl::StartsWith(line, "# ")) {
+      absl::StrAppend(&comment, line.substr(2), " ");
+    } else {
+      absl::StrAppend(&spec, line, "\n");
+    }
   }
   static const std::regex kCure("`([^`]+)`(?: instead of `([^`]+)`)?");
   std::vector<std::string> jobs;
   for (std::sregex_iterator cure(comment.begin(), comment.end(), kCure); cure != std::sregex_iterator(); ++cure) {
     const std::string after = (*cure)[1], before = (*cure)[2];
-    EXPECT_TRUE(before.empty() || absl::StrContains(text, absl::StrCat(" ", before))) << before;
-    jobs.push_back(before.empty() ? absl::StrCat(text, after, "\n") : absl::StrReplaceAll(text, {{before, after}}));
+    EXPECT_TRUE(before.empty() || absl::StrContains(spec, before)) << before;
+    jobs.push_back(before.empty() ? absl::StrCat(spec, after, "\n") : absl::StrReplaceAll(spec, {{before, after}}));
   }
   return jobs;
 }

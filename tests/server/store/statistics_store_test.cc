@@ -27,6 +27,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 mode_t ModeOf(const std::string& path) {
   struct stat info = {};
@@ -239,6 +240,17 @@ TEST_F(StatisticsStoreTest, RefusesUidsThatAreNoFileNames) {
     EXPECT_THAT(store_->ReadAfter(uid, 0, -1, 10), StatusIs(absl::StatusCode::kInvalidArgument, _));
     store_->Remove(uid);
   }
+}
+
+TEST_F(StatisticsStoreTest, AReadOfAJobThatIsRemovedMeanwhileLeavesNothing) {
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
+  EXPECT_THAT(ReadAll("u"), SizeIs(10));  // by a reader that is kept, with its memory beside the database
+  std::filesystem::remove(PathOf("u"));
+  ASSERT_TRUE(std::filesystem::exists(PathOf("u") + "-shm"));
+  EXPECT_THAT(store_->LastStep("u", 1), IsOk());
+  Wait();
+  EXPECT_FALSE(std::filesystem::exists(PathOf("u") + "-shm"));
+  EXPECT_FALSE(std::filesystem::exists(PathOf("u") + "-wal"));
 }
 
 TEST_F(StatisticsStoreTest, FilesAreForTheirUserOnly) {
