@@ -1,12 +1,18 @@
 // Measures the server under load, from outside: quick calls beside large dry-runs, jobs that have ended, and
 // subscribers that stop reading. Prints; asserts nothing. See README.md.
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
+#include <iterator>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -377,7 +383,42 @@ constexpr Section kSections[] = {
     {"termination", "SUBSCRIBERS", 500, [](int size) { MeasureTermination(size, /*rounds=*/3); }},
 };
 
-int Main(const std::vector<std::string>& arguments) {
+// The processes whose parent is this one.
+std::vector<pid_t> Children() {
+  std::ifstream file(absl::StrCat("/proc/self/task/", getpid(), "/children"));
+  return std::vector<pid_t>(std::istream_iterator<pid_t>(file), {});
+}
+
+// Runs `run` in a process of its own. Whatever ends that, a signal to this one too, nothing that it started is left
+// behind: orphans become children of this process.
+int RunAndReap(const std::function<int()>& run) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  sigset_t signals, before;
+  sigemptyset(&signals);
+  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  sigprocmask(SIG_BLOCK, &signals, &before);
+  const pid_t child = fork();
+  if (child == 0) {
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+    std::exit(run());
+  }
+  int code = -1;
+  while (code < 0) {
+    int signal = 0, status = 0;
+    sigwait(&signals, &signal);
+    if (signal != SIGCHLD) code = 128 + signal;
+    for (pid_t ended = waitpid(-1, &status, WNOHANG); ended > 0; ended = waitpid(-1, &status, WNOHANG)) {
+      if (ended == child) code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+  }
+  do {
+    for (const pid_t left : Children()) kill(left, SIGKILL);
+  } while (waitpid(-1, nullptr, 0) > 0);
+  return code;
+}
+
+// One section, as the arguments name it.
+int RunSection(const std::vector<std::string>& arguments) {
   int size = 0;
   for (const Section& section : kSections) {
     if (arguments.empty() || arguments[0] != section.name || arguments.size() > 2) continue;
@@ -403,4 +444,6 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace gradwatch::testing
 
-int main(int argc, char** argv) { return gradwatch::testing::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  return gradwatch::testing::RunAndReap([&] { return gradwatch::testing::RunSection({argv + 1, argv + argc}); });
+}
