@@ -34,8 +34,8 @@ struct ProcessSpecCheckerOptions {
   size_t max_in_place_bytes = size_t{16} << 10;  // of a spec without files that is checked where it was asked for
 };
 
-// Thread-safe. A spec that names no file and is not huge is checked before Check returns: that takes a millisecond, 30 if
-// it is as large as may be, and starting a process takes 20 to 50. Others are checked by
+// Thread-safe. A spec that names no file and is not huge is checked before Check returns: that takes a millisecond, 30
+// if it is as large as may be, and starting a process takes 20 to 50. Others are checked by
 //   PROGRAM check --max-bytes N --max-seconds N
 // which reads what is asked from standard input and writes the answer to standard output, both files in memory.
 // Errors besides those of core::ValidateJob: RESOURCE_EXHAUSTED with the reason CHECK_LIMIT (it took too long),

@@ -170,8 +170,8 @@ TEST_F(FailureTest, BadSpecsAreRefusedWithPathAndValueBeforeAnythingStarts) {
        "passwd"},
       {"bad clip", "steps: 1\ncontrols: {clip: {mode: global_norm, threshold: -1}}\n" + model + data + rate, 2,
        "controls.clip.threshold", "-1"},
-      {"not served yet",
-       "steps: 1\ncheckpoints: {every_steps: 5}\n" + model + data + rate, 2, "checkpoints", "not served yet"},
+      {"not served yet", "steps: 1\ncheckpoints: {every_steps: 5}\n" + model + data + rate, 2, "checkpoints",
+       "not served yet"},
   };
   for (const auto& c : cases) {
     const RunResult result = Gradwatch({"submit", dir_.Write("bad.yaml", c.spec)});
