@@ -245,9 +245,9 @@ class JobManagerTest : public ::testing::Test {
   void StopServer() {
     jobs_.reset();
     launcher_.reset();
+    hub_.reset();  // may hold watches, and they the rings
     rings_.reset();
     events_.reset();
-    hub_.reset();
     statistics_.reset();
     reader_.reset();
     ledger_.reset();

@@ -40,9 +40,8 @@ class WatchFeedTest : public ::testing::Test {
   }
 
   void Restart(const WatchCursor& end, size_t ring_bytes) {
-    channel_.reset();
-    rings_ = std::make_unique<RingBudget>(size_t{1} << 30, ring_bytes);
-    channel_ = std::make_shared<JobChannel>(kUid, end, false, rings_.get());
+    rings_.push_back(std::make_unique<RingBudget>(size_t{1} << 30, ring_bytes));
+    channel_ = std::make_shared<JobChannel>(kUid, end, false, rings_.back().get());
     history_ = std::make_unique<ReportHistory>(statistics_.get(), kLarge);
     sources_ = {.ledger = reader_.get(),
                 .history = history_.get(),
@@ -98,7 +97,7 @@ class WatchFeedTest : public ::testing::Test {
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;
   std::unique_ptr<StatisticsStore> statistics_;
-  std::unique_ptr<RingBudget> rings_;
+  std::vector<std::unique_ptr<RingBudget>> rings_;  // feeds of earlier lives hold channels that need theirs
   std::shared_ptr<JobChannel> channel_;
   std::unique_ptr<ReportHistory> history_;
   FeedSources sources_;
