@@ -115,7 +115,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
     if (absl::IsNotFound(result.status())) return none;
     // Removed while it was read: what SQLite made beside it meanwhile must go too.
     std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) Queue({.kind = Command::Kind::kSweep, .uid = std::string(uid)});
+    if (!std::filesystem::exists(std::filesystem::symlink_status(path, ignored))) {
+      Queue({.kind = Command::Kind::kSweep, .uid = std::string(uid)});
+    }
     if (!result.ok()) return AboutJob(uid, result.status());
     return result;
   }

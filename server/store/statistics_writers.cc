@@ -106,8 +106,8 @@ void StatisticsWriters::Remove(absl::string_view uid) {
 void StatisticsWriters::Sweep(absl::string_view uid) {
   const absl::StatusOr<std::string> path = StatisticsPath(folder_, uid);
   std::error_code ignored;
-  if (!path.ok() || std::filesystem::exists(*path, ignored)) return;
-  for (const char* suffix : kSuffixes) RemoveFile(absl::StrCat(*path, suffix));
+  if (!path.ok() || std::filesystem::exists(std::filesystem::symlink_status(*path, ignored))) return;
+  for (const char* suffix : {"-wal", "-shm"}) RemoveFile(absl::StrCat(*path, suffix));
 }
 
 void StatisticsWriters::SetAside(absl::string_view uid) {
