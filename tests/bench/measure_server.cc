@@ -340,11 +340,11 @@ void MeasureCatchUp(int subscribers, int64_t reports) {
   const std::vector<double> alerts = probe.Take(&unanswered);
   const RawSubscribers::Totals totals = stopped.totals();
   absl::PrintF(
-      "%d of %d subscribers caught up %d reports each in %.1f s%s: %d reports, %.0f MB, %d lost, %d missing; the "
-      "server "
-      "worked for %.1f s, memory %.1f MiB\n",
+      "%d of %d subscribers caught up %d reports each in %.1f s%s: %d reports, %.0f MB, %d lost, %d missing, %d "
+      "streams "
+      "resumed; the server worked for %.1f s, memory %.1f MiB\n",
       totals.done, subscribers, reports, seconds, done ? "" : " (given up)", totals.reports,
-      static_cast<double>(totals.bytes) / 1e6, totals.lost, totals.missing,
+      static_cast<double>(totals.bytes) / 1e6, totals.lost, totals.missing, totals.resumed,
       absl::ToDoubleSeconds(ProcessorTime(setting.server->pid()) - processor),
       Mebibytes(ResidentBytes(setting.server->pid())));
   if (totals.failed > 0) absl::PrintF("%d streams failed: %s\n", totals.failed, totals.first_error);

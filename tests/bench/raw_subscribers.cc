@@ -51,36 +51,38 @@ std::pair<int64_t, int64_t> ReadTwo(CodedInputStream* input, int a, int b) {
 
 }  // namespace
 
+// One subscriber: its stream, or the latest one if the server has cut those before.
 struct RawSubscribers::Stream {
   enum class Stage { kStarting, kWriting, kFirst, kOpen, kReading, kFinishing, kOver };
   Stage stage = Stage::kStarting;
-  grpc::ClientContext context;
+  grpc::GenericStub* stub = nullptr;
+  std::unique_ptr<grpc::ClientContext> context;
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call;
   grpc::ByteBuffer message;
   grpc::Status status;
+  std::string resume_token;  // of the last message
   int64_t next_step = 0;
   bool done = false;
 };
 
 RawSubscribers::RawSubscribers(const std::string& address, const std::string& job_id, int count, int64_t until_step)
-    : until_step_(until_step) {
-  v1::WatchJobRequest request;
-  request.set_job_id(job_id);
-  request.set_from_beginning(true);
+    : job_id_(job_id), until_step_(until_step) {
   for (int i = 0; i < count; ++i) {
     if (i % kStreamsPerConnection == 0) stubs_.push_back(std::make_unique<grpc::GenericStub>(MakeChannel(address)));
-    auto stream = std::make_unique<Stream>();
-    stream->message = Encode(request);
-    stream->call = stubs_.back()->PrepareCall(&stream->context, "/gradwatch.v1.WatchService/WatchJob", &queue_);
-    stream->call->StartCall(stream.get());
-    streams_.push_back(std::move(stream));
+    streams_.push_back(std::make_unique<Stream>());
+    streams_.back()->stub = stubs_.back().get();
+    Open(streams_.back().get());
   }
   thread_ = std::thread([this] { Run(); });
 }
 
 RawSubscribers::~RawSubscribers() {
   Release();
-  for (const auto& stream : streams_) stream->context.TryCancel();
+  {
+    absl::MutexLock lock(&mutex_);
+    closing_ = true;
+    for (const auto& stream : streams_) stream->context->TryCancel();
+  }
   AwaitDone(absl::InfiniteDuration());
   queue_.Shutdown();
   thread_.join();
@@ -95,20 +97,45 @@ void RawSubscribers::Run() {
   }
 }
 
+void RawSubscribers::Open(Stream* stream) {
+  v1::WatchJobRequest request;
+  request.set_job_id(job_id_);
+  if (stream->resume_token.empty()) {
+    request.set_from_beginning(true);
+  } else {
+    request.set_resume_token(stream->resume_token);
+  }
+  stream->stage = Stream::Stage::kStarting;
+  stream->message = Encode(request);
+  stream->context = std::make_unique<grpc::ClientContext>();
+  stream->call = stream->stub->PrepareCall(stream->context.get(), "/gradwatch.v1.WatchService/WatchJob", &queue_);
+  stream->call->StartCall(stream);
+}
+
+void RawSubscribers::OnFinished(Stream* stream) {
+  // What a server does to who takes nothing for long.
+  if (!stream->done && !closing_ && stream->status.error_code() == grpc::StatusCode::CANCELLED) {
+    ++totals_.resumed;
+    Open(stream);
+    return;
+  }
+  stream->stage = Stream::Stage::kOver;
+  ++ended_;
+  if (stream->done) return;
+  if (totals_.failed++ == 0) totals_.first_error = stream->status.error_message();
+}
+
 void RawSubscribers::OnEvent(Stream* stream, bool ok) {
   using Stage = Stream::Stage;
   if (stream->stage == Stage::kFinishing) {
-    stream->stage = Stage::kOver;
-    ++ended_;
-    if (stream->done) return;
-    if (totals_.failed++ == 0) totals_.first_error = stream->status.error_message();
+    OnFinished(stream);
     return;
   }
   const bool last = ok && (stream->stage == Stage::kFirst || stream->stage == Stage::kReading) && Count(stream);
   if (last) {
     stream->done = true;
     ++totals_.done;
-    stream->context.TryCancel();
+    stream->context->TryCancel();
   }
   if (!ok || last) {
     stream->stage = Stage::kFinishing;
@@ -146,6 +173,10 @@ bool RawSubscribers::Count(Stream* stream) {
     }
     uint32_t length = 0;
     input.ReadVarint32(&length);
+    if (field == v1::WatchJobResponse::kResumeTokenFieldNumber) {
+      input.ReadString(&stream->resume_token, static_cast<int>(length));
+      continue;
+    }
     const auto limit = input.PushLimit(static_cast<int>(length));
     if (field == v1::WatchJobResponse::kReportsFieldNumber) {
       const int64_t step =

@@ -157,9 +157,9 @@ TEST_P(SlowCorruptionTest, OfAJobThatHasEndedIsThatJobsTroubleAlone) {
 }
 
 TEST_P(SlowCorruptionTest, OfAJobThatRunsDoesNotStopIt) {
-  ASSERT_NO_FATAL_FAILURE(StartServer());
-  Create("damaged", Spec(kForEver, 256));
-  ASSERT_TRUE(outside_->AwaitStep("damaged", 200));
+  ASSERT_NO_FATAL_FAILURE(StartServerWithForgetfulTrainers());
+  Create("damaged", Spec(kForEver, 128));
+  ASSERT_TRUE(outside_->AwaitStep("damaged", 1500));
 
   ASSERT_NO_FATAL_FAILURE(EndServerAndDamage("damaged"));
   ASSERT_NO_FATAL_FAILURE(RestartServer());

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <random>
@@ -42,6 +43,17 @@ class FaultTest : public ::testing::Test {
     server_ = std::make_unique<ServerProcess>(dir_.path(), std::move(options));
     ASSERT_TRUE(server_->Start()) << server_->Errors();
     outside_ = std::make_unique<Outside>(server_->address());
+  }
+  // Its trainers keep some hundred reports, not tens of megabytes of them: what is older they cannot send again.
+  void StartServerWithForgetfulTrainers() {
+    dir_.Write(
+        "worker",
+        "#!/bin/sh\nif [ \"$1\" = attach ]; then set -- \"$@\" --report-bytes 100000; fi\nexec '" GRADWATCH_BINARY_DIR
+        "/bin/gradwatch-worker' \"$@\"\n");
+    std::filesystem::permissions(dir_.File("worker"), std::filesystem::perms::owner_all);
+    ServerProcess::Options options;
+    options.arguments = {"--worker", dir_.File("worker")};
+    StartServer(std::move(options));
   }
   // Starts the server that was killed or ended, and waits until it answers.
   void RestartServer() {

@@ -189,14 +189,7 @@ rules: {rules: [{name: large-update, update_ratio: {max_ratio: 0.0001}, resolve_
 // between the reports, the gaps in them, and their acknowledgement.
 TEST_F(SlowKillTest, WhatATrainerCouldNotKeepIsToldAsLostOnce) {
   std::mt19937_64 random(TestSeed());
-  dir_.Write(
-      "worker",
-      "#!/bin/sh\nif [ \"$1\" = attach ]; then set -- \"$@\" --report-bytes 100000; fi\nexec '" GRADWATCH_BINARY_DIR
-      "/bin/gradwatch-worker' \"$@\"\n");
-  std::filesystem::permissions(dir_.File("worker"), std::filesystem::perms::owner_all);
-  ServerProcess::Options options;
-  options.arguments = {"--worker", dir_.File("worker")};
-  ASSERT_NO_FATAL_FAILURE(StartServer(std::move(options)));
+  ASSERT_NO_FATAL_FAILURE(StartServerWithForgetfulTrainers());
   Create("job", Spec(kForEver, 64));
   ASSERT_TRUE(outside_->AwaitStep("job", 100));
   Outside watching(server_->address());
