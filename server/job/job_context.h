@@ -16,7 +16,6 @@
 #include "server/base/work_tracker.h"
 #include "server/job/job_manager.h"
 #include "server/job/job_table.h"
-#include "server/job/silence_table.h"
 
 namespace gradwatch::server {
 

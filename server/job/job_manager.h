@@ -22,7 +22,6 @@
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/base/executor.h"
 #include "server/job/launcher.h"
-#include "server/job/spec_checker.h"
 #include "server/store/ledger.h"
 #include "server/store/statistics_store.h"
 #include "server/stream/event_channel.h"

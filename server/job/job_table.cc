@@ -6,13 +6,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/glob.h"
 #include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
 #include "server/base/paging.h"
 
 namespace gradwatch::server {
 namespace {
 
-constexpr int kStandardPage = 50;
+constexpr int kJobsPage = 50;
 // A page of large jobs ends here, so that every client can take it.
 constexpr size_t kMaxPageBytes = size_t{1} << 20;
 
@@ -30,6 +32,14 @@ bool IsWanted(const v1::ListJobsRequest& request, v1::JobState state) {
   const auto& states = request.states();
   return states.empty() || std::find(states.begin(), states.end(), state) != states.end();
 }
+
+constexpr int kSilencesPage = 100;
+
+bool Holds(const v1::Silence& silence, absl::Time now) { return core::FromTimestamp(silence.end_time()) > now; }
+
+int64_t OrderOf(const v1::Silence& silence) { return absl::ToUnixMicros(core::FromTimestamp(silence.create_time())); }
+
+bool Matches(absl::string_view glob, absl::string_view text) { return glob.empty() || core::GlobMatches(glob, text); }
 
 }  // namespace
 
@@ -128,7 +138,7 @@ std::vector<v1::JobFigures> JobTable::Figures(absl::Duration now) const {
 
 absl::StatusOr<v1::ListJobsResponse> ListJobs(const JobTable& table, const v1::ListJobsRequest& request) {
   GW_RETURN_IF_ERROR(CheckFilter(request));
-  GW_ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size(), kStandardPage));
+  GW_ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size(), kJobsPage));
   std::string filter = absl::StrCat("jobs/", request.view());
   for (const int state : request.states()) absl::StrAppend(&filter, "/", state);
   GW_ASSIGN_OR_RETURN(const int64_t before,
@@ -162,6 +172,68 @@ void TrimToView(v1::JobView view, v1::JobView standard, v1::Job* job) {
   *job->mutable_spec() = std::move(spec);
   job->clear_controls();
   job->clear_tensors();
+}
+
+// --- Silences ---
+
+int SilenceTable::Holding(absl::Time now) const {
+  return static_cast<int>(std::count_if(working_.begin(), working_.end(),
+                                        [now](const auto& silence) { return Holds(silence.second, now); }));
+}
+
+absl::Time SilenceTable::NextCreateTime(absl::Time now) const {
+  const int64_t micros = absl::ToUnixMicros(now);
+  return absl::FromUnixMicros(working_.empty() ? micros : std::max(micros, working_.rbegin()->first + 1));
+}
+
+void SilenceTable::Add(const v1::Silence& silence, absl::Time now) {
+  std::erase_if(working_, [now](const auto& known) { return !Holds(known.second, now); });
+  working_[OrderOf(silence)] = silence;
+}
+
+void SilenceTable::Remove(const v1::Silence& silence) { working_.erase(OrderOf(silence)); }
+
+const v1::Silence* SilenceTable::Find(absl::string_view silence_id, absl::Time now) const {
+  for (const auto& [order, silence] : working_) {
+    if (silence.silence_id() == silence_id && Holds(silence, now)) return &silence;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> SilenceTable::Matching(const v1::Alert& alert, absl::Time now) const {
+  std::vector<std::string> ids;
+  for (const auto& [order, silence] : working_) {
+    if (Holds(silence, now) && Matches(silence.jobs(), alert.job_id()) && Matches(silence.rules(), alert.rule()) &&
+        Matches(silence.tensors(), alert.tensor())) {
+      ids.push_back(silence.silence_id());
+    }
+  }
+  return ids;
+}
+
+void SilenceTable::Publish() {
+  absl::MutexLock lock(&mutex_);
+  published_ = working_;
+}
+
+absl::StatusOr<v1::ListSilencesResponse> SilenceTable::List(const v1::ListSilencesRequest& request,
+                                                            absl::Time now) const {
+  GW_ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size(), kSilencesPage));
+  GW_ASSIGN_OR_RETURN(const int64_t before,
+                      ReadPageToken(request.page_token(), "silences", std::numeric_limits<int64_t>::max()));
+  v1::ListSilencesResponse response;
+  int64_t last = 0;
+  absl::MutexLock lock(&mutex_);
+  for (auto it = std::make_reverse_iterator(published_.lower_bound(before)); it != published_.rend(); ++it) {
+    if (!Holds(it->second, now)) continue;
+    if (response.silences_size() == page_size) {
+      response.set_next_page_token(MakePageToken(last, "silences"));
+      break;
+    }
+    last = it->first;
+    *response.add_silences() = it->second;
+  }
+  return response;
 }
 
 }  // namespace gradwatch::server

@@ -1,5 +1,4 @@
-// All jobs, by id and by age: once as the ledger's thread works on them, once as they were committed; and the pages of
-// their list.
+// All jobs and silences in memory: as they are worked on, and as they were committed; and their lists.
 #ifndef GRADWATCH_SERVER_JOB_JOB_TABLE_H_
 #define GRADWATCH_SERVER_JOB_JOB_TABLE_H_
 
@@ -14,6 +13,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gradwatch/v1/alert_service.pb.h"
 #include "gradwatch/v1/job_service.pb.h"
 #include "server/job/job.h"
 
@@ -68,6 +69,38 @@ absl::StatusOr<v1::ListJobsResponse> ListJobs(const JobTable& table, const v1::L
 
 // Takes out of `job` what `view` does not tell; unset: as `standard`.
 void TrimToView(v1::JobView view, v1::JobView standard, v1::Job* job);
+
+// The order of silences is their time of creation in microseconds, made unique: it is the same after a restart, so that
+// pages of a list go on where they were. A silence that has ended counts no more, and goes with the next that is made.
+class SilenceTable {
+ public:
+  // For the ledger's thread. Working silences are changed by operations, and published or taken back after the commit.
+
+  // Those that hold at `now`.
+  int Holding(absl::Time now) const;
+  // The time for the next silence.
+  absl::Time NextCreateTime(absl::Time now) const;
+  void Add(const v1::Silence& silence, absl::Time now);
+  void Remove(const v1::Silence& silence);
+  // Null: there is none, or it has ended.
+  const v1::Silence* Find(absl::string_view silence_id, absl::Time now) const;
+  // The ids of those that match `alert` at `now`, oldest first.
+  std::vector<std::string> Matching(const v1::Alert& alert, absl::Time now) const;
+  // Makes the published silences what the working ones are.
+  void Publish() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Thread-safe. Those that hold at `now`, newest first, by pages. INVALID_ARGUMENT: page size or token.
+  absl::StatusOr<v1::ListSilencesResponse> List(const v1::ListSilencesRequest& request, absl::Time now) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  using Silences = std::map<int64_t, v1::Silence>;  // by creation, in microseconds
+
+  Silences working_;  // the ledger's thread's
+
+  mutable absl::Mutex mutex_;
+  Silences published_ ABSL_GUARDED_BY(mutex_);
+};
 
 }  // namespace gradwatch::server
 

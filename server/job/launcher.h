@@ -1,4 +1,4 @@
-// Starts trainers and tells how they ended.
+// What the manager needs of processes: trainers are started and their ends told, and specs are checked.
 #ifndef GRADWATCH_SERVER_JOB_LAUNCHER_H_
 #define GRADWATCH_SERVER_JOB_LAUNCHER_H_
 
@@ -7,6 +7,8 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "core/spec/job_spec.h"
+#include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::server {
 
@@ -43,6 +45,18 @@ class Launcher {
   virtual void Kill(int32_t pid) = 0;
   // Forgets what the trainers of a job wrote, attempts 1 to `attempts`.
   virtual void RemoveOutput(const std::string& uid, int32_t attempts) = 0;
+};
+
+// Thread-safe.
+class SpecChecker {
+ public:
+  using Done = absl::AnyInvocable<void(absl::StatusOr<core::ValidatedJob>)>;
+
+  virtual ~SpecChecker() = default;
+  // Returns at once. `done` runs once, on a thread of the checker (or before Check returns). Errors as
+  // core::ValidateJob; besides RESOURCE_EXHAUSTED: the check took too much memory or time, or too many wait already;
+  // UNKNOWN: it ended without an answer; UNAVAILABLE: it could not be started.
+  virtual void Check(v1::JobSpec spec, Done done) = 0;
 };
 
 }  // namespace gradwatch::server

@@ -21,9 +21,7 @@ class JobOperations {
 
   JobOperations(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
 
-  // In job_creation.cc.
   void Create(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done);
-
   void Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done);
   // Pause, resume or stop. `key`: of the request.
   void Command(JobCommand command, std::string job_id, RequestKey key, std::string actor, Done<v1::Job> done);

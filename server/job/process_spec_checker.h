@@ -17,8 +17,8 @@
 #include "core/base/file_descriptor.h"
 #include "core/data/data_root.h"
 #include "core/spec/job_spec.h"
+#include "server/job/launcher.h"
 #include "server/job/process_watcher.h"
-#include "server/job/spec_checker.h"
 
 namespace gradwatch::server {
 

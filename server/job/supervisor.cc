@@ -1,11 +1,16 @@
 #include "server/job/supervisor.h"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
+#include "server/store/report_codec.h"
 
 namespace gradwatch::server {
 namespace {
@@ -19,6 +24,10 @@ constexpr absl::Duration kSaveFiguresEvery = absl::Seconds(10);
 bool IsCurrent(const JobEntry& entry, int32_t attempt) {
   return entry.working != nullptr && !entry.working->ended() && entry.working->row.job.attempt() == attempt;
 }
+
+// Of the reports since figures were saved.
+constexpr size_t kReadAtOnce = size_t{4} << 20;
+constexpr int64_t kMostReadAgain = int64_t{128} << 20;
 
 }  // namespace
 
@@ -220,6 +229,175 @@ absl::Status Supervisor::Conclude(JobEdit& edit) {
   GW_RETURN_IF_ERROR(edit.Write());
   edit.Publish([this](const JobRecord&) { StartNext(); });
   return absl::OkStatus();
+}
+
+// --- After a restart, and statistics that are damaged or gone ---
+
+absl::Status Supervisor::Recover() {
+  GW_ASSIGN_OR_RETURN(const std::vector<v1::Silence> silences, context_->deps.ledger->LoadSilences());
+  for (const v1::Silence& silence : silences) context_->silences.Add(silence, context_->deps.clock->Now());
+  context_->silences.Publish();
+  GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
+  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row)));
+  if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
+  return absl::OkStatus();
+}
+
+// Nothing else runs yet: what belongs to the ledger's thread may be touched from here. Of a job that has ended nothing
+// is read but its row.
+absl::Status Supervisor::Restore(JobRow row) {
+  GW_ASSIGN_OR_RETURN(JobRecord loaded, LoadRecord(std::move(row), context_->deps.reader));
+  const auto record = std::make_shared<const JobRecord>(std::move(loaded));
+  const v1::Job& job = record->row.job;
+  const int64_t order = absl::ToUnixMicros(core::FromTimestamp(job.create_time()));
+  const LiveFigures figures = FiguresOf(job);
+  const bool reads = !record->ended() && !record->waiting();
+  absl::StatusOr<int64_t> last_step = figures.steps_done - 1;
+  if (reads) last_step = context_->deps.statistics->LastStep(job.uid(), job.attempt());
+  const int64_t end_step = std::max(last_step.value_or(-1), figures.steps_done - 1);
+  const WatchCursor end = {.event = job.last_event(), .attempt = job.attempt(), .step = end_step};
+  auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->deps.rings);
+  auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
+  entry->working = record;
+  entry->intake.Restore(figures);
+  context_->table.AddWorking(entry);
+  context_->table.Publish(entry, record);
+  if (!reads) return absl::OkStatus();
+  RestoreStatistics(entry, last_step);
+  context_->SubmitQuietly("recovery of a job",
+                          [this, entry](LedgerTransaction& transaction) { return BeginRecovery(entry, transaction); });
+  return absl::OkStatus();
+}
+
+void Supervisor::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step) {
+  const int64_t known_steps = entry->intake.figures().steps_done;
+  if (last_step.ok() && *last_step >= known_steps) last_step = RestoreFigures(*entry, *last_step);
+  if (last_step.ok() && *last_step >= known_steps - 1) return;
+  if (last_step.ok()) return TellGap(entry, *last_step + 1, "gone", [](const absl::Status&, auto) {});
+  if (absl::IsDataLoss(last_step.status())) {
+    return MendStatistics(entry, last_step.status(), [](const absl::StatusOr<int64_t>&) {});
+  }
+  // It may be readable when the trainer comes.
+  spdlog::error("job {}: its statistics cannot be read: {}", entry->job_id, last_step.status().ToString());
+}
+
+absl::StatusOr<int64_t> Supervisor::RestoreFigures(JobEntry& entry, int64_t last_step) {
+  LiveFigures figures = entry.intake.figures();
+  const int32_t attempt = entry.working->row.job.attempt();
+  // Where very much was reported since, only the last of it counts.
+  for (int64_t step = figures.steps_done - 1, bytes = 0; step < last_step;) {
+    if (bytes > kMostReadAgain) step = last_step - 1;
+    GW_ASSIGN_OR_RETURN(const auto entries,
+                        context_->deps.statistics->ReadAfter(entry.uid, attempt, step, kReadAtOnce));
+    if (entries.empty()) break;
+    for (const EncodedReport& stored : entries) {
+      step = stored.step;
+      bytes += static_cast<int64_t>(stored.bytes->size());
+      figures.steps_done = std::max(figures.steps_done, stored.step + 1);
+      if (stored.lost) continue;
+      GW_ASSIGN_OR_RETURN(const v1::StepReport report, DecodeReport(*stored.bytes));
+      figures.Add(report);
+    }
+  }
+  entry.intake.Restore(figures);
+  return last_step;
+}
+
+void Supervisor::TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
+                         StatisticsStore::AppendDone done) {
+  v1::StatisticsLost lost;
+  lost.set_attempt(entry->working->row.job.attempt());
+  lost.set_first_step(first);
+  lost.set_last_step(entry->intake.figures().steps_done - 1);
+  lost.set_reason(absl::StrCat("what was stored of them is ", what));
+  TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", lost.attempt(), ", steps ", first, " to ",
+                                        lost.last_step(), " are ", what));
+  context_->deps.statistics->Append(entry->uid, {EncodeLost(lost)}, std::move(done));
+}
+
+void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
+                                absl::AnyInvocable<void(absl::StatusOr<int64_t>)> done) {
+  spdlog::error("job {}: its statistics are set aside: {}", entry->job_id, damage.ToString());
+  // On the ledger's thread, so that nothing is stored of a job that is deleted meanwhile.
+  context_->SubmitQuietly("damaged statistics", [this, entry, done = std::move(done)](LedgerTransaction&) mutable {
+    if (entry->working == nullptr) {
+      done(JobNotFound(entry->job_id));
+      return absl::OkStatus();
+    }
+    const int64_t last_step = entry->intake.figures().steps_done - 1;
+    context_->deps.statistics->SetAside(entry->uid);
+    if (last_step < 0) {
+      TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", entry->working->row.job.attempt(),
+                                            " is damaged; how many steps it had is not known"));
+      context_->AfterReports([done = std::move(done)]() mutable { done(-1); });
+      return absl::OkStatus();
+    }
+    auto token = context_->work->Enter();
+    if (token == nullptr) {
+      done(absl::UnavailableError("the server is shutting down"));
+      return absl::OkStatus();
+    }
+    auto stored = [token = std::move(token), last_step, done = std::move(done)](const absl::Status& status,
+                                                                                auto) mutable {
+      done(status.ok() ? absl::StatusOr<int64_t>(last_step) : status);
+    };
+    TellGap(entry, 0, "damaged", std::move(stored));
+    return absl::OkStatus();
+  });
+}
+
+void Supervisor::TellDataLoss(absl::string_view uid, std::string description) {
+  const auto entry = context_->table.FindUid(uid);
+  if (entry == nullptr || !entry->ClaimLoss(description)) return;
+  context_->RunOnExecutor([this, entry, description = std::move(description)] {
+    const auto record = entry->published();
+    if (record == nullptr) return;
+    // The events of a job that had ended when the server started were not read.
+    const absl::StatusOr<bool> told = record->ended() ? LogTellsDataLoss(entry->uid, description, context_->deps.reader)
+                                                      : record->data_losses.count(description) > 0;
+    if (told.ok() && *told) return;
+    if (!told.ok()) return entry->ForgetLoss(description);
+    context_->Submit<bool>(
+        [this, entry, description](LedgerTransaction& transaction) -> absl::StatusOr<bool> {
+          if (entry->working == nullptr) return false;
+          JobEdit edit(context_, entry, &transaction);
+          v1::Event event;
+          event.mutable_data_loss()->set_description(description);
+          edit.Append(std::move(event));
+          GW_RETURN_IF_ERROR(edit.Write());
+          edit.Publish();
+          return true;
+        },
+        [entry, description](const absl::StatusOr<bool>& written) {
+          if (!written.ok()) entry->ForgetLoss(description);
+        });
+  });
+}
+
+absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  JobEdit edit(context_, entry, &transaction);
+  JobRow& row = edit.record().row;
+  if (row.job.state() == v1::JOB_STATE_PENDING && row.trainer_pid == 0) {
+    // The server went away before it knew the process. A new attempt fences off what may be there.
+    row.attach_token.clear();
+    GW_RETURN_IF_ERROR(edit.Write());
+    edit.Publish([this](const JobRecord&) { StartNext(); });
+    return absl::OkStatus();
+  }
+  if (edit.record().attached) edit.AppendDetached("the server was away");
+  const v1::JobState state = row.job.state();
+  if (MayFollow(state, v1::JOB_STATE_RECOVERING)) edit.MoveTo(v1::JOB_STATE_RECOVERING, "the server was away");
+  GW_RETURN_IF_ERROR(edit.Write());
+  entry->trainer.deadline = Now() + context_->options.reattach_window;
+  edit.Publish([this, entry](const JobRecord& record) { AdoptTrainer(entry, record.row); });
+  return absl::OkStatus();
+}
+
+void Supervisor::AdoptTrainer(const std::shared_ptr<JobEntry>& entry, const JobRow& row) {
+  if (row.trainer_pid == 0) return;
+  context_->RunOnExecutor([this, entry, pid = row.trainer_pid, request = LaunchRequestOf(row)] {
+    context_->deps.launcher->Adopt(pid, request, EndCallback(entry, request.attempt));
+  });
 }
 
 }  // namespace gradwatch::server

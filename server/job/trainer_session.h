@@ -21,7 +21,6 @@ class TrainerSessions {
   void Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done);
   void OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
                  absl::AnyInvocable<void()> accepted);
-  // In notices.cc.
   void OnNotices(const Attachment& attachment, const Link& link, v1::NoticeBatch batch,
                  absl::AnyInvocable<void()> accepted);
   void OnDetached(const Attachment& attachment, const Link& link, const std::string& reason);
