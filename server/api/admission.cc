@@ -35,12 +35,21 @@ struct Admission::State {
     return all;
   }
 
+  // Those that are counted with `operation`.
+  int& Streams(Operation operation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return RowOf(operation).kind == OperationKind::kTrainer ? trainers : watches;
+  }
+  int MaxStreams(Operation operation) const {
+    return RowOf(operation).kind == OperationKind::kTrainer ? limits.max_trainers : limits.max_watches;
+  }
+
   const core::Clock* const clock;
   const AdmissionLimits limits;
   CallMetrics metrics;
   mutable absl::Mutex mutex;
   absl::flat_hash_map<Call*, std::shared_ptr<Call>> calls ABSL_GUARDED_BY(mutex);
   int watches ABSL_GUARDED_BY(mutex) = 0;
+  int trainers ABSL_GUARDED_BY(mutex) = 0;
   bool shutting_down ABSL_GUARDED_BY(mutex) = false;
 };
 
@@ -106,7 +115,7 @@ void Admission::Watch::Close(absl::StatusCode code) {
   if (state == nullptr) return;
   state->metrics.End(operation_, code, state->clock->Monotonic() - began_);
   absl::MutexLock lock(&state->mutex);
-  --state->watches;
+  --state->Streams(operation_);
 }
 
 absl::StatusOr<Admission::Watch> Admission::Open(Operation operation) {
@@ -116,11 +125,11 @@ absl::StatusOr<Admission::Watch> Admission::Open(Operation operation) {
     absl::MutexLock lock(&state_->mutex);
     if (state_->shutting_down) {
       refusal = ShuttingDown();
-    } else if (state_->watches >= state_->limits.max_watches) {
-      refusal = core::WithReason(
-          absl::ResourceExhaustedError(absl::StrCat(state_->watches, " streams are open already")), "QUOTA_STREAMS");
+    } else if (int& streams = state_->Streams(operation); streams >= state_->MaxStreams(operation)) {
+      refusal = core::WithReason(absl::ResourceExhaustedError(absl::StrCat(streams, " streams are open already")),
+                                 "QUOTA_STREAMS");
     } else {
-      ++state_->watches;
+      ++streams;
     }
   }
   if (refusal.ok()) return Watch(state_, operation);

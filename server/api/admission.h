@@ -34,6 +34,7 @@ struct Caller {
 struct AdmissionLimits {
   int max_calls = 1024;                        // calls that are answered once, under way at once
   int max_watches = 4096;                      // open at once
+  int max_trainers = 1024;                     // attached at once, or about to be
   absl::Duration timeout = absl::Seconds(30);  // of calls whose client set none
 };
 
@@ -57,7 +58,7 @@ class Admission {
   template <typename Response>
   void Run(Operation operation, Caller caller, absl::AnyInvocable<void(Done<Response>)> body, Done<Response> done);
 
-  // An open watch, until it is closed or gone.
+  // An open watch or trainer's stream, until it is closed or gone.
   class Watch {
    public:
     Watch(Watch&&) = default;

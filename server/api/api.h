@@ -79,6 +79,10 @@ class Api {
   absl::StatusOr<std::shared_ptr<WatchSession>> WatchAlerts(const v1::WatchAlertsRequest& request,
                                                             const Caller& caller);
 
+  // Counts a trainer's stream; what passes over it is between the trainer and the job manager. Errors as
+  // Admission::Open.
+  absl::StatusOr<Admission::Watch> AdmitTrainer() { return admission_.Open(Operation::kAttachTrainer); }
+
   // Time has passed; called about every second.
   void Tick();
   // No more calls and watches (UNAVAILABLE, reason SHUTTING_DOWN). Waits up to `grace` for calls that are under way,

@@ -93,7 +93,7 @@ absl::StatusOr<v1::Alert> AlertOperations::DoAcknowledge(const v1::AcknowledgeAl
     edit.Append(std::move(event));
   }
   GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, uid, alert));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, alert));
   edit.Publish();
   return alert;
 }
@@ -125,7 +125,7 @@ absl::StatusOr<v1::Silence> AlertOperations::DoCreateSilence(const v1::CreateSil
   silence.set_author(actor);
   *silence.mutable_create_time() = core::ToTimestamp(silences.NextCreateTime(now));
   GW_RETURN_IF_ERROR(transaction.PutSilence(silence));
-  GW_RETURN_IF_ERROR(Remember(transaction, key, "", silence));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, silence));
   silences.Add(silence, now);
   transaction.OnCommit([context = context_, silence](const absl::Status& status) {
     if (!status.ok()) context->silences.Remove(silence);

@@ -50,10 +50,10 @@ absl::StatusOr<bool> Recall(LedgerTransaction& transaction, const RequestKey& ke
   return true;
 }
 
-absl::Status Remember(LedgerTransaction& transaction, const RequestKey& key, absl::string_view uid,
+absl::Status Remember(LedgerTransaction& transaction, const RequestKey& key,
                       const google::protobuf::Message& response) {
   if (key.id.empty()) return absl::OkStatus();
-  return transaction.PutRequest(key.id, uid, {key.digest, response.SerializeAsString()});
+  return transaction.PutRequest(key.id, {key.digest, response.SerializeAsString()});
 }
 
 void JobContext::SubmitQuietly(const char* what, absl::AnyInvocable<absl::Status(LedgerTransaction&)> operation) {

@@ -40,9 +40,8 @@ absl::Status CheckRequestId(absl::string_view request_id);
 // True if the request was answered before; `response` is then that answer. INVALID_ARGUMENT (reason REQUEST_ID_REUSED):
 // the id belongs to another request.
 absl::StatusOr<bool> Recall(LedgerTransaction& transaction, const RequestKey& key, google::protobuf::Message* response);
-// Keeps the answer for as long as the job `uid` is there; empty: whatever becomes of any job.
-absl::Status Remember(LedgerTransaction& transaction, const RequestKey& key, absl::string_view uid,
-                      const google::protobuf::Message& response);
+// Keeps the answer for a day, whatever becomes of any job.
+absl::Status Remember(LedgerTransaction& transaction, const RequestKey& key, const google::protobuf::Message& response);
 
 struct JobContext {
   const JobManagerDependencies deps;

@@ -156,7 +156,14 @@ void JobOperations::Create(v1::CreateJobRequest request, std::string actor, Done
        done = std::move(done)](absl::StatusOr<std::optional<v1::Job>> answered) mutable {
         if (!answered.ok()) return done(answered.status());
         if (answered->has_value()) return done(**std::move(answered));
-        CheckAndAccept(std::move(request), std::move(key), std::move(actor), std::move(done));
+        // Not on the ledger's thread: checking takes up to 30 ms, and everybody waits for that one.
+        auto token = context_->work->Enter();
+        if (token == nullptr) return done(absl::UnavailableError("the server is shutting down"));
+        context_->deps.executor->Run([this, token = std::move(token), request = std::move(request),
+                                      key = std::move(key), actor = std::move(actor),
+                                      done = std::move(done)]() mutable {
+          CheckAndAccept(std::move(request), std::move(key), std::move(actor), std::move(done));
+        });
       });
 }
 
@@ -216,7 +223,7 @@ absl::StatusOr<v1::Job> JobOperations::Accept(const v1::CreateJobRequest& reques
   edit.MoveTo(v1::JOB_STATE_PENDING, absl::StrCat("submitted by ", actor));
   v1::Job job = edit.job();
   GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, uid, job));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, job));
   context_->table.AddWorking(entry);
   edit.Publish([this](const JobRecord&) { supervisor_->StartNext(); });
   return job;
@@ -267,7 +274,7 @@ absl::StatusOr<v1::AdjustJobResponse> JobOperations::DoAdjust(const v1::AdjustJo
   response.set_etag(job.etag());
   response.set_event_number(job.last_event());
   GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, response));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, response));
   edit.Publish([entry](const JobRecord& record) { SendIfAttached(*entry, ControlsDirective(record.row)); });
   return response;
 }
@@ -321,7 +328,7 @@ absl::StatusOr<v1::Job> JobOperations::DoCommand(JobCommand command, const std::
   v1::Job job = edit.job();
   if (!changed && key.id.empty()) return job;
   GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, job));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, job));
   edit.Publish([entry, changed, command](const JobRecord&) {
     if (changed) SendIfAttached(*entry, CommandDirective(command));
   });
@@ -356,7 +363,7 @@ absl::StatusOr<v1::Job> JobOperations::DoUpdate(const v1::UpdateJobRequest& requ
   }
   v1::Job updated = job;
   GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, entry->uid, updated));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, updated));
   edit.Publish();
   return updated;
 }
@@ -377,13 +384,13 @@ absl::StatusOr<v1::DeleteJobResponse> JobOperations::DoDelete(const v1::DeleteJo
   const auto entry = context_->table.FindWorking(request.job_id());
   if (entry == nullptr) {
     if (!request.allow_missing()) return JobNotFound(request.job_id());
-    GW_RETURN_IF_ERROR(Remember(transaction, key, "", response));
+    GW_RETURN_IF_ERROR(Remember(transaction, key, response));
     return response;
   }
   const auto record = entry->working;
   GW_RETURN_IF_ERROR(CheckMayDelete(request, record->row.job));
   GW_RETURN_IF_ERROR(transaction.DeleteJob(entry->uid));
-  GW_RETURN_IF_ERROR(Remember(transaction, key, "", response));
+  GW_RETURN_IF_ERROR(Remember(transaction, key, response));
   entry->working = nullptr;
   context_->table.RemoveWorking(*entry);
   transaction.OnCommit([this, entry, record, actor](const absl::Status& status) {

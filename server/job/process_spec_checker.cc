@@ -30,6 +30,10 @@ constexpr absl::Duration kMaxDying = absl::Seconds(2);
 
 absl::Duration Now() { return core::RealClock().Monotonic(); }
 
+absl::Status TooManyWait(absl::string_view how) {
+  return core::WithReason(absl::ResourceExhaustedError(absl::StrCat(how, "; try later")), "CHECKS_WAITING");
+}
+
 absl::Status ShuttingDown() {
   return core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
 }
@@ -121,15 +125,14 @@ void ProcessSpecChecker::Check(v1::JobSpec spec, Done done) {
     absl::MutexLock lock(&mutex_);
     if (!closing_ && static_cast<int>(waiting_.size()) < options_.max_waiting) {
       request->done = std::move(done);
+      request->asked = Now();
       waiting_.push_back(std::move(request));
       return;
     }
     if (closing_) request = nullptr;
   }
   if (request == nullptr) return done(ShuttingDown());
-  done(core::WithReason(
-      absl::ResourceExhaustedError(absl::StrCat(options_.max_waiting, " checks of data files wait already; try later")),
-      "CHECKS_WAITING"));
+  done(TooManyWait(absl::StrCat(options_.max_waiting, " checks of data files wait already")));
 }
 
 bool ProcessSpecChecker::CanStart() const {
@@ -155,7 +158,11 @@ void ProcessSpecChecker::Work() {
         waiting_.pop_front();
       }
     }
-    if (next != nullptr) Start(std::move(next));
+    if (next != nullptr && Now() - next->asked > options_.max_wait) {
+      next->done(TooManyWait("it has waited too long behind other checks of data files"));
+    } else if (next != nullptr) {
+      Start(std::move(next));
+    }
     EndOverdue();
   }
 }

@@ -29,6 +29,7 @@ struct ProcessSpecCheckerOptions {
   core::SpecLimits limits{};
   int64_t max_bytes = int64_t{1} << 30;          // address space of a check; the program itself takes some 50 MiB
   absl::Duration max_time = absl::Seconds(30);   // of a check, from its start
+  absl::Duration max_wait = absl::Minutes(5);    // until a check begins; nobody waits longer for an answer
   int max_running = 2;                           // checks at once
   int max_waiting = 64;                          // checks that wait for one of these to end, first in, first out
   size_t max_in_place_bytes = size_t{16} << 10;  // of a spec without files that is checked where it was asked for
@@ -39,8 +40,8 @@ struct ProcessSpecCheckerOptions {
 //   PROGRAM check --max-bytes N --max-seconds N
 // which reads what is asked from standard input and writes the answer to standard output, both files in memory.
 // Errors besides those of core::ValidateJob: RESOURCE_EXHAUSTED with the reason CHECK_LIMIT (it took too long),
-// OUT_OF_MEMORY or CHECKS_WAITING (too many wait); UNKNOWN with the reason CHECK_FAILED: the process ended without an
-// answer; UNAVAILABLE: it could not be started, or the server shuts down (SHUTTING_DOWN).
+// OUT_OF_MEMORY or CHECKS_WAITING (too many wait, or it waited too long); UNKNOWN with the reason CHECK_FAILED: the
+// process ended without an answer; UNAVAILABLE: it could not be started, or the server shuts down (SHUTTING_DOWN).
 class ProcessSpecChecker final : public SpecChecker {
  public:
   // INVALID_ARGUMENT: no program that may be run.
@@ -53,10 +54,11 @@ class ProcessSpecChecker final : public SpecChecker {
  private:
   // A check that waits or runs.
   struct Request {
-    std::string bytes;  // what is asked
-    std::string field;  // for errors: the field that names the file, or "data"; empty: none does
-    std::string files;  // "table.csv"
-    Done done;          // null once it is answered
+    std::string bytes;     // what is asked
+    std::string field;     // for errors: the field that names the file, or "data"; empty: none does
+    std::string files;     // "table.csv"
+    absl::Duration asked;  // when, by the monotonic clock
+    Done done;             // null once it is answered
   };
   // The files that a process writes to.
   struct Output {

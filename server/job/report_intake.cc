@@ -223,11 +223,17 @@ void ReportIntake::Stored(const LiveFigures& figures, absl::Duration now) {
   NoteArrival(now, figures_.steps_done);
 }
 
-void ReportIntake::StoreFailed(absl::Duration now) {
+void ReportIntake::StoreFailed(const absl::Status& status, absl::Duration now) {
   absl::MutexLock lock(&mutex_);
+  damaged_ = absl::IsDataLoss(status);
   link_ = nullptr;
   closed_until_ = now + std::min(kFirstPause * (1 << std::min(failures_, 10)), kLongestPause);
   ++failures_;
+}
+
+bool ReportIntake::TakeDamage() {
+  absl::MutexLock lock(&mutex_);
+  return std::exchange(damaged_, false);
 }
 
 absl::Duration ReportIntake::closed_until() const {

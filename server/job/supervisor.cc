@@ -238,14 +238,22 @@ absl::Status Supervisor::Recover() {
   for (const v1::Silence& silence : silences) context_->silences.Add(silence, context_->deps.clock->Now());
   context_->silences.Publish();
   GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
-  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row)));
+  std::vector<Restored> active;
+  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row), &active));
+  // The table is whole: only now may other threads work on it.
+  for (const auto& [entry, last_step] : active) {
+    RestoreStatistics(entry, last_step);
+    context_->SubmitQuietly("recovery of a job", [this, entry = entry](LedgerTransaction& transaction) {
+      return BeginRecovery(entry, transaction);
+    });
+  }
   if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
   return absl::OkStatus();
 }
 
 // Nothing else runs yet: what belongs to the ledger's thread may be touched from here. Of a job that has ended nothing
 // is read but its row.
-absl::Status Supervisor::Restore(JobRow row) {
+absl::Status Supervisor::Restore(JobRow row, std::vector<Restored>* active) {
   GW_ASSIGN_OR_RETURN(JobRecord loaded, LoadRecord(std::move(row), context_->deps.reader));
   const auto record = std::make_shared<const JobRecord>(std::move(loaded));
   const v1::Job& job = record->row.job;
@@ -262,16 +270,13 @@ absl::Status Supervisor::Restore(JobRow row) {
   entry->intake.Restore(figures);
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
-  if (!reads) return absl::OkStatus();
-  RestoreStatistics(entry, last_step);
-  context_->SubmitQuietly("recovery of a job",
-                          [this, entry](LedgerTransaction& transaction) { return BeginRecovery(entry, transaction); });
+  if (reads) active->push_back({std::move(entry), std::move(last_step)});
   return absl::OkStatus();
 }
 
 void Supervisor::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step) {
   const int64_t known_steps = entry->intake.figures().steps_done;
-  if (last_step.ok() && *last_step >= known_steps) last_step = RestoreFigures(*entry, *last_step);
+  if (last_step.ok()) last_step = CatchUp(*entry, entry->working->row.job.attempt(), *last_step);
   if (last_step.ok() && *last_step >= known_steps - 1) return;
   if (last_step.ok()) return TellGap(entry, *last_step + 1, "gone", [](const absl::Status&, auto) {});
   if (absl::IsDataLoss(last_step.status())) {
@@ -281,9 +286,9 @@ void Supervisor::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl:
   spdlog::error("job {}: its statistics cannot be read: {}", entry->job_id, last_step.status().ToString());
 }
 
-absl::StatusOr<int64_t> Supervisor::RestoreFigures(JobEntry& entry, int64_t last_step) {
+absl::StatusOr<int64_t> Supervisor::CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step) {
   LiveFigures figures = entry.intake.figures();
-  const int32_t attempt = entry.working->row.job.attempt();
+  if (last_step < figures.steps_done) return last_step;
   // Where very much was reported since, only the last of it counts.
   for (int64_t step = figures.steps_done - 1, bytes = 0; step < last_step;) {
     if (bytes > kMostReadAgain) step = last_step - 1;
@@ -300,6 +305,7 @@ absl::StatusOr<int64_t> Supervisor::RestoreFigures(JobEntry& entry, int64_t last
     }
   }
   entry.intake.Restore(figures);
+  entry.channel->SkipTo(attempt, last_step);
   return last_step;
 }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "server/job/job.h"
@@ -34,6 +35,10 @@ class Supervisor {
   void MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
                       absl::AnyInvocable<void(absl::StatusOr<int64_t>)> done);
 
+  // Reports up to `last_step` are stored, and after a restart not all of them are known yet: reads what came since the
+  // figures were saved, and lets the channel begin behind them. `last_step`.
+  absl::StatusOr<int64_t> CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step);
+
   // The ledger's thread: the stream of the trainer that held the job is over.
   absl::Status OnStreamEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                            const std::string& reason);
@@ -41,11 +46,14 @@ class Supervisor {
   absl::Status Conclude(JobEdit& edit);
 
  private:
-  absl::Status Restore(JobRow row);
+  // A job that has not ended, and the last step that is stored of it.
+  struct Restored {
+    std::shared_ptr<JobEntry> entry;
+    absl::StatusOr<int64_t> last_step;
+  };
+  absl::Status Restore(JobRow row, std::vector<Restored>* active);
   // Of an active job: a bad store is its trouble alone.
   void RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step);
-  // Reads the reports up to `last_step` that came since the row was written. `last_step`.
-  absl::StatusOr<int64_t> RestoreFigures(JobEntry& entry, int64_t last_step);
   // The ledger's thread: tells, and stores, that the steps from `first` on that the job has done are "gone", "damaged".
   void TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
                StatisticsStore::AppendDone done);

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
+#include "core/base/utf8.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
 
@@ -104,8 +105,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     context_->Submit<std::shared_ptr<JobEntry>>(
         [self = shared_from_this()](LedgerTransaction&) { return self->Fence(); },
         [self = shared_from_this()](absl::StatusOr<std::shared_ptr<JobEntry>> entry) {
-          if (!entry.ok()) return self->Answer(entry.status());
-          self->entry_ = *std::move(entry);
+          if (!entry.ok()) return self->GiveBack(entry.status());
           self->WaitForReports();
         });
   }
@@ -132,6 +132,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     trainer.welcomed = false;
     trainer.trainer_id = hello_.trainer_id();
     entry->intake.Close();
+    entry_ = entry;
     return entry;
   }
 
@@ -142,6 +143,9 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
 
   void ReadLastStep() {
     auto last_step = context_->deps.statistics->LastStep(entry_->uid, hello_.attempt());
+    // What can be read may be damaged where it is written.
+    if (last_step.ok() && entry_->intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
+    if (last_step.ok()) last_step = supervisor_->CatchUp(*entry_, hello_.attempt(), *last_step);
     if (!absl::IsDataLoss(last_step.status())) return SubmitWelcome(std::move(last_step));
     supervisor_->MendStatistics(
         entry_, last_step.status(),
@@ -149,17 +153,14 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   }
 
   void SubmitWelcome(absl::StatusOr<int64_t> last_step) {
-    if (!last_step.ok()) entry_->intake.StoreFailed(Now());
+    if (!last_step.ok()) entry_->intake.StoreFailed(last_step.status(), Now());
     context_->Submit<Attachment>(
         [self = shared_from_this(), last_step](LedgerTransaction& transaction) -> absl::StatusOr<Attachment> {
           if (!last_step.ok()) return StatisticsAway(last_step.status().message());
           return self->Welcome(*last_step, transaction);
         },
         [self = shared_from_this()](absl::StatusOr<Attachment> attachment) {
-          // Runs on the ledger's thread: the job goes back to nobody.
-          TrainerSlot& trainer = self->entry_->trainer;
-          if (!attachment.ok() && trainer.link == self->link_) trainer.link = nullptr;
-          self->Answer(std::move(attachment));
+          attachment.ok() ? self->Answer(std::move(attachment)) : self->GiveBack(attachment.status());
         });
   }
 
@@ -195,6 +196,11 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     link_->Send(MakeWelcome(row, context_->options.data_roots, last_step));
   }
 
+  // The ledger's thread: the job goes back to nobody.
+  void GiveBack(const absl::Status& status) {
+    if (entry_ != nullptr && entry_->trainer.link == link_) entry_->trainer.link = nullptr;
+    Answer(status);
+  }
   void Answer(absl::StatusOr<Attachment> attachment) { std::exchange(done_, nullptr)(std::move(attachment)); }
   absl::Duration Now() const { return context_->deps.clock->Monotonic(); }
 
@@ -221,6 +227,11 @@ ReportLimits LimitsOf(const JobRecord* record) {
 }
 
 constexpr int kMaxNotices = 256;
+constexpr size_t kMaxFailureBytes = 4096;
+
+std::string Excerpt(const std::string& text) {
+  return core::Printable(absl::string_view(text).substr(0, kMaxFailureBytes));
+}
 
 // A change that was asked for later holds, and this one was never used by itself.
 void Drop(const v1::Adjustment& adjustment, int64_t by_revision, JobEdit& edit) {
@@ -303,8 +314,9 @@ absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
   if (!IsFinal(finished.state())) {
     return core::InvalidField("notice.finished.state", absl::StrCat(finished.state(), " is not a final state"));
   }
-  const bool failed = finished.state() == v1::JOB_STATE_FAILED;
-  edit.End(finished.state(), failed && finished.failure().empty() ? "the trainer did not say why" : finished.failure());
+  const bool silent = finished.state() == v1::JOB_STATE_FAILED && finished.failure().empty();
+  // It goes to logs and terminals as it is.
+  edit.End(finished.state(), silent ? "the trainer did not say why" : Excerpt(finished.failure()));
   return absl::OkStatus();
 }
 
@@ -349,7 +361,7 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
     if (!status.ok()) {
       // The trainer comes back, is told what arrived, and sends the rest again.
       spdlog::error("job {}: reports could not be stored: {}", entry->job_id, status.ToString());
-      entry->intake.StoreFailed(now);
+      entry->intake.StoreFailed(status, now);
       return link->Close(StatisticsAway("they could not be stored"));
     }
     entry->intake.Stored(figures, now);

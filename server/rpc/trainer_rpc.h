@@ -15,7 +15,9 @@ class TrainerRpc final : public v1::TrainerService::CallbackService {
  public:
   explicit TrainerRpc(const RpcContext* context) : context_(context) {}
   TrainerReactor* AttachTrainer(grpc::CallbackServerContext* call) override {
-    return std::make_shared<TrainerStream>(context_->jobs, context_->streams, context_->clock)->Start(call);
+    return std::make_shared<TrainerStream>(context_->jobs, context_->streams, context_->clock,
+                                           context_->api->AdmitTrainer())
+        ->Start(call);
   }
 
  private:

@@ -42,8 +42,16 @@ class TrainerStream::Reactor final : public TrainerReactor {
   const std::shared_ptr<TrainerStream> stream_;
 };
 
-TrainerStream::TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock)
-    : jobs_(jobs), streams_(streams), clock_(clock), opened_(clock->Monotonic()), last_write_(opened_) {}
+TrainerStream::TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock,
+                             absl::StatusOr<Admission::Watch> admitted)
+    : jobs_(jobs),
+      streams_(streams),
+      clock_(clock),
+      opened_(clock->Monotonic()),
+      admitted_(std::move(admitted)),
+      last_write_(opened_) {
+  if (!admitted_.ok()) end_ = ToGrpcStatus(admitted_.status());
+}
 
 TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
   auto* const reactor = new Reactor(shared_from_this());
@@ -115,6 +123,7 @@ void TrainerStream::OnDone() {
     absl::MutexLock lock(&mutex_);
     reactor_ = nullptr;
     call_ = nullptr;
+    if (admitted_.ok()) admitted_->Close(static_cast<absl::StatusCode>(end_.value_or(grpc::Status()).error_code()));
   }
   Detach(kStreamEnded);
   streams_->Remove(shared_from_this());

@@ -11,10 +11,12 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "gradwatch/v1/trainer_service.pb.h"
+#include "server/api/admission.h"
 #include "server/api/stream_registry.h"
 #include "server/job/job_manager.h"
 
@@ -30,8 +32,9 @@ class TrainerStream final : public TrainerLink,
                             public ManagedStream,
                             public std::enable_shared_from_this<TrainerStream> {
  public:
-  // `jobs` outlives its callbacks; `streams` and `clock` outlive the call.
-  TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock);
+  // `jobs` outlives its callbacks; `streams` and `clock` outlive the call. What is not admitted ends with that error.
+  TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock,
+                absl::StatusOr<Admission::Watch> admitted);
 
   // The object for gRPC. Call it once.
   TrainerReactor* Start(grpc::CallbackServerContext* call) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -70,6 +73,7 @@ class TrainerStream final : public TrainerLink,
   v1::TrainerMessage message_;  // of the read that is under way
 
   absl::Mutex mutex_;
+  absl::StatusOr<Admission::Watch> admitted_ ABSL_GUARDED_BY(mutex_);
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;                   // null: the call is over
   grpc::CallbackServerContext* call_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null: the call is over
   std::deque<v1::TrainerDirective> queue_ ABSL_GUARDED_BY(mutex_);

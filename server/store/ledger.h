@@ -54,9 +54,8 @@ class LedgerTransaction {
     std::string response;
   };
   virtual absl::StatusOr<std::optional<StoredResponse>> FindRequest(absl::string_view request_id) = 0;
-  // Keeps a response for 24 hours; it goes with the job `uid`, unless that is empty.
-  virtual absl::Status PutRequest(absl::string_view request_id, absl::string_view uid,
-                                  const StoredResponse& response) = 0;
+  // Keeps a response for 24 hours, whatever becomes of the job that it is about.
+  virtual absl::Status PutRequest(absl::string_view request_id, const StoredResponse& response) = 0;
 
   // The present state of an alert, with the uid of its job, if there is one.
   virtual absl::StatusOr<std::optional<std::pair<std::string, v1::Alert>>> FindAlert(absl::string_view alert_id) = 0;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
 
@@ -26,7 +27,7 @@ SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?2 = (SELECT coalesce(max(number), 0) + 1 FROM e
 // The position stays that of the alert's first event.
 constexpr char kPutAlert[] = R"sql(
 INSERT INTO alerts (position, alert_id, uid, job_id, state, severity, alert) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-ON CONFLICT (alert_id) DO UPDATE SET state = ?5, severity = ?6, alert = ?7)sql";
+ON CONFLICT (alert_id) DO UPDATE SET state = ?5, severity = ?6, alert = ?7 WHERE uid = ?3)sql";
 constexpr char kPutSilence[] = R"sql(
 INSERT INTO silences (silence_id, end_millis, silence) VALUES (?1, ?2, ?3)
 ON CONFLICT (silence_id) DO UPDATE SET end_millis = ?2, silence = ?3)sql";
@@ -46,13 +47,11 @@ SqliteTransaction::SqliteTransaction(SQLite::Database* database, const core::Clo
       delete_job_(*database, "DELETE FROM jobs WHERE uid = ?1"),
       delete_events_(*database, "DELETE FROM events WHERE uid = ?1"),
       delete_alerts_(*database, "DELETE FROM alerts WHERE uid = ?1"),
-      delete_requests_(*database, "DELETE FROM requests WHERE uid = ?1"),
       append_event_(*database, kAppendEvent),
       put_alert_(*database, kPutAlert),
       find_request_(*database, "SELECT digest, response FROM requests WHERE request_id = ?1 AND create_millis > ?2"),
       put_request_(*database,
-                   "INSERT INTO requests (request_id, uid, digest, response, create_millis) "
-                   "VALUES (?1, ?2, ?3, ?4, ?5)"),
+                   "INSERT INTO requests (request_id, digest, response, create_millis) VALUES (?1, ?2, ?3, ?4)"),
       prune_requests_(*database, "DELETE FROM requests WHERE create_millis <= ?1"),
       find_alert_(*database, "SELECT uid, alert FROM alerts WHERE alert_id = ?1"),
       put_silence_(*database, kPutSilence),
@@ -153,7 +152,7 @@ absl::Status SqliteTransaction::PutJob(const JobRow& row) {
 
 absl::Status SqliteTransaction::DeleteJob(absl::string_view uid) {
   return Do("delete a job", [&]() -> absl::Status {
-    for (SQLite::Statement* statement : {&delete_alerts_, &delete_events_, &delete_requests_, &delete_job_}) {
+    for (SQLite::Statement* statement : {&delete_alerts_, &delete_events_, &delete_job_}) {
       Run(*statement, std::string(uid));
     }
     return absl::OkStatus();
@@ -195,8 +194,8 @@ absl::Status SqliteTransaction::PutAlert(absl::string_view uid, int64_t position
   use->bind(5, static_cast<int32_t>(alert.state()));
   use->bind(6, static_cast<int32_t>(alert.severity()));
   BindBlob(put_alert_, 7, bytes);
-  use->exec();
-  return absl::OkStatus();
+  if (use->exec() == 1) return absl::OkStatus();
+  return core::InvalidField("alert_id", absl::StrCat(alert.alert_id(), " is an alert of another job"));
 }
 
 int64_t SqliteTransaction::OldestKeptMillis() const { return absl::ToUnixMillis(clock_->Now() - kRequestLifetime); }
@@ -212,16 +211,14 @@ absl::StatusOr<std::optional<LedgerTransaction::StoredResponse>> SqliteTransacti
   });
 }
 
-absl::Status SqliteTransaction::PutRequest(absl::string_view request_id, absl::string_view uid,
-                                           const StoredResponse& response) {
+absl::Status SqliteTransaction::PutRequest(absl::string_view request_id, const StoredResponse& response) {
   return Do("store a request", [&]() -> absl::Status {
     Run(prune_requests_, OldestKeptMillis());
     StatementUse use(put_request_);
     use->bind(1, std::string(request_id));
-    use->bind(2, std::string(uid));
-    BindBlob(put_request_, 3, response.request_digest);
-    BindBlob(put_request_, 4, response.response);
-    use->bind(5, absl::ToUnixMillis(clock_->Now()));
+    BindBlob(put_request_, 2, response.request_digest);
+    BindBlob(put_request_, 3, response.response);
+    use->bind(4, absl::ToUnixMillis(clock_->Now()));
     use->exec();
     return absl::OkStatus();
   });

@@ -29,7 +29,7 @@ class SqliteTransaction final : public LedgerTransaction {
   absl::Status DeleteJob(absl::string_view uid) override;
   absl::StatusOr<int64_t> AppendEvent(absl::string_view uid, v1::Event* event) override;
   absl::StatusOr<std::optional<StoredResponse>> FindRequest(absl::string_view request_id) override;
-  absl::Status PutRequest(absl::string_view request_id, absl::string_view uid, const StoredResponse& response) override;
+  absl::Status PutRequest(absl::string_view request_id, const StoredResponse& response) override;
   absl::StatusOr<std::optional<std::pair<std::string, v1::Alert>>> FindAlert(absl::string_view alert_id) override;
   absl::Status PutSilence(const v1::Silence& silence) override;
   absl::Status DeleteSilence(absl::string_view silence_id) override;
@@ -56,7 +56,7 @@ class SqliteTransaction final : public LedgerTransaction {
   SQLite::Database* const database_;
   const core::Clock* const clock_;
   SQLite::Statement begin_, commit_, rollback_, savepoint_, release_, rollback_to_;
-  SQLite::Statement put_job_, delete_job_, delete_events_, delete_alerts_, delete_requests_;
+  SQLite::Statement put_job_, delete_job_, delete_events_, delete_alerts_;
   SQLite::Statement append_event_, put_alert_, find_request_, put_request_, prune_requests_;
   SQLite::Statement find_alert_, put_silence_, delete_silence_, prune_silences_;
 

@@ -60,13 +60,11 @@ CREATE TABLE silences (
 
 CREATE TABLE requests (
   request_id    TEXT PRIMARY KEY,
-  uid           TEXT NOT NULL,
   digest        BLOB NOT NULL,
   response      BLOB NOT NULL,
   create_millis INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX requests_by_age ON requests (create_millis);
-CREATE INDEX requests_of_job ON requests (uid);
 )sql";
 
 }  // namespace

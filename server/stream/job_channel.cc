@@ -72,6 +72,14 @@ void JobChannel::AppendReports(const std::vector<EncodedReport>& reports) {
   budget_->Grown(this, ended);
 }
 
+void JobChannel::SkipTo(int32_t attempt, int64_t step) {
+  absl::MutexLock lock(&mutex_);
+  if (IsDelivered(end_, attempt, step)) return;
+  while (!reports_.empty()) DropReport();
+  start_.attempt = end_.attempt = attempt;
+  start_.step = end_.step = step;
+}
+
 JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes) const {
   Window window;
   size_t bytes = 0;

@@ -50,6 +50,9 @@ class JobChannel final : private RingOwner {
   // passed over: readers have had that step already, and never see it twice.
   void AppendReports(const std::vector<EncodedReport>& reports) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // What is stored up to this report came before the channel: readers find it in the store. Nothing if it is known.
+  void SkipTo(int32_t attempt, int64_t step) ABSL_LOCKS_EXCLUDED(mutex_);
+
   struct Window {
     std::vector<EncodedEvent> events;
     std::vector<EncodedReport> reports;

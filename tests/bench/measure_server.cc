@@ -16,6 +16,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
 #include "client/lib/spec_reader.h"
 #include "tests/bench/raw_subscribers.h"
@@ -246,72 +247,88 @@ void MeasureStepRate(int subscribers, int pairs, absl::Duration duration) {
                100 * (Median(ratios) - 1));
 }
 
-// Alerts of a job of their own, one each 20 ms, and how long each takes to a subscriber that reads.
+// The probe's process: alerts of a job of their own, one each 20 ms, and how long each takes to a subscriber that
+// reads. Prints "sent" for each, and "told MILLISECONDS" when it has come.
+int ProbeAlerts(const std::string& address, const std::string& folder) {
+  const Outside outside(address);
+  FakeTrainer trainer(outside, folder, "fake");
+  if (!trainer.attached()) return 1;
+  grpc::ClientContext context;
+  v1::WatchAlertsRequest request;
+  request.set_job_id("fake");
+  const auto reader = outside.alerts->WatchAlerts(&context, request);
+  v1::WatchAlertsResponse response;
+  if (!reader->Read(&response)) return 1;
+  absl::Mutex mutex;
+  std::vector<absl::Time> sent;
+  std::thread listener([&] {
+    while (reader->Read(&response)) {
+      absl::MutexLock lock(&mutex);
+      for (const v1::Event& event : response.events()) {
+        std::cout << "told " << Seconds(sent[event.alert_changed().alert().episode() - 1]) * 1e3 << std::endl;
+      }
+    }
+  });
+  for (int32_t episode = 1; true; ++episode) {
+    {
+      absl::MutexLock lock(&mutex);
+      sent.push_back(absl::Now());
+      std::cout << "sent" << std::endl;
+    }
+    if (!trainer.Alert(episode)) break;
+    Pause(absl::Milliseconds(20));
+  }
+  context.TryCancel();
+  listener.join();
+  return 0;
+}
+
+// A process of its own: threads of gRPC in one process work for each other, and those of hundreds of subscribers would
+// be measured, not the server.
 class AlertProbe {
  public:
-  explicit AlertProbe(const Setting& setting) : outside_(setting.server->address()) {
+  explicit AlertProbe(const Setting& setting) {
     setting.Create("fake", Spec(kForEver, 16));
-    trainer_ = std::make_unique<FakeTrainer>(outside_, setting.folder.path(), "fake");
-    Check(trainer_->attached(), "the fake trainer does not attach");
-    v1::WatchAlertsRequest request;
-    request.set_job_id("fake");
-    reader_ = outside_.alerts->WatchAlerts(&context_, request);
-    v1::WatchAlertsResponse first;
-    Check(reader_->Read(&first), "WatchAlerts");
-    listener_ = std::thread([this] { Listen(); });
-    sender_ = std::thread([this] { Send(); });
+    process_ = std::make_unique<Process>(
+        std::vector<std::string>{"/proc/self/exe", "probe-alerts", setting.server->address(), setting.folder.path()});
+    Check(process_->ReadUntil("sent").has_value(), "the probe of alerts: " + process_->Errors());
+    reader_ = std::thread([this] { Read(); });
   }
-  ~AlertProbe() { Stop(); }
+  ~AlertProbe() {
+    process_->Signal(SIGKILL);
+    reader_.join();
+  }
 
-  // Milliseconds of all alerts so far; those that were not told are counted as unanswered.
-  std::vector<double> Take(size_t* unanswered) {
+  // Milliseconds of all alerts that were told since the last call.
+  std::vector<double> Take(int* waiting) {
     absl::MutexLock lock(&mutex_);
-    *unanswered = sent_.size() - taken_ - milliseconds_.size();
-    taken_ += milliseconds_.size();
+    *waiting = waiting_;
     return std::exchange(milliseconds_, {});
-  }
-  void Stop() {
-    if (over_.HasBeenNotified()) return;
-    over_.Notify();
-    sender_.join();
-    context_.TryCancel();
-    listener_.join();
-    reader_->Finish();
   }
 
  private:
-  void Send() {
-    for (int32_t episode = 1; !over_.HasBeenNotified(); ++episode) {
-      {
-        absl::MutexLock lock(&mutex_);
-        sent_.push_back(absl::Now());
-      }
-      if (!trainer_->Alert(episode)) return;
-      over_.WaitForNotificationWithTimeout(absl::Milliseconds(20));
-    }
-  }
-  void Listen() {
-    for (v1::WatchAlertsResponse response; reader_->Read(&response);) {
+  void Read() {
+    while (const auto line = process_->ReadLine()) {
+      absl::string_view text = *line;
       absl::MutexLock lock(&mutex_);
-      for (const v1::Event& event : response.events()) {
-        milliseconds_.push_back(Seconds(sent_[event.alert_changed().alert().episode() - 1]) * 1e3);
+      double milliseconds = 0;
+      if (!absl::ConsumePrefix(&text, "told ")) {
+        ++waiting_;
+      } else if (absl::SimpleAtod(text, &milliseconds)) {
+        --waiting_;
+        milliseconds_.push_back(milliseconds);
       }
     }
   }
 
-  const Outside outside_;
-  std::unique_ptr<FakeTrainer> trainer_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::WatchAlertsResponse>> reader_;
-  absl::Notification over_;
+  std::unique_ptr<Process> process_;
   absl::Mutex mutex_;
-  std::vector<absl::Time> sent_ ABSL_GUARDED_BY(mutex_);
   std::vector<double> milliseconds_ ABSL_GUARDED_BY(mutex_);
-  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::thread listener_, sender_;
+  int waiting_ ABSL_GUARDED_BY(mutex_) = 1;  // that were sent and not told; one was sent before
+  std::thread reader_;
 };
 
-void PrintAlerts(const char* what, const std::vector<double>& milliseconds, size_t unanswered) {
+void PrintAlerts(const char* what, const std::vector<double>& milliseconds, int unanswered) {
   absl::PrintF("alerts %s: %d, p50 %.1f ms, p99 %.1f ms, longest %.1f ms; %d not told yet\n", what, milliseconds.size(),
                Percentile(milliseconds, 50), Percentile(milliseconds, 99), Percentile(milliseconds, 100), unanswered);
   std::fflush(stdout);
@@ -330,7 +347,7 @@ void MeasureCatchUp(int subscribers, int64_t reports) {
                Mebibytes(ResidentBytes(setting.server->pid())));
   AlertProbe probe(setting);
   Pause(absl::Seconds(5));
-  size_t unanswered = 0;
+  int unanswered = 0;
   PrintAlerts("while they stand still", probe.Take(&unanswered), unanswered);
   const absl::Duration processor = ProcessorTime(setting.server->pid());
   const absl::Time release = absl::Now();
@@ -445,5 +462,6 @@ int RunSection(const std::vector<std::string>& arguments) {
 }  // namespace gradwatch::testing
 
 int main(int argc, char** argv) {
+  if (argc == 4 && std::string(argv[1]) == "probe-alerts") return gradwatch::testing::ProbeAlerts(argv[2], argv[3]);
   return gradwatch::testing::RunAndReap([&] { return gradwatch::testing::RunSection({argv + 1, argv + argc}); });
 }

@@ -59,8 +59,8 @@ class AdmissionTest : public ::testing::Test {
 
   testing::FakeClock clock_;
   ManualExecutor executor_;
-  std::unique_ptr<Admission> admission_ =
-      std::make_unique<Admission>(&executor_, &clock_, AdmissionLimits{.max_calls = 2, .max_watches = 2});
+  std::unique_ptr<Admission> admission_ = std::make_unique<Admission>(
+      &executor_, &clock_, AdmissionLimits{.max_calls = 2, .max_watches = 2, .max_trainers = 1});
 };
 
 TEST_F(AdmissionTest, ACallIsAnsweredOnceAndCounted) {
@@ -143,6 +143,12 @@ TEST_F(AdmissionTest, WatchesAreLimitedAndCounted) {
     EXPECT_EQ(core::GetReason(third.status()), "QUOTA_STREAMS");
   }
   EXPECT_THAT(admission_->Open(Operation::kWatchJob), IsOk()) << "one has gone";
+  {
+    const auto trainer = admission_->Open(Operation::kAttachTrainer);
+    EXPECT_THAT(trainer, IsOk()) << "watches leave trainers their places";
+    EXPECT_THAT(admission_->Open(Operation::kAttachTrainer), StatusIs(Code::kResourceExhausted, _));
+  }
+  EXPECT_EQ(admission_->metrics().Read(Operation::kAttachTrainer).calls, 2);
   ASSERT_THAT(first, IsOk());
   first->Close(Code::kOk);
   first->Close(Code::kInternal);

@@ -118,6 +118,16 @@ TEST_F(CreateTest, ARepeatedRequestIsAnsweredBeforeItIsChecked) {
   EXPECT_THAT(Create(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("request_id")));
 }
 
+TEST_F(CreateTest, ARepeatedRequestIsAnsweredAlsoWhenItsJobIsGone) {
+  v1::CreateJobRequest request = Request("");
+  request.set_request_id(NewUuid());
+  const auto first = Create(request);
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(Delete(first->job_id(), /*force=*/true), IsOk());
+  EXPECT_EQ(Create(request)->uid(), first->uid());
+  EXPECT_EQ(jobs_->ListJobs({})->jobs_size(), 0) << "a second job";
+}
+
 TEST_F(CreateTest, ValidateOnlyKeepsNothing) {
   v1::CreateJobRequest request = Request("");
   request.set_validate_only(true);

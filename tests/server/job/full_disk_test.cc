@@ -74,6 +74,22 @@ TEST_F(FullDiskTest, WhatATrainerSaidIsNotAcknowledgedAndIsHeardLater) {
   EXPECT_EQ(State("job"), "SUCCEEDED");
 }
 
+TEST_F(FullDiskTest, ATrainerWhoseAttachingCouldNotBeWrittenHoldsNothing) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  InOneCommit([&] {
+    jobs_->Attach(Hello("job"), trainer.link, [](const auto&) {});
+    // Fails the commit of both.
+    ledger_->Submit([](LedgerTransaction& transaction) { return transaction.PutSilence(v1::Silence()); });
+  });
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(1));
+  Pass(options_.reattach_window);
+  EXPECT_EQ(State("job"), "FAILED") << "nobody is there, and that is noticed";
+}
+
 TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {
   ASSERT_THAT(Create("job"), IsOk());
   Trainer trainer = AttachReady("job");

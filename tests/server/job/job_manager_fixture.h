@@ -40,6 +40,7 @@ class FakeLauncher final : public Launcher {
     return pid;
   }
   void Adopt(int32_t pid, const LaunchRequest&, Ended ended) override {
+    if (gone) return ended({.unknown = true, .last_output = {}});
     absl::MutexLock lock(&mutex_);
     adopted_.push_back(pid);
     running_[pid] = std::move(ended);
@@ -49,6 +50,8 @@ class FakeLauncher final : public Launcher {
     killed_.push_back(pid);
   }
   void RemoveOutput(const std::string&, int32_t) override {}
+
+  std::atomic<bool> gone = false;  // processes of an earlier life of the server have ended meanwhile
 
   void FailWith(absl::Status status) {
     absl::MutexLock lock(&mutex_);
@@ -112,16 +115,19 @@ class RecordingLink final : public TrainerLink {
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
 };
 
-// A real store with a disk that may be full, and databases that may be damaged until they are set aside.
+// A real store with a disk that may be full or away, and databases that may be damaged, as a whole or where they are
+// written, until they are set aside.
 class TestStatistics final : public StatisticsStore {
  public:
   explicit TestStatistics(std::unique_ptr<StatisticsStore> real) : real_(std::move(real)) {}
 
   std::atomic<bool> full = false;
+  std::atomic<bool> away = false;
   std::atomic<bool> damaged = false;
+  std::atomic<bool> unwritable = false;
 
   void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) override {
-    if (!full && !damaged) return real_->Append(uid, std::move(reports), std::move(done));
+    if (!full && !damaged && !unwritable) return real_->Append(uid, std::move(reports), std::move(done));
     real_->Barrier([this, reports = std::move(reports), done = std::move(done)]() mutable {
       done(full ? absl::ResourceExhaustedError("the disk is full") : Damaged(), std::move(reports));
     });
@@ -129,7 +135,7 @@ class TestStatistics final : public StatisticsStore {
   void Barrier(absl::AnyInvocable<void()> done) override { real_->Barrier(std::move(done)); }
   void Remove(absl::string_view uid) override { real_->Remove(uid); }
   void SetAside(absl::string_view uid) override {
-    damaged = false;
+    damaged = unwritable = false;
     real_->SetAside(uid);
   }
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
@@ -139,6 +145,7 @@ class TestStatistics final : public StatisticsStore {
   }
   absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) override {
     if (damaged) return Damaged();
+    if (away) return absl::UnavailableError("cannot be opened now");
     return real_->LastStep(uid, attempt);
   }
 

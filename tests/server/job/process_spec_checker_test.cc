@@ -202,6 +202,20 @@ TEST_F(ProcessSpecCheckerTest, WhoeverCannotWaitIsToldAtOnceAndWhoeverWaitsAtThe
   EXPECT_EQ(Children(), before) << "a child that nobody reaped";
 }
 
+TEST_F(ProcessSpecCheckerTest, WhatNobodyWaitsForAnyMoreIsNotChecked) {
+  ProcessSpecCheckerOptions options = Script("sleep 1000");
+  options.max_running = 1;
+  options.max_time = absl::Milliseconds(200);
+  options.max_wait = absl::Milliseconds(100);
+  const auto checker = MakeChecker(options);
+  Answer first, second;
+  checker->Check(spec_, first.Callback());
+  checker->Check(spec_, second.Callback());
+  EXPECT_THAT(first.Await(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("took more than")));
+  EXPECT_THAT(second.Await(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("waited too long")));
+  EXPECT_EQ(core::GetReason(second.Await().status()), "CHECKS_WAITING");
+}
+
 TEST_F(ProcessSpecCheckerTest, WhatCannotBeStartedIsTold) {
   EXPECT_THAT(ProcessSpecChecker::Create({.program = "/no/such/worker"}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("/no/such/worker")));

@@ -115,6 +115,58 @@ TEST_F(RecoveryTest, StatisticsThatAreDamagedUnderARunningJobAreMendedWhenItsTra
   EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 0 to 99 are damaged"));
 }
 
+TEST_F(RecoveryTest, StatisticsThatCanOnlyBeReadAreMendedToo) {
+  statistics_->unwritable = true;
+  Report(trainer_, 100, 109);
+  EXPECT_THAT(*trainer_.link->closed(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("statistics")));
+  Detach(trainer_);
+  Pass(absl::Seconds(1));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  again.notices = 1;
+  Report(again, 100, 109);
+  EXPECT_THAT(StoredSteps("job"), SizeIs(10));
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 0 to 99 are damaged"));
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+}
+
+TEST_F(RecoveryTest, WhatWasStoredWhileItCouldNotBeReadIsNotPassedOver) {
+  Pass(absl::Seconds(10));  // its figures are in its row
+  Report(trainer_, 100, 119);
+  StopServer();
+  OpenStores();
+  statistics_->away = true;
+  MakeManager();
+  jobs_->Start();
+  Settle();
+  EXPECT_EQ(Get("job").steps_done(), 100) << "as much as the row says";
+  statistics_->away = false;
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 119);
+  EXPECT_EQ(Get("job").steps_done(), 120);
+  again.notices = 1;
+  Report(again, 120, 129);
+  // A reader that had step 99 reads the store up to where the ring begins.
+  const auto window = (*jobs_->GetChannel("job"))->Read({.event = 0, .attempt = 1, .step = 99}, 1 << 20);
+  EXPECT_TRUE(window.reports_behind);
+  EXPECT_EQ(window.start.step, 119);
+  EXPECT_EQ(window.end.step, 129);
+}
+
+// The ledger's thread ends jobs while others are still looked at; for the thread sanitizer.
+TEST_F(RecoveryTest, ManyJobsWhoseTrainersAreGone) {
+  for (int i = 0; i < 12; ++i) ASSERT_THAT(Create(absl::StrCat("job-", i)), IsOk());
+  StopServer();
+  OpenStores();
+  launcher_->gone = true;
+  MakeManager();
+  jobs_->Start();
+  Settle();
+  for (int i = 0; i < 12; ++i) EXPECT_EQ(State(absl::StrCat("job-", i)), "FAILED");
+}
+
 TEST_F(RecoveryTest, JobsThatHaveEndedAreNotRead) {
   SayFinished(trainer_, v1::JOB_STATE_SUCCEEDED);
   const v1::Job before = Get("job");

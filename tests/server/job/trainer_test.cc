@@ -229,6 +229,24 @@ TEST_F(TrainerTest, NoticesCountOnceAndWithoutGap) {
   EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("3 comes after 1")));
 }
 
+TEST_F(TrainerTest, AnAlertOfAnotherJobIsNotTouched) {
+  Trainer trainer = AttachReady("job");
+  SayAlert(trainer, "mine", v1::ALERT_STATE_FIRING);
+  ASSERT_THAT(Create("other"), IsOk());
+  Trainer other = AttachReady("other");
+  SayAlert(other, "mine", v1::ALERT_STATE_RESOLVED);
+  EXPECT_THAT(*other.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("another job")));
+  EXPECT_EQ(reader_->GetAlert("mine")->job_id(), "job");
+  EXPECT_EQ(reader_->GetAlert("mine")->state(), v1::ALERT_STATE_FIRING);
+}
+
+TEST_F(TrainerTest, WhatATrainerDiedOfIsToldShortAndHarmless) {
+  Trainer trainer = AttachReady("job");
+  SayFinished(trainer, v1::JOB_STATE_FAILED, "\x1b[31m" + std::string(1 << 20, 'x'));
+  EXPECT_THAT(Get("job").failure(), ::testing::StartsWith("\\x1b[31mxxx"));
+  EXPECT_LT(Get("job").failure().size(), 10'000u);
+}
+
 TEST_F(TrainerTest, BadReportsCloseTheStream) {
   const auto refuses = [&](auto change) {
     Trainer trainer = Attach(Hello("job"));

@@ -93,12 +93,22 @@ class SlowJobManager final : public JobManager {
 struct Surroundings {
   StreamRegistry streams;
   testing::FakeClock clock;
+  Api api;
   RpcContext context;
   TrainerRpc service{&context};
   std::unique_ptr<grpc::Server> server;
 
-  explicit Surroundings(JobManager* jobs)
-      : context{.api = nullptr, .jobs = jobs, .clock = &clock, .streams = &streams} {
+  explicit Surroundings(JobManager* jobs, int max_trainers = 1)
+      : api({.jobs = jobs,
+             .reader = nullptr,
+             .statistics = nullptr,
+             .hub = nullptr,
+             .events = nullptr,
+             .requests = nullptr,
+             .clock = &clock,
+             .info = {},
+             .limits = {.max_trainers = max_trainers}}),
+        context{.api = &api, .jobs = jobs, .clock = &clock, .streams = &streams} {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service);
     server = builder.BuildAndStart();
@@ -139,6 +149,15 @@ TEST(TrainerStreamTest, NobodyAttachesWhoIsToldToGo) {
   hello.mutable_hello()->set_job_id("job");
   stream->Write(hello);
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(jobs.link(), nullptr);
+}
+
+TEST(TrainerStreamTest, WhoIsOneTooManyIsToldSoAndIsNotAsked) {
+  SlowJobManager jobs;
+  Surroundings surroundings(&jobs, /*max_trainers=*/0);
+  const auto stub = v1::TrainerService::NewStub(surroundings.server->InProcessChannel({}));
+  grpc::ClientContext call;
+  EXPECT_EQ(stub->AttachTrainer(&call)->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(jobs.link(), nullptr);
 }
 

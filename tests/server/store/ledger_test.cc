@@ -231,7 +231,7 @@ TEST_F(LedgerTest, NothingIsVisibleBeforeTheCommit) {
 
 TEST_F(LedgerTest, ForgetsRequestsAfterADay) {
   const auto put = [](const std::string& id) {
-    return [id](LedgerTransaction& transaction) { return transaction.PutRequest(id, "u", {"digest", "response"}); };
+    return [id](LedgerTransaction& transaction) { return transaction.PutRequest(id, {"digest", "response"}); };
   };
   ASSERT_THAT(CommitAndWait(*ledger_, put("r")), IsOk());
   EXPECT_THAT(CommitAndWait(*ledger_, put("r")), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("request")));
@@ -252,7 +252,7 @@ TEST_F(LedgerTest, DeletesAllOfAJobAndNeverReusesPositions) {
       GW_RETURN_IF_ERROR(transaction.PutJob(MakeJobRow(uid, absl::StrCat("job-", uid))));
       v1::Event event = MakeAlertEvent("job", 1, absl::StrCat(uid, "/1/rule/1"), v1::ALERT_STATE_FIRING);
       GW_RETURN_IF_ERROR(transaction.AppendEvent(uid, &event).status());
-      return transaction.PutRequest(absl::StrCat("request-", uid), uid, {"d", "r"});
+      return transaction.PutRequest(absl::StrCat("request-", uid), {"d", "r"});
     };
   };
   ASSERT_THAT(CommitAndWait(*ledger_, fill("keep")), IsOk());
@@ -267,8 +267,7 @@ TEST_F(LedgerTest, DeletesAllOfAJobAndNeverReusesPositions) {
   EXPECT_THAT(Numbers("keep"), ElementsAre(1));
   EXPECT_THAT((*reader)->GetAlert("drop/1/rule/1"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("drop/1")));
   EXPECT_THAT((*reader)->GetAlert("keep/1/rule/1"), IsOk());
-  EXPECT_FALSE(FindRequest("request-drop")->has_value());
-  EXPECT_TRUE(FindRequest("request-keep")->has_value());
+  EXPECT_TRUE(FindRequest("request-drop")->has_value()) << "answers outlive their job: the request may come again";
   ASSERT_THAT(AppendEvent(*ledger_, "keep", MakeEvent("job", 2)), IsOk());
   EXPECT_EQ(*(*reader)->LastPosition(), 3);
 }
@@ -287,16 +286,6 @@ TEST_F(LedgerTest, TheLastPositionOutlivesItsJob) {
   ASSERT_THAT(AppendEvent(*ledger_, "keep", MakeEvent("keep", 2)), IsOk());
   auto reader = LedgerReader::Open(path_);
   EXPECT_EQ((*reader)->ReadAllEvents(2, 10, SIZE_MAX)->at(0).position, 3);
-}
-
-TEST_F(LedgerTest, TheAnswerToADeletionOutlivesItsJob) {
-  const auto drop = [](LedgerTransaction& transaction) -> absl::Status {
-    GW_RETURN_IF_ERROR(transaction.DeleteJob("u"));
-    return transaction.PutRequest("deletion", "", {"digest", "response"});
-  };
-  ASSERT_THAT(CommitAndWait(*ledger_, drop), IsOk());
-  ASSERT_THAT(CommitAndWait(*ledger_, [](auto& transaction) { return transaction.DeleteJob("v"); }), IsOk());
-  EXPECT_TRUE(FindRequest("deletion")->has_value());
 }
 
 TEST_F(LedgerTest, FindsTheStateOfAnAlertWithItsJob) {
