@@ -1,5 +1,10 @@
 #include "client/cli/adjusting.h"
 
+#include <google/protobuf/util/field_mask_util.h>
+#include <google/protobuf/util/message_differencer.h>
+
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
 #include "client/lib/resuming_stream.h"
@@ -35,12 +40,17 @@ absl::StatusOr<v1::AdjustJobResponse> Send(const AdjustingOptions& options, cons
   }
 }
 
-// The event, if it is about `revision`. A later one covers it: pending changes are applied together.
-bool Concerns(const v1::Event& event, int64_t revision) {
-  return (event.has_adjusted() && event.adjusted().adjustment().revision() >= revision) ||
-         (event.has_adjust_dropped() && event.adjust_dropped().adjustment().revision() >= revision);
+// Whether the event says what became of `revision`. Where a later one took it over, that becomes `revision`.
+bool Settles(const v1::Event& event, int64_t* revision) {
+  if (event.has_adjusted()) return event.adjusted().adjustment().revision() == *revision;
+  const v1::AdjustDropped& dropped = event.adjust_dropped();
+  if (!event.has_adjust_dropped() || dropped.adjustment().revision() != *revision) return false;
+  if (dropped.superseded_by() == 0) return true;
+  *revision = dropped.superseded_by();
+  return false;
 }
 
+// The event by which the change, or the one that took it over, holds or is dropped.
 absl::StatusOr<v1::Event> AwaitEvent(const std::string& job_id, int64_t revision, int64_t after_event,
                                      const Session& session) {
   v1::WatchJobRequest request;
@@ -55,9 +65,28 @@ absl::StatusOr<v1::Event> AwaitEvent(const std::string& job_id, int64_t revision
     if (!response.ok()) return response.status();
     if (!response->has_value()) return absl::FailedPreconditionError("the job ended before the change held");
     for (const v1::Event& event : (*response)->events()) {
-      if (Concerns(event, revision)) return event;
+      if (Settles(event, &revision)) return event;
     }
   }
+}
+
+// Whether all that was asked for holds with `applied`, which may be a later change.
+bool Holds(const v1::Adjustment& asked, const v1::Adjustment& applied) {
+  google::protobuf::FieldMask mask;
+  *mask.mutable_paths() = asked.paths();
+  v1::Controls wanted = asked.new_controls(), present = applied.new_controls();
+  google::protobuf::util::FieldMaskUtil::TrimMessage(mask, &wanted);
+  google::protobuf::util::FieldMaskUtil::TrimMessage(mask, &present);
+  return google::protobuf::util::MessageDifferencer::Equals(wanted, present);
+}
+
+// FAILED_PRECONDITION: the change never held.
+absl::Status CheckHolds(const v1::Adjustment& asked, const v1::Event& event) {
+  const std::string never = absl::StrCat("revision ", asked.revision(), " never held: ");
+  if (event.has_adjust_dropped()) return absl::FailedPreconditionError(never + event.adjust_dropped().reason());
+  const v1::Adjustment& applied = event.adjusted().adjustment();
+  if (applied.revision() == asked.revision() || Holds(asked, applied)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(never, "overwritten by revision ", applied.revision()));
 }
 
 void PrintResult(const std::string& job_id, const v1::Adjustment& asked, const v1::Event& event,
@@ -67,10 +96,14 @@ void PrintResult(const std::string& job_id, const v1::Adjustment& asked, const v
   object.Add("job", job_id).Add("attempt", event.attempt()).Add("revision", asked.revision());
   object.Add("old", JsonObject().AddFields(asked.old_controls()));
   object.Add("new", JsonObject().AddFields(applied.new_controls()));
-  object.Add("effective_step", applied.effective_step()).Add("event", event.number());
+  object.Add("applied_revision", applied.revision()).Add("effective_step", applied.effective_step());
+  object.Add("event", event.number());
   session.Print(object, [&] {
-    return absl::StrCat(ChangeText(asked.old_controls(), applied.new_controls()), "\nholds from step ",
-                        applied.effective_step(), " (revision ", asked.revision(), ")");
+    const std::string revision = applied.revision() == asked.revision()
+                                     ? absl::StrCat(" (revision ", asked.revision(), ")")
+                                     : absl::StrCat(", with revision ", applied.revision());
+    return absl::StrCat(ChangeText(asked.old_controls(), asked.new_controls()), "\nholds from step ",
+                        applied.effective_step(), revision);
   });
 }
 
@@ -114,10 +147,7 @@ absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjus
                               " is accepted but does not hold yet; it stays asked for"));
   }
   if (!event.ok()) return event.status();
-  if (event->has_adjust_dropped()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("revision ", asked.revision(), " never held: ", event->adjust_dropped().reason()));
-  }
+  if (const absl::Status holds = CheckHolds(asked, *event); !holds.ok()) return holds;
   PrintResult(options.job_id, asked, *event, session);
   return ExitCode::kSuccess;
 }

@@ -26,7 +26,8 @@ using MakeAdjustment = std::function<absl::StatusOr<v1::AdjustJobRequest>(const 
 
 // Reads the job, sends what `make` makes of it, guarded by the job's etag, and again if somebody else was faster
 // (unless the user gave an etag). Then waits for the Adjusted event, 60 s unless --timeout says otherwise, and prints
-// old values, new values and the step. FAILED_PRECONDITION if the change was dropped, with the reason.
+// old values, new values and the step. A change that holds as part of a later one holds. FAILED_PRECONDITION, with the
+// reason: it never held, or what it asked for was overwritten before it did.
 absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session);
 
 }  // namespace gradwatch::cli

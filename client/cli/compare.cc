@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/event_text.h"
 #include "client/cli/plot.h"
 #include "client/lib/resuming_stream.h"
 
@@ -51,10 +52,7 @@ class CurveReader {
   void TakeEvent(const v1::Event& event) {
     if (event.number() >= last_event_) events_left_ = false;
     if (event.has_adjusted()) history_.curve.control_steps.push_back(event.adjusted().adjustment().effective_step());
-    const v1::Alert& alert = event.alert_changed().alert();
-    if (alert.state() == v1::ALERT_STATE_FIRING && !alert.has_acknowledge_time()) {
-      history_.curve.alert_steps.push_back(alert.step());
-    }
+    if (BeginsToFire(event)) history_.curve.alert_steps.push_back(event.alert_changed().alert().step());
   }
 
   void TakeReport(const v1::StepReport& report) {

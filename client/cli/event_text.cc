@@ -37,12 +37,13 @@ std::string RequestText(const v1::Adjustment& adjustment) {
   return AdjustmentText(what, adjustment);
 }
 
-std::string AlertText(const v1::Alert& alert) {
+std::string AlertText(const v1::AlertChanged& change) {
+  const v1::Alert& alert = change.alert();
   const v1::Severity severity = alert.severity() == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : alert.severity();
   std::string text = absl::StrCat("alert ", AlertStateText(alert), " (", client::Word(severity),
                                   "): ", Printable(alert.rule()), " at step ", alert.step());
   if (!alert.tensor().empty()) absl::StrAppend(&text, ", ", Printable(alert.tensor()));
-  if (alert.has_acknowledge_time()) {
+  if (change.acknowledgement()) {
     const std::string who = absl::StrCat(", acknowledged by ", Printable(alert.acknowledged_by()));
     return WithReason(text + who, alert.acknowledge_comment());
   }
@@ -66,6 +67,10 @@ std::string UpdatedText(const v1::JobUpdated& updated) {
 }
 
 }  // namespace
+
+bool BeginsToFire(const v1::Event& event) {
+  return event.alert_changed().alert().state() == v1::ALERT_STATE_FIRING && !event.alert_changed().acknowledgement();
+}
 
 std::string AlertStateText(const v1::Alert& alert) {
   return absl::StrCat(client::Word(alert.state()), alert.silenced_by().empty() ? "" : ", silenced");
@@ -92,7 +97,7 @@ std::string EventText(const v1::Event& event) {
       return WithReason(absl::StrCat("change dropped (revision ", event.adjust_dropped().adjustment().revision(), ")"),
                         event.adjust_dropped().reason());
     case v1::Event::kAlertChanged:
-      return AlertText(event.alert_changed().alert());
+      return AlertText(event.alert_changed());
     case v1::Event::kTrainerAttached:
       return AttachedText(event.trainer_attached());
     case v1::Event::kTrainerDetached:
@@ -116,6 +121,7 @@ JsonObject EventJson(const v1::Event& event) {
   const auto* what = event.GetDescriptor()->FindFieldByNumber(event.what_case());
   object.Add("kind", what == nullptr ? "unknown" : what->name());
   object.Add("time", google::protobuf::util::TimeUtil::ToString(event.time()));
+  object.Add("steps_done", event.steps_done());
   if (event.has_alert_changed()) object.Add("step", event.alert_changed().alert().step());
   if (event.has_adjusted()) object.Add("step", event.adjusted().adjustment().effective_step());
   if (what != nullptr) object.AddFields(event.GetReflection()->GetMessage(event, what));

@@ -14,14 +14,17 @@ namespace gradwatch::cli {
 // What happened, without job and number: one line, for an alert that fires one more for each line of the diagnosis.
 std::string EventText(const v1::Event& event);
 
+// Whether the event tells that an alert fires from now on; that somebody acknowledges one that does is no news.
+bool BeginsToFire(const v1::Event& event);
+
 // "firing", "firing, silenced".
 std::string AlertStateText(const v1::Alert& alert);
 
 // "run=7, team=vision"; "none".
 std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels);
 
-// {"type":"event","job":..,"attempt":..,"event":NUMBER,"kind":"alert_changed","time":..} and then the fields of what
-// happened; before them "step" for an alert and for controls that hold.
+// {"type":"event","job":..,"attempt":..,"event":NUMBER,"kind":"alert_changed","time":..,"steps_done":..} and then the
+// fields of what happened; before them "step" for an alert and for controls that hold.
 JsonObject EventJson(const v1::Event& event);
 
 }  // namespace gradwatch::cli

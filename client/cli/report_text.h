@@ -10,8 +10,8 @@
 
 namespace gradwatch::cli {
 
-// A norm of finite elements beside `non_finite` others: "2.5"; "not finite" where all are others; "-" where nothing
-// was measured.
+// A norm of finite elements beside `non_finite` others: "2.5"; "not finite" where the others leave nothing but zeros;
+// "-" where nothing was measured.
 std::string NormText(absl::optional<double> norm, int64_t non_finite);
 // The norm of all gradients with what it leaves out: "2.5 (3 NaN, 1 Inf)".
 std::string GradNormText(const v1::StepReport& report);

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/event_text.h"
 #include "client/cli/option_types.h"
 #include "client/cli/stream_notes.h"
 #include "client/cli/text.h"
@@ -30,12 +31,11 @@ v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   return request;
 }
 
-// Whether the event tells that an alert fires; that somebody acknowledges one that did is no news.
-bool Fires(const v1::Event& event, v1::Severity limit) {
-  const v1::Alert& alert = event.alert_changed().alert();
-  const v1::Severity severity = alert.severity() == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : alert.severity();
-  return limit != v1::SEVERITY_UNSPECIFIED && alert.state() == v1::ALERT_STATE_FIRING &&
-         !alert.has_acknowledge_time() && severity >= limit;
+// Whether the event tells that an alert that is bad enough has begun to fire.
+bool FailsWatch(const v1::Event& event, v1::Severity limit) {
+  const v1::Severity told = event.alert_changed().alert().severity();
+  const v1::Severity severity = told == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : told;
+  return limit != v1::SEVERITY_UNSPECIFIED && BeginsToFire(event) && severity >= limit;
 }
 
 // The last step that --until-step lets through.
@@ -103,7 +103,7 @@ class Watcher {
       job_.set_attempt(std::max(job_.attempt(), event.attempt()));
       if (event.has_state_changed()) job_.set_state(event.state_changed().to());
     }
-    if (Fires(event, options_.fail_on_alert)) end_reason_ = "alert";
+    if (FailsWatch(event, options_.fail_on_alert)) end_reason_ = "alert";
     return true;
   }
 
@@ -182,12 +182,15 @@ class Watcher {
     if (data_loss_) notes_.Note("a part of the job's history is lost; its events \"data_loss\" say which");
   }
 
-  // `token` is that of the last message that came; what is held back of it is printed now, so that it holds.
+  // `token` is that of the last message that came; what is held back of it is printed now, so that it holds. Not with
+  // --until-step, after which it may lie.
   absl::Status Fail(const absl::Status& status, const std::string& token) {
-    for (const WatchOrder::Item& item : order_.Flush()) {
-      std::visit([this](const auto& content) { Print(content); }, item);
+    if (!last_step_.has_value()) {
+      for (const WatchOrder::Item& item : order_.Flush()) {
+        std::visit([this](const auto& content) { Print(content); }, item);
+      }
+      if (session_.CheckOutput().ok() && !token.empty()) token_ = token;
     }
-    if (session_.CheckOutput().ok() && !token.empty()) token_ = token;
     if (!token_.empty()) {
       printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", client::Word(job_.state()), token_);
     }

@@ -9,20 +9,14 @@ namespace {
 // A job whose log is longer than this shows the first of its events early rather than take ever more memory.
 constexpr size_t kMaxHeld = 10'000;
 
-// The step that an event tells of as done; -1 if it tells of none and only follows the event before it.
+// The last step that was done when it happened, -1 if none was: that of which the event tells, where the server did not
+// have its report yet.
 int64_t StepOf(const v1::Event& event) {
-  switch (event.what_case()) {
-    case v1::Event::kStateChanged:
-      return event.state_changed().steps_done() - 1;
-    case v1::Event::kAdjusted:
-      return event.adjusted().adjustment().effective_step() - 1;
-    case v1::Event::kAlertChanged:  // it may be acknowledged at any time
-      return event.alert_changed().alert().has_acknowledge_time() ? -1 : event.alert_changed().alert().step();
-    case v1::Event::kCheckpointWritten:
-      return event.checkpoint_written().checkpoint().step() - 1;
-    default:
-      return -1;
-  }
+  int64_t told = -1;
+  if (event.has_adjusted()) told = event.adjusted().adjustment().effective_step() - 1;
+  const v1::AlertChanged& alert = event.alert_changed();
+  if (event.has_alert_changed() && !alert.acknowledgement()) told = alert.alert().step();
+  return std::max(event.steps_done() - 1, told);
 }
 
 }  // namespace
@@ -72,16 +66,15 @@ std::vector<WatchOrder::Item> WatchOrder::Flush() {
 // Where a resumed stream goes on is the server's secret; its first report will tell.
 void WatchOrder::Start(const v1::WatchStarted& started) {
   started_ = true;
-  if (start_ == v1::WatchJobRequest::kFromStep) reached_ = {started.job().attempt(), from_step_ - 1};
-  if (start_ == v1::WatchJobRequest::START_NOT_SET)
-    reached_ = {started.job().attempt(), started.job().steps_done() - 1};
+  const int32_t attempt = std::max(started.job().attempt(), 1);
+  if (start_ == v1::WatchJobRequest::kFromStep) reached_ = {attempt, from_step_ - 1};
+  if (start_ == v1::WatchJobRequest::START_NOT_SET) reached_ = {attempt, started.job().steps_done() - 1};
 }
 
 // With a filter on steps, the last report that will come before it.
 WatchOrder::Place WatchOrder::PlaceOf(const v1::Event& event) const {
   const int64_t step = StepOf(event);
-  if (step < 0) return {0, -1};
-  return {event.attempt(), step - step % every_};
+  return {event.attempt(), step < 0 ? -1 : step - step % every_};
 }
 
 void WatchOrder::Release(const Place& reached, std::vector<Item>* items) {

@@ -13,8 +13,8 @@
 
 namespace gradwatch::cli {
 
-// Events stay in the order of their numbers. One that tells its step (the end, an alert, a change that holds) is held
-// back until the reports up to that step were given out, or until the stream is past them. Not thread-safe.
+// Events stay in the order of their numbers. Each is held back until the reports of the steps that were done when it
+// happened were given out, or until the stream is past them. Not thread-safe.
 class WatchOrder {
  public:
   using Item = std::variant<v1::Event, v1::StepReport, v1::StatisticsLost>;
@@ -40,7 +40,7 @@ class WatchOrder {
   const int64_t every_;
   const bool events_only_;
   bool started_ = false;
-  Place reached_ = {0, -1};
+  Place reached_ = {1, -1};  // no report is before the first attempt
   std::deque<v1::Event> held_;
 };
 

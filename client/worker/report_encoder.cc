@@ -120,9 +120,9 @@ void EncodeReport(const core::StepRecord& record, const std::vector<core::LayerI
   *report->mutable_time() = core::ToTimestamp(record.time);
   if (record.validation.measured) EncodeValidation(record.validation, report->mutable_validation());
   if (record.report_tensors) EncodeLayers(record, layers, report);
-  // With level NONE the loop still measures the norm, for clipping; it is just not told.
-  if (record.level == v1::STATISTICS_LEVEL_NONE) return;
+  // The loop measures the norm at every level, for clipping.
   if (record.grad_norm != 0 || record.non_finite() == 0) report->set_grad_norm(record.grad_norm);
+  if (record.level == v1::STATISTICS_LEVEL_NONE) return;
   if (!std::isnan(record.cosine_with_last)) report->set_cosine_with_last(record.cosine_with_last);
   if (!record.report_tensors) return;
   report->mutable_tensors()->Reserve(static_cast<int>(record.tensors.size()));

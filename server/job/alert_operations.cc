@@ -90,6 +90,7 @@ absl::StatusOr<v1::Alert> AlertOperations::DoAcknowledge(const v1::AcknowledgeAl
     alert.set_acknowledge_comment(request.comment());
     v1::Event event;
     *event.mutable_alert_changed()->mutable_alert() = alert;
+    event.mutable_alert_changed()->set_acknowledgement(true);
     edit.Append(std::move(event));
   }
   GW_RETURN_IF_ERROR(edit.Write());

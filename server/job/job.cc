@@ -235,6 +235,7 @@ void JobEdit::Append(v1::Event event) {
   event.set_job_id(entry_->job_id);
   event.set_number(job().last_event() + 1);
   event.set_attempt(job().attempt());
+  event.set_steps_done(job().steps_done());
   job().set_last_event(event.number());
   FoldEvent(event, record_.get());
   events_.push_back({std::move(event), 0});
@@ -270,7 +271,6 @@ bool JobEdit::MoveTo(v1::JobState state, const std::string& reason) {
     event.mutable_state_changed()->set_from(job().state());
     event.mutable_state_changed()->set_to(next);
     event.mutable_state_changed()->set_reason(reason);
-    event.mutable_state_changed()->set_steps_done(job().steps_done());
     job().set_state(next);
     Append(std::move(event));
   }

@@ -124,7 +124,7 @@ class JobEdit {
   JobRecord& record() { return *record_; }
   v1::Job& job() { return record_->row.job; }
 
-  // Adds an event: its content is set; number, attempt and job are filled in.
+  // Adds an event: its content is set; number, attempt, steps done and job are filled in.
   void Append(v1::Event event);
   // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
   // which silences match, is filled in.

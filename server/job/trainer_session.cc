@@ -233,11 +233,12 @@ std::string Excerpt(const std::string& text) {
   return core::Printable(absl::string_view(text).substr(0, kMaxFailureBytes));
 }
 
-// A change that was asked for later holds, and this one was never used by itself.
+// A change that was asked for later holds, made on top of this one, which was never used by itself.
 void Drop(const v1::Adjustment& adjustment, int64_t by_revision, JobEdit& edit) {
   v1::Event event;
   *event.mutable_adjust_dropped()->mutable_adjustment() = adjustment;
   event.mutable_adjust_dropped()->set_reason(absl::StrCat("superseded by revision ", by_revision));
+  event.mutable_adjust_dropped()->set_superseded_by(by_revision);
   edit.Append(std::move(event));
 }
 

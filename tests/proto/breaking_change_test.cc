@@ -45,7 +45,7 @@ TEST(BreakingChangeTest, DISABLED_Store) {
   ASSERT_TRUE(KeepServed(ReadSet(kPresent)).SerializeToOstream(&file) && file.flush());
 }
 
-TEST(KeepServedTest, LeavesOutWhatOnlyUnservedMethodsAndFieldsLeadTo) {
+TEST(KeepServedTest, LeavesOutWhatIsNotServedAndWhatOnlyThatLeadsTo) {
   FileDescriptorSet set;
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(file { package: 'gradwatch.v1'
     message_type { name: 'Request' field { name: 'kind' number: 1 type_name: '.gradwatch.v1.Kind' } }
@@ -54,8 +54,10 @@ TEST(KeepServedTest, LeavesOutWhatOnlyUnservedMethodsAndFieldsLeadTo) {
     message_type { name: 'Response'
       field { name: 'item' number: 1 type_name: '.gradwatch.v1.Outer.Item' }
       field { name: 'later' number: 2 type_name: '.gradwatch.v1.OnlyLater' } }
-    message_type { name: 'Outer' nested_type { name: 'Item' } }
-    enum_type { name: 'Kind' }
+    message_type { name: 'Outer' nested_type { name: 'Item' }
+      enum_type { name: 'Way' value { name: 'NO' number: 0 } value { name: 'LATER' number: 1 } } }
+    enum_type { name: 'Kind' value { name: 'OLD' number: 0 } value { name: 'SOON' number: 1 }
+                             value { name: 'NEW' number: 2 } }
     enum_type { name: 'Unused' }
     service { name: 'S'
       method { name: 'Get' input_type: '.gradwatch.v1.Request' output_type: '.gradwatch.v1.Response' }
@@ -63,7 +65,9 @@ TEST(KeepServedTest, LeavesOutWhatOnlyUnservedMethodsAndFieldsLeadTo) {
     source_code_info {
       location { path: [ 6, 0, 2, 0 ] leading_comments: ' Served.' }
       location { path: [ 6, 0, 2, 1 ] leading_comments: ' Forks. Not served yet: UNIMPLEMENTED.' }
-      location { path: [ 4, 3, 2, 1 ] leading_comments: ' Not served yet.' } } })",
+      location { path: [ 4, 3, 2, 1 ] leading_comments: ' Not served yet.' }
+      location { path: [ 4, 4, 4, 0, 2, 1 ] leading_comments: ' Later. Not served yet.' }
+      location { path: [ 5, 0, 2, 1 ] leading_comments: ' Soon. Not served yet.' } } })",
                                                             &set));
   const auto served = KeepServed(set).file(0);
   std::vector<std::string> names;
@@ -72,6 +76,9 @@ TEST(KeepServedTest, LeavesOutWhatOnlyUnservedMethodsAndFieldsLeadTo) {
   EXPECT_EQ(served.message_type(1).field_size(), 1);
   ASSERT_EQ(served.enum_type_size(), 1);
   EXPECT_EQ(served.enum_type(0).name(), "Kind");
+  ASSERT_EQ(served.enum_type(0).value_size(), 2);
+  EXPECT_EQ(served.enum_type(0).value(1).name(), "NEW");
+  EXPECT_EQ(served.message_type(2).enum_type(0).value_size(), 1);
   ASSERT_EQ(served.service(0).method_size(), 1);
   EXPECT_EQ(served.service(0).method(0).name(), "Get");
 }

@@ -115,19 +115,31 @@ bool SaysUnserved(const google::protobuf::FileDescriptorProto& file, const std::
   return false;
 }
 
-// Takes out the methods and the fields that say so of themselves. The numbers in a path are those of the fields of
-// FileDescriptorProto, ServiceDescriptorProto and DescriptorProto, and positions.
+// Takes out of `parts`, which lie at `path` and their position, those that say so of themselves.
+template <typename Part>
+void RemoveUnservedOf(const google::protobuf::FileDescriptorProto& file, std::vector<int> path,
+                      google::protobuf::RepeatedPtrField<Part>* parts) {
+  path.push_back(0);
+  for (int i = parts->size() - 1; i >= 0; --i) {
+    path.back() = i;
+    if (SaysUnserved(file, path)) parts->DeleteSubrange(i, 1);
+  }
+}
+
+// Methods, fields and values of enums; of nested messages none. The numbers in a path are those of the fields of
+// FileDescriptorProto, ServiceDescriptorProto, DescriptorProto and EnumDescriptorProto, and positions.
 void RemoveUnserved(google::protobuf::FileDescriptorProto* file) {
   for (int s = 0; s < file->service_size(); ++s) {
-    auto* methods = file->mutable_service(s)->mutable_method();
-    for (int m = methods->size() - 1; m >= 0; --m) {
-      if (SaysUnserved(*file, {6, s, 2, m})) methods->DeleteSubrange(m, 1);
-    }
+    RemoveUnservedOf(*file, {6, s, 2}, file->mutable_service(s)->mutable_method());
   }
-  for (int i = 0; i < file->message_type_size(); ++i) {
-    auto* fields = file->mutable_message_type(i)->mutable_field();
-    for (int f = fields->size() - 1; f >= 0; --f) {
-      if (SaysUnserved(*file, {4, i, 2, f})) fields->DeleteSubrange(f, 1);
+  for (int e = 0; e < file->enum_type_size(); ++e) {
+    RemoveUnservedOf(*file, {5, e, 2}, file->mutable_enum_type(e)->mutable_value());
+  }
+  for (int m = 0; m < file->message_type_size(); ++m) {
+    auto* message = file->mutable_message_type(m);
+    RemoveUnservedOf(*file, {4, m, 2}, message->mutable_field());
+    for (int e = 0; e < message->enum_type_size(); ++e) {
+      RemoveUnservedOf(*file, {4, m, 4, e, 2}, message->mutable_enum_type(e)->mutable_value());
     }
   }
 }

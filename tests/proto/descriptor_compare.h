@@ -15,8 +15,8 @@ std::vector<std::string> FindBreakingChanges(const google::protobuf::FileDescrip
                                              const google::protobuf::FileDescriptorSet& new_set);
 
 // The part of `set`, which has source information, that clients can use: methods, and what their requests and responses
-// hold. Methods and fields whose comment says "Not served yet" are left out, and so is what only they lead to; without
-// source information.
+// hold. Methods, fields and enum values whose comment says "Not served yet" are left out, and so is what only they lead
+// to; without source information.
 google::protobuf::FileDescriptorSet KeepServed(google::protobuf::FileDescriptorSet set);
 
 }  // namespace gradwatch::testing

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "absl/strings/str_cat.h"
 #include "client/lib/grpc_status.h"
 #include "tests/client/cli/cli_fixture.h"
 #include "tests/support/status_matchers.h"
@@ -209,6 +210,7 @@ class ClipSetTest : public CliTest {
       adjustment_.set_revision(2);
       adjustment_.mutable_old_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
       *adjustment_.mutable_new_controls() = request.controls();
+      *adjustment_.mutable_paths() = request.update_mask().paths();
       *response->mutable_adjustment() = adjustment_;
       response->set_event_number(5);
       return grpc::Status::OK;
@@ -232,6 +234,13 @@ class ClipSetTest : public CliTest {
     adjustment.mutable_new_controls()->mutable_clip()->set_threshold(2);
     adjustment.set_effective_step(12);
     return adjustment;
+  }
+
+  void AnswerDropped(int64_t revision, int64_t superseded_by) {
+    v1::AdjustDropped& dropped = *answer_.add_events()->mutable_adjust_dropped();
+    dropped.mutable_adjustment()->set_revision(revision);
+    dropped.set_reason(superseded_by == 0 ? "the job ended first" : absl::StrCat("superseded by ", superseded_by));
+    dropped.set_superseded_by(superseded_by);
   }
 
   std::atomic<int> reads_ = 0;
@@ -290,13 +299,40 @@ TEST_F(ClipSetTest, AnEtagOfTheUserIsNotReplaced) {
 }
 
 TEST_F(ClipSetTest, ADroppedChangeIsAConflict) {
-  v1::AdjustDropped& dropped = *answer_.add_events()->mutable_adjust_dropped();
-  dropped.mutable_adjustment()->set_revision(2);
-  dropped.set_reason("the job ended first");
+  AnswerDropped(2, 0);
   const CliResult result = Cli("clip set x --max-norm 2");
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_EQ(result.err, "gradwatch: revision 2 never held: the job ended first\n");
   EXPECT_EQ(result.out, "");
+}
+
+TEST_F(ClipSetTest, AChangeThatALaterOneTookOverHoldsWithThat) {
+  AnswerDropped(2, 3);
+  AnswerDropped(3, 4);
+  AnswerAdjusted(4).mutable_new_controls()->set_learning_rate_scale(0.5);
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "clip: none -> global_norm 2\nholds from step 12, with revision 4\n");
+  const CliResult json = Cli("clip set x --max-norm 2 -o json");
+  EXPECT_THAT(json.out, HasSubstr(R"("revision":2,)"));
+  EXPECT_THAT(json.out, HasSubstr(R"("applied_revision":4,"effective_step":12,)"));
+}
+
+TEST_F(ClipSetTest, AChangeThatALaterOneOverwroteNeverHeld) {
+  AnswerDropped(2, 3);
+  AnswerAdjusted(3).mutable_new_controls()->mutable_clip()->set_threshold(7);
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: revision 2 never held: overwritten by revision 3\n");
+  EXPECT_EQ(result.out, "");
+}
+
+TEST_F(ClipSetTest, AChangeWhoseSuccessorIsDroppedNeverHeld) {
+  AnswerDropped(2, 3);
+  AnswerDropped(3, 0);
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: revision 2 never held: the job ended first\n");
 }
 
 TEST_F(ClipSetTest, TheEndOfTheJobIsAConflict) {

@@ -52,6 +52,8 @@ class CompareTest : public CliTest {
       alert->set_number(2);
       alert->mutable_alert_changed()->mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
       alert->mutable_alert_changed()->mutable_alert()->set_step(3);
+      if (request.job_id() == "seen") alert->mutable_alert_changed()->mutable_alert()->mutable_acknowledge_time();
+      alert->mutable_alert_changed()->set_acknowledgement(request.job_id() == "acknowledged");
       writer->Write(response);
       for (int attempt = 1; attempt <= (twice ? 2 : 1); ++attempt) {
         for (int step = attempt == 1 ? 0 : 2; step < 4; ++step) {
@@ -113,6 +115,11 @@ TEST_F(CompareTest, PrintsNumbersInJson) {
   EXPECT_EQ(Cli("compare once -o json").out,
             "{\"jobs\":[{\"job\":\"once\",\"steps\":4,\"first_loss\":3,\"last_loss\":\"NaN\",\"best_loss\":1,"
             "\"best_step\":2,\"non_finite_steps\":1,\"alert_steps\":[3],\"control_steps\":[1],\"steps_lost\":0}]}\n");
+}
+
+TEST_F(CompareTest, MarksAlertsThatFiredAfterTheyWereAcknowledgedAndNoAcknowledgement) {
+  EXPECT_THAT(Cli("compare seen -o json").out, HasSubstr(R"("alert_steps":[3])"));
+  EXPECT_THAT(Cli("compare acknowledged -o json").out, HasSubstr(R"("alert_steps":[])"));
 }
 
 TEST_F(CompareTest, StandsAJobWithoutSteps) {

@@ -14,16 +14,12 @@ v1::StepReport Report(int attempt, int step) {
   return report;
 }
 
-// `steps_done` below 0: an event that tells of no step.
 v1::Event Event(int number, int attempt, int steps_done) {
   v1::Event event;
   event.set_number(number);
   event.set_attempt(attempt);
-  if (steps_done < 0) {
-    event.mutable_trainer_detached();
-  } else {
-    event.mutable_state_changed()->set_steps_done(steps_done);
-  }
+  event.set_steps_done(steps_done);
+  event.mutable_state_changed();
   return event;
 }
 
@@ -71,11 +67,50 @@ v1::WatchJobRequest FromBeginning(int every = 0) {
 
 TEST(WatchOrderTest, HoldsEventsBackUntilTheirSteps) {
   WatchOrder order(FromBeginning());
-  EXPECT_EQ(Take(order, Message({Event(1, 0, 0), Event(2, 1, 2), Event(3, 1, -1)}, {})), "e1");
+  EXPECT_EQ(Take(order, Message({Event(1, 0, 0), Event(2, 1, 2), Event(3, 1, 2)}, {})), "e1");
   EXPECT_TRUE(order.holds_back());
   EXPECT_EQ(Take(order, Message({}, {Report(1, 0)})), "1:0");
   EXPECT_EQ(Take(order, Message({}, {Report(1, 1), Report(1, 2)})), "1:1 e2 e3 1:2");
   EXPECT_FALSE(order.holds_back());
+}
+
+TEST(WatchOrderTest, EventsOfEveryKindWaitForTheStepsThatWereDone) {
+  const auto* kinds = v1::Event::descriptor()->FindOneofByName("what");
+  ASSERT_GT(kinds->field_count(), 8);
+  for (int i = 0; i < kinds->field_count(); ++i) {
+    v1::Event event = Event(1, 1, 2);
+    event.GetReflection()->MutableMessage(&event, kinds->field(i));
+    WatchOrder order(FromBeginning());
+    EXPECT_EQ(Take(order, Message({event}, {Report(1, 0)})), "1:0") << kinds->field(i)->name();
+    EXPECT_EQ(Take(order, Message({}, {Report(1, 1), Report(1, 2)})), "1:1 e1 1:2") << kinds->field(i)->name();
+  }
+}
+
+TEST(WatchOrderTest, WhatIsAboutAStepThatTheServerDidNotHaveYetWaitsForThat) {
+  v1::Event adjusted = Event(1, 1, 1), alert = Event(2, 1, 1), acknowledged = Event(3, 1, 1);
+  adjusted.mutable_adjusted()->mutable_adjustment()->set_effective_step(2);
+  alert.mutable_alert_changed()->mutable_alert()->set_step(2);
+  WatchOrder order(FromBeginning());
+  EXPECT_EQ(Take(order, Message({adjusted, alert}, {Report(1, 0)})), "1:0");
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 1), Report(1, 2), Report(1, 3)})), "1:1 e1 1:2 e2 1:3");
+  // When somebody acknowledges an alert says nothing of its step, which may be one of another attempt.
+  acknowledged.set_attempt(2);
+  acknowledged.mutable_alert_changed()->mutable_alert()->set_step(90);
+  acknowledged.mutable_alert_changed()->set_acknowledgement(true);
+  EXPECT_EQ(Take(order, Message({acknowledged}, {Report(2, 0)})), "2:0 e3");
+}
+
+TEST(WatchOrderTest, BeforeTheFirstStepNothingIsWaitedFor) {
+  for (const int every : {0, 10}) {
+    WatchOrder order(FromBeginning(every));
+    EXPECT_EQ(Take(order, Message({Event(1, 0, 0), Event(2, 1, 0)}, {})), "e1 e2");
+    EXPECT_EQ(Take(order, Message({Event(3, 2, 0)}, {Report(1, 0)})), "1:0") << "there may be more of attempt 1";
+    EXPECT_EQ(Take(order, Message({}, {Report(2, 0)})), "e3 2:0");
+  }
+  v1::WatchJobResponse started = Message({Event(1, 1, 0)}, {});
+  started.mutable_started();  // no attempt yet
+  WatchOrder from_now(v1::WatchJobRequest{});
+  EXPECT_EQ(Take(from_now, started), "e1");
 }
 
 TEST(WatchOrderTest, ALaterAttemptIsPastTheEventsOfAnEarlierOne) {

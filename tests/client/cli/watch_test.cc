@@ -255,6 +255,29 @@ TEST_F(WatchTest, PrintsNothingThatComesAfterTheStepWhereverAMessageEnds) {
   hold_ = false;
 }
 
+TEST_F(WatchTest, PrintsNoEventThatHappenedAfterTheStep) {
+  v1::Event requested = StateEvent(4, v1::JOB_STATE_RUNNING);
+  requested.mutable_adjust_requested()->mutable_adjustment()->set_actor("anna");
+  requested.set_steps_done(9);
+  *Add().add_events() = requested;  // the log comes first, as from the store
+  for (int step = 0; step < 5; ++step) AddReport(step, 1);
+  hold_ = true;
+  const CliResult reached = Cli("watch x --from-beginning --until-step 3");
+  hold_ = false;
+  EXPECT_EQ(reached.exit_code, 0);
+  EXPECT_THAT(reached.out, HasSubstr("\n         3 "));
+  EXPECT_THAT(reached.out, Not(HasSubstr("change asked for")));
+  server_.watch_job = [script = server_.watch_job](const v1::WatchJobRequest& request, grpc::ServerContext* context,
+                                                   Writer* writer) {
+    script(request, context, writer);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "broken");
+  };
+  const CliResult broken = Cli("watch x --from-beginning --until-step 7");
+  EXPECT_THAT(broken.out, HasSubstr("\n         4 "));
+  EXPECT_THAT(broken.out, Not(HasSubstr("change asked for")));
+  EXPECT_THAT(broken.err, HasSubstr("--resume token0")) << "it must not claim what was not printed";
+}
+
 TEST_F(WatchTest, EndsWhereTheStepIsMissing) {
   AddReport(0, 1);
   AddReport(5, 1);
@@ -290,7 +313,7 @@ TEST_F(WatchTest, HistoryIsToldInTheOrderInWhichItHappened) {
   *events.add_events() = StateEvent(1, v1::JOB_STATE_RUNNING);
   *events.add_events() = AlertEvent(2, v1::SEVERITY_WARNING);
   *events.add_events() = StateEvent(3, v1::JOB_STATE_SUCCEEDED);
-  events.mutable_events(2)->mutable_state_changed()->set_steps_done(3);
+  events.mutable_events(2)->set_steps_done(3);
   AddReport(0, 1);
   AddReport(1, 1);
   AddReport(2, 1);
@@ -307,7 +330,7 @@ TEST_F(WatchTest, HistoryIsToldInTheOrderInWhichItHappened) {
 
 TEST_F(WatchTest, WhatIsHeldBackIsPrintedWhenTheWatchIsLeft) {
   *Add().add_events() = StateEvent(3, v1::JOB_STATE_PAUSED);
-  messages_.back().mutable_events(0)->mutable_state_changed()->set_steps_done(3);
+  messages_.back().mutable_events(0)->set_steps_done(3);
   AddReport(0, 1);
   hold_ = true;
   const CliResult result = Cli("watch x --from-beginning --timeout 0.3");
@@ -320,7 +343,7 @@ TEST_F(WatchTest, WhatIsHeldBackIsPrintedWhenTheWatchIsLeft) {
 TEST_F(WatchTest, WhatWasNotMeasuredIsNotZero) {
   AddReport(0, 1);
   v1::StepReport* report = messages_.back().mutable_reports(0);
-  report->clear_grad_norm();  // level NONE
+  report->clear_grad_norm();  // not told
   report->clear_tensors();
   AddReport(1, 1);
   report = messages_.back().mutable_reports(0);
@@ -468,12 +491,42 @@ TEST_F(WatchTest, AnAcknowledgementIsNoNewAlert) {
   alert.set_acknowledged_by("anna");
   alert.mutable_acknowledge_time()->set_seconds(1);
   alert.set_acknowledge_comment("on it");
+  event.mutable_alert_changed()->set_acknowledgement(true);
   *Add().add_events() = event;
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   const CliResult result = Cli("watch x --fail-on-alert info");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.out, StartsWith("event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh, "
                                      "acknowledged by anna: on it\n"));
+}
+
+TEST_F(WatchTest, AnAlertThatWasAcknowledgedGoesOnAsAnyOther) {
+  v1::Event event = AlertEvent(4, v1::SEVERITY_CRITICAL);
+  v1::Alert& alert = *event.mutable_alert_changed()->mutable_alert();
+  alert.set_state(v1::ALERT_STATE_PENDING);
+  alert.set_acknowledged_by("anna");
+  alert.mutable_acknowledge_time()->set_seconds(1);
+  event.mutable_alert_changed()->set_acknowledgement(true);
+  *Add().add_events() = event;
+  event.mutable_alert_changed()->set_acknowledgement(false);
+  event.set_number(5);
+  alert.set_state(v1::ALERT_STATE_FIRING);
+  *Add().add_events() = event;
+  event.set_number(6);
+  alert.set_state(v1::ALERT_STATE_RESOLVED);
+  *Add().add_events() = event;
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  constexpr char kAcknowledged[] =
+      "event 4  alert pending (critical): non_finite at step 1, rnn0.weight_hh, acknowledged by anna\n";
+  constexpr char kFires[] =
+      "event 5  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN\n    lower the rate\n";
+  EXPECT_THAT(Cli("watch x").out,
+              StartsWith(absl::StrCat(kAcknowledged, kFires,
+                                      "event 6  alert resolved (critical): non_finite at step 1, rnn0.weight_hh: "
+                                      "3 NaN\n")));
+  const CliResult failed = Cli("watch x --fail-on-alert critical");
+  EXPECT_EQ(failed.exit_code, 9);
+  EXPECT_EQ(failed.out, absl::StrCat(kAcknowledged, kFires));
 }
 
 TEST_F(WatchTest, FailsOnAlertsThatAreBadEnough) {

@@ -169,12 +169,13 @@ TEST(ReportEncoderTest, NormHasNormsAndCounts) {
   EXPECT_EQ(report.tensors(1).SerializeAsString(), expected.SerializeAsString());
 }
 
-TEST(ReportEncoderTest, NoneHasNoNorm) {
+TEST(ReportEncoderTest, NoneHasTheNormOfTheStepAndNoTensors) {
   core::StepRecord record = FullRecord();
   record.level = v1::STATISTICS_LEVEL_NONE;
   const v1::StepReport report = Encode(record);
   ExpectSameScalars(report);
-  EXPECT_FALSE(report.has_grad_norm());
+  EXPECT_EQ(report.grad_norm(), 2.5) << "unset, it would say that nothing but zeros is finite";
+  EXPECT_FALSE(report.has_cosine_with_last());
   EXPECT_THAT(report.tensors(), IsEmpty());
 }
 

@@ -79,6 +79,20 @@ TEST_F(AlertOperationsTest, AnAcknowledgementIsAnEventAndStaysWithTheEpisode) {
   EXPECT_EQ(LastAlert().acknowledge_comment(), "looking into it");
 }
 
+TEST_F(AlertOperationsTest, OnlyTheAcknowledgementItselfIsOne) {
+  SayAlert(trainer_, "a", v1::ALERT_STATE_PENDING);
+  ASSERT_THAT(Acknowledge("a", "seen"), IsOk());
+  SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer_, "a", v1::ALERT_STATE_RESOLVED);
+  ASSERT_THAT(Acknowledge("a", "it was the data"), IsOk());
+  const bool expected[] = {false, true, false, false, true};
+  const int64_t last = Get("job").last_event();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(EventAt("job", last - 4 + i).alert_changed().acknowledgement(), expected[i]) << i;
+  }
+  EXPECT_EQ(EventAt("job", last - 2).alert_changed().alert().acknowledged_by(), "tester") << "it stays known";
+}
+
 TEST_F(AlertOperationsTest, ACommentCanBeChangedAlsoWhenAllIsOver) {
   SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING);
   ASSERT_THAT(Acknowledge("a", "first"), IsOk());

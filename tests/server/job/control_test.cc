@@ -74,10 +74,12 @@ TEST_F(ControlTest, OneThatIsOvertakenIsDropped) {
   EXPECT_EQ(adjusted.new_controls().report_every(), 10);
   EXPECT_THAT(adjusted.paths(), ElementsAre("learning_rate_scale", "report_every"));
   EXPECT_THAT(EventAt("job", 7).adjust_dropped().reason(), HasSubstr("revision 3"));
+  EXPECT_EQ(EventAt("job", 7).adjust_dropped().superseded_by(), 3);
   // What is left is dropped when the job ends.
   SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
   EXPECT_THAT(Log("job"), SizeIs(10));
   EXPECT_EQ(Log("job")[8], "dropped 4");
+  EXPECT_EQ(EventAt("job", 9).adjust_dropped().superseded_by(), 0);
 }
 
 TEST_F(ControlTest, AdjustmentsInFlightSurviveARestart) {

@@ -55,6 +55,27 @@ class RecoveryTest : public JobManagerTest {
   Trainer trainer_;
 };
 
+TEST_F(RecoveryTest, EveryEventTellsHowManyStepsWereDone) {
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.5)), IsOk());
+  RestartServer();
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  again.notices = 1;
+  Report(again, 100, 109);
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  v1::UpdateJobRequest update;
+  update.set_job_id("job");
+  update.mutable_spec()->set_display_name("late");
+  update.mutable_update_mask()->add_paths("display_name");
+  ASSERT_THAT(Call(&JobManager::UpdateJob, update), IsOk());
+  std::vector<std::string> log;
+  const auto events = reader_->ReadEvents(Get("job").uid(), 0, 100, size_t{1} << 20);
+  for (const auto& [position, event] : *events) log.push_back(absl::StrCat(Short(event), " @", event.steps_done()));
+  EXPECT_THAT(log, ElementsAre("PENDING @0", "attached @0", "RUNNING @0", "requested 2 @100",
+                               "detached: the server was away @100", "RECOVERING @100", "attached @100", "RUNNING @100",
+                               "dropped 2 @110", "SUCCEEDED @110", "updated late @110"));
+}
+
 TEST_F(RecoveryTest, DamagedStatisticsOfARunningJobAreToldAndSetAside) {
   Pass(absl::Seconds(10));  // its figures are in its row
   RestartWith(&Overwrite);
