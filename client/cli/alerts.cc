@@ -1,11 +1,10 @@
 #include "client/cli/alerts.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/event_text.h"
 #include "client/cli/option_types.h"
+#include "client/cli/pages.h"
 #include "client/cli/stream_notes.h"
 #include "client/cli/text.h"
 #include "client/cli/watch_printer.h"
@@ -16,8 +15,6 @@
 
 namespace gradwatch::cli {
 namespace {
-
-constexpr int kMaxPage = 1000;
 
 using Stub = v1::AlertService::StubInterface;
 
@@ -97,19 +94,11 @@ absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session
   request.set_job_id(options.job_id);
   request.set_min_severity(options.min_severity);
   for (const v1::AlertState state : options.states) request.add_states(state);
-  v1::ListAlertsResponse all;
-  do {
-    request.set_page_size(std::min(options.limit - all.alerts_size(), kMaxPage));
-    const auto page = session.connection().Call(session.connection().alerts(), &Stub::ListAlerts, request,
-                                                client::Repeat::kWhenUnavailable);
-    if (!page.ok()) return page.status();
-    all.mutable_alerts()->MergeFrom(page->alerts());
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty() && all.alerts_size() < options.limit);
-  session.Print(all, [&] { return AlertListText(all); });
-  if (!request.page_token().empty()) {
-    session.Note(absl::StrCat("gradwatch: there are more than ", options.limit, " alerts; see --limit"));
-  }
+  const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListAlerts,
+                             &v1::ListAlertsResponse::mutable_alerts, request, options.limit);
+  if (!all.ok()) return all.status();
+  session.Print(*all, [&] { return AlertListText(*all); });
+  NoteIfMore(session, *all, options.limit, "alerts");
   return ExitCode::kSuccess;
 }
 
@@ -132,7 +121,7 @@ absl::StatusOr<ExitCode> RunAlertsWatch(const AlertsWatchOptions& options, Sessi
       status = session.CheckOutput();
     }
     if (absl::IsOutOfRange(status) && !token.empty()) {
-      notes.Note("the server has come back with another history; it is told from its beginning");
+      notes.OnOtherHistory();
       token.clear();
       request.set_from_beginning(true);
       stream = client::WatchAlerts(session.connection(), request, notes.Options());

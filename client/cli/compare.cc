@@ -118,7 +118,7 @@ JsonObject HistoryJson(const History& history) {
   AddBest(curve.points, &object);
   const int64_t non_finite = std::count_if(curve.points.begin(), curve.points.end(),
                                            [](const CurvePoint& point) { return !std::isfinite(point.loss); });
-  object.Add("non_finite_steps", non_finite).AddRaw("alert_steps", StepsJson(curve.alert_steps));
+  object.Add("non_finite_losses", non_finite).AddRaw("alert_steps", StepsJson(curve.alert_steps));
   object.AddRaw("control_steps", StepsJson(curve.control_steps)).Add("steps_lost", history.steps_lost);
   if (curve.validation.empty()) return object;
   JsonObject validation;

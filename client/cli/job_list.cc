@@ -1,17 +1,10 @@
 #include "client/cli/job_list.h"
 
-#include <algorithm>
-
-#include "absl/strings/str_cat.h"
 #include "client/cli/job_text.h"
 #include "client/cli/option_types.h"
+#include "client/cli/pages.h"
 
 namespace gradwatch::cli {
-namespace {
-
-constexpr int kMaxPage = 1000;
-
-}  // namespace
 
 CLI::App* AddJobList(CLI::App& parent, JobListOptions* options) {
   CLI::App* app = parent.add_subcommand("list", "List jobs, newest first");
@@ -26,24 +19,18 @@ absl::StatusOr<ExitCode> RunJobList(const JobListOptions& options, Session& sess
   v1::ListJobsRequest request;
   for (const v1::JobState state : options.states) request.add_states(state);
   request.set_view(options.view);
-  v1::ListJobsResponse all;
-  do {
-    request.set_page_size(std::min(options.limit - all.jobs_size(), kMaxPage));
-    const auto page = session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::ListJobs,
-                                                request, client::Repeat::kWhenUnavailable);
-    if (!page.ok()) return page.status();
-    all.mutable_jobs()->MergeFrom(page->jobs());
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty() && all.jobs_size() < options.limit);
-  const bool is_basic = options.view != v1::JOB_VIEW_FULL;
-  session.Print(all,
-                [&] {
-                  return JobListText({all.jobs().begin(), all.jobs().end()}, session.io().now());
-                },
-                {.include_defaults = true, .partial = is_basic ? "spec" : ""});
-  if (!request.page_token().empty()) {
-    session.Note(absl::StrCat("gradwatch: there are more than ", options.limit, " jobs; see --limit"));
-  }
+  const auto all = ReadPages(session, session.connection().jobs(), &v1::JobService::StubInterface::ListJobs,
+                             &v1::ListJobsResponse::mutable_jobs, request, options.limit);
+  if (!all.ok()) return all.status();
+  client::FormatOptions format = {.include_defaults = true};
+  if (options.view != v1::JOB_VIEW_FULL) format.partial = {"spec", "tensors"};  // what BASIC does not tell
+  session.Print(
+      *all,
+      [&] {
+        return JobListText({all->jobs().begin(), all->jobs().end()}, session.io().now());
+      },
+      format);
+  NoteIfMore(session, *all, options.limit, "jobs");
   return ExitCode::kSuccess;
 }
 

@@ -7,7 +7,9 @@
 
 namespace gradwatch::cli {
 
-absl::Time Session::Deadline(absl::Duration unset) const { return io_.now() + timeout_.value_or(unset); }
+absl::Duration Session::Timeout(absl::Duration unset) const { return timeout_.value_or(unset); }
+
+absl::Time Session::Deadline(absl::Duration unset) const { return io_.now() + Timeout(unset); }
 
 void Session::Print(const google::protobuf::Message& message, const std::function<std::string()>& table,
                     client::FormatOptions format) const {
@@ -71,7 +73,7 @@ void PrintError(std::ostream& err, const absl::Status& status) {
   if (!violations.empty()) return;
   if (absl::IsCancelled(status) && status.message().empty()) return;  // all is said
   std::string message = client::Printable(status.message());
-  if (absl::IsDeadlineExceeded(status)) message = "time is up; --timeout gives more";
+  if (absl::IsDeadlineExceeded(status)) absl::StrAppend(&message, "; --timeout gives more");
   err << "gradwatch: " << (message.empty() ? absl::StatusCodeToString(status.code()) : message) << '\n';
 }
 

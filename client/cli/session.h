@@ -31,7 +31,8 @@ class Session {
   Io& io() const { return io_; }
   Output output() const { return output_; }
   client::Connection& connection() const { return connection_; }
-  // When a command that waits gives up: after the user's timeout, else after `unset`.
+  // How long a command waits that has a time of its own: the user's timeout, else `unset`. When it gives up, from now.
+  absl::Duration Timeout(absl::Duration unset) const;
   absl::Time Deadline(absl::Duration unset = absl::InfiniteDuration()) const;
 
   // Prints data: the message as JSON or YAML, or what `table` makes for people, lines of PrintText.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/cli/option_types.h"
+#include "client/cli/pages.h"
 #include "client/cli/text.h"
 #include "client/lib/printable.h"
 #include "client/lib/text_form.h"
@@ -17,8 +18,6 @@ namespace gradwatch::cli {
 namespace {
 
 using Stub = v1::AlertService::StubInterface;
-
-constexpr int kMaxPage = 1000;
 
 // "90m", "2h", "1h30m", "7d".
 absl::Duration ParseSpan(const std::string& text) {
@@ -115,20 +114,11 @@ absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, S
 }
 
 absl::StatusOr<ExitCode> RunAlertsSilences(const AlertsSilencesOptions& options, Session& session) {
-  v1::ListSilencesRequest request;
-  v1::ListSilencesResponse all;
-  do {
-    request.set_page_size(std::min(options.limit - all.silences_size(), kMaxPage));
-    const auto page = session.connection().Call(session.connection().alerts(), &Stub::ListSilences, request,
-                                                client::Repeat::kWhenUnavailable);
-    if (!page.ok()) return page.status();
-    all.mutable_silences()->MergeFrom(page->silences());
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty() && all.silences_size() < options.limit);
-  session.Print(all, [&] { return SilenceListText(all, session.io().now()); });
-  if (!request.page_token().empty()) {
-    session.Note(absl::StrCat("gradwatch: there are more than ", options.limit, " silences; see --limit"));
-  }
+  const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListSilences,
+                             &v1::ListSilencesResponse::mutable_silences, v1::ListSilencesRequest(), options.limit);
+  if (!all.ok()) return all.status();
+  session.Print(*all, [&] { return SilenceListText(*all, session.io().now()); });
+  NoteIfMore(session, *all, options.limit, "silences");
   return ExitCode::kSuccess;
 }
 

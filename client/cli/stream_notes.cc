@@ -7,7 +7,7 @@ namespace gradwatch::cli {
 
 client::ResumeOptions StreamNotes::Options() {
   client::ResumeOptions options;
-  options.deadline = session_.Deadline();
+  options.deadline = deadline_;
   options.on_break = [this](const client::StreamBreak& broken) {
     if (broken.cause.ok() || lost_) return;  // asked to come back, or told already
     lost_ = true;
@@ -19,6 +19,11 @@ client::ResumeOptions StreamNotes::Options() {
 void StreamNotes::OnMessage() {
   if (lost_) Note("connected again; nothing was missed");
   lost_ = false;
+}
+
+void StreamNotes::OnOtherHistory() {
+  Note("the server has come back with another history; it is told from its beginning");
+  lost_ = false;  // "nothing was missed" would not be true
 }
 
 absl::Status StreamNotes::Fail(const absl::Status& status, const std::string& if_cancelled, const std::string& command,

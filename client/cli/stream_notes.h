@@ -14,12 +14,14 @@ class StreamNotes {
  public:
   // `before_note` makes room on the terminal; may be null.
   explicit StreamNotes(const Session& session, std::function<void()> before_note = nullptr)
-      : session_(session), before_note_(std::move(before_note)) {}
+      : session_(session), before_note_(std::move(before_note)), deadline_(session.Deadline()) {}
 
-  // For the stream; this object must outlive it.
+  // For the stream, and for one that takes its place: the command's time is not renewed. This object must outlive them.
   client::ResumeOptions Options();
   // Call it for each message.
   void OnMessage();
+  // Call it where another stream, from the beginning, takes the place of one that the server cannot go on with.
+  void OnOtherHistory();
   // Notes "gradwatch: `text`".
   void Note(const std::string& text);
   // Notes how to go on when the stream ended with an error: "again with: `command` --resume `token`", `if_cancelled`
@@ -31,6 +33,7 @@ class StreamNotes {
  private:
   const Session& session_;
   const std::function<void()> before_note_;
+  const absl::Time deadline_;
   bool lost_ = false;
 };
 

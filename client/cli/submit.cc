@@ -9,6 +9,9 @@
 namespace gradwatch::cli {
 namespace {
 
+// Checking a large table takes the server minutes where it has much to do.
+constexpr absl::Duration kTimeout = absl::Minutes(5);
+
 // The spec of the user. What is wrong with it is a usage error, a missing file too.
 absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
   absl::StatusOr<v1::JobSpec> spec = client::ReadJobSpec(options.spec);
@@ -26,6 +29,16 @@ void PrintDryRun(const v1::Job& job, const Session& session) {
   session.Note(absl::StrCat("the spec is valid; needs ", EstimateText(job.estimate())));
 }
 
+// The error where nobody waited any more: the server may be checking still, and accept the job then.
+absl::Status Unanswered(const absl::Status& status, bool dry_run) {
+  const std::string what = absl::IsCancelled(status) ? "interrupted" : "time is up";
+  if (dry_run) return absl::Status(status.code(), absl::StrCat(what, " before the spec was checked"));
+  return absl::Status(status.code(),
+                      absl::StrCat(what,
+                                   "; the job may be accepted all the same: see gradwatch job list; repeated with "
+                                   "the same --job-id it cannot start a second time"));
+}
+
 }  // namespace
 
 CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
@@ -40,6 +53,9 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
   app->add_flag("--dry-run", options->dry_run,
                 "Only check, and print the spec as it would run: with the defaults of controls, rules and optimizer")
       ->excludes(follow);
+  app->footer(
+      "Without --timeout the server has 5 minutes to check the spec and its data. When the time is up the job may be\n"
+      "accepted all the same; with --job-id the same command cannot start a second one.");
   return app;
 }
 
@@ -52,7 +68,10 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   request.set_request_id(client::RandomUuid());
   request.set_validate_only(options.dry_run);
   const auto job = session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob,
-                                             request, client::Repeat::kWhenUnavailable);
+                                             request, client::Repeat::kWhenUnavailable, session.Timeout(kTimeout));
+  if (absl::IsDeadlineExceeded(job.status()) || absl::IsCancelled(job.status())) {
+    return Unanswered(job.status(), options.dry_run);
+  }
   if (!job.ok()) return job.status();
   if (options.dry_run) {
     PrintDryRun(*job, session);

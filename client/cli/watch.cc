@@ -151,7 +151,7 @@ class Watcher {
     printer_.PrintEnd(end_reason_, client::Word(job_.state()), token_);
     TellWhatIsLost();
     if (end_reason_ == "alert" || end_reason_ == "until_step") {
-      notes_.Note(HowToGoOn());
+      if (end_reason_ == "alert" || HasNextStep()) notes_.Note(HowToGoOn());
       return end_reason_ == "alert" ? ExitCode::kAlert : ExitCode::kSuccess;
     }
     if (end_reason_ == "deleted") return absl::NotFoundError(absl::StrCat("job ", options_.job_id, " was deleted"));
@@ -159,12 +159,20 @@ class Watcher {
     return ExitCodeOf(job_.state());
   }
 
+  // Whether a step may come after the last that was printed; the server refuses to begin with one that the job does
+  // not have.
+  bool HasNextStep() const {
+    const auto [attempt, step] = last_report_;
+    if (attempt < job_.attempt()) return true;
+    if (client::IsFinal(job_.state())) return step + 1 < job_.steps_done();
+    return job_.spec().steps() == 0 || step + 1 < job_.spec().steps();  // 0: its trainer alone knows
+  }
+
   // The token of the last message of which all was printed repeats what came after it. Where that may be much the step
   // is the better place.
   std::string HowToGoOn() const {
     const auto [attempt, step] = last_report_;
-    const bool has_more = !client::IsFinal(job_.state()) || step + 1 < job_.steps_done();
-    if (!is_exact_ && step >= 0 && attempt == job_.attempt() && has_more) {
+    if (!is_exact_ && step >= 0 && attempt == job_.attempt() && HasNextStep()) {
       return absl::StrCat("again with: ", Command(), " --from-step ", step + 1);
     }
     return token_.empty() ? absl::StrCat("again with: ", Command(), " --from-beginning")

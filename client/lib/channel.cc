@@ -78,6 +78,7 @@ bool IsBrokenStream(const grpc::Status& status) {
 }
 
 absl::Status DescribeStatus(const grpc::Status& status, const std::string& address) {
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return absl::DeadlineExceededError("time is up");
   if (!IsConnectFailure(status)) return ToAbslStatus(status);
   return absl::UnavailableError(absl::StrCat("no server at ", address, " (", MeaningOf(status.error_message()), ")"));
 }

@@ -25,8 +25,8 @@ bool IsConnectFailure(const grpc::Status& status);
 // Whether a stream broke on the way (or was cancelled by the server) and may be opened again.
 bool IsBrokenStream(const grpc::Status& status);
 
-// As ToAbslStatus, but a failed connection is told in plain words:
-// UNAVAILABLE "no server at 127.0.0.1:7700 (connection refused)".
+// As ToAbslStatus, but what gRPC itself says is told in plain words: UNAVAILABLE "no server at 127.0.0.1:7700
+// (connection refused)", DEADLINE_EXCEEDED "time is up".
 absl::Status DescribeStatus(const grpc::Status& status, const std::string& address);
 
 }  // namespace gradwatch::client

@@ -42,8 +42,8 @@ Connection::Connection(std::string address, Options options)
       watches_(v1::WatchService::NewStub(channel_)),
       alerts_(v1::AlertService::NewStub(channel_)) {}
 
-absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat) const {
-  const absl::Time deadline = absl::Now() + options_.timeout;
+absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat, absl::Duration timeout) const {
+  const absl::Time deadline = absl::Now() + timeout;
   Backoff backoff(absl::Milliseconds(100), absl::Seconds(2));
   for (int tries = 1;; ++tries) {
     grpc::ClientContext context;
@@ -57,6 +57,14 @@ absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat) c
     if (!again) return DescribeStatus(status, address_);
     if (!CancellationOrNever().Wait(backoff.Next())) return absl::CancelledError("interrupted");
   }
+}
+
+absl::Status Connection::OfChange(absl::Status status) {
+  constexpr char kMayBeDone[] = "what was asked for may have been done all the same";
+  if (absl::IsDeadlineExceeded(status)) {
+    return absl::DeadlineExceededError(absl::StrCat(status.message(), "; ", kMayBeDone));
+  }
+  return absl::IsCancelled(status) ? absl::CancelledError(absl::StrCat("interrupted; ", kMayBeDone)) : status;
 }
 
 const Cancellation& Connection::CancellationOrNever() const {
@@ -87,7 +95,7 @@ absl::Status Connection::CheckHealth() const {
       [&](grpc::ClientContext* context) {
         return grpc::internal::BlockingUnaryCall(channel_.get(), method, context, request, &response);
       },
-      Repeat::kWhenUnavailable);
+      Repeat::kWhenUnavailable, options_.timeout);
   if (!status.ok()) return status;
   if (FirstField(response) == kServing) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("the server at ", address_, " does not serve now"));

@@ -7,7 +7,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,7 +29,7 @@ enum class Repeat { kNever, kWhenUnavailable };
 class Connection {
  public:
   struct Options {
-    // For a call with its repetitions.
+    // For a call with its repetitions, if it has none of its own.
     absl::Duration timeout = absl::Seconds(10);
     // Ends calls from outside; may be null, else it must outlive this object.
     Cancellation* cancellation = nullptr;
@@ -41,16 +43,22 @@ class Connection {
   v1::WatchService::StubInterface& watches() const { return *watches_; }
   v1::AlertService::StubInterface& alerts() const { return *alerts_; }
 
-  // Makes a unary call, for example Call(c.jobs(), &v1::JobService::StubInterface::GetJob, request, ...). A server that
-  // is not there is UNAVAILABLE within about 2 s, without repetition.
+  // Makes a unary call, for example Call(c.jobs(), &v1::JobService::StubInterface::GetJob, request, ...), with
+  // `timeout` in place of that of the options. A server that is not there is UNAVAILABLE within about 2 s, without
+  // repetition. Where nobody waited for the answer to a change any more (DEADLINE_EXCEEDED, CANCELLED) the error says
+  // that it may have been made.
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Call(Stub& stub,
                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                                const Request& request, Repeat repeat) const {
+                                const Request& request, Repeat repeat,
+                                std::optional<absl::Duration> timeout = std::nullopt) const {
+    // Requests that change something carry an id; what has none must not be repeated.
+    const bool is_change = repeat == Repeat::kNever || requires { request.request_id(); };
     Response response;
-    absl::Status status = CallRepeatedly(
-        [&](grpc::ClientContext* context) { return (stub.*method)(context, request, &response); }, repeat);
-    if (!status.ok()) return status;
+    absl::Status status =
+        CallRepeatedly([&](grpc::ClientContext* context) { return (stub.*method)(context, request, &response); },
+                       repeat, timeout.value_or(options_.timeout));
+    if (!status.ok()) return is_change ? OfChange(std::move(status)) : status;
     return response;
   }
 
@@ -64,7 +72,9 @@ class Connection {
 
  private:
   using Attempt = std::function<grpc::Status(grpc::ClientContext*)>;
-  absl::Status CallRepeatedly(const Attempt& attempt, Repeat repeat) const;
+  absl::Status CallRepeatedly(const Attempt& attempt, Repeat repeat, absl::Duration timeout) const;
+  // The error of a call that asked for a change.
+  static absl::Status OfChange(absl::Status status);
   const Cancellation& CancellationOrNever() const;
 
   const std::string address_;

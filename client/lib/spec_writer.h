@@ -5,6 +5,7 @@
 #include <google/protobuf/message.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -16,9 +17,9 @@ struct FormatOptions {
   // Write also lists that are empty and values without presence that are 0, "" or false. Unset optional fields and
   // messages stay out.
   bool include_defaults = false;
-  // The field of this name holds a part of a message only (a job's spec in a list): in it nothing is written that is
-  // not set, whatever include_defaults says.
-  absl::string_view partial = "";
+  // Fields of these names were told in part or not at all (spec and tensors of a job in a list): of them and in them
+  // nothing is written that is not set, whatever include_defaults says.
+  std::vector<absl::string_view> partial = {};
 };
 
 // `message` without a line end after it. Names are the proto's own; 64-bit integers are numbers, doubles have the

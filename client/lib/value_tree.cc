@@ -47,10 +47,13 @@ ValueTree StringLeaf(const FieldDescriptor& field, const std::string& text) {
 
 struct Defaults {
   bool included;
-  absl::string_view partial;
+  absl::Span<const absl::string_view> partial;
 
-  // What holds below the field.
-  Defaults Below(const FieldDescriptor& field) const { return {included && field.name() != partial, partial}; }
+  // What holds of the field, and below it.
+  Defaults Of(const FieldDescriptor& field) const {
+    const bool is_partial = std::find(partial.begin(), partial.end(), field.name()) != partial.end();
+    return {included && !is_partial, partial};
+  }
 };
 
 ValueTree MessageTree(const Message& message, const Defaults& defaults) {
@@ -125,19 +128,19 @@ bool IsWritten(const Message& message, const FieldDescriptor& field, const Defau
 
 bool ValueTree::is_special_number() const { return text == "NaN" || text == "Infinity" || text == "-Infinity"; }
 
-ValueTree BuildValueTree(const Message& message, bool include_defaults, absl::string_view partial) {
-  const Defaults defaults = {include_defaults, partial};
+ValueTree BuildValueTree(const Message& message, bool include_defaults, absl::Span<const absl::string_view> partial) {
   ValueTree tree;
   const auto& type = *message.GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
+    const Defaults defaults = Defaults{include_defaults, partial}.Of(field);
     if (!IsWritten(message, field, defaults)) continue;
     if (field.is_map()) {
       tree.members.push_back({field.name(), MapTree(message, field, defaults)});
     } else if (field.is_repeated()) {
-      tree.members.push_back({field.name(), ListTree(message, field, defaults.Below(field))});
+      tree.members.push_back({field.name(), ListTree(message, field, defaults)});
     } else {
-      tree.members.push_back({field.name(), FieldValue(message, field, -1, defaults.Below(field))});
+      tree.members.push_back({field.name(), FieldValue(message, field, -1, defaults)});
     }
   }
   return tree;

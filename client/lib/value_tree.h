@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace gradwatch::client {
 
@@ -31,10 +32,10 @@ struct ValueTree::Member {
 };
 
 // What is unset is left out, and so are fields without presence that have their default value, unless
-// `include_defaults`; below a field of the name `partial` whatever include_defaults says. Enums are words (see
-// enum_word.h), Timestamp and FieldMask strings.
+// `include_defaults`; of fields named in `partial`, and below them, whatever include_defaults says. Enums are words
+// (see enum_word.h), Timestamp and FieldMask strings.
 ValueTree BuildValueTree(const google::protobuf::Message& message, bool include_defaults,
-                         absl::string_view partial = "");
+                         absl::Span<const absl::string_view> partial = {});
 
 }  // namespace gradwatch::client
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/lib/grpc_status.h"
+#include "client/lib/printable.h"
 #include "core/base/thread_name.h"
 #include "core/spec/controls.h"
 
@@ -115,7 +116,9 @@ absl::Status Attachment::RunUntilEnd() {
     const grpc::Status status = RunStream();
     if (std::optional<absl::Status> end = CheckEnd(); end.has_value()) return *std::move(end);
     if (IsFinal(status.error_code())) return client::ToAbslStatus(status);
-    if (is_welcome_) spdlog::warn("lost the server ({}); training goes on", status.error_message());
+    if (is_welcome_) {
+      spdlog::warn("lost the server ({}); training goes on", client::Printable(status.error_message()));
+    }
     WaitToTryAgain();
   }
 }

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "absl/synchronization/mutex.h"
@@ -162,7 +163,11 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kSuccess : kUsage;
+    std::ostringstream out, err;
+    const bool ok = app.exit(error, out, err) == 0;  // help and version
+    std::fputs(client::PrintableLines(out.str()).c_str(), stdout);
+    std::fputs(client::PrintableLines(err.str()).c_str(), stderr);
+    return ok ? kSuccess : kUsage;
   }
   if (check->parsed()) return RunCheck(line.check);
   SetUpLog();

@@ -1,5 +1,7 @@
 #include "client/worker/outbox.h"
 
+#include <google/protobuf/message_lite.h>
+
 #include <algorithm>
 
 #include "client/worker/report_encoder.h"
@@ -7,10 +9,10 @@
 namespace gradwatch::worker {
 namespace {
 
-// Tag and length of a report in a batch, at most.
+// Tag and length of a report or a notice in a batch, at most.
 constexpr size_t kFraming = 6;
 
-size_t SizeInBatch(const v1::StepReport& report) { return report.ByteSizeLong() + kFraming; }
+size_t SizeInBatch(const google::protobuf::MessageLite& message) { return message.ByteSizeLong() + kFraming; }
 
 }  // namespace
 
@@ -54,10 +56,11 @@ bool Outbox::Next(Urgency urgency, v1::TrainerMessage* message) {
 void Outbox::FillNotices(v1::NoticeBatch* batch) {
   const int64_t steps_done = notices_->Get(next_notice_)->steps_done();
   size_t bytes = 0;
-  while (batch->notices_size() < kMaxNotices && bytes < kMaxBatchBytes) {
+  while (batch->notices_size() < kMaxNotices) {
     std::optional<v1::Notice> notice = notices_->Get(next_notice_);
     if (!notice.has_value() || notice->steps_done() > steps_done) return;
-    bytes += notice->ByteSizeLong();
+    bytes += SizeInBatch(*notice);
+    if (bytes > kMaxBatchBytes && batch->notices_size() > 0) return;  // a larger one goes alone
     *batch->add_notices() = *std::move(notice);
     ++next_notice_;
   }

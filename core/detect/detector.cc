@@ -2,21 +2,13 @@
 
 #include <utility>
 
+#include "core/base/timestamp.h"
 #include "core/detect/condition.h"
 #include "core/detect/episode.h"
 #include "core/detect/run_context.h"
 
 namespace gradwatch::core {
 namespace {
-
-void SetTime(absl::Time time, v1::Alert* alert) {
-  const int64_t nanos = absl::ToUnixNanos(time);
-  constexpr int64_t kNanosPerSecond = 1'000'000'000;
-  int64_t seconds = nanos / kNanosPerSecond;
-  if (nanos % kNanosPerSecond < 0) --seconds;
-  alert->mutable_time()->set_seconds(seconds);
-  alert->mutable_time()->set_nanos(static_cast<int32_t>(nanos - seconds * kNanosPerSecond));
-}
 
 // A rule at work.
 struct Watch {
@@ -44,7 +36,7 @@ void Detector::State::Judge(const StepRecord& record, bool update, absl::Time no
     if (change == Episode::Change::kNone) continue;
     v1::Alert& alert = watch.episode.alert();
     if (change != Episode::Change::kResolved) watch.condition->Describe(record, verdict, context, &alert);
-    SetTime(now, &alert);
+    *alert.mutable_time() = ToTimestamp(now);
     transitions->push_back(alert);
   }
 }
@@ -73,7 +65,7 @@ void Detector::JudgeUpdate(const StepRecord& record, absl::Time now, std::vector
 void Detector::Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions) {
   for (Watch& watch : state_->watches) {
     if (watch.episode.Finish(step) == Episode::Change::kNone) continue;
-    SetTime(now, &watch.episode.alert());
+    *watch.episode.alert().mutable_time() = ToTimestamp(now);
     transitions->push_back(watch.episode.alert());
   }
 }

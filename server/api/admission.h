@@ -32,10 +32,12 @@ struct Caller {
 };
 
 struct AdmissionLimits {
-  int max_calls = 1024;                        // calls that are answered once, under way at once
-  int max_watches = 4096;                      // open at once
-  int max_trainers = 1024;                     // attached at once, or about to be
-  absl::Duration timeout = absl::Seconds(30);  // of calls whose client set none
+  int max_calls = 1024;     // calls that are answered once, under way at once
+  int max_watches = 4096;   // open at once
+  int max_trainers = 1024;  // attached at once, or about to be
+  // Of calls whose client set none. Longer than the check of a spec with large data files takes, its turn included
+  // unless many wait.
+  absl::Duration timeout = absl::Minutes(5);
 };
 
 // Thread-safe.

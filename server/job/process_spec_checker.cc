@@ -191,7 +191,7 @@ absl::StatusOr<int32_t> ProcessSpecChecker::Spawn(const Request& request, Output
   ChildProcess check = {.program = options_.program,
                         .arguments = options_.prefix,
                         .descriptors = {&question, &output->answer, &output->errors}};
-  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(options_.max_time), 1);
+  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(options_.max_work), 1);
   check.arguments.insert(check.arguments.end(), {"check", "--max-bytes", absl::StrCat(options_.max_bytes),
                                                  "--max-seconds", absl::StrCat(seconds)});
   return StartChild(check);
@@ -208,7 +208,7 @@ void ProcessSpecChecker::EndOverdue() {
       overdue.emplace_back(running.request, std::exchange(running.request->done, nullptr));
     }
   }
-  for (auto& [request, done] : overdue) done(TookTooLong(*request));
+  for (auto& [request, done] : overdue) done(TookTooLong(*request, absl::FormatDuration(options_.max_time)));
 }
 
 void ProcessSpecChecker::OnEnded(int32_t pid, const Output& output, ProcessEnd end) {
@@ -226,7 +226,9 @@ void ProcessSpecChecker::OnEnded(int32_t pid, const Output& output, ProcessEnd e
 
 absl::StatusOr<core::ValidatedJob> ProcessSpecChecker::ReadAnswer(const Request& request, const Output& output,
                                                                   ProcessEnd end) const {
-  if (end.signal == SIGXCPU) return TookTooLong(request);
+  if (end.signal == SIGXCPU) {
+    return TookTooLong(request, absl::StrCat(absl::FormatDuration(options_.max_work), " of processor time"));
+  }
   if (end.signal == 0 && end.exit_code == 0) {
     absl::StatusOr<core::ValidatedJob> answer = core::DecodeSpecCheckAnswer(ReadLast(output.answer, kMaxAnswer));
     const bool names_no_file =
@@ -240,10 +242,9 @@ absl::StatusOr<core::ValidatedJob> ProcessSpecChecker::ReadAnswer(const Request&
       core::WithReason(absl::UnknownError(absl::StrCat("the check gave no answer: ", end.ToString())), "CHECK_FAILED"));
 }
 
-absl::Status ProcessSpecChecker::TookTooLong(const Request& request) const {
+absl::Status ProcessSpecChecker::TookTooLong(const Request& request, const std::string& limit) {
   return AboutFiles(request.field, request.files,
-                    core::WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                                         "checking it took more than ", absl::FormatDuration(options_.max_time))),
+                    core::WithReason(absl::ResourceExhaustedError(absl::StrCat("checking it took more than ", limit)),
                                      "CHECK_LIMIT"));
 }
 

@@ -27,8 +27,11 @@ struct ProcessSpecCheckerOptions {
   std::vector<std::string> prefix{};  // arguments before "check"; for tests
   core::DataRoots data_roots{};
   core::SpecLimits limits{};
-  int64_t max_bytes = int64_t{1} << 30;          // address space of a check; the program itself takes some 50 MiB
-  absl::Duration max_time = absl::Seconds(30);   // of a check, from its start
+  int64_t max_bytes = int64_t{1} << 30;  // address space of a check; the program itself takes some 50 MiB
+  // Of processor time, which bounds the work of a check.
+  absl::Duration max_work = absl::Seconds(30);
+  // From its start. Longer than its work: a check is nice, and has a tenth of a core beside a trainer on each.
+  absl::Duration max_time = absl::Minutes(2);
   absl::Duration max_wait = absl::Minutes(5);    // until a check begins; nobody waits longer for an answer
   int max_running = 2;                           // checks at once
   int max_waiting = 64;                          // checks that wait for one of these to end, first in, first out
@@ -79,7 +82,8 @@ class ProcessSpecChecker final : public SpecChecker {
   void EndOverdue() ABSL_LOCKS_EXCLUDED(mutex_);
   void OnEnded(int32_t pid, const Output& output, ProcessEnd end) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<core::ValidatedJob> ReadAnswer(const Request& request, const Output& output, ProcessEnd end) const;
-  absl::Status TookTooLong(const Request& request) const;
+  // `limit`: what it took more than.
+  static absl::Status TookTooLong(const Request& request, const std::string& limit);
 
   const ProcessSpecCheckerOptions options_;
   absl::Mutex mutex_;

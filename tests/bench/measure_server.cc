@@ -21,6 +21,7 @@
 #include "client/lib/spec_reader.h"
 #include "tests/bench/raw_subscribers.h"
 #include "tests/support/fake_trainer.h"
+#include "tests/support/large_table.h"
 #include "tests/support/outside.h"
 #include "tests/support/server_process.h"
 #include "tests/support/temp_dir.h"
@@ -111,19 +112,6 @@ void PrintCalls(const char* what, const std::vector<double>& milliseconds) {
   std::fflush(stdout);
 }
 
-void WriteTable(const std::string& path, int64_t bytes) {
-  std::string block;
-  for (int row = 0; row < 20'000; ++row) {
-    for (int column = 0; column < 8; ++column) {
-      absl::StrAppend(&block, column > 0 ? "," : "", (row * 7 + column * 13) % 97, ".", 1000 + row % 9000);
-    }
-    block += '\n';
-  }
-  std::ofstream file(path, std::ios::binary);
-  file << "c0,c1,c2,c3,c4,c5,c6,c7\n";
-  for (int64_t written = 0; written < bytes; written += static_cast<int64_t>(block.size())) file << block;
-}
-
 void ResetPeak(pid_t pid) { std::ofstream(absl::StrCat("/proc/", pid, "/clear_refs")) << "5"; }
 
 void MeasureDryRuns(int megabytes) {
@@ -131,10 +119,7 @@ void MeasureDryRuns(int megabytes) {
   constexpr absl::Duration kEach = absl::Seconds(15);
   Setting setting;
   WriteTable(setting.folder.File("table.csv"), int64_t{megabytes} * 1'000'000);
-  const v1::JobSpec table = Parse(
-      "steps: 10\nmodel:\n  layers:\n    - dense: {units: 1}\n  loss: {function: squared_error}\n"
-      "data:\n  batch_size: 16\n  csv: {path: table.csv, inputs: [c0, c1, c2, c3, c4, c5, c6], targets: [c7]}\n"
-      "optimizer: {learning_rate: 0.01}\n");
+  const v1::JobSpec table = TableJob("table.csv");
   setting.Create("job", Spec(1, 16));
   Check(setting.outside->AwaitEnd("job"), "the job does not end");
   PrintCalls("alone", TimeGetJob(*setting.outside, kEach));

@@ -50,8 +50,7 @@ class Adjuster {
   // Until the server answers. It may have done at the first time what it answers at the third.
   bool Ask(const Change& change, v1::AdjustJobResponse* answer) {
     for (;;) {
-      const grpc::Status status =
-          outside_.SetClip(change.job_id, change.threshold, change.request_id, answer, absl::Seconds(10));
+      const grpc::Status status = outside_.SetClip(change.job_id, change.threshold, change.request_id, answer);
       if (status.ok()) return true;
       const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                          status.error_code() == grpc::StatusCode::CANCELLED ||

@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
 #include "tests/faults/fault_fixture.h"
+#include "tests/support/large_table.h"
 
 namespace gradwatch::testing {
 namespace {
@@ -106,37 +106,11 @@ TEST_F(SlowDescriptorsTest, AFullTableOfDescriptorsIsGotOver) { SurviveFlood("-n
 
 TEST_F(SlowDescriptorsTest, ALowSoftLimitIsGotOver) { SurviveFlood("-Sn 256"); }
 
-class SlowDryRunTest : public FaultTest {
- protected:
-  // A table of eight columns and of about so many bytes.
-  std::string WriteTable(const std::string& name, int64_t bytes) {
-    std::string block;
-    for (int row = 0; row < 20'000; ++row) {
-      for (int column = 0; column < 8; ++column) {
-        absl::StrAppend(&block, column > 0 ? "," : "", (row * 7 + column * 13) % 97, ".", 1000 + row % 9000);
-      }
-      block += '\n';
-    }
-    std::ofstream file(dir_.File(name), std::ios::binary);
-    file << "c0,c1,c2,c3,c4,c5,c6,c7\n";
-    for (int64_t written = 0; written < bytes; written += static_cast<int64_t>(block.size())) file << block;
-    return name;
-  }
-  static v1::JobSpec TableSpec(const std::string& path) {
-    const auto spec = client::ParseJobSpec(
-        absl::StrCat("steps: 10\nmodel:\n  layers:\n    - dense: {units: 1}\n  loss: {function: squared_error}\n"
-                     "data:\n  batch_size: 16\n  csv: {path: ",
-                     path,
-                     ", inputs: [c0, c1, c2, c3, c4, c5, c6], targets: [c7]}\noptimizer: {learning_rate: 0.01}\n"),
-        client::SpecSyntax::kYaml, "spec");
-    EXPECT_TRUE(spec.ok()) << spec.status();
-    return spec.value_or(v1::JobSpec());
-  }
-};
+class SlowDryRunTest : public FaultTest {};
 
 TEST_F(SlowDryRunTest, OfLargeTablesLeavesQuickCallsQuick) {
   const int tables = IsLong() ? 4 : 1;
-  const std::string table = WriteTable("table.csv", IsLong() ? 300'000'000 : 40'000'000);
+  WriteTable(dir_.File("table.csv"), IsLong() ? 300'000'000 : 40'000'000);
   ServerProcess::Options options;
   options.arguments = {"--data-root", dir_.path()};
   ASSERT_NO_FATAL_FAILURE(StartServer(std::move(options)));
@@ -148,7 +122,7 @@ TEST_F(SlowDryRunTest, OfLargeTablesLeavesQuickCallsQuick) {
   std::vector<std::thread> dry_runs;
   for (int i = 0; i < tables; ++i) {
     dry_runs.emplace_back([&, own = Outside(server_->address())] {
-      const grpc::Status status = own.Create("", TableSpec(table), /*validate_only=*/true, absl::Minutes(4));
+      const grpc::Status status = own.Create("", TableJob("table.csv"), /*validate_only=*/true, absl::Minutes(4));
       // A file that is too large may be refused; what it must not do is to bring others down.
       EXPECT_TRUE(status.ok() || status.error_code() == grpc::StatusCode::INVALID_ARGUMENT ||
                   status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED)
@@ -162,11 +136,11 @@ TEST_F(SlowDryRunTest, OfLargeTablesLeavesQuickCallsQuick) {
   do {
     v1::Job job;
     const absl::Time begin = absl::Now();
-    const grpc::Status got = outside_->Get("job", &job, absl::Seconds(10));
+    const grpc::Status got = outside_->Get("job", &job);
     EXPECT_TRUE(got.ok()) << got.error_message();
     milliseconds.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
     v1::AdjustJobResponse response;
-    const grpc::Status set = outside_->SetClip("job", 1 + changes++, "", &response, absl::Seconds(10));
+    const grpc::Status set = outside_->SetClip("job", 1 + changes++, "", &response);
     EXPECT_TRUE(set.ok()) << set.error_message();
     absl::Notification().WaitForNotificationWithTimeout(absl::Milliseconds(5));  // some calls, not a flood of them
   } while (under_way > 0 && server_->alive() && !HasFailure());

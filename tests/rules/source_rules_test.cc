@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <regex>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -131,6 +133,46 @@ TEST(SourceRulesTest, TheTopLevelHoldsTheSixFolders) {
                 name == "tests")
         << name;
   }
+}
+
+std::string Read(const fs::path& path) {
+  std::ifstream file(path);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+// "Suite" and "Suite.Test" of every test that there is.
+std::set<std::string> TestNames() {
+  static const std::regex test(R"(\bTEST(_F|_P)?\(\s*(\w+),\s*(\w+)\))");
+  std::set<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "tests")) {
+    if (!absl::EndsWith(entry.path().filename().string(), "_test.cc")) continue;
+    const std::string text = Read(entry.path());
+    for (std::sregex_iterator found(text.begin(), text.end(), test); found != std::sregex_iterator(); ++found) {
+      names.insert((*found)[2]);
+      names.insert(absl::StrCat((*found)[2].str(), ".", (*found)[3].str()));
+    }
+  }
+  return names;
+}
+
+TEST(SourceRulesTest, EveryMendedBugHasItsTestsAndOneRow) {
+  static const std::regex name(R"(`([A-Z]\w*(\.\w+)?)`)");
+  const std::set<std::string> tests = TestNames();
+  std::set<std::string> bugs;
+  const std::vector<std::string> lines = absl::StrSplit(Read(kRoot / "tests/regression/README.md"), '\n');
+  for (const std::string& line : lines) {
+    if (!absl::StartsWith(line, "| ") || absl::StartsWith(line, "| what was seen |")) continue;
+    const std::vector<std::string> cells = absl::StrSplit(line, " | ");
+    ASSERT_EQ(cells.size(), 3u) << line;
+    EXPECT_TRUE(bugs.insert(cells[0]).second) << "twice: " << line;
+    int named = 0;
+    for (std::sregex_iterator found(cells[2].begin(), cells[2].end(), name); found != std::sregex_iterator(); ++found) {
+      EXPECT_EQ(tests.count((*found)[1]), 1u) << (*found)[1] << " is no test: " << line;
+      ++named;
+    }
+    EXPECT_GT(named, 0) << line;
+  }
+  EXPECT_GT(bugs.size(), 100u);
 }
 
 TEST(SourceRulesTest, EveryTestFileIsInATestProgram) {

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "google/rpc/error.pb.h"
 #include "gradwatch/v1/alert_service.grpc.pb.h"
 #include "gradwatch/v1/job_service.grpc.pb.h"
@@ -49,6 +50,7 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   void SetServing(bool serving) { server_->GetHealthCheckService()->SetServingStatus(serving); }
 
   UnaryScript<v1::CreateJobRequest, v1::Job> create_job;
+  absl::Time create_job_deadline;  // of the last CreateJob
   UnaryScript<v1::GetJobRequest, v1::Job> get_job;
   UnaryScript<v1::ListJobsRequest, v1::ListJobsResponse> list_jobs;
   UnaryScript<v1::UpdateJobRequest, v1::Job> update_job;
@@ -87,7 +89,8 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   }
 
   using Context = grpc::ServerContext;
-  grpc::Status CreateJob(Context*, const v1::CreateJobRequest* request, v1::Job* response) override {
+  grpc::Status CreateJob(Context* context, const v1::CreateJobRequest* request, v1::Job* response) override {
+    create_job_deadline = absl::FromChrono(context->deadline());
     return Run(create_job, *request, response);
   }
   grpc::Status GetJob(Context*, const v1::GetJobRequest* request, v1::Job* response) override {

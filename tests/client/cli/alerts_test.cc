@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "tests/client/cli/cli_fixture.h"
 
 namespace gradwatch::cli {
@@ -58,7 +59,7 @@ TEST_F(AlertsTest, ListPrintsATable) {
   EXPECT_THAT(Cli("alerts list --job x --min-severity info -o json").out, HasSubstr(R"("rule":"norm_spike")"));
 }
 
-TEST_F(AlertsTest, WatchPrintsChangesUntilTheTimeoutAndSaysHowToGoOn) {
+TEST_F(AlertsTest, WatchPrintsChangesUntilCtrlCAndSaysHowToGoOn) {
   server_.watch_alerts = [](const v1::WatchAlertsRequest& request, grpc::ServerContext* context,
                             grpc::ServerWriter<v1::WatchAlertsResponse>* writer) {
     EXPECT_EQ(request.resume_token(), "before");
@@ -73,13 +74,13 @@ TEST_F(AlertsTest, WatchPrintsChangesUntilTheTimeoutAndSaysHowToGoOn) {
     while (!context->IsCancelled()) std::this_thread::yield();
     return grpc::Status::OK;
   };
-  const CliResult text = Cli("alerts watch --min-severity info --resume before --timeout 0.3");
-  EXPECT_EQ(text.exit_code, 124);
+  const CliResult text = CliUntil("its median\n", "alerts watch --min-severity info --resume before");
+  EXPECT_EQ(text.exit_code, 130);
   EXPECT_EQ(
       text.out,
       "x  event 4  alert firing (warning): norm_spike at step 12, rnn0.weight_hh: the norm is 40 times its median\n");
-  EXPECT_THAT(text.err, HasSubstr("again with: gradwatch alerts watch --min-severity info --resume after\n"));
-  const CliResult json = Cli("alerts watch --resume before --timeout 0.3 -o jsonl");
+  EXPECT_EQ(text.err, "gradwatch: detached; again with: gradwatch alerts watch --min-severity info --resume after\n");
+  const CliResult json = CliUntil("}\n", "alerts watch --resume before -o jsonl");
   const auto objects = gradwatch::testing::JsonLines(json.out);
   ASSERT_EQ(objects.size(), 1u);
   const auto& fields = objects[0].fields();
@@ -158,16 +159,22 @@ TEST_F(AlertsTest, AckSendsTheCommentAndARequestId) {
 
 TEST_F(AlertsTest, WatchGoesOnWhenTheServerComesBackWithAnotherHistory) {
   std::atomic<int> streams = 0;
-  server_.watch_alerts = [&streams](const v1::WatchAlertsRequest& request, grpc::ServerContext* context,
-                                    grpc::ServerWriter<v1::WatchAlertsResponse>* writer) {
+  std::atomic<int> hours = 0;  // that have passed
+  io_.now = [&hours] { return absl::Now() + absl::Hours(hours.load()); };
+  absl::Time first_deadline, last_deadline;
+  server_.watch_alerts = [&](const v1::WatchAlertsRequest& request, grpc::ServerContext* context,
+                             grpc::ServerWriter<v1::WatchAlertsResponse>* writer) {
     v1::WatchAlertsResponse response;
+    last_deadline = absl::FromChrono(context->deadline());
     switch (++streams) {
       case 1:
+        first_deadline = last_deadline;
         response.set_resume_token("old");
         writer->Write(response);
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
       case 2:
         EXPECT_EQ(request.resume_token(), "old");
+        hours = 1;
         return gradwatch::testing::RichStatus(grpc::StatusCode::OUT_OF_RANGE, "another data folder",
                                               gradwatch::testing::Reason("HISTORY_REWOUND"));
       default:
@@ -179,12 +186,13 @@ TEST_F(AlertsTest, WatchGoesOnWhenTheServerComesBackWithAnotherHistory) {
         return grpc::Status::OK;
     }
   };
-  const CliResult result = Cli("alerts watch --timeout 3");
-  EXPECT_EQ(result.exit_code, 124) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("first of the new ones"));
-  EXPECT_THAT(result.err, HasSubstr("gradwatch: the server has come back with another history; it is told from its "
-                                    "beginning\n"));
-  EXPECT_THAT(result.err, HasSubstr("--resume new\n"));
+  const CliResult result = CliUntil("first of the new ones", "alerts watch --timeout 7200");
+  EXPECT_EQ(result.exit_code, 130) << result.err;
+  EXPECT_EQ(result.err,
+            "gradwatch: connection lost (going down); trying again\n"
+            "gradwatch: the server has come back with another history; it is told from its beginning\n"
+            "gradwatch: detached; again with: gradwatch alerts watch --resume new\n");
+  EXPECT_LT(last_deadline, first_deadline + absl::Minutes(30)) << "the command's time is not renewed";
 }
 
 TEST_F(AlertsTest, ATokenOfAnotherHistoryIsToldWithTheWayOut) {

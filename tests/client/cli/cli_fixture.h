@@ -10,6 +10,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_split.h"
@@ -25,6 +26,23 @@ struct CliResult {
   std::string err;
 };
 
+// Presses Ctrl-C when the text is written.
+class CancelAfter : public std::stringbuf {
+ public:
+  CancelAfter(std::string text, client::Cancellation* cancellation)
+      : text_(std::move(text)), cancellation_(cancellation) {}
+
+ protected:
+  int sync() override {
+    if (str().find(text_) != std::string::npos) cancellation_->Cancel();
+    return 0;
+  }
+
+ private:
+  const std::string text_;
+  client::Cancellation* const cancellation_;
+};
+
 class CliTest : public ::testing::Test {
  protected:
   void TearDown() override { server_.Stop(); }  // before the members of the test, which scripts use, are gone
@@ -33,7 +51,21 @@ class CliTest : public ::testing::Test {
   CliResult Cli(const std::string& arguments) { return CliWords(absl::StrSplit(arguments, ' ', absl::SkipEmpty())); }
 
   CliResult CliWords(const std::vector<std::string>& words) {
-    std::ostringstream out, err;
+    std::stringbuf out;
+    return RunInto(words, &out, &cancellation_);
+  }
+
+  // The same with Ctrl-C as soon as standard output holds `text`, however long that takes.
+  CliResult CliUntil(const std::string& text, const std::string& arguments) {
+    client::Cancellation cancellation;
+    CancelAfter out(text, &cancellation);
+    return RunInto(absl::StrSplit(arguments, ' ', absl::SkipEmpty()), &out, &cancellation);
+  }
+
+  // With standard output into `buffer`.
+  CliResult RunInto(const std::vector<std::string>& words, std::stringbuf* buffer, client::Cancellation* cancellation) {
+    std::ostream out(buffer);
+    std::ostringstream err;
     cli::Io io = io_;
     io.out = &out;
     io.err = &err;
@@ -44,8 +76,8 @@ class CliTest : public ::testing::Test {
           const auto found = environment_.find(name);
           return found == environment_.end() ? "" : found->second;
         },
-        io, &cancellation_));
-    result.out = out.str();
+        io, cancellation));
+    result.out = buffer->str();
     result.err = err.str();
     return result;
   }

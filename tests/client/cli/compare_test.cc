@@ -114,7 +114,7 @@ TEST_F(CompareTest, TellsWhatIsLost) {
 TEST_F(CompareTest, PrintsNumbersInJson) {
   EXPECT_EQ(Cli("compare once -o json").out,
             "{\"jobs\":[{\"job\":\"once\",\"steps\":4,\"first_loss\":3,\"last_loss\":\"NaN\",\"best_loss\":1,"
-            "\"best_step\":2,\"non_finite_steps\":1,\"alert_steps\":[3],\"control_steps\":[1],\"steps_lost\":0}]}\n");
+            "\"best_step\":2,\"non_finite_losses\":1,\"alert_steps\":[3],\"control_steps\":[1],\"steps_lost\":0}]}\n");
 }
 
 TEST_F(CompareTest, MarksAlertsThatFiredAfterTheyWereAcknowledgedAndNoAcknowledgement) {

@@ -102,17 +102,29 @@ x1   running  5/10   0.25  -          0           0       0      1        10 min
 x2   running  5/10   0.25  -          0           0       0      1        10 min ago
 )");
   EXPECT_EQ(result.err, "gradwatch: there are more than 3 jobs; see --limit\n");
+  EXPECT_THAT(Cli("job list --limit 3 -o json").out, HasSubstr(R"(],"next_page_token":"3"})")) << "it is not the last";
+  const CliResult all = Cli("job list --limit 6 -o json");
+  EXPECT_THAT(all.out, HasSubstr(R"(],"next_page_token":""})"));
+  EXPECT_EQ(all.err, "");
 }
 
 TEST_F(JobTest, ListSaysNothingOfWhatItWasNotTold) {
   server_.list_jobs = [](const v1::ListJobsRequest& request, v1::ListJobsResponse* response) {
-    response->add_jobs()->mutable_spec()->set_display_name(request.view() == v1::JOB_VIEW_FULL ? "full" : "basic");
+    v1::Job& job = *response->add_jobs();
+    job.set_job_id("x");
+    job.set_state(v1::JOB_STATE_RUNNING);
+    job.mutable_spec()->set_display_name(request.view() == v1::JOB_VIEW_FULL ? "full" : "basic");
     return grpc::Status::OK;
   };
-  const CliResult basic = Cli("job list -o json");
-  EXPECT_THAT(basic.out, HasSubstr(R"("spec":{"display_name":"basic"},"state")")) << "the spec's steps are not 0";
-  EXPECT_THAT(basic.out, HasSubstr(R"("firing_alerts":0)"));
-  EXPECT_THAT(Cli("job list --view full -o json").out, HasSubstr(R"("spec":{"display_name":"full","steps":0)"));
+  EXPECT_EQ(Cli("job list -o json").out,
+            R"({"jobs":[{"job_id":"x","uid":"","spec":{"display_name":"basic"},"state":"running","failure":"",)"
+            R"("control_revision":0,"applied_revision":0,"etag":"","attempt":0,"steps_done":0,"last_event":0,)"
+            R"("firing_alerts":0,"non_finite_steps":0,"fired_alerts":0}],"next_page_token":""})"
+            "\n")
+      << "neither steps of 0 nor an empty list of tensors";
+  const std::string full = Cli("job list --view full -o json").out;
+  EXPECT_THAT(full, HasSubstr(R"("spec":{"display_name":"full","steps":0)"));
+  EXPECT_THAT(full, HasSubstr(R"("tensors":[])"));
 }
 
 TEST_F(JobTest, TellsNonFiniteGradientsAlertsAndValidations) {
@@ -154,6 +166,35 @@ TEST_F(JobTest, PauseResumeAndStopSendARequestId) {
   EXPECT_EQ(Cli("job pause x").out, "x pausing\n");
   EXPECT_EQ(Cli("job resume x").out, "x running\n");
   EXPECT_EQ(Cli("job stop x").out, "x stopping\n");
+}
+
+TEST_F(JobTest, AChangeThatWasNotAnsweredMayHaveBeenMade) {
+  const grpc::Status late(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  server_.pause_job = [&](const v1::PauseJobRequest&, v1::Job*) { return late; };
+  server_.resume_job = [&](const v1::ResumeJobRequest&, v1::Job*) { return late; };
+  server_.stop_job = [&](const v1::StopJobRequest&, v1::Job*) { return late; };
+  server_.delete_job = [&](const v1::DeleteJobRequest&, v1::DeleteJobResponse*) { return late; };
+  server_.update_job = [&](const v1::UpdateJobRequest&, v1::Job*) { return late; };
+  server_.adjust_job = [&](const v1::AdjustJobRequest&, v1::AdjustJobResponse*) { return late; };
+  server_.acknowledge_alert = [&](const v1::AcknowledgeAlertRequest&, v1::Alert*) { return late; };
+  server_.create_silence = [&](const v1::CreateSilenceRequest&, v1::Silence*) { return late; };
+  server_.delete_silence = [&](const v1::DeleteSilenceRequest&, v1::DeleteSilenceResponse*) { return late; };
+  for (const char* arguments :
+       {"job pause x", "job resume x", "job stop x", "job delete x", "job update x --name y", "clip set x --max-norm 1",
+        "adjust x --lr-scale 0.5", "alerts ack a", "alerts silence --for 2h --comment c", "alerts unsilence s1"}) {
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 124) << arguments;
+    EXPECT_EQ(result.err,
+              "gradwatch: time is up; what was asked for may have been done all the same; --timeout gives more\n")
+        << arguments;
+  }
+  server_.stop_job = [&](const v1::StopJobRequest&, v1::Job*) {
+    cancellation_.Cancel();
+    return grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
+  };
+  const CliResult interrupted = Cli("job stop x");
+  EXPECT_EQ(interrupted.exit_code, 130);
+  EXPECT_EQ(interrupted.err, "gradwatch: interrupted; what was asked for may have been done all the same\n");
 }
 
 TEST_F(JobTest, DeletePassesItsFlagsOn) {

@@ -1,5 +1,7 @@
 #include "client/cli/submit.h"
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "tests/client/cli/cli_fixture.h"
 #include "tests/support/temp_dir.h"
 
@@ -126,6 +128,37 @@ TEST_F(SubmitTest, EachWrongFieldIsALine) {
   EXPECT_EQ(result.err,
             "gradwatch: spec.model.layers[0].dense.units: is 0, must be at least 1\n"
             "gradwatch: spec.steps: is 0, must be at least 1\n");
+}
+
+TEST_F(SubmitTest, ACheckMayTakeMinutesUnlessTheUserSaysLess) {
+  for (const char* flag : {"", " --dry-run"}) {
+    const absl::Time begin = absl::Now();
+    EXPECT_EQ(Cli(absl::StrCat("submit ", spec_, flag)).exit_code, 0);
+    EXPECT_GT(server_.create_job_deadline, begin + absl::Minutes(4)) << flag;
+    EXPECT_EQ(Cli(absl::StrCat("submit ", spec_, flag, " --timeout 60")).exit_code, 0);
+    EXPECT_LT(server_.create_job_deadline, absl::Now() + absl::Minutes(2)) << flag;
+  }
+}
+
+TEST_F(SubmitTest, AJobThatWasNotAnsweredMayBeAcceptedAllTheSame) {
+  server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  };
+  const CliResult late = Cli("submit " + spec_);
+  EXPECT_EQ(late.exit_code, 124);
+  EXPECT_EQ(
+      late.err,
+      "gradwatch: time is up; the job may be accepted all the same: see gradwatch job list; repeated with the same "
+      "--job-id it cannot start a second time; --timeout gives more\n");
+  EXPECT_EQ(Cli("submit --dry-run " + spec_).err,
+            "gradwatch: time is up before the spec was checked; --timeout gives more\n");
+  server_.create_job = [this](const v1::CreateJobRequest&, v1::Job*) {
+    cancellation_.Cancel();
+    return grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
+  };
+  const CliResult interrupted = Cli("submit " + spec_);
+  EXPECT_EQ(interrupted.exit_code, 130);
+  EXPECT_THAT(interrupted.err, StartsWith("gradwatch: interrupted; the job may be accepted all the same: "));
 }
 
 TEST_F(SubmitTest, FollowEndsAsTheJobDoes) {

@@ -278,6 +278,23 @@ TEST_F(WatchTest, PrintsNoEventThatHappenedAfterTheStep) {
   EXPECT_THAT(broken.err, HasSubstr("--resume token0")) << "it must not claim what was not printed";
 }
 
+TEST_F(WatchTest, AfterTheLastStepThereIsNoOther) {
+  v1::WatchJobResponse& message = Add();
+  for (int step = 0; step < 10; ++step) *message.add_reports() = Report(step, 1);
+  hold_ = true;
+  EXPECT_EQ(Cli("watch x --until-step 8").err, "gradwatch: again with: gradwatch watch x --from-step 9\n");
+  EXPECT_EQ(Cli("watch x --until-step 9").err, "");
+  job().set_state(v1::JOB_STATE_STOPPED);
+  job().set_steps_done(10);
+  job().mutable_spec()->set_steps(20);
+  EXPECT_EQ(Cli("watch x --until-step 9 --from-beginning").err, "") << "it was stopped here";
+  job().set_state(v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(Cli("watch x --until-step 9").err.find("gradwatch: again with: "), 0u);
+  job().mutable_spec()->clear_steps();  // only its trainer knows
+  EXPECT_EQ(Cli("watch x --until-step 9").err.find("gradwatch: again with: "), 0u);
+  hold_ = false;
+}
+
 TEST_F(WatchTest, EndsWhereTheStepIsMissing) {
   AddReport(0, 1);
   AddReport(5, 1);
@@ -333,9 +350,8 @@ TEST_F(WatchTest, WhatIsHeldBackIsPrintedWhenTheWatchIsLeft) {
   messages_.back().mutable_events(0)->set_steps_done(3);
   AddReport(0, 1);
   hold_ = true;
-  const CliResult result = Cli("watch x --from-beginning --timeout 0.3");
-  hold_ = false;
-  EXPECT_EQ(result.exit_code, 124);
+  const CliResult result = CliUntil("\n         0 ", "watch x --from-beginning");
+  EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.out, HasSubstr("event 3  running -> paused\n"));
   EXPECT_THAT(result.err, HasSubstr("--resume token2")) << "all of it was printed";
 }
@@ -537,35 +553,12 @@ TEST_F(WatchTest, FailsOnAlertsThatAreBadEnough) {
   EXPECT_EQ(Cli("watch x --fail-on-alert info").exit_code, 9);
 }
 
-// Calls `Cancel` when the given text is written: the user who presses Ctrl-C when something was seen.
-class CancelAfter : public std::stringbuf {
- public:
-  CancelAfter(std::string text, client::Cancellation* cancellation)
-      : text_(std::move(text)), cancellation_(cancellation) {}
-
- protected:
-  int sync() override {
-    if (str().find(text_) != std::string::npos) cancellation_->Cancel();
-    return 0;
-  }
-
- private:
-  const std::string text_;
-  client::Cancellation* const cancellation_;
-};
-
 TEST_F(WatchTest, CtrlCDetachesAndSaysHowToGoOn) {
   AddReport(0, 1);
   hold_ = true;
-  CancelAfter buffer("\n         0 ", &cancellation_);
-  std::ostream out(&buffer);
-  std::ostringstream err;
-  io_.out = &out;
-  io_.err = &err;
-  const ExitCode code = RunApp(
-      {"watch", "x", "--server", server_.address()}, [](const std::string&) { return ""; }, io_, &cancellation_);
-  EXPECT_EQ(static_cast<int>(code), 130);
-  EXPECT_EQ(err.str(), "gradwatch: detached; the job goes on; again with: gradwatch watch x --resume token1\n");
+  const CliResult result = CliUntil("\n         0 ", "watch x");
+  EXPECT_EQ(result.exit_code, 130);
+  EXPECT_EQ(result.err, "gradwatch: detached; the job goes on; again with: gradwatch watch x --resume token1\n");
 }
 
 TEST_F(WatchTest, EndsWhenItsOutputCannotBeWrittenAndResumesBeforeWhatWasLost) {
@@ -576,14 +569,9 @@ TEST_F(WatchTest, EndsWhenItsOutputCannotBeWrittenAndResumesBeforeWhatWasLost) {
   class Full : public std::stringbuf {
     int sync() override { return str().find("\n         1 ") == std::string::npos ? 0 : -1; }
   } buffer;
-  std::ostream out(&buffer);
-  std::ostringstream err;
-  io_.out = &out;
-  io_.err = &err;
-  const ExitCode code = RunApp(
-      {"watch", "x", "--server", server_.address()}, [](const std::string&) { return ""; }, io_, &cancellation_);
-  EXPECT_EQ(static_cast<int>(code), 1);
-  EXPECT_EQ(err.str(),
+  const CliResult result = RunInto({"watch", "x"}, &buffer, &cancellation_);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
             "gradwatch: again with: gradwatch watch x --resume token1\n"
             "gradwatch: cannot write to the standard output\n");
 }
@@ -617,11 +605,21 @@ TEST_F(WatchTest, TellsAboutALostConnectionOnce) {
 }
 
 TEST_F(WatchTest, EndsWithItsTimeout) {
-  hold_ = true;
-  const CliResult result = Cli("watch x --timeout 0.3");
-  hold_ = false;
+  absl::Time deadline;
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext* context, Writer* writer) {
+    deadline = absl::FromChrono(context->deadline());
+    messages_[0].set_resume_token("token0");
+    writer->Write(messages_[0]);
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");  // as the client's gRPC says
+  };
+  const absl::Time begin = absl::Now();
+  const CliResult result = Cli("watch x --timeout 7200");
   EXPECT_EQ(result.exit_code, 124);
-  EXPECT_THAT(result.err, HasSubstr("--resume token0"));
+  EXPECT_EQ(result.err,
+            "gradwatch: again with: gradwatch watch x --resume token0\n"
+            "gradwatch: time is up; --timeout gives more\n");
+  EXPECT_GT(deadline, begin + absl::Hours(1));
+  EXPECT_LT(deadline, absl::Now() + absl::Hours(3)) << "the server was told none";
 }
 
 TEST_F(WatchTest, DrawsProgressOnTerminalsOnlyAndNotTooOften) {

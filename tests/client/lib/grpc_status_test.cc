@@ -55,6 +55,8 @@ TEST(DescribeStatusTest, TellsAFailedConnectionInPlainWords) {
   EXPECT_TRUE(IsConnectFailure(refused));
   EXPECT_THAT(DescribeStatus(refused, "127.0.0.1:7700"),
               StatusIs(absl::StatusCode::kUnavailable, "no server at 127.0.0.1:7700 (connection refused)"));
+  EXPECT_THAT(DescribeStatus(grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"), "a"),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, "time is up"));
   const grpc::Status starting(grpc::StatusCode::UNAVAILABLE, "the server is starting");
   EXPECT_FALSE(IsConnectFailure(starting));
   EXPECT_THAT(DescribeStatus(starting, "a"), StatusIs(absl::StatusCode::kUnavailable, "the server is starting"));

@@ -9,6 +9,7 @@
 
 #include "client/worker/signal_watch.h"
 #include "tests/client/worker/fake_trainer_service.h"
+#include "tests/support/process.h"
 
 namespace gradwatch::worker {
 namespace {
@@ -145,6 +146,16 @@ TEST(AttachedRunTest, AlertsAreNoticesOfTheJob) {
     EXPECT_EQ(notice.steps_done(), notice.alert().step() + 1);
   }
   EXPECT_TRUE(fired);
+}
+
+TEST(AttachedRunTest, WhatAServerSaysReachesNoTerminalRaw) {
+  const grpc::Status evil(grpc::StatusCode::UNAVAILABLE, "\x1b]0;owned\x07\r");
+  FakeTrainerService service(Welcome(10), {{.messages = 0, .end = evil}, {}});
+  const testing::RunResult result =
+      testing::Run({"gradwatch-worker", "attach", "--server", service.address(), "--job", "job", "--attempt", "2"},
+                   {"GRADWATCH_ATTACH_TOKEN=secret"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("lost the server (\\x1b]0;owned\\x07\\x0d); training goes on\n"));
 }
 
 TEST(AttachedRunTest, RefusalsHaveExitCodes) {

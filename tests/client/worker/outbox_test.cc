@@ -213,6 +213,41 @@ TEST_F(OutboxTest, BatchesAreBoundedInBytes) {
   EXPECT_EQ(steps, 100);
 }
 
+// The batches of notices that are sent of what was added.
+std::vector<v1::NoticeBatch> NoticeBatches(Outbox* outbox) {
+  std::vector<v1::NoticeBatch> batches;
+  for (v1::TrainerMessage message; outbox->Next(Outbox::Urgency::kNow, &message);) batches.push_back(message.notices());
+  int64_t next = 1;
+  for (const v1::NoticeBatch& batch : batches) {
+    for (const v1::Notice& notice : batch.notices()) EXPECT_EQ(notice.number(), next++);
+  }
+  return batches;
+}
+
+TEST_F(OutboxTest, BatchesOfNoticesAreBoundedInNumber) {
+  Begin(0, std::nullopt);
+  for (int i = 0; i < 600; ++i) Add(0);
+  std::vector<int> sizes;
+  for (const v1::NoticeBatch& batch : NoticeBatches(&outbox_)) sizes.push_back(batch.notices_size());
+  EXPECT_THAT(sizes, ElementsAre(256, 256, 88)) << "a server refuses more at once for good";
+}
+
+TEST_F(OutboxTest, BatchesOfNoticesAreBoundedInBytes) {
+  constexpr size_t kServerTakes = size_t{4} << 20;
+  Begin(0, std::nullopt);
+  for (const size_t bytes : {1'000, 2 << 20, 2 << 20, 1 << 20, 1 << 20, 7 << 19, 1'000, 1'000}) {
+    v1::Notice notice;
+    notice.mutable_finished()->set_failure(std::string(bytes, 'x'));
+    notices_.Add(notice);
+  }
+  int notices = 0;
+  for (const v1::NoticeBatch& batch : NoticeBatches(&outbox_)) {
+    EXPECT_LT(batch.ByteSizeLong(), kServerTakes) << batch.notices_size() << " notices";
+    notices += batch.notices_size();
+  }
+  EXPECT_EQ(notices, 8);
+}
+
 TEST_F(OutboxTest, AStepThatFillsAMessageIsToldWithoutTensors) {
   const std::vector<v1::ReportBatch> batches = Batches(1, 3000, 0);
   ASSERT_EQ(batches.size(), 1u);

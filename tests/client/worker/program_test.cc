@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/substitute.h"
+#include "client/worker/exit_code.h"
 #include "client/worker/signal_watch.h"
 #include "tests/support/allocation_count.h"
 #include "tests/support/process.h"
@@ -65,6 +66,14 @@ TEST_F(ProgramTest, TrainPrintsWhatCameOut) {
   EXPECT_EQ(fields.at("parameters").number_value(), 8 * 8 + 8 + 8 * 4 + 4);
   EXPECT_EQ(fields.at("parameters_sha256").string_value().size(), 64u);
   EXPECT_TRUE(fields.at("alerts").has_struct_value());
+}
+
+TEST_F(ProgramTest, WrongArgumentsReachNoTerminalRaw) {
+  const RunResult result = Worker({"train", Spec(1), "--red\x1b[31m"});
+  EXPECT_EQ(result.exit_code, kUsage);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("--red\\x1b[31m"));
+  EXPECT_EQ(Worker({"--help"}).exit_code, kSuccess);
 }
 
 TEST_F(ProgramTest, TheObserverDoesNotDisturb) {

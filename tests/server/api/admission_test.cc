@@ -97,11 +97,11 @@ TEST_F(AdmissionTest, WhatNobodyWaitsForDoesNotBegin) {
   EXPECT_EQ(Figures().errors[Code::kDeadlineExceeded], 1);
 }
 
-TEST_F(AdmissionTest, WithoutADeadlineACallMayTakeThirtySeconds) {
+TEST_F(AdmissionTest, WithoutADeadlineACallMayTakeAsLongAsACheck) {
   TestCall call;
   Run(&call);
   executor_.RunAll();
-  clock_.Advance(absl::Seconds(29));
+  clock_.Advance(absl::Minutes(5) - absl::Seconds(1));
   admission_->Tick();
   EXPECT_TRUE(call.results.empty());
   clock_.Advance(absl::Seconds(1));

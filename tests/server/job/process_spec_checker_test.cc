@@ -133,7 +133,19 @@ TEST_F(ProcessSpecCheckerTest, TakingTooLongIsToldWithTheFile) {
   EXPECT_EQ(core::GetFieldViolations(status)[0].field, "data.csv.path");
   EXPECT_EQ(Children(), before) << "a child that nobody reaped";
   EXPECT_THAT(Check(Script("kill -XCPU $$")),
-              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("took more than")));
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "data.csv.path: table.csv: checking it took more than 30s of processor time"));
+}
+
+TEST_F(ProcessSpecCheckerTest, AMachineThatTrainsHasTimeForItsWork) {
+  // Beside a trainer on every core a nice process waits for most of its time.
+  const ProcessSpecCheckerOptions options;
+  EXPECT_GE(options.max_time, 4 * options.max_work);
+  ProcessSpecCheckerOptions script =
+      Script(absl::StrCat("echo \"$@\" >", dir_.File("arguments"), "; exec ", kWorker, " \"$@\""));
+  script.max_time = absl::Hours(1);
+  EXPECT_THAT(Check(script), IsOk());
+  EXPECT_THAT(Read("arguments"), HasSubstr("--max-seconds 30\n")) << "more time is not more work";
 }
 
 TEST_F(ProcessSpecCheckerTest, TakingTooMuchMemoryIsToldWithTheFile) {

@@ -28,7 +28,7 @@ class Ending {
     };
   }
   ProcessEnd Await() {
-    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(absl::Seconds(20)));
+    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(absl::Seconds(60)));
     return end_;
   }
 
