@@ -48,7 +48,7 @@ class LocalLauncher final : public Launcher {
   const LocalLauncherOptions options_;
   mutable absl::Mutex mutex_;
   std::string server_address_ ABSL_GUARDED_BY(mutex_);
-  ProcessWatcher watcher_;
+  ProcessWatcher watcher_{"reaper"};
 };
 
 }  // namespace gradwatch::server

@@ -162,12 +162,10 @@ void JobOperations::Create(v1::CreateJobRequest request, std::string actor, Done
 
 void JobOperations::CheckAndAccept(v1::CreateJobRequest request, RequestKey key, std::string actor,
                                    Done<v1::Job> done) {
-  const absl::Status shutting_down =
-      core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
-  if (context_->draining) return done(shutting_down);
+  if (context_->draining) return done(ShuttingDown());
   if (const absl::Status status = CheckRequest(request); !status.ok()) return done(status);
   auto token = context_->work->Enter();
-  if (token == nullptr) return done(shutting_down);
+  if (token == nullptr) return done(ShuttingDown());
   v1::JobSpec spec = request.spec();
   context_->deps.checker->Check(
       std::move(spec),

@@ -334,7 +334,7 @@ void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const ab
     }
     auto token = context_->work->Enter();
     if (token == nullptr) {
-      done(absl::UnavailableError("the server is shutting down"));
+      done(ShuttingDown());
       return absl::OkStatus();
     }
     auto stored = [token = std::move(token), last_step, done = std::move(done)](const absl::Status& status,

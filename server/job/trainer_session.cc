@@ -96,7 +96,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
         done_(std::move(done)) {}
   // A step that will never be taken, since the server goes down, is an answer too.
   ~Attaching() {
-    if (done_ != nullptr) Answer(absl::UnavailableError("the server is shutting down"));
+    if (done_ != nullptr) Answer(ShuttingDown());
   }
 
   void Begin() {
