@@ -402,6 +402,7 @@ void JobOperations::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRec
     entry->trainer.link = nullptr;
   }
   if (const int32_t pid = record.row.trainer_pid; pid != 0 && !record.ended()) context_->deps.launcher->Kill(pid);
+  context_->deps.events->Forget(entry->job_id);
   context_->deps.statistics->Remove(entry->uid);
   context_->RunOnExecutor([context = context_, uid = entry->uid, attempts = record.row.job.attempt()] {
     context->deps.launcher->RemoveOutput(uid, attempts);
