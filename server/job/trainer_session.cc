@@ -341,10 +341,10 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
     });
   }
   auto token = context_->work->Enter();
-  if (token == nullptr) return link->Close(absl::UnavailableError("the server is shutting down"));
-  auto stored = [this, token = std::move(token), entry, link, last_step, figures = std::move(batch.figures),
-                 accepted = std::move(accepted)](const absl::Status& status,
-                                                 std::vector<EncodedReport> reports) mutable {
+  if (token == nullptr) return link->Close(ShuttingDown());
+  auto stored = [this, token = std::move(token), entry, link, last_step, gone = batch.some_are_gone,
+                 figures = std::move(batch.figures), accepted = std::move(accepted)](
+                    const absl::Status& status, std::vector<EncodedReport> reports) mutable {
     const absl::Duration now = context_->deps.clock->Monotonic();
     if (!status.ok()) {
       // The trainer comes back, is told what arrived, and sends the rest again.
@@ -353,6 +353,7 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
       return link->Close(StatisticsAway("they could not be stored"));
     }
     entry->intake.Stored(figures, now);
+    if (gone) supervisor_->TellLost(entry->uid, reports.front(), "gone");
     entry->channel->AppendReports(reports);
     context_->deps.hub->Notify(entry->uid);
     AckStep(last_step, *link);
