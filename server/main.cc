@@ -153,7 +153,7 @@ class Daemon {
     GW_ASSIGN_OR_RETURN(reader_, LedgerReader::Open(main));
     GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
     events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
-    GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("statistics")));
+    GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("statistics"), clock_, &slow_));
     return absl::OkStatus();
   }
 

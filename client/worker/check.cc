@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/error.h"
+#include "core/base/file_descriptor.h"
 #include "core/spec/spec_check.h"
 
 namespace gradwatch::worker {
@@ -50,15 +51,6 @@ absl::StatusOr<std::string> ReadQuestion() {
   }
 }
 
-bool Write(absl::string_view answer) {
-  while (!answer.empty()) {
-    const ssize_t count = write(STDOUT_FILENO, answer.data(), answer.size());
-    if (count < 0 && errno != EINTR) return false;
-    answer.remove_prefix(std::max<ssize_t>(count, 0));
-  }
-  return true;
-}
-
 absl::StatusOr<std::string> Answer() {
   absl::StatusOr<std::string> question = ReadQuestion();
   if (!question.ok()) return question;
@@ -71,7 +63,7 @@ ExitCode RunCheck(const CheckOptions& options) {
   SetLimits(options);
   absl::StatusOr<std::string> answer = core::OrOutOfMemory("to check the spec", Answer);
   if (!answer.ok()) answer = core::EncodeSpecCheckAnswer(answer.status());
-  if (Write(*answer)) return kSuccess;
+  if (core::WriteAll(STDOUT_FILENO, *answer)) return kSuccess;
   std::perror("gradwatch-worker: standard output");
   return kFailure;
 }

@@ -1,10 +1,13 @@
-// A file descriptor that is closed with its owner.
+// A file descriptor that is closed with its owner, and writing all of something to one.
 #ifndef GRADWATCH_CORE_BASE_FILE_DESCRIPTOR_H_
 #define GRADWATCH_CORE_BASE_FILE_DESCRIPTOR_H_
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <utility>
+
+#include "absl/strings/string_view.h"
 
 namespace gradwatch::core {
 
@@ -25,6 +28,16 @@ class FileDescriptor {
  private:
   int fd_;
 };
+
+// Writes all of `bytes`, also in parts. False: not all of it was written, errno says why.
+inline bool WriteAll(int fd, absl::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(fd, bytes.data(), bytes.size());
+    if (count < 0 && errno != EINTR) return false;
+    bytes.remove_prefix(count < 0 ? 0 : static_cast<size_t>(count));
+  }
+  return true;
+}
 
 }  // namespace gradwatch::core
 

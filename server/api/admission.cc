@@ -7,13 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "server/base/shutting_down.h"
 
 namespace gradwatch::server {
 namespace {
-
-absl::Status ShuttingDown() {
-  return core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
-}
 
 absl::Status TooLate() {
   return absl::DeadlineExceededError(

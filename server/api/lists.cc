@@ -12,7 +12,6 @@ namespace gradwatch::server {
 namespace {
 
 constexpr int kStandardPage = 100;
-constexpr size_t kPageBytes = size_t{1} << 20;
 
 absl::StatusOr<LedgerReader::AlertFilter> ReadFilter(const v1::ListAlertsRequest& request) {
   core::FieldErrors errors;
@@ -64,10 +63,9 @@ absl::StatusOr<v1::ListEventsResponse> ListEvents(LedgerReader* reader, const Jo
   const int64_t last = channel.End().event;  // what is behind it is durable, but not yet published
   GW_ASSIGN_OR_RETURN(auto events, reader->ReadEvents(channel.uid(), after, page_size, kPageBytes));
   v1::ListEventsResponse response;
-  size_t bytes = 0;
+  PageRoom room(page_size);
   for (auto& stored : events) {
-    bytes += stored.event.ByteSizeLong() + 8;
-    if (stored.event.number() > last || (bytes > kPageBytes && response.events_size() > 0)) break;
+    if (stored.event.number() > last || !room.Take(stored.event)) break;
     *response.add_events() = std::move(stored.event);
   }
   const auto& given = response.events();

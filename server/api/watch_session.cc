@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "core/base/error.h"
+#include "server/base/shutting_down.h"
 
 namespace gradwatch::server {
 
@@ -32,8 +32,7 @@ Lane WatchSession::OnWake(Lane lane) {
 WatchSession::Output WatchSession::Next(Lane lane) {
   if (gone_) return {.message = std::nullopt, .end = absl::CancelledError("the peer has gone")};
   if (shutting_down_) {
-    return {.message = MakeShutdown(),
-            .end = core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN")};
+    return {.message = MakeShutdown(), .end = ShuttingDown()};
   }
   Output output = Produce(lane);
   if (output.behind) return output;

@@ -14,6 +14,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/file_descriptor.h"
 #include "core/base/status_macros.h"
 
 namespace gradwatch::server {
@@ -67,22 +68,12 @@ bool IsOurs(const std::string& folder) {
   return std::filesystem::is_empty(folder, ignored) || std::filesystem::exists(folder + "/lock", ignored);
 }
 
-absl::Status WriteAll(int file, const std::string& path, absl::string_view content) {
-  while (!content.empty()) {
-    const ssize_t written = write(file, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return SystemError(path, errno);
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
 // A new file with this content and mode, on the disk.
 absl::Status WriteFile(const std::string& path, absl::string_view content, mode_t mode) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kPrivateFile);
   if (file < 0) return SystemError(path, errno);
   const absl::Cleanup closer = [file] { close(file); };
-  GW_RETURN_IF_ERROR(WriteAll(file, path, content));
+  if (!core::WriteAll(file, content)) return SystemError(path, errno);
   if (fchmod(file, mode) != 0 || fsync(file) != 0) return SystemError(path, errno);
   return absl::OkStatus();
 }

@@ -41,7 +41,7 @@ class ThreadPool final : public Executor {
   std::vector<std::thread> threads_;  // constant after construction
 };
 
-// Runs a task at once, on the thread that hands it in; for tests.
+// Runs a task at once, on the thread that hands it in; where nobody waits for that thread, as in tests.
 class InlineExecutor final : public Executor {
  public:
   void Run(absl::AnyInvocable<void()> task) override { task(); }

@@ -7,7 +7,9 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/utf8.h"
 #include "google/rpc/error.pb.h"
 
 namespace gradwatch::server {
@@ -17,34 +19,17 @@ constexpr absl::string_view kTypePrefix = "type.googleapis.com/";
 constexpr size_t kMaxMessage = 1024;
 constexpr size_t kMaxDetails = 4096;
 
-// The length of the UTF-8 character at the start of `text`; 0: it is not one (Unicode 15, table 3-7).
-size_t CharacterLength(absl::string_view text) {
-  const auto byte = [&text](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };
-  const auto continues = [&byte](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  const uint8_t lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead <= 0xdf) return continues(1) ? 2 : 0;
-  if (lead >= 0xe0 && lead <= 0xef) {
-    const bool overlong = lead == 0xe0 && byte(1) < 0xa0;
-    const bool surrogate = lead == 0xed && byte(1) > 0x9f;
-    return continues(1) && continues(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    const bool overlong = lead == 0xf0 && byte(1) < 0x90;
-    const bool too_large = lead == 0xf4 && byte(1) > 0x8f;
-    return continues(1) && continues(2) && continues(3) && !overlong && !too_large ? 4 : 0;
-  }
-  return 0;
-}
-
 // The first characters of `text` that fit, with '?' for each byte that belongs to none.
 std::string CleanMessage(absl::string_view text) {
   std::string clean;
   while (!text.empty()) {
-    const size_t length = CharacterLength(text);
-    if (clean.size() + std::max<size_t>(length, 1) > kMaxMessage) break;
-    clean += length == 0 ? std::string("?") : std::string(text.substr(0, length));
-    text.remove_prefix(std::max<size_t>(length, 1));
+    absl::string_view rest = text;
+    const bool valid = core::TakeCodePoint(&rest) != core::kInvalidUtf8;
+    if (!valid) rest.remove_prefix(1);
+    const absl::string_view character = valid ? text.substr(0, text.size() - rest.size()) : "?";
+    if (clean.size() + character.size() > kMaxMessage) break;
+    absl::StrAppend(&clean, character);
+    text = rest;
   }
   return clean;
 }

@@ -15,6 +15,7 @@ namespace gradwatch::server {
 namespace {
 
 constexpr int kLargestPage = 1000;
+constexpr size_t kFieldOverhead = 8;  // tag and length
 
 // Binds a position to its list.
 std::string Seal(int64_t position, absl::string_view filter) {
@@ -22,6 +23,14 @@ std::string Seal(int64_t position, absl::string_view filter) {
 }
 
 }  // namespace
+
+bool PageRoom::Take(const google::protobuf::MessageLite& entry) {
+  const size_t size = entry.ByteSizeLong() + kFieldOverhead;
+  if (bytes_ > 0 && (entries_ == 0 || bytes_ + size > kPageBytes)) return false;
+  --entries_;
+  bytes_ += size;
+  return true;
+}
 
 absl::StatusOr<int> PageSize(int32_t wanted, int standard) {
   if (wanted < 0) return core::InvalidField("page_size", absl::StrCat(wanted, " is negative"));

@@ -1,7 +1,10 @@
-// Pages of lists: sizes, and tokens that hold only for the list that they came from.
+// Pages of lists: sizes, the room on them, and tokens that hold only for the list that they came from.
 #ifndef GRADWATCH_SERVER_BASE_PAGING_H_
 #define GRADWATCH_SERVER_BASE_PAGING_H_
 
+#include <google/protobuf/message_lite.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -9,6 +12,21 @@
 #include "absl/strings/string_view.h"
 
 namespace gradwatch::server {
+
+// A page ends here at the latest, so that every client can take it.
+inline constexpr size_t kPageBytes = size_t{1} << 20;
+
+// The room on one page.
+class PageRoom {
+ public:
+  explicit PageRoom(int entries) : entries_(entries) {}
+  // Takes the place of one more entry. False: there is none; the first one always has it.
+  bool Take(const google::protobuf::MessageLite& entry);
+
+ private:
+  int entries_;       // that it has room for yet
+  size_t bytes_ = 0;  // that are taken
+};
 
 // The size to use: `standard` for 0, at most 1,000. INVALID_ARGUMENT: negative.
 absl::StatusOr<int> PageSize(int32_t wanted, int standard);

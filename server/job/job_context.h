@@ -13,6 +13,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "core/base/status_macros.h"
+#include "server/base/shutting_down.h"
 #include "server/base/work_tracker.h"
 #include "server/job/job_manager.h"
 #include "server/job/job_table.h"
@@ -57,7 +58,7 @@ struct JobContext {
   void Submit(absl::AnyInvocable<absl::StatusOr<T>(LedgerTransaction&)> operation,
               absl::AnyInvocable<void(absl::StatusOr<T>)> done) {
     auto token = work->Enter();
-    if (token == nullptr) return done(absl::UnavailableError("the server is shutting down"));
+    if (token == nullptr) return done(ShuttingDown());
     deps.ledger->Submit([token = std::move(token), operation = std::move(operation),
                          done = std::move(done)](LedgerTransaction& transaction) mutable {
       absl::StatusOr<T> result = operation(transaction);

@@ -15,8 +15,6 @@ namespace gradwatch::server {
 namespace {
 
 constexpr int kJobsPage = 50;
-// A page of large jobs ends here, so that every client can take it.
-constexpr size_t kMaxPageBytes = size_t{1} << 20;
 
 absl::Status CheckFilter(const v1::ListJobsRequest& request) {
   for (int i = 0; i < request.states_size(); ++i) {
@@ -145,19 +143,18 @@ absl::StatusOr<v1::ListJobsResponse> ListJobs(const JobTable& table, const v1::L
                       ReadPageToken(request.page_token(), filter, std::numeric_limits<int64_t>::max()));
   v1::ListJobsResponse response;
   int64_t last_order = 0;
-  size_t bytes = 0;
+  PageRoom room(page_size);
   for (const auto& entry : table.NewestBefore(before)) {
     const auto record = entry->published();
     if (record == nullptr || !IsWanted(request, record->row.job.state())) continue;
-    if (response.jobs_size() == page_size || bytes >= kMaxPageBytes) {
+    auto job = entry->Snapshot();
+    if (!job.has_value()) continue;
+    TrimToView(request.view(), v1::JOB_VIEW_BASIC, &*job);
+    if (!room.Take(*job)) {
       response.set_next_page_token(MakePageToken(last_order, filter));
       break;
     }
-    auto job = entry->Snapshot();
-    if (!job.has_value()) continue;
     last_order = entry->order;
-    TrimToView(request.view(), v1::JOB_VIEW_BASIC, &*job);
-    bytes += job->ByteSizeLong();
     *response.add_jobs() = *std::move(job);
   }
   return response;
@@ -223,10 +220,11 @@ absl::StatusOr<v1::ListSilencesResponse> SilenceTable::List(const v1::ListSilenc
                       ReadPageToken(request.page_token(), "silences", std::numeric_limits<int64_t>::max()));
   v1::ListSilencesResponse response;
   int64_t last = 0;
+  PageRoom room(page_size);
   absl::MutexLock lock(&mutex_);
   for (auto it = std::make_reverse_iterator(published_.lower_bound(before)); it != published_.rend(); ++it) {
     if (!Holds(it->second, now)) continue;
-    if (response.silences_size() == page_size) {
+    if (!room.Take(it->second)) {
       response.set_next_page_token(MakePageToken(last, "silences"));
       break;
     }

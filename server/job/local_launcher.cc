@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -12,7 +13,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
+#include "server/base/data_folder.h"
+#include "server/base/unique_text.h"
 #include "server/job/child_process.h"
 
 namespace gradwatch::server {
@@ -43,13 +47,14 @@ std::optional<bool> CommandLineNames(int32_t pid, const std::string& job_id) {
   return absl::StrContains(line, argument);
 }
 
-// Logs quote specs and data, which are nobody else's business.
-absl::Status MakePrivateFolder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (!error) std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
-  if (error) return absl::UnavailableError(absl::StrCat(path, ": ", error.message()));
-  return absl::OkStatus();
+// The uid of the job that a log of this name belongs to; empty: the name is none of ours.
+absl::string_view UidOf(absl::string_view file) {
+  if (!absl::ConsumeSuffix(&file, ".log")) return "";
+  const absl::string_view uid = file.substr(0, std::min(file.size(), file.rfind('-')));
+  absl::string_view attempt = file.substr(uid.size());
+  const bool numbered = absl::ConsumePrefix(&attempt, "-") && !attempt.empty() &&
+                        attempt.find_first_not_of("0123456789") == absl::string_view::npos;
+  return numbered && IsUuid(uid) ? uid : "";
 }
 
 }  // namespace
@@ -59,7 +64,7 @@ absl::StatusOr<std::unique_ptr<LocalLauncher>> LocalLauncher::Create(LocalLaunch
   if (std::filesystem::is_directory(options.program, error) || access(options.program.c_str(), X_OK) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("worker ", options.program, ": no program that may be run"));
   }
-  GW_RETURN_IF_ERROR(MakePrivateFolder(options.log_folder));
+  GW_RETURN_IF_ERROR(MakeFolder(options.log_folder));  // logs quote specs and data, which are nobody else's business
   return std::unique_ptr<LocalLauncher>(new LocalLauncher(std::move(options)));
 }
 
@@ -110,6 +115,18 @@ void LocalLauncher::Kill(int32_t pid) { watcher_.Kill(pid); }
 void LocalLauncher::RemoveOutput(const std::string& uid, int32_t attempts) {
   std::error_code ignored;
   for (int32_t attempt = 1; attempt <= attempts; ++attempt) std::filesystem::remove(LogFile(uid, attempt), ignored);
+}
+
+void LocalLauncher::RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) {
+  std::vector<std::filesystem::path> gone;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(options_.log_folder, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    const absl::string_view uid = UidOf(name);
+    if (!uid.empty() && !uids.contains(uid)) gone.push_back(it->path());
+  }
+  for (const std::filesystem::path& path : gone) std::filesystem::remove(path, error);
 }
 
 std::string LocalLauncher::LogFile(const std::string& uid, int32_t attempt) const {

@@ -35,6 +35,7 @@ class LocalLauncher final : public Launcher {
   void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) override;
   void Kill(int32_t pid) override;
   void RemoveOutput(const std::string& uid, int32_t attempts) override;
+  void RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) override;
 
  private:
   explicit LocalLauncher(LocalLauncherOptions options) : options_(std::move(options)) {}
@@ -48,7 +49,7 @@ class LocalLauncher final : public Launcher {
   const LocalLauncherOptions options_;
   mutable absl::Mutex mutex_;
   std::string server_address_ ABSL_GUARDED_BY(mutex_);
-  ProcessWatcher watcher_;
+  ProcessWatcher watcher_{"reaper"};
 };
 
 }  // namespace gradwatch::server

@@ -169,12 +169,10 @@ void JobOperations::Create(v1::CreateJobRequest request, std::string actor, Done
 
 void JobOperations::CheckAndAccept(v1::CreateJobRequest request, RequestKey key, std::string actor,
                                    Done<v1::Job> done) {
-  const absl::Status shutting_down =
-      core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
-  if (context_->draining) return done(shutting_down);
+  if (context_->draining) return done(ShuttingDown());
   if (const absl::Status status = CheckRequest(request); !status.ok()) return done(status);
   auto token = context_->work->Enter();
-  if (token == nullptr) return done(shutting_down);
+  if (token == nullptr) return done(ShuttingDown());
   v1::JobSpec spec = request.spec();
   context_->deps.checker->Check(
       std::move(spec),
@@ -411,6 +409,7 @@ void JobOperations::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRec
     entry->trainer.link = nullptr;
   }
   if (const int32_t pid = record.row.trainer_pid; pid != 0 && !record.ended()) context_->deps.launcher->Kill(pid);
+  context_->deps.events->Forget(entry->job_id);
   context_->deps.statistics->Remove(entry->uid);
   context_->RunOnExecutor([context = context_, uid = entry->uid, attempts = record.row.job.attempt()] {
     context->deps.launcher->RemoveOutput(uid, attempts);

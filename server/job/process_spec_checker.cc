@@ -18,6 +18,7 @@
 #include "core/base/thread_name.h"
 #include "core/data/data_source.h"
 #include "core/spec/spec_check.h"
+#include "server/base/shutting_down.h"
 #include "server/job/child_process.h"
 
 namespace gradwatch::server {
@@ -32,19 +33,6 @@ absl::Duration Now() { return core::RealClock().Monotonic(); }
 
 absl::Status TooManyWait(absl::string_view how) {
   return core::WithReason(absl::ResourceExhaustedError(absl::StrCat(how, "; try later")), "CHECKS_WAITING");
-}
-
-absl::Status ShuttingDown() {
-  return core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
-}
-
-bool WriteAll(const core::FileDescriptor& file, absl::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count = write(file.get(), bytes.data(), bytes.size());
-    if (count < 0 && errno != EINTR) return false;
-    bytes.remove_prefix(std::max<ssize_t>(count, 0));
-  }
-  return lseek(file.get(), 0, SEEK_SET) == 0;
 }
 
 // The whole file, or its last `max_bytes`.
@@ -187,7 +175,9 @@ absl::StatusOr<int32_t> ProcessSpecChecker::Spawn(const Request& request, Output
   GW_ASSIGN_OR_RETURN(const core::FileDescriptor question, MemoryForChild("spec check"));
   GW_ASSIGN_OR_RETURN(output->answer, MemoryForChild("spec check answer"));
   GW_ASSIGN_OR_RETURN(output->errors, MemoryForChild("spec check errors"));
-  if (!WriteAll(question, request.bytes)) return absl::ResourceExhaustedError("no memory for what is asked");
+  if (!core::WriteAll(question.get(), request.bytes) || lseek(question.get(), 0, SEEK_SET) != 0) {
+    return absl::ResourceExhaustedError("no memory for what is asked");
+  }
   ChildProcess check = {.program = options_.program,
                         .arguments = options_.prefix,
                         .descriptors = {&question, &output->answer, &output->errors}};

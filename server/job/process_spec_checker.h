@@ -90,7 +90,7 @@ class ProcessSpecChecker final : public SpecChecker {
   std::deque<std::shared_ptr<Request>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::map<int32_t, Running> running_ ABSL_GUARDED_BY(mutex_);  // by process id
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  ProcessWatcher watcher_;
+  ProcessWatcher watcher_{"check-reaper"};
   // Starts processes and ends them. They die with it (PR_SET_PDEATHSIG is about the thread that started them).
   std::thread thread_;
 };

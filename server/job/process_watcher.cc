@@ -58,9 +58,9 @@ ProcessEnd Reap(int32_t pid) {
 
 }  // namespace
 
-ProcessWatcher::ProcessWatcher() : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  thread_ = std::thread([this] {
-    core::NameThisThread("reaper");
+ProcessWatcher::ProcessWatcher(const char* name) : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  thread_ = std::thread([this, name] {
+    core::NameThisThread(name);
     Work();
   });
 }

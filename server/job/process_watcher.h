@@ -25,7 +25,8 @@ class ProcessWatcher {
   // Whether a process is the one that is meant; nothing: that cannot be told now.
   using IsIt = absl::AnyInvocable<std::optional<bool>()>;
 
-  ProcessWatcher();
+  // `name`: of its thread.
+  explicit ProcessWatcher(const char* name);
   // Leaves the processes alone; callbacks that were not run never are.
   ~ProcessWatcher();
 

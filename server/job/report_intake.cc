@@ -87,15 +87,6 @@ absl::StatusOr<std::vector<Entry>> InOrder(v1::ReportBatch* batch, const ReportL
   return entries;
 }
 
-EncodedReport EncodeGap(int32_t attempt, int64_t first, int64_t last, const char* reason) {
-  v1::StatisticsLost lost;
-  lost.set_attempt(attempt);
-  lost.set_first_step(first);
-  lost.set_last_step(last);
-  lost.set_reason(reason);
-  return EncodeLost(lost);
-}
-
 }  // namespace
 
 void LiveFigures::Add(const v1::StepReport& report) {
@@ -196,7 +187,8 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
   accepted.figures.attempt = attempt_;
   // A trainer that was here before has forgotten what was acknowledged, also where the store has lost it since.
   if (came_back_ && !entries.empty() && entries[0].first > last_step_ + 1) {
-    accepted.entries.push_back(EncodeGap(attempt_, last_step_ + 1, entries[0].first - 1, kGone));
+    accepted.entries.push_back(EncodeLost(attempt_, last_step_ + 1, entries[0].first - 1, kGone));
+    accepted.some_are_gone = true;
   }
   came_back_ = came_back_ && entries.empty();
   for (const Entry& entry : entries) {
@@ -207,7 +199,7 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
       accepted.entries.push_back(EncodeReport(*entry.report));
       accepted.figures.Add(*entry.report);
     } else {
-      accepted.entries.push_back(EncodeGap(attempt_, std::max(entry.first, last_step_ + 1), entry.last, kNotKept));
+      accepted.entries.push_back(EncodeLost(attempt_, std::max(entry.first, last_step_ + 1), entry.last, kNotKept));
       accepted.figures.steps_done = entry.last + 1;
     }
     last_step_ = entry.last;

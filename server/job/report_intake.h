@@ -53,6 +53,7 @@ struct AcceptedBatch {
   std::vector<EncodedReport> entries;  // reports and lost ranges, in the order of steps; empty: all of it is known
   LiveFigures figures;                 // of the new reports alone
   int64_t last_step = -1;              // of all that the batch holds; -1: it is empty
+  bool some_are_gone = false;          // the first entry is about steps that were acknowledged and are stored no more
 };
 
 // Thread-safe.

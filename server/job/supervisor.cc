@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
@@ -238,6 +239,7 @@ absl::Status Supervisor::Recover() {
   for (const v1::Silence& silence : silences) context_->silences.Add(silence, context_->deps.clock->Now());
   context_->silences.Publish();
   GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
+  RemoveWhatIsLeft(rows);
   std::vector<Restored> active;
   for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row), &active));
   // The table is whole: only now may other threads work on it.
@@ -249,6 +251,14 @@ absl::Status Supervisor::Recover() {
   }
   if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
   return absl::OkStatus();
+}
+
+// Of jobs whose deletion was durable when the server ended, and their files not yet removed.
+void Supervisor::RemoveWhatIsLeft(const std::vector<JobRow>& rows) {
+  absl::flat_hash_set<std::string> uids;
+  for (const JobRow& row : rows) uids.insert(row.job.uid());
+  context_->deps.launcher->RemoveOutputOfAllBut(uids);
+  context_->deps.statistics->RemoveAllBut(std::move(uids));
 }
 
 // Nothing else runs yet: what belongs to the ledger's thread may be touched from here. Of a job that has ended nothing
@@ -311,14 +321,15 @@ absl::StatusOr<int64_t> Supervisor::CatchUp(JobEntry& entry, int32_t attempt, in
 
 void Supervisor::TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
                          StatisticsStore::AppendDone done) {
-  v1::StatisticsLost lost;
-  lost.set_attempt(entry->working->row.job.attempt());
-  lost.set_first_step(first);
-  lost.set_last_step(entry->intake.figures().steps_done - 1);
-  lost.set_reason(absl::StrCat("what was stored of them is ", what));
-  TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", lost.attempt(), ", steps ", first, " to ",
-                                        lost.last_step(), " are ", what));
-  context_->deps.statistics->Append(entry->uid, {EncodeLost(lost)}, std::move(done));
+  EncodedReport lost = EncodeLost(entry->working->row.job.attempt(), first, entry->intake.figures().steps_done - 1,
+                                  absl::StrCat("what was stored of them is ", what));
+  TellLost(entry->uid, lost, what);
+  context_->deps.statistics->Append(entry->uid, {std::move(lost)}, std::move(done));
+}
+
+void Supervisor::TellLost(absl::string_view uid, const EncodedReport& lost, absl::string_view what) {
+  TellDataLoss(uid, absl::StrCat("statistics: attempt ", lost.attempt, ", steps ", lost.first_step, " to ", lost.step,
+                                 " are ", what));
 }
 
 void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
@@ -340,7 +351,7 @@ void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const ab
     }
     auto token = context_->work->Enter();
     if (token == nullptr) {
-      done(absl::UnavailableError("the server is shutting down"));
+      done(ShuttingDown());
       return absl::OkStatus();
     }
     auto stored = [token = std::move(token), last_step, done = std::move(done)](const absl::Status& status,

@@ -30,6 +30,8 @@ class Supervisor {
   // What was stored of the job `uid` is damaged or gone: makes it an event, once for each description, also over
   // restarts.
   void TellDataLoss(absl::string_view uid, std::string description);
+  // The same of a range of steps, which are "gone" or "damaged".
+  void TellLost(absl::string_view uid, const EncodedReport& lost, absl::string_view what);
   // The statistics of a job cannot be read, says `damage`: sets them aside, tells it, and begins anew behind a lost
   // range that covers what was reported. `done` gets the last step that is stored then, or why nothing can be stored.
   void MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
@@ -46,6 +48,7 @@ class Supervisor {
   absl::Status Conclude(JobEdit& edit);
 
  private:
+  void RemoveWhatIsLeft(const std::vector<JobRow>& rows);
   // A job that has not ended, and the last step that is stored of it.
   struct Restored {
     std::shared_ptr<JobEntry> entry;

@@ -97,7 +97,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
         done_(std::move(done)) {}
   // A step that will never be taken, since the server goes down, is an answer too.
   ~Attaching() {
-    if (done_ != nullptr) Answer(absl::UnavailableError("the server is shutting down"));
+    if (done_ != nullptr) Answer(ShuttingDown());
   }
 
   void Begin() {
@@ -354,10 +354,10 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
     });
   }
   auto token = context_->work->Enter();
-  if (token == nullptr) return link->Close(absl::UnavailableError("the server is shutting down"));
-  auto stored = [this, token = std::move(token), entry, link, last_step, figures = std::move(batch.figures),
-                 accepted = std::move(accepted)](const absl::Status& status,
-                                                 std::vector<EncodedReport> reports) mutable {
+  if (token == nullptr) return link->Close(ShuttingDown());
+  auto stored = [this, token = std::move(token), entry, link, last_step, gone = batch.some_are_gone,
+                 figures = std::move(batch.figures), accepted = std::move(accepted)](
+                    const absl::Status& status, std::vector<EncodedReport> reports) mutable {
     const absl::Duration now = context_->deps.clock->Monotonic();
     if (!status.ok()) {
       // The trainer comes back, is told what arrived, and sends the rest again.
@@ -366,6 +366,7 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
       return link->Close(StatisticsAway("they could not be stored"));
     }
     entry->intake.Stored(figures, now);
+    if (gone) supervisor_->TellLost(entry->uid, reports.front(), "gone");
     entry->channel->AppendReports(reports);
     context_->deps.hub->Notify(entry->uid);
     AckStep(last_step, *link);

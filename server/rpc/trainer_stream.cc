@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "server/base/grpc_status.h"
+#include "server/base/shutting_down.h"
 
 namespace gradwatch::server {
 namespace {
@@ -214,9 +215,7 @@ void TrainerStream::Tick(absl::Duration now) {
   }
 }
 
-void TrainerStream::BeginShutdown() {
-  Close(core::WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN"));
-}
+void TrainerStream::BeginShutdown() { Close(ShuttingDown()); }
 
 void TrainerStream::Abandon() {
   absl::MutexLock lock(&mutex_);

@@ -55,8 +55,6 @@ absl::StatusOr<int64_t> ReadVersion(SQLite::Database& database, const DatabaseFo
   return version;
 }
 
-constexpr const char* kSuffixes[] = {"", "-wal", "-shm"};
-
 absl::Status CannotBeRead(const std::string& file, absl::string_view why) {
   return core::WithReason(absl::PermissionDeniedError(absl::StrCat(file, " cannot be read: ", why)), "DB_UNREADABLE");
 }
@@ -80,7 +78,7 @@ absl::Status CheckFile(const std::string& file) {
 
 // The same for a whole database; NOT_FOUND: its main file is not there.
 absl::Status CheckFiles(const std::string& path) {
-  for (const char* suffix : kSuffixes) {
+  for (const char* suffix : kFileSuffixes) {
     const absl::Status status = CheckFile(absl::StrCat(path, suffix));
     if (!status.ok() && !(absl::IsNotFound(status) && *suffix != 0)) return status;
   }
@@ -175,6 +173,10 @@ absl::Status SqliteStatus(absl::string_view what, const SQLite::Exception& error
   absl::Status status(code, absl::StrCat(what, full ? ": the server's disk is full: " : ": ", error.what()));
   const absl::string_view reason = ReasonOf(code);
   return reason.empty() ? status : core::WithReason(std::move(status), reason);
+}
+
+absl::Status FailedForNow(absl::string_view what, const std::exception& error) {
+  return core::WithReason(absl::UnavailableError(absl::StrCat(what, ": ", error.what())), "BACKEND_DOWN");
 }
 
 void BindBlob(SQLite::Statement& statement, int index, const std::string& bytes) {

@@ -27,10 +27,16 @@ namespace gradwatch::server {
 // then seem to succeed; only a restart reads what is really there.
 inline constexpr int kExitSyncFailed = 70;
 
+// What the files of a database have behind its path.
+inline constexpr const char* kFileSuffixes[] = {"", "-wal", "-shm"};
+
 // `what` says what was tried. RESOURCE_EXHAUSTED (reason STORAGE_FULL), DATA_LOSS (reason DB_CORRUPT), UNAVAILABLE
-// (reason BACKEND_DOWN: locked, unreadable, I/O error), ALREADY_EXISTS (a constraint), INTERNAL (anything else). Does
-// not return after a failed sync: it logs and ends the process with kExitSyncFailed.
+// (reason BACKEND_DOWN: locked, unreadable, I/O error, no memory), ALREADY_EXISTS (a constraint), INTERNAL (anything
+// else). Does not return after a failed sync: it logs and ends the process with kExitSyncFailed.
 absl::Status SqliteStatus(absl::string_view what, const SQLite::Exception& error);
+// The same for what is not SQLite's doing, mostly memory that could not be had: UNAVAILABLE (reason BACKEND_DOWN). It
+// says nothing about the database.
+absl::Status FailedForNow(absl::string_view what, const std::exception& error);
 
 // Runs `body`, which returns a Status or StatusOr and may throw as SQLiteCpp does; no exception leaves.
 template <typename Body>
@@ -40,7 +46,7 @@ auto CatchSqlite(absl::string_view what, Body body) -> decltype(body()) {
   } catch (const SQLite::Exception& error) {
     return SqliteStatus(what, error);
   } catch (const std::exception& error) {
-    return absl::InternalError(error.what());
+    return FailedForNow(what, error);
   }
 }
 

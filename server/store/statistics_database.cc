@@ -111,27 +111,33 @@ absl::Status StatisticsWriter::PutBatch(const std::vector<EncodedReport>& batch)
 
 absl::StatusOr<std::vector<EncodedReport>> StatisticsWriter::TakeOverlap(const std::vector<EncodedReport>& batch) {
   const int32_t attempt = batch.front().attempt;
+  const int64_t first_step = batch.front().first_step;
   std::vector<EncodedReport> entries;
-  std::vector<int64_t> keys;
+  std::vector<int64_t> rows;  // their last steps, as they stand there
+  bool damaged = false;
   {
     StatementUse use(overlap_);
     use->bind(1, attempt);
-    use->bind(2, batch.front().first_step);
+    use->bind(2, first_step);
     while (use->executeStep()) {
       const std::optional<BatchKey> key = ReadKey(overlap_);
-      if (!key.has_value()) return KeyIsDamaged();
-      if (key->first_step > batch.back().step) break;
-      keys.push_back(key->last_step);
+      if (key.has_value() && key->first_step > batch.back().step) break;
+      rows.push_back(use->getColumn(1).getInt64());
+      damaged = damaged || !key.has_value();
+      if (!key.has_value()) continue;
       std::vector<EncodedReport> stored = ReadEntries(overlap_, *key);
       std::move(stored.begin(), stored.end(), std::back_inserter(entries));
     }
   }
-  for (const int64_t key : keys) {
+  for (const int64_t last_step : rows) {
     StatementUse use(delete_);
     use->bind(1, attempt);
-    use->bind(2, key);
+    use->bind(2, last_step);
     use->exec();
   }
+  if (!damaged) return entries;
+  GW_ASSIGN_OR_RETURN(const int64_t before, StepBefore(attempt, first_step));
+  if (before + 1 < first_step) entries.push_back(EncodeLost(attempt, before + 1, first_step - 1, kDamagedReason));
   return entries;
 }
 
@@ -176,7 +182,7 @@ StatisticsReader::StatisticsReader(std::unique_ptr<SQLite::Database> database)
              "WHERE (attempt, last_step) > (?1, ?2) ORDER BY attempt, last_step"),
       last_step_(*database_,
                  "SELECT attempt, last_step, first_step, previous_step, key_crc FROM batches WHERE attempt = ?1 "
-                 "ORDER BY last_step DESC LIMIT 1"),
+                 "ORDER BY last_step DESC"),
       first_(*database_, "SELECT attempt FROM batches ORDER BY attempt, last_step LIMIT 1") {}
 
 // Rows that lie in a part of the file that was cut off or zeroed have no key; such come first.
@@ -210,13 +216,12 @@ absl::StatusOr<int64_t> StatisticsReader::LastStep(int32_t attempt) {
   return CatchSqlite("read the last step", [&]() -> absl::StatusOr<int64_t> {
     StatementUse use(last_step_);
     use->bind(1, attempt);
-    if (!use->executeStep()) {
-      GW_RETURN_IF_ERROR(CheckEmpty());
-      return -1;
+    while (use->executeStep()) {
+      const std::optional<BatchKey> key = ReadKey(last_step_);
+      if (key.has_value()) return key->last_step;
     }
-    const std::optional<BatchKey> key = ReadKey(last_step_);
-    if (!key.has_value()) return KeyIsDamaged();
-    return key->last_step;
+    GW_RETURN_IF_ERROR(CheckEmpty());
+    return -1;
   });
 }
 

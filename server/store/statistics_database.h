@@ -29,7 +29,8 @@ class StatisticsWriter {
   absl::Status WriteInTransaction(const std::vector<const std::vector<EncodedReport>*>& reports);
   // Stores entries of one attempt with rising steps.
   absl::Status PutBatch(const std::vector<EncodedReport>& batch);
-  // Takes the stored batches that share steps with `batch` out of the database.
+  // Takes the stored batches that share steps with `batch` out of the database. One whose key is damaged, where `batch`
+  // goes or behind it, goes too; what it may have held before `batch` is lost.
   absl::StatusOr<std::vector<EncodedReport>> TakeOverlap(const std::vector<EncodedReport>& batch);
   absl::Status Insert(const std::vector<EncodedReport>& batch);
   // The last step stored before `step`; -1: none.

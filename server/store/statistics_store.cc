@@ -24,17 +24,18 @@ namespace {
 
 constexpr size_t kMaxIdleReaders = 32;
 
-// One thing to do; `uid` is empty for a barrier.
+// One thing to do; `uid` is empty where it is about no job, or many.
 struct Command {
-  enum class Kind { kAppend, kBarrier, kRemove, kSetAside, kSweep };
+  enum class Kind { kAppend, kBarrier, kRemove, kRemoveAllBut, kSetAside, kSweep };
   Kind kind = Kind::kAppend;
   std::string uid = {};
   std::vector<EncodedReport> reports = {};
   StatisticsStore::AppendDone append_done = {};
   absl::AnyInvocable<void()> barrier_done = {};
-  absl::Status status = {};  // of an append
+  absl::flat_hash_set<std::string> uids = {};  // of those that stay
+  absl::Status status = {};                    // of an append
 
-  bool moves_files() const { return kind == Kind::kRemove || kind == Kind::kSetAside; }
+  bool moves_files() const { return kind == Kind::kRemove || kind == Kind::kRemoveAllBut || kind == Kind::kSetAside; }
 };
 
 // An error about the database of a job, with its name. What will not get better by itself is loss of data: a file that
@@ -59,8 +60,11 @@ absl::Status AboutJob(absl::string_view uid, const absl::Status& status) {
 
 class SqliteStatisticsStore final : public StatisticsStore {
  public:
-  SqliteStatisticsStore(std::string folder, const core::Clock* clock)
-      : folder_(std::move(folder)), clock_(clock), readers_(kMaxIdleReaders) {
+  SqliteStatisticsStore(std::string folder, const core::Clock* clock, Executor* executor)
+      : folder_(std::move(folder)),
+        clock_(clock),
+        executor_(executor == nullptr ? &in_place_ : executor),
+        readers_(kMaxIdleReaders) {
     thread_ = std::thread([this] {
       core::NameThisThread("statistics");
       Run();
@@ -87,6 +91,10 @@ class SqliteStatisticsStore final : public StatisticsStore {
   }
 
   void Remove(absl::string_view uid) override { Queue({.kind = Command::Kind::kRemove, .uid = std::string(uid)}); }
+
+  void RemoveAllBut(absl::flat_hash_set<std::string> uids) override {
+    Queue({.kind = Command::Kind::kRemoveAllBut, .uids = std::move(uids)});
+  }
 
   void SetAside(absl::string_view uid) override { Queue({.kind = Command::Kind::kSetAside, .uid = std::string(uid)}); }
 
@@ -138,7 +146,7 @@ class SqliteStatisticsStore final : public StatisticsStore {
   }
 
   void Run() {
-    StatisticsWriters writers(folder_, clock_);
+    StatisticsWriters writers(folder_, clock_, executor_);
     std::vector<Command> round;
     while (TakeRound(writers.UntilMaintenance(), &round)) {
       WriteRound(round, writers);
@@ -171,6 +179,8 @@ class SqliteStatisticsStore final : public StatisticsStore {
       case Command::Kind::kRemove:
         writers.Remove(command.uid);
         return readers_.Drop(command.uid);
+      case Command::Kind::kRemoveAllBut:
+        return writers.RemoveAllBut(command.uids);
       case Command::Kind::kSetAside:
         writers.SetAside(command.uid);
         return readers_.Drop(command.uid);
@@ -182,6 +192,8 @@ class SqliteStatisticsStore final : public StatisticsStore {
 
   const std::string folder_;
   const core::Clock* const clock_;
+  InlineExecutor in_place_;
+  Executor* const executor_;
   ReaderPool<StatisticsReader> readers_;
 
   absl::Mutex mutex_;
@@ -193,9 +205,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StatisticsStore>> StatisticsStore::Open(const std::string& folder,
-                                                                       const core::Clock* clock) {
+                                                                       const core::Clock* clock, Executor* executor) {
   GW_RETURN_IF_ERROR(MakeFolder(folder));
-  return std::make_unique<SqliteStatisticsStore>(folder, clock);
+  return std::make_unique<SqliteStatisticsStore>(folder, clock, executor);
 }
 
 }  // namespace gradwatch::server

@@ -7,11 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/base/clock.h"
 #include "server/base/encoding.h"
+#include "server/base/executor.h"
 
 namespace gradwatch::server {
 
@@ -33,9 +35,11 @@ struct EncodedReport {
 class StatisticsStore {
  public:
   // Keeps the databases in `folder` (one file a job, named by its uid), which is made if it is not there. Reads none of
-  // them. The clock outlives the store.
+  // them. Files are removed on `executor`, if there is one: that takes its time where they are large. Clock and
+  // executor outlive the store.
   static absl::StatusOr<std::unique_ptr<StatisticsStore>> Open(const std::string& folder,
-                                                               const core::Clock* clock = &core::RealClock());
+                                                               const core::Clock* clock = &core::RealClock(),
+                                                               Executor* executor = nullptr);
   // Writes what was queued, then joins the thread.
   virtual ~StatisticsStore() = default;
 
@@ -50,6 +54,9 @@ class StatisticsStore {
   virtual void Barrier(absl::AnyInvocable<void()> done) = 0;
   // Queues the removal of a job's database, and of what was set aside.
   virtual void Remove(absl::string_view uid) = 0;
+  // The same for all jobs but these: what the end of the process kept a removal from. Nothing else in the folder is
+  // touched. Before anything is appended of jobs that are not among them.
+  virtual void RemoveAllBut(absl::flat_hash_set<std::string> uids) = 0;
   // Queues that a job's database is kept as UID.db.damaged, in place of an older one; what is appended later begins a
   // new database.
   virtual void SetAside(absl::string_view uid) = 0;
@@ -61,7 +68,8 @@ class StatisticsStore {
   // read; UNAVAILABLE: not now.
   virtual absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
                                                                size_t max_bytes) = 0;
-  // The last step stored for an attempt, as a report or as lost; -1: none. Errors as ReadAfter.
+  // The last step stored for an attempt, as a report or as lost; -1: none. A batch at the end whose steps are damaged
+  // counts as one that has vanished: what is appended from here on takes its place. Errors as ReadAfter.
   virtual absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) = 0;
 };
 

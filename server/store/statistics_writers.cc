@@ -4,14 +4,17 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
 #include "server/base/data_folder.h"
+#include "server/base/unique_text.h"
 
 namespace gradwatch::server {
 namespace {
@@ -25,7 +28,8 @@ constexpr absl::Duration kCheckpointEvery = absl::Seconds(1);
 // Pages in a write-ahead log from which on it is moved into the file at once; 16 MiB.
 constexpr int kCheckpointPages = 4000;
 
-constexpr const char* kSuffixes[] = {"", "-wal", "-shm"};
+constexpr char kDamaged[] = ".damaged";  // what was set aside
+constexpr char kGone[] = ".gone";        // what is about to be removed
 
 void RemoveFile(const std::string& path) {
   std::error_code error;
@@ -39,6 +43,16 @@ void RenameFile(const std::string& from, const std::string& to) {
   if (!std::filesystem::exists(std::filesystem::symlink_status(from, error))) return;
   std::filesystem::rename(from, to, error);
   if (error) spdlog::error("cannot rename {} to {}: {}", from, to, error.message());
+}
+
+// The uid of the job that a file of this name belongs to; empty: the name is none of ours.
+absl::string_view UidOf(absl::string_view file) {
+  const absl::string_view uid = file.substr(0, file.find('.'));
+  absl::string_view rest = file.substr(uid.size());
+  absl::ConsumeSuffix(&rest, kGone);
+  if (!absl::ConsumeSuffix(&rest, "-wal")) absl::ConsumeSuffix(&rest, "-shm");
+  absl::ConsumeSuffix(&rest, kDamaged);
+  return rest == ".db" && IsUuid(uid) ? uid : "";
 }
 
 }  // namespace
@@ -97,10 +111,17 @@ void StatisticsWriters::Remove(absl::string_view uid) {
   const absl::StatusOr<std::string> path = StatisticsPath(folder_, uid);
   if (!path.ok()) return;
   Forget(uid);
-  for (const char* suffix : kSuffixes) {
-    RemoveFile(absl::StrCat(*path, suffix));
-    RemoveFile(absl::StrCat(*path, ".damaged", suffix));
+  std::vector<std::string> gone;
+  for (const char* kind : {"", kDamaged}) {
+    for (const char* suffix : kFileSuffixes) {
+      const std::string file = absl::StrCat(*path, kind, suffix);
+      gone.push_back(absl::StrCat(file, kGone));
+      RenameFile(file, gone.back());
+    }
   }
+  executor_->Run([gone = std::move(gone)] {
+    for (const std::string& file : gone) RemoveFile(file);
+  });
 }
 
 void StatisticsWriters::Sweep(absl::string_view uid) {
@@ -110,12 +131,27 @@ void StatisticsWriters::Sweep(absl::string_view uid) {
   for (const char* suffix : {"-wal", "-shm"}) RemoveFile(absl::StrCat(*path, suffix));
 }
 
+void StatisticsWriters::RemoveAllBut(const absl::flat_hash_set<std::string>& uids) {
+  std::set<std::string> gone;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    const absl::string_view uid = UidOf(name);
+    if (!uid.empty() && !uids.contains(uid)) gone.emplace(uid);
+  }
+  if (error) spdlog::error("cannot list {}: {}", folder_, error.message());
+  for (const std::string& uid : gone) {
+    spdlog::info("statistics of job {}: removed, there is no such job", uid);
+    Remove(uid);
+  }
+}
+
 void StatisticsWriters::SetAside(absl::string_view uid) {
   const absl::StatusOr<std::string> path = StatisticsPath(folder_, uid);
   if (!path.ok()) return;
   Forget(uid);
-  for (const char* suffix : kSuffixes) {
-    RenameFile(absl::StrCat(*path, suffix), absl::StrCat(*path, ".damaged", suffix));
+  for (const char* suffix : kFileSuffixes) {
+    RenameFile(absl::StrCat(*path, suffix), absl::StrCat(*path, kDamaged, suffix));
   }
   const absl::Status status = SyncFolder(folder_);
   if (!status.ok()) spdlog::error("{}", status.ToString());

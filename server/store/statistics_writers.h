@@ -9,11 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "core/base/clock.h"
+#include "server/base/executor.h"
 #include "server/store/statistics_database.h"
 
 namespace gradwatch::server {
@@ -24,19 +26,23 @@ absl::StatusOr<std::string> StatisticsPath(absl::string_view folder, absl::strin
 // Not thread-safe.
 class StatisticsWriters {
  public:
-  StatisticsWriters(std::string folder, const core::Clock* clock) : folder_(std::move(folder)), clock_(clock) {}
+  // `executor`: where files are removed.
+  StatisticsWriters(std::string folder, const core::Clock* clock, Executor* executor)
+      : folder_(std::move(folder)), clock_(clock), executor_(executor) {}
   // Makes durable what was written.
   ~StatisticsWriters();
 
   // Writes for one job, in one transaction. After a failure its database is left alone for a second, in which the
   // failure is the answer: what fails is often tried again at once.
   absl::Status Write(absl::string_view uid, const std::vector<const std::vector<EncodedReport>*>& reports);
-  // Removes the files of a job.
+  // Removes the files of a job: they lose their names at once, and the executor removes them.
   void Remove(absl::string_view uid);
   // Renames them; see StatisticsStore::SetAside.
   void SetAside(absl::string_view uid);
   // Removes what SQLite keeps beside the database of a job that has none any more.
   void Sweep(absl::string_view uid);
+  // Removes the files of all jobs but these. What has no name of ours stays.
+  void RemoveAllBut(const absl::flat_hash_set<std::string>& uids);
 
   // How long Maintain may wait.
   absl::Duration UntilMaintenance() const;
@@ -64,6 +70,7 @@ class StatisticsWriters {
 
   const std::string folder_;
   const core::Clock* const clock_;
+  Executor* const executor_;
   std::list<Open> open_;  // the last used first
   std::map<std::string, Failure, std::less<>> failures_;
   absl::Duration next_checkpoint_ = absl::ZeroDuration();

@@ -20,6 +20,15 @@ void EventChannel::Append(const EncodedEvent& event) {
   }
 }
 
+void EventChannel::Forget(absl::string_view job_id) {
+  absl::MutexLock lock(&mutex_);
+  std::erase_if(events_, [&](const EncodedEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const bool gone = event.job_id == job_id;
+    if (gone) bytes_ -= event.bytes->size() + kEntryOverhead;
+    return gone;
+  });
+}
+
 EventChannel::Window EventChannel::Read(int64_t position, size_t max_bytes) const {
   Window window;
   absl::MutexLock lock(&mutex_);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "server/stream/encoded_event.h"
 
@@ -21,6 +22,9 @@ class EventChannel {
 
   // Appends an event, whose position lies above all before; one that does not is passed over.
   void Append(const EncodedEvent& event) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Drops the events of a job that was deleted, before any of another job with its id is appended. Positions stay.
+  void Forget(absl::string_view job_id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   struct Window {
     std::vector<EncodedEvent> events;

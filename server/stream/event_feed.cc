@@ -35,7 +35,8 @@ absl::StatusOr<EventFeed::Part> EventFeed::Next(size_t max_bytes, Lane lane) {
       bytes += event.bytes->size();
       part.events.push_back(std::move(event.bytes));
     }
-    if (window.behind && window.complete) position = std::max(position, window.start);
+    // What lies between was deleted, or is kept back.
+    if (window.complete) position = std::max(position, window.behind ? window.start : window.end);
     part.complete = !window.behind && window.complete;
     part.behind = part.behind || !part.complete;
     if (part.complete) break;

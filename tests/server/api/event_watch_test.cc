@@ -76,6 +76,30 @@ TEST_F(EventWatchTest, ATokenIsGoodAfterItsJobWasDeleted) {
   EXPECT_THAT(Await<v1::WatchAlertsResponse>(again, 1), ElementsAre("old FIRING b"));
 }
 
+TEST_F(EventWatchTest, EventsOfJobsThatWereDeletedAreLeftOut) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  SayAlert(trainer, "old", v1::ALERT_STATE_FIRING);
+  ASSERT_THAT(Delete("job", /*force=*/true), IsOk());
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer next = AttachReady("job");
+  SayAlert(next, "new", v1::ALERT_STATE_FIRING);
+  v1::WatchJobsRequest jobs;
+  jobs.set_from_beginning(true);
+  jobs.set_events_only(true);
+  EXPECT_THAT(Await<v1::WatchJobsResponse>(WatchJobs(jobs), 4),
+              ElementsAre("job PENDING", "job attached", "job RUNNING", "job FIRING new"));
+  for (const bool after_restart : {false, true}) {
+    if (after_restart) RestartAll();
+    for (const char* job_id : {"", "job"}) {
+      v1::WatchAlertsRequest request;
+      request.set_from_beginning(true);
+      request.set_job_id(job_id);
+      EXPECT_THAT(Await<v1::WatchAlertsResponse>(WatchAlerts(request), 1), ElementsAre("job FIRING new"));
+    }
+  }
+}
+
 TEST_F(EventWatchTest, ForeignTokensAreRefused) {
   ASSERT_THAT(Create("job"), IsOk());
   const std::string token = WatchAlerts({})->At<v1::WatchAlertsResponse>(0).resume_token();

@@ -1,7 +1,10 @@
 // Alerts that people acknowledge and silence.
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "core/base/timestamp.h"
 #include "server/base/unique_text.h"
+#include "server/job/job_table.h"
 #include "tests/server/job/job_manager_fixture.h"
 
 namespace gradwatch::server {
@@ -197,6 +200,34 @@ TEST_F(AlertOperationsTest, SilencesAreListedNewestFirstByPagesAndCanBeEnded) {
   EXPECT_THAT(Silences(), SizeIs(4));
   request.set_page_size(-1);
   EXPECT_THAT(jobs_->ListSilences(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("page_size")));
+}
+
+TEST(SilenceTableTest, PagesOfLargeSilencesStayBelowAMebibyte) {
+  const absl::Time now = absl::FromUnixSeconds(1'000'000);
+  SilenceTable table;
+  std::vector<std::string> made;
+  for (int i = 0; i < 300; ++i) {
+    v1::Silence silence;
+    made.push_back(absl::StrCat(i));
+    silence.set_silence_id(made.back());
+    silence.set_comment(std::string(10'000, 'x'));
+    *silence.mutable_create_time() = core::ToTimestamp(table.NextCreateTime(now));
+    *silence.mutable_end_time() = core::ToTimestamp(now + absl::Hours(1));
+    table.Add(silence, now);
+  }
+  table.Publish();
+  v1::ListSilencesRequest request;
+  request.set_page_size(1000);
+  std::vector<std::string> listed;
+  do {
+    const auto page = table.List(request, now);
+    ASSERT_THAT(page, IsOk());
+    EXPECT_LE(page->ByteSizeLong(), size_t{1} << 20);
+    for (const v1::Silence& silence : page->silences()) listed.push_back(silence.silence_id());
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  std::reverse(made.begin(), made.end());
+  EXPECT_EQ(listed, made);
 }
 
 TEST_F(AlertOperationsTest, SilencesAreChecked) {

@@ -50,6 +50,10 @@ class FakeLauncher final : public Launcher {
     killed_.push_back(pid);
   }
   void RemoveOutput(const std::string&, int32_t) override {}
+  void RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) override {
+    absl::MutexLock lock(&mutex_);
+    kept_ = uids;
+  }
 
   std::atomic<bool> gone = false;  // processes of an earlier life of the server have ended meanwhile
 
@@ -79,6 +83,11 @@ class FakeLauncher final : public Launcher {
     absl::MutexLock lock(&mutex_);
     return killed_;
   }
+  // The jobs whose output was kept at the start.
+  absl::flat_hash_set<std::string> kept() const {
+    absl::MutexLock lock(&mutex_);
+    return kept_;
+  }
 
  private:
   mutable absl::Mutex mutex_;
@@ -87,6 +96,7 @@ class FakeLauncher final : public Launcher {
   std::map<int32_t, Ended> running_ ABSL_GUARDED_BY(mutex_);
   std::vector<int32_t> adopted_ ABSL_GUARDED_BY(mutex_);
   std::vector<int32_t> killed_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::string> kept_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Keeps what was sent.
@@ -134,6 +144,7 @@ class TestStatistics final : public StatisticsStore {
   }
   void Barrier(absl::AnyInvocable<void()> done) override { real_->Barrier(std::move(done)); }
   void Remove(absl::string_view uid) override { real_->Remove(uid); }
+  void RemoveAllBut(absl::flat_hash_set<std::string> uids) override { real_->RemoveAllBut(std::move(uids)); }
   void SetAside(absl::string_view uid) override {
     damaged = unwritable = false;
     real_->SetAside(uid);

@@ -26,7 +26,7 @@ std::optional<bool> ItIs() { return true; }
 
 TEST(ProcessWatcherTest, AChildIsReapedWithoutADescriptorToWatchItBy) {
   const std::string before = Children();
-  ProcessWatcher watcher;
+  ProcessWatcher watcher("reaper");
   const int32_t sleeping = StartShell("sleep 1000"), ending = StartShell("exit 7");
   Ending killed, ended;
   {
@@ -43,7 +43,7 @@ TEST(ProcessWatcherTest, AChildIsReapedWithoutADescriptorToWatchItBy) {
 TEST(ProcessWatcherTest, AnothersProcessIsNotTakenForGoneWhenNothingCanBeOpened) {
   const int32_t pid = StartShell("sleep 1000");
   Ending ended;
-  ProcessWatcher watcher;
+  ProcessWatcher watcher("reaper");
   {
     const FullDescriptorTable full;
     EXPECT_THAT(watcher.WatchOther(pid, ItIs, ended.Callback()), IsOk());
@@ -58,7 +58,7 @@ TEST(ProcessWatcherTest, AnothersProcessIsNotTakenForGoneWhenNothingCanBeOpened)
 TEST(ProcessWatcherTest, WhatCannotBeToldNowIsAskedAgain) {
   const int32_t pid = StartShell("sleep 1000");
   Ending ended;
-  ProcessWatcher watcher;
+  ProcessWatcher watcher("reaper");
   int asked = 0;
   EXPECT_THAT(watcher.WatchOther(
                   pid, [&asked]() -> std::optional<bool> { return ++asked == 1 ? std::nullopt : std::optional(false); },
@@ -71,7 +71,7 @@ TEST(ProcessWatcherTest, WhatCannotBeToldNowIsAskedAgain) {
 }
 
 TEST(ProcessWatcherTest, WhatIsNotThereIsNotFound) {
-  ProcessWatcher watcher;
+  ProcessWatcher watcher("reaper");
   const auto never = [](const ProcessEnd&) { ADD_FAILURE(); };
   const int32_t pid = StartShell("exit 0");
   EXPECT_THAT(watcher.WatchOther(

@@ -1,4 +1,5 @@
 // What a server makes of its data folder: damaged and missing statistics, jobs that have ended.
+#include <SQLiteCpp/Database.h>
 #include <malloc.h>
 
 #include <filesystem>
@@ -13,10 +14,13 @@ namespace {
 
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 class RecoveryTest : public JobManagerTest {
  protected:
@@ -103,6 +107,59 @@ TEST_F(RecoveryTest, DamagedStatisticsOfAnUnknownLengthAreToldToo) {
   ASSERT_THAT(again.attachment, IsOk());
   Report(again, 100, 109);
   EXPECT_THAT(StoredGaps("job"), ElementsAre("0 to 99")) << "the trainer has forgotten them";
+  EXPECT_THAT(Losses(), SizeIs(2));
+  EXPECT_EQ(Losses().back(), "statistics: attempt 1, steps 0 to 99 are gone");
+}
+
+TEST_F(RecoveryTest, ADamagedEndOfTheStatisticsCostsNothingButItself) {
+  Report(trainer_, 100, 109);
+  Pass(absl::Seconds(10));  // its figures are in its row
+  const auto spoil = [](const std::string& path) {
+    SQLite::Database(path, SQLite::OPEN_READWRITE)
+        .exec("UPDATE batches SET key_crc = 0 WHERE last_step = (SELECT max(last_step) FROM batches)");
+  };
+  RestartWith(spoil);
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 100 to 109 are gone"));
+  EXPECT_THAT(StoredSteps("job"), SizeIs(100));
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("100 to 109"));
+  EXPECT_FALSE(std::filesystem::exists(DatabaseOf("job") + ".damaged"));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 109);
+  again.notices = 1;
+  Report(again, 110, 119);
+  EXPECT_THAT(StoredSteps("job"), SizeIs(110));
+}
+
+TEST_F(RecoveryTest, ADamagedEndUnderARunningJobIsToldWhenItsTrainerComesBack) {
+  Report(trainer_, 100, 109);
+  SQLite::Database(DatabaseOf("job"), SQLite::OPEN_READWRITE)
+      .exec("UPDATE batches SET key_crc = 0 WHERE last_step = 109");
+  Report(trainer_, 110, 119);
+  EXPECT_THAT(*trainer_.link->closed(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("statistics")));
+  Detach(trainer_);
+  Pass(absl::Seconds(1));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 99);
+  again.notices = 1;
+  Report(again, 110, 119);  // what was acknowledged it has forgotten
+  EXPECT_THAT(Losses(), ElementsAre("statistics: attempt 1, steps 100 to 109 are gone"));
+  EXPECT_THAT(StoredGaps("job"), ElementsAre("100 to 109"));
+  EXPECT_THAT(StoredSteps("job"), SizeIs(110));
+}
+
+TEST_F(RecoveryTest, WhatADeletionLeftIsRemovedAtTheStart) {
+  const std::string gone = "00000000-0000-4000-8000-000000000002";
+  StopServer();
+  for (const char* end : {".db", ".db-wal", ".db.damaged"}) dir_.Write("statistics/" + gone + end, "x");
+  dir_.Write("statistics/notes.txt", "x");
+  StartServer();
+  EXPECT_THAT(launcher_->kept(), UnorderedElementsAre(Get("job").uid()));
+  EXPECT_THAT(StoredSteps("job"), SizeIs(100));
+  for (const auto& file : std::filesystem::directory_iterator(dir_.File("statistics"))) {
+    EXPECT_THAT(file.path().filename().string(), AnyOf(StartsWith(Get("job").uid()), "notes.txt"));
+  }
 }
 
 TEST_F(RecoveryTest, MissingAndEmptiedStatisticsAreToldToo) {

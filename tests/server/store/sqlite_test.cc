@@ -2,10 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <filesystem>
 #include <fstream>
+#include <new>
 
+#include "core/base/error.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -53,6 +56,33 @@ TEST(WriterConnectionTest, LooksForDamageInWhatIsLargeAfterADisorderlyEnd) {
   dir.Write("t.db-wal", "");
   EXPECT_THAT(WriterConnection::Open(path, FormatOf(1000)),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("damaged")));
+}
+
+// What may be different in a moment says nothing about the file: only damage may have it set aside.
+TEST(SqliteStatusTest, OnlyDamageIsLoss) {
+  const struct {
+    int code;
+    absl::StatusCode expected;
+  } kCases[] = {
+      {SQLITE_CORRUPT, absl::StatusCode::kDataLoss},          {SQLITE_NOTADB, absl::StatusCode::kDataLoss},
+      {SQLITE_FULL, absl::StatusCode::kResourceExhausted},    {SQLITE_NOMEM, absl::StatusCode::kUnavailable},
+      {SQLITE_IOERR, absl::StatusCode::kUnavailable},         {SQLITE_IOERR_READ, absl::StatusCode::kUnavailable},
+      {SQLITE_IOERR_WRITE, absl::StatusCode::kUnavailable},   {SQLITE_IOERR_NOMEM, absl::StatusCode::kUnavailable},
+      {SQLITE_IOERR_SHMOPEN, absl::StatusCode::kUnavailable}, {SQLITE_CANTOPEN, absl::StatusCode::kUnavailable},
+      {SQLITE_BUSY, absl::StatusCode::kUnavailable},          {SQLITE_READONLY, absl::StatusCode::kUnavailable},
+  };
+  for (const auto& test_case : kCases) {
+    const absl::Status status =
+        CatchSqlite("try", [&]() -> absl::Status { throw SQLite::Exception("it failed", test_case.code); });
+    EXPECT_THAT(status, StatusIs(test_case.expected, HasSubstr("it failed"))) << test_case.code;
+    EXPECT_NE(core::GetReason(status), "") << test_case.code;
+  }
+}
+
+TEST(SqliteStatusTest, MemoryThatCannotBeHadIsNoLoss) {
+  const absl::Status status = CatchSqlite("read statistics", []() -> absl::Status { throw std::bad_alloc(); });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("read statistics")));
+  EXPECT_EQ(core::GetReason(status), "BACKEND_DOWN");
 }
 
 TEST(WriterConnectionTest, AMigrationLeadsFromEachVersionThatIsRead) {

@@ -140,14 +140,57 @@ TEST_F(StatisticsDamageTest, ADamagedBatchIsToldFromTheStepThatIsAskedFor) {
   EXPECT_EQ(*store_->LastStep("u", 1), 14);
 }
 
-TEST_F(StatisticsDamageTest, ALastStepThatCannotBeTrustedIsNotTold) {
+// The good batches stay, whatever stands behind them; the next writer begins behind the last of them.
+TEST_F(StatisticsDamageTest, ADamagedEndIsTakenForOneThatHasVanished) {
+  const struct {
+    const char* damage;
+    int64_t last_good;
+  } kCases[] = {
+      {"UPDATE batches SET key_crc = key_crc + 1 WHERE last_step = 14", 9},
+      {"UPDATE batches SET key_crc = key_crc + 1 WHERE last_step > 4", 4},
+      {"UPDATE batches SET key_crc = key_crc + 1", -1},
+      {"UPDATE batches SET last_step = 1000000 WHERE last_step = 14", 9},
+      {"UPDATE batches SET last_step = 12 WHERE last_step = 14", 9},
+      {"UPDATE batches SET last_step = 3 WHERE last_step = 14", 9},
+      {"UPDATE batches SET last_step = -7 WHERE last_step = 14", 9},
+      {"UPDATE batches SET first_step = 11 WHERE last_step = 14", 9},
+      {"UPDATE batches SET previous_step = 13 WHERE last_step = 14", 9},
+  };
+  int number = 0;
+  for (const auto& test_case : kCases) {
+    SCOPED_TRACE(test_case.damage);
+    const std::string uid = absl::StrCat("u", number++);
+    Fill(uid);
+    SQLite::Database(PathOf(uid), SQLite::OPEN_READWRITE).exec(test_case.damage);
+    const int64_t last = test_case.last_good;
+    EXPECT_EQ(store_->LastStep(uid, 1).value_or(-2), last);
+    std::vector<EncodedReport> next = {EncodeLost(1, last + 1, 14, "gone")};
+    next.push_back(MakeReport(1, 15));
+    ASSERT_THAT(AppendAndWait(*store_, uid, next), IsOk());
+    ASSERT_THAT(AppendAndWait(*store_, uid, MakeReports(1, 16, 17)), IsOk());
+    EXPECT_EQ(store_->LastStep(uid, 1).value_or(-2), 17);
+    const std::vector<std::string> lost = {absl::StrCat(last + 1, "-14 gone")};
+    EXPECT_THAT(ReadAll(uid, 1 << 20), ElementsAreArray(Steps(0, static_cast<int>(last)) + lost + Steps(15, 17)));
+  }
+}
+
+TEST_F(StatisticsDamageTest, ABatchOfNoAttemptDoesNotKeepAnAttemptFromBeginning) {
   Fill("u");
-  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE)
-      .exec("UPDATE batches SET last_step = 1000000 WHERE last_step = 14");
-  const auto last = store_->LastStep("u", 1);
-  EXPECT_THAT(last, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("job u")));
-  EXPECT_EQ(core::GetReason(last.status()), "LOG_CORRUPT");
-  EXPECT_EQ(*store_->LastStep("u", 2), -1);
+  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET attempt = 2 WHERE last_step = 9");
+  EXPECT_EQ(store_->LastStep("u", 2).value_or(-2), -1);
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(2, 0, 1)), IsOk());
+  EXPECT_EQ(store_->LastStep("u", 2).value_or(-2), 1);
+  EXPECT_EQ(ReadAll("u", 1 << 20).size(), 5u + 1u + 5u + 2u) << "with 5 to 9 as lost";
+}
+
+// The steps before what is stored are told too, where a batch whose key is damaged may have held them.
+TEST_F(StatisticsDamageTest, WhatIsStoredOverADamagedKeyHidesNothing) {
+  Fill("u");
+  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET key_crc = 0 WHERE last_step = 9");
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 7, 7)), IsOk());
+  EXPECT_THAT(ReadAll("u", 1 << 20),
+              ElementsAreArray(Steps(0, 4) + std::vector<std::string>{"5-6 what was stored is damaged"} + Steps(7, 7) +
+                               std::vector<std::string>{"8-9 what was stored is damaged"} + Steps(10, 14)));
 }
 
 TEST_F(StatisticsDamageTest, WhatIsStoredOverADamagedBatchMendsIt) {

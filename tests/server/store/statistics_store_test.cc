@@ -8,7 +8,9 @@
 #include <map>
 #include <random>
 
+#include "absl/strings/match.h"
 #include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/mutex.h"
 #include "tests/server/store/faulty_vfs.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/support/fake_clock.h"
@@ -24,10 +26,14 @@ using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
 using ::testing::_;
 using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAreArray;
 
 mode_t ModeOf(const std::string& path) {
   struct stat info = {};
@@ -64,6 +70,16 @@ class StatisticsStoreTest : public ::testing::Test {
   }
 
   std::string PathOf(const std::string& uid) { return absl::StrCat(dir_.File("statistics"), "/", uid, ".db"); }
+
+  // The names of all files of a job.
+  std::vector<std::string> FilesOf(const std::string& uid) const {
+    std::vector<std::string> names;
+    for (const auto& file : std::filesystem::directory_iterator(dir_.File("statistics"))) {
+      const std::string name = file.path().filename().string();
+      if (absl::StartsWith(name, uid + ".")) names.push_back(name);
+    }
+    return names;
+  }
 
   // After all that was queued.
   void Wait() {
@@ -218,6 +234,77 @@ TEST_F(StatisticsStoreTest, RemovesAJobWithItsFiles) {
   EXPECT_EQ(ReadAll("v").size(), 10u);
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 3, 3)), IsOk());
   EXPECT_THAT(ReadAll("u"), ElementsAre("1:3=1"));
+}
+
+// Keeps tasks until it is told to run them.
+class HeldExecutor final : public Executor {
+ public:
+  void Run(absl::AnyInvocable<void()> task) override {
+    absl::MutexLock lock(&mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  void RunAll() {
+    absl::MutexLock lock(&mutex_);
+    for (auto& task : tasks_) task();
+    tasks_.clear();
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<absl::AnyInvocable<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Large files took the statistics of all jobs their time.
+TEST_F(StatisticsStoreTest, FilesAreRemovedElsewhere) {
+  HeldExecutor executor;
+  store_.reset();
+  store_ = *StatisticsStore::Open(dir_.File("statistics"), &clock_, &executor);
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
+  store_->SetAside("u");
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
+  store_->Remove("u");
+  Wait();
+  EXPECT_THAT(ReadAll("u"), IsEmpty()) << "it is gone at once";
+  EXPECT_THAT(FilesOf("u"), Each(EndsWith(".gone")));
+  EXPECT_THAT(FilesOf("u"), Not(IsEmpty())) << "the executor removes it";
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 3, 3)), IsOk());
+  executor.RunAll();
+  EXPECT_THAT(ReadAll("u"), ElementsAre("1:3=1"));
+  EXPECT_THAT(FilesOf("u"), Each(Not(EndsWith(".gone"))));
+  store_.reset();  // before the executor
+}
+
+// A process that ends between a deletion and its clean-up leaves them.
+TEST_F(StatisticsStoreTest, FilesOfJobsThatAreNoMoreAreRemovedAndNothingElse) {
+  const std::string stays = "00000000-0000-4000-8000-000000000001", goes = "00000000-0000-4000-8000-000000000002";
+  const char* const ours[] = {
+      ".db",      ".db-wal",      ".db-shm",          ".db.damaged",         ".db.damaged-wal", ".db.damaged-shm",
+      ".db.gone", ".db-wal.gone", ".db.damaged.gone", ".db.damaged-shm.gone"};
+  const std::string others[] = {"notes.txt",
+                                goes,
+                                goes + ".db.bak",
+                                goes + ".db-journal",
+                                goes + ".DB",
+                                "copy of.db",
+                                goes + "x.db",
+                                goes.substr(1) + ".db",
+                                "u.db",
+                                ".db",
+                                goes + ".db.gone.damaged",
+                                goes + ".gone",
+                                stays + ".db",
+                                stays + ".db.damaged"};
+  const auto make = [this](const std::string& name) { dir_.Write("statistics/" + name, "x"); };
+  for (const char* end : ours) make(goes + end);
+  for (const std::string& name : others) make(name);
+  std::filesystem::create_directory(PathOf("00000000-0000-4000-8000-000000000003"));
+  store_->RemoveAllBut({stays});
+  Wait();
+  std::vector<std::string> left;
+  for (const auto& file : std::filesystem::directory_iterator(dir_.File("statistics"))) {
+    left.push_back(file.path().filename().string());
+  }
+  EXPECT_THAT(left, UnorderedElementsAreArray(others));
 }
 
 TEST_F(StatisticsStoreTest, ServesMoreJobsThanItKeepsOpen) {

@@ -30,11 +30,12 @@ class EventFeedTest : public ::testing::Test {
 
   void Restart(size_t ring_bytes) { channel_ = std::make_unique<EventChannel>(*reader_->LastPosition(), ring_bytes); }
   // Makes durable, and publishes if so told.
-  int64_t Append(const std::string& job_id, v1::Event event, bool publish = true) {
+  int64_t Append(const std::string& job_id, v1::Event event, bool publish = true, const std::string& uid = "") {
     int64_t position = 0;
     EXPECT_THAT(CommitAndWait(*ledger_,
                               [&](LedgerTransaction& transaction) {
-                                const auto given = transaction.AppendEvent("uid of " + job_id, &event);
+                                const auto given =
+                                    transaction.AppendEvent(uid.empty() ? "uid of " + job_id : uid, &event);
                                 if (given.ok()) position = *given;
                                 return given.status();
                               }),
@@ -124,6 +125,42 @@ TEST_F(EventFeedTest, GoesOnOverDeletedJobs) {
   EventFeed feed = MakeFeed();
   EXPECT_THAT(ReadAll(feed), ElementsAre("b1", "b2", "b3"));
   EXPECT_EQ(feed.position(), channel_->End());
+}
+
+// Whether what came before lies in the ring or in the ledger.
+TEST_F(EventFeedTest, AJobThatWasDeletedIsForgotten) {
+  AppendSome();
+  EventFeed live = MakeFeed();
+  EXPECT_THAT(ReadAll(live, 1), ElementsAre("a1", "b1", "a2", "b2"));
+  const int64_t before = Append("a", MakeEvent("a", 3));
+  ASSERT_THAT(CommitAndWait(*ledger_, [](LedgerTransaction& transaction) { return transaction.DeleteJob("uid of a"); }),
+              IsOk());
+  channel_->Forget("a");
+  channel_->Forget("nobody");
+  EXPECT_THAT(ReadAll(live), IsEmpty());
+  EXPECT_EQ(live.position(), before) << "it goes on behind what was deleted";
+  Append("a", MakeAlertEvent("a", 1, "next", v1::ALERT_STATE_FIRING), /*publish=*/true, "the next a");
+  EXPECT_THAT(ReadAll(live), ElementsAre("a1"));
+  for (const bool from_ledger : {false, true}) {
+    if (from_ledger) Restart(kLarge);
+    EventFeed all = MakeFeed();
+    EXPECT_THAT(ReadAll(all), ElementsAre("b1", "b2", "a1"));
+    EventFeed of_a = MakeFeed({.alerts_only = true, .job_id = "a", .min_severity = {}});
+    EXPECT_THAT(ReadAll(of_a), ElementsAre("a1"));
+    EventFeed since = MakeFeed({}, before);
+    EXPECT_THAT(ReadAll(since), ElementsAre("a1"));
+  }
+}
+
+TEST_F(EventFeedTest, WhatIsForgottenGivesItsRoomBack) {
+  const size_t one = EncodeEvent(MakeEvent("a", 1), 1).bytes->size() + kEntryOverhead;
+  EventChannel channel(0, 2 * one);
+  channel.Append(EncodeEvent(MakeEvent("a", 1), 1));
+  channel.Append(EncodeEvent(MakeEvent("b", 1), 2));
+  channel.Forget("a");
+  channel.Append(EncodeEvent(MakeEvent("b", 2), 3));
+  EXPECT_FALSE(channel.Read(0, kLarge).behind);
+  EXPECT_EQ(channel.Read(0, kLarge).events.size(), 2u);
 }
 
 TEST_F(EventFeedTest, APositionThatWasPublishedAlreadyIsPassedOver) {
