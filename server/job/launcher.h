@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "core/spec/job_spec.h"
@@ -46,8 +45,6 @@ class Launcher {
   virtual void Kill(int32_t pid) = 0;
   // Forgets what the trainers of a job wrote, attempts 1 to `attempts`.
   virtual void RemoveOutput(const std::string& uid, int32_t attempts) = 0;
-  // Forgets what trainers wrote of all jobs but these. Before anything is launched.
-  virtual void RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) = 0;
 };
 
 // Thread-safe.

@@ -16,7 +16,6 @@
 #include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
 #include "server/base/data_folder.h"
-#include "server/base/unique_text.h"
 #include "server/job/child_process.h"
 
 namespace gradwatch::server {
@@ -45,16 +44,6 @@ std::optional<bool> CommandLineNames(int32_t pid, const std::string& job_id) {
   const std::string line((std::istreambuf_iterator<char>(file)), {});
   const std::string argument = absl::StrCat(std::string(1, '\0'), job_id, std::string(1, '\0'));
   return absl::StrContains(line, argument);
-}
-
-// The uid of the job that a log of this name belongs to; empty: the name is none of ours.
-absl::string_view UidOf(absl::string_view file) {
-  if (!absl::ConsumeSuffix(&file, ".log")) return "";
-  const absl::string_view uid = file.substr(0, std::min(file.size(), file.rfind('-')));
-  absl::string_view attempt = file.substr(uid.size());
-  const bool numbered = absl::ConsumePrefix(&attempt, "-") && !attempt.empty() &&
-                        attempt.find_first_not_of("0123456789") == absl::string_view::npos;
-  return numbered && IsUuid(uid) ? uid : "";
 }
 
 }  // namespace
@@ -115,18 +104,6 @@ void LocalLauncher::Kill(int32_t pid) { watcher_.Kill(pid); }
 void LocalLauncher::RemoveOutput(const std::string& uid, int32_t attempts) {
   std::error_code ignored;
   for (int32_t attempt = 1; attempt <= attempts; ++attempt) std::filesystem::remove(LogFile(uid, attempt), ignored);
-}
-
-void LocalLauncher::RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) {
-  std::vector<std::filesystem::path> gone;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(options_.log_folder, error), end; !error && it != end;
-       it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    const absl::string_view uid = UidOf(name);
-    if (!uid.empty() && !uids.contains(uid)) gone.push_back(it->path());
-  }
-  for (const std::filesystem::path& path : gone) std::filesystem::remove(path, error);
 }
 
 std::string LocalLauncher::LogFile(const std::string& uid, int32_t attempt) const {

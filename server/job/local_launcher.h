@@ -35,7 +35,6 @@ class LocalLauncher final : public Launcher {
   void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) override;
   void Kill(int32_t pid) override;
   void RemoveOutput(const std::string& uid, int32_t attempts) override;
-  void RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) override;
 
  private:
   explicit LocalLauncher(LocalLauncherOptions options) : options_(std::move(options)) {}

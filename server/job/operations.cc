@@ -158,7 +158,7 @@ void JobOperations::Create(v1::CreateJobRequest request, std::string actor, Done
         if (answered->has_value()) return done(**std::move(answered));
         // Not on the ledger's thread: checking takes up to 30 ms, and everybody waits for that one.
         auto token = context_->work->Enter();
-        if (token == nullptr) return done(absl::UnavailableError("the server is shutting down"));
+        if (token == nullptr) return done(ShuttingDown());
         context_->deps.executor->Run([this, token = std::move(token), request = std::move(request),
                                       key = std::move(key), actor = std::move(actor),
                                       done = std::move(done)]() mutable {
@@ -387,7 +387,7 @@ absl::StatusOr<v1::DeleteJobResponse> JobOperations::DoDelete(const v1::DeleteJo
   }
   const auto record = entry->working;
   GW_RETURN_IF_ERROR(CheckMayDelete(request, record->row.job));
-  GW_RETURN_IF_ERROR(transaction.DeleteJob(entry->uid));
+  GW_RETURN_IF_ERROR(transaction.DeleteJob(entry->uid, record->row.job.attempt()));
   GW_RETURN_IF_ERROR(Remember(transaction, key, response));
   entry->working = nullptr;
   context_->table.RemoveWorking(*entry);
@@ -410,10 +410,7 @@ void JobOperations::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRec
   }
   if (const int32_t pid = record.row.trainer_pid; pid != 0 && !record.ended()) context_->deps.launcher->Kill(pid);
   context_->deps.events->Forget(entry->job_id);
-  context_->deps.statistics->Remove(entry->uid);
-  context_->RunOnExecutor([context = context_, uid = entry->uid, attempts = record.row.job.attempt()] {
-    context->deps.launcher->RemoveOutput(uid, attempts);
-  });
+  supervisor_->RemoveFiles(entry->uid, record.row.job.attempt());
   context_->deps.hub->Notify(entry->uid);
   supervisor_->StartNext();
 }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
@@ -239,7 +238,8 @@ absl::Status Supervisor::Recover() {
   for (const v1::Silence& silence : silences) context_->silences.Add(silence, context_->deps.clock->Now());
   context_->silences.Publish();
   GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
-  RemoveWhatIsLeft(rows);
+  GW_ASSIGN_OR_RETURN(const auto removals, context_->deps.ledger->LoadRemovals());
+  for (const Ledger::Removal& removal : removals) RemoveFiles(removal.uid, removal.attempts);
   std::vector<Restored> active;
   for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row), &active));
   // The table is whole: only now may other threads work on it.
@@ -251,14 +251,6 @@ absl::Status Supervisor::Recover() {
   }
   if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
   return absl::OkStatus();
-}
-
-// Of jobs whose deletion was durable when the server ended, and their files not yet removed.
-void Supervisor::RemoveWhatIsLeft(const std::vector<JobRow>& rows) {
-  absl::flat_hash_set<std::string> uids;
-  for (const JobRow& row : rows) uids.insert(row.job.uid());
-  context_->deps.launcher->RemoveOutputOfAllBut(uids);
-  context_->deps.statistics->RemoveAllBut(std::move(uids));
 }
 
 // Nothing else runs yet: what belongs to the ledger's thread may be touched from here. Of a job that has ended nothing
@@ -282,6 +274,16 @@ absl::Status Supervisor::Restore(JobRow row, std::vector<Restored>* active) {
   context_->table.Publish(entry, record);
   if (reads) active->push_back({std::move(entry), std::move(last_step)});
   return absl::OkStatus();
+}
+
+void Supervisor::RemoveFiles(const std::string& uid, int32_t attempts) {
+  context_->deps.statistics->Remove(uid, [context = context_, work = context_->work, uid, attempts] {
+    const auto token = work->Enter();
+    if (token == nullptr) return;  // the next start goes on
+    context->deps.launcher->RemoveOutput(uid, attempts);
+    context->SubmitQuietly("files of a deleted job",
+                           [uid](LedgerTransaction& transaction) { return transaction.FilesRemoved(uid); });
+  });
 }
 
 void Supervisor::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step) {

@@ -41,6 +41,9 @@ class Supervisor {
   // figures were saved, and lets the channel begin behind them. `last_step`.
   absl::StatusOr<int64_t> CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step);
 
+  // Removes all files of a job that was deleted; until that is done the ledger keeps that it is to be done.
+  void RemoveFiles(const std::string& uid, int32_t attempts);
+
   // The ledger's thread: the stream of the trainer that held the job is over.
   absl::Status OnStreamEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                            const std::string& reason);
@@ -48,7 +51,6 @@ class Supervisor {
   absl::Status Conclude(JobEdit& edit);
 
  private:
-  void RemoveWhatIsLeft(const std::vector<JobRow>& rows);
   // A job that has not ended, and the last step that is stored of it.
   struct Restored {
     std::shared_ptr<JobEntry> entry;

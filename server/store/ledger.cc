@@ -96,6 +96,18 @@ class SqliteLedger final : public Ledger {
     });
   }
 
+  absl::StatusOr<std::vector<Removal>> LoadRemovals() override {
+    GW_ASSIGN_OR_RETURN(auto database, OpenReader(path_, MainFormat()));
+    return CatchSqlite("load the removals", [&]() -> absl::StatusOr<std::vector<Removal>> {
+      SQLite::Statement statement(*database, "SELECT uid, attempts FROM removals");
+      std::vector<Removal> removals;
+      while (statement.executeStep()) {
+        removals.push_back({statement.getColumn(0).getString(), statement.getColumn(1).getInt()});
+      }
+      return removals;
+    });
+  }
+
   const std::string& log_epoch() const override { return log_epoch_; }
 
  private:

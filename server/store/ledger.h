@@ -41,8 +41,10 @@ class LedgerTransaction {
 
   // Writes a job (by its uid), all of it.
   virtual absl::Status PutJob(const JobRow& row) = 0;
-  // Removes a job with its events, alerts and request ids.
-  virtual absl::Status DeleteJob(absl::string_view uid) = 0;
+  // Removes a job with its events and alerts. That the files of its `attempts` attempts are still to be removed is kept
+  // until FilesRemoved.
+  virtual absl::Status DeleteJob(absl::string_view uid, int32_t attempts) = 0;
+  virtual absl::Status FilesRemoved(absl::string_view uid) = 0;
   // Appends `event`, whose number the caller has set (job's last + 1) and whose time is set here, to the log of the job
   // `uid`; an alert_changed event also stores its alert. Returns the event's position among the events of all jobs,
   // which rises and has no meaning but order.
@@ -88,6 +90,12 @@ class Ledger {
   virtual absl::StatusOr<std::vector<JobRow>> LoadJobs() = 0;
   // Silences that have not ended, oldest first. For start-up.
   virtual absl::StatusOr<std::vector<v1::Silence>> LoadSilences() = 0;
+  // Deleted jobs whose files may still be there.
+  struct Removal {
+    std::string uid;
+    int32_t attempts = 0;
+  };
+  virtual absl::StatusOr<std::vector<Removal>> LoadRemovals() = 0;
   // Made with the database; resume tokens hold within one.
   virtual const std::string& log_epoch() const = 0;
 };

@@ -47,6 +47,8 @@ SqliteTransaction::SqliteTransaction(SQLite::Database* database, const core::Clo
       delete_job_(*database, "DELETE FROM jobs WHERE uid = ?1"),
       delete_events_(*database, "DELETE FROM events WHERE uid = ?1"),
       delete_alerts_(*database, "DELETE FROM alerts WHERE uid = ?1"),
+      put_removal_(*database, "INSERT INTO removals (uid, attempts) VALUES (?1, ?2)"),
+      delete_removal_(*database, "DELETE FROM removals WHERE uid = ?1"),
       append_event_(*database, kAppendEvent),
       put_alert_(*database, kPutAlert),
       find_request_(*database, "SELECT digest, response FROM requests WHERE request_id = ?1 AND create_millis > ?2"),
@@ -150,11 +152,22 @@ absl::Status SqliteTransaction::PutJob(const JobRow& row) {
   });
 }
 
-absl::Status SqliteTransaction::DeleteJob(absl::string_view uid) {
+absl::Status SqliteTransaction::DeleteJob(absl::string_view uid, int32_t attempts) {
   return Do("delete a job", [&]() -> absl::Status {
     for (SQLite::Statement* statement : {&delete_alerts_, &delete_events_, &delete_job_}) {
       Run(*statement, std::string(uid));
     }
+    StatementUse use(put_removal_);
+    use->bind(1, std::string(uid));
+    use->bind(2, attempts);
+    use->exec();
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SqliteTransaction::FilesRemoved(absl::string_view uid) {
+  return Do("end a removal", [&]() -> absl::Status {
+    Run(delete_removal_, std::string(uid));
     return absl::OkStatus();
   });
 }

@@ -26,7 +26,8 @@ class SqliteTransaction final : public LedgerTransaction {
   void Commit();
 
   absl::Status PutJob(const JobRow& row) override;
-  absl::Status DeleteJob(absl::string_view uid) override;
+  absl::Status DeleteJob(absl::string_view uid, int32_t attempts) override;
+  absl::Status FilesRemoved(absl::string_view uid) override;
   absl::StatusOr<int64_t> AppendEvent(absl::string_view uid, v1::Event* event) override;
   absl::StatusOr<std::optional<StoredResponse>> FindRequest(absl::string_view request_id) override;
   absl::Status PutRequest(absl::string_view request_id, const StoredResponse& response) override;
@@ -56,7 +57,7 @@ class SqliteTransaction final : public LedgerTransaction {
   SQLite::Database* const database_;
   const core::Clock* const clock_;
   SQLite::Statement begin_, commit_, rollback_, savepoint_, release_, rollback_to_;
-  SQLite::Statement put_job_, delete_job_, delete_events_, delete_alerts_;
+  SQLite::Statement put_job_, delete_job_, delete_events_, delete_alerts_, put_removal_, delete_removal_;
   SQLite::Statement append_event_, put_alert_, find_request_, put_request_, prune_requests_;
   SQLite::Statement find_alert_, put_silence_, delete_silence_, prune_silences_;
 

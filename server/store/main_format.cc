@@ -58,6 +58,11 @@ CREATE TABLE silences (
   silence    BLOB NOT NULL
 ) STRICT;
 
+CREATE TABLE removals (
+  uid      TEXT PRIMARY KEY,
+  attempts INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE requests (
   request_id    TEXT PRIMARY KEY,
   digest        BLOB NOT NULL,

@@ -26,16 +26,15 @@ constexpr size_t kMaxIdleReaders = 32;
 
 // One thing to do; `uid` is empty where it is about no job, or many.
 struct Command {
-  enum class Kind { kAppend, kBarrier, kRemove, kRemoveAllBut, kSetAside, kSweep };
+  enum class Kind { kAppend, kBarrier, kRemove, kSetAside, kSweep };
   Kind kind = Kind::kAppend;
   std::string uid = {};
   std::vector<EncodedReport> reports = {};
   StatisticsStore::AppendDone append_done = {};
-  absl::AnyInvocable<void()> barrier_done = {};
-  absl::flat_hash_set<std::string> uids = {};  // of those that stay
-  absl::Status status = {};                    // of an append
+  absl::AnyInvocable<void()> done = {};  // of a barrier, of a removal
+  absl::Status status = {};              // of an append
 
-  bool moves_files() const { return kind == Kind::kRemove || kind == Kind::kRemoveAllBut || kind == Kind::kSetAside; }
+  bool moves_files() const { return kind == Kind::kRemove || kind == Kind::kSetAside; }
 };
 
 // An error about the database of a job, with its name. What will not get better by itself is loss of data: a file that
@@ -87,13 +86,11 @@ class SqliteStatisticsStore final : public StatisticsStore {
   }
 
   void Barrier(absl::AnyInvocable<void()> done) override {
-    Queue({.kind = Command::Kind::kBarrier, .barrier_done = std::move(done)});
+    Queue({.kind = Command::Kind::kBarrier, .done = std::move(done)});
   }
 
-  void Remove(absl::string_view uid) override { Queue({.kind = Command::Kind::kRemove, .uid = std::string(uid)}); }
-
-  void RemoveAllBut(absl::flat_hash_set<std::string> uids) override {
-    Queue({.kind = Command::Kind::kRemoveAllBut, .uids = std::move(uids)});
+  void Remove(absl::string_view uid, absl::AnyInvocable<void()> done) override {
+    Queue({.kind = Command::Kind::kRemove, .uid = std::string(uid), .done = std::move(done)});
   }
 
   void SetAside(absl::string_view uid) override { Queue({.kind = Command::Kind::kSetAside, .uid = std::string(uid)}); }
@@ -175,12 +172,10 @@ class SqliteStatisticsStore final : public StatisticsStore {
       case Command::Kind::kAppend:
         return command.append_done(command.status, std::move(command.reports));
       case Command::Kind::kBarrier:
-        return command.barrier_done();
+        return command.done();
       case Command::Kind::kRemove:
-        writers.Remove(command.uid);
+        writers.Remove(command.uid, std::move(command.done));
         return readers_.Drop(command.uid);
-      case Command::Kind::kRemoveAllBut:
-        return writers.RemoveAllBut(command.uids);
       case Command::Kind::kSetAside:
         writers.SetAside(command.uid);
         return readers_.Drop(command.uid);

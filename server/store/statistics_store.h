@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -52,11 +51,9 @@ class StatisticsStore {
   virtual void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) = 0;
   // Runs `done` on the store's thread after everything that was queued before it.
   virtual void Barrier(absl::AnyInvocable<void()> done) = 0;
-  // Queues the removal of a job's database, and of what was set aside.
-  virtual void Remove(absl::string_view uid) = 0;
-  // The same for all jobs but these: what the end of the process kept a removal from. Nothing else in the folder is
-  // touched. Before anything is appended of jobs that are not among them.
-  virtual void RemoveAllBut(absl::flat_hash_set<std::string> uids) = 0;
+  // Queues the removal of a job's database, and of what was set aside. `done` runs when the files are gone, on the
+  // executor; never, if the store ends before.
+  virtual void Remove(absl::string_view uid, absl::AnyInvocable<void()> done) = 0;
   // Queues that a job's database is kept as UID.db.damaged, in place of an older one; what is appended later begins a
   // new database.
   virtual void SetAside(absl::string_view uid) = 0;

@@ -4,22 +4,19 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
 #include "server/base/data_folder.h"
-#include "server/base/unique_text.h"
 
 namespace gradwatch::server {
 namespace {
 
-// An open database holds three files; jobs that report at once are far fewer than this.
+// An open database holds three files. If more jobs than this report at once, each of them opens its own anew each time.
 constexpr size_t kMaxOpen = 32;
 constexpr absl::Duration kCloseAfter = absl::Seconds(30);
 constexpr absl::Duration kFailureHolds = absl::Seconds(1);
@@ -43,16 +40,6 @@ void RenameFile(const std::string& from, const std::string& to) {
   if (!std::filesystem::exists(std::filesystem::symlink_status(from, error))) return;
   std::filesystem::rename(from, to, error);
   if (error) spdlog::error("cannot rename {} to {}: {}", from, to, error.message());
-}
-
-// The uid of the job that a file of this name belongs to; empty: the name is none of ours.
-absl::string_view UidOf(absl::string_view file) {
-  const absl::string_view uid = file.substr(0, file.find('.'));
-  absl::string_view rest = file.substr(uid.size());
-  absl::ConsumeSuffix(&rest, kGone);
-  if (!absl::ConsumeSuffix(&rest, "-wal")) absl::ConsumeSuffix(&rest, "-shm");
-  absl::ConsumeSuffix(&rest, kDamaged);
-  return rest == ".db" && IsUuid(uid) ? uid : "";
 }
 
 }  // namespace
@@ -107,9 +94,9 @@ absl::StatusOr<StatisticsWriters::Open*> StatisticsWriters::OpenWriter(absl::str
   return &*found;
 }
 
-void StatisticsWriters::Remove(absl::string_view uid) {
+void StatisticsWriters::Remove(absl::string_view uid, absl::AnyInvocable<void()> done) {
   const absl::StatusOr<std::string> path = StatisticsPath(folder_, uid);
-  if (!path.ok()) return;
+  if (!path.ok()) return done();
   Forget(uid);
   std::vector<std::string> gone;
   for (const char* kind : {"", kDamaged}) {
@@ -119,8 +106,9 @@ void StatisticsWriters::Remove(absl::string_view uid) {
       RenameFile(file, gone.back());
     }
   }
-  executor_->Run([gone = std::move(gone)] {
+  executor_->Run([gone = std::move(gone), done = std::move(done)]() mutable {
     for (const std::string& file : gone) RemoveFile(file);
+    done();
   });
 }
 
@@ -129,21 +117,6 @@ void StatisticsWriters::Sweep(absl::string_view uid) {
   std::error_code ignored;
   if (!path.ok() || std::filesystem::exists(std::filesystem::symlink_status(*path, ignored))) return;
   for (const char* suffix : {"-wal", "-shm"}) RemoveFile(absl::StrCat(*path, suffix));
-}
-
-void StatisticsWriters::RemoveAllBut(const absl::flat_hash_set<std::string>& uids) {
-  std::set<std::string> gone;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    const absl::string_view uid = UidOf(name);
-    if (!uid.empty() && !uids.contains(uid)) gone.emplace(uid);
-  }
-  if (error) spdlog::error("cannot list {}: {}", folder_, error.message());
-  for (const std::string& uid : gone) {
-    spdlog::info("statistics of job {}: removed, there is no such job", uid);
-    Remove(uid);
-  }
 }
 
 void StatisticsWriters::SetAside(absl::string_view uid) {

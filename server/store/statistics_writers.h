@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -35,14 +34,12 @@ class StatisticsWriters {
   // Writes for one job, in one transaction. After a failure its database is left alone for a second, in which the
   // failure is the answer: what fails is often tried again at once.
   absl::Status Write(absl::string_view uid, const std::vector<const std::vector<EncodedReport>*>& reports);
-  // Removes the files of a job: they lose their names at once, and the executor removes them.
-  void Remove(absl::string_view uid);
+  // Removes the files of a job: they lose their names at once, and the executor removes them and runs `done`.
+  void Remove(absl::string_view uid, absl::AnyInvocable<void()> done);
   // Renames them; see StatisticsStore::SetAside.
   void SetAside(absl::string_view uid);
   // Removes what SQLite keeps beside the database of a job that has none any more.
   void Sweep(absl::string_view uid);
-  // Removes the files of all jobs but these. What has no name of ours stays.
-  void RemoveAllBut(const absl::flat_hash_set<std::string>& uids);
 
   // How long Maintain may wait.
   absl::Duration UntilMaintenance() const;

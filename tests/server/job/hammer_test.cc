@@ -44,7 +44,6 @@ class HammerLauncher final : public Launcher {
     running_.erase(found);
   }
   void RemoveOutput(const std::string&, int32_t) override {}
-  void RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>&) override {}
   LaunchRequest last(const std::string& job_id) {
     absl::MutexLock lock(&mutex_);
     return last_[job_id];

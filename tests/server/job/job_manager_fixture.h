@@ -49,10 +49,9 @@ class FakeLauncher final : public Launcher {
     absl::MutexLock lock(&mutex_);
     killed_.push_back(pid);
   }
-  void RemoveOutput(const std::string&, int32_t) override {}
-  void RemoveOutputOfAllBut(const absl::flat_hash_set<std::string>& uids) override {
+  void RemoveOutput(const std::string& uid, int32_t attempts) override {
     absl::MutexLock lock(&mutex_);
-    kept_ = uids;
+    removed_.push_back(absl::StrCat(uid, " ", attempts));
   }
 
   std::atomic<bool> gone = false;  // processes of an earlier life of the server have ended meanwhile
@@ -83,10 +82,10 @@ class FakeLauncher final : public Launcher {
     absl::MutexLock lock(&mutex_);
     return killed_;
   }
-  // The jobs whose output was kept at the start.
-  absl::flat_hash_set<std::string> kept() const {
+  // "UID 1" for each job whose output was removed, and the number of its attempts.
+  std::vector<std::string> removed() const {
     absl::MutexLock lock(&mutex_);
-    return kept_;
+    return removed_;
   }
 
  private:
@@ -96,7 +95,7 @@ class FakeLauncher final : public Launcher {
   std::map<int32_t, Ended> running_ ABSL_GUARDED_BY(mutex_);
   std::vector<int32_t> adopted_ ABSL_GUARDED_BY(mutex_);
   std::vector<int32_t> killed_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<std::string> kept_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> removed_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Keeps what was sent.
@@ -143,8 +142,9 @@ class TestStatistics final : public StatisticsStore {
     });
   }
   void Barrier(absl::AnyInvocable<void()> done) override { real_->Barrier(std::move(done)); }
-  void Remove(absl::string_view uid) override { real_->Remove(uid); }
-  void RemoveAllBut(absl::flat_hash_set<std::string> uids) override { real_->RemoveAllBut(std::move(uids)); }
+  void Remove(absl::string_view uid, absl::AnyInvocable<void()> done) override {
+    if (!away) real_->Remove(uid, std::move(done));
+  }
   void SetAside(absl::string_view uid) override {
     damaged = unwritable = false;
     real_->SetAside(uid);

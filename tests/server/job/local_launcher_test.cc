@@ -145,23 +145,6 @@ TEST_F(LocalLauncherTest, AProgramThatIsNotThereAnyMoreIsNamed) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr(program)));
 }
 
-// A server that ends between a deletion and its clean-up leaves them.
-TEST_F(LocalLauncherTest, LogsOfJobsThatAreNoMoreAreRemovedAndNothingElse) {
-  auto launcher = MakeLauncher("");
-  const std::string stays = "00000000-0000-4000-8000-000000000001", goes = "00000000-0000-4000-8000-000000000002";
-  const std::string others[] = {"notes.log",           goes + ".log",   goes + "-.log",   goes + "-1",
-                                goes + "-1.log.old",   goes + "-x.log", goes + "--1.log", goes + "- 1.log",
-                                "a" + goes + "-1.log", "-1.log",        stays + "-1.log", stays + "-12.log"};
-  for (const char* end : {"-1.log", "-2.log", "-12.log"}) dir_.Write("logs/" + goes + end, "x");
-  for (const std::string& name : others) dir_.Write("logs/" + name, "x");
-  launcher->RemoveOutputOfAllBut({stays});
-  std::vector<std::string> left;
-  for (const auto& file : std::filesystem::directory_iterator(dir_.File("logs"))) {
-    left.push_back(file.path().filename().string());
-  }
-  EXPECT_THAT(left, UnorderedElementsAreArray(others));
-}
-
 TEST_F(LocalLauncherTest, AWorkerOutlivesTheServerAndIsAdopted) {
   int32_t pid = 0;
   {

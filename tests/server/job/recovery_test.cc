@@ -150,16 +150,16 @@ TEST_F(RecoveryTest, ADamagedEndUnderARunningJobIsToldWhenItsTrainerComesBack) {
 }
 
 TEST_F(RecoveryTest, WhatADeletionLeftIsRemovedAtTheStart) {
-  const std::string gone = "00000000-0000-4000-8000-000000000002";
-  StopServer();
-  for (const char* end : {".db", ".db-wal", ".db.damaged"}) dir_.Write("statistics/" + gone + end, "x");
-  dir_.Write("statistics/notes.txt", "x");
-  StartServer();
-  EXPECT_THAT(launcher_->kept(), UnorderedElementsAre(Get("job").uid()));
-  EXPECT_THAT(StoredSteps("job"), SizeIs(100));
-  for (const auto& file : std::filesystem::directory_iterator(dir_.File("statistics"))) {
-    EXPECT_THAT(file.path().filename().string(), AnyOf(StartsWith(Get("job").uid()), "notes.txt"));
-  }
+  const std::string uid = Get("job").uid(), database = DatabaseOf("job");
+  statistics_->away = true;  // the server ends before anything is removed
+  ASSERT_THAT(Delete("job", /*force=*/true), IsOk());
+  ASSERT_TRUE(std::filesystem::exists(database));
+  const std::string nobodys = dir_.Write("statistics/00000000-0000-4000-8000-000000000002.db", "x");
+  RestartServer();
+  EXPECT_FALSE(std::filesystem::exists(database));
+  EXPECT_THAT(launcher_->removed(), ElementsAre(absl::StrCat(uid, " 1")));
+  EXPECT_TRUE(std::filesystem::exists(nobodys)) << "only what was deleted is removed";
+  EXPECT_THAT(*ledger_->LoadRemovals(), IsEmpty());
 }
 
 TEST_F(RecoveryTest, MissingAndEmptiedStatisticsAreToldToo) {

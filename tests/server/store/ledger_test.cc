@@ -257,7 +257,7 @@ TEST_F(LedgerTest, DeletesAllOfAJobAndNeverReusesPositions) {
   };
   ASSERT_THAT(CommitAndWait(*ledger_, fill("keep")), IsOk());
   ASSERT_THAT(CommitAndWait(*ledger_, fill("drop")), IsOk());
-  const auto drop = [](LedgerTransaction& transaction) { return transaction.DeleteJob("drop"); };
+  const auto drop = [](LedgerTransaction& transaction) { return transaction.DeleteJob("drop", 1); };
   ASSERT_THAT(CommitAndWait(*ledger_, drop), IsOk());
   Reopen();
   auto reader = LedgerReader::Open(path_);
@@ -275,7 +275,7 @@ TEST_F(LedgerTest, DeletesAllOfAJobAndNeverReusesPositions) {
 TEST_F(LedgerTest, TheLastPositionOutlivesItsJob) {
   ASSERT_THAT(AppendEvent(*ledger_, "keep", MakeEvent("keep", 1)), IsOk());
   ASSERT_THAT(AppendEvent(*ledger_, "drop", MakeAlertEvent("drop", 1, "a", v1::ALERT_STATE_FIRING)), IsOk());
-  const auto drop = [](LedgerTransaction& transaction) { return transaction.DeleteJob("drop"); };
+  const auto drop = [](LedgerTransaction& transaction) { return transaction.DeleteJob("drop", 1); };
   ASSERT_THAT(CommitAndWait(*ledger_, drop), IsOk());
   for (int life = 0; life < 2; ++life) {
     auto reader = LedgerReader::Open(path_);

@@ -296,7 +296,7 @@ TEST_F(StatisticsDamageTest, WhatIsSetAsideIsKeptAndANewDatabaseBegins) {
     ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 20, 21)), IsOk()) << "without waiting";
     EXPECT_THAT(ReadAll("u", 1 << 20), ElementsAre("20=1", "21=1"));
     EXPECT_TRUE(std::filesystem::exists(std::filesystem::symlink_status(PathOf("u") + ".damaged")));
-    store_->Remove("u");
+    store_->Remove("u", [] {});
     Reopen();
     EXPECT_TRUE(std::filesystem::is_empty(dir_.path()));
   }

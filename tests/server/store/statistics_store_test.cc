@@ -225,8 +225,8 @@ TEST_F(StatisticsStoreTest, RemovesAJobWithItsFiles) {
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
   ASSERT_THAT(AppendAndWait(*store_, "v", MakeReports(1, 0, 9)), IsOk());
   EXPECT_EQ(ReadAll("u").size(), 10u);  // leaves an open reader behind
-  store_->Remove("u");
-  store_->Remove("never-there");
+  store_->Remove("u", [] {});
+  store_->Remove("never-there", [] {});
   Wait();
   EXPECT_THAT(ReadAll("u"), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(PathOf("u")));
@@ -262,7 +262,7 @@ TEST_F(StatisticsStoreTest, FilesAreRemovedElsewhere) {
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
   store_->SetAside("u");
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
-  store_->Remove("u");
+  store_->Remove("u", [] {});
   Wait();
   EXPECT_THAT(ReadAll("u"), IsEmpty()) << "it is gone at once";
   EXPECT_THAT(FilesOf("u"), Each(EndsWith(".gone")));
@@ -274,32 +274,18 @@ TEST_F(StatisticsStoreTest, FilesAreRemovedElsewhere) {
   store_.reset();  // before the executor
 }
 
-// A process that ends between a deletion and its clean-up leaves them.
-TEST_F(StatisticsStoreTest, FilesOfJobsThatAreNoMoreAreRemovedAndNothingElse) {
-  const std::string stays = "00000000-0000-4000-8000-000000000001", goes = "00000000-0000-4000-8000-000000000002";
-  const char* const ours[] = {
-      ".db",      ".db-wal",      ".db-shm",          ".db.damaged",         ".db.damaged-wal", ".db.damaged-shm",
-      ".db.gone", ".db-wal.gone", ".db.damaged.gone", ".db.damaged-shm.gone"};
-  const std::string others[] = {"notes.txt",
-                                goes,
-                                goes + ".db.bak",
-                                goes + ".db-journal",
-                                goes + ".DB",
-                                "copy of.db",
-                                goes + "x.db",
-                                goes.substr(1) + ".db",
-                                "u.db",
-                                ".db",
-                                goes + ".db.gone.damaged",
-                                goes + ".gone",
-                                stays + ".db",
-                                stays + ".db.damaged"};
-  const auto make = [this](const std::string& name) { dir_.Write("statistics/" + name, "x"); };
-  for (const char* end : ours) make(goes + end);
-  for (const std::string& name : others) make(name);
-  std::filesystem::create_directory(PathOf("00000000-0000-4000-8000-000000000003"));
-  store_->RemoveAllBut({stays});
-  Wait();
+TEST_F(StatisticsStoreTest, RemovesAllFilesOfAJobAndNothingElse) {
+  const std::string uid = "00000000-0000-4000-8000-000000000001";
+  // A removal that was cut short has renamed some.
+  for (const char* end : {".db", ".db-wal", ".db-shm", ".db.damaged", ".db.damaged-wal", ".db.damaged-shm", ".db.gone",
+                          ".db-wal.gone", ".db.damaged.gone", ".db.damaged-shm.gone"}) {
+    dir_.Write("statistics/" + uid + end, "x");
+  }
+  const std::string others[] = {"notes.txt", uid, uid + ".db.bak", uid + ".DB", uid + "x.db", uid.substr(1) + ".db"};
+  for (const std::string& name : others) dir_.Write("statistics/" + name, "x");
+  absl::Notification done;
+  store_->Remove(uid, [&done] { done.Notify(); });
+  done.WaitForNotification();
   std::vector<std::string> left;
   for (const auto& file : std::filesystem::directory_iterator(dir_.File("statistics"))) {
     left.push_back(file.path().filename().string());
@@ -325,7 +311,7 @@ TEST_F(StatisticsStoreTest, RefusesUidsThatAreNoFileNames) {
   for (const char* uid : {"", "../u", "a/b", ".", "a b", "\xff"}) {
     EXPECT_THAT(AppendAndWait(*store_, uid, MakeReports(1, 0, 0)), StatusIs(absl::StatusCode::kInvalidArgument, _));
     EXPECT_THAT(store_->ReadAfter(uid, 0, -1, 10), StatusIs(absl::StatusCode::kInvalidArgument, _));
-    store_->Remove(uid);
+    store_->Remove(uid, [] {});
   }
 }
 

@@ -120,8 +120,9 @@ TEST_F(EventFeedTest, GoesOnOverDeletedJobs) {
   Restart(1);
   Append("a", MakeEvent("a", 3));
   Append("b", MakeEvent("b", 3));
-  ASSERT_THAT(CommitAndWait(*ledger_, [](LedgerTransaction& transaction) { return transaction.DeleteJob("uid of a"); }),
-              IsOk());
+  ASSERT_THAT(
+      CommitAndWait(*ledger_, [](LedgerTransaction& transaction) { return transaction.DeleteJob("uid of a", 1); }),
+      IsOk());
   EventFeed feed = MakeFeed();
   EXPECT_THAT(ReadAll(feed), ElementsAre("b1", "b2", "b3"));
   EXPECT_EQ(feed.position(), channel_->End());
@@ -133,8 +134,9 @@ TEST_F(EventFeedTest, AJobThatWasDeletedIsForgotten) {
   EventFeed live = MakeFeed();
   EXPECT_THAT(ReadAll(live, 1), ElementsAre("a1", "b1", "a2", "b2"));
   const int64_t before = Append("a", MakeEvent("a", 3));
-  ASSERT_THAT(CommitAndWait(*ledger_, [](LedgerTransaction& transaction) { return transaction.DeleteJob("uid of a"); }),
-              IsOk());
+  ASSERT_THAT(
+      CommitAndWait(*ledger_, [](LedgerTransaction& transaction) { return transaction.DeleteJob("uid of a", 1); }),
+      IsOk());
   channel_->Forget("a");
   channel_->Forget("nobody");
   EXPECT_THAT(ReadAll(live), IsEmpty());

@@ -21,8 +21,7 @@ class CountingStore final : public StatisticsStore {
  public:
   void Append(absl::string_view, std::vector<EncodedReport>, AppendDone) override {}
   void Barrier(absl::AnyInvocable<void()>) override {}
-  void Remove(absl::string_view) override {}
-  void RemoveAllBut(absl::flat_hash_set<std::string>) override {}
+  void Remove(absl::string_view, absl::AnyInvocable<void()>) override {}
   void SetAside(absl::string_view) override {}
   absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) override { return 9999; }
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,

@@ -304,7 +304,7 @@ TEST_F(WatchFeedTest, TellsWhatTheStoreHasLost) {
   AppendReports(1, 0, 3);
   Restart({3, 1, 3}, kLarge);
   WatchFeed feed = MakeFeed();
-  const auto remove = [](LedgerTransaction& transaction) { return transaction.DeleteJob(kUid); };
+  const auto remove = [](LedgerTransaction& transaction) { return transaction.DeleteJob(kUid, 1); };
   ASSERT_THAT(CommitAndWait(*ledger_, remove), IsOk());
   EXPECT_THAT(feed.Next(kLarge, Lane::kCatchUp), StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
   EXPECT_EQ(feed.cursor(), WatchCursor());
