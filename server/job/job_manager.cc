@@ -104,7 +104,10 @@ class LedgerJobManager final : public JobManager {
   }
 
   void Tick() override { supervisor_.Tick(); }
-  void Drain() override { context_.draining = true; }
+  void Drain() override {
+    context_.draining = true;
+    supervisor_.SaveAllFigures();
+  }
 
  private:
   JobContext context_;

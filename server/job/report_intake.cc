@@ -212,12 +212,13 @@ void ReportIntake::Stored(const LiveFigures& figures, absl::Duration now) {
   absl::MutexLock lock(&mutex_);
   figures_.Add(figures);
   failures_ = 0;
+  damages_ = 0;
   NoteArrival(now, figures_.steps_done);
 }
 
 void ReportIntake::StoreFailed(const absl::Status& status, absl::Duration now) {
   absl::MutexLock lock(&mutex_);
-  damaged_ = absl::IsDataLoss(status);
+  damages_ = absl::IsDataLoss(status) ? damages_ + 1 : 0;
   link_ = nullptr;
   closed_until_ = now + std::min(kFirstPause * (1 << std::min(failures_, 10)), kLongestPause);
   ++failures_;
@@ -225,7 +226,9 @@ void ReportIntake::StoreFailed(const absl::Status& status, absl::Duration now) {
 
 bool ReportIntake::TakeDamage() {
   absl::MutexLock lock(&mutex_);
-  return std::exchange(damaged_, false);
+  if (damages_ < 2) return false;
+  damages_ = 0;
+  return true;
 }
 
 absl::Duration ReportIntake::closed_until() const {

@@ -77,7 +77,8 @@ class ReportIntake {
   // Statistics could not be stored or read: nobody may report, and for a while nobody may attach. The while doubles
   // with each failure in a row, from one second to thirty.
   void StoreFailed(const absl::Status& status, absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Whether the last failure was damage (DATA_LOSS); true once for each.
+  // Whether two failures in a row were damage (DATA_LOSS), so that writing behind what can be read did not help; true
+  // once for each such pair.
   bool TakeDamage() ABSL_LOCKS_EXCLUDED(mutex_);
   // When a trainer may attach again.
   absl::Duration closed_until() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -109,7 +110,7 @@ class ReportIntake {
   std::deque<Arrival> arrivals_
       ABSL_GUARDED_BY(mutex_);                // of this link; the first is its attachment or ten seconds old
   int failures_ ABSL_GUARDED_BY(mutex_) = 0;  // of the store, in a row
-  bool damaged_ ABSL_GUARDED_BY(mutex_) = false;
+  int damages_ ABSL_GUARDED_BY(mutex_) = 0;   // of them that were damage, the last ones
   absl::Duration closed_until_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };
 

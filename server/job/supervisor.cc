@@ -176,6 +176,13 @@ absl::Status Supervisor::SaveFigures(const std::shared_ptr<JobEntry>& entry, Led
   return absl::OkStatus();
 }
 
+void Supervisor::SaveAllFigures() {
+  context_->SubmitQuietly("figures of all jobs", [this](LedgerTransaction& transaction) {
+    for (const auto& entry : context_->table.Active()) GW_RETURN_IF_ERROR(SaveFigures(entry, transaction));
+    return absl::OkStatus();
+  });
+}
+
 absl::Status Supervisor::OnDeadline(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   TrainerSlot& trainer = entry->trainer;
   if (entry->working == nullptr || entry->working->ended() || trainer.deadline > Now()) return absl::OkStatus();

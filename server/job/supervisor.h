@@ -27,6 +27,9 @@ class Supervisor {
   // Looks for trainers that are waited for in vain, and for jobs that could not be started when it was their turn.
   void Tick();
 
+  // Writes the figures of all jobs, so that the next start knows how far they were.
+  void SaveAllFigures();
+
   // What was stored of the job `uid` is damaged or gone: makes it an event, once for each description, also over
   // restarts.
   void TellDataLoss(absl::string_view uid, std::string description);

@@ -124,7 +124,8 @@ void TrainerStream::OnDone() {
     absl::MutexLock lock(&mutex_);
     reactor_ = nullptr;
     call_ = nullptr;
-    if (admitted_.ok()) admitted_->Close(static_cast<absl::StatusCode>(end_.value_or(grpc::Status()).error_code()));
+    const int code = end_.has_value() ? end_->error_code() : 0;
+    if (admitted_.ok()) admitted_->Close(static_cast<absl::StatusCode>(code));
   }
   Detach(kStreamEnded);
   streams_->Remove(shared_from_this());

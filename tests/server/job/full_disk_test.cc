@@ -87,7 +87,7 @@ TEST_F(FullDiskTest, ATrainerWhoseAttachingCouldNotBeWrittenHoldsNothing) {
   FaultyVfs::full = false;
   Pass(absl::Seconds(1));
   Pass(options_.reattach_window);
-  EXPECT_EQ(State("job"), "FAILED") << "nobody is there, and that is noticed";
+  EXPECT_EQ(State("job"), "RECOVERING") << "nobody is there, and that is noticed";
 }
 
 TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {

@@ -164,6 +164,8 @@ TEST_F(ReportIntakeTest, AFailingStoreIsLeftAloneForLongerAndLonger) {
   intake_.Stored(LiveFigures(), now);
   intake_.StoreFailed(absl::DataLossError("damaged"), now);
   EXPECT_EQ(intake_.closed_until(), now + absl::Seconds(1));
+  EXPECT_FALSE(intake_.TakeDamage()) << "what is written next may go behind it";
+  intake_.StoreFailed(absl::DataLossError("damaged"), now);
   EXPECT_TRUE(intake_.TakeDamage());
   EXPECT_FALSE(intake_.TakeDamage()) << "once for each";
 }

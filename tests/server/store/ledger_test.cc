@@ -380,7 +380,6 @@ TEST_F(LedgerTest, FindsRowsByIndex) {
            "SELECT event FROM events WHERE kind = 9 AND position > ?1 AND job_id = ?3 ORDER BY position",
            "SELECT alert FROM alerts WHERE position < ?1 AND job_id = ?2 ORDER BY position DESC",
            "DELETE FROM alerts WHERE uid = ?1",
-           "DELETE FROM requests WHERE uid = ?1",
            "DELETE FROM requests WHERE create_millis <= ?1",
            "SELECT event FROM events WHERE position > ?1 ORDER BY position",
        }) {
