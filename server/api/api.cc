@@ -147,14 +147,22 @@ void Api::QueryStatistics(v1::QueryStatisticsRequest, Caller caller, Done<v1::Qu
 }
 
 void Api::ListAlerts(v1::ListAlertsRequest request, Caller caller, Done<v1::ListAlertsResponse> done) {
-  Query<v1::ListAlertsResponse>(
-      Operation::kListAlerts, std::move(caller), std::move(done),
-      [this, request = std::move(request)] { return server::ListAlerts(deps_.reader, request); });
+  Query<v1::ListAlertsResponse>(Operation::kListAlerts, std::move(caller), std::move(done),
+                                [this, request = std::move(request)]() -> absl::StatusOr<v1::ListAlertsResponse> {
+                                  GW_ASSIGN_OR_RETURN(v1::ListAlertsResponse page,
+                                                      server::ListAlerts(deps_.reader, request));
+                                  for (v1::Alert& alert : *page.mutable_alerts()) deps_.jobs->ShowSilences(&alert);
+                                  return page;
+                                });
 }
 
 void Api::GetAlert(v1::GetAlertRequest request, Caller caller, Done<v1::Alert> done) {
   Query<v1::Alert>(Operation::kGetAlert, std::move(caller), std::move(done),
-                   [this, request = std::move(request)] { return deps_.reader->GetAlert(request.alert_id()); });
+                   [this, request = std::move(request)]() -> absl::StatusOr<v1::Alert> {
+                     GW_ASSIGN_OR_RETURN(v1::Alert alert, deps_.reader->GetAlert(request.alert_id()));
+                     deps_.jobs->ShowSilences(&alert);
+                     return alert;
+                   });
 }
 
 void Api::AcknowledgeAlert(v1::AcknowledgeAlertRequest request, Caller caller, Done<v1::Alert> done) {

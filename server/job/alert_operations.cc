@@ -84,7 +84,9 @@ absl::StatusOr<v1::Alert> AlertOperations::DoAcknowledge(const v1::AcknowledgeAl
   const auto entry = context_->table.FindWorking(alert.job_id());
   if (entry == nullptr || entry->uid != uid) return AlertNotFound(request.alert_id());
   JobEdit edit(context_, entry, &transaction);
-  if (alert.acknowledged_by().empty() || alert.acknowledge_comment() != request.comment()) {
+  // Who says nothing new takes nothing away: a comment stays until there is another.
+  const bool has_news = !request.comment().empty() && request.comment() != alert.acknowledge_comment();
+  if (alert.acknowledged_by().empty() || has_news) {
     alert.set_acknowledged_by(actor);
     *alert.mutable_acknowledge_time() = core::ToTimestamp(context_->deps.clock->Now());
     alert.set_acknowledge_comment(request.comment());

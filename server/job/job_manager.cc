@@ -74,6 +74,11 @@ class LedgerJobManager final : public JobManager {
   absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest& request) const override {
     return context_.silences.List(request, context_.deps.clock->Now());
   }
+  void ShowSilences(v1::Alert* alert) const override {
+    if (alert->state() == v1::ALERT_STATE_RESOLVED) return;
+    const auto ids = context_.silences.Matching(*alert, context_.deps.clock->Now());
+    alert->mutable_silenced_by()->Assign(ids.begin(), ids.end());
+  }
 
   std::vector<v1::JobFigures> Figures() const override {
     return context_.table.Figures(context_.deps.clock->Monotonic());

@@ -98,6 +98,8 @@ class JobManager {
   virtual void DeleteSilence(v1::DeleteSilenceRequest request, std::string actor,
                              Done<v1::DeleteSilenceResponse> done) = 0;
   virtual absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest& request) const = 0;
+  // Puts the silences that match now into an alert that has not ended.
+  virtual void ShowSilences(v1::Alert* alert) const = 0;
 
   // How the jobs that have not ended are doing.
   virtual std::vector<v1::JobFigures> Figures() const = 0;

@@ -199,7 +199,8 @@ const v1::Silence* SilenceTable::Find(absl::string_view silence_id, absl::Time n
 
 std::vector<std::string> SilenceTable::Matching(const v1::Alert& alert, absl::Time now) const {
   std::vector<std::string> ids;
-  for (const auto& [order, silence] : working_) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [order, silence] : published_) {
     if (Holds(silence, now) && Matches(silence.jobs(), alert.job_id()) && Matches(silence.rules(), alert.rule()) &&
         Matches(silence.tensors(), alert.tensor())) {
       ids.push_back(silence.silence_id());

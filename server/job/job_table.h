@@ -84,14 +84,14 @@ class SilenceTable {
   void Remove(const v1::Silence& silence);
   // Null: there is none, or it has ended.
   const v1::Silence* Find(absl::string_view silence_id, absl::Time now) const;
-  // The ids of those that match `alert` at `now`, oldest first.
-  std::vector<std::string> Matching(const v1::Alert& alert, absl::Time now) const;
   // Makes the published silences what the working ones are.
   void Publish() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Thread-safe. Those that hold at `now`, newest first, by pages. INVALID_ARGUMENT: page size or token.
   absl::StatusOr<v1::ListSilencesResponse> List(const v1::ListSilencesRequest& request, absl::Time now) const
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // Thread-safe. The ids of those that match `alert` at `now`, oldest first.
+  std::vector<std::string> Matching(const v1::Alert& alert, absl::Time now) const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   using Silences = std::map<int64_t, v1::Silence>;  // by creation, in microseconds

@@ -165,6 +165,31 @@ TEST_F(AlertOperationsTest, SilencesThatMatchAreNamedInTheTransition) {
   EXPECT_THAT(LastAlert().silenced_by(), IsEmpty()) << "it has ended";
 }
 
+TEST_F(AlertOperationsTest, AnAlertThatGoesOnShowsTheSilencesOfNow) {
+  const auto silenced = [this](const std::string& id) {
+    v1::Alert alert = *reader_->GetAlert(id);
+    jobs_->ShowSilences(&alert);
+    return std::vector<std::string>(alert.silenced_by().begin(), alert.silenced_by().end());
+  };
+  SayAlert(trainer_, "goes on", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer_, "over", v1::ALERT_STATE_RESOLVED);
+  v1::CreateSilenceRequest request = SilenceFor(absl::Hours(1));
+  request.mutable_silence()->set_jobs("*");
+  const auto silence = MakeSilence(request);
+  ASSERT_THAT(silence, IsOk());
+  EXPECT_THAT(silenced("goes on"), ElementsAre(silence->silence_id()));
+  EXPECT_THAT(silenced("over"), IsEmpty()) << "it was not silenced when it ended";
+  clock_.Advance(absl::Hours(1));
+  EXPECT_THAT(silenced("goes on"), IsEmpty());
+}
+
+TEST_F(AlertOperationsTest, AnAcknowledgementWithoutACommentKeepsTheOneThatIsThere) {
+  SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING);
+  ASSERT_THAT(Acknowledge("a", "looking into it"), IsOk());
+  EXPECT_EQ(Acknowledge("a", "")->acknowledge_comment(), "looking into it");
+  EXPECT_EQ(LastAlert().acknowledge_comment(), "looking into it");
+}
+
 TEST_F(AlertOperationsTest, ASilenceOfTensorsMatchesAlertsThatNameThem) {
   v1::CreateSilenceRequest request = SilenceFor(absl::Hours(1));
   request.mutable_silence()->set_tensors("dense0.*");

@@ -69,6 +69,7 @@ class SlowJobManager final : public JobManager {
   absl::StatusOr<v1::ListSilencesResponse> ListSilences(const v1::ListSilencesRequest&) const override {
     return v1::ListSilencesResponse();
   }
+  void ShowSilences(v1::Alert*) const override {}
   std::vector<v1::JobFigures> Figures() const override { return {}; }
   void TellDataLoss(absl::string_view, std::string) override {}
   absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view) const override {
