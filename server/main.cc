@@ -1,4 +1,7 @@
 // gradwatchd: puts the parts of the server together, runs until it is told to stop, and takes them apart again.
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -19,6 +22,7 @@
 #include "absl/synchronization/mutex.h"
 #include "core/base/clock.h"
 #include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 #include "server/api/api.h"
 #include "server/base/data_folder.h"
 #include "server/base/executor.h"
@@ -71,6 +75,7 @@ sigset_t BlockSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   return signals;
@@ -87,6 +92,12 @@ v1::ServerInfo MakeInfo(const JobManagerOptions& options, const std::string& log
   return info;
 }
 
+// What the allocator keeps of requests and checks that are over.
+void GiveMemoryBack() {
+  constexpr size_t kMuch = size_t{64} << 20;
+  if (mallinfo2().fordblks > kMuch) malloc_trim(0);
+}
+
 int LiveThreads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4); }
 
 // All parts, in the order in which they need each other; they go in the opposite order.
@@ -99,7 +110,7 @@ class Daemon {
     // First, so that a bad address changes nothing; who connects waits until the jobs are known.
     GW_ASSIGN_OR_RETURN(auto listener, Listener::Open(options_.listen, options_.insecure));
     GW_RETURN_IF_ERROR(OpenStores());
-    GW_ASSIGN_OR_RETURN(const JobManagerOptions job_options, MakeJobOptions());
+    GW_ASSIGN_OR_RETURN(const JobManagerOptions job_options, MakeJobOptions(MaxRunningJobs(descriptors)));
     GW_RETURN_IF_ERROR(MakeJobs(job_options, listener->dial_address()));
     api_ = std::make_unique<Api>(ApiDependencies{.jobs = jobs_.get(),
                                                  .reader = reader_.get(),
@@ -110,7 +121,7 @@ class Daemon {
                                                  .clock = clock_,
                                                  .info = MakeInfo(job_options, ledger_->log_epoch())});
     const RpcContext context = {.api = api_.get(), .jobs = jobs_.get(), .clock = clock_, .streams = nullptr};
-    GW_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(std::move(listener), context, DescriptorsForConnections(descriptors)));
+    GW_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(std::move(listener), context, MaxConnections(descriptors)));
     jobs_->Start();
     return TellAddress(grpc_->listener());
   }
@@ -125,6 +136,7 @@ class Daemon {
       rings_.Tick(clock_->Monotonic());
       api_->Tick();
       grpc_->Tick();
+      GiveMemoryBack();
     }
   }
 
@@ -178,7 +190,7 @@ class Daemon {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<JobManagerOptions> MakeJobOptions() {
+  absl::StatusOr<JobManagerOptions> MakeJobOptions(int max_running_jobs) {
     std::vector<std::string> roots = options_.data_roots;
     if (roots.empty()) {
       roots.push_back(folder_->File("data"));
@@ -186,7 +198,11 @@ class Daemon {
     }
     JobManagerOptions options;
     GW_ASSIGN_OR_RETURN(options.data_roots, core::DataRoots::Create(roots));
-    options.max_running_jobs = options_.max_running_jobs;
+    options.max_running_jobs = std::min(options_.max_running_jobs, max_running_jobs);
+    if (options.max_running_jobs < options_.max_running_jobs) {
+      spdlog::warn("at most {} jobs run at once: the limit of open files (ulimit -Hn) is not enough for {}",
+                   options.max_running_jobs, options_.max_running_jobs);
+    }
     return options;
   }
 
@@ -216,6 +232,16 @@ void SetUpLog() {
   spdlog::set_default_logger(std::move(logger));
 }
 
+// gRPC and Protobuf quote what peers have sent, which may be anything.
+void SetUpLogOfLibraries() {
+  gpr_set_log_function([](gpr_log_func_args* said) {
+    if (said->severity == GPR_LOG_SEVERITY_ERROR) spdlog::warn("gRPC: {}", core::Printable(said->message));
+  });
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel, const char*, int, const std::string& said) {
+    spdlog::warn("Protobuf: {}", core::Printable(said));
+  });
+}
+
 // What nobody catches ends the process, mostly memory that could not be had; the log says what it was.
 [[noreturn]] void Die() {
   try {
@@ -233,6 +259,7 @@ int RunDaemon(Options options) {
   const sigset_t signals = BlockSignals();
   std::set_terminate(Die);
   SetUpLog();
+  SetUpLogOfLibraries();
   Daemon daemon(std::move(options));
   if (const absl::Status status = daemon.Start(); !status.ok()) {
     fprintf(stderr, "gradwatchd: %s\n", std::string(status.message()).c_str());

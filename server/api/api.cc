@@ -14,6 +14,7 @@ namespace {
 
 // Of stored reports that were read for watchers who catch up.
 constexpr size_t kHistoryBytes = size_t{32} << 20;
+constexpr size_t kMaxRequestBytes = size_t{256} << 10;
 
 absl::Status NotServed(Operation operation) {
   return core::WithReason(absl::UnimplementedError(absl::StrCat(RowOf(operation).method, " is not served yet")),
@@ -21,6 +22,13 @@ absl::Status NotServed(Operation operation) {
 }
 
 }  // namespace
+
+absl::Status CheckSize(const google::protobuf::Message& request) {
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes <= kMaxRequestBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the request is ", bytes, " bytes long; at most ", kMaxRequestBytes, " are taken"));
+}
 
 Api::Api(ApiDependencies dependencies)
     : deps_(std::move(dependencies)),

@@ -34,6 +34,9 @@ struct ApiDependencies {
   AdmissionLimits limits = {};
 };
 
+// INVALID_ARGUMENT: a request of more than 256 KiB, which is many times what any that is meant takes.
+absl::Status CheckSize(const google::protobuf::Message& request);
+
 // Thread-safe. No call blocks.
 class Api {
  public:

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int64_t kReserve = 128;
 constexpr int64_t kMostConnections = 16'384;
+constexpr int64_t kDescriptorsOfAJob = 6;
 
 }  // namespace
 
@@ -21,9 +22,13 @@ int64_t RaiseDescriptorLimit() {
   return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, INT32_MAX));
 }
 
-int DescriptorsForConnections(int64_t limit) {
+int MaxConnections(int64_t limit) {
   const int64_t most = std::max(limit - std::max(limit / 5, kReserve), limit / 2);
   return static_cast<int>(std::min(most, kMostConnections));
+}
+
+int MaxRunningJobs(int64_t limit) {
+  return static_cast<int>(std::clamp<int64_t>(limit / 2 / kDescriptorsOfAJob, 1, INT32_MAX));
 }
 
 }  // namespace gradwatch::server

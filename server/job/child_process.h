@@ -18,9 +18,9 @@ struct ChildProcess {
   std::vector<const core::FileDescriptor*> descriptors;
 };
 
-// Starts it with this process's environment, in a process group of its own, with no signal blocked or ignored and no
-// core file; its process id. The caller must reap it. UNAVAILABLE or RESOURCE_EXHAUSTED, naming the program: it could
-// not be started.
+// Starts it with this process's environment, in a session and process group of its own, with no signal blocked or
+// ignored and no core file; its process id. The caller must reap it. UNAVAILABLE or RESOURCE_EXHAUSTED, naming the
+// program: it could not be started.
 absl::StatusOr<int32_t> StartChild(const ChildProcess& child);
 
 // An open file, numbered so that it is in nobody's way in StartChild; `flags` and `mode` as of open(2), which is given

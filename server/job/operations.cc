@@ -173,7 +173,7 @@ void JobOperations::CheckAndAccept(v1::CreateJobRequest request, RequestKey key,
   if (const absl::Status status = CheckRequest(request); !status.ok()) return done(status);
   auto token = context_->work->Enter();
   if (token == nullptr) return done(ShuttingDown());
-  v1::JobSpec spec = request.spec();
+  v1::JobSpec spec = std::move(*request.mutable_spec());  // it comes back checked
   context_->deps.checker->Check(
       std::move(spec),
       [this, token = std::move(token), request = std::move(request), key = std::move(key), actor = std::move(actor),

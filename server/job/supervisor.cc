@@ -257,7 +257,19 @@ absl::Status Supervisor::Recover() {
     });
   }
   if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
+  WarnOfStatisticsOfNobody();
   return absl::OkStatus();
+}
+
+// A ledger that is gone or older than the statistics beside it looks like a new one.
+void Supervisor::WarnOfStatisticsOfNobody() const {
+  int files = 0;
+  for (const std::string& uid : context_->deps.statistics->Uids()) files += context_->table.FindUid(uid) == nullptr;
+  if (files == 0) return;
+  spdlog::warn(
+      "{} files of statistics belong to no job: main.sqlite is not the one, or older than the one, that they were "
+      "stored with; nothing is removed",
+      files);
 }
 
 // Nothing else runs yet: what belongs to the ledger's thread may be touched from here. Of a job that has ended nothing

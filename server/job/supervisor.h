@@ -60,6 +60,7 @@ class Supervisor {
     absl::StatusOr<int64_t> last_step;
   };
   absl::Status Restore(JobRow row, std::vector<Restored>* active);
+  void WarnOfStatisticsOfNobody() const;
   // Of an active job: a bad store is its trouble alone.
   void RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step);
   // The ledger's thread: tells, and stores, that the steps from `first` on that the job has done are "gone", "damaged".

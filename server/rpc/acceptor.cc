@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <utility>
 
@@ -21,6 +22,8 @@ namespace {
 
 constexpr int kPauseMilliseconds = 100;
 constexpr absl::Duration kComplainEvery = absl::Seconds(1);
+// How long nobody is counted again after there were too many.
+constexpr absl::Duration kFullFor = absl::Milliseconds(100);
 
 // Of no family if the descriptor is no socket.
 SocketAddress LocalAddress(int descriptor) {
@@ -40,14 +43,14 @@ bool SamePlace(const SocketAddress& listener, const SocketAddress& connection) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Start(std::vector<int> listeners, int descriptors, Take take) {
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Start(std::vector<int> listeners, int most, Take take) {
   const int stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (stop < 0) return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
-  return std::unique_ptr<Acceptor>(new Acceptor(std::move(listeners), descriptors, std::move(take), stop));
+  return std::unique_ptr<Acceptor>(new Acceptor(std::move(listeners), most, std::move(take), stop));
 }
 
-Acceptor::Acceptor(std::vector<int> listeners, int descriptors, Take take, int stop)
-    : listeners_(std::move(listeners)), descriptors_(descriptors), take_(std::move(take)), stop_(stop) {
+Acceptor::Acceptor(std::vector<int> listeners, int most, Take take, int stop)
+    : listeners_(std::move(listeners)), most_(most), take_(std::move(take)), stop_(stop) {
   for (const int listener : listeners_) addresses_.push_back(LocalAddress(listener));
   thread_ = std::thread([this] {
     core::NameThisThread("accept");
@@ -66,14 +69,30 @@ void Acceptor::Stop() {
 }
 
 void Acceptor::Cut() {
+  ForEachConnection([](int descriptor) { shutdown(descriptor, SHUT_RDWR); });
+}
+
+void Acceptor::ForEachConnection(absl::FunctionRef<void(int descriptor)> use) const {
   rlimit limit = {};
   getrlimit(RLIMIT_NOFILE, &limit);
-  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, descriptors_));
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, INT_MAX));
   for (int descriptor = 0; descriptor < end; ++descriptor) {
     const SocketAddress address = LocalAddress(descriptor);
     const auto same = [&address](const SocketAddress& one) { return SamePlace(one, address); };
-    if (std::any_of(addresses_.begin(), addresses_.end(), same)) shutdown(descriptor, SHUT_RDWR);
+    const bool is_listener = std::find(listeners_.begin(), listeners_.end(), descriptor) != listeners_.end();
+    if (!is_listener && std::any_of(addresses_.begin(), addresses_.end(), same)) use(descriptor);
   }
+}
+
+bool Acceptor::HasRoomFor(int connection) {
+  if (connection < most_) return true;  // there are not more descriptors than that in all
+  const absl::Time now = absl::Now();
+  if (now < full_until_ && now >= full_until_ - kFullFor) return false;
+  int count = 0;
+  ForEachConnection([&count](int) { ++count; });
+  if (count <= most_) return true;
+  full_until_ = now + kFullFor;
+  return false;
 }
 
 void Acceptor::Work() {
@@ -100,7 +119,7 @@ bool Acceptor::AcceptOne(int listener) {
     ++failed_;
     return false;
   }
-  if (connection < descriptors_) {
+  if (HasRoomFor(connection)) {
     take_(listener, connection);
     return true;
   }

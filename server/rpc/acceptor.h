@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/rpc/listen_address.h"
@@ -24,10 +25,10 @@ class Acceptor {
   // Takes a connection, which does not block and closes on exec, as its own. `listener` is where it came from.
   using Take = std::function<void(int listener, int connection)>;
 
-  // `listeners` do not block and outlive it. A connection whose descriptor is not below `descriptors` is closed at
-  // once: the kernel gives the smallest number that is free, so that those from there on are left to the rest of the
-  // process, and nobody has to count what is open. UNAVAILABLE: there is no descriptor for it.
-  static absl::StatusOr<std::unique_ptr<Acceptor>> Start(std::vector<int> listeners, int descriptors, Take take);
+  // `listeners` do not block and outlive it. Of more than `most` connections those that come last are closed at once.
+  // Who takes them closes them too, so that they are counted by looking at the process's descriptors, and only when one
+  // has a number from which there may be too many. UNAVAILABLE: there is no descriptor for the object.
+  static absl::StatusOr<std::unique_ptr<Acceptor>> Start(std::vector<int> listeners, int most, Take take);
   // As Stop.
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
@@ -45,7 +46,11 @@ class Acceptor {
   int64_t failed() const { return failed_; }
 
  private:
-  Acceptor(std::vector<int> listeners, int descriptors, Take take, int stop);
+  Acceptor(std::vector<int> listeners, int most, Take take, int stop);
+  // All that are open now.
+  void ForEachConnection(absl::FunctionRef<void(int descriptor)> use) const;
+  // Whether this connection, which is open, is not one too many.
+  bool HasRoomFor(int connection);
   void Work();
   // False: nothing can be accepted for the moment.
   bool AcceptOne(int listener);
@@ -54,12 +59,13 @@ class Acceptor {
 
   const std::vector<int> listeners_;
   std::vector<SocketAddress> addresses_;  // of the listeners; constant after construction
-  const int descriptors_;
+  const int most_;
   const Take take_;
   const int stop_;  // an eventfd, readable when it is over
   std::atomic<int64_t> refused_ = 0;
   std::atomic<int64_t> failed_ = 0;
   absl::Time complained_ = absl::InfinitePast();  // of the thread
+  absl::Time full_until_ = absl::InfinitePast();  // of the thread
   std::thread thread_;
 };
 

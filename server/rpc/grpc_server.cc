@@ -55,11 +55,11 @@ GrpcServer::GrpcServer(std::unique_ptr<Listener> listener, RpcContext context)
     : context_(WithStreams(std::move(context), &streams_)), listener_(std::move(listener)) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(std::unique_ptr<Listener> listener, RpcContext context,
-                                                              int descriptors) {
+                                                              int connections) {
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(listener), std::move(context)));
   GW_RETURN_IF_ERROR(server->Serve());
   server->SetServing(true);
-  GW_RETURN_IF_ERROR(server->Accept(descriptors));
+  GW_RETURN_IF_ERROR(server->Accept(connections));
   return server;
 }
 
@@ -84,14 +84,14 @@ absl::Status GrpcServer::Serve() {
   return absl::OkStatus();
 }
 
-absl::Status GrpcServer::Accept(int descriptors) {
+absl::Status GrpcServer::Accept(int connections) {
   const auto take = [this](int listener, int connection) {
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
     parameters.listener_fd = listener;
     parameters.fd = connection;
     connections_->HandleNewConnection(&parameters);
   };
-  GW_ASSIGN_OR_RETURN(acceptor_, Acceptor::Start(listener_->sockets(), descriptors, take));
+  GW_ASSIGN_OR_RETURN(acceptor_, Acceptor::Start(listener_->sockets(), connections, take));
   return absl::OkStatus();
 }
 

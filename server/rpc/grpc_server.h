@@ -20,10 +20,10 @@ namespace gradwatch::server {
 
 class GrpcServer {
  public:
-  // Serves who connects to `listener`. Connections get descriptors below `descriptors`; who finds none is turned away.
+  // Serves who connects to `listener`. Of more than `connections` those that come last are turned away.
   // `context.streams` is filled in. UNAVAILABLE: it cannot be started.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(std::unique_ptr<Listener> listener, RpcContext context,
-                                                           int descriptors = INT_MAX);
+                                                           int connections = INT_MAX);
   // As ShutDown.
   ~GrpcServer();
 
@@ -40,7 +40,7 @@ class GrpcServer {
  private:
   GrpcServer(std::unique_ptr<Listener> listener, RpcContext context);
   absl::Status Serve();
-  absl::Status Accept(int descriptors);
+  absl::Status Accept(int connections);
   void SetServing(bool serving);
 
   StreamRegistry streams_;

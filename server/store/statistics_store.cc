@@ -93,6 +93,15 @@ class SqliteStatisticsStore final : public StatisticsStore {
     Queue({.kind = Command::Kind::kRemove, .uid = std::string(uid), .done = std::move(done)});
   }
 
+  std::vector<std::string> Uids() const override {
+    std::vector<std::string> uids;
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+      if (it->path().extension() == ".db") uids.push_back(it->path().stem().string());
+    }
+    return uids;
+  }
+
   void SetAside(absl::string_view uid) override { Queue({.kind = Command::Kind::kSetAside, .uid = std::string(uid)}); }
 
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,

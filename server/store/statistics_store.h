@@ -54,6 +54,8 @@ class StatisticsStore {
   // Queues the removal of a job's database, and of what was set aside. `done` runs when the files are gone, on the
   // executor; never, if the store ends before.
   virtual void Remove(absl::string_view uid, absl::AnyInvocable<void()> done) = 0;
+  // The uids of the jobs that have a database.
+  virtual std::vector<std::string> Uids() const = 0;
   // Queues that a job's database is kept as UID.db.damaged, in place of an older one; what is appended later begins a
   // new database.
   virtual void SetAside(absl::string_view uid) = 0;

@@ -7,11 +7,14 @@ namespace gradwatch::server {
 namespace {
 
 TEST(ProcessLimitsTest, TheStoresKeepDescriptors) {
-  EXPECT_EQ(DescriptorsForConnections(64), 32);
-  EXPECT_EQ(DescriptorsForConnections(256), 128);
-  EXPECT_EQ(DescriptorsForConnections(1024), 820);
-  EXPECT_EQ(DescriptorsForConnections(20'000), 16'000);
-  EXPECT_EQ(DescriptorsForConnections(1 << 20), 16'384);
+  EXPECT_EQ(MaxConnections(64), 32);
+  EXPECT_EQ(MaxConnections(256), 128);
+  EXPECT_EQ(MaxConnections(1024), 820);
+  EXPECT_EQ(MaxConnections(20'000), 16'000);
+  EXPECT_EQ(MaxConnections(1 << 20), 16'384);
+  EXPECT_EQ(MaxRunningJobs(4), 1);
+  EXPECT_EQ(MaxRunningJobs(256), 21);
+  EXPECT_EQ(MaxRunningJobs(20'000), 1666);
 }
 
 TEST(ProcessLimitsTest, TheSoftLimitIsRaisedToTheHardOne) {

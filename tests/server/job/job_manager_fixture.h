@@ -145,6 +145,7 @@ class TestStatistics final : public StatisticsStore {
   void Remove(absl::string_view uid, absl::AnyInvocable<void()> done) override {
     if (!away) real_->Remove(uid, std::move(done));
   }
+  std::vector<std::string> Uids() const override { return real_->Uids(); }
   void SetAside(absl::string_view uid) override {
     damaged = unwritable = false;
     real_->SetAside(uid);

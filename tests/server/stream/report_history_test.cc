@@ -22,6 +22,7 @@ class CountingStore final : public StatisticsStore {
   void Append(absl::string_view, std::vector<EncodedReport>, AppendDone) override {}
   void Barrier(absl::AnyInvocable<void()>) override {}
   void Remove(absl::string_view, absl::AnyInvocable<void()>) override {}
+  std::vector<std::string> Uids() const override { return {}; }
   void SetAside(absl::string_view) override {}
   absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) override { return 9999; }
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
