@@ -171,7 +171,10 @@ ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& en
     const bool ok = app.exit(error, out, err) == 0;
     *io.out << client::PrintableLines(out.str()) << std::flush;
     *io.err << client::PrintableLines(err.str()) << std::flush;
-    return ok ? ExitCode::kSuccess : ExitCode::kUsage;
+    if (!ok) return ExitCode::kUsage;
+    if (io.out->good()) return ExitCode::kSuccess;
+    PrintError(*io.err, OutputLost());
+    return ExitCode::kFailure;
   }
   return RunCommand(command, options, environment, io, cancellation);
 }
