@@ -601,7 +601,8 @@ TEST_F(WatchTest, TellsAboutALostConnectionOnce) {
   const CliResult result = Cli("watch x -o json");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.err,
-            "gradwatch: connection lost (going down); trying again\ngradwatch: connected again; nothing was missed\n");
+            "gradwatch: connection lost (going down); trying again\n"
+            "gradwatch: connected again; going on from where it was\n");
 }
 
 TEST_F(WatchTest, EndsWithItsTimeout) {
