@@ -44,6 +44,12 @@ absl::optional<int64_t> LastStep(const WatchOptions& options) {
   return *options.until_step - *options.until_step % std::max<int64_t>(options.every, 1);
 }
 
+// What a watch that was left says in JSON.
+const char* EndReason(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return "detached";
+  return absl::IsDeadlineExceeded(status) ? "timeout" : "error";
+}
+
 // One run of the command: reads the stream, prints in the true order, and decides when to end.
 class Watcher {
  public:
@@ -200,7 +206,7 @@ class Watcher {
       if (session_.CheckOutput().ok() && !token.empty()) token_ = token;
     }
     if (!token_.empty()) {
-      printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", client::Word(job_.state()), token_);
+      printer_.PrintEnd(EndReason(status), client::Word(job_.state()), token_);
     }
     TellWhatIsLost();
     return notes_.Fail(status, "detached; the job goes on; ", Command(), token_);

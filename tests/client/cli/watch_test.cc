@@ -621,6 +621,10 @@ TEST_F(WatchTest, EndsWithItsTimeout) {
             "gradwatch: time is up; --timeout gives more\n");
   EXPECT_GT(deadline, begin + absl::Hours(1));
   EXPECT_LT(deadline, absl::Now() + absl::Hours(3)) << "the server was told none";
+  const CliResult json = Cli("watch x --timeout 7200 -o json");
+  EXPECT_EQ(json.exit_code, 124);
+  EXPECT_EQ(json.out, R"({"type":"end","job":"x","reason":"timeout","state":"running","resume_token":"token0"})"
+                      "\n");
 }
 
 TEST_F(WatchTest, DrawsProgressOnTerminalsOnlyAndNotTooOften) {
