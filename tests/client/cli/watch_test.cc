@@ -512,8 +512,8 @@ TEST_F(WatchTest, AnAcknowledgementIsNoNewAlert) {
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   const CliResult result = Cli("watch x --fail-on-alert info");
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_THAT(result.out, StartsWith("event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh, "
-                                     "acknowledged by anna: on it\n"));
+  EXPECT_THAT(result.out, StartsWith("event 4  acknowledged by anna: non_finite at step 1, rnn0.weight_hh "
+                                     "(critical, firing): on it\n"));
 }
 
 TEST_F(WatchTest, AnAlertThatWasAcknowledgedGoesOnAsAnyOther) {
@@ -533,7 +533,7 @@ TEST_F(WatchTest, AnAlertThatWasAcknowledgedGoesOnAsAnyOther) {
   *Add().add_events() = event;
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   constexpr char kAcknowledged[] =
-      "event 4  alert pending (critical): non_finite at step 1, rnn0.weight_hh, acknowledged by anna\n";
+      "event 4  acknowledged by anna: non_finite at step 1, rnn0.weight_hh (critical, pending)\n";
   constexpr char kFires[] =
       "event 5  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN\n    lower the rate\n";
   EXPECT_THAT(Cli("watch x").out,
