@@ -36,7 +36,8 @@ TEST(WatchParseTest, ReadsAllOptions) {
 
 TEST(WatchParseTest, RefusesContradictions) {
   for (const char* arguments : {"", "x --from-beginning --from-step 3", "x --resume t --from-beginning", "x --every 0",
-                                "x --fail-on-alert terrible", "x --until-step 3 --events-only", "x y"}) {
+                                "x --fail-on-alert terrible", "x --until-step 3 --events-only", "x y",
+                                "x --until-step -1", "x --from-step -4"}) {
     EXPECT_THROW(ParseOptions(AddWatch, arguments), CLI::ParseError) << arguments;
   }
 }
