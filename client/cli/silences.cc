@@ -6,7 +6,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "client/cli/option_types.h"
 #include "client/cli/pages.h"
 #include "client/cli/text.h"
 #include "client/lib/printable.h"
@@ -81,7 +80,7 @@ CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
 
 CLI::App* AddAlertsSilences(CLI::App& parent, AlertsSilencesOptions* options) {
   CLI::App* app = parent.add_subcommand("silences", "List the silences that hold, newest first");
-  app->add_option("--limit", options->limit, "Silences at most")->check(WholePositive())->capture_default_str();
+  AddPageOptions(*app, "Silences at most", &options->limit, &options->page_token);
   return app;
 }
 
@@ -114,8 +113,10 @@ absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, S
 }
 
 absl::StatusOr<ExitCode> RunAlertsSilences(const AlertsSilencesOptions& options, Session& session) {
+  v1::ListSilencesRequest request;
+  request.set_page_token(options.page_token);
   const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListSilences,
-                             &v1::ListSilencesResponse::mutable_silences, v1::ListSilencesRequest(), options.limit);
+                             &v1::ListSilencesResponse::mutable_silences, request, options.limit);
   if (!all.ok()) return all.status();
   session.Print(*all, [&] { return SilenceListText(*all, session.io().now()); });
   NoteIfMore(session, *all, options.limit, "silences");

@@ -22,6 +22,7 @@ struct AlertsSilenceOptions {
 
 struct AlertsSilencesOptions {
   int limit = 100;
+  std::string page_token;  // empty: from the first
 };
 
 struct AlertsUnsilenceOptions {
