@@ -59,7 +59,7 @@ std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time
 }  // namespace
 
 CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
-  CLI::App* app = parent.add_subcommand("silence", "Keep the notifications of alerts quiet for a time");
+  CLI::App* app = parent.add_subcommand("silence", "Mark alerts that match as silenced, for a time");
   app->add_option("--jobs", options->jobs, "Alerts of jobs that match this glob; unset: of all");
   app->add_option("--rules", options->rules, "Alerts of rules that match this glob; unset: of all");
   app->add_option("--tensors", options->tensors, "Alerts that name a tensor that matches this glob; unset: all alerts");
@@ -74,7 +74,10 @@ CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
       ->type_name("TIME");
   end->require_option(1);
   app->add_option("--comment", options->comment, "Why")->required();
-  app->footer("The alerts themselves are recorded, listed and streamed as ever, and say that they are silenced.");
+  app->footer(
+      "Alerts that begin to fire or change while it holds are recorded, listed and streamed as ever, and are marked "
+      "as\n"
+      "silenced in \"alerts list\", \"watch\" and \"alerts watch\". \"alerts silences\" lists the silences that hold.");
   return app;
 }
 

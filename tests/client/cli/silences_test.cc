@@ -53,6 +53,11 @@ TEST_F(SilencesTest, SilenceSendsItsGlobsAndEnd) {
   EXPECT_THAT(Cli("alerts silence --for 2h --comment c -o json").out, HasSubstr(R"("silence_id":"s1")"));
 }
 
+TEST_F(SilencesTest, TheHelpPromisesNoMoreThanAMark) {
+  const std::string help = Cli("alerts silence --help").out;
+  EXPECT_THAT(help, AllOf(HasSubstr("as silenced"), Not(HasSubstr("otification"))));
+}
+
 TEST_F(SilencesTest, SilencesAreListed) {
   server_.list_silences = [](const v1::ListSilencesRequest& request, v1::ListSilencesResponse* response) {
     v1::Silence& silence = *response->add_silences();
