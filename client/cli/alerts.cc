@@ -142,7 +142,8 @@ CLI::App* AddAlertsGet(CLI::App& parent, AlertsGetOptions* options) {
 CLI::App* AddAlertsAck(CLI::App& parent, AlertsAckOptions* options) {
   CLI::App* app = parent.add_subcommand("ack", "Say that somebody has seen an alert");
   app->add_option("ALERT", options->alert_id, "Its id, as alerts list prints it")->required();
-  app->add_option("--comment", options->comment, "What to write beside it; once more: another comment");
+  app->add_option("--comment", options->comment,
+                  "What to write beside it, instead of an earlier comment; without --comment that stays");
   return app;
 }
 
