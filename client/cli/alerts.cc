@@ -74,7 +74,7 @@ CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
   AddWordOption(*app, "--min-severity", options->min_severity,
                 "Only alerts at least this bad: info, warning, critical");
   AddWordListOption(*app, "--state", options->states, "Only alerts in this state; may be repeated");
-  app->add_option("--limit", options->limit, "Alerts at most")->check(WholePositive())->capture_default_str();
+  AddPageOptions(*app, "Alerts at most", &options->limit, &options->page_token);
   return app;
 }
 
@@ -94,6 +94,7 @@ absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session
   request.set_job_id(options.job_id);
   request.set_min_severity(options.min_severity);
   for (const v1::AlertState state : options.states) request.add_states(state);
+  request.set_page_token(options.page_token);
   const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListAlerts,
                              &v1::ListAlertsResponse::mutable_alerts, request, options.limit);
   if (!all.ok()) return all.status();
@@ -141,7 +142,8 @@ CLI::App* AddAlertsGet(CLI::App& parent, AlertsGetOptions* options) {
 CLI::App* AddAlertsAck(CLI::App& parent, AlertsAckOptions* options) {
   CLI::App* app = parent.add_subcommand("ack", "Say that somebody has seen an alert");
   app->add_option("ALERT", options->alert_id, "Its id, as alerts list prints it")->required();
-  app->add_option("--comment", options->comment, "What to write beside it; once more: another comment");
+  app->add_option("--comment", options->comment,
+                  "What to write beside it, instead of an earlier comment; without --comment that stays");
   return app;
 }
 

@@ -15,6 +15,7 @@ struct AlertsListOptions {
   v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;  // unspecified: all
   std::vector<v1::AlertState> states;                    // empty: all
   int limit = 100;
+  std::string page_token;  // empty: from the first
 };
 
 struct AlertsWatchOptions {

@@ -7,6 +7,8 @@
 #include <memory>
 #include <sstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/adjust.h"
 #include "client/cli/alerts.h"
@@ -26,6 +28,7 @@
 #include "client/cli/watch.h"
 #include "client/lib/channel.h"
 #include "client/lib/printable.h"
+#include "client/lib/suggestion.h"
 #include "client/lib/utf8.h"
 
 namespace gradwatch::cli {
@@ -140,6 +143,53 @@ size_t FirstThatIsNotUtf8(const std::vector<std::string>& arguments) {
   return 0;
 }
 
+// The group of commands of which none was given; null if one was.
+const CLI::App* GroupWithoutCommand(const CLI::App& app) {
+  const CLI::App* group = &app;
+  while (group->get_require_subcommand_min() > 0) {
+    if (group->get_subcommands().empty()) return group;
+    group = group->get_subcommands().front();
+  }
+  return nullptr;
+}
+
+std::string NotExpectedText(const CLI::App& app) {
+  // In the error itself they stand in reverse.
+  return absl::StrCat("not expected: ", absl::StrJoin(app.remaining(/*recurse=*/true), " "));
+}
+
+// What is wrong where no command of `group` was given: mostly that one was mistyped.
+std::string NoCommandText(const CLI::App& app, const CLI::App& group) {
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  if (!unknown.empty() && absl::StartsWith(unknown[0], "-")) return NotExpectedText(app);
+  std::vector<std::string> commands;
+  for (const CLI::App* command : group.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(command->get_name());
+  }
+  const std::string where = &group == &app ? "" : group.get_name() + ": ";
+  if (unknown.empty()) return absl::StrCat(where, "a command is required", client::Suggestion("", commands));
+  return absl::StrCat(where, "no command \"", unknown[0], "\"", client::Suggestion(unknown[0], commands));
+}
+
+// For what CLI11 throws: help and version, which are no errors, and all kinds of wrong arguments.
+ExitCode TellParseError(const CLI::App& app, const CLI::ParseError& error, Io& io) {
+  std::ostringstream out, err;
+  const auto kind = static_cast<CLI::ExitCodes>(error.get_exit_code());
+  const CLI::App* const group = kind == CLI::ExitCodes::RequiredError ? GroupWithoutCommand(app) : nullptr;
+  if (kind == CLI::ExitCodes::ExtrasError || group != nullptr) {
+    const std::string text = group == nullptr ? NotExpectedText(app) : NoCommandText(app, *group);
+    err << "gradwatch: " << client::Printable(text) << "\nRun with --help for more information.\n";
+  } else {
+    app.exit(error, out, err);
+  }
+  *io.out << client::PrintableLines(out.str()) << std::flush;
+  *io.err << client::PrintableLines(err.str()) << std::flush;
+  if (kind != CLI::ExitCodes::Success) return ExitCode::kUsage;
+  if (io.out->good()) return ExitCode::kSuccess;
+  PrintError(*io.err, OutputLost());
+  return ExitCode::kFailure;
+}
+
 }  // namespace
 
 ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& environment, Io io,
@@ -159,19 +209,8 @@ ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& en
   AddCommands(app, &command);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them in reverse
-  } catch (const CLI::ExtrasError&) {
-    // CLI11 tells them in reverse.
-    *io.err << "gradwatch: not expected: " << client::Printable(absl::StrJoin(app.remaining(/*recurse=*/true), " "))
-            << "\nRun with --help for more information.\n"
-            << std::flush;
-    return ExitCode::kUsage;
   } catch (const CLI::ParseError& error) {
-    // 0 for help and version; CLI11's own codes for the rest.
-    std::ostringstream out, err;
-    const bool ok = app.exit(error, out, err) == 0;
-    *io.out << client::PrintableLines(out.str()) << std::flush;
-    *io.err << client::PrintableLines(err.str()) << std::flush;
-    return ok ? ExitCode::kSuccess : ExitCode::kUsage;
+    return TellParseError(app, error, io);
   }
   return RunCommand(command, options, environment, io, cancellation);
 }

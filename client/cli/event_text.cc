@@ -40,14 +40,15 @@ std::string RequestText(const v1::Adjustment& adjustment) {
 std::string AlertText(const v1::AlertChanged& change) {
   const v1::Alert& alert = change.alert();
   const v1::Severity severity = alert.severity() == v1::SEVERITY_UNSPECIFIED ? v1::SEVERITY_WARNING : alert.severity();
-  std::string text = absl::StrCat("alert ", AlertStateText(alert), " (", client::Word(severity),
-                                  "): ", Printable(alert.rule()), " at step ", alert.step());
-  if (!alert.tensor().empty()) absl::StrAppend(&text, ", ", Printable(alert.tensor()));
-  if (change.acknowledgement()) {
-    const std::string who = absl::StrCat(", acknowledged by ", Printable(alert.acknowledged_by()));
-    return WithReason(text + who, alert.acknowledge_comment());
+  std::string what = absl::StrCat(Printable(alert.rule()), " at step ", alert.step());
+  if (!alert.tensor().empty()) absl::StrAppend(&what, ", ", Printable(alert.tensor()));
+  if (change.acknowledgement()) {  // no news of the state, which may be long over
+    const std::string text = absl::StrCat("acknowledged by ", Printable(alert.acknowledged_by()), ": ", what, " (",
+                                          client::Word(severity), ", ", AlertStateText(alert), ")");
+    return WithReason(text, alert.acknowledge_comment());
   }
-  text = WithReason(text, alert.summary());
+  std::string text = WithReason(
+      absl::StrCat("alert ", AlertStateText(alert), " (", client::Word(severity), "): ", what), alert.summary());
   if (alert.state() != v1::ALERT_STATE_FIRING) return text;
   for (const std::string& line : alert.diagnosis()) absl::StrAppend(&text, "\n    ", Printable(line));
   return text;

@@ -9,7 +9,7 @@ namespace gradwatch::cli {
 CLI::App* AddJobList(CLI::App& parent, JobListOptions* options) {
   CLI::App* app = parent.add_subcommand("list", "List jobs, newest first");
   AddWordListOption(*app, "--state", options->states, "Only jobs in this state; may be repeated");
-  app->add_option("--limit", options->limit, "Jobs at most")->check(WholePositive())->capture_default_str();
+  AddPageOptions(*app, "Jobs at most", &options->limit, &options->page_token);
   AddWordOption(*app, "--view", options->view,
                 "How much is told of each: basic, or full (with spec, controls and tensors); unset: basic");
   return app;
@@ -19,6 +19,7 @@ absl::StatusOr<ExitCode> RunJobList(const JobListOptions& options, Session& sess
   v1::ListJobsRequest request;
   for (const v1::JobState state : options.states) request.add_states(state);
   request.set_view(options.view);
+  request.set_page_token(options.page_token);
   const auto all = ReadPages(session, session.connection().jobs(), &v1::JobService::StubInterface::ListJobs,
                              &v1::ListJobsResponse::mutable_jobs, request, options.limit);
   if (!all.ok()) return all.status();

@@ -13,6 +13,7 @@ namespace gradwatch::cli {
 struct JobListOptions {
   std::vector<v1::JobState> states;  // empty: all
   int limit = 100;
+  std::string page_token;                       // empty: from the first
   v1::JobView view = v1::JOB_VIEW_UNSPECIFIED;  // unspecified: BASIC
 };
 

@@ -8,6 +8,7 @@
 #include "client/cli/app.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/output_buffer.h"
+#include "client/lib/standard_streams.h"
 
 namespace {
 
@@ -25,6 +26,7 @@ int TerminalWidth() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  gradwatch::client::HoldClosedStandardStreams();
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // what concerns users reaches them as a status
   gradwatch::client::Cancellation cancellation;
   gradwatch::cli::Interrupt interrupt(&cancellation);

@@ -58,17 +58,19 @@ inline const CLI::Validator& FinitePositive() {
   return validator;
 }
 
-// Refuses all but whole numbers above 0.
-inline const CLI::Validator& WholePositive() {
-  static const CLI::Validator validator(
-      [](const std::string& text) -> std::string {
+// Refuses all but whole numbers from `least` on, which are called `what`.
+inline CLI::Validator WholeFrom(int64_t least, const char* what) {
+  return CLI::Validator(
+      [least, what](const std::string& text) -> std::string {
         int64_t value = 0;
-        if (absl::SimpleAtoi(text, &value) && value > 0) return "";
-        return "\"" + text + "\" is not a whole number above 0";
+        if (absl::SimpleAtoi(text, &value) && value >= least) return "";
+        return "\"" + text + "\" is not " + what;
       },
-      "", "WholePositive");
-  return validator;
+      "");
 }
+
+inline CLI::Validator WholePositive() { return WholeFrom(1, "a whole number above 0"); }
+inline CLI::Validator StepNumber() { return WholeFrom(0, "the number of a step"); }
 
 }  // namespace gradwatch::cli
 

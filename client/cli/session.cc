@@ -52,7 +52,7 @@ absl::Status Session::CheckOutput() const {
   if (io_.out->good()) return absl::OkStatus();
   const client::Cancellation* cancellation = connection_.cancellation();
   if (cancellation != nullptr && cancellation->cancelled()) return absl::CancelledError("interrupted");
-  return absl::DataLossError("cannot write to the standard output");
+  return OutputLost();
 }
 
 void Session::Note(absl::string_view line) const { *io_.err << client::Printable(line) << '\n' << std::flush; }
@@ -63,6 +63,8 @@ absl::StatusOr<v1::Job> Session::GetJob(const std::string& job_id) const {
   return connection_.Call(connection_.jobs(), &v1::JobService::StubInterface::GetJob, request,
                           client::Repeat::kWhenUnavailable);
 }
+
+absl::Status OutputLost() { return absl::DataLossError("cannot write to the standard output"); }
 
 void PrintError(std::ostream& err, const absl::Status& status) {
   const auto violations = client::GetFieldViolations(status);

@@ -61,6 +61,9 @@ class Session {
   const absl::optional<absl::Duration> timeout_;
 };
 
+// What was printed could not be written.
+absl::Status OutputLost();
+
 // Writes why a command failed: a line for each wrong field, or one line; escaped as in PrintText.
 void PrintError(std::ostream& err, const absl::Status& status);
 

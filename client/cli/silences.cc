@@ -6,7 +6,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "client/cli/option_types.h"
 #include "client/cli/pages.h"
 #include "client/cli/text.h"
 #include "client/lib/printable.h"
@@ -60,7 +59,7 @@ std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time
 }  // namespace
 
 CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
-  CLI::App* app = parent.add_subcommand("silence", "Keep the notifications of alerts quiet for a time");
+  CLI::App* app = parent.add_subcommand("silence", "Mark alerts that match as silenced, for a time");
   app->add_option("--jobs", options->jobs, "Alerts of jobs that match this glob; unset: of all");
   app->add_option("--rules", options->rules, "Alerts of rules that match this glob; unset: of all");
   app->add_option("--tensors", options->tensors, "Alerts that name a tensor that matches this glob; unset: all alerts");
@@ -75,13 +74,16 @@ CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
       ->type_name("TIME");
   end->require_option(1);
   app->add_option("--comment", options->comment, "Why")->required();
-  app->footer("The alerts themselves are recorded, listed and streamed as ever, and say that they are silenced.");
+  app->footer(
+      "Alerts that begin to fire or change while it holds are recorded, listed and streamed as ever, and are marked "
+      "as\n"
+      "silenced in \"alerts list\", \"watch\" and \"alerts watch\". \"alerts silences\" lists the silences that hold.");
   return app;
 }
 
 CLI::App* AddAlertsSilences(CLI::App& parent, AlertsSilencesOptions* options) {
   CLI::App* app = parent.add_subcommand("silences", "List the silences that hold, newest first");
-  app->add_option("--limit", options->limit, "Silences at most")->check(WholePositive())->capture_default_str();
+  AddPageOptions(*app, "Silences at most", &options->limit, &options->page_token);
   return app;
 }
 
@@ -114,8 +116,10 @@ absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, S
 }
 
 absl::StatusOr<ExitCode> RunAlertsSilences(const AlertsSilencesOptions& options, Session& session) {
+  v1::ListSilencesRequest request;
+  request.set_page_token(options.page_token);
   const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListSilences,
-                             &v1::ListSilencesResponse::mutable_silences, v1::ListSilencesRequest(), options.limit);
+                             &v1::ListSilencesResponse::mutable_silences, request, options.limit);
   if (!all.ok()) return all.status();
   session.Print(*all, [&] { return SilenceListText(*all, session.io().now()); });
   NoteIfMore(session, *all, options.limit, "silences");

@@ -1,4 +1,4 @@
-// gradwatch alerts silence, silences and unsilence: what keeps notifications of alerts quiet for a time.
+// gradwatch alerts silence, silences and unsilence: what marks alerts as silenced for a time.
 #ifndef GRADWATCH_CLIENT_CLI_SILENCES_H_
 #define GRADWATCH_CLIENT_CLI_SILENCES_H_
 
@@ -22,6 +22,7 @@ struct AlertsSilenceOptions {
 
 struct AlertsSilencesOptions {
   int limit = 100;
+  std::string page_token;  // empty: from the first
 };
 
 struct AlertsUnsilenceOptions {

@@ -17,13 +17,13 @@ client::ResumeOptions StreamNotes::Options() {
 }
 
 void StreamNotes::OnMessage() {
-  if (lost_) Note("connected again; nothing was missed");
+  if (lost_) Note("connected again; going on from where it was");
   lost_ = false;
 }
 
 void StreamNotes::OnOtherHistory() {
   Note("the server has come back with another history; it is told from its beginning");
-  lost_ = false;  // "nothing was missed" would not be true
+  lost_ = false;  // it does not go on from where it was
 }
 
 absl::Status StreamNotes::Fail(const absl::Status& status, const std::string& if_cancelled, const std::string& command,

@@ -44,6 +44,12 @@ absl::optional<int64_t> LastStep(const WatchOptions& options) {
   return *options.until_step - *options.until_step % std::max<int64_t>(options.every, 1);
 }
 
+// What a watch that was left says in JSON.
+const char* EndReason(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return "detached";
+  return absl::IsDeadlineExceeded(status) ? "timeout" : "error";
+}
+
 // One run of the command: reads the stream, prints in the true order, and decides when to end.
 class Watcher {
  public:
@@ -200,7 +206,7 @@ class Watcher {
       if (session_.CheckOutput().ok() && !token.empty()) token_ = token;
     }
     if (!token_.empty()) {
-      printer_.PrintEnd(absl::IsCancelled(status) ? "detached" : "error", client::Word(job_.state()), token_);
+      printer_.PrintEnd(EndReason(status), client::Word(job_.state()), token_);
     }
     TellWhatIsLost();
     return notes_.Fail(status, "detached; the job goes on; ", Command(), token_);
@@ -241,7 +247,7 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   app->add_option("JOB", options->job_id, "The job")->required();
   auto* start = app->add_option_group("start", "Where to start; unset: from now");
   start->add_flag("--from-beginning", options->from_beginning, "With everything that is kept");
-  start->add_option("--from-step", options->from_step, "With this step of the present attempt");
+  start->add_option("--from-step", options->from_step, "With this step of the present attempt")->check(StepNumber());
   start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped");
   start->require_option(0, 1);
   app->add_option("--every", options->every, "Only steps that are a multiple of this")->check(WholePositive());
@@ -249,7 +255,8 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
       ->allow_extra_args(false)
       ->take_all();
   auto* until =
-      app->add_option("--until-step", options->until_step, "Print nothing after this step; then end with success");
+      app->add_option("--until-step", options->until_step, "Print nothing after this step; then end with success")
+          ->check(StepNumber());
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
   AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
                 "End with exit code 9 when an alert of at least this severity fires");

@@ -22,7 +22,7 @@ const char* ColorOf(const v1::Event& event) {
   if (event.has_state_changed()) return event.state_changed().to() == v1::JOB_STATE_FAILED ? kRed : "";
   if (!event.has_alert_changed()) return "";
   const v1::Alert& alert = event.alert_changed().alert();
-  if (alert.state() != v1::ALERT_STATE_FIRING) return "";
+  if (alert.state() != v1::ALERT_STATE_FIRING || event.alert_changed().acknowledgement()) return "";
   return alert.severity() == v1::SEVERITY_CRITICAL ? kRed : kYellow;
 }
 

@@ -28,6 +28,7 @@ class WatchPrinter {
   void Print(const v1::StepReport& report);
   void Print(const v1::StatisticsLost& lost);
   // The last line in JSON: {"type":"end","job":..,"reason":..,"state":..,"resume_token":..}; nothing for people.
+  // Reasons: "terminal", "deleted", "alert", "until_step", "detached" (Ctrl-C), "timeout", "error".
   void PrintEnd(const std::string& reason, const std::string& state, const std::string& resume_token);
   // Takes the progress line away.
   void Clear() { progress_.Clear(); }

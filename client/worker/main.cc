@@ -14,6 +14,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "client/lib/printable.h"
+#include "client/lib/standard_streams.h"
 #include "client/worker/attached_run.h"
 #include "client/worker/check.h"
 #include "client/worker/exit_code.h"
@@ -65,6 +66,13 @@ ExitCode RefuseRun(const absl::Status& status) {
   return ExitCodeOf(status);
 }
 
+// Writes what is left of standard output; says so, and turns `code` into a failure, if it cannot.
+ExitCode FlushOutput(ExitCode code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  std::perror("gradwatch-worker: standard output");
+  return kFailure;
+}
+
 ExitCode RunAlone(const LocalRunOptions& options, bool as_table) {
   const sigset_t stop_signals = BlockSignals({SIGTERM, SIGINT});
   absl::StatusOr<LocalRun> run = LocalRun::Prepare(options);
@@ -72,7 +80,7 @@ ExitCode RunAlone(const LocalRunOptions& options, bool as_table) {
   SignalWatch watch(stop_signals, [&run] { run->Stop(); });
   const RunSummary summary = run->Run();
   std::fputs(as_table ? ToTable(summary).c_str() : (ToJson(summary) + "\n").c_str(), stdout);
-  return ExitCodeOf(summary.result.state);
+  return FlushOutput(ExitCodeOf(summary.result.state));
 }
 
 ExitCode RunForServer(AttachedRunOptions options, int token_descriptor) {
@@ -167,7 +175,7 @@ int Main(int argc, char** argv) {
     const bool ok = app.exit(error, out, err) == 0;  // help and version
     std::fputs(client::PrintableLines(out.str()).c_str(), stdout);
     std::fputs(client::PrintableLines(err.str()).c_str(), stderr);
-    return ok ? kSuccess : kUsage;
+    return ok ? FlushOutput(kSuccess) : kUsage;
   }
   if (check->parsed()) return RunCheck(line.check);
   SetUpLog();
@@ -184,6 +192,7 @@ int Main(int argc, char** argv) {
 }  // namespace gradwatch::worker
 
 int main(int argc, char** argv) {
+  gradwatch::client::HoldClosedStandardStreams();
 #ifdef NDEBUG
   // Debian's Abseil looks for deadlocks under one global lock at every Lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

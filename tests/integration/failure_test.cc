@@ -4,6 +4,7 @@
 #include <csignal>
 #include <thread>
 
+#include "absl/strings/str_replace.h"
 #include "tests/integration/server_fixture.h"
 
 namespace gradwatch::testing {
@@ -113,6 +114,19 @@ TEST_F(FailureTest, OneCtrlCEndsAWatchWhoseReaderHasStopped) {
     EXPECT_EQ(watch->Wait(), 130) << command[0];
     EXPECT_THAT(watch->Errors(), HasSubstr("the job goes on; again with: gradwatch watch"));
   }
+}
+
+TEST_F(FailureTest, AClosedStandardOutputIsAnError) {
+  const std::string health = "gradwatch --server " + address_ + " health";
+  const std::string spec = dir_.Write("short.yaml", absl::StrReplaceAll(kLongJob, {{"1000000000", "3"}}));
+  for (const std::string& command : {"gradwatch --server " + address_ + " job list", health, health + " 0<&-",
+                                     std::string("gradwatch --help"), "gradwatch-worker train " + spec}) {
+    Process process({"/bin/sh", "-c", absl::StrCat("exec " GRADWATCH_BINARY_DIR "/bin/", command, " >&-")});
+    EXPECT_EQ(process.Wait(), 1) << command;  // nothing: it hangs
+    EXPECT_THAT(process.Errors(), HasSubstr("standard output")) << command;
+  }
+  Process silent({"/bin/sh", "-c", absl::StrCat("exec " GRADWATCH_BINARY_DIR "/bin/", health, " 2>&- >&-")});
+  EXPECT_EQ(silent.Wait(), 1);
 }
 
 TEST_F(FailureTest, NoServerIsExitCodeThreeAndOneLine) {

@@ -12,8 +12,10 @@ namespace {
 using ::gradwatch::testing::CliResult;
 using ::gradwatch::testing::CliTest;
 using ::gradwatch::testing::ParseOptions;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(AlertsParseTest, ReadsTheOptions) {
   const AlertsListOptions list = ParseOptions(AddAlertsList, "--job x --min-severity warning --state firing --limit 3");
@@ -57,6 +59,21 @@ TEST_F(AlertsTest, ListPrintsATable) {
             "JOB  RULE        SEVERITY  STATE   STEP  TENSOR          ACK  SUMMARY                          ALERT\n"
             "x    norm_spike  warning   firing  12    rnn0.weight_hh  -    the norm is 40 times its median  u/1/r/1\n");
   EXPECT_THAT(Cli("alerts list --job x --min-severity info -o json").out, HasSubstr(R"("rule":"norm_spike")"));
+}
+
+TEST_F(AlertsTest, ListGoesOnWhereItWasCut) {
+  server_.list_alerts = [](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
+    v1::Alert& alert = *response->add_alerts() = MakeAlert();
+    alert.set_rule(request.page_token().empty() ? "first" : "second");
+    if (request.page_token().empty()) response->set_next_page_token("a b");
+    return grpc::Status::OK;
+  };
+  const CliResult cut = Cli("alerts list --limit 1");
+  EXPECT_THAT(cut.out, HasSubstr(" first "));
+  EXPECT_EQ(cut.err, "gradwatch: there are more than 1 alerts; see --limit, or go on with --page-token 'a b'\n");
+  const CliResult rest = CliWords({"alerts", "list", "--limit", "1", "--page-token", "a b"});
+  EXPECT_THAT(rest.out, AllOf(HasSubstr(" second "), Not(HasSubstr(" first "))));
+  EXPECT_EQ(rest.err, "");
 }
 
 TEST_F(AlertsTest, WatchPrintsChangesUntilCtrlCAndSaysHowToGoOn) {

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "absl/strings/str_cat.h"
 #include "client/cli/interrupt.h"
 #include "tests/client/cli/cli_fixture.h"
 
@@ -39,6 +40,22 @@ TEST_F(AppTest, WhatIsNotExpectedIsToldAsItWasTyped) {
   EXPECT_EQ(Cli("health --address host:1 --fast").err,
             "gradwatch: not expected: --address host:1 --fast\nRun with --help for more information.\n");
   EXPECT_THAT(Cli("job get a b").err, HasSubstr("not expected: b\n"));
+}
+
+TEST_F(AppTest, ACommandThatIsNotThereIsNamedWithTheNearestOrAll) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"sumbit x", R"(no command "sumbit"; did you mean submit?)"},
+      {"jobs list", R"(no command "jobs"; did you mean job?)"},
+      {"job lst -o json", R"(job: no command "lst"; did you mean list?)"},
+      {"help", R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, compare, health, version)"},
+      {"clip", "clip: a command is required; one of get, set"},
+      {"--fast", "not expected: --fast"},
+  };
+  for (const auto& [arguments, text] : cases) {
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_EQ(result.err, absl::StrCat("gradwatch: ", text, "\nRun with --help for more information.\n"));
+  }
 }
 
 TEST_F(AppTest, HelpAndVersionAreData) {

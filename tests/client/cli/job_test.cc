@@ -13,8 +13,10 @@ namespace {
 using ::gradwatch::testing::CliResult;
 using ::gradwatch::testing::CliTest;
 using ::gradwatch::testing::ParseOptions;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(JobParseTest, ReadsTheOptions) {
   EXPECT_EQ(ParseOptions(AddJobGet, "x").job_id, "x");
@@ -101,11 +103,14 @@ x0   running  5/10   0.25  -          0           0       0      1        10 min
 x1   running  5/10   0.25  -          0           0       0      1        10 min ago
 x2   running  5/10   0.25  -          0           0       0      1        10 min ago
 )");
-  EXPECT_EQ(result.err, "gradwatch: there are more than 3 jobs; see --limit\n");
+  EXPECT_EQ(result.err, "gradwatch: there are more than 3 jobs; see --limit, or go on with --page-token 3\n");
   EXPECT_THAT(Cli("job list --limit 3 -o json").out, HasSubstr(R"(],"next_page_token":"3"})")) << "it is not the last";
   const CliResult all = Cli("job list --limit 6 -o json");
   EXPECT_THAT(all.out, HasSubstr(R"(],"next_page_token":""})"));
   EXPECT_EQ(all.err, "");
+  const std::string rest = Cli("job list --limit 3 --page-token 3").out;
+  EXPECT_THAT(rest, Not(HasSubstr("x2 ")));
+  EXPECT_THAT(rest, AllOf(HasSubstr("\nx3 "), HasSubstr("\nx4 ")));
 }
 
 TEST_F(JobTest, ListSaysNothingOfWhatItWasNotTold) {

@@ -1,5 +1,7 @@
-// What deploy/show-progress makes of ninja's output.
+// What deploy/show-progress makes of ninja's output, and what scripts say of themselves.
 #include <gmock/gmock.h>
+
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/process.h"
@@ -10,6 +12,7 @@ namespace {
 using ::gradwatch::testing::RunResult;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 RunResult ShowProgress(const std::string& ninja) {
   return gradwatch::testing::Run(
@@ -30,6 +33,19 @@ TEST(ShowProgressTest, SaysHowFarItIs) {
 TEST(ShowProgressTest, IsQuietWhereNothingIsToBeDoneAndFailsAsTheBuild) {
   EXPECT_EQ(ShowProgress(R"(printf 'ninja: no work to do.\n')").out, "");
   EXPECT_EQ(ShowProgress(R"(printf '[1/4] a\n'; exit 3)").exit_code, 3);
+}
+
+TEST(ScriptHelpTest, IsTheWordsAndNoCode) {
+  for (const auto& [folder, script] : {std::pair("deploy", "quickstart"), std::pair("tests", "run")}) {
+    const RunResult result = gradwatch::testing::Run(
+        {"/bin/bash", "-c", absl::StrCat("cd " GRADWATCH_SOURCE_DIR "/", folder, " && ./", script, " --help")});
+    EXPECT_EQ(result.exit_code, 0) << script;
+    EXPECT_EQ(result.err, "") << script;
+    EXPECT_THAT(result.out, StartsWith("Installs what is missing")) << script;
+    EXPECT_THAT(result.out, HasSubstr(absl::StrCat("\n\n  ", folder, "/", script, " ["))) << script;
+    EXPECT_THAT(result.out, Not(HasSubstr("set -euo"))) << script;
+    EXPECT_THAT(result.out, Not(HasSubstr("#"))) << script;
+  }
 }
 
 }  // namespace

@@ -9,7 +9,9 @@ namespace {
 using ::gradwatch::testing::CliResult;
 using ::gradwatch::testing::CliTest;
 using ::gradwatch::testing::ParseOptions;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(SilencesParseTest, ReadsTimes) {
   EXPECT_EQ(ParseOptions(AddAlertsSilence, "--for 2h --comment c").duration, absl::Hours(2));
@@ -51,6 +53,11 @@ TEST_F(SilencesTest, SilenceSendsItsGlobsAndEnd) {
   EXPECT_THAT(Cli("alerts silence --for 2h --comment c -o json").out, HasSubstr(R"("silence_id":"s1")"));
 }
 
+TEST_F(SilencesTest, TheHelpPromisesNoMoreThanAMark) {
+  const std::string help = Cli("alerts silence --help").out;
+  EXPECT_THAT(help, AllOf(HasSubstr("as silenced"), Not(HasSubstr("otification"))));
+}
+
 TEST_F(SilencesTest, SilencesAreListed) {
   server_.list_silences = [](const v1::ListSilencesRequest& request, v1::ListSilencesResponse* response) {
     v1::Silence& silence = *response->add_silences();
@@ -67,7 +74,9 @@ TEST_F(SilencesTest, SilencesAreListed) {
             "SILENCE  JOBS  RULES   TENSORS  ENDS IN  AUTHOR  MADE        COMMENT\n"
             "s2       all   norm_*  all      2 h      anna    10 min ago  why\\x1b\n"
             "s1       all   norm_*  all      2 h      anna    10 min ago  why\\x1b\n");
-  EXPECT_EQ(Cli("alerts silences --limit 1").err, "gradwatch: there are more than 1 silences; see --limit\n");
+  EXPECT_EQ(Cli("alerts silences --limit 1").err,
+            "gradwatch: there are more than 1 silences; see --limit, or go on with --page-token next\n");
+  EXPECT_THAT(Cli("alerts silences --page-token next").out, AllOf(HasSubstr("\ns1 "), Not(HasSubstr("\ns2 "))));
   EXPECT_THAT(Cli("alerts silences -o json").out, HasSubstr(R"({"silences":[{"silence_id":"s2")"));
 }
 

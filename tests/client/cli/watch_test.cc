@@ -36,7 +36,8 @@ TEST(WatchParseTest, ReadsAllOptions) {
 
 TEST(WatchParseTest, RefusesContradictions) {
   for (const char* arguments : {"", "x --from-beginning --from-step 3", "x --resume t --from-beginning", "x --every 0",
-                                "x --fail-on-alert terrible", "x --until-step 3 --events-only", "x y"}) {
+                                "x --fail-on-alert terrible", "x --until-step 3 --events-only", "x y",
+                                "x --until-step -1", "x --from-step -4"}) {
     EXPECT_THROW(ParseOptions(AddWatch, arguments), CLI::ParseError) << arguments;
   }
 }
@@ -512,8 +513,8 @@ TEST_F(WatchTest, AnAcknowledgementIsNoNewAlert) {
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   const CliResult result = Cli("watch x --fail-on-alert info");
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_THAT(result.out, StartsWith("event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh, "
-                                     "acknowledged by anna: on it\n"));
+  EXPECT_THAT(result.out, StartsWith("event 4  acknowledged by anna: non_finite at step 1, rnn0.weight_hh "
+                                     "(critical, firing): on it\n"));
 }
 
 TEST_F(WatchTest, AnAlertThatWasAcknowledgedGoesOnAsAnyOther) {
@@ -533,7 +534,7 @@ TEST_F(WatchTest, AnAlertThatWasAcknowledgedGoesOnAsAnyOther) {
   *Add().add_events() = event;
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   constexpr char kAcknowledged[] =
-      "event 4  alert pending (critical): non_finite at step 1, rnn0.weight_hh, acknowledged by anna\n";
+      "event 4  acknowledged by anna: non_finite at step 1, rnn0.weight_hh (critical, pending)\n";
   constexpr char kFires[] =
       "event 5  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN\n    lower the rate\n";
   EXPECT_THAT(Cli("watch x").out,
@@ -601,7 +602,8 @@ TEST_F(WatchTest, TellsAboutALostConnectionOnce) {
   const CliResult result = Cli("watch x -o json");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.err,
-            "gradwatch: connection lost (going down); trying again\ngradwatch: connected again; nothing was missed\n");
+            "gradwatch: connection lost (going down); trying again\n"
+            "gradwatch: connected again; going on from where it was\n");
 }
 
 TEST_F(WatchTest, EndsWithItsTimeout) {
@@ -620,6 +622,10 @@ TEST_F(WatchTest, EndsWithItsTimeout) {
             "gradwatch: time is up; --timeout gives more\n");
   EXPECT_GT(deadline, begin + absl::Hours(1));
   EXPECT_LT(deadline, absl::Now() + absl::Hours(3)) << "the server was told none";
+  const CliResult json = Cli("watch x --timeout 7200 -o json");
+  EXPECT_EQ(json.exit_code, 124);
+  EXPECT_EQ(json.out, R"({"type":"end","job":"x","reason":"timeout","state":"running","resume_token":"token0"})"
+                      "\n");
 }
 
 TEST_F(WatchTest, DrawsProgressOnTerminalsOnlyAndNotTooOften) {
