@@ -75,9 +75,10 @@ CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
   end->require_option(1);
   app->add_option("--comment", options->comment, "Why")->required();
   app->footer(
-      "Alerts that begin to fire or change while it holds are recorded, listed and streamed as ever, and are marked "
-      "as\n"
-      "silenced in \"alerts list\", \"watch\" and \"alerts watch\". \"alerts silences\" lists the silences that hold.");
+      "Alerts that match are recorded, listed and streamed as ever. While it holds, \"alerts list\" and \"alerts get\" "
+      "show\n"
+      "those that have not ended as silenced, and \"watch\" and \"alerts watch\" those that begin to fire or change.\n"
+      "\"alerts silences\" lists the silences that hold.");
   return app;
 }
 
