@@ -184,6 +184,21 @@ rules: {rules: [{name: large-update, update_ratio: {max_ratio: 0.0001}, resolve_
   EXPECT_GT(alert_events, 0u);
 }
 
+// The kernel ends a stopped process whose group has lost its last parent.
+TEST_F(SlowKillTest, AStoppedTrainerOutlivesItsServer) {
+  ASSERT_NO_FATAL_FAILURE(StartServer());
+  Create("job", Spec(kForEver, 64));
+  ASSERT_TRUE(outside_->AwaitStep("job", 10));
+  const std::vector<pid_t> workers = server_->Workers("job");
+  ASSERT_EQ(workers.size(), 1u);
+  kill(workers[0], SIGSTOP);
+  server_->Kill();
+  ASSERT_NO_FATAL_FAILURE(RestartServer());
+  kill(workers[0], SIGCONT);
+  EXPECT_GE(outside_->AwaitLiveStep("job"), 0);
+  EXPECT_EQ(Get("job").attempt(), 1);
+}
+
 // A trainer that can keep little while the server is away: what it could not keep is told as lost, whatever is killed
 // between the reports, the gaps in them, and their acknowledgement.
 TEST_F(SlowKillTest, WhatATrainerCouldNotKeepIsToldAsLostOnce) {

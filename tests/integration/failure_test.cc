@@ -103,6 +103,20 @@ TEST_F(FailureTest, SigtermEndsTheServerCleanlyAndTellsItsStreams) {
   kill(worker, SIGKILL);
 }
 
+TEST_F(FailureTest, AHangUpEndsTheServerCleanlyAndALostLedgerIsTold) {
+  SubmitAndAwaitSteps("job");
+  ASSERT_EQ(Gradwatch({"job", "stop", "job"}).exit_code, 0);
+  ASSERT_EQ(Gradwatch({"job", "wait", "job"}).exit_code, 8);
+  server_->Signal(SIGHUP);
+  EXPECT_EQ(server_->Wait(), 0) << server_->Errors();
+  EXPECT_THAT(server_->Errors(), HasSubstr("shut down"));
+  for (const char* file : {"main.sqlite", "main.sqlite-wal", "main.sqlite-shm"}) {
+    std::filesystem::remove(dir_.File("data/") + file);
+  }
+  StartServer();
+  EXPECT_THAT(server_->Errors(), HasSubstr("1 files of statistics belong to no job"));
+}
+
 TEST_F(FailureTest, OneCtrlCEndsAWatchWhoseReaderHasStopped) {
   SubmitAndAwaitSteps("job");
   const std::string spec = dir_.Write("job.yaml", kLongJob);

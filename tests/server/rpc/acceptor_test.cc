@@ -121,6 +121,20 @@ TEST_F(AcceptorTest, WhoFindsNoDescriptorIsTurnedAway) {
   close(client);
 }
 
+TEST_F(AcceptorTest, WhatElseIsOpenTakesNoPlaceOfAConnection) {
+  std::vector<int> files;
+  for (int i = 0; i < 50; ++i) files.push_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  Start(2);
+  const int clients[] = {OpenClient(), OpenClient(), OpenClient()};
+  for (const int client : clients) ASSERT_TRUE(Connect(client));
+  EXPECT_TRUE(WaitForTaken(2));
+  char byte;
+  EXPECT_EQ(read(clients[2], &byte, 1), 0) << "one too many";
+  EXPECT_EQ(acceptor_->refused(), 1);
+  for (const int descriptor : clients) close(descriptor);
+  for (const int file : files) close(file);
+}
+
 TEST_F(AcceptorTest, NothingIsTakenAfterItsEnd) {
   Start(INT_MAX);
   acceptor_.reset();

@@ -48,6 +48,16 @@ TEST_F(ServicesTest, ErrorsCarryTheirDetails) {
   EXPECT_EQ(fields.field_violations(0).field(), "spec.steps");
 }
 
+TEST_F(ServicesTest, WhatIsFarTooLargeIsRefusedAtTheDoor) {
+  v1::CreateJobRequest request;
+  for (int i = 0; i < 100'000; ++i)
+    request.mutable_spec()->mutable_model()->add_layers()->mutable_dense()->set_units(1);
+  v1::Job job;
+  const grpc::Status status = job_stub_->CreateJob(NewContext().get(), request, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("at most 262144"));
+}
+
 TEST_F(ServicesTest, TheLifeOfAJobByCalls) {
   v1::CreateJobRequest create;
   *create.mutable_spec() = SmallSpec();
