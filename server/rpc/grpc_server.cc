@@ -1,5 +1,6 @@
 #include "server/rpc/grpc_server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
@@ -49,6 +50,15 @@ RpcContext WithStreams(RpcContext context, StreamRegistry* streams) {
   return context;
 }
 
+// The library stays until the process ends: its own end would wait for a thread of its that polls for up to ten seconds
+// where a peer has not read what was written.
+void KeepLibrary() {
+  [[maybe_unused]] static const bool kept = [] {
+    grpc_init();
+    return true;
+  }();
+}
+
 }  // namespace
 
 GrpcServer::GrpcServer(std::unique_ptr<Listener> listener, RpcContext context)
@@ -68,6 +78,7 @@ GrpcServer::~GrpcServer() {
 }
 
 absl::Status GrpcServer::Serve() {
+  KeepLibrary();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   SetLimits(builder);

@@ -32,8 +32,8 @@ TEST_F(SlowStoppedSubscribersTest, DoNotHoldUpTheEndOfTheServer) {
   EXPECT_GE(outside_->AwaitLiveStep("job"), 10'000) << "who reads is served";
 
   const absl::Time begin = absl::Now();
-  // It takes half a second, and took 8 s.
-  EXPECT_EQ(server_->Terminate(absl::Seconds(5)), 0) << server_->Errors();
+  // It takes half a second; the fault took 8 s here, and half a minute at worst.
+  EXPECT_EQ(server_->Terminate(absl::Seconds(15)), 0) << server_->Errors();
   std::cout << "SIGTERM took " << absl::Now() - begin << std::endl;
   for (Stopped& subscriber : stopped) {
     bool told = false;
