@@ -342,7 +342,7 @@ TEST_F(TrainerTest, NonFiniteStepsAndValidationsAreToldOfAJobAndSurviveARestart)
   batch.mutable_reports(2)->set_pos_inf_count(3);
   batch.mutable_reports(2)->clear_grad_norm();
   Report(trainer, batch);
-  const auto check = [this](const v1::Job& job) {
+  const auto check = [](const v1::Job& job) {
     EXPECT_EQ(job.last_non_finite(), 5);
     EXPECT_EQ(job.non_finite_steps(), 2);
     EXPECT_FALSE(job.has_last_grad_norm()) << "no gradient is no norm of zero";

@@ -56,6 +56,7 @@ class AcceptorTest : public ::testing::Test {
   }
   void TearDown() override {
     acceptor_.reset();
+    absl::MutexLock lock(&mutex_);
     for (const int connection : taken_) close(connection);
   }
 
