@@ -392,7 +392,7 @@ void Supervisor::TellDataLoss(absl::string_view uid, std::string description) {
     if (record == nullptr) return;
     // The events of a job that had ended when the server started were not read.
     const absl::StatusOr<bool> told = record->ended() ? LogTellsDataLoss(entry->uid, description, context_->deps.reader)
-                                                      : record->data_losses.count(description) > 0;
+                                                      : record->data_losses.contains(description);
     if (told.ok() && *told) return;
     if (!told.ok()) return entry->ForgetLoss(description);
     context_->Submit<bool>(

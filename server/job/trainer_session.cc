@@ -272,7 +272,8 @@ absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
     v1::Event event;
     v1::Adjustment* now = event.mutable_adjusted()->mutable_adjustment();
     *now = adjustment;
-    for (auto dropped = &adjustment; first_dropped != nullptr && dropped != first_dropped;) TakeOver(*--dropped, now);
+    for (const auto* dropped = &adjustment; first_dropped != nullptr && dropped != first_dropped;)
+      TakeOver(*--dropped, now);
     now->set_effective_step(applied.effective_step());
     edit.Append(std::move(event));
   }
