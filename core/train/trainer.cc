@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +63,15 @@ std::string WhatBroke(const StepRecord& record) {
   return absl::StrCat(text, " at step ", record.step);
 }
 
+// The first tensor from the input that holds a NaN or an infinity; empty if none does.
+std::string FirstBrokenTensor(const ParameterLayout& layout, std::span<const float> parameters) {
+  for (const ParameterSegment& segment : layout.segments()) {
+    const auto values = parameters.subspan(segment.offset, segment.size);
+    if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return segment.name;
+  }
+  return std::string();
+}
+
 }  // namespace
 
 struct Trainer::State {
@@ -98,6 +108,8 @@ struct Trainer::State {
   // Takes back what the step's batches have changed.
   void Skip();
   bool MustEnd();
+  // Fills what is told of the network at the end of the run.
+  void JudgeNetwork(TrainResult* result);
   // Waits while a pause is asked for; the command to follow then.
   LiveControls::Command ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer);
 
@@ -253,6 +265,15 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
   return MustEnd() ? StepEnd::kFailed : StepEnd::kDone;
 }
 
+void Trainer::State::JudgeNetwork(TrainResult* result) {
+  result->parameters_sha256 = ParameterDigest(network->layout(), network->parameters());
+  if (result->state != v1::JOB_STATE_SUCCEEDED) return;
+  const std::string broken = FirstBrokenTensor(network->layout(), network->parameters());
+  if (broken.empty()) return;
+  result->state = v1::JOB_STATE_FAILED;
+  result->failure = absl::StrCat("the parameters of ", broken, " are not finite after the last step");
+}
+
 LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer) {
   if (live.command() == LiveControls::Command::kPause) {
     observer.OnPaused(steps_done);
@@ -318,7 +339,7 @@ void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& 
   const int64_t last_step = std::max<int64_t>(result.steps_done - 1, 0);
   state.detector.Finish(last_step, state.clock->Now(), &state.alerts);
   for (const v1::Alert& alert : state.alerts) observer.OnAlert(alert);
-  result.parameters_sha256 = ParameterDigest(state.network->layout(), state.network->parameters());
+  state.JudgeNetwork(&result);
 }
 
 }  // namespace gradwatch::core
