@@ -131,7 +131,8 @@ struct Trainer::State {
   // Sum of the gradients of a step's batches so far, which may be beyond a float where their mean is not; empty where a
   // step is one batch.
   Arena<double> accumulated;
-  // Steps that were skipped or, where elements are set to zero instead, had a loss that is not finite.
+  // Steps in a row, to the present one, that were skipped or, where elements are set to zero instead, had a loss that
+  // is not finite.
   int32_t lost_in_a_row = 0;
   std::string failure;
 };
