@@ -11,6 +11,7 @@
 #include "core/base/workers.h"
 #include "core/clip/clipper.h"
 #include "core/data/data_source.h"
+#include "core/detect/diagnosis.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/optim/schedule.h"
@@ -56,9 +57,7 @@ bool IsSkipped(const StepRecord& record) {
 // "the loss was NaN and a gradient was not finite at step 7".
 std::string WhatBroke(const StepRecord& record) {
   std::string text;
-  if (!std::isfinite(record.loss)) {
-    text = absl::StrCat("the loss was ", std::isnan(record.loss) ? "NaN" : record.loss > 0 ? "+Inf" : "-Inf");
-  }
+  if (!std::isfinite(record.loss)) text = absl::StrCat("the loss was ", Number(record.loss));
   if (record.non_finite() > 0) absl::StrAppend(&text, text.empty() ? "" : " and ", "a gradient was not finite");
   return absl::StrCat(text, " at step ", record.step);
 }
