@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 #include "core/base/workers.h"
 #include "core/clip/clipper.h"
 #include "core/data/data_source.h"
+#include "core/detect/diagnosis.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/optim/schedule.h"
@@ -55,11 +57,18 @@ bool IsSkipped(const StepRecord& record) {
 // "the loss was NaN and a gradient was not finite at step 7".
 std::string WhatBroke(const StepRecord& record) {
   std::string text;
-  if (!std::isfinite(record.loss)) {
-    text = absl::StrCat("the loss was ", std::isnan(record.loss) ? "NaN" : record.loss > 0 ? "+Inf" : "-Inf");
-  }
+  if (!std::isfinite(record.loss)) text = absl::StrCat("the loss was ", Number(record.loss));
   if (record.non_finite() > 0) absl::StrAppend(&text, text.empty() ? "" : " and ", "a gradient was not finite");
   return absl::StrCat(text, " at step ", record.step);
+}
+
+// The first tensor from the input that holds a NaN or an infinity; empty if none does.
+std::string FirstBrokenTensor(const ParameterLayout& layout, std::span<const float> parameters) {
+  for (const ParameterSegment& segment : layout.segments()) {
+    const auto values = parameters.subspan(segment.offset, segment.size);
+    if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return segment.name;
+  }
+  return std::string();
 }
 
 }  // namespace
@@ -98,6 +107,8 @@ struct Trainer::State {
   // Takes back what the step's batches have changed.
   void Skip();
   bool MustEnd();
+  // Fills what is told of the network at the end of the run.
+  void JudgeNetwork(TrainResult* result);
   // Waits while a pause is asked for; the command to follow then.
   LiveControls::Command ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer);
 
@@ -119,7 +130,8 @@ struct Trainer::State {
   // Sum of the gradients of a step's batches so far, which may be beyond a float where their mean is not; empty where a
   // step is one batch.
   Arena<double> accumulated;
-  // Steps that were skipped or, where elements are set to zero instead, had a loss that is not finite.
+  // Steps in a row, to the present one, that were skipped or, where elements are set to zero instead, had a loss that
+  // is not finite.
   int32_t lost_in_a_row = 0;
   std::string failure;
 };
@@ -253,6 +265,15 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
   return MustEnd() ? StepEnd::kFailed : StepEnd::kDone;
 }
 
+void Trainer::State::JudgeNetwork(TrainResult* result) {
+  result->parameters_sha256 = ParameterDigest(network->layout(), network->parameters());
+  if (result->state != v1::JOB_STATE_SUCCEEDED) return;
+  const std::string broken = FirstBrokenTensor(network->layout(), network->parameters());
+  if (broken.empty()) return;
+  result->state = v1::JOB_STATE_FAILED;
+  result->failure = absl::StrCat("the parameters of ", broken, " are not finite after the last step");
+}
+
 LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer) {
   if (live.command() == LiveControls::Command::kPause) {
     observer.OnPaused(steps_done);
@@ -318,7 +339,7 @@ void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& 
   const int64_t last_step = std::max<int64_t>(result.steps_done - 1, 0);
   state.detector.Finish(last_step, state.clock->Now(), &state.alerts);
   for (const v1::Alert& alert : state.alerts) observer.OnAlert(alert);
-  result.parameters_sha256 = ParameterDigest(state.network->layout(), state.network->parameters());
+  state.JudgeNetwork(&result);
 }
 
 }  // namespace gradwatch::core

@@ -167,6 +167,17 @@ TEST(BrokenStepTest, ARunWhoseLastUpdateWasOfABrokenLossHasNotSucceeded) {
   EXPECT_EQ(end(v1::NON_FINITE_ACTION_SKIP_STEP, 9).state, v1::JOB_STATE_SUCCEEDED) << "the network is as it was";
 }
 
+// The first update is of a finite loss and gradient, and breaks the weight; the steps after it are skipped.
+TEST(BrokenStepTest, ARunThatEndsWithBrokenParametersHasNotSucceeded) {
+  for (const int64_t steps : {1, 5}) {
+    const Training run = TrainOnTable(kTable, InfiniteLoss(steps, -1, "optimizer { learning_rate: 1e39 }"));
+    EXPECT_TRUE(std::isfinite(run.steps.at(0).loss));
+    EXPECT_EQ(run.result.steps_done, steps);
+    EXPECT_EQ(run.result.state, v1::JOB_STATE_FAILED);
+    EXPECT_EQ(run.result.failure, "the parameters of dense0.weight are not finite after the last step");
+  }
+}
+
 // Neither skipped steps nor losses that are not finite say that learning has come to a halt.
 TEST(BrokenStepTest, APlateauIsOneOfLossesThatWereLearntFrom) {
   for (const auto action : {v1::NON_FINITE_ACTION_SKIP_STEP, v1::NON_FINITE_ACTION_ZERO}) {
