@@ -308,7 +308,7 @@ const char* const kDividing[] = {
 // the largest difference in the end, relative to the norm of the double ones.
 class TinyGradientsTest : public ::testing::Test {
  protected:
-  static constexpr int64_t kSize = 1'037;
+  static constexpr int64_t kSize = 137;
   TinyGradientsTest() { layout_.Add("a", {kSize}, 0, v1::Initializer()); }
 
   // On every `period`-th step the gradients have magnitudes from 0.3 to 1 times `size`, else they are zero.
