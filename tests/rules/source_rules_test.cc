@@ -143,7 +143,7 @@ std::string Read(const fs::path& path) {
 
 // "Suite" and "Suite.Test" of every test that there is.
 std::set<std::string> TestNames() {
-  static const std::regex test(R"(\bTEST(_F|_P)?\(\s*(\w+),\s*(\w+)\))");
+  static const std::regex test(R"(\b(?:TYPED_)?TEST(_F|_P)?\(\s*(\w+),\s*(\w+)\))");
   std::set<std::string> names;
   for (const auto& entry : fs::recursive_directory_iterator(kRoot / "tests")) {
     if (!absl::EndsWith(entry.path().filename().string(), "_test.cc")) continue;
@@ -182,7 +182,7 @@ using Names = std::set<std::string>;
 void CollectNames(const fs::path& path, Names* types, Names* functions) {
   static const std::regex opened(R"(^namespace ?([\w:]*) \{)"), closed(R"(^\}  // namespace)");
   static const std::regex type(R"(^(?:class|struct|enum|enum class) (\w+)|^using (\w+) =)");
-  static const std::regex function(R"(^(?!return )[\w:<>,&*\[\] ]*[\w>&*] [&*]?(\w+)\()");
+  static const std::regex function(R"(^(?!return |\s)[\w:<>,&*\[\] ]*[\w>&*] [&*]?(\w+)\()");
   std::vector<std::string> scopes;
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(Read(path), '\n'))) {
     std::smatch found;
