@@ -182,7 +182,7 @@ double Clipper<T>::LimitTensor(size_t index, const ClipArenas<T>& arenas, StepRe
   if (coefficient >= std::numeric_limits<T>::min()) {
     tensor.clip_scale = coefficient;
   } else {
-    Scale(gradient, coefficient);  // too small for a T: the optimizer could not multiply by it
+    MultiplyBy(gradient, coefficient);  // too small for a T: the optimizer could not multiply by it
   }
   return norm * coefficient;
 }

@@ -1,4 +1,5 @@
-// Statistics of tensors as a trainer tells them: of gradients that hardly deviate, and on reported steps only.
+// Statistics of tensors as a trainer tells them: of gradients that hardly deviate, of updates from tiny ones, and on
+// reported steps only.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -78,6 +79,23 @@ TEST(ReportedStatisticsTest, GradientsThatHardlyDeviateAreToldSo) {
     EXPECT_NEAR(tensor.mean, c.mean, 1e-6) << c.file;
     EXPECT_NEAR(tensor.std_dev, c.deviation, 1e-3 * c.deviation) << c.file;
   }
+}
+
+// Gradients of 1e-20 beside an epsilon of 1e-30: their squares are denormal, and show. PyTorch's updates.
+TEST(ReportedStatisticsTest, UpdatesFromTinyGradientsDoNotGrow) {
+  const std::string path = SharedFile("cases/x_adam_tiny/d.csv");
+  if (path.empty()) GTEST_SKIP() << "no ../shared/cases/x_adam_tiny/d.csv";
+  v1::JobSpec spec = OneRow(path, 0);
+  spec.mutable_data()->mutable_csv()->add_inputs("x");
+  spec.set_steps(200);
+  spec.mutable_optimizer()->set_method(v1::OPTIMIZER_METHOD_ADAM);
+  spec.mutable_optimizer()->set_learning_rate(1e-4);
+  spec.mutable_optimizer()->set_epsilon(1e-30);
+  Records records;
+  Train(spec, *DataRoots::Create({std::filesystem::path(path).parent_path().string()}), &records);
+  ASSERT_EQ(records.all.size(), 200u);
+  for (int step = 0; step <= 10; ++step) EXPECT_NEAR(records.all[step].tensors[0].update_norm, 1.0e-4, 2e-6) << step;
+  EXPECT_NEAR(records.all[199].tensors[0].update_norm, 9.8e-5, 1e-6);
 }
 
 TEST(ReportedStatisticsTest, WhatIsReportedIsTheSameHoweverSeldomAndTheParametersToo) {
