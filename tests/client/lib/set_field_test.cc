@@ -83,7 +83,7 @@ TEST(SetFieldTest, LeavesTheSpecAloneWhenItFails) {
       {"steps", "expected path=value, found \"steps\""},
       {"=5", "expected path=value"},
       {"optimizer.learning_rat=1", "optimizer.learning_rat: no such field; did you mean learning_rate?"},
-      {"optimizer.learning_rate=x", "optimizer.learning_rate: expected a number, found \"x\""},
+      {"optimizer.learning_rate=x", "optimizer.learning_rate: expected a decimal number, found \"x\""},
       {"steps=", "steps: expected a single value, found nothing"},
       {"steps=[1]", "steps: expected a single value, found a list"},
       {"steps=[1", "steps: end of sequence flow not found"},

@@ -147,7 +147,7 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
       {"display_name: ~\n", "display_name: expected a single value, found nothing"},
       {"display_name: [a]\n", "job.yaml:1:15: display_name: expected a single value, found a list"},
       {"display_name: {a: b}\n", "display_name: expected a single value, found a mapping"},
-      {"optimizer: {learning_rate: fast}\n", "optimizer.learning_rate: expected a number, found \"fast\""},
+      {"optimizer: {learning_rate: fast}\n", "optimizer.learning_rate: expected a decimal number, found \"fast\""},
       {"optimizer: {learning_rate: 1e999}\n", "found \"1e999\""},
       {"optimizer: {learning_rate: 0x10}\n", "found \"0x10\""},
       {"optimizer: {learning_rate: \"\"}\n", "found \"\""},
