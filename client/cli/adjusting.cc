@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
+#include "client/cli/option_types.h"
 #include "client/lib/resuming_stream.h"
 #include "client/lib/uuid.h"
 
