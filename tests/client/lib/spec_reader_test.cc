@@ -197,6 +197,31 @@ TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {
   EXPECT_THAT(parse("model { layers { " + deep), StatusIs(kInvalid, HasSubstr("deep")));
 }
 
+// Protobuf's own reader takes 0x10 as 16 and 010 as 8.
+TEST(SpecReaderTest, NumbersAreDecimalInEverySyntax) {
+  for (const char* number : {"0x10", "0X1F"}) {
+    for (const SpecSyntax syntax : {SpecSyntax::kYaml, SpecSyntax::kJson, SpecSyntax::kTextproto}) {
+      for (const char* field : {"steps", "seed"}) {
+        const bool json = syntax == SpecSyntax::kJson;
+        const std::string text =
+            json ? absl::StrCat("{\"", field, "\": ", number, "}") : absl::StrCat(field, ": ", number);
+        EXPECT_THAT(ParseJobSpec(text, syntax, "job"), StatusIs(kInvalid, HasSubstr(absl::StrCat("found \"", number))))
+            << text;
+      }
+    }
+  }
+  EXPECT_EQ(ParseJobSpec("steps: 010", SpecSyntax::kYaml, "job")->steps(), 10);
+  EXPECT_THAT(ParseJobSpec("steps: 5 # 0x10\nseed: 010", SpecSyntax::kTextproto, "job"),
+              StatusIs(kInvalid, "job:2:7: expected a decimal number, found \"010\""));
+  EXPECT_THAT(ParseJobSpec("optimizer { learning_rate: 0x1 }", SpecSyntax::kTextproto, "job"),
+              StatusIs(kInvalid, ::testing::_));
+  const auto spec = ParseJobSpec("steps: 100 seed: 0 display_name: \"0x10 \" \"010\" optimizer { learning_rate: 0.5 }",
+                                 SpecSyntax::kTextproto, "job");
+  ASSERT_THAT(spec, IsOk());
+  EXPECT_EQ(spec->display_name(), "0x10 010");
+  EXPECT_EQ(spec->optimizer().learning_rate(), 0.5);
+}
+
 TEST(SpecReaderTest, BoundsDepthAndSize) {
   EXPECT_THAT(ParseYaml(absl::StrCat("model: ", std::string(1000, '['))),
               StatusIs(kInvalid, HasSubstr("nested too deeply")));
