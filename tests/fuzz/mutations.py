@@ -10,6 +10,14 @@ import zlib
 import reference
 
 READERS = ("csv", "text", "idx", "gzip")
+LARGE = 0.004  # share of the files that are longer than the blocks in which files are read
+
+
+def how_many(rng, small, large):
+    """At most one of `small`, or in a few files of the order of `large`."""
+    if rng.random() < LARGE:
+        return rng.randint(large // 4, large)
+    return rng.randint(1, rng.choice(small))
 
 
 class Case:
@@ -228,7 +236,7 @@ def make_table(rng, width):
     """(bytes, names of its header or None, how many columns at its start are words)."""
     texts = rng.choice((0, 0, 0, 1))  # columns with words
     rows = [[number_text(rng) if column >= texts else rng.choice(("red", "green", "", "blau, hell"))
-             for column in range(width)] for _ in range(rng.randint(1, rng.choice((2, 6, 40))))]
+             for column in range(width)] for _ in range(how_many(rng, (2, 6, 40), 16_000))]
     names = [rng.choice(NAMES) for _ in range(width)] if rng.random() < 0.5 else None
     if names and rng.random() < 0.6:
         names = [f"c{column}" for column in range(width)]
@@ -265,7 +273,7 @@ SCRIPTS = ["abcdefghij \n", "The quick brown fox jumps over the lazy dog.\r\n", 
 
 def make_text(rng):
     script = "".join(rng.sample(SCRIPTS, rng.choice((1, 1, 2, 3))))
-    text = "".join(rng.choice(script) for _ in range(rng.randint(2, rng.choice((5, 60, 400)))))
+    text = "".join(rng.choice(script) for _ in range(1 + how_many(rng, (4, 60, 400), 300_000)))
     return (rng.choice(("", "", "\ufeff")) + text).encode()
 
 
@@ -301,7 +309,7 @@ def make_labels(rng, examples):
 
 def make_idx(rng, case):
     """(images, labels)."""
-    examples = rng.randint(1, rng.choice((2, 10, 40)))
+    examples = how_many(rng, (2, 10, 40), 40_000)
     if rng.random() < 0.2:
         case.first = rng.randint(0, examples - 1)
         case.count = rng.choice((None, rng.randint(1, examples - case.first)))

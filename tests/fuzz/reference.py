@@ -236,6 +236,7 @@ def has_header(rows):
 
 
 def find_column(name, names, width):
+    name = name.encode().decode("latin-1")  # as lines_of
     if names.count(name) == 1:
         return names.index(name)
     if names.count(name) > 1:
