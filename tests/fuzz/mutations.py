@@ -234,8 +234,10 @@ def cell_text(rng, text):
 
 def make_table(rng, width):
     """(bytes, names of its header or None, how many columns at its start are words)."""
-    texts = rng.choice((0, 0, 0, 1))  # columns with words
-    rows = [[number_text(rng) if column >= texts else rng.choice(("red", "green", "", "blau, hell"))
+    texts = rng.choice((0, 0, 0, 1, 2 if width > 2 else 0))  # columns with words
+    integers = rng.random() < 0.25  # without a sign; words beside them may be names of columns
+    number = (lambda rng: str(rng.randint(0, 9_999))) if integers else number_text
+    rows = [[number(rng) if column >= texts else rng.choice(("red", "green", "", "blau, hell"))
              for column in range(width)] for _ in range(how_many(rng, (2, 6, 40), 16_000))]
     names = [rng.choice(NAMES) for _ in range(width)] if rng.random() < 0.5 else None
     if names and rng.random() < 0.6:
