@@ -66,40 +66,72 @@ void FillIdentity(double gain, int64_t columns, std::span<T> values) {
   for (int64_t i = 0; i < std::min(rows, columns); ++i) values[i * columns + i] = static_cast<T>(gain);
 }
 
-// Decomposes the tall one of the matrix and its transpose.
-RowMajor Orthogonal(int64_t rows, int64_t columns, Random random) {
+// Columns of Q that are written out together.
+constexpr int64_t kQBlock = 64;
+// What Eigen's products take to pack their operands, and all that is small.
+constexpr int64_t kWorkBytes = 4 << 20;
+
+// Bytes that VisitOrthogonal takes for a moment: the matrix, and columns and rows of it.
+int64_t OrthogonalBytes(int64_t rows, int64_t columns) {
+  const auto numbers = static_cast<double>(rows) * static_cast<double>(columns) +
+                       4 * static_cast<double>(kQBlock) * static_cast<double>(rows + columns);
+  return kWorkBytes + static_cast<int64_t>(numbers * sizeof(double));
+}
+
+// Calls visit(i, j, element) for every element of an orthogonal matrix, which is never there as a whole besides its own
+// decomposition. Decomposes the tall one of the matrix and its transpose, in the place of the random numbers.
+template <typename Visit>
+void VisitOrthogonal(int64_t rows, int64_t columns, Random random, const Visit& visit) {
   const int64_t tall = std::max(rows, columns), narrow = std::min(rows, columns);
-  Eigen::MatrixXd normal(tall, narrow);
+  Eigen::MatrixXd matrix(tall, narrow);
   for (int64_t i = 0; i < tall; ++i) {
-    for (int64_t j = 0; j < narrow; ++j) normal(i, j) = random.NextNormal();
+    for (int64_t j = 0; j < narrow; ++j) matrix(i, j) = random.NextNormal();
   }
-  const Eigen::HouseholderQR<Eigen::MatrixXd> decomposition(normal);
-  Eigen::MatrixXd q = decomposition.householderQ() * Eigen::MatrixXd::Identity(tall, narrow);
-  for (int64_t j = 0; j < narrow; ++j) {
-    if (decomposition.matrixQR()(j, j) < 0) q.col(j) = -q.col(j);
+  const Eigen::HouseholderQR<Eigen::Ref<Eigen::MatrixXd>> decomposition(matrix);
+  for (int64_t begin = 0; begin < narrow; begin += kQBlock) {
+    const int64_t count = std::min(kQBlock, narrow - begin);
+    Eigen::MatrixXd q = Eigen::MatrixXd::Zero(tall, count);
+    q.diagonal(-begin).setOnes();
+    // The reflections after these leave the unit vectors as they are.
+    q.applyOnTheLeft(decomposition.householderQ().setLength(begin + count));
+    for (int64_t j = 0; j < count; ++j) {
+      const double sign = matrix(begin + j, begin + j) < 0 ? -1 : 1;
+      for (int64_t i = 0; i < tall; ++i) {
+        rows >= columns ? visit(i, begin + j, sign * q(i, j)) : visit(begin + j, i, sign * q(i, j));
+      }
+    }
   }
-  if (rows >= columns) return q;
-  return q.transpose();
 }
 
 template <typename T>
 void FillOrthogonal(double gain, int64_t columns, Random random, std::span<T> values) {
-  const RowMajor q = Orthogonal(static_cast<int64_t>(values.size()) / columns, columns, random);
-  std::transform(q.data(), q.data() + q.size(), values.begin(), [=](double x) { return static_cast<T>(gain * x); });
+  const int64_t rows = static_cast<int64_t>(values.size()) / columns;
+  VisitOrthogonal(rows, columns, random,
+                  [&](int64_t i, int64_t j, double x) { values[i * columns + j] = static_cast<T>(gain * x); });
+}
+
+// How large M is.
+struct LooksLinearPart {
+  int64_t rows, columns;
+};
+
+LooksLinearPart PartOf(v1::Initializer::Mirror mirror, int64_t rows, int64_t columns) {
+  return {.rows = mirror == v1::Initializer::MIRROR_INPUTS ? rows : rows / 2,
+          .columns = mirror == v1::Initializer::MIRROR_OUTPUTS ? columns : columns / 2};
 }
 
 template <typename T>
 void FillLooksLinear(double gain, v1::Initializer::Mirror mirror, int64_t columns, Random random, std::span<T> values) {
   const int64_t rows = static_cast<int64_t>(values.size()) / columns;
-  const int64_t q_rows = mirror == v1::Initializer::MIRROR_INPUTS ? rows : rows / 2;
-  const int64_t q_columns = mirror == v1::Initializer::MIRROR_OUTPUTS ? columns : columns / 2;
-  const RowMajor q = Orthogonal(q_rows, q_columns, random);
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) {
-      const bool mirrored = (i >= q_rows) != (j >= q_columns);
-      values[i * columns + j] = static_cast<T>((mirrored ? -gain : gain) * q(i % q_rows, j % q_columns));
+  const LooksLinearPart part = PartOf(mirror, rows, columns);
+  VisitOrthogonal(part.rows, part.columns, random, [&](int64_t i, int64_t j, double x) {
+    for (int64_t row = i; row < rows; row += part.rows) {
+      for (int64_t column = j; column < columns; column += part.columns) {
+        const bool mirrored = (row >= part.rows) != (column >= part.columns);
+        values[row * columns + column] = static_cast<T>((mirrored ? -gain : gain) * x);
+      }
     }
-  }
+  });
 }
 
 // The places in a row are the first of a random order (Fisher and Yates).
@@ -151,6 +183,27 @@ void Fill(const ParameterSegment& segment, Random random, std::span<T> values) {
   }
 }
 
+// Bytes that Fill takes for a moment.
+int64_t FillBytes(const ParameterSegment& segment) {
+  const int64_t rows = segment.shape.empty() ? 1 : segment.shape[0], columns = rows == 0 ? 1 : segment.size / rows;
+  switch (segment.initializer.method()) {
+    case v1::INITIALIZER_METHOD_ORTHOGONAL:
+      return OrthogonalBytes(rows, columns);
+    case v1::INITIALIZER_METHOD_LOOKS_LINEAR: {
+      const LooksLinearPart part = PartOf(segment.initializer.mirror(), rows, columns);
+      return OrthogonalBytes(part.rows, part.columns);
+    }
+    case v1::INITIALIZER_METHOD_SPARSE:
+      return columns * static_cast<int64_t>(sizeof(int64_t));
+    default:
+      return 0;
+  }
+}
+
+// Matrices as large as that which is rescaled, with Eigen's solver: the matrix and its copy, the Hessenberg and the
+// Schur form with their bases, the eigenvectors that it does not compute.
+constexpr int64_t kSolverMatrices = 7;
+
 // Scales a square matrix to the spectral radius.
 void Rescale(double radius, int64_t rows, std::span<double> values) {
   const Eigen::Map<const RowMajor> matrix(values.data(), rows, rows);
@@ -161,6 +214,12 @@ void Rescale(double radius, int64_t rows, std::span<double> values) {
 }
 
 }  // namespace
+
+int64_t InitializationBytes(const ParameterSegment& segment) {
+  if (!segment.initializer.has_spectral_radius()) return FillBytes(segment);
+  const int64_t matrix = segment.size * static_cast<int64_t>(sizeof(double));  // at most 1,024 rows
+  return std::max(matrix + FillBytes(segment), kSolverMatrices * matrix + kWorkBytes);
+}
 
 template <typename T>
 void InitializeTensor(const ParameterSegment& segment, uint64_t seed, int index, std::span<T> values) {
