@@ -73,9 +73,8 @@ constexpr int64_t kWorkBytes = 4 << 20;
 
 // Bytes that VisitOrthogonal takes for a moment: the matrix, and columns and rows of it.
 int64_t OrthogonalBytes(int64_t rows, int64_t columns) {
-  const auto numbers = static_cast<double>(rows) * static_cast<double>(columns) +
-                       4 * static_cast<double>(kQBlock) * static_cast<double>(rows + columns);
-  return kWorkBytes + static_cast<int64_t>(numbers * sizeof(double));
+  const int64_t numbers = rows * columns + 2 * kQBlock * (rows + columns);
+  return kWorkBytes + numbers * static_cast<int64_t>(sizeof(double));
 }
 
 // Calls visit(i, j, element) for every element of an orthogonal matrix, which is never there as a whole besides its own
@@ -200,15 +199,30 @@ int64_t FillBytes(const ParameterSegment& segment) {
   }
 }
 
-// Matrices as large as that which is rescaled, with Eigen's solver: the matrix and its copy, the Hessenberg and the
-// Schur form with their bases, the eigenvectors that it does not compute.
-constexpr int64_t kSolverMatrices = 7;
+// What rescaling holds at once: the matrix, its Hessenberg form and its Schur form.
+constexpr int64_t kSchurMatrices = 3;
+
+// The largest magnitude of an eigenvalue: they are on the diagonal of the real Schur form, which has a block of two
+// rows for each pair of complex ones.
+double SpectralRadius(const Eigen::Map<const RowMajor>& matrix) {
+  Eigen::RealSchur<Eigen::MatrixXd> schur;
+  const Eigen::MatrixXd& form = schur.compute(matrix, /*computeU=*/false).matrixT();
+  double radius = 0;
+  for (Eigen::Index i = 0; i < form.rows(); ++i) {
+    const bool is_pair = i + 1 < form.rows() && form(i + 1, i) != 0;
+    if (!is_pair) {
+      radius = std::max(radius, std::abs(form(i, i)));
+      continue;
+    }
+    radius = std::max(radius, std::sqrt(std::abs(form(i, i) * form(i + 1, i + 1) - form(i, i + 1) * form(i + 1, i))));
+    ++i;
+  }
+  return radius;
+}
 
 // Scales a square matrix to the spectral radius.
 void Rescale(double radius, int64_t rows, std::span<double> values) {
-  const Eigen::Map<const RowMajor> matrix(values.data(), rows, rows);
-  const Eigen::EigenSolver<Eigen::MatrixXd> solver(matrix, /*computeEigenvectors=*/false);
-  const double present = solver.eigenvalues().cwiseAbs().maxCoeff();
+  const double present = SpectralRadius(Eigen::Map<const RowMajor>(values.data(), rows, rows));
   if (!(present > 0)) return;
   for (double& value : values) value *= radius / present;
 }
@@ -218,7 +232,7 @@ void Rescale(double radius, int64_t rows, std::span<double> values) {
 int64_t InitializationBytes(const ParameterSegment& segment) {
   if (!segment.initializer.has_spectral_radius()) return FillBytes(segment);
   const int64_t matrix = segment.size * static_cast<int64_t>(sizeof(double));  // at most 1,024 rows
-  return std::max(matrix + FillBytes(segment), kSolverMatrices * matrix + kWorkBytes);
+  return std::max(matrix + FillBytes(segment), kSchurMatrices * matrix + kWorkBytes);
 }
 
 template <typename T>

@@ -53,7 +53,7 @@ int RandomSpecs::Units() {
 }
 
 v1::JobSpec RandomSpecs::Draw() {
-  constexpr std::array<int, 6> kLargest = {16, 64, 64, 300, 800, 2500};
+  constexpr std::array<int, 6> kLargest = {16, 64, 300, 800, 2000, 3000};
   largest_ = kLargest[static_cast<size_t>(Below(static_cast<int>(kLargest.size())))];
   v1::JobSpec spec;
   spec.mutable_data()->set_batch_size(Between(2, 48));
