@@ -39,7 +39,8 @@ int64_t ConditionBytes(const v1::Rule& rule, const std::vector<std::string>& ten
     case v1::Rule::kLossJump:
       return static_cast<int64_t>(sizeof(LossJump)) + History::Bytes(rule.loss_jump().window());
     case v1::Rule::kUpdateRatio:
-      return static_cast<int64_t>(sizeof(UpdateRatio)) + matching + UpdateRatio::StepBytes(names);
+      return static_cast<int64_t>(sizeof(UpdateRatio)) + matching +
+             UpdateRatio::StepBytes(static_cast<int64_t>(MatchingTensors(rule, tensor_names).size()));
     default:
       return 0;
   }

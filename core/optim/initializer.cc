@@ -73,7 +73,8 @@ constexpr int64_t kWorkBytes = 4 << 20;
 
 // Bytes that VisitOrthogonal takes for a moment: the matrix, and columns and rows of it.
 int64_t OrthogonalBytes(int64_t rows, int64_t columns) {
-  const int64_t numbers = rows * columns + 2 * kQBlock * (rows + columns);
+  const int64_t narrow = std::min(rows, columns);
+  const int64_t numbers = rows * columns + std::min(kQBlock, narrow) * (rows + columns) + kQBlock * narrow;
   return kWorkBytes + numbers * static_cast<int64_t>(sizeof(double));
 }
 
