@@ -1,6 +1,12 @@
 #include "client/cli/job_text.h"
 
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
 #include "client/cli/report_text.h"
@@ -102,9 +108,23 @@ std::string NonFiniteStepsText(const v1::Job& job) {
 }
 
 std::string EstimateText(const v1::ResourceEstimate& estimate) {
-  return absl::StrCat(estimate.parameters(), " parameters; memory: ", BytesText(estimate.parameter_bytes()),
-                      " parameters and optimizer, ", BytesText(estimate.activation_bytes()), " activations, ",
-                      BytesText(estimate.data_bytes()), " data");
+  const std::pair<int64_t, const char*> parts[] = {
+      {estimate.parameter_bytes(), "parameters and optimizer"},
+      {estimate.activation_bytes(), "activations"},
+      {estimate.data_bytes(), "data"},
+      {estimate.watch_bytes(), "statistics and rules"},
+      {estimate.report_bytes(), "reports"},
+      {estimate.start_bytes(), "start"},
+      {estimate.process_bytes(), "program"},
+  };
+  std::vector<std::string> told;
+  double sum = 0;  // as the engine adds them up (core/spec), which clients do not link
+  for (const auto& [bytes, what] : parts) {
+    sum += static_cast<double>(bytes);
+    if (bytes > 0) told.push_back(absl::StrCat(BytesText(bytes), " ", what));
+  }
+  return absl::StrCat(estimate.parameters(), " parameters; memory: ", BytesText(static_cast<int64_t>(sum)),
+                      " in all: ", absl::StrJoin(told, ", "));
 }
 
 }  // namespace gradwatch::cli

@@ -9,6 +9,7 @@
 
 #include "client/worker/attachment.h"
 #include "client/worker/exit_code.h"
+#include "core/stats/report_ring.h"
 
 namespace gradwatch::worker {
 
@@ -17,7 +18,7 @@ struct AttachedRunOptions {
   std::string job_id;
   int32_t attempt = 0;
   std::string attach_token;
-  size_t report_bytes = size_t{64} << 20;           // memory for reports that are not sent yet
+  size_t report_bytes = core::kReportRingBytes;     // memory for reports that are not sent yet
   absl::Duration max_farewell = absl::Seconds(30);  // for the server to acknowledge the end
   AttachmentOptions attachment;
 };

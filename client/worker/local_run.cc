@@ -10,6 +10,7 @@
 #include "client/worker/local_observer.h"
 #include "core/base/status_macros.h"
 #include "core/spec/job_spec.h"
+#include "core/spec/resource_limits.h"
 
 namespace gradwatch::worker {
 namespace {
@@ -60,7 +61,9 @@ RunSummary LocalRun::Run() {
   summary.steps_per_second = observer.StepsPerSecond();
   summary.alerts = observer.alerts();
   summary.parameters = estimate_.parameters();
-  summary.estimated_bytes = estimate_.parameter_bytes() + estimate_.activation_bytes() + estimate_.data_bytes();
+  v1::ResourceEstimate alone = estimate_;
+  alone.clear_report_bytes();  // nobody is told
+  summary.estimated_bytes = core::EstimatedBytes(alone);
   summary.peak_bytes = PeakResidentBytes();
   return summary;
 }

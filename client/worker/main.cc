@@ -1,4 +1,5 @@
 // gradwatch-worker: trains one job, for a server that it attaches to or alone.
+#include <malloc.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <stdlib.h>
@@ -198,6 +199,9 @@ int Main(int argc, char** argv) {
 }  // namespace gradwatch::worker
 
 int main(int argc, char** argv) {
+  // Blocks of this size and more go back to the system as soon as they are freed. glibc would raise the bound to what
+  // is freed, up to 32 MiB, and keep what draws the weights or reads a file beside the network that comes after it.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
   gradwatch::client::HoldClosedStandardStreams();
 #ifdef NDEBUG
   // Debian's Abseil looks for deadlocks under one global lock at every Lock.

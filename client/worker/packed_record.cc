@@ -6,6 +6,8 @@
 #include <span>
 #include <type_traits>
 
+#include "core/stats/report_ring.h"
+
 namespace gradwatch::worker {
 namespace {
 
@@ -32,6 +34,9 @@ static_assert(std::is_trivially_copyable_v<TensorStatistics> && std::is_standard
 static_assert(kNumbers + sizeof(HistogramCounts) == sizeof(TensorStatistics));
 
 static_assert(std::is_trivially_copyable_v<LayerStatistics>);
+
+// No record is larger packed than not, which the estimate of a ring relies on.
+static_assert(sizeof(Scalars) <= sizeof(core::StepRecord) && sizeof(Scalars) >= core::kMinRingRecord);
 
 // The buckets that follow: from `first` on, `count` of them.
 struct Range {
@@ -162,6 +167,7 @@ size_t MinPackedBytes() { return sizeof(Scalars); }
 
 size_t MaxPackedBytes(size_t tensors, size_t layers) {
   constexpr size_t kHistogram = 2 * (sizeof(Range) + HistogramCounts::kBuckets * sizeof(uint32_t));
+  static_assert(kHistogram <= sizeof(HistogramCounts));
   return sizeof(Scalars) + tensors * (kNumbers + kHistogram) + layers * sizeof(LayerStatistics);
 }
 

@@ -11,6 +11,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "core/stats/layer_statistics.h"
+#include "core/stats/report_ring.h"
 #include "core/stats/step_record.h"
 
 namespace gradwatch::worker {
@@ -21,7 +22,7 @@ namespace gradwatch::worker {
 class ReportBuffer {
  public:
   // For records of at most `tensors` tensors and of `layers`. Uses about `max_bytes`, but holds at least kMinSegments
-  // records. `first_step` is the first step that will be offered.
+  // records; core::ReportRingBytes counts it. `first_step` is the first step that will be offered.
   ReportBuffer(size_t tensors, size_t max_bytes, int64_t first_step = 0, std::vector<core::LayerInfo> layers = {});
   ReportBuffer(const ReportBuffer&) = delete;
   ReportBuffer& operator=(const ReportBuffer&) = delete;
@@ -44,8 +45,8 @@ class ReportBuffer {
   bool Read(int64_t step, absl::FunctionRef<void(const core::StepRecord&)> visit);
 
  private:
-  static constexpr size_t kMinSegments = 4;
-  static constexpr size_t kMaxSegments = 64;
+  static constexpr size_t kMinSegments = core::kMinRingSegments;
+  static constexpr size_t kMaxSegments = core::kMaxRingSegments;
 
   // Records of consecutive steps. The training thread appends; what it has published below `end_step` it does not touch
   // until it replaces the segment, and for that it must take it.

@@ -101,7 +101,7 @@ std::string ToTable(const RunSummary& summary) {
   if (result.validation.measured) add("validation", ValidationText(result.validation));
   for (const auto& [rule, count] : summary.alerts) add(absl::StrCat("alert ", rule), absl::StrCat(count));
   add("parameters", absl::StrCat(summary.parameters));
-  add("memory", absl::StrFormat("%.1f MiB, estimated %.1f MiB and the program", Mebibytes(summary.peak_bytes),
+  add("memory", absl::StrFormat("%.1f MiB, estimated %.1f MiB", Mebibytes(summary.peak_bytes),
                                 Mebibytes(summary.estimated_bytes)));
   add("parameters sha256", result.parameters_sha256);
   add("engine", core::EngineVariant());

@@ -16,7 +16,7 @@ struct RunSummary {
   double steps_per_second = 0;            // the first tenth left out
   std::map<std::string, int64_t> alerts;  // episodes that fired, by rule
   int64_t parameters = 0;                 // trainable numbers
-  int64_t estimated_bytes = 0;            // parameters, gradients, optimizer state, activations and data, as validated
+  int64_t estimated_bytes = 0;            // all that the process may need, as validated, without a ring of reports
   int64_t peak_bytes = 0;                 // resident memory of the whole process at its highest; 0: unknown
 };
 

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_CLIP_ADAGC_H_
 #define GRADWATCH_CORE_CLIP_ADAGC_H_
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -30,6 +31,8 @@ class AdaGc {
 
   // `settings` have all fields set.
   AdaGc(const v1::AdaGcClip& settings, size_t tensors);
+  // Bytes that one of so many tensors allocates.
+  static int64_t Bytes(int64_t tensors) { return tensors * static_cast<int64_t>(sizeof(double)); }
   // New settings for the same averages and the same count of steps. A warm-up that is over stays so.
   void Configure(const v1::AdaGcClip& settings);
   // Drops what is known of a tensor.

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_CLIP_AUTOCLIP_H_
 #define GRADWATCH_CORE_CLIP_AUTOCLIP_H_
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,8 @@ class AutoClip {
  public:
   // `settings` have all fields set.
   explicit AutoClip(const v1::AutoClip& settings);
+  // Bytes that one of these settings allocates.
+  static int64_t Bytes(const v1::AutoClip& settings) { return SortedWindow::Bytes(settings.history()); }
   // New settings for the same history: of a smaller one the newest norms stay.
   void Configure(const v1::AutoClip& settings);
 

@@ -50,6 +50,24 @@ Clipper<T>::Clipper(const ParameterLayout* layout) : layout_(layout) {
 }
 
 template <typename T>
+int64_t Clipper<T>::TensorBytes(int64_t tensors) {
+  // While settings change, the limits before them are kept for comparison.
+  return 2 * tensors * static_cast<int64_t>(sizeof(TensorLimit)) + AdaGc::Bytes(tensors);
+}
+
+template <typename T>
+int64_t Clipper<T>::HistoryBytes(const v1::ClipSettings& settings) {
+  switch (settings.mode()) {
+    case v1::CLIP_MODE_AUTOCLIP:
+      return AutoClip::Bytes(settings.autoclip());
+    case v1::CLIP_MODE_ZCLIP:
+      return ZClip::Bytes(settings.zclip());
+    default:
+      return 0;  // averages of tensors are in TensorBytes
+  }
+}
+
+template <typename T>
 void Clipper<T>::Configure(const v1::ClipSettings& settings) {
   const v1::ClipMode mode_before = settings_.mode();
   const std::vector<TensorLimit> limits_before = std::move(limits_);

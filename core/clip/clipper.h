@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_CLIP_CLIPPER_H_
 #define GRADWATCH_CORE_CLIP_CLIPPER_H_
 
+#include <cstdint>
 #include <span>
 #include <variant>
 #include <vector>
@@ -47,6 +48,11 @@ class Clipper {
  public:
   // `layout` must outlive the clipper.
   explicit Clipper(const ParameterLayout* layout);
+
+  // Bytes that clipping of so many tensors allocates in any mode, and what the mode of these settings, resolved ones,
+  // keeps of the steps besides. While a history changes its length, the old one is there too.
+  static int64_t TensorBytes(int64_t tensors);
+  static int64_t HistoryBytes(const v1::ClipSettings& settings);
 
   // Takes settings that ValidateClipSettings accepts. Resolves globs; may allocate. What the mode remembers is kept if
   // the mode stays. It starts anew with another mode; and, in AUTOCLIP and ZCLIP, whose norm is then another one, if

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_CLIP_ZCLIP_H_
 #define GRADWATCH_CORE_CLIP_ZCLIP_H_
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,10 @@ class ZClip {
 
   // `settings` have all fields set.
   explicit ZClip(const v1::ZClip& settings);
+  // Bytes that one of these settings allocates.
+  static int64_t Bytes(const v1::ZClip& settings) {
+    return settings.warmup_steps() * static_cast<int64_t>(sizeof(double));
+  }
   // New settings for the same averages. A warm-up that is over stays so; one that becomes shorter than what it has seen
   // ends.
   void Configure(const v1::ZClip& settings);

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_DETECT_CONDITION_H_
 #define GRADWATCH_CORE_DETECT_CONDITION_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,9 @@ class Condition {
 
 // The condition of a resolved rule over the tensors of these names. The rule must be valid.
 std::unique_ptr<Condition> MakeCondition(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+
+// Bytes that this condition allocates, but for its alert.
+int64_t ConditionBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
 
 // Indices of the names that match a rule's glob; empty glob: all.
 std::vector<int> MatchingTensors(const v1::Rule& rule, const std::vector<std::string>& tensor_names);

@@ -10,6 +10,9 @@
 namespace gradwatch::core {
 namespace {
 
+// Of a rule and its alert, with summary and diagnosis, once here and once on its way.
+constexpr int64_t kAlertBytes = 6 << 10;
+
 // A rule at work.
 struct Watch {
   std::unique_ptr<Condition> condition;
@@ -39,6 +42,12 @@ void Detector::State::Judge(const StepRecord& record, bool update, absl::Time no
     *alert.mutable_time() = ToTimestamp(now);
     transitions->push_back(alert);
   }
+}
+
+int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& tensor_names) {
+  int64_t bytes = RunContext::Bytes(tensor_names);
+  for (const v1::Rule& rule : rules.rules()) bytes += kAlertBytes + ConditionBytes(rule, tensor_names);
+  return bytes;
 }
 
 Detector::Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity)

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_DETECT_DETECTOR_H_
 #define GRADWATCH_CORE_DETECT_DETECTOR_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,10 @@ absl::Status ValidateRules(const v1::RuleSet& rules);
 
 // The set with presets and defaults filled in: every optional field of every rule is set. For a valid set.
 v1::RuleSet ResolveRules(const v1::RuleSet& rules);
+
+// Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for the
+// histories of rules that look at every tensor.
+int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& tensor_names);
 
 // Whose alerts a detector makes.
 struct AlertIdentity {

@@ -2,6 +2,8 @@
 #ifndef GRADWATCH_CORE_DETECT_HISTORY_H_
 #define GRADWATCH_CORE_DETECT_HISTORY_H_
 
+#include <cstdint>
+
 #include "core/stats/sorted_window.h"
 
 namespace gradwatch::core {
@@ -21,6 +23,8 @@ class History {
 
   // `window` samples are kept; the history is ready with `warm_up` of them, at most `window`.
   History(int window, int warm_up);
+  // Bytes that one of this window allocates: also the outliers may fill it.
+  static int64_t Bytes(int64_t window) { return 2 * SortedWindow::Bytes(window); }
 
   // Whether there are enough samples to judge another by.
   bool ready() const { return usual_.size() >= warm_up_; }

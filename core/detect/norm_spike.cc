@@ -26,6 +26,12 @@ NormSpike::NormSpike(const v1::Rule& rule, const std::vector<std::string>& tenso
   for (size_t i = 0; i < count; ++i) histories_.emplace_back(rule.norm_spike().window(), kWarmUp);
 }
 
+int64_t NormSpike::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
+  const v1::NormSpikeCondition& spike = rule.norm_spike();
+  const size_t count = spike.per_tensor() ? MatchingTensors(rule, tensor_names).size() : 1;
+  return static_cast<int64_t>(count) * (static_cast<int64_t>(sizeof(History)) + History::Bytes(spike.window()));
+}
+
 Verdict NormSpike::JudgeNorm(double norm, int64_t non_finite, int tensor, History* history) const {
   Verdict verdict;
   if (non_finite > 0 || !std::isfinite(norm) || norm <= 0) return verdict;

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_DETECT_NORM_SPIKE_H_
 #define GRADWATCH_CORE_DETECT_NORM_SPIKE_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ class NormSpike final : public Condition {
   static constexpr int kWarmUp = 20;
 
   NormSpike(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  // Bytes of its histories.
+  static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
 
   Verdict Judge(const StepRecord& record) override;
   void Describe(const StepRecord& record, const Verdict& verdict, const RunContext& context,

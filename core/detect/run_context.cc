@@ -30,6 +30,15 @@ int LargestTensor(const StepRecord& record) {
 RunContext::RunContext(std::vector<std::string> tensor_names)
     : tensor_names_(std::move(tensor_names)), norms_(kWindow, kWarmUp) {}
 
+int64_t RunContext::Bytes(const std::vector<std::string>& tensor_names) {
+  // Twice the vector, which may have grown by doubling.
+  int64_t bytes = static_cast<int64_t>(sizeof(RunContext)) + History::Bytes(kWindow);
+  for (const std::string& name : tensor_names) {
+    bytes += 2 * static_cast<int64_t>(sizeof(std::string)) + static_cast<int64_t>(name.size()) + 1;
+  }
+  return bytes;
+}
+
 void RunContext::ObserveGradients(const StepRecord& record) {
   const double norm = record.grad_norm;
   if (record.non_finite() > 0 || !std::isfinite(record.loss) || !std::isfinite(norm) || norm <= 0) return;

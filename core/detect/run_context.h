@@ -31,6 +31,8 @@ class RunContext {
   };
 
   explicit RunContext(std::vector<std::string> tensor_names);
+  // Bytes that one of these names takes.
+  static int64_t Bytes(const std::vector<std::string>& tensor_names);
 
   void ObserveGradients(const StepRecord& record);
   void ObserveUpdate(const StepRecord& record);

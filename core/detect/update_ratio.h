@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_DETECT_UPDATE_RATIO_H_
 #define GRADWATCH_CORE_DETECT_UPDATE_RATIO_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ class UpdateRatio final : public Condition {
   static constexpr int64_t kStepsAfterZero = 100;
 
   UpdateRatio(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  // Bytes of judged_from_ for so many tensors.
+  static int64_t StepBytes(int64_t tensors) { return tensors * static_cast<int64_t>(sizeof(int64_t)); }
 
   bool judges_update() const override { return true; }
   Verdict Judge(const StepRecord& record) override;

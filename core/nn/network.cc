@@ -165,16 +165,17 @@ template <typename T>
 void Network<T>::Initialize(uint64_t seed, Workers* workers) {
   State& state = *state_;
   state.parameters = Arena<T>(state.layout.arena_size());
+  // Drawing some tensors takes memory for a moment: before the rest is taken.
+  int index = 0;
+  for (const ParameterSegment& segment : state.layout.segments()) {
+    Draw(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
+  }
   state.gradients = Arena<T>(state.layout.arena_size());
   state.activations = Arena<T>(state.plan.total());
   state.pass = state.plan.Place(state.activations.data(), static_cast<const T*>(state.parameters.data()),
                                 state.gradients.data(), workers);
   state.pass.seed = seed;
   state.stack.InitializeState(state.pass.state);
-  int index = 0;
-  for (const ParameterSegment& segment : state.layout.segments()) {
-    Draw(segment, seed, index++, parameters().subspan(segment.offset, segment.size));
-  }
   state.stack.InitializeParameters(state.parameters.data());
 }
 

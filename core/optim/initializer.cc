@@ -66,40 +66,72 @@ void FillIdentity(double gain, int64_t columns, std::span<T> values) {
   for (int64_t i = 0; i < std::min(rows, columns); ++i) values[i * columns + i] = static_cast<T>(gain);
 }
 
-// Decomposes the tall one of the matrix and its transpose.
-RowMajor Orthogonal(int64_t rows, int64_t columns, Random random) {
+// Columns of Q that are written out together.
+constexpr int64_t kQBlock = 64;
+// What Eigen's products take to pack their operands, and all that is small.
+constexpr int64_t kWorkBytes = 4 << 20;
+
+// Bytes that VisitOrthogonal takes for a moment: the matrix, and columns and rows of it.
+int64_t OrthogonalBytes(int64_t rows, int64_t columns) {
+  const int64_t narrow = std::min(rows, columns);
+  const int64_t numbers = rows * columns + std::min(kQBlock, narrow) * (rows + columns) + kQBlock * narrow;
+  return kWorkBytes + numbers * static_cast<int64_t>(sizeof(double));
+}
+
+// Calls visit(i, j, element) for every element of an orthogonal matrix, which is never there as a whole besides its own
+// decomposition. Decomposes the tall one of the matrix and its transpose, in the place of the random numbers.
+template <typename Visit>
+void VisitOrthogonal(int64_t rows, int64_t columns, Random random, const Visit& visit) {
   const int64_t tall = std::max(rows, columns), narrow = std::min(rows, columns);
-  Eigen::MatrixXd normal(tall, narrow);
+  Eigen::MatrixXd matrix(tall, narrow);
   for (int64_t i = 0; i < tall; ++i) {
-    for (int64_t j = 0; j < narrow; ++j) normal(i, j) = random.NextNormal();
+    for (int64_t j = 0; j < narrow; ++j) matrix(i, j) = random.NextNormal();
   }
-  const Eigen::HouseholderQR<Eigen::MatrixXd> decomposition(normal);
-  Eigen::MatrixXd q = decomposition.householderQ() * Eigen::MatrixXd::Identity(tall, narrow);
-  for (int64_t j = 0; j < narrow; ++j) {
-    if (decomposition.matrixQR()(j, j) < 0) q.col(j) = -q.col(j);
+  const Eigen::HouseholderQR<Eigen::Ref<Eigen::MatrixXd>> decomposition(matrix);
+  for (int64_t begin = 0; begin < narrow; begin += kQBlock) {
+    const int64_t count = std::min(kQBlock, narrow - begin);
+    Eigen::MatrixXd q = Eigen::MatrixXd::Zero(tall, count);
+    q.diagonal(-begin).setOnes();
+    // The reflections after these leave the unit vectors as they are.
+    q.applyOnTheLeft(decomposition.householderQ().setLength(begin + count));
+    for (int64_t j = 0; j < count; ++j) {
+      const double sign = matrix(begin + j, begin + j) < 0 ? -1 : 1;
+      for (int64_t i = 0; i < tall; ++i) {
+        rows >= columns ? visit(i, begin + j, sign * q(i, j)) : visit(begin + j, i, sign * q(i, j));
+      }
+    }
   }
-  if (rows >= columns) return q;
-  return q.transpose();
 }
 
 template <typename T>
 void FillOrthogonal(double gain, int64_t columns, Random random, std::span<T> values) {
-  const RowMajor q = Orthogonal(static_cast<int64_t>(values.size()) / columns, columns, random);
-  std::transform(q.data(), q.data() + q.size(), values.begin(), [=](double x) { return static_cast<T>(gain * x); });
+  const int64_t rows = static_cast<int64_t>(values.size()) / columns;
+  VisitOrthogonal(rows, columns, random,
+                  [&](int64_t i, int64_t j, double x) { values[i * columns + j] = static_cast<T>(gain * x); });
+}
+
+// How large M is.
+struct LooksLinearPart {
+  int64_t rows, columns;
+};
+
+LooksLinearPart PartOf(v1::Initializer::Mirror mirror, int64_t rows, int64_t columns) {
+  return {.rows = mirror == v1::Initializer::MIRROR_INPUTS ? rows : rows / 2,
+          .columns = mirror == v1::Initializer::MIRROR_OUTPUTS ? columns : columns / 2};
 }
 
 template <typename T>
 void FillLooksLinear(double gain, v1::Initializer::Mirror mirror, int64_t columns, Random random, std::span<T> values) {
   const int64_t rows = static_cast<int64_t>(values.size()) / columns;
-  const int64_t q_rows = mirror == v1::Initializer::MIRROR_INPUTS ? rows : rows / 2;
-  const int64_t q_columns = mirror == v1::Initializer::MIRROR_OUTPUTS ? columns : columns / 2;
-  const RowMajor q = Orthogonal(q_rows, q_columns, random);
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) {
-      const bool mirrored = (i >= q_rows) != (j >= q_columns);
-      values[i * columns + j] = static_cast<T>((mirrored ? -gain : gain) * q(i % q_rows, j % q_columns));
+  const LooksLinearPart part = PartOf(mirror, rows, columns);
+  VisitOrthogonal(part.rows, part.columns, random, [&](int64_t i, int64_t j, double x) {
+    for (int64_t row = i; row < rows; row += part.rows) {
+      for (int64_t column = j; column < columns; column += part.columns) {
+        const bool mirrored = (row >= part.rows) != (column >= part.columns);
+        values[row * columns + column] = static_cast<T>((mirrored ? -gain : gain) * x);
+      }
     }
-  }
+  });
 }
 
 // The places in a row are the first of a random order (Fisher and Yates).
@@ -151,16 +183,58 @@ void Fill(const ParameterSegment& segment, Random random, std::span<T> values) {
   }
 }
 
+// Bytes that Fill takes for a moment.
+int64_t FillBytes(const ParameterSegment& segment) {
+  const int64_t rows = segment.shape.empty() ? 1 : segment.shape[0], columns = rows == 0 ? 1 : segment.size / rows;
+  switch (segment.initializer.method()) {
+    case v1::INITIALIZER_METHOD_ORTHOGONAL:
+      return OrthogonalBytes(rows, columns);
+    case v1::INITIALIZER_METHOD_LOOKS_LINEAR: {
+      const LooksLinearPart part = PartOf(segment.initializer.mirror(), rows, columns);
+      return OrthogonalBytes(part.rows, part.columns);
+    }
+    case v1::INITIALIZER_METHOD_SPARSE:
+      return columns * static_cast<int64_t>(sizeof(int64_t));
+    default:
+      return 0;
+  }
+}
+
+// What rescaling holds at once: the matrix, its Hessenberg form and its Schur form.
+constexpr int64_t kSchurMatrices = 3;
+
+// The largest magnitude of an eigenvalue: they are on the diagonal of the real Schur form, which has a block of two
+// rows for each pair of complex ones.
+double SpectralRadius(const Eigen::Map<const RowMajor>& matrix) {
+  Eigen::RealSchur<Eigen::MatrixXd> schur;
+  const Eigen::MatrixXd& form = schur.compute(matrix, /*computeU=*/false).matrixT();
+  double radius = 0;
+  for (Eigen::Index i = 0; i < form.rows(); ++i) {
+    const bool is_pair = i + 1 < form.rows() && form(i + 1, i) != 0;
+    if (!is_pair) {
+      radius = std::max(radius, std::abs(form(i, i)));
+      continue;
+    }
+    radius = std::max(radius, std::sqrt(std::abs(form(i, i) * form(i + 1, i + 1) - form(i, i + 1) * form(i + 1, i))));
+    ++i;
+  }
+  return radius;
+}
+
 // Scales a square matrix to the spectral radius.
 void Rescale(double radius, int64_t rows, std::span<double> values) {
-  const Eigen::Map<const RowMajor> matrix(values.data(), rows, rows);
-  const Eigen::EigenSolver<Eigen::MatrixXd> solver(matrix, /*computeEigenvectors=*/false);
-  const double present = solver.eigenvalues().cwiseAbs().maxCoeff();
+  const double present = SpectralRadius(Eigen::Map<const RowMajor>(values.data(), rows, rows));
   if (!(present > 0)) return;
   for (double& value : values) value *= radius / present;
 }
 
 }  // namespace
+
+int64_t InitializationBytes(const ParameterSegment& segment) {
+  if (!segment.initializer.has_spectral_radius()) return FillBytes(segment);
+  const int64_t matrix = segment.size * static_cast<int64_t>(sizeof(double));  // at most 1,024 rows
+  return std::max(matrix + FillBytes(segment), kSchurMatrices * matrix + kWorkBytes);
+}
 
 template <typename T>
 void InitializeTensor(const ParameterSegment& segment, uint64_t seed, int index, std::span<T> values) {

@@ -45,6 +45,10 @@ absl::Status ValidateInitializer(const v1::Initializer& initializer);
 // if not, with paths relative to it.
 absl::Status CheckInitializerFits(const ParameterSegment& segment);
 
+// Bytes that drawing the tensor takes for a moment, besides the tensor itself, at most; less than the tensor takes
+// but with ORTHOGONAL and LOOKS_LINEAR, which need their matrix once as doubles, and with spectral_radius.
+int64_t InitializationBytes(const ParameterSegment& segment);
+
 // Fills `values` (segment.size elements) as segment.initializer says, which must be valid and fit. A pure function of
 // the seed and of `index`, the segment's place in the layout; drawn in double, so that float and double networks start
 // alike.

@@ -11,8 +11,21 @@
 namespace gradwatch::core {
 
 template <typename T>
+int64_t Optimizer<T>::RangeCount(const ParameterLayout& layout) {
+  int64_t count = 0;
+  for (const ParameterSegment& segment : layout.segments()) count += (segment.size + kRangeSize - 1) / kRangeSize;
+  return count;
+}
+
+template <typename T>
+int64_t Optimizer<T>::RangeBytes(const ParameterLayout& layout) {
+  return RangeCount(layout) * static_cast<int64_t>(sizeof(Range));
+}
+
+template <typename T>
 Optimizer<T>::Optimizer(const ParameterLayout* layout, int states)
     : layout_(layout), arena_size_(layout->arena_size()), state_(states * arena_size_) {
+  ranges_.reserve(RangeCount(*layout));
   for (size_t i = 0; i < layout_->segments().size(); ++i) {
     const ParameterSegment& segment = layout_->segments()[i];
     for (int64_t done = 0; done < segment.size; done += kRangeSize) {

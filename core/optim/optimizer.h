@@ -54,6 +54,8 @@ class Optimizer {
 
   // `layout` must outlive the optimizer. `states`: elements of state per parameter.
   Optimizer(const ParameterLayout* layout, int states);
+  // Bytes that an optimizer takes besides its state: what it measures of every range.
+  static int64_t RangeBytes(const ParameterLayout& layout);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
@@ -91,6 +93,7 @@ class Optimizer {
   int64_t arena_size() const { return arena_size_; }
 
  private:
+  static int64_t RangeCount(const ParameterLayout& layout);
   // Adds up the ranges' sums in order.
   void FillNorms(StepRecord* record) const;
 

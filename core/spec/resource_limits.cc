@@ -2,13 +2,34 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "core/base/error.h"
+#include "core/clip/clip_settings.h"
+#include "core/clip/clipper.h"
+#include "core/detect/detector.h"
+#include "core/optim/initializer.h"
 #include "core/optim/optimizer.h"
+#include "core/stats/gradient_cosine.h"
+#include "core/stats/report_ring.h"
+#include "core/stats/step_record.h"
 
 namespace gradwatch::core {
 namespace {
+
+// The program with its libraries takes some 19 MiB resident, attached 23 MiB, and 30 MiB while it sends the largest
+// messages; a file is read in blocks and lines, 25 MiB at most, before the network is there.
+constexpr int64_t kProgramBytes = int64_t{64} << 20;
+// The stack of a thread, as far as it is used.
+constexpr int64_t kThreadBytes = 128 << 10;
+// Names, shapes and settings of a tensor and of a layer, in all copies of the spec and of the network's plan.
+constexpr int64_t kTensorBytes = 2 << 10;
+constexpr int64_t kLayerBytes = 4 << 10;
 
 // As large as numbers get, rather than wrong.
 int64_t Multiply(int64_t a, int64_t b) {
@@ -21,28 +42,110 @@ int64_t Add(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
 }
 
-int64_t ModelBytes(const v1::ResourceEstimate& estimate) {
-  return Add(estimate.parameter_bytes(), estimate.activation_bytes());
+// Arenas of floats that a job has: of parameters and gradients; of the last gradients where they are compared; of the
+// optimizer's state; and the sum of gradients where a step is several batches, whose doubles are two.
+int64_t FloatArenas(const v1::JobSpec& spec) {
+  return 2 + (spec.controls().gradient_cosine() ? 1 : 0) + OptimizerStatePerParameter(spec.optimizer()) +
+         (spec.accumulation() > 1 ? 2 : 0);
+}
+
+int64_t WatchBytes(const Network<float>& network, const v1::JobSpec& spec) {
+  std::vector<std::string> names;
+  for (const ParameterSegment& segment : network.layout().segments()) names.push_back(segment.name);
+  const auto tensors = static_cast<int64_t>(names.size()), layers = static_cast<int64_t>(network.layers().size());
+  // Whatever controls switch on later, but for histories and the copy of gradients.
+  const int64_t measured = StepRecordBytes(tensors, layers) + Optimizer<float>::RangeBytes(network.layout()) +
+                           GradientCosine<float>::NormBytes(tensors) + Clipper<float>::TensorBytes(tensors);
+  return Add(measured, DetectorBytes(spec.rules(), names) + Clipper<float>::HistoryBytes(spec.controls().clip()));
+}
+
+// What drawing the weights takes beyond what is taken after it; data and rules are there before.
+int64_t StartBytes(const Network<float>& network, int64_t later_bytes) {
+  int64_t largest = 0;
+  for (const ParameterSegment& segment : network.layout().segments()) {
+    largest = std::max(largest, InitializationBytes(segment));
+  }
+  return std::max<int64_t>(0, largest - later_bytes);
+}
+
+int64_t ProcessBytes(const Network<float>& network, const v1::JobSpec& spec) {
+  const auto tensors = static_cast<int64_t>(network.layout().segments().size());
+  const auto layers = static_cast<int64_t>(network.layers().size());
+  return kProgramBytes + spec.threads() * kThreadBytes + tensors * kTensorBytes + layers * kLayerBytes;
+}
+
+// A part of an estimate: how it is told, and the field that is to blame for it.
+struct Part {
+  int64_t bytes;
+  absl::string_view what;
+  absl::string_view field;
+};
+
+// Those that are a fiftieth of the whole at least, the largest first.
+std::vector<Part> LargeParts(const v1::ResourceEstimate& estimate) {
+  std::vector<Part> parts = {
+      {estimate.parameter_bytes(), "parameters, gradients and optimizer", "model"},
+      {estimate.activation_bytes(), "activations", "model"},
+      {estimate.data_bytes(), "data", "data"},
+      {estimate.watch_bytes(), "statistics and the histories of rules", "rules"},
+      {estimate.report_bytes(), "reports on their way", "model"},
+      {estimate.start_bytes(), "drawing the initial weights", "model"},
+      {estimate.process_bytes(), "the program", "model"},
+  };
+  std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.bytes > b.bytes; });
+  const int64_t least = EstimatedBytes(estimate) / 50;
+  std::erase_if(parts, [least](const Part& part) { return part.bytes < least; });
+  return parts;
 }
 
 absl::Status TooLarge(absl::string_view field, absl::string_view description, absl::string_view reason) {
   return WithReason(InvalidField(field, description), reason);
 }
 
+// What these controls of `job` take beyond its estimate, below 0 if less.
+int64_t BytesBeyondEstimate(const v1::Job& job, const v1::Controls& controls) {
+  const v1::JobSpec& spec = job.spec();
+  const int64_t histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip())) -
+                            Clipper<float>::HistoryBytes(ResolveClipSettings(spec.controls().clip()));
+  const int64_t arena = job.estimate().parameter_bytes() / FloatArenas(spec);
+  const int64_t copies = (controls.gradient_cosine() ? 1 : 0) - (spec.controls().gradient_cosine() ? 1 : 0);
+  return histories + copies * arena;
+}
+
+// While a history changes its length, the old one is there too.
+int64_t HistoryBesideTheNew(const v1::Job& job, const v1::Controls& changed) {
+  const v1::ClipSettings before = ResolveClipSettings(job.controls().clip()),
+                         after = ResolveClipSettings(changed.clip());
+  const bool is_copied = before.mode() == v1::CLIP_MODE_AUTOCLIP && after.mode() == before.mode() &&
+                         before.autoclip().history() != after.autoclip().history();
+  return is_copied ? Clipper<float>::HistoryBytes(before) : 0;
+}
+
 }  // namespace
 
 v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, int64_t data_bytes) {
-  // Parameters and gradients; the sum of gradients where a step is several batches; the last gradients where they are
-  // compared; then the optimizer's state.
-  const int64_t arenas = 2 + (spec.accumulation() > 1 ? 1 : 0) + (spec.controls().gradient_cosine() ? 1 : 0) +
-                         OptimizerStatePerParameter(spec.optimizer());
-  const int64_t bytes_each = static_cast<int64_t>(sizeof(float)) * arenas;
+  const int64_t arena = Multiply(network.layout().arena_size(), sizeof(float));
   v1::ResourceEstimate estimate;
   estimate.set_parameters(network.layout().parameter_count());
-  estimate.set_parameter_bytes(Multiply(estimate.parameters(), bytes_each));
+  estimate.set_parameter_bytes(Multiply(arena, FloatArenas(spec)));
   estimate.set_activation_bytes(network.activation_bytes());
   estimate.set_data_bytes(data_bytes);
+  estimate.set_watch_bytes(WatchBytes(network, spec));
+  estimate.set_report_bytes(ReportRingBytes(static_cast<int64_t>(network.layout().segments().size()),
+                                            static_cast<int64_t>(network.layers().size())));
+  estimate.set_start_bytes(StartBytes(network, Add(estimate.parameter_bytes() - arena, estimate.activation_bytes())));
+  estimate.set_process_bytes(ProcessBytes(network, spec));
   return estimate;
+}
+
+int64_t EstimatedBytes(const v1::ResourceEstimate& estimate) {
+  int64_t sum = 0;
+  for (const int64_t bytes :
+       {estimate.parameter_bytes(), estimate.activation_bytes(), estimate.data_bytes(), estimate.watch_bytes(),
+        estimate.report_bytes(), estimate.start_bytes(), estimate.process_bytes()}) {
+    sum = Add(sum, bytes);
+  }
+  return sum;
 }
 
 absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout,
@@ -56,28 +159,26 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
                                  "; the largest tensor is ", largest->name, " with ", largest->size),
                     "QUOTA_PARAMS");
   }
-  const int64_t model_bytes = ModelBytes(estimate);
-  const int64_t bytes = Add(model_bytes, estimate.data_bytes());
-  if (bytes > limits.max_bytes) {
-    return TooLarge(model_bytes >= estimate.data_bytes() ? "model" : "data",
-                    absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ",
-                                 estimate.parameter_bytes(), " for parameters, gradients and optimizer, ",
-                                 estimate.activation_bytes(), " for activations, ", estimate.data_bytes(), " for data"),
-                    "QUOTA_MEMORY");
-  }
-  return absl::OkStatus();
+  const int64_t bytes = EstimatedBytes(estimate);
+  if (bytes <= limits.max_bytes) return absl::OkStatus();
+  const std::vector<Part> parts = LargeParts(estimate);
+  const std::string told = absl::StrJoin(
+      parts, ", ", [](std::string* out, const Part& part) { absl::StrAppend(out, part.bytes, " for ", part.what); });
+  return TooLarge(parts[0].field, absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ", told),
+                  "QUOTA_MEMORY");
 }
 
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
-  const bool switched_on = changed.gradient_cosine() && !job.controls().gradient_cosine();
-  if (!switched_on || job.spec().controls().gradient_cosine()) return absl::OkStatus();
-  const int64_t copy = Multiply(job.estimate().parameters(), sizeof(float));
-  const int64_t bytes = Add(Add(ModelBytes(job.estimate()), job.estimate().data_bytes()), copy);
-  if (bytes <= limits.max_bytes) return absl::OkStatus();
-  return TooLarge("gradient_cosine",
-                  absl::StrCat("the copy of the gradients takes ", copy, " bytes; the job would need ", bytes,
-                               ", beyond the limit of ", limits.max_bytes),
-                  "QUOTA_MEMORY");
+  const int64_t before = BytesBeyondEstimate(job, job.controls());
+  const int64_t after = BytesBeyondEstimate(job, changed) + HistoryBesideTheNew(job, changed);
+  const int64_t bytes = Add(EstimatedBytes(job.estimate()), after);
+  if (after <= before || bytes <= limits.max_bytes) return absl::OkStatus();
+  const bool cosine = changed.gradient_cosine() && !job.controls().gradient_cosine();
+  return TooLarge(
+      cosine ? "gradient_cosine" : "clip",
+      absl::StrCat(cosine ? "the copy of the gradients" : "the history of the norms", " takes ", after - before,
+                   " bytes; the job would need ", bytes, ", beyond the limit of ", limits.max_bytes),
+      "QUOTA_MEMORY");
 }
 
 }  // namespace gradwatch::core

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_STATS_GRADIENT_COSINE_H_
 #define GRADWATCH_CORE_STATS_GRADIENT_COSINE_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "core/stats/step_record.h"
@@ -21,6 +22,9 @@ class GradientCosine {
   // `layout` must outlive it. It is off at first.
   explicit GradientCosine(const ParameterLayout* layout) : layout_(layout) {}
 
+  // Bytes that Switch takes: for the copy of an arena of so many elements, and for the norms of the tensors.
+  static int64_t CopyBytes(int64_t arena_size) { return arena_size * static_cast<int64_t>(sizeof(T)); }
+  static int64_t NormBytes(int64_t tensors) { return 2 * tensors * static_cast<int64_t>(sizeof(double)); }
   // Takes or gives back the memory of the copy; between two steps.
   void Switch(bool on);
   bool is_on() const { return !last_norms_.empty(); }

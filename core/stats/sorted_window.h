@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_STATS_SORTED_WINDOW_H_
 #define GRADWATCH_CORE_STATS_SORTED_WINDOW_H_
 
+#include <cstdint>
 #include <vector>
 
 namespace gradwatch::core {
@@ -11,6 +12,8 @@ class SortedWindow {
  public:
   // `capacity` is at least 1.
   explicit SortedWindow(int capacity);
+  // Bytes that one of this capacity allocates.
+  static int64_t Bytes(int64_t capacity) { return 2 * capacity * static_cast<int64_t>(sizeof(double)); }
 
   // Takes a sample in; the oldest leaves when the window is full. O(capacity), but only a move of memory.
   void Add(double sample);

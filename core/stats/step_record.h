@@ -126,6 +126,12 @@ struct StepRecord {
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
 };
 
+// Bytes of a record of so many tensors and layers.
+inline int64_t StepRecordBytes(int64_t tensors, int64_t layers) {
+  return static_cast<int64_t>(sizeof(StepRecord)) + tensors * static_cast<int64_t>(sizeof(TensorStatistics)) +
+         layers * static_cast<int64_t>(sizeof(LayerStatistics));
+}
+
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_STATS_STEP_RECORD_H_

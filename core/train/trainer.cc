@@ -83,11 +83,12 @@ struct Trainer::State {
         tensors(DescribeTensors(network->layout())),
         cosine(&network->layout()),
         clipper(&network->layout()),
-        optimizer(MakeOptimizer<float>(spec.optimizer(), &network->layout())),
         schedule(spec.optimizer(), spec.steps()),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity)),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
+    // After the network, whose start takes memory for a moment.
+    optimizer = MakeOptimizer<float>(spec.optimizer(), &network->layout());
     if (spec.accumulation() > 1) accumulated = Arena<double>(network->layout().arena_size());
     record.tensors.resize(tensors.size());
   }
@@ -121,7 +122,7 @@ struct Trainer::State {
   std::shared_ptr<const ControlSnapshot> controls;
   GradientCosine<float> cosine;
   Clipper<float> clipper;
-  const std::unique_ptr<Optimizer<float>> optimizer;
+  std::unique_ptr<Optimizer<float>> optimizer;
   Schedule schedule;
   Detector detector;
   Workers workers;

@@ -13,6 +13,12 @@ bool CountsAllocations();
 // its heap functions wrapped.
 int64_t AllocationCount();
 
+// Bytes that this thread has taken so far and not given back, as the heap rounds them, and the most that they were
+// since the thread called RestartPeak.
+int64_t AllocatedBytes();
+int64_t PeakAllocatedBytes();
+void RestartPeak();
+
 }  // namespace gradwatch::testing
 
 #endif  // GRADWATCH_TESTS_SUPPORT_ALLOCATION_COUNT_H_

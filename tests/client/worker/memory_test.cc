@@ -1,4 +1,4 @@
-// A run takes no more memory than was promised before it: what validation counts, and 64 MiB for the program itself.
+// A run takes no more memory than was promised before it, and not much less.
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
@@ -27,8 +27,8 @@ TEST_P(MemoryTest, StaysWithinTheEstimate) {
   const double estimated = object.fields().at("estimated_bytes").number_value();
   const double peak = object.fields().at("peak_bytes").number_value();
   EXPECT_GT(estimated, 8 * object.fields().at("parameters").number_value()) << "parameters and gradients at least";
-  EXPECT_GT(peak, estimated / 2) << "what is counted is also used";
-  EXPECT_LE(peak, estimated + (64 << 20));
+  EXPECT_LE(peak, estimated);
+  EXPECT_LE(estimated, 1.3 * peak + (64 << 20));
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, MemoryTest, ::testing::ValuesIn(testing::ShippedJobs()),

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "client/worker/packed_record.h"
+#include "core/stats/report_ring.h"
 #include "tests/support/allocation_count.h"
 
 namespace gradwatch::worker {
@@ -87,6 +89,32 @@ TEST(ReportBufferTest, CanBeReadAgain) {
   buffer.Offer(Record(0, 1));
   EXPECT_TRUE(Has(buffer, 0));
   EXPECT_TRUE(Has(buffer, 0));
+}
+
+// What the estimate of a job counts for an attached trainer.
+TEST(ReportBufferTest, TakesNoMoreMemoryThanTheEstimateSays) {
+  if (!testing::CountsAllocations()) GTEST_SKIP() << "not counted under a sanitizer";
+  for (const auto& [tensors, layers] :
+       std::vector<std::pair<size_t, size_t>>{{1, 1}, {40, 20}, {3000, 1500}, {15'000, 5000}}) {
+    core::StepRecord record = Record(0, tensors);
+    for (core::TensorStatistics& tensor : record.tensors) {
+      std::ranges::fill(tensor.histogram.positive(), 1);
+      std::ranges::fill(tensor.histogram.negative(), 1);
+    }
+    record.layers.resize(layers);
+    std::vector<core::LayerInfo> infos(layers);
+    testing::RestartPeak();
+    const int64_t before = testing::AllocatedBytes();
+    ReportBuffer buffer(tensors, core::kReportRingBytes, /*first_step=*/0, std::move(infos));
+    buffer.Offer(record);
+    EXPECT_TRUE(buffer.Read(0, [](const core::StepRecord&) {}));
+    const int64_t taken = testing::PeakAllocatedBytes() - before;
+    const int64_t said = core::ReportRingBytes(static_cast<int64_t>(tensors), static_cast<int64_t>(layers));
+    EXPECT_GE(said, taken) << tensors;
+    EXPECT_LE(said, taken + taken / 20) << tensors;
+    EXPECT_LE(MaxPackedBytes(tensors, layers),
+              static_cast<size_t>(core::StepRecordBytes(static_cast<int64_t>(tensors), static_cast<int64_t>(layers))));
+  }
 }
 
 TEST(ReportBufferTest, OfferNeverAllocates) {

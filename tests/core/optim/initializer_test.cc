@@ -6,9 +6,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "core/base/random.h"
+#include "tests/support/allocation_count.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::core {
@@ -115,6 +120,73 @@ TEST(InitializerTest, OrthogonalHasOrthonormalRowsOrColumns) {
         ASSERT_NEAR(dot, u == v ? 9 : 0, 1e-12) << rows << " x " << cols;
       }
     }
+  }
+}
+
+// A = Q R with the drawn A, row by row of the tall one of the matrix and its transpose: Q has orthonormal columns, and
+// Q^T A is upper triangular with a diagonal above 0. That is what defines Q.
+TEST(InitializerTest, OrthogonalIsQOfTheDrawnMatrix) {
+  const v1::Initializer initializer = Method(v1::INITIALIZER_METHOD_ORTHOGONAL);
+  for (const auto& [rows, columns] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {1, 9}, {64, 64}, {65, 65}, {150, 130}, {130, 201}, {300, 3}}) {
+    SCOPED_TRACE(absl::StrCat(rows, " x ", columns));
+    const int64_t tall = std::max(rows, columns), narrow = std::min(rows, columns);
+    Random random(/*seed=*/1, RandomStream::kInitialization, 0);
+    std::vector<double> a(static_cast<size_t>(tall * narrow));
+    for (double& x : a) x = random.NextNormal();
+    const std::vector<double> w = Draw(Segment({rows, columns}, initializer));
+    const auto q = [&, rows = rows, columns = columns](int64_t i, int64_t j) {
+      return rows >= columns ? w[i * columns + j] : w[j * columns + i];
+    };
+    for (int64_t u = 0; u < narrow; ++u) {
+      for (int64_t v = 0; v < narrow; ++v) {
+        double dot = 0, r = 0;
+        for (int64_t i = 0; i < tall; ++i) {
+          dot += q(i, u) * q(i, v);
+          r += q(i, u) * a[i * narrow + v];
+        }
+        ASSERT_NEAR(dot, u == v ? 1 : 0, 1e-12);
+        if (u > v) {
+          ASSERT_NEAR(r, 0, 1e-11);
+        } else if (u == v) {
+          ASSERT_GT(r, 0);
+        }
+      }
+    }
+  }
+}
+
+// Nine times the tensor was taken once.
+TEST(InitializerTest, TakesNoMoreMemoryThanItSays) {
+  if (!testing::CountsAllocations()) GTEST_SKIP() << "not counted under a sanitizer";
+  const struct {
+    const char* initializer;
+    std::vector<int64_t> shape;
+    double least, most;  // times the tensor of floats
+  } cases[] = {
+      {"method: INITIALIZER_METHOD_ORTHOGONAL", {1200, 1000}, 2, 2.5},
+      {"method: INITIALIZER_METHOD_ORTHOGONAL", {500, 3000}, 2, 2.6},
+      {"method: INITIALIZER_METHOD_ORTHOGONAL", {40'000, 30}, 2, 6.5},  // a block of columns is all of them
+      {"method: INITIALIZER_METHOD_LOOKS_LINEAR", {2000, 1000}, 0.5, 0.8},
+      {"method: INITIALIZER_METHOD_LOOKS_LINEAR mirror: MIRROR_OUTPUTS", {2000, 1000}, 1, 1.3},
+      {"method: INITIALIZER_METHOD_SPARSE", {10, 100'000}, 0.1, 0.21},
+      {"method: INITIALIZER_METHOD_HE", {1000, 1000}, 0, 0},
+      {"method: INITIALIZER_METHOD_NORMAL scale: 1 spectral_radius: 1", {500, 500}, 5, 7},
+      {"method: INITIALIZER_METHOD_ORTHOGONAL spectral_radius: 1", {500, 500}, 5, 7},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.initializer);
+    const ParameterSegment segment = Segment(c.shape, Parse(c.initializer));
+    const auto tensor = static_cast<double>(segment.size * static_cast<int64_t>(sizeof(float)));
+    std::vector<float> values(segment.size);
+    testing::RestartPeak();
+    const int64_t before = testing::AllocatedBytes();
+    InitializeTensor(segment, 1, 0, std::span<float>(values));
+    const int64_t taken = testing::PeakAllocatedBytes() - before;
+    EXPECT_GE(static_cast<double>(taken), c.least * tensor);
+    EXPECT_LE(static_cast<double>(taken), c.most * tensor + (64 << 10));
+    EXPECT_LE(taken, InitializationBytes(segment) + (64 << 10));
+    EXPECT_LE(InitializationBytes(segment), taken + taken / 5 + (6 << 20));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/spec/resource_limits.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -68,7 +69,7 @@ TEST(ValidateJobTest, FillsInDefaultsAndCounts) {
   EXPECT_EQ(job->estimate.parameters(), 42);
   ASSERT_FALSE(job->tensors.empty());
   EXPECT_THAT(job->tensors[0].name(), HasSubstr(".weight"));
-  EXPECT_EQ(job->estimate.parameter_bytes(), 42 * 2 * 4) << "parameters and gradients";
+  EXPECT_EQ(job->estimate.parameter_bytes(), 4 * 16 * 2 * 4) << "parameters and gradients, four tensors in lines of 16";
   EXPECT_GE(job->estimate.activation_bytes(), 16 * (8 + 8 + 2) * 4);
   EXPECT_EQ(job->estimate.data_bytes(), 16 * (2 + 1) * 4) << "one batch";
   EXPECT_EQ(job->spec.threads(), 1);
@@ -88,7 +89,7 @@ TEST(ValidateJobTest, WhatComesBackIsValidAndStaysAsItIs) {
     spec->set_display_name("Spirals");
   });
   ASSERT_THAT(job, IsOk());
-  EXPECT_EQ(job->estimate.parameter_bytes(), 42 * 3 * 4) << "momentum too";
+  EXPECT_EQ(job->estimate.parameter_bytes(), 4 * 16 * 3 * 4) << "momentum too";
   const auto again = ValidateJob(job->spec, DataRoots(), SpecLimits());
   ASSERT_THAT(again, IsOk());
   EXPECT_TRUE(MessageDifferencer::Equals(again->spec, job->spec));
@@ -241,7 +242,7 @@ TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
 
 TEST(ValidateJobTest, MemoryIsLimitedAsAWhole) {
   const auto job = Validate([](auto*) {});
-  const int64_t bytes = job->estimate.parameter_bytes() + job->estimate.activation_bytes() + job->estimate.data_bytes();
+  const int64_t bytes = EstimatedBytes(job->estimate);
   EXPECT_THAT(Validate([](auto*) {}, {.max_bytes = bytes}), IsOk());
   const absl::Status status = Validate([](auto*) {}, {.max_bytes = bytes - 1}).status();
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat(bytes, " bytes exceed"))));

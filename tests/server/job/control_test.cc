@@ -1,6 +1,7 @@
 // What users do to a job that is there.
 #include "core/base/error.h"
 #include "core/spec/job_spec.h"
+#include "core/spec/resource_limits.h"
 #include "server/base/unique_text.h"
 #include "tests/server/job/job_manager_fixture.h"
 
@@ -396,16 +397,15 @@ TEST_F(ControlTest, CallsAboutNobodyAreNotFound) {
   EXPECT_EQ(core::GetReason(refused.status()), "JOB_NOT_FOUND");
 }
 
-// Switching the cosine on takes a copy of the gradients: here of 8 parameters.
+// Switching the cosine on takes a copy of the gradients: here of two tensors, which have 16 floats each with their
+// gaps.
 class MemoryLimitTest : public JobManagerTest {
  protected:
   // A job that fits into the limit with `spare` bytes left.
   void StartJob(int64_t spare) {
     const auto job = core::ValidateJob(SmallSpec(), core::DataRoots(), core::SpecLimits());
     ASSERT_THAT(job, IsOk());
-    const v1::ResourceEstimate& estimate = job->estimate;
-    options_.limits.max_bytes =
-        estimate.parameter_bytes() + estimate.activation_bytes() + estimate.data_bytes() + spare;
+    options_.limits.max_bytes = core::EstimatedBytes(job->estimate) + spare;
     JobManagerTest::SetUp();
     ASSERT_THAT(Create("job"), IsOk());
   }
@@ -420,7 +420,7 @@ class MemoryLimitTest : public JobManagerTest {
 };
 
 TEST_F(MemoryLimitTest, AChangeThatNeedsMoreThanTheLimitIsRefused) {
-  StartJob(8 * 4 - 1);
+  StartJob(2 * 16 * 4 - 1);
   const auto refused = SwitchCosineOn();
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("controls.gradient_cosine")));
   EXPECT_EQ(core::GetReason(refused.status()), "QUOTA_MEMORY");
@@ -429,7 +429,7 @@ TEST_F(MemoryLimitTest, AChangeThatNeedsMoreThanTheLimitIsRefused) {
 }
 
 TEST_F(MemoryLimitTest, AChangeThatFitsIsNot) {
-  StartJob(8 * 4);
+  StartJob(2 * 16 * 4);
   EXPECT_THAT(SwitchCosineOn(), IsOk());
 }
 
