@@ -6,8 +6,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "core/base/status_macros.h"
+#include "core/base/decimal.h"
 #include "core/base/utf8.h"
 
 namespace gradwatch::core {
@@ -72,7 +73,13 @@ absl::string_view OtherSeparator(absl::string_view text) {
   if (absl::StrContains(text, ';')) return "';'";
   if (absl::StrContains(text, '\t')) return "a tab";
   if (absl::StrContains(text, '|')) return "'|'";
-  return "";
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
+  const auto is_number = [](absl::string_view part) { return ParseDecimal(part).has_value(); };
+  return parts.size() > 1 && std::all_of(parts.begin(), parts.end(), is_number) ? "spaces" : "";
+}
+
+bool IsPlainInteger(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
 }
 
 std::string Shortened(absl::string_view text, int max_characters) {

@@ -27,8 +27,12 @@ absl::Status SplitCsvLine(absl::string_view line, std::vector<CsvCell>* cells);
 // Whether `line` begins as comments do in some files: with # or %.
 bool LooksLikeComment(absl::string_view line);
 
-// How the cells of a text that has no commas seem to be separated: "';'", "'|'", "a tab"; empty if there is no sign.
+// How what stands in one cell seems to be separated: "';'", "'|'", "a tab", "spaces" (between numbers only, as words
+// have them); empty if there is no sign.
 absl::string_view OtherSeparator(absl::string_view text);
+
+// Whether `text` is digits and nothing else.
+bool IsPlainInteger(absl::string_view text);
 
 // At most `max_characters` of `text`, printable, and "..." for the rest.
 std::string Shortened(absl::string_view text, int max_characters);

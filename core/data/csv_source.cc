@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,11 +43,11 @@ int64_t BytesOf(const v1::CsvData& spec, int64_t rows) {
 }
 
 void ResolveColumns(const google::protobuf::RepeatedPtrField<std::string>& names, absl::string_view field,
-                    const CsvTable& table, FieldErrors& errors, std::vector<int>* columns) {
+                    const CsvTable& table, FieldErrors& errors, bool* listed, std::vector<int>* columns) {
   const size_t begin = columns->size();
   for (int i = 0; i < names.size(); ++i) {
     const std::string path = absl::StrCat(field, "[", i, "]");
-    const absl::StatusOr<int> column = table.FindColumn(names[i]);
+    const absl::StatusOr<int> column = table.FindColumn(names[i], listed);
     if (!column.ok()) {
       errors.AddStatus(path, column.status());
     } else if (std::find(columns->begin() + begin, columns->end(), *column) != columns->end()) {
@@ -62,9 +61,10 @@ void ResolveColumns(const google::protobuf::RepeatedPtrField<std::string>& names
 absl::StatusOr<Columns> FindColumns(const v1::CsvData& spec, const CsvTable& table) {
   Columns columns;
   FieldErrors errors;
-  ResolveColumns(spec.inputs(), "inputs", table, errors, &columns.all);
+  bool listed = false;  // the columns that there are, once
+  ResolveColumns(spec.inputs(), "inputs", table, errors, &listed, &columns.all);
   columns.inputs = columns.all.size();
-  ResolveColumns(spec.targets(), "targets", table, errors, &columns.all);
+  ResolveColumns(spec.targets(), "targets", table, errors, &listed, &columns.all);
   GW_RETURN_IF_ERROR(errors.ToStatus());
   if (Window(spec) > 1) return columns;
   const auto first_target = columns.all.begin() + columns.inputs;
@@ -197,11 +197,12 @@ int64_t TargetOffset(const v1::CsvData& spec) { return Window(spec) > 1 ? Window
 
 class CsvSource final : public ExampleSource {
  public:
-  CsvSource(const v1::CsvData& spec, Rows rows, FirstLine first_line, int64_t batch_size, int64_t held_out,
+  // `found` tells how the first line was read.
+  CsvSource(const v1::CsvData& spec, Rows rows, v1::DataSummary found, int64_t batch_size, int64_t held_out,
             uint64_t seed)
       : ExampleSource(CsvShape(spec), batch_size),
         rows_(std::move(rows)),
-        first_line_(std::move(first_line)),
+        found_(std::move(found)),
         bytes_(BytesOf(spec, rows_.count)),
         target_offset_(TargetOffset(spec)),
         target_columns_(spec.targets_size()),
@@ -209,7 +210,11 @@ class CsvSource final : public ExampleSource {
         order_(examples_, seed) {}
 
   int64_t examples() const override { return examples_; }
-  std::optional<FirstLine> first_line() const override { return first_line_; }
+  v1::DataSummary Summary() const override {
+    v1::DataSummary summary = found_;
+    summary.set_examples(examples_);
+    return summary;
+  }
 
  protected:
   void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override { Read(order_.At(place), slot, buffer); }
@@ -235,7 +240,7 @@ class CsvSource final : public ExampleSource {
   }
 
   const Rows rows_;
-  const FirstLine first_line_;
+  const v1::DataSummary found_;
   const int64_t bytes_;
   const int64_t target_offset_;
   const int64_t target_columns_;
@@ -292,15 +297,20 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int
   absl::StatusOr<Unpacked> content = UnpackIfGzip(std::move(file), kMaxDataFileBytes);
   if (!content.ok()) return InDataFile("path", spec.path(), content.status());
   absl::StatusOr<CsvTable> table = CsvTable::Open(std::move(content->source), spec.header());
-  if (!table.ok()) return InDataFile("path", spec.path(), table.status());
+  if (!table.ok()) {
+    const bool is_undecided = GetReason(table.status()) == kHeaderUndecided;
+    return InDataFile(is_undecided ? "header" : "path", spec.path(), table.status());
+  }
   GW_ASSIGN_OR_RETURN(const Columns columns, FindColumns(spec, *table));
   // How long a gzipped table is tells nobody but its end.
   if (!content->packed) GW_RETURN_IF_ERROR(CheckEstimate(spec, *table, bytes, reading));
   GW_ASSIGN_OR_RETURN(
       Rows rows, reading.keep ? ReadRows(spec, *table, columns, held_out) : CheckRows(spec, *table, columns, reading));
   GW_RETURN_IF_ERROR(CheckCount(spec, table->has_header(), rows.count, held_out));
-  FirstLine first_line = {.is_header = table->has_header(), .note = table->note()};
-  return std::make_unique<CsvSource>(spec, std::move(rows), std::move(first_line), batch_size, held_out, seed);
+  v1::DataSummary found;
+  found.set_header(table->has_header());
+  found.set_note(table->note());
+  return std::make_unique<CsvSource>(spec, std::move(rows), std::move(found), batch_size, held_out, seed);
 }
 
 }  // namespace gradwatch::core

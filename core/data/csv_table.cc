@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/decimal.h"
+#include "core/base/error.h"
 #include "core/base/status_macros.h"
-#include "core/data/csv_header.h"
 
 namespace gradwatch::core {
 namespace {
@@ -18,6 +20,7 @@ namespace {
 constexpr int kMaxShownCell = 40;       // characters of a wrong cell in a message
 constexpr size_t kMaxNotedCells = 10;   // of the first line, in the note
 constexpr size_t kMaxListedCells = 20;  // in an error
+constexpr int kMaxReasonCell = 24;      // characters of a cell in the reason of a note
 
 std::string Quoted(absl::string_view text) { return absl::StrCat("\"", Shortened(text, kMaxShownCell), "\""); }
 
@@ -25,8 +28,7 @@ absl::Status CommentError(int64_t line) {
   return absl::InvalidArgumentError(absl::StrCat("line ", line, " looks like a comment; tables must not have any"));
 }
 
-std::string SeparatorHint(absl::string_view cell) {
-  const absl::string_view separator = OtherSeparator(cell);
+std::string SeparatorHint(absl::string_view separator) {
   if (separator.empty()) return "";
   return absl::StrCat("; cells seem to be separated by ", separator, "; they must be separated by commas");
 }
@@ -37,7 +39,7 @@ std::string CellTrouble(absl::string_view text) {
   if (ParseDecimal(text).has_value()) return absl::StrCat(": ", Quoted(text), " is too large for a float");
   if (IsHexadecimal(text)) return absl::StrCat(": ", Quoted(text), " is hexadecimal; numbers must be decimal");
   if (IsNonFiniteWord(text)) return absl::StrCat(": ", Quoted(text), " is not a finite number");
-  return absl::StrCat(": ", Quoted(text), " is not a number", SeparatorHint(text));
+  return absl::StrCat(": ", Quoted(text), " is not a number", SeparatorHint(OtherSeparator(text)));
 }
 
 // As SplitCsvLine, with the number of the line in errors.
@@ -46,6 +48,213 @@ absl::Status Split(int64_t number, absl::string_view line, std::vector<CsvCell>*
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", status.message()));
 }
+
+enum class CellKind { kNumber, kMissing, kWord };
+
+bool IsMissing(absl::string_view text) {
+  if (!text.empty() && (text[0] == '-' || text[0] == '+')) {
+    text.remove_prefix(1);
+    if (text.empty()) return false;
+  }
+  if (text.empty()) return true;
+  for (const absl::string_view word : {"nan", "na", "n/a", "null", "none", "inf", "infinity"}) {
+    if (absl::EqualsIgnoreCase(text, word)) return true;
+  }
+  return false;
+}
+
+CellKind KindOf(absl::string_view text) {
+  const std::optional<double> number = ParseDecimal(text);
+  if (number.has_value() && std::isfinite(*number)) return CellKind::kNumber;
+  return IsMissing(text) ? CellKind::kMissing : CellKind::kWord;
+}
+
+char PatternOf(char c) { return absl::ascii_isdigit(c) ? '9' : absl::ascii_isalpha(c) ? 'a' : c; }
+
+bool HasPattern(absl::string_view text, absl::string_view like) {
+  return std::equal(text.begin(), text.end(), like.begin(), like.end(),
+                    [](char a, char b) { return PatternOf(a) == PatternOf(b); });
+}
+
+// Judges by the rule that is told at CsvTable whether a first line is a header.
+class FirstLineJudge {
+ public:
+  struct Verdict {
+    std::optional<bool> is_header;  // nothing: undecided
+    std::string reason;
+  };
+
+  explicit FirstLineJudge(absl::Span<const CsvCell> first_line);
+
+  // Shows a line below, of as many cells, with its number from 1.
+  void ShowLine(int64_t number, absl::Span<const CsvCell> cells);
+  Verdict Judge() const;
+
+ private:
+  // A cell of the first line, and what was seen below it.
+  struct Column {
+    std::string text{};
+    CellKind kind = CellKind::kMissing;
+    bool quoted = false;
+    bool numbers_below = false, quoted_numbers_below = false, words_below = false;
+    bool same_pattern = false;  // a word with a digit, and all below are like it
+    int64_t again = 0;          // the first line where the word stands again
+  };
+  static void ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column);
+  // Whether the cells of `cells` where the first line has numbers are integers, each one more than the one before.
+  bool AreConsecutive(absl::Span<const CsvCell> cells) const;
+  Verdict JudgeNumbers() const;
+  Verdict JudgeMissing() const;
+  Verdict JudgeWordsAndNumbers() const;
+  // A column that only a header can have: why; empty if there is none.
+  std::string HeaderColumn() const;
+  // Why the line seems to be data; empty if nothing says so.
+  std::string DataEvidence() const;
+
+  std::vector<Column> columns_;
+  std::vector<size_t> numbers_;  // the columns where the first line has one
+  size_t words_ = 0;
+  int64_t lines_below_ = 0;
+  bool counts_from_0_ = true, counts_from_1_ = true;  // the first column below
+  bool consecutive_ = false;                          // the numbers of the first line are, and of no other line
+};
+
+std::string CellIn(size_t column, absl::string_view text) {
+  return absl::StrCat("\"", Shortened(text, kMaxReasonCell), "\" in column ", column);
+}
+
+FirstLineJudge::FirstLineJudge(absl::Span<const CsvCell> first_line) {
+  for (const CsvCell& cell : first_line) {
+    Column column = {.text = std::string(absl::StripAsciiWhitespace(cell.text)), .quoted = cell.quoted};
+    column.kind = KindOf(column.text);
+    if (column.kind == CellKind::kNumber) numbers_.push_back(columns_.size());
+    if (column.kind == CellKind::kWord) {
+      ++words_;
+      column.same_pattern = std::any_of(column.text.begin(), column.text.end(), absl::ascii_isdigit);
+    }
+    columns_.push_back(std::move(column));
+  }
+  consecutive_ = numbers_.size() > 1 && AreConsecutive(first_line);
+}
+
+bool FirstLineJudge::AreConsecutive(absl::Span<const CsvCell> cells) const {
+  std::optional<uint64_t> last;
+  for (const size_t column : numbers_) {
+    const absl::string_view text = absl::StripAsciiWhitespace(cells[column].text);
+    uint64_t number;
+    if (!IsPlainInteger(text) || !absl::SimpleAtoi(text, &number)) return false;
+    if (last.has_value() && number != *last + 1) return false;
+    last = number;
+  }
+  return true;
+}
+
+void FirstLineJudge::ShowLine(int64_t number, absl::Span<const CsvCell> cells) {
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    ShowCell(number, absl::StripAsciiWhitespace(cells[i].text), cells[i].quoted, &columns_[i]);
+  }
+  if (consecutive_ && AreConsecutive(cells)) consecutive_ = false;
+  const absl::string_view first = absl::StripAsciiWhitespace(cells[0].text);
+  counts_from_0_ = counts_from_0_ && first == absl::StrCat(lines_below_);
+  ++lines_below_;
+  counts_from_1_ = counts_from_1_ && first == absl::StrCat(lines_below_);
+}
+
+void FirstLineJudge::ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column) {
+  const CellKind kind = KindOf(text);
+  column->words_below |= kind == CellKind::kWord;
+  column->numbers_below |= kind == CellKind::kNumber;
+  column->quoted_numbers_below |= kind == CellKind::kNumber && quoted;
+  if (column->kind != CellKind::kWord) return;
+  if (column->again == 0 && text == column->text) column->again = number;
+  column->same_pattern = column->same_pattern && HasPattern(text, column->text);
+}
+
+FirstLineJudge::Verdict FirstLineJudge::Judge() const {
+  if (words_ > 0 && numbers_.empty()) return {.is_header = true, .reason = "none of its cells is a number"};
+  if (numbers_.size() == columns_.size()) return JudgeNumbers();
+  return words_ == 0 ? JudgeMissing() : JudgeWordsAndNumbers();
+}
+
+FirstLineJudge::Verdict FirstLineJudge::JudgeNumbers() const {
+  const auto by_quotes = [](const Column& column) { return column.quoted && !column.quoted_numbers_below; };
+  if (lines_below_ > 0 && std::all_of(columns_.begin(), columns_.end(), by_quotes)) {
+    return {.is_header = true, .reason = "all its cells are quoted and no number below is"};
+  }
+  size_t positions = 0;
+  while (positions < columns_.size() && columns_[positions].text == absl::StrCat(positions)) ++positions;
+  if (positions > 2 && positions == columns_.size()) return {.is_header = std::nullopt, .reason = ""};
+  return {.is_header = false, .reason = "all its cells are numbers"};
+}
+
+FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
+  if (columns_[0].text.empty() && lines_below_ > 1 && (counts_from_0_ || counts_from_1_)) {
+    return {.is_header = true, .reason = "its first cell is empty and the column below counts the lines"};
+  }
+  if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  return {.is_header = false, .reason = "its cells are numbers or missing ones"};
+}
+
+FirstLineJudge::Verdict FirstLineJudge::JudgeWordsAndNumbers() const {
+  if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  std::string data = DataEvidence();
+  if (consecutive_ == !data.empty()) return {.is_header = std::nullopt, .reason = ""};
+  if (consecutive_) return {.is_header = true, .reason = "each of its numbers is one more than the one before"};
+  return {.is_header = false, .reason = std::move(data)};
+}
+
+std::string FirstLineJudge::HeaderColumn() const {
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const Column& column = columns_[i];
+    if (!column.numbers_below) continue;
+    if (column.kind == CellKind::kWord && !column.words_below) {
+      return absl::StrCat(CellIn(i, column.text), " stands over numbers");
+    }
+    if (column.kind == CellKind::kNumber && column.quoted && !column.quoted_numbers_below) {
+      return absl::StrCat(CellIn(i, column.text), " is quoted and no number below it is");
+    }
+  }
+  return "";
+}
+
+std::string FirstLineJudge::DataEvidence() const {
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const Column& column = columns_[i];
+    const std::string cell = CellIn(i, column.text);
+    if (column.kind == CellKind::kNumber && column.text.find_first_of(".eE") != std::string::npos) {
+      return absl::StrCat(cell, " has a point or an exponent");
+    }
+    if (column.again > 0) return absl::StrCat(cell, " stands again in line ", column.again);
+    if (column.same_pattern && lines_below_ > 1) {
+      return absl::StrCat(cell, " is written as all the cells below it");
+    }
+  }
+  return "";
+}
+
+// Looks for another separator than commas within the cells of most lines.
+class SeparatorSearch {
+ public:
+  void ShowLine(absl::Span<const CsvCell> cells) {
+    ++lines_;
+    for (const CsvCell& cell : cells) {
+      const absl::string_view separator = cell.quoted ? "" : OtherSeparator(cell.text);
+      if (separator.empty()) continue;
+      ++counts_[separator];
+      return;
+    }
+  }
+  absl::string_view Found() const {
+    for (const auto& [separator, count] : counts_) {
+      if (2 * count > lines_) return separator;
+    }
+    return "";
+  }
+
+ private:
+  int64_t lines_ = 0;
+  std::map<absl::string_view, int64_t> counts_;
+};
 
 }  // namespace
 
@@ -62,8 +271,7 @@ absl::Status CsvTable::ReadStart() {
   if (!any) return absl::InvalidArgumentError("empty");
   std::vector<CsvCell> cells;
   GW_RETURN_IF_ERROR(TakeFirstLine(lines.number(), line, &cells));
-  JudgeFirstLine(cells, lines);
-  return absl::OkStatus();
+  return JudgeFirstLine(cells, lines);
 }
 
 absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells) {
@@ -72,33 +280,62 @@ absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std
   if (const absl::Status status = Split(number, line, cells); !status.ok()) {
     return starts_as_comment_ ? CommentError(number) : status;
   }
-  for (const CsvCell& cell : *cells) first_line_.push_back(cell.Value());
+  for (const CsvCell& cell : *cells) {
+    first_line_.push_back(cell.Value());
+    first_quoted_.push_back(cell.quoted);
+  }
   return absl::OkStatus();
 }
 
-void CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines) {
+absl::Status CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines) {
   FirstLineJudge judge(first_line);
+  SeparatorSearch separators;
+  // A name may have a semicolon in it; where it is alone, it rather is several.
+  if (first_line.size() == 1) separator_ = OtherSeparator(first_line[0].text);
   const int64_t first_bytes = lines.position();
   std::vector<CsvCell> cells;
   for (absl::string_view line; lines.position() < kReadBlock / 2; ++sampled_lines_) {
     // What is wrong with a later line is told when the rows are read.
     const absl::StatusOr<bool> more = lines.Next(&line);
     if (!more.ok() || !*more) break;
-    if (judge.wants_lines() && SplitCsvLine(line, &cells).ok()) judge.ShowLine(lines.number(), cells);
+    if (!SplitCsvLine(line, &cells).ok()) continue;
+    separators.ShowLine(cells);
+    if (!is_told() && cells.size() == first_line_.size() && !IsFirstLineAgain(cells)) {
+      judge.ShowLine(lines.number(), cells);
+    }
   }
-  const FirstLineVerdict verdict = judge.Verdict();
-  has_header_ = is_told() ? header_ == v1::CsvData::HEADER_YES : verdict.is_header;
+  if (!separators.Found().empty()) separator_ = separators.Found();
+  const FirstLineJudge::Verdict verdict = judge.Judge();
+  if (!is_told() && !verdict.is_header.has_value()) return Undecided();
+  has_header_ = is_told() ? header_ == v1::CsvData::HEADER_YES : *verdict.is_header;
   if (!is_told()) note_ = NoteOf(verdict.reason);
   sampled_bytes_ = has_header_ ? lines.position() - first_bytes : lines.position();
   if (!has_header_) ++sampled_lines_;
+  return absl::OkStatus();
+}
+
+absl::Status CsvTable::Undecided() const {
+  return WithReason(absl::InvalidArgumentError(absl::StrCat(
+                        "line ", first_number_, " may be a header or data: ", ListCells(first_line_, kMaxNotedCells),
+                        "; say yes or no", Hint())),
+                    kHeaderUndecided);
+}
+
+bool CsvTable::IsFirstLineAgain(absl::Span<const CsvCell> cells) const {
+  if (cells.size() != first_line_.size()) return false;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (cells[i].quoted != first_quoted_[i]) return false;
+    if (cells[i].quoted ? cells[i].Value() != first_line_[i] : cells[i].text != first_line_[i]) return false;
+  }
+  return true;
 }
 
 std::string CsvTable::NoteOf(absl::string_view reason) const {
   if (!has_header_) {
     return absl::StrCat("the first line is read as data, since ", reason, " (csv.header: yes makes it a header)");
   }
-  return absl::StrCat("the first line is read as a header: ", ListCells(first_line_, kMaxNotedCells),
-                      " (csv.header: no makes it data)");
+  return absl::StrCat("the first line is read as a header, since ", reason, ": ",
+                      ListCells(first_line_, kMaxNotedCells), " (csv.header: no makes it data)");
 }
 
 int64_t CsvTable::EstimateRows(int64_t bytes) const {
@@ -107,7 +344,9 @@ int64_t CsvTable::EstimateRows(int64_t bytes) const {
                               static_cast<double>(sampled_lines_));
 }
 
-absl::StatusOr<int> CsvTable::FindColumn(absl::string_view name) const {
+absl::StatusOr<int> CsvTable::FindColumn(absl::string_view name, bool* listed) const {
+  // Where names are numbers, one that is not there must not become a position.
+  const bool has_positions = !has_header_ || std::none_of(first_line_.begin(), first_line_.end(), IsPlainInteger);
   if (has_header_) {
     const auto found = std::find(first_line_.begin(), first_line_.end(), name);
     if (found != first_line_.end()) {
@@ -119,26 +358,33 @@ absl::StatusOr<int> CsvTable::FindColumn(absl::string_view name) const {
     }
   }
   int position;
-  if (absl::SimpleAtoi(name, &position) && position >= 0 && position < static_cast<int>(first_line_.size())) {
+  if (has_positions && IsPlainInteger(name) && absl::SimpleAtoi(name, &position) &&
+      position < static_cast<int>(first_line_.size())) {
     return position;
   }
-  return NoColumn(name);
+  return NoColumn(name, has_positions, listed);
 }
 
-absl::Status CsvTable::NoColumn(absl::string_view name) const {
+absl::Status CsvTable::NoColumn(absl::string_view name, bool has_positions, bool* listed) const {
+  if (listed != nullptr && std::exchange(*listed, true)) {
+    return absl::InvalidArgumentError(absl::StrCat("no column ", Quoted(name), " either"));
+  }
   const absl::string_view remedy = is_told() ? "" : " (csv.header: yes makes it a header)";
   const std::string first_line =
       has_header_ ? "a header: " : absl::StrCat("data", remedy, ", so that columns have no names: ");
   return absl::InvalidArgumentError(absl::StrCat(
       "no column ", Quoted(name), " among ", first_line_.size(), first_line_.size() == 1 ? " column" : " columns",
-      "; the first line is read as ", first_line, ListCells(first_line_, kMaxListedCells), "; positions are from 0 to ",
-      first_line_.size() - 1, Hint()));
+      "; the first line is read as ", first_line, ListCells(first_line_, kMaxListedCells),
+      has_positions ? absl::StrCat("; positions are from 0 to ", first_line_.size() - 1)
+                    : "; names that are numbers leave no positions",
+      Hint()));
 }
 
-std::string CsvTable::Hint() const {
-  if (starts_as_comment_) return absl::StrCat("; ", CommentError(first_number_).message());
-  return first_line_.size() == 1 ? SeparatorHint(first_line_[0]) : "";
+std::string CsvTable::CommentHint() const {
+  return starts_as_comment_ ? absl::StrCat("; ", CommentError(first_number_).message()) : "";
 }
+
+std::string CsvTable::Hint() const { return starts_as_comment_ ? CommentHint() : SeparatorHint(separator_); }
 
 absl::Status CsvTable::ForEachRow(std::span<const int> columns,
                                   absl::FunctionRef<bool(std::span<const double>)> visit) {
@@ -151,9 +397,13 @@ absl::Status CsvTable::ForEachRow(std::span<const int> columns,
     GW_ASSIGN_OR_RETURN(const bool more, lines.Next(&line));
     if (!more) return absl::OkStatus();
     if (std::exchange(is_header, false)) continue;
-    absl::Status status = Split(lines.number(), line, &cells);
-    if (status.ok()) status = ReadNumbers(lines.number(), cells, columns, numbers);
-    if (!status.ok()) return LooksLikeComment(line) ? CommentError(lines.number()) : status;
+    if (!starts_as_comment_ && LooksLikeComment(line)) return CommentError(lines.number());
+    GW_RETURN_IF_ERROR(Split(lines.number(), line, &cells));
+    if (has_header_ && IsFirstLineAgain(cells)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("line ", lines.number(), " is the header once more; tables have one"));
+    }
+    GW_RETURN_IF_ERROR(ReadNumbers(lines.number(), cells, columns, numbers));
     if (!visit(numbers)) return absl::OkStatus();
   }
 }
@@ -168,7 +418,7 @@ absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells
     const absl::string_view text = absl::StripAsciiWhitespace(cells[columns[i]].text);
     const std::optional<double> number = ParseDecimal(text);
     if (!number.has_value() || !std::isfinite(static_cast<float>(*number))) {
-      return absl::InvalidArgumentError(absl::StrCat(Place(line, columns[i]), CellTrouble(text)));
+      return absl::InvalidArgumentError(absl::StrCat(Place(line, columns[i]), CellTrouble(text), CommentHint()));
     }
     numbers[i] = *number;
   }

@@ -6,9 +6,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -19,19 +21,33 @@
 
 namespace gradwatch::core {
 
+inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
+
 // A table in a source of bytes, of which no more than a block is held. Lines are those of LineReader, empty ones are
 // skipped; cells are those of SplitCsvLine. Numbers are those of ParseDecimal, also in quotes and with space around
 // them.
 //
-// The first line is a header, or data, if that is said (YES, NO). AUTO judges by its cells:
-// - all are numbers: data; none is one: a header ("nan", "inf" and an empty cell are no numbers);
-// - some are numbers: data if one of these has a point, an exponent or a sign (names such as 2019 have not); else data
-//   if a cell that is neither a number nor empty stands again in its column within the first 128 KiB; else a header.
-// Thread-compatible.
+// The first line is a header, or data, if that is said (YES, NO). AUTO judges by its cells and by the lines below it:
+// those of the first 128 KiB that have as many cells and are not equal to it. A cell is a number (within the range of
+// double), missing (empty, or nan, na, n/a, null, none, inf, infinity, in any case, perhaps with a sign), or a word.
+// 1. Words and no numbers: a header.
+// 2. Numbers only: a header if all are quoted and there are lines below, where no number is. Undecided if they are
+//    0, 1, 2, ..., three or more. Else data.
+// 3. No words: a header if the first cell is empty and those below it count 0, 1, 2, ... or 1, 2, 3, ... in two lines
+// or
+//    more; or if a number is quoted and there are numbers below it, none of them quoted. Else data.
+// 4. Words and numbers: a header if below some word there are numbers and no words; or by quotes, as in 3. Else
+// evidence
+//    is weighed. For a header: two numbers or more, all of digits only, each one more than the one before, and so in no
+//    line below. For data: a number with a point or an exponent; a word that stands again below; a word with a digit
+//    where every cell below, two or more, has its pattern (which characters are digits, which are letters, and all
+//    others). A header or data if all there is speaks for it; undecided if both or nothing does.
+// Undecided is an error. A line below that is equal to a header, quotes included, is one too. So is one that begins
+// with # or %, unless the first line does. Thread-compatible.
 class CsvTable {
  public:
-  // Reads the first line and looks at the first block. INVALID_ARGUMENT: there is no line, or the first one cannot be
-  // split.
+  // Reads the first line and looks at the first block. INVALID_ARGUMENT: there is no line, the first one cannot be
+  // split, or it is undecided what it is (reason kHeaderUndecided).
   static absl::StatusOr<CsvTable> Open(std::unique_ptr<ByteSource> file,
                                        v1::CsvData::Header header = v1::CsvData::HEADER_AUTO);
 
@@ -40,16 +56,17 @@ class CsvTable {
   // For people: how the first line was read and why, printable; empty if that was said.
   const std::string& note() const { return note_; }
 
-  // The column that `name` names: a name of the header, else a position from 0. INVALID_ARGUMENT: there is none, which
-  // tells those that there are, or the header has the name twice.
-  absl::StatusOr<int> FindColumn(absl::string_view name) const;
+  // The column that `name` names: a name of the header, else a position from 0, of digits only; no position where some
+  // name of the header is of digits only. INVALID_ARGUMENT: there is none, which lists those that there are unless
+  // `*listed` says that an earlier error did, and sets that; or the header has the name twice.
+  absl::StatusOr<int> FindColumn(absl::string_view name, bool* listed = nullptr) const;
 
   // How many data lines a table of `bytes` has if they are all like those of its first block.
   int64_t EstimateRows(int64_t bytes) const;
 
   // Reads the table from its start and calls `visit` with the numbers of `columns` in every data line, until it returns
   // false. INVALID_ARGUMENT: a line with more or fewer cells than the first or that cannot be split, or a cell that is
-  // no decimal number within the range of float, with its line and column.
+  // no decimal number within the range of float, with its line and column; a comment, or the header once more.
   absl::Status ForEachRow(std::span<const int> columns, absl::FunctionRef<bool(std::span<const double>)> visit);
 
   // Data lines, whatever they hold.
@@ -60,14 +77,18 @@ class CsvTable {
   absl::Status ReadStart();
   absl::Status TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells);
   // Reads on to the end of the first block and says what the first line is.
-  void JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines);
+  absl::Status JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines);
+  bool IsFirstLineAgain(absl::Span<const CsvCell> cells) const;
   // Whether the first line is what the spec says.
   bool is_told() const { return header_ == v1::CsvData::HEADER_YES || header_ == v1::CsvData::HEADER_NO; }
+  absl::Status Undecided() const;
   std::string NoteOf(absl::string_view reason) const;
-  absl::Status NoColumn(absl::string_view name) const;
+  absl::Status NoColumn(absl::string_view name, bool has_positions, bool* listed) const;
   // "line 3, column 1 (price)".
   std::string Place(int64_t line, int column) const;
-  // Why a line that was expected to be one of the table perhaps is not: "; cells seem to be separated by ';'...".
+  // Why the first line perhaps is no line of a table: "; line 1 looks like a comment...", or empty.
+  std::string CommentHint() const;
+  // The same, or why all lines perhaps are not: "; cells seem to be separated by ';'...".
   std::string Hint() const;
   absl::Status ReadNumbers(int64_t line, absl::Span<const CsvCell> cells, std::span<const int> columns,
                            std::span<double> numbers) const;
@@ -77,8 +98,10 @@ class CsvTable {
   bool has_header_ = false;
   std::string note_;
   std::vector<std::string> first_line_;
+  std::vector<bool> first_quoted_;  // which of its cells are
   int64_t first_number_ = 0;        // of the first line, from 1
   bool starts_as_comment_ = false;  // the first line does
+  absl::string_view separator_;     // within the cells of most lines, which should have none; empty if there is none
   int64_t sampled_lines_ = 0, sampled_bytes_ = 0;
 };
 

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,12 +16,6 @@
 
 namespace gradwatch::core {
 
-// How the first line of a table was read.
-struct FirstLine {
-  bool is_header = false;
-  std::string note;  // for people: why, printable; empty if the spec says how
-};
-
 // Thread-compatible. Holds its data in memory.
 class DataSource {
  public:
@@ -32,8 +25,8 @@ class DataSource {
   virtual int64_t examples() const = 0;
   // Bytes held in memory, those that the first Fill takes included.
   virtual int64_t bytes() const = 0;
-  // Nothing if the data is no table.
-  virtual std::optional<FirstLine> first_line() const { return std::nullopt; }
+  // What was found, for people.
+  virtual v1::DataSummary Summary() const;
   // The batch of `step` (from 0): examples drawn with the job's seed. Valid until the next call; allocates only in the
   // first call.
   virtual Batch Fill(int64_t step) = 0;

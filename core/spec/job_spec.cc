@@ -97,13 +97,17 @@ void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
 
 int Threads(const v1::JobSpec& spec) { return spec.has_threads() ? spec.threads() : 1; }
 
-v1::JobSpec Resolve(const v1::JobSpec& spec) {
+v1::JobSpec Resolve(const v1::JobSpec& spec, const v1::DataSummary& data) {
   v1::JobSpec resolved = spec;
   *resolved.mutable_optimizer() = ResolveOptimizer(spec.optimizer());
   *resolved.mutable_controls() = ResolveControls(spec.controls());
   *resolved.mutable_rules() = ResolveRules(spec.rules());
   resolved.set_threads(Threads(spec));
   if (!resolved.has_accumulation()) resolved.set_accumulation(1);
+  if (data.has_header()) {  // whoever reads the table later reads it as it was checked
+    resolved.mutable_data()->mutable_csv()->set_header(data.header() ? v1::CsvData::HEADER_YES
+                                                                     : v1::CsvData::HEADER_NO);
+  }
   return resolved;
 }
 
@@ -138,7 +142,7 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());
   ValidatedJob job;
-  job.spec = Resolve(spec);
+  job.spec = Resolve(spec, data->summary);
   job.estimate = EstimateResources(*network, job.spec, data->bytes);
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
   job.data = data->summary;
