@@ -21,6 +21,7 @@
 
 namespace gradwatch::core {
 
+// The reason of an error about CsvData.header.
 inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 
 // A table in a source of bytes, of which no more than a block is held. Lines are those of LineReader, empty ones are
@@ -33,17 +34,16 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 // 1. Words and no numbers: a header.
 // 2. Numbers only: a header if all are quoted and there are lines below, where no number is. Undecided if they are
 //    0, 1, 2, ..., three or more. Else data.
-// 3. No words: a header if the first cell is empty and those below it count 0, 1, 2, ... or 1, 2, 3, ... in two lines
-// or
-//    more; or if a number is quoted and there are numbers below it, none of them quoted. Else data.
+// 3. No words: a header if the first cell is empty and those below it count 0, 1, 2, ... or 1, 2, 3, ... in at least
+//    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else data.
 // 4. Words and numbers: a header if below some word there are numbers and no words; or by quotes, as in 3. Else
-// evidence
-//    is weighed. For a header: two numbers or more, all of digits only, each one more than the one before, and so in no
-//    line below. For data: a number with a point or an exponent; a word that stands again below; a word with a digit
-//    where every cell below, two or more, has its pattern (which characters are digits, which are letters, and all
-//    others). A header or data if all there is speaks for it; undecided if both or nothing does.
-// Undecided is an error. A line below that is equal to a header, quotes included, is one too. So is one that begins
-// with # or %, unless the first line does. Thread-compatible.
+//    evidence is weighed. For a header: two numbers or more, all of digits only, each one more than the one before, and
+//    so in no line below. For data: a number with a point or an exponent; a word that stands again below it; a word
+//    with a digit that every cell below, of at least two, is written like: digits where it has digits, letters where it
+//    has letters, all else the same. A header or data if all evidence is for it; undecided if there is none or both.
+// Undecided is an error. So is a line below that is equal to a header, quotes included, and one that begins with # or %
+// unless the first line does.
+// Thread-compatible.
 class CsvTable {
  public:
   // Reads the first line and looks at the first block. INVALID_ARGUMENT: there is no line, the first one cannot be

@@ -28,11 +28,11 @@ struct ValidatedJob {
 
 // Checks everything about a spec that can be known before it runs: fields, data files (they are read through, in
 // blocks), shapes, limits. Takes no memory for model or data. The spec that comes back has the defaults of controls,
-// optimizer and rules filled in, and says whether the first line of a table is a header; the other defaults of model and
-// data belong to the code that reads them. INVALID_ARGUMENT with the path of every wrong field
-// ("model.layers[2].dense.units") and its value; NOT_FOUND for a missing data file; INVALID_ARGUMENT for more parameters
-// (reason QUOTA_PARAMS) or memory (QUOTA_MEMORY) than the limits; RESOURCE_EXHAUSTED (OUT_OF_MEMORY) if memory runs out.
-// Parts of the vocabulary that are not served yet are refused, saying so.
+// optimizer and rules filled in, and says whether the first line of a table is a header; the other defaults of model
+// and data belong to the code that reads them. INVALID_ARGUMENT with the path of every wrong field
+// ("model.layers[2].dense.units") and its value; NOT_FOUND for a missing data file; INVALID_ARGUMENT for more
+// parameters (reason QUOTA_PARAMS) or memory (QUOTA_MEMORY) than the limits; RESOURCE_EXHAUSTED (OUT_OF_MEMORY) if
+// memory runs out. Parts of the vocabulary that are not served yet are refused, saying so.
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits);
 
 // The part of it that is about display name and labels. INVALID_ARGUMENT with the path of every wrong field.

@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <functional>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
@@ -88,6 +90,12 @@ TEST(CsvTableTest, FindsColumns) {
                        "no column \"z\" among 4 columns; the first line is read as a header: a, b, c \"d\", a; "
                        "positions are from 0 to 3"));
   EXPECT_THAT(table.FindColumn("4"), StatusIs(kInvalid, HasSubstr("no column")));
+  bool listed = false;
+  EXPECT_THAT(table.FindColumn("a", &listed), StatusIs(kInvalid, HasSubstr("two columns")));
+  EXPECT_FALSE(listed);
+  EXPECT_THAT(table.FindColumn("y", &listed), StatusIs(kInvalid, HasSubstr("among 4 columns; the first line")));
+  EXPECT_TRUE(listed);
+  EXPECT_THAT(table.FindColumn("z", &listed), StatusIs(kInvalid, "no column \"z\" either"));
   EXPECT_THAT(table.FindColumn("-1"), StatusIs(kInvalid, HasSubstr("no column")));
   EXPECT_THAT(OpenTable("1,2\n")->FindColumn("a"),
               StatusIs(kInvalid,
@@ -147,6 +155,13 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
       {"a,b\n1,2\n# three\n", "line 3 looks like a comment; tables must not have any"},
       {"a,b\n1,2\n % three,4\n", "line 3 looks like a comment; tables must not have any"},
       {"# of a table\na,b\n", "line 1 looks like a comment; tables must not have any"},
+      {"# made, by, me\nx,y,z\n1,2,3\n",
+       "line 2, column 0 (# made): \"x\" is not a number; line 1 looks like a comment; tables must not have any"},
+      {"#a,b\n#1,2\n", "line 2, column 0 (#a): \"#1\" is not a number; line 1 looks like a comment"},
+      {"x,y,z\n1,2,3\n#b,3,4\n", "line 3 looks like a comment; tables must not have any"},
+      {"a,b\n1 5,2\n",
+       "\"1 5\" is not a number; cells seem to be separated by spaces; they must be separated by commas"},
+      {"1,5;2\n3,5;4\n5,5;6\n", "line 1, column 1: \"5;2\" is not a number; cells seem to be separated by ';'"},
       {"a,b\n#N/A,2\n", "line 2, column 0 (a): \"#N/A\" is not a number"},
   };
   for (const auto& c : cases) {
@@ -160,6 +175,28 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
   EXPECT_THAT(OpenTable("#\"a\", \"b\n"), StatusIs(kInvalid, HasSubstr("line 1 looks like a comment")));
 }
 
+// Also where no wanted cell of it is wrong.
+TEST(CsvTableTest, CommentsAreRefusedWhereverTheyStand) {
+  const struct {
+    const char* text;
+    bool is_fine;
+  } cases[] = {
+      {"n,x,y\nb,3,4\n#b,3,4\n", false},    {"n,x,y\nb,3,4\n%b,3,4\n", false}, {"n,x,y\nb,3,4\n  # b,3,4\n", false},
+      {"n,x,y\nb,3,4\n\"#b\",3,4\n", true}, {"n,x,y\nb,3,4\nb#,3,4\n", true},  {"n,x,y\nb,3,4\n#N/A,3,4\n", true},
+      {"#n,x,y\nb,3,4\n#b,3,4\n", true},    {"#a,3,4.5\n#b,3,4\n", true},      {"a,3,4.5\n#b,3,4\n", false},
+  };
+  for (const auto& c : cases) {
+    auto table = OpenTable(c.text);
+    ASSERT_THAT(table, IsOk()) << c.text;
+    const auto rows = ReadColumns(*table, {1, 2});
+    if (c.is_fine) {
+      EXPECT_THAT(rows, IsOk()) << c.text;
+    } else {
+      EXPECT_THAT(rows, StatusIs(kInvalid, HasSubstr("looks like a comment"))) << c.text;
+    }
+  }
+}
+
 TEST(CsvTableTest, AMissingColumnSaysWhatTheFirstLineSeemsToBe) {
   const struct {
     const char* text;
@@ -168,10 +205,21 @@ TEST(CsvTableTest, AMissingColumnSaysWhatTheFirstLineSeemsToBe) {
       {"x;y\n1;2\n", "; cells seem to be separated by ';'; they must be separated by commas"},
       {"x\ty\n1\t2\n", "; cells seem to be separated by a tab; they must be separated by commas"},
       {"x|y\n1|2\n", "; cells seem to be separated by '|'; they must be separated by commas"},
+      {"x y\n1 2\n", "; cells seem to be separated by spaces; they must be separated by commas"},
+      {"x;z\n1,5;2\n3,5;4\n", "; cells seem to be separated by ';'; they must be separated by commas"},
+      {"x,5;z\n1,5;2\n3,5;4\n", "; cells seem to be separated by ';'; they must be separated by commas"},
       {"# made by hand\nx,y\n1,2\n", "; line 1 looks like a comment; tables must not have any"},
   };
   for (const auto& c : cases) {
     EXPECT_THAT(OpenTable(c.text)->FindColumn("y"), StatusIs(kInvalid, HasSubstr(c.message))) << c.text;
+  }
+}
+
+TEST(CsvTableTest, OtherSeparatorsInAFewLinesOrInWordsAreNone) {
+  for (const char* text :
+       {"first name,x\nRome 1,2\n", "a;b,x\n1,2\n3,4\n", "n,x\na;b,2\nc,2\nd,2\n", "n,x\n\"a;b\",2\n"}) {
+    const std::string message(OpenTable(text)->FindColumn("y").status().message());
+    EXPECT_EQ(message.find("separated"), std::string::npos) << message;
   }
 }
 
@@ -317,7 +365,9 @@ TEST_F(CsvSourceTest, TheFirstLineIsToldAndObeyed) {
   v1::DataSummary found = DescribeData(spec_, 1, roots_, 1, 1 << 20)->summary;
   EXPECT_EQ(found.examples(), 1) << "those held out are not walked through";
   EXPECT_TRUE(found.header());
-  EXPECT_EQ(found.note(), "the first line is read as a header: x, 7 (csv.header: no makes it data)");
+  EXPECT_EQ(found.note(),
+            "the first line is read as a header, since \"x\" in column 0 stands over numbers: x, 7 (csv.header: no "
+            "makes it data)");
   spec_.mutable_bad_batch()->set_scale(2);
   EXPECT_EQ(DescribeData(spec_, 1, roots_, 1, 1 << 20)->summary.note(), found.note()) << "behind a bad batch too";
   spec_.mutable_csv()->set_header(v1::CsvData::HEADER_YES);
@@ -336,6 +386,77 @@ TEST_F(CsvSourceTest, TheFirstLineIsToldAndObeyed) {
   found = DescribeData(endless, 1, roots_, 0, 1 << 20)->summary;
   EXPECT_FALSE(found.has_examples());
   EXPECT_FALSE(found.has_header());
+}
+
+// Tables that lost their first row, or gave other columns than were asked for, and nothing told it.
+TEST_F(CsvSourceTest, NoFirstRowIsLostAndNoColumnSwapped) {
+  const struct {
+    const char* text;
+    const char* input;
+    const char* target;
+    std::set<std::pair<float, float>> rows;
+    const char* error;  // in place of rows
+  } cases[] = {
+      {"2016-07-01,2,1\n2016-07-02,4,5\n2016-07-03,7,8\n", "1", "2", {{2, 1}, {4, 5}, {7, 8}}, ""},
+      {"nan,2,1\n3,4,5\n6,7,8\n",
+       "0",
+       "1",
+       {},
+       "csv.path: table.csv: line 1, column 0: \"nan\" is not a finite number"},
+      {"2,,0\n6,7,8\n9,1,2\n", "0", "2", {{2, 0}, {6, 8}, {9, 2}}, ""},
+      {"NA,1,2\n3,4,5\n6,7,8\n", "1", "2", {{1, 2}, {4, 5}, {7, 8}}, ""},
+      {",0,1,2\n0,5,6,7\n1,8,9,4\n", "0", "2", {{5, 7}, {8, 4}}, ""},
+      {",0,1,2\n0,5,6,7\n1,8,9,4\n",
+       "0",
+       "3",
+       {},
+       "csv.targets[0]: no column \"3\" among 4 columns; the first line is "
+       "read as a header: \"\", 0, 1, 2;"},
+      {",0.25,0.5\n0,5,6\n1,8,9\n", "0.25", "0.5", {{5, 6}, {8, 9}}, ""},
+      {"city,2019,2020\nRome,5,7\ncity,2019,2020\nOslo,8,3\n",
+       "2019",
+       "2020",
+       {},
+       "csv.path: table.csv: line 3 is the header once more; tables have one"},
+      {"red,5331,6442\ngreen,1703,1616\n",
+       "1",
+       "2",
+       {},
+       "csv.header: table.csv: line 1 may be a header or data: red, 5331, 6442; say yes or no"},
+      {"x,y\n1,2\n", "0", " 01 ", {}, "csv.targets[0]: no column \" 01 \""},
+  };
+  for (const auto& c : cases) {
+    dir_.Write("table.csv", c.text);
+    spec_.mutable_csv()->set_inputs(0, c.input);
+    spec_.mutable_csv()->set_targets(0, c.target);
+    spec_.set_batch_size(std::max(static_cast<int>(c.rows.size()), 1));
+    const auto source = OpenData(spec_, 1, roots_);
+    if (*c.error != '\0') {
+      EXPECT_THAT(source, StatusIs(kInvalid, HasSubstr(c.error))) << c.text;
+      EXPECT_EQ(DescribeData(spec_, 1, roots_, 0, 1 << 20).status(), source.status());
+      continue;
+    }
+    ASSERT_THAT(source, IsOk()) << c.text;
+    ASSERT_EQ((*source)->examples(), static_cast<int64_t>(c.rows.size())) << c.text;
+    const Batch batch = (*source)->Fill(0);
+    std::set<std::pair<float, float>> rows;
+    for (size_t i = 0; i < c.rows.size(); ++i) rows.emplace(batch.features[i], batch.values[i]);
+    EXPECT_EQ(rows, c.rows) << c.text;
+  }
+}
+
+TEST_F(CsvSourceTest, TheColumnsThatThereAreAreListedOnce) {
+  spec_.mutable_csv()->add_inputs("q");
+  spec_.mutable_csv()->add_inputs("r");
+  spec_.mutable_csv()->add_targets("s");
+  const auto violations = GetFieldViolations(OpenData(spec_, 1, roots_).status());
+  ASSERT_EQ(violations.size(), 3u);
+  EXPECT_EQ(violations[0].field, "csv.inputs[1]");
+  EXPECT_THAT(violations[0].description, HasSubstr("no column \"q\" among 3 columns; the first line is read as a "
+                                                   "header: x, y, class; positions are from 0 to 2"));
+  EXPECT_EQ(violations[1].description, "no column \"r\" either");
+  EXPECT_EQ(violations[2].field, "csv.targets[1]");
+  EXPECT_EQ(violations[2].description, "no column \"s\" either");
 }
 
 TEST_F(CsvSourceTest, PairsInputsAndTargetsOfARow) {

@@ -50,11 +50,51 @@ TEST_F(SpecCheckTest, TheAnswerIsThatOfValidateJob) {
   EXPECT_TRUE(MessageDifferencer::Equals(here->data, there->data));
   EXPECT_EQ(there->data.examples(), 2);
   EXPECT_TRUE(there->data.header());
-  EXPECT_EQ(there->data.note(), "the first line is read as a header: x, y (csv.header: no makes it data)");
+  EXPECT_EQ(
+      there->data.note(),
+      "the first line is read as a header, since none of its cells is a number: x, y (csv.header: no makes it data)");
+  EXPECT_EQ(there->spec.data().csv().header(), v1::CsvData::HEADER_YES);
   ASSERT_EQ(here->tensors.size(), there->tensors.size());
   for (size_t i = 0; i < here->tensors.size(); ++i) {
     EXPECT_TRUE(MessageDifferencer::Equals(here->tensors[i], there->tensors[i]));
   }
+}
+
+// Whatever the table has become, it is read as it was when it was checked.
+TEST_F(SpecCheckTest, HowTheFirstLineWasReadIsSaidFromThenOn) {
+  spec_.mutable_data()->mutable_csv()->set_inputs(0, "0");
+  spec_.mutable_data()->mutable_csv()->set_targets(0, "1");
+  const struct {
+    const char* text;
+    bool is_header;
+    const char* later;
+  } cases[] = {{"x,y\n1,2\n2,4\n", true, "5.5,6.5\n1,2\n2,4\n"}, {"1,2\n2,4\n", false, "x,1\n2,4\n"}};
+  for (const auto& c : cases) {
+    dir_.Write("table.csv", c.text);
+    const auto job = Check();
+    ASSERT_THAT(job, IsOk());
+    EXPECT_EQ(job->data.header(), c.is_header);
+    EXPECT_NE(job->data.note(), "");
+    const v1::CsvData& csv = job->spec.data().csv();
+    EXPECT_EQ(csv.header(), c.is_header ? v1::CsvData::HEADER_YES : v1::CsvData::HEADER_NO);
+    dir_.Write("table.csv", c.later);
+    const auto again = ValidateJob(job->spec, roots_, SpecLimits());
+    if (c.is_header) {
+      ASSERT_THAT(again, IsOk());
+      EXPECT_EQ(again->data.examples(), 2) << "its first line is numbers now, and a header";
+      EXPECT_EQ(again->data.note(), "");
+      EXPECT_TRUE(MessageDifferencer::Equals(again->spec, job->spec));
+    } else {
+      EXPECT_THAT(again, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1, column 0: \"x\"")));
+    }
+  }
+  v1::JobSpec other = spec_;
+  other.mutable_data()->mutable_spirals();
+  other.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY);
+  other.mutable_model()->mutable_layers(0)->mutable_dense()->set_units(2);
+  const auto job = ValidateJob(other, roots_, SpecLimits());
+  ASSERT_THAT(job, IsOk());
+  EXPECT_FALSE(job->spec.data().has_csv()) << "what is no table stays what it is";
 }
 
 TEST_F(SpecCheckTest, ErrorsComeWithAllTheyCarry) {

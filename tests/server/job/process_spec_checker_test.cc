@@ -100,6 +100,7 @@ TEST_F(ProcessSpecCheckerTest, AnswersAsValidateJobDoes) {
   ASSERT_THAT(checked, IsOk());
   EXPECT_EQ(checked->estimate.parameters(), 2);
   EXPECT_EQ(checked->spec.threads(), 1);
+  EXPECT_EQ(checked->spec.data().csv().header(), v1::CsvData::HEADER_YES);
   spec_.mutable_data()->mutable_csv()->set_inputs(0, "z");
   EXPECT_EQ(Check({.program = kWorker}).status(), core::ValidateJob(spec_, roots_, core::SpecLimits()).status());
   spec_.mutable_data()->mutable_csv()->set_path("absent.csv");
