@@ -133,6 +133,7 @@ TEST(CsvHeaderTest, WordsAndNumbersAreWeighed) {
       {"city,2019,2020\n", kHeader, "over nothing"},
       {"2019,city,2020\n5,Rome,5\n", kHeader, "with a word between them"},
       {"city,2019,2020\nRome,1,3\nOslo,4,5\n", kUndecided, "a line below is so too"},
+      {"city,2019,2020,2021\nRome,1,2,3\n", kUndecided, "a line below is so too, if by chance"},
       {"city,2019,2020\nRome,1.0,2.0\n", kHeader, "not written so"},
       {"city,2019,2021\nRome,1,1\n", kUndecided, "a gap"},
       {"city,2020,2019\nRome,1,1\n", kUndecided, "downwards"},

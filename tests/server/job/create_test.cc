@@ -124,6 +124,8 @@ TEST_F(CreateTest, ARepeatedRequestIsAnsweredBeforeItIsChecked) {
   checker_.roots = *core::DataRoots::Create({dir_.path()});
   const auto first = Create(request);
   ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(first->spec().data().csv().header(), v1::CsvData::HEADER_NO) << "as it was found";
+  EXPECT_THAT(first->data().note(), HasSubstr("read as data, since all its cells are numbers"));
   std::filesystem::remove(dir_.File("table.csv"));
   EXPECT_EQ(Create(request)->uid(), first->uid());
   jobs_->Drain();
