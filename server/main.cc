@@ -9,11 +9,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/clock.h"
+#include "core/base/decimal.h"
 #include "core/base/status_macros.h"
 #include "core/base/utf8.h"
 #include "server/api/api.h"
@@ -270,6 +273,18 @@ int RunDaemon(Options options) {
   return 0;
 }
 
+// Decimal, also as "1e3"; written anew, since CLI11 would read "010" as 8, "0x10" as 16.
+std::string ReadRunningJobs(std::string& text) {
+  constexpr int kMost = 10'000;
+  const std::optional<double> value = core::ParseDecimal(text);
+  if (!value.has_value()) return absl::StrCat("\"", core::Printable(text), "\" is not a decimal number");
+  if (!(*value >= 1 && *value <= kMost) || *value != std::floor(*value)) {
+    return absl::StrCat("\"", core::Printable(text), "\" is not a whole number from 1 to ", kMost);
+  }
+  text = absl::StrCat(static_cast<int>(*value));
+  return "";
+}
+
 int Main(int argc, char** argv) {
   Options options;
   options.worker = DefaultWorker();
@@ -287,7 +302,7 @@ int Main(int argc, char** argv) {
   app.add_option("--data-root", options.data_roots,
                  "Folder below which data files of jobs may lie; may be given several times (default: DATA-DIR/data)");
   app.add_option("--max-running-jobs", options.max_running_jobs, "Jobs that run at once; more wait")
-      ->check(CLI::Range(1, 10'000))
+      ->transform(CLI::Validator(ReadRunningJobs, ""))
       ->capture_default_str();
   app.add_option("--worker", options.worker, "Program that runs a job")->capture_default_str();
   try {

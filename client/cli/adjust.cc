@@ -35,14 +35,14 @@ v1::AdjustJobRequest MakeRequest(const AdjustOptions& options) {
 CLI::App* AddAdjust(CLI::App& parent, AdjustOptions* options) {
   CLI::App* app = parent.add_subcommand("adjust", "Change a running job, and say from which step it holds");
   AddAdjustingOptions(*app, &options->adjusting);
-  app->add_option("--lr-scale", options->learning_rate_scale, "Factor on the learning rate")->check(FinitePositive());
-  app->add_option("--report-every", options->report_every, "Statistics of tensors every this many steps")
-      ->check(WholePositive());
+  app->add_option("--lr-scale", options->learning_rate_scale, "Factor on the learning rate")
+      ->check(client::FinitePositive());
+  AddCountOption(*app, "--report-every", options->report_every, "Statistics of tensors every this many steps");
   AddWordOption(*app, "--statistics", options->statistics, "How much is measured: none, norm, full");
-  app->add_option("--gradient-cosine", options->gradient_cosine,
-                  "Compare the gradients of two steps in a row: true or false");
-  app->add_option("--layer-statistics", options->layer_statistics,
-                  "Measure what goes through every layer: true or false");
+  AddBoolOption(*app, "--gradient-cosine", options->gradient_cosine,
+                "Compare the gradients of two steps in a row: true or false");
+  AddBoolOption(*app, "--layer-statistics", options->layer_statistics,
+                "Measure what goes through every layer: true or false");
   return app;
 }
 

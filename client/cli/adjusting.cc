@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
+#include "client/cli/option_types.h"
 #include "client/lib/resuming_stream.h"
 #include "client/lib/uuid.h"
 
@@ -125,7 +126,7 @@ void PrintRequested(const std::string& job_id, const v1::AdjustJobResponse& resp
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
   app.add_option("JOB", options->job_id, "The job")->required();
   app.add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one");
-  app.add_option("--at-step", options->at_step, "First step that is to use the change; unset: the next");
+  AddStepOption(app, "--at-step", options->at_step, "First step that is to use the change; unset: the next");
   app.add_flag("--no-wait", options->no_wait, "Do not wait for the step from which the change holds");
 }
 

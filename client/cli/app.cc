@@ -105,7 +105,7 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions* options) {
          "table, json or yaml; a stream in json is one object a line")
       ->type_name("FORM");
   app.add_option("--timeout", options->timeout_seconds, "Seconds after which the command gives up, with exit code 124")
-      ->check(FinitePositive());
+      ->check(client::FinitePositive());
   app.add_option("--color", options->color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
 }
 

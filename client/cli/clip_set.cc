@@ -146,11 +146,11 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
   AddAdjustingOptions(*app, &options->adjusting);
   auto* norm = app->add_option("--max-norm", options->max_norm, "Largest norm: of all gradients, or of each tensor");
   auto* value = app->add_option("--max-value", options->max_value, "Largest magnitude of an element");
-  norm->check(FinitePositive());
-  value->check(FinitePositive())->excludes(norm);
+  norm->check(client::FinitePositive());
+  value->check(client::FinitePositive())->excludes(norm);
   auto* factor = app->add_option("--factor", options->factor,
                                  "Mode adaptive: largest norm of a unit's gradient over its weights'");
-  factor->check(FinitePositive())->excludes(norm)->excludes(value);
+  factor->check(client::FinitePositive())->excludes(norm)->excludes(value);
   AddWordOption(*app, "--mode", options->mode,
                 "What is limited: none, global_norm, tensor_norm, value, adaptive, autoclip, zclip, adagc, spam");
   app->add_option("--set", options->numbers, NumbersHelp())

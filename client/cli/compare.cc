@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/event_text.h"
 #include "client/cli/plot.h"
+#include "client/lib/number_option.h"
 #include "client/lib/resuming_stream.h"
 
 namespace gradwatch::cli {
@@ -135,8 +136,11 @@ CLI::App* AddCompare(CLI::App& parent, CompareOptions* options) {
   CLI::App* app = parent.add_subcommand("compare", "Draw the loss curves of jobs side by side");
   app->add_option("JOB", options->job_ids, "The jobs")->required();
   app->add_flag("--plain", options->plain, "ASCII only");
-  app->add_option("--width", options->width, "Columns; unset: the terminal's")->check(CLI::Range(24, 1000));
-  app->add_option("--height", options->height, "Lines of a curve")->check(CLI::Range(3, 100))->capture_default_str();
+  client::AddWholeOption(*app, "--width", options->width, "Columns; unset: the terminal's",
+                         {.least = 24, .most = 1000, .name = "a whole number from 24 to 1000"});
+  client::AddWholeOption(*app, "--height", options->height, "Lines of a curve",
+                         {.least = 3, .most = 100, .name = "a whole number from 3 to 100"})
+      ->capture_default_str();
   return app;
 }
 

@@ -41,6 +41,16 @@ std::string LastValidationText(const v1::Job& job) {
   return job.has_last_validation_step() ? absl::StrCat(text, " (after step ", job.last_validation_step(), ")") : text;
 }
 
+// "9000 examples; the first line is a header"; nothing about data that is made without end.
+std::string DataText(const v1::DataSummary& data) {
+  std::string text = data.has_examples() ? absl::StrCat(data.examples(), " examples") : "";
+  if (data.has_header() && data.note().empty()) {
+    absl::StrAppend(&text, text.empty() ? "" : "; ", "the first line is ", data.header() ? "a header" : "data");
+  }
+  if (!data.note().empty()) absl::StrAppend(&text, text.empty() ? "" : "; ", data.note());
+  return text;
+}
+
 std::string RevisionText(const v1::Job& job) {
   std::string text = absl::StrCat("revision ", job.control_revision());
   if (job.applied_revision() != job.control_revision()) {
@@ -72,6 +82,7 @@ std::string JobText(const v1::Job& job, absl::Time now) {
   add("controls", RevisionText(job));
   add("etag", job.etag());
   add("last event", absl::StrCat(job.last_event()));
+  add("data", DataText(job.data()));
   add("tensors", job.tensors().empty() ? "" : absl::StrCat(job.tensors_size()));
   add("needs", job.has_estimate() ? EstimateText(job.estimate()) : "");
   add("created", AgoText(job.create_time(), now));

@@ -1,15 +1,17 @@
-// Options whose value is a word of an enum, and numbers that must be usable as limits.
+// Options whose value is a word of an enum, true or false, a count or a step.
 #ifndef GRADWATCH_CLIENT_CLI_OPTION_TYPES_H_
 #define GRADWATCH_CLIENT_CLI_OPTION_TYPES_H_
 
 #include <CLI/App.hpp>
-#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "absl/strings/numbers.h"
+#include "absl/types/optional.h"
 #include "client/lib/enum_word.h"
+#include "client/lib/number_option.h"
 
 namespace gradwatch::cli {
 
@@ -46,31 +48,28 @@ CLI::Option* AddWordListOption(CLI::App& app, const std::string& name, std::vect
       ->take_all();
 }
 
-// Refuses all but finite numbers above 0.
-inline const CLI::Validator& FinitePositive() {
-  static const CLI::Validator validator(
-      [](const std::string& text) -> std::string {
-        double value = 0;
-        if (absl::SimpleAtod(text, &value) && std::isfinite(value) && value > 0) return "";
-        return "\"" + text + "\" is not a finite number above 0";
-      },
-      "", "FinitePositive");
-  return validator;
+// Adds an option that is true or false, in no other words: CLI11 would take "5", "0x1" and "1abc" too.
+inline CLI::Option* AddBoolOption(CLI::App& app, const std::string& name, absl::optional<bool>& target,
+                                  const std::string& description) {
+  return app.add_option(name, target, description)->check(CLI::IsMember({"true", "false"}).description(""));
 }
 
-// Refuses all but whole numbers from `least` on, which are called `what`.
-inline CLI::Validator WholeFrom(int64_t least, const char* what) {
-  return CLI::Validator(
-      [least, what](const std::string& text) -> std::string {
-        int64_t value = 0;
-        if (absl::SimpleAtoi(text, &value) && value >= least) return "";
-        return "\"" + text + "\" is not " + what;
-      },
-      "");
+// Adds an option that counts something, from 1 to what the target holds.
+template <typename Target>
+CLI::Option* AddCountOption(CLI::App& app, const std::string& name, Target& target, const std::string& description) {
+  constexpr bool kIsLong = std::is_same_v<Target, int64_t>;  // the others are int, or optional
+  constexpr int64_t kMost = kIsLong ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int>::max();
+  return client::AddWholeOption(app, name, target, description,
+                                {.least = 1, .most = kMost, .name = "a whole number above 0"});
 }
 
-inline CLI::Validator WholePositive() { return WholeFrom(1, "a whole number above 0"); }
-inline CLI::Validator StepNumber() { return WholeFrom(0, "the number of a step"); }
+// Adds an option that is the number of a step.
+template <typename Target>
+CLI::Option* AddStepOption(CLI::App& app, const std::string& name, Target& target, const std::string& description) {
+  return client::AddWholeOption(
+      app, name, target, description,
+      {.least = 0, .most = std::numeric_limits<int64_t>::max(), .name = "the number of a step"});
+}
 
 }  // namespace gradwatch::cli
 

@@ -1,13 +1,14 @@
 #include "client/cli/silences.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/cli/pages.h"
 #include "client/cli/text.h"
+#include "client/lib/decimal.h"
 #include "client/lib/printable.h"
 #include "client/lib/text_form.h"
 #include "client/lib/timestamp.h"
@@ -22,9 +23,9 @@ using Stub = v1::AlertService::StubInterface;
 absl::Duration ParseSpan(const std::string& text) {
   absl::Duration duration;
   absl::string_view days = text;
-  double count = 0;
-  if (absl::ConsumeSuffix(&days, "d") && absl::SimpleAtod(days, &count)) {
-    duration = absl::Hours(24 * count);
+  std::optional<double> count;
+  if (absl::ConsumeSuffix(&days, "d") && (count = client::ParseDecimal(days)).has_value()) {
+    duration = absl::Hours(24 * *count);
   } else if (!absl::ParseDuration(text, &duration)) {
     duration = absl::ZeroDuration();
   }

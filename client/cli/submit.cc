@@ -24,9 +24,15 @@ absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
   return spec;
 }
 
+// What was taken for granted when the data was read.
+void NoteData(const v1::Job& job, const Session& session) {
+  if (!job.data().note().empty()) session.Note(absl::StrCat("data: ", job.data().note()));
+}
+
 void PrintDryRun(const v1::Job& job, const Session& session) {
   session.Print(job.spec(), [&] { return client::FormatMessage(job.spec(), client::OutputSyntax::kYaml); }, {});
   session.Note(absl::StrCat("the spec is valid; needs ", EstimateText(job.estimate())));
+  NoteData(job, session);
 }
 
 // The error where nobody waited any more: the server may be checking still, and accept the job then.
@@ -79,12 +85,14 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   }
   if (options.follow) {
     session.Note(absl::StrCat("job ", job->job_id(), " submitted"));
+    NoteData(*job, session);
     WatchOptions watch;
     watch.job_id = job->job_id();
     watch.from_beginning = true;
     return RunWatch(watch, session);
   }
   session.Print(*job, [&] { return absl::StrCat(job->job_id(), " submitted"); });
+  NoteData(*job, session);
   return ExitCode::kSuccess;
 }
 

@@ -21,8 +21,9 @@ struct SubmitOptions {
 
 CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options);
 
-// With `follow` the exit code is that of the job's end. With `dry_run` prints the spec as the server would take it,
-// with the defaults of controls, rules and optimizer filled in; those of layers and data are in the protocol.
+// What was taken for granted about the data (Job.data) is told on the error stream. With `follow` the exit code is that
+// of the job's end. With `dry_run` prints the spec as the server would take it, with the defaults of controls, rules
+// and optimizer filled in; those of layers and data are in the protocol.
 absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& session);
 
 }  // namespace gradwatch::cli

@@ -247,16 +247,15 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   app->add_option("JOB", options->job_id, "The job")->required();
   auto* start = app->add_option_group("start", "Where to start; unset: from now");
   start->add_flag("--from-beginning", options->from_beginning, "With everything that is kept");
-  start->add_option("--from-step", options->from_step, "With this step of the present attempt")->check(StepNumber());
+  AddStepOption(*start, "--from-step", options->from_step, "With this step of the present attempt");
   start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped");
   start->require_option(0, 1);
-  app->add_option("--every", options->every, "Only steps that are a multiple of this")->check(WholePositive());
+  AddCountOption(*app, "--every", options->every, "Only steps that are a multiple of this");
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
       ->allow_extra_args(false)
       ->take_all();
   auto* until =
-      app->add_option("--until-step", options->until_step, "Print nothing after this step; then end with success")
-          ->check(StepNumber());
+      AddStepOption(*app, "--until-step", options->until_step, "Print nothing after this step; then end with success");
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
   AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
                 "End with exit code 9 when an alert of at least this severity fires");

@@ -1,17 +1,15 @@
 #include "client/lib/scalar_field.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "client/lib/decimal.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/suggestion.h"
 
@@ -28,17 +26,15 @@ absl::Status Expected(absl::string_view what, absl::string_view found) {
       absl::StrCat("expected ", what, ", found \"", absl::Utf8SafeCEscape(found.substr(0, kMaxShown)), "\""));
 }
 
+// A decimal number, or a word for what is not finite; YAML writes those ".inf" and ".nan".
 std::optional<double> ParseNumber(absl::string_view text) {
-  // YAML writes ".inf" and ".nan"; after the dot they are what SimpleAtod knows.
-  absl::string_view word = text;
-  if (!absl::ConsumePrefix(&word, "-")) absl::ConsumePrefix(&word, "+");
-  const bool special = absl::ConsumePrefix(&word, ".") && !word.empty() && absl::ascii_isalpha(word[0]);
-  double number;
-  if (text.empty() || absl::ascii_isspace(text.front()) || absl::ascii_isspace(text.back())) return std::nullopt;
-  if (absl::StrContains(text, 'x') || absl::StrContains(text, 'X')) return std::nullopt;  // no hexadecimal
-  if (!absl::SimpleAtod(special ? word : text, &number)) return std::nullopt;
-  if (special && std::isfinite(number)) return std::nullopt;
-  return special && text[0] == '-' ? -number : number;
+  if (const std::optional<double> number = ParseDecimal(text); number.has_value()) return number;
+  const bool negative = absl::ConsumePrefix(&text, "-");
+  if (!negative) absl::ConsumePrefix(&text, "+");
+  absl::ConsumePrefix(&text, ".");
+  if (absl::EqualsIgnoreCase(text, "nan")) return std::numeric_limits<double>::quiet_NaN();
+  if (!absl::EqualsIgnoreCase(text, "inf") && !absl::EqualsIgnoreCase(text, "infinity")) return std::nullopt;
+  return negative ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity();
 }
 
 // Whether digits were written that a double cannot hold, as in 1e999.
@@ -48,24 +44,19 @@ bool Overflows(absl::string_view text, double number) {
 
 template <typename Integer>
 absl::Status ParseInteger(absl::string_view text, Integer* value) {
-  if (absl::SimpleAtoi(text, value)) return absl::OkStatus();
-  // Also "1e6" and "5.0", as far as a double is exact.
-  constexpr double kExact = 0x1p53;
-  const std::optional<double> number = ParseNumber(text);
-  const double low = std::max(-kExact, static_cast<double>(std::numeric_limits<Integer>::min()));
-  const double high = std::min(kExact, static_cast<double>(std::numeric_limits<Integer>::max()));
-  if (!number.has_value() || *number < low || *number > high || *number != std::floor(*number)) {
+  const std::optional<Integer> number = ParseWhole<Integer>(text);
+  if (!number.has_value()) {
     return Expected(absl::StrCat("an integer from ", std::numeric_limits<Integer>::min(), " to ",
                                  std::numeric_limits<Integer>::max()),
                     text);
   }
-  *value = static_cast<Integer>(*number);
+  *value = *number;
   return absl::OkStatus();
 }
 
 absl::Status ParseDouble(absl::string_view text, double* value) {
   const std::optional<double> number = ParseNumber(text);
-  if (!number.has_value() || Overflows(text, *number)) return Expected("a number", text);
+  if (!number.has_value() || Overflows(text, *number)) return Expected("a decimal number", text);
   *value = *number;
   return absl::OkStatus();
 }

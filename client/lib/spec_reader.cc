@@ -1,6 +1,7 @@
 #include "client/lib/spec_reader.h"
 
 #include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -68,10 +69,28 @@ bool HasOnlyUtf8(const Message& message) {
   return true;
 }
 
+// Protobuf would read "0x10" as 16 and "010" as 8, which nothing else here does.
+absl::Status CheckNumbers(absl::string_view text, absl::string_view source_name) {
+  using google::protobuf::io::Tokenizer;
+  google::protobuf::io::ArrayInputStream input(text.data(), static_cast<int>(text.size()));
+  FirstError ignored;  // the parser finds it again
+  Tokenizer tokenizer(&input, &ignored);
+  tokenizer.set_comment_style(Tokenizer::SH_COMMENT_STYLE);
+  while (tokenizer.Next()) {
+    const Tokenizer::Token& token = tokenizer.current();
+    if (token.type != Tokenizer::TYPE_INTEGER || token.text.size() < 2 || token.text[0] != '0') continue;
+    return absl::InvalidArgumentError(absl::StrCat(source_name, ":", token.line + 1, ":", token.column + 1,
+                                                   ": expected a decimal number, found \"", token.text.substr(0, 60),
+                                                   "\""));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ParseTextproto(absl::string_view text, absl::string_view source_name, Message* message) {
   if (const size_t valid = ValidUtf8Prefix(text); valid < text.size()) {
     return absl::InvalidArgumentError(absl::StrCat(source_name, ": not UTF-8 at byte ", valid));
   }
+  if (absl::Status status = CheckNumbers(text, source_name); !status.ok()) return status;
   FirstError error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);

@@ -48,6 +48,7 @@ absl::StatusOr<LocalRun> LocalRun::Prepare(const LocalRunOptions& options) {
       std::make_unique<core::LiveControls>(core::ControlSnapshot{.revision = 1, .controls = job.spec.controls()});
   run.steps_ = job.spec.steps();
   run.estimate_ = job.estimate;
+  run.data_note_ = job.data.note();
   run.show_progress_ = options.show_progress;
   return run;
 }
@@ -55,6 +56,7 @@ absl::StatusOr<LocalRun> LocalRun::Prepare(const LocalRunOptions& options) {
 RunSummary LocalRun::Run() {
   LocalObserver observer(steps_, show_progress_, &core::RealClock());
   RunSummary summary;
+  summary.data_note = data_note_;
   summary.result = trainer_->Run(*controls_, observer);
   summary.steps_per_second = observer.StepsPerSecond();
   summary.alerts = observer.alerts();

@@ -28,6 +28,8 @@ class LocalRun {
   // Reads the spec and the data and builds the model. INVALID_ARGUMENT: the spec; NOT_FOUND: it or a data file.
   static absl::StatusOr<LocalRun> Prepare(const LocalRunOptions& options);
 
+  // What was taken for granted when the data was read; empty if nothing was.
+  const std::string& data_note() const { return data_note_; }
   // Runs on the calling thread. Call once.
   RunSummary Run();
   // Any thread, also during Run: ends the run after the present step.
@@ -38,6 +40,7 @@ class LocalRun {
 
   int64_t steps_ = 0;
   v1::ResourceEstimate estimate_;
+  std::string data_note_;
   bool show_progress_ = false;
   std::unique_ptr<core::LiveControls> controls_;
   std::unique_ptr<core::Trainer> trainer_;

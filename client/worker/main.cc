@@ -8,12 +8,14 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <limits>
 #include <map>
 #include <optional>
 #include <sstream>
 #include <string>
 
 #include "absl/synchronization/mutex.h"
+#include "client/lib/number_option.h"
 #include "client/lib/printable.h"
 #include "client/lib/standard_streams.h"
 #include "client/worker/attached_run.h"
@@ -78,6 +80,9 @@ ExitCode RunAlone(const LocalRunOptions& options, bool as_table) {
   const sigset_t stop_signals = BlockSignals({SIGTERM, SIGINT});
   absl::StatusOr<LocalRun> run = LocalRun::Prepare(options);
   if (!run.ok()) return RefuseRun(run.status());
+  if (!run->data_note().empty()) {
+    std::fprintf(stderr, "gradwatch-worker: data: %s\n", client::Printable(run->data_note()).c_str());
+  }
   SignalWatch watch(stop_signals, [&run] { run->Stop(); });
   const RunSummary summary = run->Run();
   std::fputs(as_table ? ToTable(summary).c_str() : (ToJson(summary) + "\n").c_str(), stdout);
@@ -115,18 +120,19 @@ void AddAttach(CLI::App* app, CommandLine* line) {
                  " holds the secret of the attempt.");
   attach->add_option("--server", line->attached.server, "Address of the server: host:port or unix:path")->required();
   attach->add_option("--job", line->attached.job_id, "Id of the job")->required();
-  attach->add_option("--attempt", line->attached.attempt, "Number of the attempt")
-      ->required()
-      ->check(CLI::PositiveNumber);
-  attach
-      ->add_option("--token-fd", line->token_descriptor, "Number of an open file that holds the secret of the attempt")
-      ->check(CLI::Range(3, 1 << 20));
-  attach->add_option("--report-bytes", line->attached.report_bytes, "Memory for reports that the server does not have")
-      ->capture_default_str()
-      ->check(CLI::Range(size_t{1}, size_t{1} << 36));
+  client::AddWholeOption(*attach, "--attempt", line->attached.attempt, "Number of the attempt",
+                         {.least = 1, .most = std::numeric_limits<int>::max(), .name = "the number of an attempt"})
+      ->required();
+  client::AddWholeOption(*attach, "--token-fd", line->token_descriptor,
+                         "Number of an open file that holds the secret of the attempt",
+                         {.least = 3, .most = 1 << 20, .name = "a whole number from 3 to 1048576"});
+  client::AddWholeOption(*attach, "--report-bytes", line->attached.report_bytes,
+                         "Memory for reports that the server does not have",
+                         {.least = 1, .most = int64_t{1} << 36, .name = "a number of bytes from 1 to 2^36"})
+      ->capture_default_str();
   attach->add_option("--max-alone", line->max_alone_seconds, "Stop after so many seconds without a server")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(client::FinitePositive());
 }
 
 CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
@@ -134,8 +140,8 @@ CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
       {"none", v1::STATISTICS_LEVEL_NONE}, {"norm", v1::STATISTICS_LEVEL_NORM}, {"full", v1::STATISTICS_LEVEL_FULL}};
   CLI::App* train = app->add_subcommand("train", "Run a job without a server");
   train->add_option("spec", line->local.spec_path, "The job: a file in YAML, JSON or textproto")->required();
-  train->add_option("--steps", line->local.steps, "Number of steps, instead of the spec's")
-      ->check(CLI::Range(int64_t{1}, kMaxSteps).description(""));
+  client::AddWholeOption(*train, "--steps", line->local.steps, "Number of steps, instead of the spec's",
+                         {.least = 1, .most = kMaxSteps, .name = "a whole number from 1 to 10^12"});
   train->add_option("--report", line->local.report_level, "What is measured: none, norm or full; instead of the spec's")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case).description(""));
   train
@@ -152,12 +158,12 @@ CLI::App* AddCheck(CLI::App* app, CommandLine* line) {
   CLI::App* check = app->add_subcommand("check", "Internal: check a spec for a server, within limits");
   check->footer(
       "Reads what is asked from standard input and writes the answer to standard output, in a form of their own.");
-  check->add_option("--max-bytes", line->check.max_bytes, "Memory that it may take, as address space")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
-  check->add_option("--max-seconds", line->check.max_seconds, "Processor time that it may take")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  client::AddWholeOption(*check, "--max-bytes", line->check.max_bytes, "Memory that it may take, as address space",
+                         {.least = 1, .most = int64_t{1} << 50, .name = "a number of bytes from 1 to 2^50"})
+      ->capture_default_str();
+  client::AddWholeOption(*check, "--max-seconds", line->check.max_seconds, "Processor time that it may take",
+                         {.least = 1, .most = int64_t{1} << 30, .name = "a number of seconds from 1 to 2^30"})
+      ->capture_default_str();
   return check;
 }
 

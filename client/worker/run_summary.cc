@@ -71,6 +71,7 @@ std::string ToJson(const RunSummary& summary) {
   const core::TrainResult& result = summary.result;
   std::vector<Member> members = {{"state", Text(client::Word(result.state))}};
   if (!result.failure.empty()) members.emplace_back("failure", Text(result.failure));
+  if (!summary.data_note.empty()) members.emplace_back("data_note", Text(summary.data_note));
   members.insert(members.end(), {{"steps", absl::StrCat(result.steps_done)},
                                  {"steps_per_second", Number(summary.steps_per_second)},
                                  {"first_loss", Number(result.first_loss)},
@@ -93,6 +94,7 @@ std::string ToTable(const RunSummary& summary) {
   };
   add("state", client::Word(result.state));
   if (!result.failure.empty()) add("failure", result.failure);
+  if (!summary.data_note.empty()) add("data", summary.data_note);
   add("steps", absl::StrCat(result.steps_done));
   add("steps/s", absl::StrFormat("%.1f", summary.steps_per_second));
   add("loss", absl::StrFormat("%.6g to %.6g", result.first_loss, result.final_loss));

@@ -12,6 +12,7 @@ namespace gradwatch::worker {
 
 struct RunSummary {
   core::TrainResult result;
+  std::string data_note;                  // what was taken for granted when the data was read; empty: nothing
   double steps_per_second = 0;            // the first tenth left out
   std::map<std::string, int64_t> alerts;  // episodes that fired, by rule
   int64_t parameters = 0;                 // trainable numbers

@@ -1,6 +1,7 @@
 #include "core/clip/clipper.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -112,7 +113,7 @@ void Clipper<T>::Apply(const ClipArenas<T>& arenas, StepRecord* record) {
   const bool fixed = settings_.mode() == v1::CLIP_MODE_ADAPTIVE || settings_.mode() == v1::CLIP_MODE_GLOBAL_NORM ||
                      settings_.mode() == v1::CLIP_MODE_TENSOR_NORM || settings_.mode() == v1::CLIP_MODE_VALUE;
   if (fixed) record->clip.threshold = settings_.threshold();
-  const bool broken = record->non_finite() > 0;
+  const bool broken = record->non_finite() > 0 || !std::isfinite(record->loss);
   if (broken && settings_.non_finite() != v1::NON_FINITE_ACTION_ZERO) {
     const bool stop = settings_.non_finite() == v1::NON_FINITE_ACTION_STOP;
     record->clip.action = stop ? Outcome::ACTION_STOPPED : Outcome::ACTION_SKIPPED;
@@ -199,7 +200,7 @@ double Clipper<T>::LimitTensor(size_t index, const ClipArenas<T>& arenas, StepRe
   if (coefficient >= std::numeric_limits<T>::min()) {
     tensor.clip_scale = coefficient;
   } else {
-    Scale(gradient, coefficient);  // too small for a T: the optimizer could not multiply by it
+    MultiplyBy(gradient, coefficient);  // too small for a T: the optimizer could not multiply by it
   }
   return norm * coefficient;
 }

@@ -41,7 +41,8 @@ struct ClipArenas {
 // zeroing what is not finite.
 //
 // What an adaptive mode remembers is changed by updates only: a step that is skipped changes nothing, and the finite
-// part of a step whose non-finite elements were set to zero is limited but does not enter.
+// part of a step whose non-finite elements were set to zero is limited but does not enter, nor do the gradients of a
+// loss that is not finite.
 template <typename T>
 class Clipper {
  public:
@@ -58,10 +59,11 @@ class Clipper {
   // other tensors have a limit of their own. ADAGC forgets the tensors that get a limit of their own.
   void Configure(const v1::ClipSettings& settings);
 
-  // Limits the gradients. `record` holds the measured norms and non-finite counts of these gradients (level NORM or
-  // FULL); fills record->clip and clip_scale of every tensor. The caller skips the update when the action is SKIPPED or
-  // STOPPED; else it resets the optimizer's moments if record->clip.moments_reset says so and multiplies the learning
-  // rate by record->clip.learning_rate_scale. Never allocates.
+  // Limits the gradients, or answers a loss or gradients that are not finite. `record` holds the loss and the measured
+  // norms and non-finite counts of these gradients (level NORM or FULL); fills record->clip and clip_scale of every
+  // tensor. The caller skips the update when the action is SKIPPED or STOPPED; else it resets the optimizer's moments
+  // if record->clip.moments_reset says so and multiplies the learning rate by record->clip.learning_rate_scale. Never
+  // allocates.
   void Apply(const ClipArenas<T>& arenas, StepRecord* record);
 
   // What the mode in use remembers, for checkpoints; empty if nothing. Allocates.

@@ -84,7 +84,7 @@ void ZeroNonFinite(std::span<T> gradient) {
 }
 
 template <typename T>
-void Scale(std::span<T> gradient, double coefficient) {
+void MultiplyBy(std::span<T> gradient, double coefficient) {
   for (T& value : gradient) value = static_cast<T>(value * coefficient);
 }
 
@@ -127,7 +127,7 @@ PassOutcome ClipUnits(std::span<T> gradient, std::span<const T> weights, int64_t
     const double norm = Norm(std::span<const T>(unit));
     const double bound = factor * std::max(epsilon, Norm(weights.subspan(start, length)));
     if (norm > bound) {
-      Scale(unit, bound / norm);
+      MultiplyBy(unit, bound / norm);
       ++outcome.clipped;
     }
     norm_after.Add(std::min(norm, bound));

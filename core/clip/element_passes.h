@@ -20,7 +20,7 @@ void ZeroNonFinite(std::span<T> gradient);
 
 // Each element times `coefficient`, in double and rounded once.
 template <typename T>
-void Scale(std::span<T> gradient, double coefficient);
+void MultiplyBy(std::span<T> gradient, double coefficient);
 
 // Elements beyond [-limit, limit] become the largest T within it. `limit` is above 0; elements are finite.
 template <typename T>
@@ -41,7 +41,7 @@ PassOutcome ClipUnits(std::span<T> gradient, std::span<const T> weights, int64_t
 
 #define GRADWATCH_ELEMENT_PASSES(prefix, T)                                                  \
   prefix template void ZeroNonFinite(std::span<T>);                                          \
-  prefix template void Scale(std::span<T>, double);                                          \
+  prefix template void MultiplyBy(std::span<T>, double);                                     \
   prefix template PassOutcome ClampMagnitudes(std::span<T>, double);                         \
   prefix template PassOutcome CutToMoment(std::span<T>, std::span<const T>, double, double); \
   prefix template PassOutcome ClipUnits(std::span<T>, std::span<const T>, int64_t, double, double);

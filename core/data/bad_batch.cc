@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@ class SpoiltSource final : public DataSource {
   const DataShape& shape() const override { return source_->shape(); }
   int64_t examples() const override { return source_->examples(); }
   int64_t bytes() const override { return source_->bytes() + features_ * static_cast<int64_t>(sizeof(float)); }
+  std::optional<FirstLine> first_line() const override { return source_->first_line(); }
   Batch FillHeldOut(int64_t index) override { return source_->FillHeldOut(index); }
 
   Batch Fill(int64_t step) override {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "core/data/data_root.h"
 #include "core/data/example_order.h"
 #include "core/data/example_source.h"
+#include "core/data/gzip.h"
 
 namespace gradwatch::core {
 namespace {
@@ -195,9 +197,11 @@ int64_t TargetOffset(const v1::CsvData& spec) { return Window(spec) > 1 ? Window
 
 class CsvSource final : public ExampleSource {
  public:
-  CsvSource(const v1::CsvData& spec, Rows rows, int64_t batch_size, int64_t held_out, uint64_t seed)
+  CsvSource(const v1::CsvData& spec, Rows rows, FirstLine first_line, int64_t batch_size, int64_t held_out,
+            uint64_t seed)
       : ExampleSource(CsvShape(spec), batch_size),
         rows_(std::move(rows)),
+        first_line_(std::move(first_line)),
         bytes_(BytesOf(spec, rows_.count)),
         target_offset_(TargetOffset(spec)),
         target_columns_(spec.targets_size()),
@@ -205,6 +209,7 @@ class CsvSource final : public ExampleSource {
         order_(examples_, seed) {}
 
   int64_t examples() const override { return examples_; }
+  std::optional<FirstLine> first_line() const override { return first_line_; }
 
  protected:
   void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override { Read(order_.At(place), slot, buffer); }
@@ -230,6 +235,7 @@ class CsvSource final : public ExampleSource {
   }
 
   const Rows rows_;
+  const FirstLine first_line_;
   const int64_t bytes_;
   const int64_t target_offset_;
   const int64_t target_columns_;
@@ -245,6 +251,9 @@ absl::Status CheckFields(const v1::CsvData& spec) {
   if (spec.inputs_size() > kMaxColumns) errors.Add("inputs", absl::StrCat("at most ", kMaxColumns, " columns"));
   if (spec.targets_size() > kMaxColumns) errors.Add("targets", absl::StrCat("at most ", kMaxColumns, " columns"));
   CheckIntegerRange(errors, "window", Window(spec), 1, kMaxWindow);
+  if (!v1::CsvData::Header_IsValid(spec.header())) {
+    errors.Add("header", absl::StrCat("no value ", static_cast<int>(spec.header())));
+  }
   if (spec.classes() != 0) {
     CheckIntegerRange(errors, "classes", spec.classes(), 2, 65'536);
     if (spec.targets_size() > 1) errors.Add("targets", "must be one column where classes is set");
@@ -263,11 +272,12 @@ absl::Status CheckEstimate(const v1::CsvData& spec, const CsvTable& table, int64
       "QUOTA_MEMORY");
 }
 
-absl::Status CheckCount(const v1::CsvData& spec, int64_t rows, int64_t held_out) {
+absl::Status CheckCount(const v1::CsvData& spec, bool has_header, int64_t rows, int64_t held_out) {
   if (rows <= TargetOffset(spec)) {
     return InvalidField(
         Window(spec) > 1 ? "window" : "path",
-        absl::StrCat(spec.path(), ": ", rows, " data rows; needed are at least ", TargetOffset(spec) + 1));
+        absl::StrCat(spec.path(), ": ", rows, " data rows; needed are at least ", TargetOffset(spec) + 1,
+                     has_header ? " besides the first line, which is read as a header" : ""));
   }
   return CheckHeldOut(held_out, rows - TargetOffset(spec));
 }
@@ -279,14 +289,18 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int
   GW_RETURN_IF_ERROR(CheckFields(spec));
   GW_ASSIGN_OR_RETURN(std::unique_ptr<DataFile> file, OpenDataFile("path", spec.path(), *reading.roots));
   const int64_t bytes = file->size();
-  absl::StatusOr<CsvTable> table = CsvTable::Open(std::move(file));
+  absl::StatusOr<Unpacked> content = UnpackIfGzip(std::move(file), kMaxDataFileBytes);
+  if (!content.ok()) return InDataFile("path", spec.path(), content.status());
+  absl::StatusOr<CsvTable> table = CsvTable::Open(std::move(content->source), spec.header());
   if (!table.ok()) return InDataFile("path", spec.path(), table.status());
   GW_ASSIGN_OR_RETURN(const Columns columns, FindColumns(spec, *table));
-  GW_RETURN_IF_ERROR(CheckEstimate(spec, *table, bytes, reading));
+  // How long a gzipped table is tells nobody but its end.
+  if (!content->packed) GW_RETURN_IF_ERROR(CheckEstimate(spec, *table, bytes, reading));
   GW_ASSIGN_OR_RETURN(
       Rows rows, reading.keep ? ReadRows(spec, *table, columns, held_out) : CheckRows(spec, *table, columns, reading));
-  GW_RETURN_IF_ERROR(CheckCount(spec, rows.count, held_out));
-  return std::make_unique<CsvSource>(spec, std::move(rows), batch_size, held_out, seed);
+  GW_RETURN_IF_ERROR(CheckCount(spec, table->has_header(), rows.count, held_out));
+  FirstLine first_line = {.is_header = table->has_header(), .note = table->note()};
+  return std::make_unique<CsvSource>(spec, std::move(rows), std::move(first_line), batch_size, held_out, seed);
 }
 
 }  // namespace gradwatch::core

@@ -1,77 +1,56 @@
 #include "core/data/csv_table.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <system_error>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
+#include "core/base/decimal.h"
 #include "core/base/status_macros.h"
-#include "core/base/utf8.h"
-#include "core/data/line_reader.h"
+#include "core/data/csv_header.h"
 
 namespace gradwatch::core {
 namespace {
 
-constexpr size_t kMaxCells = 65'536;  // of a line; a line of commas must not take a gigabyte
-constexpr size_t kMaxShownCell = 40;  // characters of a wrong cell in a message
+constexpr int kMaxShownCell = 40;       // characters of a wrong cell in a message
+constexpr size_t kMaxNotedCells = 10;   // of the first line, in the note
+constexpr size_t kMaxListedCells = 20;  // in an error
 
-// Takes the next cell off `line`, quotes removed; false if a quote is not closed.
-bool TakeCell(absl::string_view* line, absl::string_view* cell) {
-  size_t end;
-  if (absl::ConsumePrefix(line, "\"")) {
-    end = line->find('"');
-    while (end != absl::string_view::npos && end + 1 < line->size() && (*line)[end + 1] == '"') {
-      end = line->find('"', end + 2);
-    }
-    if (end == absl::string_view::npos) return false;
-    *cell = line->substr(0, end);
-    line->remove_prefix(end + 1);
-    return line->empty() || (*line)[0] == ',';
-  }
-  end = std::min(line->find(','), line->size());
-  *cell = absl::StripAsciiWhitespace(line->substr(0, end));
-  line->remove_prefix(end);
-  return true;
+std::string Quoted(absl::string_view text) { return absl::StrCat("\"", Shortened(text, kMaxShownCell), "\""); }
+
+absl::Status CommentError(int64_t line) {
+  return absl::InvalidArgumentError(absl::StrCat("line ", line, " looks like a comment; tables must not have any"));
 }
 
-absl::Status SplitLine(int64_t number, absl::string_view line, std::vector<absl::string_view>* cells) {
-  cells->clear();
-  for (;;) {
-    absl::string_view cell;
-    if (!TakeCell(&line, &cell)) {
-      return absl::InvalidArgumentError(absl::StrCat("line ", number, ": a quote is not closed, or text follows it"));
-    }
-    if (cells->size() == kMaxCells) {
-      return absl::InvalidArgumentError(absl::StrCat("line ", number, ": more than ", kMaxCells, " cells"));
-    }
-    cells->push_back(cell);
-    if (!absl::ConsumePrefix(&line, ",")) return absl::OkStatus();
-  }
+std::string SeparatorHint(absl::string_view cell) {
+  const absl::string_view separator = OtherSeparator(cell);
+  if (separator.empty()) return "";
+  return absl::StrCat("; cells seem to be separated by ", separator, "; they must be separated by commas");
 }
 
-// The standard library's reader is three times as fast; Abseil's takes what it does not: a plus sign, space, numbers
-// that are too small.
-bool ReadNumber(absl::string_view cell, double* number) {
-  const char* const end = cell.data() + cell.size();
-  const std::from_chars_result result = std::from_chars(cell.data(), end, *number);
-  return (result.ec == std::errc() && result.ptr == end) || absl::SimpleAtod(cell, number);
+// What is wrong with a cell that is not a number within the range of float.
+std::string CellTrouble(absl::string_view text) {
+  if (text.empty()) return " is empty";
+  if (ParseDecimal(text).has_value()) return absl::StrCat(": ", Quoted(text), " is too large for a float");
+  if (IsHexadecimal(text)) return absl::StrCat(": ", Quoted(text), " is hexadecimal; numbers must be decimal");
+  if (IsNonFiniteWord(text)) return absl::StrCat(": ", Quoted(text), " is not a finite number");
+  return absl::StrCat(": ", Quoted(text), " is not a number", SeparatorHint(text));
 }
 
-bool IsNumber(absl::string_view cell) {
-  double ignored;
-  return ReadNumber(cell, &ignored);
+// As SplitCsvLine, with the number of the line in errors.
+absl::Status Split(int64_t number, absl::string_view line, std::vector<CsvCell>* cells) {
+  const absl::Status status = SplitCsvLine(line, cells);
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", status.message()));
 }
 
 }  // namespace
 
-absl::StatusOr<CsvTable> CsvTable::Open(std::unique_ptr<ByteSource> file) {
-  CsvTable table(std::move(file));
+absl::StatusOr<CsvTable> CsvTable::Open(std::unique_ptr<ByteSource> file, v1::CsvData::Header header) {
+  CsvTable table(std::move(file), header);
   GW_RETURN_IF_ERROR(table.ReadStart());
   return table;
 }
@@ -81,20 +60,46 @@ absl::Status CsvTable::ReadStart() {
   absl::string_view line;
   GW_ASSIGN_OR_RETURN(const bool any, lines.Next(&line));
   if (!any) return absl::InvalidArgumentError("empty");
-  std::vector<absl::string_view> cells;
-  GW_RETURN_IF_ERROR(SplitLine(lines.number(), line, &cells));
-  has_header_ = std::none_of(cells.begin(), cells.end(), IsNumber);
-  for (const absl::string_view cell : cells) first_line_.push_back(absl::StrReplaceAll(cell, {{"\"\"", "\""}}));
-  const int64_t start = has_header_ ? lines.position() : 0;
-  sampled_lines_ = has_header_ ? 0 : 1;
-  while (lines.position() < kReadBlock / 2) {
+  std::vector<CsvCell> cells;
+  GW_RETURN_IF_ERROR(TakeFirstLine(lines.number(), line, &cells));
+  JudgeFirstLine(cells, lines);
+  return absl::OkStatus();
+}
+
+absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells) {
+  first_number_ = number;
+  starts_as_comment_ = LooksLikeComment(line);
+  if (const absl::Status status = Split(number, line, cells); !status.ok()) {
+    return starts_as_comment_ ? CommentError(number) : status;
+  }
+  for (const CsvCell& cell : *cells) first_line_.push_back(cell.Value());
+  return absl::OkStatus();
+}
+
+void CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines) {
+  FirstLineJudge judge(first_line);
+  const int64_t first_bytes = lines.position();
+  std::vector<CsvCell> cells;
+  for (absl::string_view line; lines.position() < kReadBlock / 2; ++sampled_lines_) {
     // What is wrong with a later line is told when the rows are read.
     const absl::StatusOr<bool> more = lines.Next(&line);
     if (!more.ok() || !*more) break;
-    ++sampled_lines_;
+    if (judge.wants_lines() && SplitCsvLine(line, &cells).ok()) judge.ShowLine(lines.number(), cells);
   }
-  sampled_bytes_ = lines.position() - start;
-  return absl::OkStatus();
+  const FirstLineVerdict verdict = judge.Verdict();
+  const bool is_told = header_ == v1::CsvData::HEADER_YES || header_ == v1::CsvData::HEADER_NO;
+  has_header_ = is_told ? header_ == v1::CsvData::HEADER_YES : verdict.is_header;
+  if (!is_told) note_ = NoteOf(verdict.reason);
+  sampled_bytes_ = has_header_ ? lines.position() - first_bytes : lines.position();
+  if (!has_header_) ++sampled_lines_;
+}
+
+std::string CsvTable::NoteOf(absl::string_view reason) const {
+  if (!has_header_) {
+    return absl::StrCat("the first line is read as data, since ", reason, " (csv.header: yes makes it a header)");
+  }
+  return absl::StrCat("the first line is read as a header: ", ListCells(first_line_, kMaxNotedCells),
+                      " (csv.header: no makes it data)");
 }
 
 int64_t CsvTable::EstimateRows(int64_t bytes) const {
@@ -110,45 +115,56 @@ absl::StatusOr<int> CsvTable::FindColumn(absl::string_view name) const {
       if (std::find(found + 1, first_line_.end(), name) == first_line_.end()) {
         return static_cast<int>(found - first_line_.begin());
       }
-      return absl::InvalidArgumentError(absl::StrCat("two columns are named \"", name, "\"; give a position from 0"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("two columns are named ", Quoted(name), "; give a position from 0"));
     }
   }
   int position;
   if (absl::SimpleAtoi(name, &position) && position >= 0 && position < static_cast<int>(first_line_.size())) {
     return position;
   }
-  return absl::InvalidArgumentError(absl::StrCat("no column \"", name, "\" among ", first_line_.size(), " columns",
-                                                 has_header_ ? "" : " without a header"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "no column ", Quoted(name), " among ", first_line_.size(), first_line_.size() == 1 ? " column" : " columns",
+      "; the first line is read as ", has_header_ ? "a header: " : "data, so that columns have no names: ",
+      ListCells(first_line_, kMaxListedCells), "; positions are from 0 to ", first_line_.size() - 1, Hint()));
+}
+
+std::string CsvTable::Hint() const {
+  if (starts_as_comment_) return absl::StrCat("; ", CommentError(first_number_).message());
+  return first_line_.size() == 1 ? SeparatorHint(first_line_[0]) : "";
 }
 
 absl::Status CsvTable::ForEachRow(std::span<const int> columns,
                                   absl::FunctionRef<bool(std::span<const double>)> visit) {
   GW_RETURN_IF_ERROR(file_->Rewind());
   LineReader lines(file_.get());
-  std::vector<absl::string_view> cells;
+  std::vector<CsvCell> cells;
   std::vector<double> numbers(columns.size());
   bool is_header = has_header_;
   for (absl::string_view line;;) {
     GW_ASSIGN_OR_RETURN(const bool more, lines.Next(&line));
     if (!more) return absl::OkStatus();
     if (std::exchange(is_header, false)) continue;
-    GW_RETURN_IF_ERROR(SplitLine(lines.number(), line, &cells));
-    GW_RETURN_IF_ERROR(ReadNumbers(lines.number(), cells, columns, numbers));
+    absl::Status status = Split(lines.number(), line, &cells);
+    if (status.ok()) status = ReadNumbers(lines.number(), cells, columns, numbers);
+    if (!status.ok()) return LooksLikeComment(line) ? CommentError(lines.number()) : status;
     if (!visit(numbers)) return absl::OkStatus();
   }
 }
 
-absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const absl::string_view> cells,
-                                   std::span<const int> columns, std::span<double> numbers) const {
+absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells, std::span<const int> columns,
+                                   std::span<double> numbers) const {
   if (cells.size() != first_line_.size()) {
     return absl::InvalidArgumentError(absl::StrCat("line ", line, ": ", cells.size(), " cells, expected ",
-                                                   first_line_.size(), " as in the first line"));
+                                                   first_line_.size(), " as in the first line", Hint()));
   }
   for (size_t i = 0; i < columns.size(); ++i) {
-    const absl::string_view cell = cells[columns[i]];
-    if (ReadNumber(cell, &numbers[i]) && std::isfinite(static_cast<float>(numbers[i]))) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        Place(line, columns[i]), ": \"", Printable(cell.substr(0, kMaxShownCell)), "\" is not a finite number"));
+    const absl::string_view text = absl::StripAsciiWhitespace(cells[columns[i]].text);
+    const std::optional<double> number = ParseDecimal(text);
+    if (!number.has_value() || !std::isfinite(static_cast<float>(*number))) {
+      return absl::InvalidArgumentError(absl::StrCat(Place(line, columns[i]), CellTrouble(text)));
+    }
+    numbers[i] = *number;
   }
   return absl::OkStatus();
 }
@@ -165,7 +181,7 @@ absl::StatusOr<int64_t> CsvTable::CountRows() {
 
 std::string CsvTable::Place(int64_t line, int column) const {
   std::string place = absl::StrCat("line ", line, ", column ", column);
-  if (has_header_) absl::StrAppend(&place, " (", first_line_[column], ")");
+  if (has_header_) absl::StrAppend(&place, " (", Shortened(first_line_[column], kMaxShownCell), ")");
   return place;
 }
 

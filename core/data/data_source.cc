@@ -1,5 +1,6 @@
 #include "core/data/data_source.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,16 @@ SourceOr OpenWithinMemory(const v1::DataSpec& spec, uint64_t seed, int64_t held_
                  "OUT_OF_MEMORY"));
 }
 
+v1::DataSummary Summarize(const DataSource& source) {
+  v1::DataSummary summary;
+  if (source.examples() > 0) summary.set_examples(source.examples());
+  if (const std::optional<FirstLine> first_line = source.first_line(); first_line.has_value()) {
+    summary.set_header(first_line->is_header);
+    summary.set_note(first_line->note);
+  }
+  return summary;
+}
+
 }  // namespace
 
 absl::Status CheckDataBytes(absl::string_view field, const std::string& path, int64_t bytes,
@@ -91,7 +102,7 @@ absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t 
                                              int64_t held_out, int64_t max_bytes) {
   const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes};
   GW_ASSIGN_OR_RETURN(const auto source, OpenWithinMemory(spec, seed, held_out, reading));
-  return DataDescription{.shape = source->shape(), .bytes = source->bytes()};
+  return DataDescription{.shape = source->shape(), .bytes = source->bytes(), .summary = Summarize(*source)};
 }
 
 std::vector<NamedFile> DataFilesOf(const v1::DataSpec& spec) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,12 @@
 
 namespace gradwatch::core {
 
+// How the first line of a table was read.
+struct FirstLine {
+  bool is_header = false;
+  std::string note;  // for people: why, printable; empty if the spec says how
+};
+
 // Thread-compatible. Holds its data in memory.
 class DataSource {
  public:
@@ -25,6 +32,8 @@ class DataSource {
   virtual int64_t examples() const = 0;
   // Bytes held in memory, those that the first Fill takes included.
   virtual int64_t bytes() const = 0;
+  // Nothing if the data is no table.
+  virtual std::optional<FirstLine> first_line() const { return std::nullopt; }
   // The batch of `step` (from 0): examples drawn with the job's seed. Valid until the next call; allocates only in the
   // first call.
   virtual Batch Fill(int64_t step) = 0;
@@ -58,7 +67,8 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, u
 // What is known of data without having it.
 struct DataDescription {
   DataShape shape;
-  int64_t bytes = 0;  // that OpenData's source would hold
+  int64_t bytes = 0;        // that OpenData's source would hold
+  v1::DataSummary summary;  // what was found
 };
 
 // Checks all that OpenData checks, but reads files in blocks and keeps nothing: a few MiB, whatever their size. Also

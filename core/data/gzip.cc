@@ -108,4 +108,12 @@ std::unique_ptr<ByteSource> MakeGunzip(std::unique_ptr<ByteSource> packed, int64
   return std::make_unique<Gunzip>(std::move(packed), max_bytes);
 }
 
+absl::StatusOr<Unpacked> UnpackIfGzip(std::unique_ptr<ByteSource> file, int64_t max_bytes) {
+  char start[2];
+  GW_ASSIGN_OR_RETURN(const int64_t count, ReadFully(*file, start, sizeof start));
+  GW_RETURN_IF_ERROR(file->Rewind());
+  if (!IsGzip(absl::string_view(start, count))) return Unpacked{.source = std::move(file), .packed = false};
+  return Unpacked{.source = MakeGunzip(std::move(file), max_bytes), .packed = true};
+}
+
 }  // namespace gradwatch::core

@@ -21,6 +21,15 @@ bool IsGzip(absl::string_view content);
 // INVALID_ARGUMENT if it is cut short, damaged (checksums are compared) or holds more.
 std::unique_ptr<ByteSource> MakeGunzip(std::unique_ptr<ByteSource> packed, int64_t max_bytes);
 
+// What a file holds, whether it is gzipped or not.
+struct Unpacked {
+  std::unique_ptr<ByteSource> source;
+  bool packed = false;
+};
+// Goes by the first bytes of `file`, which is at its start, as the source is then. `max_bytes` as in MakeGunzip; a
+// plain file is not limited. INVALID_ARGUMENT: it cannot be read.
+absl::StatusOr<Unpacked> UnpackIfGzip(std::unique_ptr<ByteSource> file, int64_t max_bytes);
+
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_DATA_GZIP_H_

@@ -72,13 +72,6 @@ absl::StatusOr<IdxHeader> ReadHeader(ByteSource& file, int64_t max_bytes) {
   return header;
 }
 
-absl::StatusOr<bool> StartsAsGzip(ByteSource& file) {
-  char start[2];
-  GW_ASSIGN_OR_RETURN(const int64_t count, ReadFully(file, start, sizeof start));
-  GW_RETURN_IF_ERROR(file.Rewind());
-  return IsGzip(absl::string_view(start, count));
-}
-
 }  // namespace
 
 int64_t IdxElementBytes(IdxType type) {
@@ -115,16 +108,16 @@ void ReadIdxElements(IdxType type, const char* bytes, std::span<float> out) {
 }
 
 absl::StatusOr<IdxFile> IdxFile::Open(std::unique_ptr<ByteSource> file, int64_t bytes, int64_t max_bytes) {
-  GW_ASSIGN_OR_RETURN(const bool packed, StartsAsGzip(*file));
-  if (packed) file = MakeGunzip(std::move(file), max_bytes + kStart + 4 * kMaxRank);
-  GW_ASSIGN_OR_RETURN(IdxHeader header, ReadHeader(*file, max_bytes));
+  GW_ASSIGN_OR_RETURN(Unpacked unpacked, UnpackIfGzip(std::move(file), max_bytes + kStart + 4 * kMaxRank));
+  const bool packed = unpacked.packed;
+  GW_ASSIGN_OR_RETURN(IdxHeader header, ReadHeader(*unpacked.source, max_bytes));
   const int64_t expected = HeaderBytes(header) + ContentBytes(header);
   if (!packed && bytes != expected) return WrongSize(expected, bytes);
   if (packed && expected / kMaxInflation > bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("cut short: its header tells of ", expected, " bytes, which ", bytes, " of gzip cannot hold"));
   }
-  return IdxFile(std::move(file), std::move(header));
+  return IdxFile(std::move(unpacked.source), std::move(header));
 }
 
 absl::Status IdxFile::ForEachBlock(absl::FunctionRef<absl::Status(int64_t, absl::string_view)> visit) {

@@ -24,6 +24,10 @@ absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
     ++number_;
     position_ += static_cast<int64_t>(taken.size());
     *line = absl::StripTrailingAsciiWhitespace(taken);
+    if (absl::StrContains(taken, '\0')) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("line ", number_, ": holds NUL bytes, so this is not UTF-8 text; perhaps it is UTF-16"));
+    }
     if (absl::StrContains(*line, '\r')) {
       return absl::InvalidArgumentError(
           absl::StrCat("line ", number_, ": holds a carriage return (CR) alone; lines must end with LF or CR LF"));

@@ -11,8 +11,8 @@
 
 namespace gradwatch::core {
 
-// INVALID_ARGUMENT: not UTF-8, fewer than sequence_length + 1 characters, or fewer than 2 or more than 65,536 different
-// ones; NOT_FOUND: no such file. OUT_OF_RANGE: see OpenData.
+// The file is plain or gzipped. INVALID_ARGUMENT: not UTF-8, NUL bytes, fewer than sequence_length + 1 characters, or
+// fewer than 2 or more than 65,536 different ones; NOT_FOUND: no such file. OUT_OF_RANGE: see OpenData.
 // Violations are relative to the TextData.
 absl::StatusOr<std::unique_ptr<DataSource>> OpenText(const v1::TextData& spec, int64_t batch_size, int64_t held_out,
                                                      uint64_t seed, const DataReading& reading);

@@ -49,8 +49,11 @@ std::string Summary(const StepRecord& record, const Counts& counts) {
   return summary;
 }
 
-void ExplainForwardBreak(const RunContext& context, v1::Alert* alert) {
-  alert->add_diagnosis("The forward pass broke, so every gradient behind it is broken too.");
+void ExplainForwardBreak(const StepRecord& record, const RunContext& context, v1::Alert* alert) {
+  alert->add_diagnosis(record.non_finite() > 0
+                           ? "The forward pass broke, so every gradient behind it is broken too."
+                           : "The forward pass broke, though no gradient did: outputs are too large for their loss to "
+                             "be a number.");
   const RunContext::FiniteStep& last = context.last_finite();
   if (last.step < 0) return;
   alert->add_diagnosis(absl::StrFormat("On the last finite step, %d, the gradient norm was %s%s.", last.step,
@@ -102,7 +105,7 @@ void NonFinite::Describe(const StepRecord& record, const Verdict& verdict, const
                                       "earlier state of the parameters can save the run."));
   } else if (!std::isfinite(record.loss)) {
     tensor = context.last_finite().largest;
-    ExplainForwardBreak(context, alert);
+    ExplainForwardBreak(record, context, alert);
   } else if (tensor >= 0) {
     alert->add_diagnosis(absl::StrCat(
         "The loss is finite, so it broke on the way back from the output to the input: ", context.NameOf(tensor),

@@ -15,8 +15,8 @@ namespace gradwatch::core {
 // The tensor that is named tells most about where it began:
 // - The loss is finite: backpropagation runs from the output to the input and spreads what is broken, so it began at
 //   the broken tensor nearest the output, the last in arena order.
-// - The loss is not finite, so the forward pass broke first and every gradient follows: the first tensor from the input
-//   whose parameters are broken; if none is, the one whose gradient was largest on the last finite step.
+// - The loss is not finite, so the forward pass broke first, and mostly every gradient follows: the first tensor from
+//   the input whose parameters are broken; if none is, the one whose gradient was largest on the last finite step.
 class NonFinite final : public Condition {
  public:
   NonFinite(const v1::Rule& rule, const std::vector<std::string>& tensor_names);

@@ -2,8 +2,9 @@
 // time steps and pixels): y = gamma (x - mean) / sqrt(variance + epsilon) + beta.
 //
 // While training mean and biased variance are the batch's; the running ones move towards it by `momentum`, the variance
-// without bias, and are used otherwise. A batch whose mean or variance is not finite leaves them alone, so that one bad
-// batch does not spoil what was learnt.
+// without bias, and are used otherwise. A channel whose mean or variance is not finite leaves its own alone, so that
+// one bad batch does not spoil what was learnt. Steps that are skipped are taken back as a whole:
+// Network::RestoreState.
 #ifndef GRADWATCH_CORE_NN_BATCH_NORM_H_
 #define GRADWATCH_CORE_NN_BATCH_NORM_H_
 

@@ -77,6 +77,7 @@ struct Network<T>::State {
   std::unique_ptr<LossFunction<T>> loss;
   int64_t rows = 0, columns = 0;                                     // of the outputs
   int64_t input_offset = 0, output_offset = 0, gradient_offset = 0;  // among what is kept
+  int64_t saved_offset = 0;                                          // also there: a copy of the state
 
   Arena<T> parameters, gradients, activations;
   Pass<T> pass;
@@ -98,6 +99,7 @@ absl::Status Network<T>::State::Plan(const std::string& last_path) {
   columns = whole.output.features;
   output_offset = *whole.output_offset;
   gradient_offset = plan.Keep(MultiplySizes(rows, columns));
+  saved_offset = plan.Keep(plan.state_size());
   if (AddSizes(plan.total(), 2 * layout.arena_size()) >= kMaxElements) {
     return InvalidField("layers", "are too large to exist");
   }
@@ -190,6 +192,18 @@ std::span<T> Network<T>::gradients() {
 template <typename T>
 std::span<T> Network<T>::state() {
   return {state_->pass.state, static_cast<size_t>(state_->plan.state_size())};
+}
+
+template <typename T>
+void Network<T>::SaveState() {
+  const State& state = *state_;
+  std::copy_n(state.pass.state, state.plan.state_size(), state.pass.kept + state.saved_offset);
+}
+
+template <typename T>
+void Network<T>::RestoreState() {
+  const State& state = *state_;
+  std::copy_n(state.pass.kept + state.saved_offset, state.plan.state_size(), state.pass.state);
 }
 
 template <typename T>

@@ -54,6 +54,10 @@ class Network {
 
   // What layers keep from batch to batch besides the parameters (running means), for checkpoints.
   std::span<T> state();
+  // Remembers that state, in memory that activation_bytes() counts; puts back what was last remembered. Batches that
+  // are not learnt from after all then leave no trace. Nothing is done where layers keep nothing.
+  void SaveState();
+  void RestoreState();
 
   // The batches below have the batch size given at creation. `batch_number` is the batch's place in the run; with the
   // seed it decides what dropout draws. None of these allocates.

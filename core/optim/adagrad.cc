@@ -14,7 +14,7 @@ struct Rule {
   Decay<T> decay;
   GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& sum) const {
     const Vector<T> direction = gradient + decay.added * parameter;
-    sum = sum + direction * direction;
+    sum = sum + direction * direction;  // does not decay; tiny squares add up, so denormal sums are stored as they are
     return decay.kept * parameter - rate * (direction / (SquareRoots<T>(sum) + epsilon));
   }
 };

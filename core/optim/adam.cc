@@ -7,39 +7,61 @@
 namespace gradwatch::core {
 namespace {
 
-template <typename T>
+// kTinyShow: see TinySquaresShow.
+template <typename T, bool kTinyShow>
 struct Rule {
   T rate, unbiased, epsilon;
   T mean_kept, mean_taken, square_kept, square_taken;
   Decay<T> decay;
 
-  GW_INLINE void Gather(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
-                        Vector<T>& square) const {
+  // Returns the direction, which is the gradient with its decay.
+  GW_INLINE Vector<T> Gather(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
+                             Vector<T>& square) const {
     const Vector<T> direction = gradient + decay.added * parameter;
     mean = mean_kept * mean + mean_taken * direction;
     square = square_kept * square + square_taken * (direction * direction);
+    return direction;
   }
   GW_INLINE Vector<T> Moved(const Vector<T>& parameter, const Vector<T>& mean, const Vector<T>& square) const {
     return decay.kept * parameter - rate * (mean / (unbiased * SquareRoots<T>(square) + epsilon));
   }
-};
-
-template <typename T>
-struct PlainRule : Rule<T> {
-  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
-                                 Vector<T>& square) const {
-    this->Gather(gradient, parameter, mean, square);
-    return this->Moved(parameter, mean, square);
+  // What is stored of the moments. Squares outlive the mean: without them it would be divided by epsilon alone.
+  GW_INLINE void Settle(const Vector<T>& direction, const Vector<T>& mean_before, const Vector<T>& square_before,
+                        Vector<T>& mean, Vector<T>& square) const {
+    if constexpr (kTinyShow) {
+      mean = WithoutStuck<T>(mean, mean_before, direction == T(0));
+      square = WithoutStuck<T>(square, square_before, (direction == T(0)) & (mean == T(0)));
+    } else {
+      mean = WithoutDenormal<T>(mean);
+      square = WithoutDenormal<T>(square);
+    }
   }
 };
 
-template <typename T>
-struct AmsgradRule : Rule<T> {
+template <typename T, bool kTinyShow>
+struct PlainRule : Rule<T, kTinyShow> {
+  GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
+                                 Vector<T>& square) const {
+    const Vector<T> mean_before = mean, square_before = square;
+    const Vector<T> direction = this->Gather(gradient, parameter, mean, square);
+    const Vector<T> moved = this->Moved(parameter, mean, square);
+    this->Settle(direction, mean_before, square_before, mean, square);
+    return moved;
+  }
+};
+
+template <typename T, bool kTinyShow>
+struct AmsgradRule : Rule<T, kTinyShow> {
   GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
                                  Vector<T>& square, Vector<T>& largest) const {
-    this->Gather(gradient, parameter, mean, square);
+    const Vector<T> mean_before = mean, square_before = square, largest_before = largest;
+    const Vector<T> direction = this->Gather(gradient, parameter, mean, square);
     largest = square <= largest ? largest : square;  // NaN stays
-    return this->Moved(parameter, mean, largest);
+    const Vector<T> moved = this->Moved(parameter, mean, largest);
+    this->Settle(direction, mean_before, square_before, mean, square);
+    largest = kTinyShow ? WithoutStuck<T>(largest, largest_before, (mean == T(0)) & (square == T(0)))
+                        : WithoutDenormal<T>(largest);
+    return moved;
   }
 };
 
@@ -59,18 +81,25 @@ void Adam<T>::Prepare(double learning_rate, int64_t updates) {
 
 template <typename T>
 SquareSums Adam<T>::Update(const UpdateRange<T>& range) {
-  const Rule<T> rule = {rate_,
-                        unbiased_,
-                        static_cast<T>(spec_.epsilon()),
-                        static_cast<T>(beta1_),
-                        static_cast<T>(1 - beta1_),
-                        static_cast<T>(spec_.beta2()),
-                        static_cast<T>(1 - spec_.beta2()),
-                        decay_};
+  return TinySquaresShow<T>(spec_.epsilon(), spec_.beta2()) ? UpdateWith<true>(range) : UpdateWith<false>(range);
+}
+
+template <typename T>
+template <bool kTinyShow>
+SquareSums Adam<T>::UpdateWith(const UpdateRange<T>& range) {
+  const Rule<T, kTinyShow> rule = {rate_,
+                                   unbiased_,
+                                   static_cast<T>(spec_.epsilon()),
+                                   static_cast<T>(beta1_),
+                                   static_cast<T>(1 - beta1_),
+                                   static_cast<T>(spec_.beta2()),
+                                   static_cast<T>(1 - spec_.beta2()),
+                                   decay_};
   T* const mean = this->state_arena(0);
   T* const square = this->state_arena(1);
-  if (spec_.amsgrad()) return UpdateElements(range, AmsgradRule<T>{rule}, mean, square, this->state_arena(2));
-  return UpdateElements(range, PlainRule<T>{rule}, mean, square);
+  if (spec_.amsgrad())
+    return UpdateElements(range, AmsgradRule<T, kTinyShow>{rule}, mean, square, this->state_arena(2));
+  return UpdateElements(range, PlainRule<T, kTinyShow>{rule}, mean, square);
 }
 
 template class Adam<float>;

@@ -13,7 +13,8 @@ namespace gradwatch::core {
 //   p -= r / (1 - b1^t) mean / (sqrt(square) / sqrt(1 - b2^t) + e)
 //
 // in the arithmetic of T (torch.optim.Adam); AdamW first multiplies p by 1 - r w (torch.optim.AdamW). With amsgrad the
-// largest square so far takes the place of the square.
+// largest square so far takes the place of the square. Denormal squares are kept where epsilon is so small that they
+// show; the moments of what has died become 0 in the end.
 template <typename T>
 class Adam final : public Optimizer<T> {
  public:
@@ -28,6 +29,9 @@ class Adam final : public Optimizer<T> {
   SquareSums Update(const UpdateRange<T>& range) override;
 
  private:
+  template <bool kTinyShow>
+  SquareSums UpdateWith(const UpdateRange<T>& range);
+
   const v1::OptimizerSpec spec_;
   double beta1_;
   // For the present step.

@@ -14,7 +14,8 @@ namespace gradwatch::core {
 //   p -= r u, with momentum buffer = m buffer + u and p -= r buffer
 //
 // in the arithmetic of T (torch.optim.RMSprop). Where rounding makes the variance negative it counts as 0; PyTorch's
-// root is NaN there.
+// root is NaN there. Denormal squares are kept where epsilon is so small that they show; what has died becomes 0 in the
+// end.
 template <typename T>
 class Rmsprop final : public Optimizer<T> {
  public:
@@ -28,6 +29,9 @@ class Rmsprop final : public Optimizer<T> {
   SquareSums Update(const UpdateRange<T>& range) override;
 
  private:
+  template <bool kTinyShow>
+  SquareSums UpdateWith(const UpdateRange<T>& range);
+
   const v1::OptimizerSpec spec_;
   double momentum_;
   // For the present step.

@@ -43,7 +43,7 @@ class Schedule {
   double RateAt(int64_t step) const;
   // What the optimizer's momentum (Adam: beta1) is to be at `step`; nullopt: what its spec says.
   std::optional<double> MomentumAt(int64_t step) const;
-  // Tells the loss of a step, once for each, in order. Only PLATEAU listens.
+  // Tells the loss of a step that was learnt from, once for each, in order. Only PLATEAU listens.
   void ObserveLoss(double loss) { plateau_.Observe(loss); }
 
   // What PLATEAU remembers, for checkpoints.

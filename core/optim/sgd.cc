@@ -22,7 +22,9 @@ struct MomentumRule {
   GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& buffer) const {
     const Vector<T> direction = gradient + decay.added * parameter;
     buffer = momentum * buffer + taken * direction;
-    return decay.kept * parameter - rate * (kNesterov ? direction + momentum * buffer : buffer);
+    const Vector<T> moved = decay.kept * parameter - rate * (kNesterov ? direction + momentum * buffer : buffer);
+    buffer = WithoutDenormal<T>(buffer);
+    return moved;
   }
 };
 

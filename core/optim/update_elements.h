@@ -4,6 +4,7 @@
 #define GRADWATCH_CORE_OPTIM_UPDATE_ELEMENTS_H_
 
 #include <algorithm>
+#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <limits>
@@ -16,12 +17,37 @@
 
 namespace gradwatch::core {
 
-// 0 for denormal numbers, else x. State that decays, as momentum does where a unit has died, would become denormal and
-// stay so for ever, since the smallest ones times 0.9 are rounded back; and processors take a hundred times as long for
-// them.
+// State that decays, as momentum does where a unit has died, would become denormal and stay so for ever, since the
+// smallest ones times 0.9 are rounded back; and processors take a hundred times as long for them. So each rule sends
+// its states through one of two functions before they are stored; the update itself is made before that.
+
+// 0 for denormal numbers, else x. For what is in units of a gradient or of an update (momentum), and for squares of
+// gradients beside an epsilon that hides them. What is lost of momentum m is below 2e-38 / (1 - m) (float): a
+// parameter that it moves at all is smaller than 1e-29 times the rate, or times the rate over an epsilon of 1e-10.
 template <typename T>
 GW_INLINE Vector<T> WithoutDenormal(const Vector<T>& x) {
   return Magnitudes<T>(x) < std::numeric_limits<T>::min() ? Vector<T>{} : x;
+}
+
+// The truth of a comparison in each lane: all bits or none.
+template <typename T>
+using Truths = decltype(Vector<T>{} < Vector<T>{});
+
+// 0 where `x` is denormal, nothing is added to it any more (`idle`), and decay has left it what it was `before`: it
+// would stay so for ever. Else x.
+template <typename T>
+GW_INLINE Vector<T> WithoutStuck(const Vector<T>& x, const Vector<T>& before, const Truths<T>& idle) {
+  return (idle & (x == before) & (Magnitudes<T>(x) < std::numeric_limits<T>::min())) ? Vector<T>{} : x;
+}
+
+// Whether updates g / (sqrt(square) + epsilon), where `square` is a running mean of squares that keeps the part `kept`
+// of itself, would show that denormal squares are taken for 0. The mean, also without its bias, then lacks less than
+// min / (1 - kept), and its root less than the root of that; what is below half a unit in the last place of epsilon
+// (epsilon 2^-25 in float) vanishes beside it. In float with kept = 0.999: if epsilon is below 1.2e-10.
+template <typename T>
+bool TinySquaresShow(double epsilon, double kept) {
+  using Limits = std::numeric_limits<T>;
+  return epsilon < std::ldexp(std::sqrt(Limits::min() / (1 - kept)), Limits::digits + 1);
 }
 
 // What an update leaves of a block, besides the parameters and the state.
@@ -32,7 +58,8 @@ struct BlockValues {
   alignas(64) T changes[kSize];  // what was added to them
 };
 
-// A rule is called as parameter = rule(gradient, parameter, state...), with a vector each, and changes the states.
+// A rule is called as parameter = rule(gradient, parameter, state...), with a vector each, and changes the states to
+// what is stored.
 //
 // Updates the first `lanes` elements at each address. kScaled: the gradient is multiplied by `scale`, else not even
 // by 1.
@@ -49,7 +76,7 @@ GW_INLINE void UpdateVector(const Rule& rule, T scale, int lanes, const T* gradi
     const Vector<T> after = rule(kScaled ? scale * given : given, *weight, x...);
     *change = after - *weight;
     store(after, parameter);
-    (store(WithoutDenormal<T>(x), state), ...);
+    (store(x, state), ...);
   };
   update(load(state)...);
 }

@@ -141,6 +141,7 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   job.spec = Resolve(spec);
   job.estimate = EstimateResources(*network, job.spec, data->bytes);
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
+  job.data = data->summary;
   job.tensors = DescribeTensors(network->layout());
   GW_RETURN_IF_ERROR(
       WithFieldPrefix("controls", CheckOverridesMatch(job.spec.controls(), {job.tensors.begin(), job.tensors.end()})));

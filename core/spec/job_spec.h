@@ -22,6 +22,7 @@ struct SpecLimits {
 struct ValidatedJob {
   v1::JobSpec spec;  // defaults filled in
   v1::ResourceEstimate estimate;
+  v1::DataSummary data;                 // what was found in the data
   std::vector<v1::TensorInfo> tensors;  // in arena order
 };
 

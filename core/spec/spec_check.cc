@@ -81,6 +81,7 @@ std::string EncodeSpecCheckAnswer(const absl::StatusOr<ValidatedJob>& answer) {
   if (answer.ok()) {
     *job.mutable_spec() = answer->spec;
     *job.mutable_estimate() = answer->estimate;
+    *job.mutable_data() = answer->data;
     job.mutable_tensors()->Assign(answer->tensors.begin(), answer->tensors.end());
   }
   return WritePair(ToMessage(answer.status()), job);
@@ -94,6 +95,7 @@ absl::StatusOr<ValidatedJob> DecodeSpecCheckAnswer(absl::string_view answer) {
   ValidatedJob validated;
   validated.spec = std::move(*job.mutable_spec());
   validated.estimate = std::move(*job.mutable_estimate());
+  validated.data = std::move(*job.mutable_data());
   validated.tensors.assign(std::make_move_iterator(job.mutable_tensors()->begin()),
                            std::make_move_iterator(job.mutable_tensors()->end()));
   return validated;

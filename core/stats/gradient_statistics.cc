@@ -50,7 +50,7 @@ void GradientMeasurement<T>::MeasureTensor(size_t tensor) {
   const ParameterSegment& segment = layout_.segments()[tensor];
   const auto gradient = gradients_.subspan(segment.offset, segment.size);
   if (record_->level == v1::STATISTICS_LEVEL_FULL) {
-    FullPass<T> pass = {.step = record_->step};
+    FullPass<T> pass = {.step = record_->step, .counts_exponents = record_->report_tensors};
     if (compare_) pass.last_gradient = cosine_->LastGradient(tensor);
     MeasureFull(gradient, &pass, statistics);
     if (compare_) cosine_->FillTensor(tensor, pass.dot, statistics);

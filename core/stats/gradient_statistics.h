@@ -14,7 +14,8 @@ namespace gradwatch::core {
 
 // Measures `gradients` into record->tensors, of which there must be one a segment, and sums the global norm and the
 // non-finite counts of the step. Always measures norm and non-finite counts; all the rest of the gradients with level
-// FULL; nothing with level NONE (then the record's norm and counts are 0). Sets record->level; reads record->step.
+// FULL, but the histograms only if record->report_tensors, else they are left alone; nothing with level NONE (then the
+// record's norm and counts are 0). Sets record->level; reads record->step.
 // `cosine` is null, or compares with the last gradients if it is on and the level is FULL. What the references refer to
 // must outlive the measurement. Never allocates. The result depends neither on the order of the tensors nor on threads.
 template <typename T>

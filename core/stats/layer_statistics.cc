@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "core/stats/vector_sums.h"
 
 namespace gradwatch::core {
 namespace {
@@ -11,38 +12,6 @@ constexpr double kSaturatedTanh = 0.97;
 constexpr double kLowSigmoid = 0.03, kHighSigmoid = 0.97;
 // Units that are looked at together: their flags lie in the first-level cache.
 constexpr int64_t kUnits = 512;
-// Sums side by side, for the vectoriser.
-constexpr int64_t kLanes = 8;
-
-// Sums over the finite elements, of their distances from a number near them: the variance then does not suffer from a
-// mean that is large against it.
-struct Sums {
-  double count = 0, sum = 0, squares = 0;
-};
-
-template <typename T>
-Sums SumFinite(const T* y, int64_t size, double near) {
-  double count[kLanes] = {}, sum[kLanes] = {}, squares[kLanes] = {};
-  const auto add = [&](const T* from, int64_t lanes) {
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      const bool finite = std::fabs(from[lane]) <= std::numeric_limits<T>::max();
-      const double distance = finite ? from[lane] - near : 0;
-      count[lane] += finite ? 1 : 0;
-      sum[lane] += distance;
-      squares[lane] += distance * distance;
-    }
-  };
-  const int64_t whole = size / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) add(y + i, kLanes);
-  add(y + whole, size - whole);
-  Sums sums;
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    sums.count += count[lane];
-    sums.sum += sum[lane];
-    sums.squares += squares[lane];
-  }
-  return sums;
-}
 
 template <typename T>
 double ShareOutside(const T* y, int64_t size, double low, double high) {
@@ -74,13 +43,13 @@ void MeasureOutput(const T* y, int64_t rows, int64_t features, v1::ActivationFun
   *statistics = LayerStatistics();
   const int64_t size = rows * features;
   if (size == 0) return;
-  const double near = std::isfinite(y[0]) ? y[0] : 0;
-  const Sums sums = SumFinite(y, size, near);
+  // From a number among them: the variance does not suffer from a mean that is large against it.
+  const double near = FirstFinite(y, size);
+  const DistanceSums sums = SumDistances(y, size, near);
   statistics->output_non_finite = size - static_cast<int64_t>(sums.count);
   if (sums.count > 0) {
-    const double mean = sums.sum / sums.count;
-    statistics->output_mean = near + mean;
-    statistics->output_variance = std::max(0.0, sums.squares / sums.count - mean * mean);
+    statistics->output_mean = near + sums.MeanDistance();
+    statistics->output_variance = sums.Variance();
   }
   if (function == v1::ACTIVATION_FUNCTION_TANH) {
     statistics->saturated = ShareOutside(y, size, -kSaturatedTanh, kSaturatedTanh);

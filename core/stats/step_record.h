@@ -3,7 +3,9 @@
 #define GRADWATCH_CORE_STATS_STEP_RECORD_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <vector>
@@ -53,10 +55,18 @@ struct TensorStatistics {
   // Factor in (0, 1] that clipping asks the optimizer to apply to the gradient while it reads it, so that clipping by a
   // norm costs no pass of its own. A normal number of the gradient's type. Measuring sets it to 1.
   double clip_scale = 1;
+  // Of the last step that is reported (StepRecord::report_tensors) and of level FULL: on all others it is left alone.
   HistogramCounts histogram;
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
+  // Everything but the histogram becomes as it is at first.
+  void ClearNumbers();
 };
+
+inline void TensorStatistics::ClearNumbers() {
+  static constexpr TensorStatistics kAtFirst{};
+  std::memcpy(static_cast<void*>(this), &kAtFirst, offsetof(TensorStatistics, histogram));
+}
 
 // What clipping did; the fields mean what those of v1::ClipOutcome mean.
 struct ClipOutcome {
@@ -110,7 +120,8 @@ struct StepRecord {
   std::vector<TensorStatistics> tensors;                  // arena order; always all of them
   std::vector<LayerStatistics> layers;                    // forward order; empty unless asked for
   ValidationOutcome validation;
-  bool report_tensors = true;  // whether this step is one of Controls.report_every; else `layers` are of an older one
+  // Whether this step is one of Controls.report_every; else `layers` and the tensors' histograms are of an older one.
+  bool report_tensors = true;
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
 };

@@ -9,8 +9,9 @@
 
 namespace gradwatch::core {
 
-// Norm, largest magnitude and non-finite counts; all other fields become as they are at first. NaN and infinities are
-// counted and left out of the rest. An empty tensor is all zeros. Never allocates.
+// Norm, largest magnitude and non-finite counts; all other fields become as they are at first, but for the histogram,
+// which is left alone. NaN and infinities are counted and left out of the rest. An empty tensor is all zeros. Never
+// allocates.
 //
 // float is fast: vector lanes of double over fixed blocks whose sums are added in index order. double, which only
 // checks use, is summed plainly and scaled where squares would leave its range.
@@ -20,9 +21,10 @@ void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics)
 // What a full measurement of one tensor needs besides the gradient.
 template <typename T>
 struct FullPass {
-  int64_t step = 0;            // moves the sample of the histogram on
-  T* last_gradient = nullptr;  // unless null: becomes a copy of the gradient,
-  double dot = 0;              // and this the sum of its products with the one before
+  int64_t step = 0;              // moves the sample of the histogram on
+  bool counts_exponents = true;  // else the histogram is left alone
+  T* last_gradient = nullptr;    // unless null: becomes a copy of the gradient,
+  double dot = 0;                // and this the sum of its products with the one before
 };
 
 // Everything that v1::TensorStats has of the gradient with level FULL; the norm is the same number as of MeasureNorm.
@@ -32,9 +34,10 @@ struct FullPass {
 // a tensor that has some, and slower for others.
 //
 // Squares are summed in double. For float the sums of elements and of magnitudes are made of sums of 32 floats,
-// which are added in double: mean and mean_abs are off by at most 3e-7 mean_abs (five roundings), and std_dev, where
-// it is small against the root mean square r, by up to 8e-4 r. The histogram of a large float tensor is a sample (see
-// ExponentSample); all counts are exact.
+// which are added in double: mean and mean_abs are off by at most 3e-7 mean_abs (five roundings). std_dev is right to
+// 1e-5 of itself whatever the mean, and 0 where all elements are equal: where it is small against the mean, both are
+// measured once more in double, by two passes over the distances from the mean. The histogram of a large float tensor
+// is a sample (see ExponentSample); all counts are exact.
 void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorStatistics* statistics);
 void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics);
 

@@ -22,32 +22,43 @@ void CountNonFinite(double value, TensorStatistics* statistics) {
   }
 }
 
-void CountShape(double value, TensorStatistics* statistics) {
+void CountShape(double value, bool counts_exponents, TensorStatistics* statistics) {
   if (value == 0) {
     ++statistics->zero_count;
     return;
   }
   if (std::fpclassify(value) == FP_SUBNORMAL) ++statistics->denormal_count;
+  if (!counts_exponents) return;
   const auto counts = value > 0 ? statistics->histogram.positive() : statistics->histogram.negative();
   ++counts[BucketOf(std::fabs(value))];
 }
 
-// Mean, mean magnitude and standard deviation of `finite` elements, from their sums and l2_norm.
-void FillMoments(double sum, double magnitudes, int64_t finite, TensorStatistics* statistics) {
-  if (finite == 0) return;
+// Mean, mean magnitude and standard deviation of `finite` elements, whose largest magnitude is known. All are scaled by
+// a power of two, so that neither sums nor squares leave the range of double; the distances are those from an element,
+// which give the mean, and then from that (see MeasureMomentsAgain of floats).
+void FillMoments(std::span<const double> gradient, int64_t finite, TensorStatistics* statistics) {
+  if (finite == 0 || statistics->max_abs == 0) return;
+  const int exponent = std::ilogb(statistics->max_abs) + 2;
   const double count = static_cast<double>(finite);
-  statistics->mean = sum / count;
-  statistics->mean_abs = magnitudes / count;
-  // sqrt(rms^2 - mean^2), in a form that neither overflows nor goes below 0.
-  const double rms = statistics->l2_norm / std::sqrt(count);
-  const double mean = std::fabs(statistics->mean);
-  statistics->std_dev = rms > mean ? std::sqrt(rms - mean) * std::sqrt(rms + mean) : 0;
+  const auto mean_of = [&](auto term) {
+    double sum = 0;
+    for (const double value : gradient) sum += std::isfinite(value) ? term(std::ldexp(value, -exponent)) : 0;
+    return sum / count;
+  };
+  const double near = std::ldexp(FirstFinite(gradient.data(), static_cast<int64_t>(gradient.size())), -exponent);
+  const double mean = near + mean_of([near](double value) { return value - near; });
+  const double rest = mean_of([mean](double value) { return value - mean; });
+  const double square = mean_of([mean](double value) { return (value - mean) * (value - mean); });
+  const double magnitude = mean_of([](double value) { return std::fabs(value); });
+  statistics->mean = std::ldexp(mean, exponent);
+  statistics->mean_abs = std::ldexp(std::max(magnitude, std::fabs(mean)), exponent);
+  statistics->std_dev = std::ldexp(std::sqrt(std::max(0.0, square - rest * rest)), exponent);
 }
 
 }  // namespace
 
 void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics) {
-  *statistics = TensorStatistics();
+  statistics->ClearNumbers();
   NormSum norm;
   for (const double value : gradient) {
     if (!std::isfinite(value)) {
@@ -62,15 +73,12 @@ void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics)
 
 void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics) {
   MeasureNorm(gradient, statistics);
-  double sum = 0, magnitudes = 0;
+  if (pass->counts_exponents) statistics->histogram = HistogramCounts();
   for (const double value : gradient) {
-    if (!std::isfinite(value)) continue;
-    sum += value;
-    magnitudes += std::fabs(value);
-    CountShape(value, statistics);
+    if (std::isfinite(value)) CountShape(value, pass->counts_exponents, statistics);
   }
   const int64_t size = static_cast<int64_t>(gradient.size());
-  FillMoments(sum, magnitudes, size - statistics->non_finite(), statistics);
+  FillMoments(gradient, size - statistics->non_finite(), statistics);
   pass->dot = pass->last_gradient == nullptr ? 0 : DotAndCopy(gradient.data(), pass->last_gradient, size);
 }
 

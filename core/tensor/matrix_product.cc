@@ -101,7 +101,7 @@ void Run(const PanelProduct<T>& product, const ProductContext<T>& context) {
   });
 }
 
-// For numbers that vectors do not hold.
+// For complex numbers, which vectors do not hold.
 template <typename T>
 void RunPlainly(const PanelProduct<T>& product) {
   for (int64_t i = 0; i < product.rows; ++i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 #include "core/base/workers.h"
 #include "core/clip/clipper.h"
 #include "core/data/data_source.h"
+#include "core/detect/diagnosis.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/optim/schedule.h"
@@ -25,6 +27,48 @@ std::vector<std::string> TensorNames(const ParameterLayout& layout) {
   std::vector<std::string> names;
   for (const ParameterSegment& segment : layout.segments()) names.push_back(segment.name);
   return names;
+}
+
+// How a step ended.
+enum class StepEnd {
+  kDone,     // go on
+  kFailed,   // done, and the last one
+  kDropped,  // a stop was heard within it: it is as if it had not begun
+};
+
+// Adds the gradients of a batch.
+void AddGradients(std::span<const float> gradients, std::span<double> sums) {
+  const float* __restrict g = gradients.data();
+  double* __restrict s = sums.data();
+  for (size_t i = 0; i < sums.size(); ++i) s[i] += static_cast<double>(g[i]);
+}
+
+void TakeMean(std::span<const double> sums, int64_t batches, std::span<float> gradients) {
+  const double* __restrict s = sums.data();
+  float* __restrict g = gradients.data();
+  const auto count = static_cast<double>(batches);
+  for (size_t i = 0; i < sums.size(); ++i) g[i] = static_cast<float>(s[i] / count);
+}
+
+bool IsSkipped(const StepRecord& record) {
+  return record.clip.action == v1::ClipOutcome::ACTION_SKIPPED || record.clip.action == v1::ClipOutcome::ACTION_STOPPED;
+}
+
+// "the loss was NaN and a gradient was not finite at step 7".
+std::string WhatBroke(const StepRecord& record) {
+  std::string text;
+  if (!std::isfinite(record.loss)) text = absl::StrCat("the loss was ", Number(record.loss));
+  if (record.non_finite() > 0) absl::StrAppend(&text, text.empty() ? "" : " and ", "a gradient was not finite");
+  return absl::StrCat(text, " at step ", record.step);
+}
+
+// The first tensor from the input that holds a NaN or an infinity; empty if none does.
+std::string FirstBrokenTensor(const ParameterLayout& layout, std::span<const float> parameters) {
+  for (const ParameterSegment& segment : layout.segments()) {
+    const auto values = parameters.subspan(segment.offset, segment.size);
+    if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return segment.name;
+  }
+  return std::string();
 }
 
 }  // namespace
@@ -45,23 +89,27 @@ struct Trainer::State {
     network->Initialize(spec.seed(), &workers);
     // After the network, whose start takes memory for a moment.
     optimizer = MakeOptimizer<float>(spec.optimizer(), &network->layout());
-    if (spec.accumulation() > 1) accumulated = Arena<float>(network->layout().arena_size());
+    if (spec.accumulation() > 1) accumulated = Arena<double>(network->layout().arena_size());
     record.tensors.resize(tensors.size());
   }
 
   // Uses `snapshot` from `step` on.
   void Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer);
-  // Runs one step and reports it. False: a non-finite gradient ends the job (see failure).
-  bool RunStep(int64_t step, const LiveControls& live, Observer& observer);
-  // Loss and gradients of a step, measured.
-  void ComputeGradients(int64_t step);
-  // The mean of several batches.
-  void AccumulateGradients(int64_t step);
+  // Runs one step and, unless it is dropped, reports it. If it failed, `failure` says why.
+  StepEnd RunStep(int64_t step, const LiveControls& live, Observer& observer);
+  // Loss and gradients of a step, measured. False: see AccumulateGradients.
+  bool ComputeGradients(int64_t step, const LiveControls& live);
+  // The mean of several batches. False: a stop was heard between two of them.
+  bool AccumulateGradients(int64_t step, const LiveControls& live);
   // Judges the network if this step is due. A stop is heard between two batches; what was judged so far is dropped.
   void Validate(int64_t step, const LiveControls& live);
   void MeasureWeights();
   void Update();
+  // Takes back what the step's batches have changed.
+  void Skip();
   bool MustEnd();
+  // Fills what is told of the network at the end of the run.
+  void JudgeNetwork(TrainResult* result);
   // Waits while a pause is asked for; the command to follow then.
   LiveControls::Command ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer);
 
@@ -80,8 +128,12 @@ struct Trainer::State {
   Workers workers;
   StepRecord record;
   std::vector<v1::Alert> alerts;  // of the present step
-  Arena<float> accumulated;       // gradients of the batches of a step so far; empty where a step is one batch
-  int32_t skips_in_a_row = 0;
+  // Sum of the gradients of a step's batches so far, which may be beyond a float where their mean is not; empty where a
+  // step is one batch.
+  Arena<double> accumulated;
+  // Steps in a row, to the present one, that were skipped or, where elements are set to zero instead, had a loss that
+  // is not finite.
+  int32_t lost_in_a_row = 0;
   std::string failure;
 };
 
@@ -93,7 +145,7 @@ void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int6
   observer.OnControlsApplied(controls->revision, step);
 }
 
-void Trainer::State::ComputeGradients(int64_t step) {
+bool Trainer::State::ComputeGradients(int64_t step, const LiveControls& live) {
   // The norm and the non-finite counts are always measured: clipping and the answer to non-finite gradients need them,
   // and must not depend on how much is watched.
   const v1::StatisticsLevel level = controls->controls.statistics();
@@ -105,13 +157,14 @@ void Trainer::State::ComputeGradients(int64_t step) {
     const GradientsReady ready(measure);
     record.loss = network->LossAndGradients(data->Fill(step), step, &ready);
   } else {
-    AccumulateGradients(step);
+    if (!AccumulateGradients(step, live)) return false;
     measurement.MeasureAll(&workers);
   }
   measurement.Finish();
   record.level = level;
   // Else the optimizer does it, in its pass. Rules look at the weights first where something has broken.
   if (record.non_finite() > 0 || !std::isfinite(record.loss)) MeasureWeights();
+  return true;
 }
 
 void Trainer::State::MeasureWeights() {
@@ -121,44 +174,50 @@ void Trainer::State::MeasureWeights() {
 
 void Trainer::State::Update() {
   clipper.Apply({network->gradients(), network->parameters(), optimizer->second_moment()}, &record);
-  const bool skip =
-      record.clip.action == v1::ClipOutcome::ACTION_SKIPPED || record.clip.action == v1::ClipOutcome::ACTION_STOPPED;
-  skips_in_a_row = skip ? skips_in_a_row + 1 : 0;
-  if (skip) {
-    cosine.Forget();
-    MeasureWeights();
-    return;
-  }
+  const bool finite_loss = std::isfinite(record.loss);
+  lost_in_a_row = IsSkipped(record) || !finite_loss ? lost_in_a_row + 1 : 0;
+  if (IsSkipped(record)) return Skip();
+  // A plateau is one of learning: of losses that were learnt from.
+  if (finite_loss) schedule.ObserveLoss(record.loss);
   if (record.clip.moments_reset) optimizer->ResetMoments();
   record.learning_rate *= record.clip.learning_rate_scale;
   if (const auto momentum = schedule.MomentumAt(record.step)) optimizer->SetMomentum(*momentum);
   optimizer->Step(record.learning_rate, network->gradients(), network->parameters(), &record, &workers);
 }
 
+void Trainer::State::Skip() {
+  network->RestoreState();
+  cosine.Forget();
+  MeasureWeights();
+}
+
 bool Trainer::State::MustEnd() {
-  const v1::ClipSettings& clip = controls->controls.clip();
+  const bool lost = lost_in_a_row > 0;
   if (record.clip.action == v1::ClipOutcome::ACTION_STOPPED) {
-    failure = absl::StrCat("a gradient was not finite at step ", record.step, " and clip.non_finite is stop");
-  } else if (skips_in_a_row > 0 && skips_in_a_row >= clip.max_consecutive_skips()) {
-    failure = absl::StrCat("gradients were not finite on ", skips_in_a_row, " steps in a row, the last being step ",
-                           record.step, " (clip.max_consecutive_skips)");
+    failure = absl::StrCat(WhatBroke(record), " and clip.non_finite is stop");
+  } else if (lost && lost_in_a_row >= controls->controls.clip().max_consecutive_skips()) {
+    failure = absl::StrCat(WhatBroke(record), ", the last of ", lost_in_a_row,
+                           " such steps in a row (clip.max_consecutive_skips)");
+  } else if (lost && !IsSkipped(record) && record.step + 1 == spec.steps()) {
+    failure = absl::StrCat(WhatBroke(record), ", the last one, and the network has learnt from it");
   }
   return !failure.empty();
 }
 
-void Trainer::State::AccumulateGradients(int64_t step) {
+bool Trainer::State::AccumulateGradients(int64_t step, const LiveControls& live) {
   const int64_t batches = spec.accumulation(), first = step * batches;
   record.loss = network->LossAndGradients(data->Fill(first), first);
-  if (batches == 1) return;
-  const std::span<float> gradients = network->gradients(), sums = accumulated.span();
-  std::copy(gradients.begin(), gradients.end(), sums.begin());
+  if (batches == 1) return true;
+  const std::span<float> gradients = network->gradients();
+  std::copy(gradients.begin(), gradients.end(), accumulated.data());
   for (int64_t batch = first + 1; batch < first + batches; ++batch) {
+    if (live.command() == LiveControls::Command::kStop) return false;
     record.loss += network->LossAndGradients(data->Fill(batch), batch);
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] += gradients[i];
+    AddGradients(gradients, accumulated.span());
   }
   record.loss /= static_cast<double>(batches);
-  const float share = 1.0f / static_cast<float>(batches);
-  for (size_t i = 0; i < sums.size(); ++i) gradients[i] = sums[i] * share;
+  TakeMean(accumulated.span(), batches, gradients);
+  return true;
 }
 
 void Trainer::State::Validate(int64_t step, const LiveControls& live) {
@@ -183,25 +242,37 @@ void Trainer::State::Validate(int64_t step, const LiveControls& live) {
   }
 }
 
-bool Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer& observer) {
+StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
   record.control_revision = controls->revision;
   record.learning_rate = schedule.RateAt(step) * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
   network->MeasureLayers(record.report_tensors ? std::span(record.layers) : std::span<LayerStatistics>());
-  ComputeGradients(step);
+  network->SaveState();
+  if (!ComputeGradients(step, live)) {
+    network->RestoreState();
+    return StepEnd::kDropped;
+  }
   record.time = clock->Now();
   alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);
   Update();
-  schedule.ObserveLoss(record.loss);
   detector.JudgeUpdate(record, record.time, &alerts);
   record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
   Validate(step, live);
   observer.OnStep(record);
   for (const v1::Alert& alert : alerts) observer.OnAlert(alert);
-  return !MustEnd();
+  return MustEnd() ? StepEnd::kFailed : StepEnd::kDone;
+}
+
+void Trainer::State::JudgeNetwork(TrainResult* result) {
+  result->parameters_sha256 = ParameterDigest(network->layout(), network->parameters());
+  if (result->state != v1::JOB_STATE_SUCCEEDED) return;
+  const std::string broken = FirstBrokenTensor(network->layout(), network->parameters());
+  if (broken.empty()) return;
+  result->state = v1::JOB_STATE_FAILED;
+  result->failure = absl::StrCat("the parameters of ", broken, " are not finite after the last step");
 }
 
 LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer) {
@@ -254,20 +325,22 @@ void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& 
     if (const auto& snapshot = controls.ForStep(result.steps_done); snapshot != state.controls) {
       state.Adopt(snapshot, result.steps_done, observer);
     }
-    const bool go_on = state.RunStep(result.steps_done, controls, observer);
+    const StepEnd end = state.RunStep(result.steps_done, controls, observer);
+    if (end == StepEnd::kDropped) continue;  // the stop is still there
     if (++result.steps_done == 1) result.first_loss = state.record.loss;
     result.final_loss = state.record.loss;
     if (state.record.validation.measured) result.validation = state.record.validation;
-    if (!go_on) {
+    if (end == StepEnd::kFailed) {
       result.state = v1::JOB_STATE_FAILED;
       result.failure = state.failure;
       break;
     }
   }
   state.alerts.clear();
-  state.detector.Finish(state.record.step, state.clock->Now(), &state.alerts);
+  const int64_t last_step = std::max<int64_t>(result.steps_done - 1, 0);
+  state.detector.Finish(last_step, state.clock->Now(), &state.alerts);
   for (const v1::Alert& alert : state.alerts) observer.OnAlert(alert);
-  result.parameters_sha256 = ParameterDigest(state.network->layout(), state.network->parameters());
+  state.JudgeNetwork(&result);
 }
 
 }  // namespace gradwatch::core

@@ -43,8 +43,11 @@ class Trainer {
   // The layers in the order of StepRecord::layers.
   const std::vector<LayerInfo>& layers() const;
 
-  // Runs until all steps are done, a stop is asked for, a non-finite gradient ends the job, or memory runs out. Call
-  // once. The observer is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
+  // Runs until all steps are done, a stop is asked for, a loss or gradients that are not finite end the job, or memory
+  // runs out. A stop is heard before every batch and drops a step whose batches are not all done: it is not reported
+  // and changes nothing. A pause waits for the end of the step. A network whose parameters are not finite at the end
+  // has not succeeded. Call once. The observer is called on this thread. Within a steady step nothing is allocated and
+  // nobody is waited for.
   TrainResult Run(LiveControls& controls, Observer& observer);
 
  private:

@@ -36,6 +36,7 @@ v1::Job MakeJob(const core::ValidatedJob& validated) {
   v1::Job job;
   *job.mutable_spec() = validated.spec;
   *job.mutable_estimate() = validated.estimate;
+  *job.mutable_data() = validated.data;
   job.mutable_tensors()->Assign(validated.tensors.begin(), validated.tensors.end());
   *job.mutable_controls() = validated.spec.controls();
   job.set_control_revision(1);

@@ -137,6 +137,22 @@ TEST_F(ListeningTest, OtherMachinesReachItOnlyIfThatIsMeant) {
   EXPECT_FALSE(std::filesystem::exists(dir_.File("data"))) << "a wrong command changes nothing";
 }
 
+// CLI11 would take "0x10" as 16.
+TEST_F(ListeningTest, NumbersAreDecimal) {
+  const std::pair<const char*, const char*> cases[] = {{"0x10", "\"0x10\" is not a decimal number"},
+                                                       {"4x", "\"4x\" is not a decimal number"},
+                                                       {"0", "\"0\" is not a whole number from 1 to 10000"},
+                                                       {"1.5", "\"1.5\" is not a whole number from 1 to 10000"},
+                                                       {"1e5", "\"1e5\" is not a whole number from 1 to 10000"}};
+  for (const auto& [text, error] : cases) {
+    const RunResult result =
+        gradwatch::testing::Run({"gradwatchd", "--data-dir", dir_.File("data"), "--max-running-jobs", text});
+    EXPECT_EQ(result.exit_code, 2) << text;
+    EXPECT_THAT(result.err, HasSubstr(error));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir_.File("data"))) << "a wrong command changes nothing";
+}
+
 TEST_F(ListeningTest, SubscribersWhoAreStoppedDoNotHoldTheEnd) {
   StartServer();
   Submit(kLongJob, "job");

@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace gradwatch::testing {
@@ -142,7 +143,7 @@ std::string Read(const fs::path& path) {
 
 // "Suite" and "Suite.Test" of every test that there is.
 std::set<std::string> TestNames() {
-  static const std::regex test(R"(\bTEST(_F|_P)?\(\s*(\w+),\s*(\w+)\))");
+  static const std::regex test(R"(\b(?:TYPED_)?TEST(_F|_P)?\(\s*(\w+),\s*(\w+)\))");
   std::set<std::string> names;
   for (const auto& entry : fs::recursive_directory_iterator(kRoot / "tests")) {
     if (!absl::EndsWith(entry.path().filename().string(), "_test.cc")) continue;
@@ -173,6 +174,42 @@ TEST(SourceRulesTest, EveryMendedBugHasItsTestsAndOneRow) {
     EXPECT_GT(named, 0) << line;
   }
   EXPECT_GT(bugs.size(), 100u);
+}
+
+using Names = std::set<std::string>;
+
+// Adds what a file declares at the level of a namespace, as "namespace::name". An unnamed namespace is a file's own.
+void CollectNames(const fs::path& path, Names* types, Names* functions) {
+  static const std::regex opened(R"(^namespace ?([\w:]*) \{)"), closed(R"(^\}  // namespace)");
+  static const std::regex type(R"(^(?:class|struct|enum|enum class) (\w+)|^using (\w+) =)");
+  static const std::regex function(R"(^(?!return |\s)[\w:<>,&*\[\] ]*[\w>&*] [&*]?(\w+)\()");
+  std::vector<std::string> scopes;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(Read(path), '\n'))) {
+    std::smatch found;
+    const std::string scope = absl::StrCat(absl::StrJoin(scopes, "::"), "::");
+    if (std::regex_search(line, found, opened)) {
+      scopes.push_back(found[1].length() > 0 ? found[1].str() : path.string());
+    } else if (std::regex_search(line, closed)) {
+      scopes.pop_back();
+    } else if (std::regex_search(line, found, type)) {
+      types->insert(absl::StrCat(scope, found[1].str(), found[2].str()));
+    } else if (std::regex_search(line, found, function)) {
+      functions->insert(absl::StrCat(scope, found[1].str()));
+    }
+  }
+}
+
+TEST(SourceRulesTest, NoFunctionHasTheNameOfAType) {
+  Names types, functions;
+  for (const char* folder : {"core", "server", "client"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
+      const std::string extension = entry.path().extension().string();
+      if (extension == ".h" || extension == ".cc") CollectNames(entry.path(), &types, &functions);
+    }
+  }
+  EXPECT_GT(types.size(), 300u);
+  EXPECT_GT(functions.size(), 600u);
+  for (const std::string& name : types) EXPECT_EQ(functions.count(name), 0u) << name;
 }
 
 TEST(SourceRulesTest, EveryTestFileIsInATestProgram) {

@@ -45,6 +45,7 @@ class LayerRun {
   }
 
   const core::Shape& output() const { return output_; }
+  int parameters() const { return static_cast<int>(layout_.segments().size()); }
   // The tensors in the order of the layout.
   std::span<T> parameter(int index) { return Tensor(parameters_, index); }
   std::span<T> gradient(int index) { return Tensor(gradients_, index); }

@@ -1,9 +1,9 @@
 """Steps of torch.optim under torch.optim.lr_scheduler, in double.
 
 usage: torch_optimizer_oracle.py FOLDER
-Reads in FOLDER: cases, two lines each: the optimizer of the parameters p and the scheduler of the optimizer o ("None"
-for none), as Python; raw float64 arrays start [size], noise [steps, size] and losses [steps]. The gradient of step t is
-noise[t] + p / 2. Writes result (float64): for each case and step the rate, the momentum (or beta1, or 0), and the
+Reads in FOLDER: cases, three lines each: the optimizer of the parameters p and the scheduler of the optimizer o ("None"
+for none), as Python, and a scale s; raw float64 arrays start [size], noise [steps, size] and losses [steps]. The gradient
+of step t is s (noise[t] + p / 2). Writes result (float64): for each case and step the rate, the momentum (or beta1, or 0), and the
 parameters after it. Exits with 77 if there is no PyTorch.
 """
 
@@ -35,12 +35,12 @@ def momentum_of(group):
     return group["betas"][0] if "betas" in group else group.get("momentum", 0)
 
 
-def run(optimizer, scheduler, write):
+def run(optimizer, scheduler, scale, write):
     p = start.clone().requires_grad_()
     o = eval(optimizer, globals(), {"p": [p]})
     s = eval(scheduler, globals(), {"o": o})
     for t, row in enumerate(noise):
-        p.grad = row + p.detach() / 2
+        p.grad = scale * (row + p.detach() / 2)
         write([o.param_groups[0]["lr"], momentum_of(o.param_groups[0])])
         o.step()
         write(p.tolist())
@@ -53,5 +53,5 @@ def run(optimizer, scheduler, write):
 torch.set_num_threads(1)
 with open(os.path.join(folder, "result"), "wb") as out:
     lines = open(os.path.join(folder, "cases")).read().splitlines()
-    for optimizer, scheduler in zip(lines[::2], lines[1::2]):
-        run(optimizer, scheduler, lambda numbers: array.array("d", numbers).tofile(out))
+    for optimizer, scheduler, scale in zip(lines[::3], lines[1::3], lines[2::3]):
+        run(optimizer, scheduler, float(scale), lambda numbers: array.array("d", numbers).tofile(out))

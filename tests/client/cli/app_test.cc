@@ -107,6 +107,58 @@ TEST_F(AppTest, CountsBelowOneAreToldInShort) {
   }
 }
 
+// CLI11 would take hexadecimal numbers, and "010" as 8.
+TEST_F(AppTest, NumbersAreDecimal) {
+  const struct {
+    const char* arguments;
+    const char* error;
+  } cases[] = {
+      {"job list --limit 0x10", "\"0x10\" is not a decimal number"},
+      {"job list --limit 1_000", "\"1_000\" is not a decimal number"},
+      {"job list --limit 5x", "\"5x\" is not a decimal number"},
+      {"job list --limit 1.5", "\"1.5\" is not a whole number above 0"},
+      {"job list --limit 3000000000", "\"3000000000\" is too large, at most 2147483647"},
+      {"watch x --from-step 0x1", "\"0x1\" is not a decimal number"},
+      {"watch x --until-step -1", "\"-1\" is not the number of a step"},
+      {"adjust x --at-step 0x10 --lr-scale 2", "\"0x10\" is not a decimal number"},
+      {"adjust x --at-step -1 --lr-scale 2", "\"-1\" is not the number of a step"},
+      {"adjust x --lr-scale 0x1p3", "\"0x1p3\" is not a decimal number"},
+      {"adjust x --lr-scale nan", "\"nan\" is not a decimal number"},
+      {"adjust x --lr-scale 1e400", "\"1e400\" is not a finite number above 0"},
+      {"adjust x --report-every 0x2", "\"0x2\" is not a decimal number"},
+      {"adjust x --gradient-cosine 0x1", "--gradient-cosine"},
+      {"adjust x --layer-statistics 1abc", "--layer-statistics"},
+      {"clip set x --max-norm 0x8", "\"0x8\" is not a decimal number"},
+      {"clip set x --max-value inf", "\"inf\" is not a decimal number"},
+      {"clip set x --mode zclip --set alpha=0x1p-1", "found \"0x1p-1\""},
+      {"job get x --timeout 0x10", "\"0x10\" is not a decimal number"},
+      {"compare x --width 0x50", "\"0x50\" is not a decimal number"},
+      {"compare x --height 200", "\"200\" is too large, at most 100"},
+      {"alerts silence --for 0x1d --comment c", "\"0x1d\" is not a time"},
+  };
+  for (const auto& c : cases) {
+    const CliResult result = Cli(c.arguments);
+    EXPECT_EQ(result.exit_code, 2) << c.arguments;
+    EXPECT_THAT(result.err, HasSubstr(c.error)) << c.arguments;
+  }
+}
+
+TEST_F(AppTest, LeadingZerosAndExponentsAreReadAsInSpecs) {
+  const struct {
+    const char* text;
+    int size;
+  } cases[] = {{"010", 10}, {"+7", 7}, {"1e2", 100}, {"5.0", 5}};
+  for (const auto& c : cases) {
+    int asked = 0;
+    server_.list_jobs = [&asked](const v1::ListJobsRequest& request, v1::ListJobsResponse*) {
+      asked = request.page_size();
+      return grpc::Status::OK;
+    };
+    EXPECT_EQ(Cli(std::string("job list --limit ") + c.text).exit_code, 0) << c.text;
+    EXPECT_EQ(asked, c.size) << c.text;
+  }
+}
+
 TEST_F(AppTest, ATimeoutIsToldInWords) {
   server_.get_job = [](const v1::GetJobRequest&, v1::Job*) {
     return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");

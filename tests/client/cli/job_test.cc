@@ -56,6 +56,19 @@ class JobTest : public CliTest {
   v1::Job job_;
 };
 
+TEST_F(JobTest, GetTellsWhatWasFoundInTheData) {
+  job_.mutable_data()->set_examples(9);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\ndata              9 examples\n"));
+  job_.mutable_data()->set_header(false);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\ndata              9 examples; the first line is data\n"));
+  job_.mutable_data()->set_header(true);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\ndata              9 examples; the first line is a header\n"));
+  job_.mutable_data()->set_note("read as a header: \x1b[31mcity\nstate  failed");
+  EXPECT_THAT(Cli("job get x").out,
+              HasSubstr("\ndata              9 examples; read as a header: \\x1b[31mcity\\x0astate  failed\n"));
+  EXPECT_THAT(Cli("job get x -o json").out, HasSubstr(R"("data":{"examples":9,"header":true,"note":"read as)"));
+}
+
 TEST_F(JobTest, GetPrintsAJob) {
   const CliResult result = Cli("job get x");
   EXPECT_EQ(result.exit_code, 0);

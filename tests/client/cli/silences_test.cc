@@ -18,9 +18,10 @@ TEST(SilencesParseTest, ReadsTimes) {
   EXPECT_EQ(ParseOptions(AddAlertsSilence, "--for 1h30m --comment c").duration, absl::Minutes(90));
   EXPECT_EQ(ParseOptions(AddAlertsSilence, "--for 7d --comment c").duration, absl::Hours(7 * 24));
   EXPECT_EQ(ParseOptions(AddAlertsSilence, "--until 1970-01-01T00:01:00Z --comment c").until->seconds(), 60);
-  for (const char* arguments : {"--comment c", "--for 2h", "--for 0h --comment c", "--for -1h --comment c",
-                                "--for inf --comment c", "--for soon --comment c", "--for infd --comment c",
-                                "--until tomorrow --comment c", "--for 2h --until 2030-01-01T00:00:00Z --comment c"}) {
+  for (const char* arguments :
+       {"--comment c", "--for 2h", "--for 0h --comment c", "--for -1h --comment c", "--for inf --comment c",
+        "--for soon --comment c", "--for infd --comment c", "--for 0x1d --comment c", "--for 1_0d --comment c",
+        "--until tomorrow --comment c", "--for 2h --until 2030-01-01T00:00:00Z --comment c"}) {
     EXPECT_THROW(ParseOptions(AddAlertsSilence, arguments), CLI::ParseError) << arguments;
   }
 }

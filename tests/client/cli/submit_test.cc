@@ -97,6 +97,27 @@ TEST_F(SubmitTest, ADryRunPrintsTheSpecAndTheEstimate) {
   EXPECT_EQ(Cli("submit " + spec_ + " --dry-run -o json").out, "{\"steps\":10,\"threads\":1}\n");
 }
 
+// What the server read in a file is somebody else's text.
+TEST_F(SubmitTest, WhatWasTakenForGrantedAboutTheDataIsTold) {
+  const auto answer = server_.create_job;
+  server_.create_job = [answer](const v1::CreateJobRequest& request, v1::Job* job) {
+    job->mutable_data()->set_examples(9);
+    job->mutable_data()->set_header(true);
+    job->mutable_data()->set_note("the first line is read as a header: \x1b[31mcity");
+    return answer(request, job);
+  };
+  const std::string note = "data: the first line is read as a header: \\x1b[31mcity\n";
+  const CliResult result = Cli("submit " + spec_);
+  EXPECT_EQ(result.out, "x submitted\n");
+  EXPECT_EQ(result.err, note);
+  EXPECT_EQ(Cli("submit " + spec_ + " -o json").err, note);
+  const CliResult dry = Cli("submit " + spec_ + " --dry-run");
+  EXPECT_EQ(dry.out, "steps: 10\nthreads: 1\n");
+  EXPECT_THAT(dry.err, HasSubstr("\n" + note));
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Cli("submit " + spec_ + " --follow").err, StartsWith("job x submitted\n" + note));
+}
+
 TEST_F(SubmitTest, ADryRunCanBeSubmitted) {
   const std::string printed = dir_.Write("again.yaml", Cli("submit " + spec_ + " --dry-run").out);
   EXPECT_EQ(Cli("submit " + printed).exit_code, 0);

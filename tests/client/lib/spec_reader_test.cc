@@ -147,7 +147,7 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
       {"display_name: ~\n", "display_name: expected a single value, found nothing"},
       {"display_name: [a]\n", "job.yaml:1:15: display_name: expected a single value, found a list"},
       {"display_name: {a: b}\n", "display_name: expected a single value, found a mapping"},
-      {"optimizer: {learning_rate: fast}\n", "optimizer.learning_rate: expected a number, found \"fast\""},
+      {"optimizer: {learning_rate: fast}\n", "optimizer.learning_rate: expected a decimal number, found \"fast\""},
       {"optimizer: {learning_rate: 1e999}\n", "found \"1e999\""},
       {"optimizer: {learning_rate: 0x10}\n", "found \"0x10\""},
       {"optimizer: {learning_rate: \"\"}\n", "found \"\""},
@@ -195,6 +195,31 @@ TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {
   std::string deep;
   for (int i = 0; i < 1000; ++i) deep += "residual { layers { ";
   EXPECT_THAT(parse("model { layers { " + deep), StatusIs(kInvalid, HasSubstr("deep")));
+}
+
+// Protobuf's own reader takes 0x10 as 16 and 010 as 8.
+TEST(SpecReaderTest, NumbersAreDecimalInEverySyntax) {
+  for (const char* number : {"0x10", "0X1F"}) {
+    for (const SpecSyntax syntax : {SpecSyntax::kYaml, SpecSyntax::kJson, SpecSyntax::kTextproto}) {
+      for (const char* field : {"steps", "seed"}) {
+        const bool json = syntax == SpecSyntax::kJson;
+        const std::string text =
+            json ? absl::StrCat("{\"", field, "\": ", number, "}") : absl::StrCat(field, ": ", number);
+        EXPECT_THAT(ParseJobSpec(text, syntax, "job"), StatusIs(kInvalid, HasSubstr(absl::StrCat("found \"", number))))
+            << text;
+      }
+    }
+  }
+  EXPECT_EQ(ParseJobSpec("steps: 010", SpecSyntax::kYaml, "job")->steps(), 10);
+  EXPECT_THAT(ParseJobSpec("steps: 5 # 0x10\nseed: 010", SpecSyntax::kTextproto, "job"),
+              StatusIs(kInvalid, "job:2:7: expected a decimal number, found \"010\""));
+  EXPECT_THAT(ParseJobSpec("optimizer { learning_rate: 0x1 }", SpecSyntax::kTextproto, "job"),
+              StatusIs(kInvalid, ::testing::_));
+  const auto spec = ParseJobSpec("steps: 100 seed: 0 display_name: \"0x10 \" \"010\" optimizer { learning_rate: 0.5 }",
+                                 SpecSyntax::kTextproto, "job");
+  ASSERT_THAT(spec, IsOk());
+  EXPECT_EQ(spec->display_name(), "0x10 010");
+  EXPECT_EQ(spec->optimizer().learning_rate(), 0.5);
 }
 
 TEST(SpecReaderTest, BoundsDepthAndSize) {

@@ -184,6 +184,45 @@ TEST_F(ProgramTest, UsageAndInvalidSpecsAreTwo) {
   }
 }
 
+// CLI11 would take hexadecimal numbers, "nan" as a number above 0, and "010" as 8.
+TEST_F(ProgramTest, NumbersAreDecimal) {
+  const std::vector<std::string> attach = {"attach", "--server", "127.0.0.1:1", "--job", "j", "--attempt"};
+  const auto with = [&attach](std::vector<std::string> more) {
+    more.insert(more.begin(), attach.begin(), attach.end());
+    return more;
+  };
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"train", Spec(10), "--steps", "0x7"},
+                                                    {"train", Spec(10), "--steps", "7x"},
+                                                    with({"0x1"}),
+                                                    with({"1", "--token-fd", "0x3"}),
+                                                    with({"1", "--report-bytes", "0x1000"}),
+                                                    with({"1", "--max-alone", "0x1p3"}),
+                                                    with({"1", "--max-alone", "nan"}),
+                                                    {"check", "--max-bytes", "0x1000"},
+                                                    {"check", "--max-seconds", "0x10"}}) {
+    const RunResult result = Worker(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments.back();
+    EXPECT_THAT(result.err, HasSubstr("\"" + arguments.back() + "\" is not a decimal number")) << arguments.back();
+  }
+  const RunResult ten = Worker({"train", Spec(100), "--steps", "010"});
+  EXPECT_EQ(Parse(ten.out).fields().at("steps").number_value(), 10) << ten.err;
+}
+
+TEST_F(ProgramTest, TellsHowTheFirstLineOfATableWasRead) {
+  dir_.Write("table.csv", "city,2019\x1b[31m,2020\n5,1,2\n6,3,4\n");
+  const std::string spec = dir_.Write("table.json", R"({
+    "steps": 1,
+    "model": {"layers": [{"dense": {"units": 1}}], "loss": {"function": "LOSS_FUNCTION_SQUARED_ERROR"}},
+    "data": {"batch_size": 2, "csv": {"path": "table.csv", "inputs": ["city"], "targets": ["2020"]}},
+    "optimizer": {"learning_rate": 0.001}})");
+  const std::string note =
+      "the first line is read as a header: city, 2019\\x1b[31m, 2020 (csv.header: no makes it data)";
+  const RunResult result = Worker({"train", spec});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "gradwatch-worker: data: " + note + "\n");
+  EXPECT_EQ(Parse(result.out).fields().at("data_note").string_value(), note);
+}
+
 TEST_F(ProgramTest, WhatIsMissingIsFive) {
   EXPECT_EQ(Worker({"train", dir_.File("nothing.json")}).exit_code, 5);
   const RunResult result = Worker({"train", dir_.Write("text.json", R"({

@@ -68,6 +68,15 @@ TEST(RunSummaryTest, JsonOfAFailureIsWhole) {
   EXPECT_TRUE(object.fields().at("alerts").struct_value().fields().empty());
 }
 
+TEST(RunSummaryTest, WhatWasTakenForGrantedAboutTheDataIsTold) {
+  EXPECT_EQ(Parse(ToJson(Summary())).fields().count("data_note"), 0u) << "only if there is something";
+  EXPECT_THAT(ToTable(Summary()), Not(HasSubstr("\ndata ")));
+  RunSummary summary = Summary();
+  summary.data_note = "a header: \x1b[31m\"city\"";
+  EXPECT_EQ(Parse(ToJson(summary)).fields().at("data_note").string_value(), summary.data_note);
+  EXPECT_THAT(ToTable(summary), HasSubstr("\ndata               a header: \\x1b[31m\"city\"\n"));
+}
+
 TEST(RunSummaryTest, TableIsForPeople) {
   const std::string table = ToTable(Summary());
   EXPECT_THAT(table, HasSubstr("succeeded\n"));

@@ -45,6 +45,7 @@ Ending<T> SpikeAfter(const v1::ClipSettings& settings, int when, Bad bad) {
       if (bad(&harness)) {
         harness.Clip();
         harness.UpdateMoment();
+        harness.record().loss = 0;
       }
     }
     Calm(&harness, step);
@@ -83,6 +84,38 @@ TYPED_TEST(BadStepTest, ANonFiniteStepIsAsIfItHadNeverBeen) {
         EXPECT_EQ(ending.seen, clean.seen) << NameOf(settings) << " " << broken << " before step " << when;
         EXPECT_EQ(ending.outcome.threshold, clean.outcome.threshold);
         EXPECT_EQ(ending.outcome.norm_after, clean.outcome.norm_after);
+      }
+    }
+  }
+}
+
+// Finite gradients of a loss that is not: a step is broken by either.
+TYPED_TEST(BadStepTest, ALossThatIsNotFiniteIsAnsweredLikeAGradient) {
+  for (v1::ClipSettings settings : EveryMode()) {
+    const Ending<TypeParam> clean = SpikeAfterNothing<TypeParam>(settings);
+    for (const auto action :
+         {v1::NON_FINITE_ACTION_SKIP_STEP, v1::NON_FINITE_ACTION_STOP, v1::NON_FINITE_ACTION_ZERO}) {
+      settings.set_non_finite(action);
+      const bool zero = action == v1::NON_FINITE_ACTION_ZERO;
+      ClipHarness<TypeParam> harness(std::vector<std::vector<int64_t>>{{1}, {6}, {4, 5}});
+      harness.Randomize(1, 1);
+      harness.record().loss = std::numeric_limits<double>::infinity();
+      const Outcome::Action expected = zero                                   ? Outcome::ACTION_ZEROED
+                                       : action == v1::NON_FINITE_ACTION_STOP ? Outcome::ACTION_STOPPED
+                                                                              : Outcome::ACTION_SKIPPED;
+      EXPECT_EQ(harness.Clip(settings).action, expected) << NameOf(settings);
+      // An update of the gradients that there are takes part in SPAM's memory, which is the optimizer's.
+      if (zero && settings.mode() == v1::CLIP_MODE_SPAM) continue;
+      for (const double loss : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+        for (const int when : kWhen) {
+          const Ending<TypeParam> ending = SpikeAfter<TypeParam>(settings, when, [loss, zero](auto* harness) {
+            for (TypeParam& value : harness->gradient(2)) value *= zero ? 500 : 1;
+            harness->record().loss = loss;
+            return true;
+          });
+          EXPECT_EQ(ending.seen, clean.seen) << NameOf(settings) << " " << loss << " before step " << when;
+          EXPECT_EQ(ending.outcome.threshold, clean.outcome.threshold);
+        }
       }
     }
   }

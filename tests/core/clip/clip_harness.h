@@ -114,7 +114,8 @@ class ClipHarness {
   }
   // What Adam does with its second moment after clipping; nothing if the step was skipped.
   void UpdateMoment() {
-    if (record_.clip.action == v1::ClipOutcome::ACTION_SKIPPED) return;
+    const auto action = record_.clip.action;
+    if (action == v1::ClipOutcome::ACTION_SKIPPED || action == v1::ClipOutcome::ACTION_STOPPED) return;
     if (record_.clip.moments_reset) std::ranges::fill(moment_, T{0});
     for (size_t i = 0; i < tensors(); ++i) {
       const std::vector<T> seen = Seen(i);

@@ -60,6 +60,8 @@ TEST(CsvTableTest, ReadsWhatSpreadsheetsWrite) {
        {{1e-3}, {-250}, {7}}},
       {"a\n\" 1 \"\n1e-400\n.5\n5.\n", {0}, {{1}, {0}, {0.5}, {5}}},
       {"date,x\n\"2016-07-01, 00:00\",5\n", {1}, {{5}}},
+      {"x, \"y\" ,\t\"z\"\n1, \"2\" , \"3\"\n", {2, 1, 0}, {{3, 2, 1}}},
+      {"x,y\n\"a, \"\"b\"\"\",2\na\"b\"\"c,3\n", {1}, {{2}, {3}}},
       {"\"a \"\"b\"\"\",c\n\"1\",\"2\"\n", {0, 1}, {{1, 2}}},
       {"day,x\n2016-07-01,5\n", {1}, {{5}}},
       {"only,a header\n", {0}, {}},
@@ -81,10 +83,34 @@ TEST(CsvTableTest, FindsColumns) {
   EXPECT_EQ(*table.FindColumn("c \"d\""), 2);
   EXPECT_EQ(*table.FindColumn("3"), 3);
   EXPECT_THAT(table.FindColumn("a"), StatusIs(kInvalid, HasSubstr("two columns are named \"a\"")));
-  EXPECT_THAT(table.FindColumn("z"), StatusIs(kInvalid, HasSubstr("no column \"z\" among 4 columns")));
+  EXPECT_THAT(table.FindColumn("z"),
+              StatusIs(kInvalid,
+                       "no column \"z\" among 4 columns; the first line is read as a header: a, b, c \"d\", a; "
+                       "positions are from 0 to 3"));
   EXPECT_THAT(table.FindColumn("4"), StatusIs(kInvalid, HasSubstr("no column")));
   EXPECT_THAT(table.FindColumn("-1"), StatusIs(kInvalid, HasSubstr("no column")));
-  EXPECT_THAT(OpenTable("1,2\n")->FindColumn("a"), StatusIs(kInvalid, HasSubstr("without a header")));
+  EXPECT_THAT(OpenTable("1,2\n")->FindColumn("a"),
+              StatusIs(kInvalid,
+                       "no column \"a\" among 2 columns; the first line is read as data, so that columns have "
+                       "no names: 1, 2; positions are from 0 to 1"));
+}
+
+TEST(CsvTableTest, QuotesAreTakenOffWhateverSpaceIsAroundThem) {
+  const auto table = *OpenTable("x, \"y\" , \" z \",a\"b\"\"c, \"d\"\"e\"\n1,2,3,4,5\n");
+  EXPECT_EQ(*table.FindColumn("y"), 1);
+  EXPECT_EQ(*table.FindColumn(" z "), 2) << "within quotes space counts";
+  EXPECT_EQ(*table.FindColumn("a\"b\"\"c"), 3) << "quotes of an unquoted cell are its own";
+  EXPECT_EQ(*table.FindColumn("d\"e"), 4);
+}
+
+// A stranger's file may have thousands of columns, with names of any length and content.
+TEST(CsvTableTest, TheColumnsThatThereAreAreToldInShort) {
+  std::string header = "first\x1b[31m," + std::string(1000, 'n') + ",\xff,,\"a,b\"";
+  for (int i = 5; i < 30; ++i) absl::StrAppend(&header, ",c", i);
+  const std::string message(OpenTable(header + "\n")->FindColumn("z").status().message());
+  EXPECT_THAT(message, HasSubstr("first\\x1b[31m, " + std::string(24, 'n') + "..., \\xff, \"\", \"a,b\", c5"));
+  EXPECT_THAT(message, HasSubstr("c19 and 10 more; positions are from 0 to 29"));
+  EXPECT_EQ(message.find("c20"), std::string::npos);
 }
 
 TEST(CsvTableTest, ErrorsNameLineAndColumn) {
@@ -92,16 +118,31 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
     const char* text;
     const char* message;
   } cases[] = {
-      {"a,b\n1,2\n\n3,x\n", "line 4, column 1 (b): \"x\" is not a finite number"},
-      {"1,2\n3,\n", "line 2, column 1: \"\" is not a finite number"},
+      {"a,b\n1,2\n\n3,x\n", "line 4, column 1 (b): \"x\" is not a number"},
+      {"1,2\n3,\n", "line 2, column 1 is empty"},
+      {"1,2\n3,\"\"\n", "line 2, column 1 is empty"},
       {"1,2\n3,nan\n", "\"nan\" is not a finite number"},
       {"1,2\n3,-inf\n", "\"-inf\" is not a finite number"},
-      {"1,2\n3,1e39\n", "\"1e39\" is not a finite number"},
-      {"1,2\n3,1e999\n", "\"1e999\" is not a finite number"},
+      {"1,2\n3,Infinity\n", "\"Infinity\" is not a finite number"},
+      {"1,2\n3,1e39\n", "\"1e39\" is too large for a float"},
+      {"1,2\n3,-1e400\n", "\"-1e400\" is too large for a float"},
+      {"1,2\n3,0x1F\n", "\"0x1F\" is hexadecimal; numbers must be decimal"},
+      {"1,2\n3,0x1p3\n", "\"0x1p3\" is hexadecimal; numbers must be decimal"},
+      {"1,2\n3,1_000\n", "\"1_000\" is not a number"},
+      {"1,2\n3,\"1\"\"\"\n", "is not a number"},
       {"1,2\n3\n", "line 2: 1 cells, expected 2"},
       {"1,2\n3,4,5\n", "line 2: 3 cells, expected 2"},
-      {"1,2\n3,\"4\n", "line 2: a quote is not closed"},
-      {"1,2\n3,\"4\"5\n", "line 2: a quote is not closed, or text follows it"},
+      {"1,2\n3,\"4\n",
+       "line 2: in column 1 a quoted cell does not end on its line; line breaks within cells are not read"},
+      {"1,2\n3,\"4\"5\n", "line 2: in column 1 text follows a closing quote"},
+      {"a,b\n1;5,2\n", "\"1;5\" is not a number; cells seem to be separated by ';'; they must be separated by commas"},
+      {"a,b\n1\t5,2\n", "cells seem to be separated by a tab; they must be separated by commas"},
+      {"a,b\n1|5,2\n", "cells seem to be separated by '|'; they must be separated by commas"},
+      {"a;b\n1,5;2,5\n", "line 2: 3 cells, expected 1 as in the first line; cells seem to be separated by ';'"},
+      {"a,b\n1,2\n# three\n", "line 3 looks like a comment; tables must not have any"},
+      {"a,b\n1,2\n % three,4\n", "line 3 looks like a comment; tables must not have any"},
+      {"# of a table\na,b\n", "line 1 looks like a comment; tables must not have any"},
+      {"a,b\n#N/A,2\n", "line 2, column 0 (a): \"#N/A\" is not a number"},
   };
   for (const auto& c : cases) {
     auto table = OpenTable(c.text);
@@ -110,20 +151,39 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
   }
   EXPECT_THAT(OpenTable(""), StatusIs(kInvalid, "empty"));
   EXPECT_THAT(OpenTable("\n \r\n"), StatusIs(kInvalid, "empty"));
-  EXPECT_THAT(OpenTable("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1")));
+  EXPECT_THAT(OpenTable("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1: in column 0 a quoted cell does not end")));
+  EXPECT_THAT(OpenTable("#\"a\", \"b\n"), StatusIs(kInvalid, HasSubstr("line 1 looks like a comment")));
+}
+
+TEST(CsvTableTest, AMissingColumnSaysWhatTheFirstLineSeemsToBe) {
+  const struct {
+    const char* text;
+    const char* message;
+  } cases[] = {
+      {"x;y\n1;2\n", "; cells seem to be separated by ';'; they must be separated by commas"},
+      {"x\ty\n1\t2\n", "; cells seem to be separated by a tab; they must be separated by commas"},
+      {"x|y\n1|2\n", "; cells seem to be separated by '|'; they must be separated by commas"},
+      {"# made by hand\nx,y\n1,2\n", "; line 1 looks like a comment; tables must not have any"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_THAT(OpenTable(c.text)->FindColumn("y"), StatusIs(kInvalid, HasSubstr(c.message))) << c.text;
+  }
 }
 
 TEST(CsvTableTest, LineEndsThatItDoesNotReadAreNamed) {
   EXPECT_THAT(OpenTable("x,y\r1,2\r2,4\r"),
               StatusIs(kInvalid, HasSubstr("line 1: holds a carriage return (CR) alone")));
   EXPECT_THAT(OpenTable("\xff\xfex,y\n"), StatusIs(kInvalid, HasSubstr("UTF-16")));
+  const auto nul = HasSubstr("line 1: holds NUL bytes, so this is not UTF-8 text; perhaps it is UTF-16");
+  EXPECT_THAT(OpenTable(std::string("x\0,\0y\0\r\0\n\0", 10)), StatusIs(kInvalid, nul)) << "little-endian";
+  EXPECT_THAT(OpenTable(std::string("\0x\0,\0y\0\r\0\n", 10)), StatusIs(kInvalid, nul)) << "big-endian";
   auto mixed = *OpenTable("x,y\n1,2\r\n2,4\n\r\n3,6");
   EXPECT_EQ(ReadColumns(mixed, {0, 1})->size(), 3u);
 }
 
 TEST(CsvTableTest, WhatCouldSteerATerminalIsEscaped) {
   auto table = *OpenTable("x,y\n1,\x1b[31mred\n");
-  EXPECT_THAT(ReadColumns(table, {1}), StatusIs(kInvalid, HasSubstr("\"\\x1b[31mred\" is not a finite number")));
+  EXPECT_THAT(ReadColumns(table, {1}), StatusIs(kInvalid, HasSubstr("\"\\x1b[31mred\" is not a number")));
 }
 
 TEST(CsvTableTest, LinesHaveALimit) {
@@ -213,6 +273,64 @@ TEST_F(CsvSourceTest, BeyondTheLimitOfMemoryItIsRefusedBeforeItIsRead) {
               StatusIs(kInvalid, HasSubstr("about 100002 rows by its size")));
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 500'000), StatusIs(kInvalid, HasSubstr("takes at least 500008 bytes")));
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 800'000), StatusIs(kInvalid, HasSubstr("line 100002: 1 cells")));
+}
+
+TEST_F(CsvSourceTest, AGzippedTableIsReadAsThePlainOne) {
+  spec_.mutable_csv()->set_standardize(true);
+  spec_.set_batch_size(10);
+  const auto plain = *OpenData(spec_, 1, roots_, 0);
+  std::string text = "x,y,class\r\n";
+  for (int i = 0; i < 10; ++i) absl::StrAppend(&text, i, ",", 100 + 2 * i, ",", i % 3, "\n");
+  dir_.Write("table.csv", MakeGzip("\xef\xbb\xbf" + text));
+  const auto packed = *OpenData(spec_, 1, roots_, 0);
+  EXPECT_EQ(packed->examples(), 10);
+  EXPECT_EQ(packed->bytes(), plain->bytes());
+  const Batch expected = plain->Fill(0), found = packed->Fill(0);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(found.features[i], expected.features[i]);
+    EXPECT_EQ(found.values[i], expected.values[i]);
+  }
+}
+
+// Whatever its size on the disk, the rows of a gzipped table count against the limit, and are not read far beyond it.
+TEST_F(CsvSourceTest, TheLimitOfMemoryHoldsForGzippedTables) {
+  std::string text = "x,y\n";
+  for (int i = 0; i < 100'000; ++i) absl::StrAppend(&text, "1,2\n");
+  dir_.Write("table.csv", MakeGzip(text + "oops\n"));
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 100'000), StatusIs(kInvalid, HasSubstr("takes at least 100008 bytes")));
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 900'000), StatusIs(kInvalid, HasSubstr("line 100002: 1 cells")));
+  dir_.Write("table.csv", MakeGzip(text));
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 900'000), IsOk());
+  dir_.Write("table.csv", MakeGzip(text).substr(0, 200));
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 900'000), StatusIs(kInvalid, HasSubstr("gzip data is cut short")));
+}
+
+TEST_F(CsvSourceTest, TheFirstLineIsToldAndObeyed) {
+  dir_.Write("table.csv", "x,7\n1,2\n3,4\n");
+  spec_.mutable_csv()->set_targets(0, "7");
+  spec_.set_batch_size(1);
+  v1::DataSummary found = DescribeData(spec_, 1, roots_, 1, 1 << 20)->summary;
+  EXPECT_EQ(found.examples(), 1) << "those held out are not walked through";
+  EXPECT_TRUE(found.header());
+  EXPECT_EQ(found.note(), "the first line is read as a header: x, 7 (csv.header: no makes it data)");
+  spec_.mutable_bad_batch()->set_scale(2);
+  EXPECT_EQ(DescribeData(spec_, 1, roots_, 1, 1 << 20)->summary.note(), found.note()) << "behind a bad batch too";
+  spec_.mutable_csv()->set_header(v1::CsvData::HEADER_YES);
+  found = DescribeData(spec_, 1, roots_, 0, 1 << 20)->summary;
+  EXPECT_TRUE(found.header());
+  EXPECT_EQ(found.note(), "");
+  spec_.mutable_csv()->set_header(v1::CsvData::HEADER_NO);
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 1 << 20), StatusIs(kInvalid, HasSubstr("no column \"x\"")));
+  spec_.mutable_csv()->set_inputs(0, "0");
+  spec_.mutable_csv()->set_targets(0, "1");
+  EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 1 << 20),
+              StatusIs(kInvalid, HasSubstr("line 1, column 0: \"x\" is not a number")));
+  v1::DataSpec endless;
+  endless.set_batch_size(1);
+  endless.mutable_adding()->set_sequence_length(4);
+  found = DescribeData(endless, 1, roots_, 0, 1 << 20)->summary;
+  EXPECT_FALSE(found.has_examples());
+  EXPECT_FALSE(found.has_header());
 }
 
 TEST_F(CsvSourceTest, PairsInputsAndTargetsOfARow) {
@@ -314,7 +432,9 @@ TEST_F(CsvSourceTest, EveryErrorNamesItsField) {
       {[](auto* csv) { csv->set_classes(3), csv->add_targets("class"); }, "csv.targets", "one column"},
       {[](auto* csv) { csv->set_path("bad.csv"); }, "csv.path", "bad.csv: line 3, column 1 (y): \"oops\""},
       {[](auto* csv) { csv->set_path("empty.csv"); }, "csv.path", "empty.csv: empty"},
-      {[](auto* csv) { csv->set_path("header.csv"); }, "csv.path", "0 data rows"},
+      {[](auto* csv) { csv->set_path("header.csv"); }, "csv.path",
+       "0 data rows; needed are at least 1 besides the first line, which is read as a header"},
+      {[](auto* csv) { csv->set_header(static_cast<v1::CsvData::Header>(7)); }, "csv.header", "no value 7"},
   };
   for (const Case& c : cases) {
     v1::DataSpec spec = spec_;

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/data/data_source.h"
+#include "tests/core/data/make_files.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -69,6 +70,62 @@ TEST_F(TextSourceTest, AByteOrderMarkIsNoCharacter) {
       3);
   EXPECT_EQ(source->shape().outputs, 2);
   EXPECT_EQ(source->examples(), 1);
+}
+
+TEST_F(TextSourceTest, OnlyAtTheStartIsItAMark) {
+  auto source = *Open(
+      "\xef\xbb\xbf\xef\xbb\xbf"
+      "ab",
+      2);
+  EXPECT_EQ(source->shape().outputs, 3) << "the second one is a character";
+  EXPECT_EQ(source->examples(), 1);
+}
+
+// Longer than a block, and walked twice.
+TEST_F(TextSourceTest, AGzippedTextIsReadAsThePlainOne) {
+  std::string text = "\xef\xbb\xbf";
+  for (int i = 0; i < 100'000; ++i) text.push_back(static_cast<char>('a' + i * i % 7));
+  const auto plain = *Open(text, 5);
+  const auto packed = *Open(MakeGzip(text), 5);
+  EXPECT_EQ(packed->examples(), 100'000 - 5);
+  EXPECT_EQ(packed->shape().outputs, plain->shape().outputs);
+  EXPECT_EQ(packed->bytes(), plain->bytes());
+  const Batch expected = plain->Fill(3), found = packed->Fill(3);
+  EXPECT_EQ(std::vector<int>(found.tokens.begin(), found.tokens.end()),
+            std::vector<int>(expected.tokens.begin(), expected.tokens.end()));
+  EXPECT_THAT(Open(MakeGzip(text).substr(0, 100), 5),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gzip data is cut short")));
+}
+
+// A few thousand bytes on the disk are two hundred thousand in memory.
+TEST_F(TextSourceTest, TheLimitOfMemoryHoldsForGzippedTexts) {
+  std::string text;
+  for (int i = 0; i < 50'000; ++i) text += "ab";
+  ASSERT_THAT(Open(MakeGzip(text), 3), IsOk());
+  v1::DataSpec spec;
+  spec.set_batch_size(3);
+  spec.mutable_text()->set_path("text");
+  spec.mutable_text()->set_sequence_length(3);
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 199'999),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("takes at least 200000 bytes")));
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 200'000), IsOk());
+}
+
+// Read as characters these would be half NULs.
+TEST_F(TextSourceTest, Utf16IsNamed) {
+  const auto invalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_THAT(Open(std::string("\xff\xfe"
+                               "a\0b\0a\0b\0",
+                               10),
+                   2),
+              StatusIs(invalid, HasSubstr("is UTF-16; must be UTF-8")));
+  EXPECT_THAT(Open(std::string("\xfe\xff"
+                               "\0a\0b\0a\0b",
+                               10),
+                   2),
+              StatusIs(invalid, HasSubstr("is UTF-16; must be UTF-8")));
+  EXPECT_THAT(Open(std::string("a\0b\0a\0b\0", 8), 2),
+              StatusIs(invalid, HasSubstr("byte 1 is NUL, so this is not UTF-8 text; perhaps it is UTF-16")));
 }
 
 // Characters of every length lie across the ends of the blocks that are read.

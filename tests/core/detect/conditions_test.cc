@@ -63,6 +63,18 @@ TEST(NonFiniteTest, EachKindIsToldAsWhatItIs) {
   EXPECT_THAT(alerts[0].summary(), HasSubstr("the gradients hold 3 -Inf"));
 }
 
+TEST(NonFiniteTest, GradientsAreSaidToBeBrokenOnlyIfTheyAre) {
+  DetectorHarness harness(NonFiniteRule());
+  harness.record().loss = INFINITY;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("outputs are too large for their loss to be a number"));
+  EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("gradient behind it is broken")));
+  DetectorHarness both(NonFiniteRule());
+  both.record().loss = INFINITY;
+  both.BreakTensor(0);
+  EXPECT_THAT(Diagnosis(both.Step().at(0)), HasSubstr("every gradient behind it is broken too"));
+}
+
 TEST(NonFiniteTest, ANormThatIsNotFiniteCountsToo) {
   DetectorHarness harness(NonFiniteRule());
   harness.record().grad_norm = INFINITY;

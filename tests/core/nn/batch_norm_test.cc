@@ -127,6 +127,25 @@ TEST(BatchNormTest, RunningStatisticsNeverBecomeNonFinite) {
   }
 }
 
+// A step that is not taken is taken back, with all of its batches; also of layers within blocks.
+TEST(BatchNormTest, RunningStatisticsAreTakenBack) {
+  const DataShape data = ValueData(0, 2, 2);
+  const std::string block = "layers { residual { layers { batch_norm {} } layers { batch_norm {} } } }";
+  auto network = Make<float>(kNormOnly + block, data, 6);
+  network->Loss(RandomBatch(data, 6, 1).get());
+  const std::vector<float> before(network->state().begin(), network->state().end());
+  const double loss = network->Evaluate(RandomBatch(data, 6, 9).get()).loss;
+  network->SaveState();
+  for (const uint64_t seed : {2, 3}) {
+    network->LossAndGradients(RandomBatch(data, 6, seed).get());
+    EXPECT_THAT(network->state(), ::testing::Not(::testing::ElementsAreArray(before)));
+    network->Evaluate(RandomBatch(data, 6, 9).get());
+  }
+  network->RestoreState();
+  EXPECT_THAT(network->state(), ::testing::ElementsAreArray(before));
+  EXPECT_EQ(network->Evaluate(RandomBatch(data, 6, 9).get()).loss, loss);
+}
+
 // Neither the scale nor the bias of what comes in matters: the weight's gradient is orthogonal to the weight, and the
 // bias's is zero.
 TEST(BatchNormTest, WhatComesBeforeMayBeScaledAndShifted) {

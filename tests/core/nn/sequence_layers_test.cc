@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "core/base/random.h"
 #include "core/base/workers.h"
 #include "core/nn/network.h"
+#include "tests/support/layer_run.h"
 #include "tests/support/test_batch.h"
 
 namespace gradwatch::core {
@@ -22,9 +24,13 @@ using ::gradwatch::testing::ValueData;
 
 constexpr int64_t kSteps = 70, kBatch = 5, kFeatures = 18;
 
+// Where a NaN comes in, and in which example.
+constexpr int64_t kNanStep = 66, kNanExample = 3;
+
 struct LayerCase {
   std::string name;
   std::string layer;
+  int64_t nan_from = kNanStep;  // the first step of its example that it breaks on the way forward
 };
 
 void PrintTo(const LayerCase& c, std::ostream* out) { *out << c.name; }
@@ -100,15 +106,46 @@ TEST_P(SequenceLayersTest, FloatFollowsDouble) {
   EXPECT_LT(std::sqrt(difference), 5e-6 * std::sqrt(norm));
 }
 
+// No bit of another example may differ from what it is without the NaN, nor of an earlier step.
 TEST_P(SequenceLayersTest, NanStaysInItsExampleAndComesOutOfAllItsLaterSteps) {
   auto network = Make<float>(GetParam().layer);
   TestBatch batch = MakeBatch();
-  batch.features[(20 * kBatch + 3) * kFeatures + 7] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> clean = Outputs(network.get(), batch);
+  batch.features[(kNanStep * kBatch + kNanExample) * kFeatures + 7] = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> outputs = Outputs(network.get(), batch);
-  for (int64_t r = 0; r < kSteps * kBatch; ++r) {
-    const bool own = r % kBatch == 3;
-    ASSERT_EQ(std::isnan(outputs[r * 3]), own && (r / kBatch >= 20 || std::isnan(outputs[r * 3]))) << r;
+  for (int64_t i = 0; i < kSteps * kBatch * 3; ++i) {
+    const int64_t row = i / 3;
+    if (row % kBatch == kNanExample && row / kBatch >= GetParam().nan_from) {
+      ASSERT_TRUE(std::isnan(outputs[i])) << i;
+    } else {
+      ASSERT_EQ(outputs[i], clean[i]) << i;
+    }
   }
+}
+
+TEST_P(SequenceLayersTest, NanComesBackToItsExampleOnly) {
+  testing::LayerRun<float> layer(GetParam().layer, ValueData(kSteps, kFeatures, 1, true).input, kBatch);
+  Random random(1, RandomStream::kSyntheticData, 0);
+  for (int p = 0; p < layer.parameters(); ++p) {
+    for (float& value : layer.parameter(p)) value = static_cast<float>(0.2 * random.NextNormal());
+  }
+  std::vector<float> x = MakeBatch().features;
+  std::vector<float> dy(static_cast<size_t>(kSteps * kBatch * layer.output().features));
+  for (float& value : dy) value = static_cast<float>(random.NextNormal());
+  layer.Forward(x);
+  const std::vector<float> clean = layer.Backward(x, dy);
+  x[(kNanStep * kBatch + kNanExample) * kFeatures + 7] = std::numeric_limits<float>::quiet_NaN();
+  layer.Forward(x);
+  const std::vector<float> dx = layer.Backward(x, dy);
+  for (int64_t i = 0; i < kSteps * kBatch * kFeatures; ++i) {
+    ASSERT_TRUE(std::isfinite(clean[i])) << i;
+    if (i / kFeatures % kBatch == kNanExample) {
+      ASSERT_TRUE(std::isnan(dx[i])) << "step " << i / kFeatures / kBatch;
+    } else {
+      ASSERT_EQ(dx[i], clean[i]) << "step " << i / kFeatures / kBatch;
+    }
+  }
+  EXPECT_TRUE(std::isnan(layer.gradient(0)[0])) << "weights are of all examples";
 }
 
 // Threads share a batch, and neither outputs nor gradients tell how many they are.
@@ -136,7 +173,8 @@ INSTANTIATE_TEST_SUITE_P(Layers, SequenceLayersTest,
                          ::testing::Values(LayerCase{"rnn", "rnn { units: 37 }"},
                                            LayerCase{"lstm", "lstm { units: 37 }"},
                                            LayerCase{"gru", "gru { units: 37 }"},
-                                           LayerCase{"self_attention", "self_attention { heads: 3 }"},
+                                           // The tile of 64 steps is multiplied as a whole.
+                                           LayerCase{"self_attention", "self_attention { heads: 3 }", 64},
                                            LayerCase{"rnn_with_penalty", "rnn { units: 37 vanishing_penalty: 2 }"}),
                          [](const auto& info) { return info.param.name; });
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -286,6 +287,101 @@ TEST(OptimizerTest, WorkersChangeNothing) {
     for (size_t i = 0; i < layout.segments().size(); ++i) {
       EXPECT_EQ(shared.record.tensors[i].update_norm, alone.record.tensors[i].update_norm);
       EXPECT_EQ(shared.record.tensors[i].weight_norm, alone.record.tensors[i].weight_norm);
+    }
+  }
+}
+
+// Methods that divide by the root of squares.
+const char* const kDividing[] = {
+    "method: OPTIMIZER_METHOD_ADAM",
+    "method: OPTIMIZER_METHOD_ADAM amsgrad: true",
+    "method: OPTIMIZER_METHOD_ADAMW weight_decay: 0",
+    "method: OPTIMIZER_METHOD_ADAMW amsgrad: true weight_decay: 0",
+    "method: OPTIMIZER_METHOD_RMSPROP",
+    "method: OPTIMIZER_METHOD_RMSPROP centered: true",
+    "method: OPTIMIZER_METHOD_RMSPROP momentum: 0.5",
+    "method: OPTIMIZER_METHOD_RMSPROP centered: true momentum: 0.5",
+    "method: OPTIMIZER_METHOD_ADAGRAD",
+};
+
+// The same steps in float and in double, where squares of floats are never denormal; parameters start at zero. Tells
+// the largest difference in the end, relative to the norm of the double ones.
+class TinyGradientsTest : public ::testing::Test {
+ protected:
+  static constexpr int64_t kSize = 137;
+  TinyGradientsTest() { layout_.Add("a", {kSize}, 0, v1::Initializer()); }
+
+  // On every `period`-th step the gradients have magnitudes from 0.3 to 1 times `size`, else they are zero.
+  double Difference(const std::string& spec, double size, int steps, int period) const {
+    Training<float> floats(spec.c_str(), &layout_);
+    Training<double> doubles(spec.c_str(), &layout_);
+    floats.parameters.assign(floats.parameters.size(), 0);
+    doubles.parameters.assign(doubles.parameters.size(), 0);
+    Random random(8, RandomStream::kSyntheticData, 0);
+    for (int step = 0; step < steps; ++step) {
+      for (int64_t i = 0; i < kSize; ++i) {
+        const double magnitude = size * (0.3 + 0.7 * random.NextUniform());
+        // More often up than down.
+        floats.gradients[i] = static_cast<float>(random.NextUniform() < 0.3 ? -magnitude : magnitude);
+        if (step % period != 0) floats.gradients[i] = 0;
+        doubles.gradients[i] = floats.gradients[i];
+      }
+      floats.optimizer->Step(0.01, floats.gradients, floats.parameters, &floats.record);
+      doubles.optimizer->Step(0.01, doubles.gradients, doubles.parameters, &doubles.record);
+    }
+    double differences = 0, squares = 0;
+    for (int64_t i = 0; i < kSize; ++i) {
+      differences += std::pow(floats.parameters[i] - doubles.parameters[i], 2);
+      squares += std::pow(doubles.parameters[i], 2);
+    }
+    EXPECT_GT(squares, 0);
+    return std::sqrt(differences / squares);
+  }
+
+  ParameterLayout layout_;
+};
+
+// On both sides of the epsilon from which on denormal squares are flushed, some 1e-10.
+TEST_F(TinyGradientsTest, FloatFollowsDoubleAtEveryEpsilon) {
+  for (const char* const method : kDividing) {
+    for (const char* const epsilon : {"1e-30", "1e-22", "1e-19", "1e-15", "1e-12", "3e-11", "1e-10", "3e-10", "1e-8"}) {
+      for (const double size : {1e-20, 1e-19, 1e-18, 1e-16}) {
+        const std::string spec = std::string(method) + " epsilon: " + epsilon;
+        // Denormal squares are multiples of 1.4e-45: those of 1e-20 times 0.001 have two digits.
+        const double limit = std::strtod(epsilon, nullptr) > 1e-13 ? 1e-5 : size < 5e-20 ? 0.1 : 0.01;
+        EXPECT_LT(Difference(spec, size, 250, 1), limit) << spec << ", gradients of " << size;
+      }
+    }
+  }
+}
+
+// As rows of an embedding have them: the squares must outlive the mean, and both what comes in between.
+TEST_F(TinyGradientsTest, SquaresOutliveLongPauses) {
+  for (const char* const method : kDividing) {
+    const std::string spec = std::string(method) + " beta2: 0.999 epsilon: 1e-30";
+    if (spec.find("ADAGRAD") != std::string::npos) continue;  // has no beta2
+    EXPECT_LT(Difference(spec, 4e-19, 3'000, 500), 0.02) << spec;
+  }
+}
+
+// So that they do not cost a hundred times as much for ever.
+TEST(OptimizerTest, StateOfWhatHasDiedBecomesZeroWhateverTheEpsilon) {
+  ParameterLayout layout;
+  layout.Add("a", {45}, 0, v1::Initializer());
+  for (const char* const method : kDividing) {
+    const std::string spec = method;
+    if (spec.find("ADAGRAD") != std::string::npos) continue;  // keeps its sums
+    for (const char* const epsilon : {" epsilon: 1e-30", " epsilon: 1e-8"}) {
+      SCOPED_TRACE(spec + epsilon);
+      Training<float> training((spec + epsilon).c_str(), &layout);
+      training.Step(0);
+      for (float& gradient : training.gradients) gradient *= 1e-19f;
+      training.optimizer->ResetMoments();
+      for (int step = 0; step < 30'000; ++step) {
+        training.optimizer->Step(0.01, training.gradients, training.parameters, &training.record);
+        if (step == 20) training.gradients.assign(training.gradients.size(), 0);
+      }
+      for (const float number : training.optimizer->state()) ASSERT_EQ(number, 0);
     }
   }
 }

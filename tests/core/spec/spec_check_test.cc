@@ -47,6 +47,10 @@ TEST_F(SpecCheckTest, TheAnswerIsThatOfValidateJob) {
   ASSERT_THAT(there, IsOk());
   EXPECT_TRUE(MessageDifferencer::Equals(here->spec, there->spec));
   EXPECT_TRUE(MessageDifferencer::Equals(here->estimate, there->estimate));
+  EXPECT_TRUE(MessageDifferencer::Equals(here->data, there->data));
+  EXPECT_EQ(there->data.examples(), 2);
+  EXPECT_TRUE(there->data.header());
+  EXPECT_EQ(there->data.note(), "the first line is read as a header: x, y (csv.header: no makes it data)");
   ASSERT_EQ(here->tensors.size(), there->tensors.size());
   for (size_t i = 0; i < here->tensors.size(); ++i) {
     EXPECT_TRUE(MessageDifferencer::Equals(here->tensors[i], there->tensors[i]));

@@ -61,7 +61,7 @@ TEST_F(GradientStatisticsTest, WeightsAreMeasuredOnTheirOwn) {
   EXPECT_EQ(record_.tensors[0].weight_norm, std::numeric_limits<double>::infinity());
 }
 
-TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehind) {
+TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehindButTheHistogram) {
   Measure(v1::STATISTICS_LEVEL_FULL);
   record_.tensors[0].update_norm = 1;
   Measure(v1::STATISTICS_LEVEL_NORM);
@@ -72,7 +72,23 @@ TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehind) {
   EXPECT_EQ(record_.tensors[0].weight_norm, 0);
   EXPECT_EQ(record_.tensors[0].update_norm, 0);
   EXPECT_EQ(record_.tensors[0].mean, 0);
-  EXPECT_EQ(record_.tensors[0].histogram.counts, HistogramCounts().counts);
+  EXPECT_EQ(record_.tensors[0].histogram.positive()[2 + 127 - 1], 2u);  // 2 and 3, of the step before
+}
+
+TEST_F(GradientStatisticsTest, HistogramsRestOnStepsThatAreNotReported) {
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  const StepRecord reported = record_;
+  Set(0, {0.25, 0, -0.5}, {1, 2, 2});
+  record_.report_tensors = false;
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  EXPECT_EQ(record_.tensors[0].histogram.counts, reported.tensors[0].histogram.counts);
+  EXPECT_EQ(record_.tensors[0].max_abs, 0.5);
+  EXPECT_EQ(record_.tensors[0].zero_count, 1);
+  record_.report_tensors = true;
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  HistogramCounts expected;
+  expected.positive()[127 - 2] = expected.negative()[127 - 1] = 1;
+  EXPECT_EQ(record_.tensors[0].histogram.counts, expected.counts);
 }
 
 TEST_F(GradientStatisticsTest, NoneMeasuresNothing) {

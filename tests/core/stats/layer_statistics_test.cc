@@ -40,6 +40,18 @@ TEST(LayerStatisticsTest, ASmallVarianceBesideALargeMeanIsMeasured) {
   EXPECT_NEAR(Output(y, 100).output_variance, 1e-6, 3e-8);
 }
 
+TEST(LayerStatisticsTest, ASmallVarianceIsMeasuredWhereTheFirstOutputIsNotFinite) {
+  for (const float first : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    // A hundred halves of steps of float above 1, as many below: their variance is a quarter of a step squared.
+    std::vector<float> y = {first};
+    const float step = std::numeric_limits<float>::epsilon();
+    for (int i = 0; i < 100; ++i) y.insert(y.end(), {1, 1 + step});
+    const LayerStatistics s = Output(y, 1);
+    EXPECT_DOUBLE_EQ(s.output_mean, 1 + double{step} / 2);
+    EXPECT_NEAR(s.output_variance / (0.25 * double{step} * step), 1, 1e-9);
+  }
+}
+
 TEST(LayerStatisticsTest, WhatIsNotFiniteIsCountedAndLeftOut) {
   const float inf = std::numeric_limits<float>::infinity();
   for (const float first : {std::numeric_limits<float>::quiet_NaN(), inf, -inf}) {

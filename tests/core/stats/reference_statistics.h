@@ -40,11 +40,15 @@ core::TensorStatistics ReferenceStatistics(const std::vector<T>& gradient) {
   const long double mean = sum / finite;
   s.mean = static_cast<double>(mean);
   s.mean_abs = static_cast<double>(magnitudes / finite);
-  long double deviations = 0;
+  // The mean is rounded; what it is off by is taken out again.
+  long double deviations = 0, rest = 0;
   for (const T x : gradient) {
-    if (std::isfinite(x)) deviations += (x - mean) * (x - mean);
+    if (!std::isfinite(x)) continue;
+    deviations += (x - mean) * (x - mean);
+    rest += x - mean;
   }
-  s.std_dev = static_cast<double>(std::sqrt(deviations / finite));
+  rest /= finite;
+  s.std_dev = static_cast<double>(std::sqrt(std::max(0.0L, deviations / finite - rest * rest)));
   return s;
 }
 

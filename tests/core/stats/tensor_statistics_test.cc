@@ -43,6 +43,10 @@ void ExpectClose(double actual, double expected, double scale, const char* what)
   EXPECT_NEAR(actual, expected, 1e-12 * scale) << what;
 }
 
+// What the header allows.
+template <typename T>
+constexpr double kDeviationRounding = std::is_same_v<T, float> ? 1e-5 : 1e-9;
+
 // Every element is counted once in as many steps as the sample's stride.
 template <typename T>
 void ExpectHistogramOf(const TensorStatistics& expected, const std::vector<T>& gradient) {
@@ -74,14 +78,11 @@ void ExpectLikeReference(const std::vector<T>& gradient) {
   const TensorStatistics full = Full(gradient);
   // Less than the header allows for sums of floats.
   const double rounding = std::is_same_v<T, float> ? 1.8e-7 : 1e-12;
-  const double rms = expected.l2_norm / std::sqrt(std::max<double>(1, gradient.size() - expected.non_finite()));
   ExpectClose(full.l2_norm, expected.l2_norm, expected.l2_norm, "l2_norm");
   EXPECT_NEAR(full.mean_abs, expected.mean_abs, rounding * expected.mean_abs);
   // It may be small against the magnitudes that it is made of.
   EXPECT_NEAR(full.mean, expected.mean, rounding * expected.mean_abs);
-  if (rms > 0) {
-    EXPECT_NEAR(std::pow(full.std_dev / rms, 2), std::pow(expected.std_dev / rms, 2), 4 * rounding);
-  }
+  EXPECT_NEAR(full.std_dev, expected.std_dev, kDeviationRounding<T> * expected.std_dev);
   EXPECT_EQ(full.max_abs, expected.max_abs);
   EXPECT_EQ(full.nan_count, expected.nan_count);
   EXPECT_EQ(full.pos_inf_count, expected.pos_inf_count);
@@ -213,8 +214,98 @@ TYPED_TEST(TensorStatisticsTest, LargeFiniteGradientsDoNotOverflow) {
 }
 
 TYPED_TEST(TensorStatisticsTest, EqualElementsDoNotDeviate) {
-  const TensorStatistics s = Full<TypeParam>(std::vector<TypeParam>(4096, TypeParam(0.1)));
-  EXPECT_LT(s.std_dev, 1e-7 * 0.1);
+  using Limits = std::numeric_limits<TypeParam>;
+  const TypeParam values[] = {TypeParam(0.1), TypeParam(-0.7),    TypeParam(1e30),        TypeParam(1e-30),
+                              Limits::max(),  -Limits::max() / 3, Limits::denorm_min(),   TypeParam(0),
+                              Limits::min(),  TypeParam(1) / 3,   -Limits::min() / 1'000, -TypeParam(0)};
+  for (const TypeParam value : values) {
+    for (const int size : {1, 2, 3, 17, 33, 255, 1000, 4096, 4097, 12'345}) {
+      std::vector<TypeParam> gradient(size, value);
+      TensorStatistics s = Full(gradient);
+      EXPECT_EQ(s.std_dev, 0) << value << " " << size;
+      EXPECT_EQ(s.mean, value) << value << " " << size;
+      gradient[0] = Limits::quiet_NaN();
+      gradient.back() = -Limits::infinity();
+      s = Full(gradient);
+      EXPECT_EQ(s.std_dev, 0) << value << " " << size;
+      EXPECT_EQ(s.mean, size > 2 ? value : 0) << value << " " << size;
+    }
+  }
+}
+
+// Of normal numbers with a mean, all scaled; what deviates is as little as the type can hold.
+template <typename T>
+std::vector<T> Around(double mean, double deviation, double scale, const std::vector<double>& normal, size_t size) {
+  std::vector<T> values(size);
+  for (size_t i = 0; i < size; ++i) values[i] = static_cast<T>((mean + deviation * normal[i]) * scale);
+  return values;
+}
+
+TYPED_TEST(TensorStatisticsTest, TheDeviationIsRightWhateverTheMean) {
+  using Limits = std::numeric_limits<TypeParam>;
+  const std::vector<double> normal = Normal<double>(12'289, 1, 11);
+  enum Guest { kNone, kNonFinite, kOutlier, kGuests };
+  for (const size_t size : {1, 2, 3, 15, 16, 17, 31, 33, 63, 65, 255, 256, 257, 1000, 4095, 4096, 4097, 12'289}) {
+    for (const double deviation : {1.0, 0.35, 0.3, 0.25, 0.2, 0.1, 1e-2, 1e-4, 1e-6, 1e-7}) {
+      for (const double mean : {0.0, 1.0, -1.0}) {
+        for (const double scale : {1e-42, 1e-30, 0.07, 1.0, 1e30, 1e37}) {
+          for (int guest = kNone; guest < kGuests; ++guest) {
+            auto gradient = Around<TypeParam>(mean, deviation, scale, normal, size);
+            if (guest == kNonFinite) {
+              for (size_t i = 0; i < size; i += 37) gradient[i] = i % 2 == 0 ? Limits::quiet_NaN() : Limits::infinity();
+            } else if (guest == kOutlier) {
+              gradient[0] *= 5;
+            }
+            const TensorStatistics expected = ReferenceStatistics(gradient), full = Full(gradient);
+            SCOPED_TRACE(::testing::Message() << size << " elements, mean " << mean << ", deviation " << deviation
+                                              << ", scale " << scale << ", guest " << guest);
+            ASSERT_NEAR(full.std_dev, expected.std_dev, kDeviationRounding<TypeParam> * expected.std_dev);
+            ASSERT_NEAR(full.mean, expected.mean, 3e-7 * expected.mean_abs);
+            // Where the deviation is small it is measured from the mean.
+            if (expected.std_dev < 0.2 * std::fabs(expected.mean)) {
+              ASSERT_NEAR(full.mean, expected.mean, 1e-9 * expected.std_dev + 1e-15 * expected.mean_abs);
+              ASSERT_GE(full.mean_abs, std::fabs(full.mean));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(TensorStatisticsTest, AHistogramThatIsNotAskedForIsLeftAloneAndNothingElseChanges) {
+  using Limits = std::numeric_limits<TypeParam>;
+  for (const int64_t size : {0, 1, 100, 256, 257, 5'000, 20'001}) {
+    for (const TypeParam special :
+         {TypeParam(1), TypeParam(0), Limits::denorm_min(), Limits::quiet_NaN(), Limits::infinity(), Limits::max()}) {
+      SCOPED_TRACE(::testing::Message() << size << " elements, " << special);
+      auto gradient = Normal<TypeParam>(size, 1, 12);
+      for (int64_t i = size / 2; i < size; i += 11) gradient[i] = special;
+      TensorStatistics rested;
+      rested.histogram.counts.fill(7);
+      rested.weight_norm = rested.update_norm = rested.clip_scale = 0.5;  // of an older step
+      const HistogramCounts before = rested.histogram;
+      FullPass<TypeParam> pass = {.step = 3, .counts_exponents = false};
+      MeasureFull(std::span<const TypeParam>(gradient), &pass, &rested);
+      EXPECT_EQ(rested.histogram.counts, before.counts);
+      const TensorStatistics counted = Full(gradient, 3);
+      EXPECT_EQ(rested.histogram_stride, counted.histogram_stride);
+      EXPECT_EQ(rested.weight_norm, 0);
+      EXPECT_EQ(rested.update_norm, 0);
+      EXPECT_EQ(rested.clip_scale, 1);
+      EXPECT_TRUE(std::isnan(rested.cosine_with_last));
+      MeasureNorm(std::span<const TypeParam>(gradient), &rested);
+      EXPECT_EQ(rested.histogram.counts, before.counts);
+      MeasureFull(std::span<const TypeParam>(gradient), &pass, &rested);
+      rested.histogram = counted.histogram;
+      ExpectSame(rested, counted);
+      // Asked for again, nothing of the old one is left.
+      rested.histogram = before;
+      pass.counts_exponents = true;
+      MeasureFull(std::span<const TypeParam>(gradient), &pass, &rested);
+      ExpectSame(rested, counted);
+    }
+  }
 }
 
 TYPED_TEST(TensorStatisticsTest, TheLastGradientIsMultipliedAndReplaced) {

@@ -122,13 +122,54 @@ TEST(TrainerTest, AStopIsHeardWhileValidating) {
   EXPECT_FALSE(result.validation.measured) << "half a validation is none";
 }
 
+// With layers that are otherwise while they train: had the judging left them as they are while they judge, dropout and
+// batch norm would be off in all later steps, and the parameters others; had it moved the running statistics, so would
+// be what the last judging finds.
 TEST(TrainerTest, ValidationDoesNotDisturb) {
-  Records records;
-  const TrainResult without = Train(Spec(8, 10), &records);
-  v1::JobSpec spec = Spec(8, 10);
+  std::vector<TrainResult> results;
+  for (const int every : {0, 1}) {  // 0: after the last step only
+    v1::JobSpec spec = Spec(8, 10);
+    *spec.mutable_model() = gradwatch::testing::ParseModel(R"(
+      layers { dense { units: 16 } }
+      layers { batch_norm { momentum: 0.5 } }
+      layers { activation { function: ACTIVATION_FUNCTION_TANH } }
+      layers { dropout { probability: 0.5 } }
+      layers { dense { units: 2 } }
+      loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY })");
+    spec.mutable_validation()->set_examples(16);
+    if (every > 0) spec.mutable_validation()->set_every_steps(every);
+    Records records;
+    results.push_back(Train(spec, &records));
+    EXPECT_EQ(records.all[0].validation.measured, every > 0);
+  }
+  EXPECT_EQ(results[1].parameters_sha256, results[0].parameters_sha256);
+  EXPECT_EQ(results[1].validation.loss, results[0].validation.loss);
+}
+
+// While training dropout draws other units on every step, and batch norm takes the mean and variance of its batch for
+// which it would have the start values 0 and 1 here. With a rate at which nothing is learnt, and statistics that do not
+// move, a judging is the same on every step only if neither happens.
+TEST(TrainerTest, ValidationIsNotInTrainingMode) {
+  v1::JobSpec spec = Spec(8, 4);
+  *spec.mutable_model() = gradwatch::testing::ParseModel(R"(
+    layers { dense { units: 16 } }
+    layers { dropout { probability: 0.5 } }
+    layers { dense { units: 2 } }
+    layers { batch_norm { momentum: 1e-30 epsilon: 1e-30 } }
+    loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY })");
+  spec.mutable_optimizer()->set_learning_rate(1e-30);
   spec.mutable_validation()->set_examples(16);
   spec.mutable_validation()->set_every_steps(1);
-  EXPECT_EQ(Train(spec, &records).parameters_sha256, without.parameters_sha256);
+  Records records, plain;
+  Train(spec, &records);
+  for (const StepRecord& record : records.all) {
+    EXPECT_EQ(record.validation.loss, records.all[0].validation.loss) << record.step;
+  }
+  // Without the two layers, which do nothing while judging.
+  spec.mutable_model()->mutable_layers()->DeleteSubrange(3, 1);
+  spec.mutable_model()->mutable_layers()->DeleteSubrange(1, 1);
+  Train(spec, &plain);
+  EXPECT_NEAR(plain.all[0].validation.loss, records.all[0].validation.loss, 1e-6);
 }
 
 TEST(TrainerTest, LearnsWhatIsValidated) {

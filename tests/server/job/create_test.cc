@@ -43,6 +43,20 @@ TEST_F(CreateTest, AJobIsDurableAndStarted) {
   EXPECT_EQ(Get("first").attempt(), 1);
 }
 
+TEST_F(CreateTest, TheJobTellsWhatWasFoundInItsData) {
+  v1::CreateJobRequest request = Request("finite");
+  request.mutable_spec()->mutable_data()->mutable_gaussian_clusters()->set_examples(12);
+  request.set_validate_only(true);
+  EXPECT_EQ(Create(request)->data().examples(), 12);
+  request.set_validate_only(false);
+  EXPECT_EQ(Create(request)->data().examples(), 12);
+  RestartServer();
+  EXPECT_EQ(Get("finite").data().examples(), 12);
+  const auto endless = Create("endless");
+  EXPECT_TRUE(endless->has_data());
+  EXPECT_FALSE(endless->data().has_examples());
+}
+
 TEST_F(CreateTest, IdsAreMadeFromNames) {
   EXPECT_THAT(MakeJobId("Big run #3!"), MatchesRegex("big-run-3-[a-z2-7]{4}"));
   EXPECT_THAT(MakeJobId(""), MatchesRegex("job-[a-z2-7]{4}"));

@@ -1,0 +1,398 @@
+"""Makes data files, most of them damaged: valid ones of every kind, mutations, and what a job would ask of them."""
+
+import copy
+import gzip
+import io
+import math
+import struct
+import zlib
+
+import reference
+
+READERS = ("csv", "text", "idx", "gzip")
+LARGE = 0.004  # share of the files that are longer than the blocks in which files are read
+
+
+def how_many(rng, small, large):
+    """At most one of `small`, or in a few files of the order of `large`."""
+    if rng.random() < LARGE:
+        return rng.randint(large // 4, large)
+    return rng.randint(1, rng.choice(small))
+
+
+class Case:
+    """Files, what a job asks of them, and what is to be read."""
+
+    def __init__(self, number, reader, source):
+        self.name = f"f{number:05d}"
+        self.reader = reader
+        self.source = source  # "csv", "text" or "idx"
+        self.files = {}  # content by name; the first is the one that was damaged
+        self.damage = False
+        self.header, self.inputs, self.targets = "AUTO", [], []  # of a table
+        self.first, self.count = 0, None  # of IDX
+
+    def spec_text(self):
+        names = list(self.files)
+        if self.source == "csv":
+            columns = "".join(f' inputs: "{name}"' for name in self.inputs)
+            columns += "".join(f' targets: "{name}"' for name in self.targets)
+            header = f" header: HEADER_{self.header}" if self.header else ""
+            return f'batch_size: 1 csv {{ path: "{names[0]}"{columns}{header} }}'
+        if self.source == "text":
+            return f'batch_size: 1 text {{ path: "{names[0]}" sequence_length: 1 }}'
+        images, labels = sorted(names)
+        part = f" first: {self.first}" + ("" if self.count is None else f" count: {self.count}")
+        return f'batch_size: 1 idx {{ images: "{images}" labels: "{labels}"{part} }}'
+
+    def read(self):
+        """Reading, or reference.Malformed."""
+        data = [self.files[name] for name in sorted(self.files)]
+        if self.source == "csv":
+            reading = reference.read_csv(data[0], self.header or "AUTO", self.inputs, self.targets)
+        elif self.source == "text":
+            reading = reference.read_text(data[0])
+        else:
+            reading = reference.read_idx(*data, self.first, self.count)
+        if self.damage:
+            last = int(reading.targets[-1], 16) ^ 1
+            reading.targets = reading.targets[:-1] + f"{last:x}"
+        return reading
+
+    def size(self):
+        return sum(map(len, self.files.values()))
+
+    def smaller(self):
+        """Copies with a part of a file left out, or put plainly."""
+        cases = []
+        for name, content in self.files.items():
+            length = max(len(content) // 2, 1)
+            while True:
+                for start in range(0, len(content), length):
+                    smaller = copy.copy(self)
+                    smaller.name = f"s{len(cases):05d}"
+                    smaller.files = {f"{smaller.name}{other[other.index('.'):]}": data
+                                     for other, data in self.files.items()}
+                    own = f"{smaller.name}{name[name.index('.'):]}"
+                    smaller.files[own] = content[:start] + content[start + length:]
+                    cases.append(smaller)
+                if length == 1 or len(cases) > 300:
+                    break
+                length //= 2
+        return cases
+
+    def shown(self):
+        return f"{self.spec_text()} {', '.join(repr(content[:400]) for content in self.files.values())}"
+
+
+# Mutations of any bytes
+
+TOKENS = {
+    "csv": [b"nan", b"inf", b"-inf", b"1e39", b"-1e39", b"1e-50", b"1e400", b"3.4028235e38", b"3.4028236e38",
+            b"0x10", b"0x1p3", b"1_000", b"1 000", b"1.5.2", b"+", b"-", b"+7", b".5", b"5.", b"1e", b"--1", b"+-1",
+            b"'", b'"', b'""', b'"1"', b' "2"', b'"3" ', b'\t"4"', b'"5\n6"', b"\0", b"\r", b"\r\n", b"\n", b"\n\n",
+            b"\r\r\n", b",", b",,", b";", b"\t", b" ", b"\v", b"\x0c", b"\x1a", b"\x1c", b"\x85", b"\xa0",
+            b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa9", b"\xc2\xa0", b"\xd9\xa1", b"#", b"NA", b"null", b"true",
+            b"1,5", b"\x1b[31m", b"9" * 400, b"a" * 600],
+    "text": [b"\0", b"\r\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80", b"\xed\xb0\x80",
+             b"\xf4\x90\x80\x80", b"\xf4\x8f\xbf\xbf", b"\xf8\x88\x80\x80\x80", b"\xe2\x82", b"\x80",
+             b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"\xef\xbf\xbf", b"\xf0\x80\x80\x80", b"\xe0\x80\x80",
+             b"\xc2\x80", b"\x1f\x8b"],
+    "idx": [b"\0", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\x80\0\0\0", b"\0\1\0\0",
+            b"\x7f\xc0\0\0", b"\x7f\x80\0\0", b"\x7f\xf0\0\0\0\0\0\0", b"\x47\xef\xff\xff\xf0\0\0\0", b"\x08",
+            b"\x0d", b"\x0e", b"\x1f\x8b"],
+    "gzip": [b"\0", b"\0" * 8, b"\x1f\x8b", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", b"\xff\xff\xff\xff",
+             gzip.compress(b"", mtime=0), gzip.compress(b"1,2\n", mtime=0)],
+}
+
+
+def flip_bit(rng, data, other, tokens):
+    at = rng.randrange(len(data))
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:]
+
+
+def set_byte(rng, data, other, tokens):
+    at = rng.randrange(len(data))
+    return data[:at] + bytes([rng.choice((0, 1, 9, 10, 13, 32, 34, 44, 45, 46, 48, 57, 127, 128, 255))]) + data[at + 1:]
+
+
+def insert(rng, data, other, tokens):
+    at = rng.randint(0, len(data))
+    return data[:at] + rng.choice(tokens) + data[at:]
+
+
+def overwrite(rng, data, other, tokens):
+    at, token = rng.randint(0, len(data)), rng.choice(tokens)
+    return data[:at] + token + data[at + len(token):]
+
+
+def delete(rng, data, other, tokens):
+    at = rng.randrange(len(data))
+    return data[:at] + data[at + rng.choice((1, 1, 2, 3, 8, 30)):]
+
+
+def duplicate(rng, data, other, tokens):
+    at, to = sorted((rng.randint(0, len(data)), rng.randint(0, len(data))))
+    return data[:to] + data[at:to] + data[to:]
+
+
+def truncate(rng, data, other, tokens):
+    return data[:rng.randrange(len(data))]
+
+
+def splice(rng, data, other, tokens):
+    return data[:rng.randint(0, len(data))] + other[rng.randint(0, len(other)):]
+
+
+def replace_all(rng, data, other, tokens):
+    old, new = rng.choice(((b"\r\n", b"\n"), (b"\n", b"\r\n"), (b"\n", b"\r"), (b",", b";"), (b",", b"\t"),
+                           (b",", b", "), (b",", b" ,"), (b".", b","), (b"\n", b"\n\n"), (b"1", b"2"),
+                           (b"\n", b" \n")))
+    return data.replace(old, new)
+
+
+def replace_one(rng, data, other, tokens):
+    pieces = data.split(rng.choice((b",", b"\n", b".", b'"')))
+    at = rng.randrange(len(pieces))
+    return data if len(pieces) < 2 else data.replace(pieces[at], rng.choice(tokens), 1)
+
+
+def swap_digits(rng, data, other, tokens):
+    """Stays readable as a rule."""
+    places = [at for at, byte in enumerate(data) if 48 <= byte <= 57]
+    if not places:
+        return data
+    at = rng.choice(places)
+    return data[:at] + bytes([rng.randint(48, 57)]) + data[at + 1:]
+
+
+def replace_cell(rng, data, other, tokens):
+    """Of a table; lines keep their lengths as a rule."""
+    lines = data.split(b"\n")
+    at = rng.randrange(len(lines))
+    cells = lines[at].split(b",")
+    cells[rng.randrange(len(cells))] = rng.choice((rng.choice(tokens), number_text(rng).encode(), rng.choice(cells)))
+    return b"\n".join(lines[:at] + [b",".join(cells)] + lines[at + 1:])
+
+
+def set_element(rng, data, other, tokens):
+    """Of IDX: an element, as a rule."""
+    token = rng.choice([token for token in tokens if len(token) in (1, 2, 4, 8)])
+    at = (len(data) - rng.randint(0, len(data))) // len(token) * len(token)
+    return data[:at] + token + data[at + len(token):]
+
+
+def set_type(rng, data, other, tokens):
+    """Of IDX."""
+    return data[:2] + bytes([rng.choice(list(reference.IDX_TYPES))]) + data[3:]
+
+
+def set_size(rng, data, other, tokens):
+    """Of IDX: sizes in another order, or a huge or wrong one."""
+    rank = min(data[3] if len(data) > 3 else 1, 4)
+    sizes = [data[at:at + 4] for at in range(4, 4 + 4 * rank, 4)]
+    if rng.random() < 0.5:
+        rng.shuffle(sizes)
+    else:
+        sizes[-1:] = [rng.choice((1, 2, 2 ** 16, 2 ** 30, 2 ** 31, 2 ** 32 - 1)).to_bytes(4, "big")]
+    return data[:4] + b"".join(sizes) + data[4 + 4 * rank:]
+
+
+MUTATIONS = (flip_bit, flip_bit, set_byte, insert, insert, overwrite, delete, duplicate, truncate, splice, replace_all,
+             replace_one, swap_digits, swap_digits)
+OWN_MUTATIONS = {"csv": 4 * (replace_cell,), "text": (), "idx": 3 * (set_element, set_type, set_size), "gzip": ()}
+
+
+def mutate(rng, reader, data, other):
+    """None in a tenth of the files, one in most."""
+    for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 2, 2, 3, 4))):
+        if data:
+            data = rng.choice(MUTATIONS + OWN_MUTATIONS[reader])(rng, data, other, TOKENS[reader])
+    return data
+
+
+# Tables
+
+NAMES = ["x", "y", "price", "a b", "2019", "2020", "1", "0", "günther", "x", "width", 'say "hi"', "a,b", "nan", "1e5",
+         "z"]
+
+
+def number_text(rng):
+    value = rng.choice((rng.randint(-9, 9), rng.randint(0, 100_000), rng.gauss(0, 1), rng.gauss(0, 1e6),
+                        10 ** rng.uniform(-44, 38)))
+    style = rng.choice(("{}", "{:.3f}", "{:e}", "{:+g}", "{:.17g}", "{:g}", "{:E}", "{:.0f}."))
+    return style.format(value)
+
+
+def cell_text(rng, text):
+    if "," in text or '"' in text or rng.random() < 0.1:
+        text = '"' + text.replace('"', '""') + '"'
+    if rng.random() < 0.05:
+        text = " " * rng.randint(0, 2) + text + (" " if '"' not in text else "")
+    return text
+
+
+def make_table(rng, width):
+    """(bytes, names of its header or None, how many columns at its start are words)."""
+    texts = rng.choice((0, 0, 0, 1, 2 if width > 2 else 0))  # columns with words
+    integers = rng.random() < 0.25  # without a sign; words beside them may be names of columns
+    number = (lambda rng: str(rng.randint(0, 9_999))) if integers else number_text
+    rows = [[number(rng) if column >= texts else rng.choice(("red", "green", "", "blau, hell"))
+             for column in range(width)] for _ in range(how_many(rng, (2, 6, 40), 16_000))]
+    names = [rng.choice(NAMES) for _ in range(width)] if rng.random() < 0.5 else None
+    if names and rng.random() < 0.6:
+        names = [f"c{column}" for column in range(width)]
+    if names and rng.random() < 0.02:
+        names[rng.randrange(width)] = "long name " * 60
+    end = rng.choice(("\n", "\n", "\r\n"))
+    lines = [",".join(cell_text(rng, cell) for cell in row) for row in ([names] if names else []) + rows]
+    for _ in range(rng.choice((0, 0, 0, 1, 3))):
+        lines.insert(rng.randint(0, len(lines)), rng.choice(("", "", "  ")))
+    text = rng.choice(("", "", "", "\ufeff")) + end.join(lines) + rng.choice((end, end, ""))
+    return text.encode(), names, texts
+
+
+def make_csv(rng, case):
+    width = rng.randint(2, 5)
+    table, names, texts = make_table(rng, width)
+    numbers = range(texts if width - texts > 1 and rng.random() < 0.9 else 0, width)
+    places = rng.sample(numbers, rng.randint(2, len(numbers)))
+    columns = [str(place) for place in places]
+    if names and rng.random() < 0.3:
+        columns = [names[place] if '"' not in names[place] and len(names[place]) < 100 else str(place)
+                   for place in places]
+    split = rng.randint(1, len(columns) - 1)
+    case.inputs, case.targets = columns[:split], columns[split:]
+    case.header = rng.choice((None, "AUTO", "AUTO", "AUTO", "YES", "NO" if rng.random() < 0.2 or not names else "YES"))
+    return table, make_table(rng, width)[0]
+
+
+# Texts
+
+SCRIPTS = ["abcdefghij \n", "The quick brown fox jumps over the lazy dog.\r\n", "äöüß éàçñ", "Привет, мир", "日本語テキスト漢字",
+           "שלום עולם", "مرحبا", "😀🚀👩‍💻", "\x01\x7f\x80ÿ", "\ufeff\u2028\u202e", "\uffff\U0010ffff\ud7ff\ue000"]
+
+
+def make_text(rng):
+    script = "".join(rng.sample(SCRIPTS, rng.choice((1, 1, 2, 3))))
+    text = "".join(rng.choice(script) for _ in range(1 + how_many(rng, (4, 60, 400), 300_000)))
+    return (rng.choice(("", "", "\ufeff")) + text).encode()
+
+
+# IDX
+
+EXTREMES = {"f": [0.0, -0.0, 1e-45, 3.4028234663852886e38, -1.5], "d": [0.0, 1e-320, 3.4028235e38, 1 / 3, -1e38]}
+
+
+def idx_file(letter, sizes, elements):
+    kind = {letter: kind for kind, letter in reference.IDX_TYPES.items()}[letter]
+    start = bytes([0, 0, kind, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
+    return start + struct.pack(f">{len(elements)}{letter}", *elements)
+
+
+def make_images(rng, examples):
+    letter = rng.choice("BBbhifd")
+    sizes = [examples] + [rng.randint(1, 4) for _ in range(rng.randint(0, 3))]
+    if letter in "fd":
+        elements = [rng.choice(EXTREMES[letter]) if rng.random() < 0.1 else rng.gauss(0, 10)
+                    for _ in range(math.prod(sizes))]
+    else:
+        bits = 8 * struct.calcsize(letter)
+        low = 0 if letter == "B" else -2 ** (bits - 1)
+        elements = [rng.randint(low, low + 2 ** bits - 1) for _ in range(math.prod(sizes))]
+    return idx_file(letter, sizes, elements)
+
+
+def make_labels(rng, examples):
+    letter = rng.choice("BBBbhi")
+    most = rng.choice((1, 9, 100, 65_535)) if letter == "i" else rng.choice((1, 9, 100))
+    return idx_file(letter, [examples], [rng.randint(0, most) for _ in range(examples)])
+
+
+def make_idx(rng, case):
+    """(images, labels)."""
+    examples = how_many(rng, (2, 10, 40), 40_000)
+    if rng.random() < 0.2:
+        case.first = rng.randint(0, examples - 1)
+        case.count = rng.choice((None, rng.randint(1, examples - case.first)))
+    return make_images(rng, examples), make_labels(rng, examples)
+
+
+# gzip
+
+
+def gzip_member(rng, content):
+    """A member with a header of any kind; now and then one that nobody should accept."""
+    flags = rng.choice((0, 0, 8, 16, 24, 4, 30, 31)) | (0x20 if rng.random() < 0.02 else 0)
+    header = struct.pack("<2sBBIBB", b"\x1f\x8b", 8, flags, rng.getrandbits(32), rng.choice((0, 2, 4)),
+                         rng.choice((3, 255)))
+    if flags & 4:
+        extra = rng.randbytes(rng.randint(0, 20))
+        header += struct.pack("<H", len(extra)) + extra
+    if flags & 8:
+        header += rng.choice((b"table.csv", b"", "naïve".encode("latin-1"))) + b"\0"
+    if flags & 16:
+        header += b"a comment\0"
+    if flags & 2:
+        header += struct.pack("<H", zlib.crc32(header) & 0xffff ^ (1 if rng.random() < 0.1 else 0))
+    deflate = zlib.compressobj(rng.choice((0, 1, 6, 9)), zlib.DEFLATED, -rng.randint(9, 15))
+    packed = deflate.compress(content) + deflate.flush()
+    checksum, length = zlib.crc32(content), len(content)
+    if rng.random() < 0.02:
+        checksum ^= 1 << rng.randrange(32)
+    if rng.random() < 0.02:
+        length += 1
+    return header + packed + struct.pack("<II", checksum, length)
+
+
+def pack(rng, content):
+    """`content` as members, some of them empty, some of them cut anywhere."""
+    out = io.BytesIO()
+    while rng.random() < 0.3:
+        at = rng.randint(0, len(content))
+        out.write(gzip_member(rng, content[:at]))
+        content = content[at:]
+    out.write(gzip_member(rng, content))
+    out.write(rng.choice((b"",) * 30 + (b"\0", b"\0" * 512, b"x", b"\n", b"\x1f\x8b")))
+    return out.getvalue()
+
+
+def make_packed(rng, case):
+    """Half of the files are damaged before they are packed, the other half after that: most of those are refused, since
+    their checksums are wrong."""
+    if case.source == "csv":
+        content, other = make_csv(rng, case)
+    elif case.source == "text":
+        content, other = make_text(rng), make_text(rng)
+    else:
+        content, other = make_idx(rng, case)
+    labels = other
+    if rng.random() < 0.5:
+        packed = pack(rng, mutate(rng, case.source, content, other))
+    else:
+        packed = mutate(rng, "gzip", pack(rng, content), pack(rng, other))
+    return packed, labels
+
+
+def make_case(reader, rng, number):
+    source = reader if reader != "gzip" else rng.choice(("csv", "text", "idx"))
+    case = Case(number, reader, source)
+    if reader == "gzip":
+        content, labels = make_packed(rng, case)
+    elif reader == "csv":
+        content, other = make_csv(rng, case)
+        content = mutate(rng, reader, content, other)
+    elif reader == "text":
+        content = mutate(rng, reader, make_text(rng), make_text(rng))
+    else:
+        content, labels = make_idx(rng, case)
+        damaged = rng.choice(("images", "images", "labels"))
+        if damaged == "images":
+            content = mutate(rng, reader, content, make_images(rng, rng.randint(1, 10)))
+        else:
+            labels = mutate(rng, reader, labels, make_labels(rng, rng.randint(1, 10)))
+    if source == "idx":
+        case.files = {f"{case.name}.a_images": content, f"{case.name}.b_labels": labels}
+    else:
+        case.files = {f"{case.name}.{source}": content}
+    return case
