@@ -26,7 +26,7 @@ namespace {
 // largest messages; before that, a file is read in blocks and lines, of 25 MiB at most.
 constexpr int64_t kProgramBytes = int64_t{64} << 20;
 // The stack of a thread, as far as it is used.
-constexpr int64_t kThreadBytes = 128 << 10;
+constexpr int64_t kThreadBytes = 64 << 10;
 // Names, shapes and settings of a tensor and of a layer, in all copies of the spec and of the network's plan.
 constexpr int64_t kTensorBytes = 1 << 10;
 constexpr int64_t kLayerBytes = 1 << 10;
