@@ -164,8 +164,8 @@ struct Problem {
   double feedback = 0.5;  // the gradient is the noise and this times the parameter
 };
 
-// From zero, a few gradients, a pause of zeros in which Adam's mean dies and squares are stuck, and small gradients with
-// shorter pauses.
+// From zero, a few gradients, a pause of zeros in which Adam's mean dies and squares are stuck, and small gradients
+// with shorter pauses.
 Problem PausedProblem() {
   Problem problem(1'500);
   problem.feedback = 0;
@@ -174,7 +174,7 @@ Problem PausedProblem() {
   const auto set = [&problem](int step, double gradient) {
     for (int i = 0; i < kSize; ++i) problem.noise[step * kSize + i] = (i % 2 == 0 ? 1 : -1) * gradient * (1 + 0.1 * i);
   };
-  for (int step = 0; step < 3; ++step) set(step, 3e-20);
+  for (int step = 0; step < 3; ++step) set(step, 1e-20);
   set(1'300, 1e-22);
   set(1'302, 2e-22);
   set(1'400, 3e-21);
