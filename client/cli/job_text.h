@@ -19,7 +19,8 @@ std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now);
 // " (2 of them with NaN or infinities)"; "" if there are none.
 std::string NonFiniteStepsText(const v1::Job& job);
 
-// "1234 parameters; memory: 10 KiB parameters and optimizer, 3 KiB activations, 1 MiB data".
+// "1234 parameters; memory: 130 MiB in all: 10 KiB parameters and optimizer, 3 KiB activations, 1 MiB data, ...": every
+// part that is not 0.
 std::string EstimateText(const v1::ResourceEstimate& estimate);
 
 }  // namespace gradwatch::cli

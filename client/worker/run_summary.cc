@@ -4,6 +4,7 @@
 #include <google/protobuf/wrappers.pb.h>
 
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,7 @@ std::string Scalar(const T& value) {
   return json;
 }
 std::string Number(double value) { return Scalar<google::protobuf::DoubleValue>(value); }
+std::string Number(const std::optional<double>& value) { return value.has_value() ? Number(*value) : "null"; }
 std::string Text(const std::string& value) { return Scalar<google::protobuf::StringValue>(value); }
 
 std::string Object(const std::vector<Member>& members) {
@@ -97,7 +99,8 @@ std::string ToTable(const RunSummary& summary) {
   if (!summary.data_note.empty()) add("data", summary.data_note);
   add("steps", absl::StrCat(result.steps_done));
   add("steps/s", absl::StrFormat("%.1f", summary.steps_per_second));
-  add("loss", absl::StrFormat("%.6g to %.6g", result.first_loss, result.final_loss));
+  const bool measured = result.first_loss.has_value() && result.final_loss.has_value();
+  add("loss", measured ? absl::StrFormat("%.6g to %.6g", *result.first_loss, *result.final_loss) : "not measured");
   if (result.validation.measured) add("validation", ValidationText(result.validation));
   for (const auto& [rule, count] : summary.alerts) add(absl::StrCat("alert ", rule), absl::StrCat(count));
   add("parameters", absl::StrCat(summary.parameters));

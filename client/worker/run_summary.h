@@ -20,7 +20,8 @@ struct RunSummary {
   int64_t peak_bytes = 0;                 // resident memory of the whole process at its highest; 0: unknown
 };
 
-// One JSON object, without a line end. Numbers that are not finite are strings, as in protobuf's JSON.
+// One JSON object, without a line end. Numbers that are not finite are strings, as in protobuf's JSON; what
+// was not measured is null.
 std::string ToJson(const RunSummary& summary);
 // A line each, with a line end; fit for a terminal, whatever the data files said.
 std::string ToTable(const RunSummary& summary);

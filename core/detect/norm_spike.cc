@@ -56,6 +56,7 @@ Verdict NormSpike::JudgeNorm(double norm, int64_t non_finite, int tensor, Histor
 }
 
 Verdict NormSpike::Judge(const StepRecord& record) {
+  if (!std::isfinite(record.loss)) return Verdict();
   if (!per_tensor_) return JudgeNorm(record.grad_norm, record.non_finite(), -1, &histories_[0]);
   Verdict worst;
   for (size_t i = 0; i < tensors_.size() && tensors_[i] < static_cast<int>(record.tensors.size()); ++i) {

@@ -15,8 +15,9 @@ namespace gradwatch::core {
 //
 //   z = (y - median) / max(1.4826 * MAD, min_deviation)  >  max_deviations
 //
-// over the window of steps before, for the global norm or for every matching tensor. A norm that is zero, or that is
-// only that of a finite part, is not judged and never enters the history. Silent until kWarmUp norms are in.
+// over the window of steps before, for the global norm or for every matching tensor. A norm that is zero, that is
+// only that of a finite part, or of a step whose loss is not finite, is not judged and never enters the history. Silent
+// until kWarmUp norms are in.
 //
 // Norms beyond half the limit, but not below 3 deviations, are outliers to the history already, though they are no
 // alert: else a rule with a high limit would learn a growing norm step by step and never see it explode.

@@ -14,38 +14,27 @@ struct Rule {
   T mean_kept, mean_taken, square_kept, square_taken;
   Decay<T> decay;
 
-  // Returns the direction, which is the gradient with its decay.
-  GW_INLINE Vector<T> Gather(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
-                             Vector<T>& square) const {
+  GW_INLINE void Gather(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
+                        Vector<T>& square) const {
     const Vector<T> direction = gradient + decay.added * parameter;
     mean = mean_kept * mean + mean_taken * direction;
     square = square_kept * square + square_taken * (direction * direction);
-    return direction;
   }
   GW_INLINE Vector<T> Moved(const Vector<T>& parameter, const Vector<T>& mean, const Vector<T>& square) const {
     return decay.kept * parameter - rate * (mean / (unbiased * SquareRoots<T>(square) + epsilon));
   }
-  // What is stored of the moments. Squares outlive the mean: without them it would be divided by epsilon alone.
-  GW_INLINE void Settle(const Vector<T>& direction, const Vector<T>& mean_before, const Vector<T>& square_before,
-                        Vector<T>& mean, Vector<T>& square) const {
-    if constexpr (kTinyShow) {
-      mean = WithoutStuck<T>(mean, mean_before, direction == T(0));
-      square = WithoutStuck<T>(square, square_before, (direction == T(0)) & (mean == T(0)));
-    } else {
-      mean = WithoutDenormal<T>(mean);
-      square = WithoutDenormal<T>(square);
-    }
-  }
+  // What is stored of a moment.
+  GW_INLINE Vector<T> Stored(const Vector<T>& moment) const { return kTinyShow ? moment : WithoutDenormal<T>(moment); }
 };
 
 template <typename T, bool kTinyShow>
 struct PlainRule : Rule<T, kTinyShow> {
   GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
                                  Vector<T>& square) const {
-    const Vector<T> mean_before = mean, square_before = square;
-    const Vector<T> direction = this->Gather(gradient, parameter, mean, square);
+    this->Gather(gradient, parameter, mean, square);
     const Vector<T> moved = this->Moved(parameter, mean, square);
-    this->Settle(direction, mean_before, square_before, mean, square);
+    mean = this->Stored(mean);
+    square = this->Stored(square);
     return moved;
   }
 };
@@ -54,13 +43,12 @@ template <typename T, bool kTinyShow>
 struct AmsgradRule : Rule<T, kTinyShow> {
   GW_INLINE Vector<T> operator()(const Vector<T>& gradient, const Vector<T>& parameter, Vector<T>& mean,
                                  Vector<T>& square, Vector<T>& largest) const {
-    const Vector<T> mean_before = mean, square_before = square, largest_before = largest;
-    const Vector<T> direction = this->Gather(gradient, parameter, mean, square);
+    this->Gather(gradient, parameter, mean, square);
     largest = square <= largest ? largest : square;  // NaN stays
     const Vector<T> moved = this->Moved(parameter, mean, largest);
-    this->Settle(direction, mean_before, square_before, mean, square);
-    largest = kTinyShow ? WithoutStuck<T>(largest, largest_before, (mean == T(0)) & (square == T(0)))
-                        : WithoutDenormal<T>(largest);
+    mean = this->Stored(mean);
+    square = this->Stored(square);
+    largest = this->Stored(largest);
     return moved;
   }
 };

@@ -13,8 +13,8 @@ namespace gradwatch::core {
 //   p -= r / (1 - b1^t) mean / (sqrt(square) / sqrt(1 - b2^t) + e)
 //
 // in the arithmetic of T (torch.optim.Adam); AdamW first multiplies p by 1 - r w (torch.optim.AdamW). With amsgrad the
-// largest square so far takes the place of the square. Denormal squares are kept where epsilon is so small that they
-// show; the moments of what has died become 0 in the end.
+// largest square so far takes the place of the square. Denormal moments become 0, but not where epsilon is so
+// small that they show.
 template <typename T>
 class Adam final : public Optimizer<T> {
  public:

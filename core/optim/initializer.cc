@@ -68,14 +68,17 @@ void FillIdentity(double gain, int64_t columns, std::span<T> values) {
 
 // Columns of Q that are written out together.
 constexpr int64_t kQBlock = 64;
-// What Eigen's products take to pack their operands, and all that is small.
-constexpr int64_t kWorkBytes = 4 << 20;
+// Bytes of so many numbers and of what Eigen's products take to pack them, which is bounded by the caches.
+int64_t WorkingBytes(int64_t numbers) {
+  constexpr int64_t kMaxPacked = 4 << 20;
+  const int64_t bytes = numbers * static_cast<int64_t>(sizeof(double));
+  return bytes + std::min(kMaxPacked, 2 * bytes);
+}
 
 // Bytes that VisitOrthogonal takes for a moment: the matrix, and columns and rows of it.
 int64_t OrthogonalBytes(int64_t rows, int64_t columns) {
   const int64_t narrow = std::min(rows, columns);
-  const int64_t numbers = rows * columns + std::min(kQBlock, narrow) * (rows + columns) + kQBlock * narrow;
-  return kWorkBytes + numbers * static_cast<int64_t>(sizeof(double));
+  return WorkingBytes(rows * columns + std::min(kQBlock, narrow) * (rows + columns) + kQBlock * narrow);
 }
 
 // Calls visit(i, j, element) for every element of an orthogonal matrix, which is never there as a whole besides its own
@@ -233,7 +236,7 @@ void Rescale(double radius, int64_t rows, std::span<double> values) {
 int64_t InitializationBytes(const ParameterSegment& segment) {
   if (!segment.initializer.has_spectral_radius()) return FillBytes(segment);
   const int64_t matrix = segment.size * static_cast<int64_t>(sizeof(double));  // at most 1,024 rows
-  return std::max(matrix + FillBytes(segment), kSchurMatrices * matrix + kWorkBytes);
+  return std::max(matrix + FillBytes(segment), WorkingBytes(kSchurMatrices * segment.size));
 }
 
 template <typename T>

@@ -19,25 +19,21 @@ struct Rule {
   GW_INLINE Vector<T> Moved(const Vector<T>& parameter, const Vector<T>& step) const {
     return decay.kept * parameter - rate * step;
   }
-  // What is stored of the square.
-  GW_INLINE Vector<T> Settled(const Vector<T>& gradient, const Vector<T>& before, const Vector<T>& square) const {
-    return kTinyShow ? WithoutStuck<T>(square, before, gradient == T(0)) : WithoutDenormal<T>(square);
-  }
+  // What is stored of a square.
+  GW_INLINE Vector<T> Stored(const Vector<T>& square) const { return kTinyShow ? square : WithoutDenormal<T>(square); }
   GW_INLINE Vector<T> Normalized(const Vector<T>& gradient, Vector<T>& square) const {
-    const Vector<T> before = square;
     square = kept * square + taken * (gradient * gradient);
     const Vector<T> normalized = gradient / (SquareRoots<T>(square) + epsilon);
-    square = Settled(gradient, before, square);
+    square = Stored(square);
     return normalized;
   }
   GW_INLINE Vector<T> Standardized(const Vector<T>& gradient, Vector<T>& square, Vector<T>& mean) const {
-    const Vector<T> before = square;
     square = kept * square + taken * (gradient * gradient);
     mean = kept * mean + taken * gradient;
     const Vector<T> variance = square - mean * mean;
     const Vector<T> standardized =
         gradient / (SquareRoots<T>(variance < T(0) ? Vector<T>{} : variance) + epsilon);  // NaN stays
-    square = Settled(gradient, before, square);
+    square = Stored(square);
     mean = WithoutDenormal<T>(mean);  // its square is 0
     return standardized;
   }

@@ -14,8 +14,7 @@ namespace gradwatch::core {
 //   p -= r u, with momentum buffer = m buffer + u and p -= r buffer
 //
 // in the arithmetic of T (torch.optim.RMSprop). Where rounding makes the variance negative it counts as 0; PyTorch's
-// root is NaN there. Denormal squares are kept where epsilon is so small that they show; what has died becomes 0 in the
-// end.
+// root is NaN there. Denormal squares become 0, but not where epsilon is so small that they show.
 template <typename T>
 class Rmsprop final : public Optimizer<T> {
  public:

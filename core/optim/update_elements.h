@@ -18,26 +18,19 @@
 namespace gradwatch::core {
 
 // State that decays, as momentum does where a unit has died, would become denormal and stay so for ever, since the
-// smallest ones times 0.9 are rounded back; and processors take a hundred times as long for them. So each rule sends
-// its states through one of two functions before they are stored; the update itself is made before that.
+// smallest ones times 0.9 are rounded back; and processors take a hundred times as long for them. So rules flush their
+// states before they are stored, wherever that does not show; the update itself is made before that.
 
 // 0 for denormal numbers, else x. For what is in units of a gradient or of an update (momentum), and for squares of
 // gradients beside an epsilon that hides them. What is lost of momentum m is below 2e-38 / (1 - m) (float): a
 // parameter that it moves at all is smaller than 1e-29 times the rate, or times the rate over an epsilon of 1e-10.
+//
+// Where TinySquaresShow, squares that are stuck are all that keeps the next gradient from being divided by epsilon
+// alone: neither they nor Adam's mean, which is divided by their root, are flushed. Units that have died then stay
+// slow.
 template <typename T>
 GW_INLINE Vector<T> WithoutDenormal(const Vector<T>& x) {
   return Magnitudes<T>(x) < std::numeric_limits<T>::min() ? Vector<T>{} : x;
-}
-
-// The truth of a comparison in each lane: all bits or none.
-template <typename T>
-using Truths = decltype(Vector<T>{} < Vector<T>{});
-
-// 0 where `x` is denormal, nothing is added to it any more (`idle`), and decay has left it what it was `before`: it
-// would stay so for ever. Else x.
-template <typename T>
-GW_INLINE Vector<T> WithoutStuck(const Vector<T>& x, const Vector<T>& before, const Truths<T>& idle) {
-  return (idle & (x == before) & (Magnitudes<T>(x) < std::numeric_limits<T>::min())) ? Vector<T>{} : x;
 }
 
 // Whether updates g / (sqrt(square) + epsilon), where `square` is a running mean of squares that keeps the part `kept`

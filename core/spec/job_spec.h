@@ -15,7 +15,7 @@ namespace gradwatch::core {
 // What a job may need at most.
 struct SpecLimits {
   int64_t max_parameters = 100'000'000;
-  int64_t max_bytes = int64_t{8} << 30;  // parameters, gradients, optimizer state, activations and data
+  int64_t max_bytes = int64_t{8} << 30;  // all that its process takes, see ResourceEstimate
 };
 
 // A job that can run.

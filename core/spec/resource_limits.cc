@@ -22,14 +22,14 @@
 namespace gradwatch::core {
 namespace {
 
-// The program with its libraries takes some 19 MiB resident, attached 23 MiB, and 30 MiB while it sends the largest
-// messages; a file is read in blocks and lines, 25 MiB at most, before the network is there.
+// The program with its libraries has some 19 MiB resident. Attached it takes up to 28 MiB more, while it sends the
+// largest messages; before that, a file is read in blocks and lines, of 25 MiB at most.
 constexpr int64_t kProgramBytes = int64_t{64} << 20;
 // The stack of a thread, as far as it is used.
-constexpr int64_t kThreadBytes = 128 << 10;
+constexpr int64_t kThreadBytes = 64 << 10;
 // Names, shapes and settings of a tensor and of a layer, in all copies of the spec and of the network's plan.
-constexpr int64_t kTensorBytes = 2 << 10;
-constexpr int64_t kLayerBytes = 4 << 10;
+constexpr int64_t kTensorBytes = 1 << 10;
+constexpr int64_t kLayerBytes = 1 << 10;
 
 // As large as numbers get, rather than wrong.
 int64_t Multiply(int64_t a, int64_t b) {

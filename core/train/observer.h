@@ -17,7 +17,7 @@ class Observer {
   virtual void OnStep(const StepRecord& record) = 0;
   // An alert changed its state on the step just reported.
   virtual void OnAlert(const v1::Alert& alert) = 0;
-  // Controls of `revision` hold from `step` on, which is about to run.
+  // Controls of `revision` hold from `step` on, which is being done: nothing drops it any more.
   virtual void OnControlsApplied(int64_t revision, int64_t step) = 0;
   // The run waits, after `steps_done` steps.
   virtual void OnPaused(int64_t steps_done) = 0;

@@ -93,8 +93,8 @@ struct Trainer::State {
     record.tensors.resize(tensors.size());
   }
 
-  // Uses `snapshot` from `step` on.
-  void Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer);
+  // Uses `snapshot` from the next step on.
+  void Adopt(std::shared_ptr<const ControlSnapshot> snapshot);
   // Runs one step and, unless it is dropped, reports it. If it failed, `failure` says why.
   StepEnd RunStep(int64_t step, const LiveControls& live, Observer& observer);
   // Loss and gradients of a step, measured. False: see AccumulateGradients.
@@ -120,6 +120,7 @@ struct Trainer::State {
   const std::vector<v1::TensorInfo> tensors;
 
   std::shared_ptr<const ControlSnapshot> controls;
+  int64_t told_revision = 0;  // of the controls that the observer knows to hold
   GradientCosine<float> cosine;
   Clipper<float> clipper;
   std::unique_ptr<Optimizer<float>> optimizer;
@@ -134,15 +135,15 @@ struct Trainer::State {
   // Steps in a row, to the present one, that were skipped or, where elements are set to zero instead, had a loss that
   // is not finite.
   int32_t lost_in_a_row = 0;
+  bool has_learnt = false;  // some step was not skipped
   std::string failure;
 };
 
-void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot, int64_t step, Observer& observer) {
+void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot) {
   controls = std::move(snapshot);
   clipper.Configure(controls->controls.clip());
   cosine.Switch(controls->controls.gradient_cosine());
   record.layers.resize(controls->controls.layer_statistics() ? network->layers().size() : 0);
-  observer.OnControlsApplied(controls->revision, step);
 }
 
 bool Trainer::State::ComputeGradients(int64_t step, const LiveControls& live) {
@@ -177,6 +178,7 @@ void Trainer::State::Update() {
   const bool finite_loss = std::isfinite(record.loss);
   lost_in_a_row = IsSkipped(record) || !finite_loss ? lost_in_a_row + 1 : 0;
   if (IsSkipped(record)) return Skip();
+  has_learnt = true;
   // A plateau is one of learning: of losses that were learnt from.
   if (finite_loss) schedule.ObserveLoss(record.loss);
   if (record.clip.moments_reset) optimizer->ResetMoments();
@@ -188,7 +190,6 @@ void Trainer::State::Update() {
 void Trainer::State::Skip() {
   network->RestoreState();
   cosine.Forget();
-  MeasureWeights();
 }
 
 bool Trainer::State::MustEnd() {
@@ -196,10 +197,13 @@ bool Trainer::State::MustEnd() {
   if (record.clip.action == v1::ClipOutcome::ACTION_STOPPED) {
     failure = absl::StrCat(WhatBroke(record), " and clip.non_finite is stop");
   } else if (lost && lost_in_a_row >= controls->controls.clip().max_consecutive_skips()) {
-    failure = absl::StrCat(WhatBroke(record), ", the last of ", lost_in_a_row,
-                           " such steps in a row (clip.max_consecutive_skips)");
+    failure = lost_in_a_row == 1 ? absl::StrCat(WhatBroke(record), " and clip.max_consecutive_skips is 1")
+                                 : absl::StrCat(WhatBroke(record), ", the last of ", lost_in_a_row,
+                                                " such steps in a row (clip.max_consecutive_skips)");
   } else if (lost && !IsSkipped(record) && record.step + 1 == spec.steps()) {
     failure = absl::StrCat(WhatBroke(record), ", the last one, and the network has learnt from it");
+  } else if (!has_learnt && record.step + 1 == spec.steps()) {
+    failure = absl::StrCat("no step was learnt from: ", WhatBroke(record));
   }
   return !failure.empty();
 }
@@ -254,6 +258,8 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
     network->RestoreState();
     return StepEnd::kDropped;
   }
+  if (told_revision != controls->revision) observer.OnControlsApplied(controls->revision, step);
+  told_revision = controls->revision;
   record.time = clock->Now();
   alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);
@@ -287,7 +293,11 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec
                                                          AlertIdentity identity, const Clock* clock) {
   auto opened = OpenData(spec.data(), spec.seed(), roots, spec.validation().examples());
   if (!opened.ok()) return WithFieldPrefix("data", opened.status());
-  std::unique_ptr<DataSource> data = *std::move(opened);
+  return Create(spec, *std::move(opened), std::move(identity), clock);
+}
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, std::unique_ptr<DataSource> data,
+                                                         AlertIdentity identity, const Clock* clock) {
   return OrOutOfMemory("for the model", [&]() -> absl::StatusOr<std::unique_ptr<Trainer>> {
     GW_ASSIGN_OR_RETURN(auto network,
                         Network<float>::Create(spec.model(), data->shape(), spec.data().batch_size(), spec.threads()));
@@ -301,6 +311,8 @@ Trainer::~Trainer() = default;
 
 const std::vector<v1::TensorInfo>& Trainer::tensors() const { return state_->tensors; }
 const std::vector<LayerInfo>& Trainer::layers() const { return state_->network->layers(); }
+
+std::span<const float> Trainer::layer_state() const { return state_->network->state(); }
 
 TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
   TrainResult result;
@@ -323,7 +335,7 @@ void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& 
       break;
     }
     if (const auto& snapshot = controls.ForStep(result.steps_done); snapshot != state.controls) {
-      state.Adopt(snapshot, result.steps_done, observer);
+      state.Adopt(snapshot);
     }
     const StepEnd end = state.RunStep(result.steps_done, controls, observer);
     if (end == StepEnd::kDropped) continue;  // the stop is still there

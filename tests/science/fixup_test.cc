@@ -67,7 +67,7 @@ TEST(SlowFixup, TrainsAtARateAtWhichTheUnscaledNetworkOverflows) {
   const JobRun fixup = Train(Fixup());
   ExpectBetween("Fixup, 100 blocks, rate 0.1", "steps done of 100", 100, 100,
                 static_cast<double>(fixup.result.steps_done));
-  ExpectBetween("Fixup, 100 blocks, rate 0.1", "final loss", 0, 1, fixup.result.final_loss);
+  ExpectBetween("Fixup, 100 blocks, rate 0.1", "final loss", 0, 1, fixup.result.final_loss.value());
   const JobRun unscaled = Train(Model("INITIALIZER_METHOD_HE", "INITIALIZER_METHOD_HE", "INITIALIZER_METHOD_HE"));
   ExpectBetween("He instead, 100 blocks", "steps until not finite", 0, 10,
                 static_cast<double>(unscaled.result.steps_done));

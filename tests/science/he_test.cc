@@ -51,8 +51,8 @@ TEST(SlowHe, XavierLosesHalfOfTheGradientPerLayerOfRelu) {
 
 // "Xavier completely stalls": thirty layers learn from He's start and stay at chance, ln 10, from Xavier's.
 TEST(SlowHe, ThirtyLayersLearnFromHeAndStallFromXavier) {
-  const double he = RunJob(ClusterJob(30, kHe, 312)).result.final_loss;
-  const double xavier = RunJob(ClusterJob(30, kXavier, 312)).result.final_loss;
+  const double he = RunJob(ClusterJob(30, kHe, 312)).result.final_loss.value();
+  const double xavier = RunJob(ClusterJob(30, kXavier, 312)).result.final_loss.value();
   ExpectBetween("He et al. 2015", "final loss from Xavier, 30 layers", 0.98 * std::log(10), 1.02 * std::log(10),
                 xavier);
   ExpectBetween("He et al. 2015", "final loss from He, 30 layers", 0, 1.2, he);
@@ -61,9 +61,9 @@ TEST(SlowHe, ThirtyLayersLearnFromHeAndStallFromXavier) {
 // Ten layers learn from both.
 TEST(SlowHe, TenLayersLearnFromBoth) {
   ExpectBetween("He et al. 2015", "final loss from Xavier, 10 layers", 0, 1.2,
-                RunJob(ClusterJob(10, kXavier, 312)).result.final_loss);
+                RunJob(ClusterJob(10, kXavier, 312)).result.final_loss.value());
   ExpectBetween("He et al. 2015", "final loss from He, 10 layers", 0, 1.2,
-                RunJob(ClusterJob(10, kHe, 312)).result.final_loss);
+                RunJob(ClusterJob(10, kHe, 312)).result.final_loss.value());
 }
 
 }  // namespace

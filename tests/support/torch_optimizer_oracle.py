@@ -1,9 +1,10 @@
-"""Steps of torch.optim under torch.optim.lr_scheduler, in double.
+"""Steps of torch.optim under torch.optim.lr_scheduler.
 
-usage: torch_optimizer_oracle.py FOLDER
+usage: torch_optimizer_oracle.py FOLDER ARITHMETIC FEEDBACK
+ARITHMETIC is float64 or float32, of parameters and optimizer; FEEDBACK a number f.
 Reads in FOLDER: cases, three lines each: the optimizer of the parameters p and the scheduler of the optimizer o ("None"
 for none), as Python, and a scale s; raw float64 arrays start [size], noise [steps, size] and losses [steps]. The gradient
-of step t is s (noise[t] + p / 2). Writes result (float64): for each case and step the rate, the momentum (or beta1, or 0), and the
+of step t is s (noise[t] + f p). Writes result (float64): for each case and step the rate, the momentum (or beta1, or 0), and the
 parameters after it. Exits with 77 if there is no PyTorch.
 """
 
@@ -19,6 +20,8 @@ except ImportError:
 from torch.optim.lr_scheduler import *  # the names that cases use
 
 folder = sys.argv[1]
+arithmetic = getattr(torch, sys.argv[2])
+feedback = float(sys.argv[3])
 warnings.simplefilter("ignore")
 
 
@@ -36,11 +39,11 @@ def momentum_of(group):
 
 
 def run(optimizer, scheduler, scale, write):
-    p = start.clone().requires_grad_()
+    p = start.to(arithmetic, copy=True).requires_grad_()
     o = eval(optimizer, globals(), {"p": [p]})
     s = eval(scheduler, globals(), {"o": o})
     for t, row in enumerate(noise):
-        p.grad = scale * (row + p.detach() / 2)
+        p.grad = (scale * (row + feedback * p.detach())).to(arithmetic)
         write([o.param_groups[0]["lr"], momentum_of(o.param_groups[0])])
         o.step()
         write(p.tolist())

@@ -68,6 +68,17 @@ TEST(RunSummaryTest, JsonOfAFailureIsWhole) {
   EXPECT_TRUE(object.fields().at("alerts").struct_value().fields().empty());
 }
 
+TEST(RunSummaryTest, ALossThatWasNotMeasuredIsNoNumber) {
+  RunSummary summary = Summary();
+  summary.result.first_loss.reset();
+  summary.result.final_loss.reset();
+  const Struct object = Parse(ToJson(summary));
+  for (const char* field : {"first_loss", "final_loss"}) {
+    EXPECT_EQ(object.fields().at(field).kind_case(), google::protobuf::Value::kNullValue) << field;
+  }
+  EXPECT_THAT(ToTable(summary), HasSubstr("\nloss               not measured\n"));
+}
+
 TEST(RunSummaryTest, WhatWasTakenForGrantedAboutTheDataIsTold) {
   EXPECT_EQ(Parse(ToJson(Summary())).fields().count("data_note"), 0u) << "only if there is something";
   EXPECT_THAT(ToTable(Summary()), Not(HasSubstr("\ndata ")));

@@ -162,6 +162,9 @@ TEST_F(SharedCasesTest, GradientsThatAreNotFiniteAreToldOnEveryStep) {
     EXPECT_FALSE(report.clip().has_norm_after());
     for (const v1::TensorStats& tensor : report.tensors()) EXPECT_FALSE(tensor.has_l2_norm()) << step.step;
   }
+  EXPECT_EQ(run_.result.state, v1::JOB_STATE_FAILED) << "it has learnt from no step";
+  EXPECT_THAT(run_.result.failure, ::testing::MatchesRegex("no step was learnt from: .*a gradient was not finite at "
+                                                           "step 49"));
 }
 
 TEST_F(SharedCasesTest, OneStepThatIsNotFiniteIsToldAmongTheOthers) {

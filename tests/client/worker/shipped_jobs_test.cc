@@ -134,7 +134,7 @@ TEST_P(HealthyJobTest, LearnsWithoutAnAlert) {
   if (absl::IsNotFound(summary.status())) GTEST_SKIP() << summary.status().message();
   ASSERT_THAT(summary, gradwatch::testing::IsOk());
   EXPECT_TRUE(summary->alerts.empty()) << ToJson(*summary);
-  EXPECT_TRUE(std::isfinite(summary->result.final_loss));
+  EXPECT_TRUE(std::isfinite(summary->result.final_loss.value()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, HealthyJobTest,

@@ -191,6 +191,27 @@ TEST(NormSpikeTest, IsSilentDuringTheWarmUp) {
   EXPECT_EQ(harness.Step().size(), 1u);
 }
 
+// A finite norm of a loss that is not finite: neither judged nor remembered, globally or tensor by tensor.
+TEST(NormSpikeTest, AStepOfABrokenLossHasNoNorm) {
+  for (const bool per_tensor : {false, true}) {
+    for (const double loss : {HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+      DetectorHarness harness(SpikeRule(per_tensor));
+      // As many as the window: they would be the usual.
+      for (int i = 0; i < 200; ++i) {
+        harness.SetNorm(1e6);
+        harness.record().loss = loss;
+        EXPECT_THAT(harness.Step(), IsEmpty());
+      }
+      EXPECT_THAT(harness.HealthySteps(50), IsEmpty());
+      harness.SetNorm(1e5);
+      harness.record().loss = loss;
+      EXPECT_THAT(harness.Step(), IsEmpty());
+      harness.SetNorm(1e5);
+      EXPECT_EQ(harness.Step().size(), 1u) << per_tensor << " " << loss;
+    }
+  }
+}
+
 TEST(NormSpikeTest, TheFloorOfTheDeviationHoldsForConstantNorms) {
   DetectorHarness harness(SpikeRule());
   for (int i = 0; i < 50; ++i) EXPECT_THAT(harness.Step(), IsEmpty());

@@ -167,6 +167,8 @@ TEST(InitializerTest, TakesNoMoreMemoryThanItSays) {
       {"method: INITIALIZER_METHOD_ORTHOGONAL", {1200, 1000}, 2, 2.5},
       {"method: INITIALIZER_METHOD_ORTHOGONAL", {500, 3000}, 2, 2.6},
       {"method: INITIALIZER_METHOD_ORTHOGONAL", {40'000, 30}, 2, 6.5},  // a block of columns is all of them
+      {"method: INITIALIZER_METHOD_ORTHOGONAL", {1, 1}, 0, 0},
+      {"method: INITIALIZER_METHOD_ORTHOGONAL", {200, 200}, 2, 10},
       {"method: INITIALIZER_METHOD_LOOKS_LINEAR", {2000, 1000}, 0.5, 0.8},
       {"method: INITIALIZER_METHOD_LOOKS_LINEAR mirror: MIRROR_OUTPUTS", {2000, 1000}, 1, 1.3},
       {"method: INITIALIZER_METHOD_SPARSE", {10, 100'000}, 0.1, 0.21},
@@ -187,6 +189,7 @@ TEST(InitializerTest, TakesNoMoreMemoryThanItSays) {
     EXPECT_LE(static_cast<double>(taken), c.most * tensor + (64 << 10));
     EXPECT_LE(taken, InitializationBytes(segment) + (64 << 10));
     EXPECT_LE(InitializationBytes(segment), taken + taken / 5 + (6 << 20));
+    EXPECT_LE(static_cast<double>(InitializationBytes(segment)), 25 * tensor + 4096) << "little where it is small";
   }
 }
 

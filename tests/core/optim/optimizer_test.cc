@@ -5,6 +5,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
 #include "core/base/random.h"
 #include "tests/support/allocation_count.h"
 
@@ -364,25 +367,92 @@ TEST_F(TinyGradientsTest, SquaresOutliveLongPauses) {
   }
 }
 
-// So that they do not cost a hundred times as much for ever.
-TEST(OptimizerTest, StateOfWhatHasDiedBecomesZeroWhateverTheEpsilon) {
+// A few gradients, zeros until the square is stuck (and Adam's mean has died), and one gradient whose own square is 0:
+// it must be divided by the root of what is stuck. The limits are what a method can do at most where a gradient comes
+// alone: (1 - beta1) / sqrt(1 - beta2) of the rate, and less where the last one is smaller than those before.
+TEST_F(TinyGradientsTest, AGradientAfterAPauseIsNotDividedByEpsilonAlone) {
+  struct Case {
+    const char* spec;
+    float first;
+    int pause;
+    float last;
+    double at_least, at_most;  // size of the last update, in rates
+  };
+  const Case cases[] = {
+      {"method: OPTIMIZER_METHOD_RMSPROP beta2: 0.99", 2e-21f, 2, 1e-22f, 0.48, 0.53},
+      {"method: OPTIMIZER_METHOD_RMSPROP beta2: 0.99 momentum: 0.5", 2e-21f, 100, 1e-22f, 0.48, 0.53},
+      {"method: OPTIMIZER_METHOD_RMSPROP beta2: 0.99 centered: true", 2e-21f, 600, 1e-22f, 0.48, 0.53},
+      {"method: OPTIMIZER_METHOD_ADAM beta2: 0.999", 3e-20f, 3'000, 2e-22f, 0.01, 0.1},
+      {"method: OPTIMIZER_METHOD_ADAM beta2: 0.999 amsgrad: true", 1e-20f, 1'000, 2e-22f, 0.02, 0.1},
+      {"method: OPTIMIZER_METHOD_ADAMW beta2: 0.999 weight_decay: 0", 3e-20f, 3'000, 2e-22f, 0.01, 0.1},
+      {"method: OPTIMIZER_METHOD_ADAMW beta2: 0.999 weight_decay: 0 amsgrad: true", 1e-20f, 1'000, 2e-22f, 0.02, 0.1},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.spec);
+    Training<float> training((std::string(c.spec) + " epsilon: 1e-30").c_str(), &layout_);
+    const auto step = [&](float gradient) {
+      std::fill_n(training.gradients.begin(), kSize, gradient);
+      training.parameters.assign(training.parameters.size(), 0);
+      training.optimizer->Step(1, training.gradients, training.parameters, &training.record);
+    };
+    step(c.first);
+    for (int i = 0; i < c.pause; ++i) step(0);
+    step(c.last);
+    for (int64_t i = 0; i < kSize; ++i) {
+      ASSERT_LE(std::abs(training.parameters[i]), c.at_most) << i;
+      ASSERT_GE(std::abs(training.parameters[i]), c.at_least) << i;
+    }
+  }
+}
+
+// Two epsilons that are the same float, on both sides of the one from which on denormal moments are flushed: the
+// parameters are the same bit by bit, though the moments are not.
+TEST(OptimizerTest, FlushingDoesNotShowBesideAnEpsilonThatHidesIt) {
+  ParameterLayout layout;
+  layout.Add("a", {1'000}, 0, v1::Initializer());
+  const double bound = std::ldexp(std::sqrt(std::numeric_limits<float>::min() / (1 - 0.999)), 25);
+  const std::string below = absl::StrFormat(" beta2: 0.999 epsilon: %.17g", bound * (1 - 1e-12));
+  const std::string above = absl::StrFormat(" beta2: 0.999 epsilon: %.17g", bound * (1 + 1e-12));
+  ASSERT_EQ(static_cast<float>(bound * (1 - 1e-12)), static_cast<float>(bound * (1 + 1e-12)));
+  for (const char* const method : kDividing) {
+    const std::string spec = method;
+    if (spec.find("ADAGRAD") != std::string::npos) continue;  // flushes nothing
+    SCOPED_TRACE(spec);
+    Training<float> kept((spec + below).c_str(), &layout), flushed((spec + above).c_str(), &layout);
+    bool differ = false;
+    for (int step = 0; step < 400; ++step) {
+      kept.Fill(step, &kept.gradients);
+      // Of usual size, small, with denormal squares, and zeros: in turns by blocks of steps, shifted by the element.
+      for (size_t i = 0; i < kept.gradients.size(); ++i) {
+        const float sizes[] = {1, 1e-12f, 1e-19f, 1e-21f, 0};
+        kept.gradients[i] *= sizes[(static_cast<size_t>(step) / 40 + i) % 5];
+      }
+      flushed.gradients = kept.gradients;
+      kept.optimizer->Step(0.01, kept.gradients, kept.parameters, &kept.record);
+      flushed.optimizer->Step(0.01, flushed.gradients, flushed.parameters, &flushed.record);
+      ASSERT_EQ(flushed.parameters, kept.parameters) << step;
+      differ |= !std::ranges::equal(flushed.optimizer->state(), kept.optimizer->state());
+    }
+    EXPECT_TRUE(differ) << "the two have the same rule";
+  }
+}
+
+// So that they do not cost a hundred times as much for ever: beside an epsilon of usual size.
+TEST(OptimizerTest, StateOfWhatHasDiedBecomesZero) {
   ParameterLayout layout;
   layout.Add("a", {45}, 0, v1::Initializer());
   for (const char* const method : kDividing) {
-    const std::string spec = method;
-    if (spec.find("ADAGRAD") != std::string::npos) continue;  // keeps its sums
-    for (const char* const epsilon : {" epsilon: 1e-30", " epsilon: 1e-8"}) {
-      SCOPED_TRACE(spec + epsilon);
-      Training<float> training((spec + epsilon).c_str(), &layout);
-      training.Step(0);
-      for (float& gradient : training.gradients) gradient *= 1e-19f;
-      training.optimizer->ResetMoments();
-      for (int step = 0; step < 30'000; ++step) {
-        training.optimizer->Step(0.01, training.gradients, training.parameters, &training.record);
-        if (step == 20) training.gradients.assign(training.gradients.size(), 0);
-      }
-      for (const float number : training.optimizer->state()) ASSERT_EQ(number, 0);
+    if (absl::StrContains(method, "ADAGRAD")) continue;  // keeps its sums
+    SCOPED_TRACE(method);
+    Training<float> training(method, &layout);
+    training.Step(0);
+    for (float& gradient : training.gradients) gradient *= 1e-19f;
+    training.optimizer->ResetMoments();
+    for (int step = 0; step < 30'000; ++step) {
+      training.optimizer->Step(0.01, training.gradients, training.parameters, &training.record);
+      if (step == 20) training.gradients.assign(training.gradients.size(), 0);
     }
+    for (const float number : training.optimizer->state()) ASSERT_EQ(number, 0);
   }
 }
 

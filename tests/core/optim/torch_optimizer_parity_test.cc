@@ -1,5 +1,5 @@
 // All optimizers and schedules against torch.optim and torch.optim.lr_scheduler, in double, over a hundred steps and
-// more.
+// more; and in float where it is the float that matters.
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
@@ -119,6 +119,24 @@ const Case kTinyCases[] = {
      "None", "1e-156"},
 };
 
+// Gradients whose squares are denormal floats, or none at all.
+const Case kTinyFloatCases[] = {
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.001 epsilon: 1e-30", "torch.optim.Adam(p, eps=1e-30)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.001 epsilon: 1e-23 beta2: 0.99",
+     "torch.optim.Adam(p, betas=(0.9, 0.99), eps=1e-23)"},
+    {"method: OPTIMIZER_METHOD_ADAM learning_rate: 0.001 epsilon: 1e-30 amsgrad: true",
+     "torch.optim.Adam(p, eps=1e-30, amsgrad=True)"},
+    {"method: OPTIMIZER_METHOD_ADAMW learning_rate: 0.001 epsilon: 1e-30 weight_decay: 0.01",
+     "torch.optim.AdamW(p, eps=1e-30)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.001 epsilon: 1e-30 beta2: 0.99",
+     "torch.optim.RMSprop(p, 0.001, eps=1e-30)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.001 epsilon: 1e-30 beta2: 0.99 momentum: 0.7",
+     "torch.optim.RMSprop(p, 0.001, eps=1e-30, momentum=0.7)"},
+    {"method: OPTIMIZER_METHOD_RMSPROP learning_rate: 0.001 epsilon: 1e-30 beta2: 0.999",
+     "torch.optim.RMSprop(p, 0.001, alpha=0.999, eps=1e-30)"},
+    {"method: OPTIMIZER_METHOD_ADAGRAD learning_rate: 0.01 epsilon: 1e-30", "torch.optim.Adagrad(p, eps=1e-30)"},
+};
+
 using Numbers = std::vector<double>;
 
 void WriteRaw(const TempDir& folder, const std::string& name, const Numbers& numbers) {
@@ -143,9 +161,29 @@ struct Problem {
   }
   int steps;
   Numbers start, noise, losses;
+  double feedback = 0.5;  // the gradient is the noise and this times the parameter
 };
 
+// From zero, a few gradients, a pause of zeros in which Adam's mean dies and squares are stuck, and small gradients
+// with shorter pauses.
+Problem PausedProblem() {
+  Problem problem(1'500);
+  problem.feedback = 0;
+  std::fill(problem.start.begin(), problem.start.end(), 0);
+  std::fill(problem.noise.begin(), problem.noise.end(), 0);
+  const auto set = [&problem](int step, double gradient) {
+    for (int i = 0; i < kSize; ++i) problem.noise[step * kSize + i] = (i % 2 == 0 ? 1 : -1) * gradient * (1 + 0.1 * i);
+  };
+  for (int step = 0; step < 3; ++step) set(step, 1e-20);
+  set(1'300, 1e-22);
+  set(1'302, 2e-22);
+  set(1'400, 3e-21);
+  set(1'498, 1e-22);
+  return problem;
+}
+
 // What tests/support/torch_optimizer_oracle.py writes for a case.
+template <typename T>
 Numbers Trajectory(const Case& c, const Problem& problem) {
   v1::OptimizerSpec spec;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(c.spec, &spec));
@@ -157,14 +195,17 @@ Numbers Trajectory(const Case& c, const Problem& problem) {
   spec = ResolveOptimizer(spec);
   ParameterLayout layout;
   layout.Add("p", {kSize}, 0, v1::Initializer());
-  const auto optimizer = MakeOptimizer<double>(spec, &layout);
+  const auto optimizer = MakeOptimizer<T>(spec, &layout);
   Schedule schedule(spec, problem.steps);
-  Numbers gradients(layout.arena_size()), parameters(layout.arena_size()), result;
+  std::vector<T> gradients(layout.arena_size()), parameters(layout.arena_size());
+  Numbers result;
   std::copy(problem.start.begin(), problem.start.end(), parameters.begin());
   StepRecord record;
   record.tensors.resize(1);
   for (int t = 0; t < problem.steps; ++t) {
-    for (int i = 0; i < kSize; ++i) gradients[i] = scale * (problem.noise[t * kSize + i] + parameters[i] / 2);
+    for (int i = 0; i < kSize; ++i) {
+      gradients[i] = static_cast<T>(scale * (problem.noise[t * kSize + i] + problem.feedback * parameters[i]));
+    }
     const auto momentum = schedule.MomentumAt(t);
     if (momentum.has_value()) optimizer->SetMomentum(*momentum);
     const double own = spec.has_beta1() ? spec.beta1() : spec.momentum();
@@ -179,8 +220,8 @@ Numbers Trajectory(const Case& c, const Problem& problem) {
 
 constexpr size_t kRow = 2 + kSize;
 
-// What PyTorch makes of the cases; empty if there is none.
-Numbers TorchTrajectories(std::span<const Case> cases, const Problem& problem) {
+// What PyTorch makes of the cases in an arithmetic ("float32"); empty if there is none.
+Numbers TorchTrajectories(std::span<const Case> cases, const Problem& problem, const char* arithmetic = "float64") {
   const TempDir folder;
   std::string text;
   for (const Case& c : cases) absl::StrAppend(&text, c.optimizer, "\n", c.scheduler, "\n", c.scale, "\n");
@@ -189,7 +230,8 @@ Numbers TorchTrajectories(std::span<const Case> cases, const Problem& problem) {
   WriteRaw(folder, "noise", problem.noise);
   WriteRaw(folder, "losses", problem.losses);
   const std::string script = GRADWATCH_SOURCE_DIR "/tests/support/torch_optimizer_oracle.py";
-  const int status = std::system(absl::StrCat("/usr/bin/python3 ", script, " ", folder.path()).c_str());
+  const int status = std::system(
+      absl::StrCat("/usr/bin/python3 ", script, " ", folder.path(), " ", arithmetic, " ", problem.feedback).c_str());
   if (WIFEXITED(status) && WEXITSTATUS(status) == kNoTorch) return {};
   EXPECT_EQ(status, 0);
   return ReadResult(folder);
@@ -201,7 +243,7 @@ double LargestError(std::span<const Case> cases, const Problem& problem, const N
   EXPECT_EQ(torch.size(), cases.size() * run);
   double worst = 0;
   for (size_t k = 0; k < cases.size() && !::testing::Test::HasFailure(); ++k) {
-    const Numbers ours = Trajectory(cases[k], problem);
+    const Numbers ours = Trajectory<double>(cases[k], problem);
     for (size_t i = 0; i < run; ++i) {
       const double expected = torch[k * run + i];
       const double error = std::abs(ours[i] - expected) / std::max(std::abs(expected), 1e-3);
@@ -228,6 +270,24 @@ TEST(TorchOptimizerParityTest, TinyGradientsAndEpsilons) {
   const Numbers torch = TorchTrajectories(kTinyCases, problem);
   if (torch.empty()) GTEST_SKIP() << "no PyTorch (python3-torch)";
   RecordProperty("largest_relative_error", absl::StrCat(LargestError(kTinyCases, problem, torch, 1e-4)));
+}
+
+// Every update is judged, to 5% of itself: the smallest squares have two digits.
+TEST(TorchOptimizerParityTest, FloatsOfTinyGradientsAndPauses) {
+  const Problem problem = PausedProblem();
+  const Numbers torch = TorchTrajectories(kTinyFloatCases, problem, "float32");
+  if (torch.empty()) GTEST_SKIP() << "no PyTorch (python3-torch)";
+  const size_t run = problem.steps * kRow;
+  ASSERT_EQ(torch.size(), std::size(kTinyFloatCases) * run);
+  for (size_t k = 0; k < std::size(kTinyFloatCases); ++k) {
+    SCOPED_TRACE(kTinyFloatCases[k].spec);
+    const Numbers ours = Trajectory<float>(kTinyFloatCases[k], problem);
+    for (size_t i = 2 * kRow; i < run; ++i) {
+      if (i % kRow < 2) continue;  // the rate and the momentum
+      const double update = ours[i] - ours[i - kRow], expected = torch[k * run + i] - torch[k * run + i - kRow];
+      ASSERT_NEAR(update, expected, 0.05 * std::abs(expected) + 1e-7) << "step " << i / kRow << ", number " << i % kRow;
+    }
+  }
 }
 
 }  // namespace

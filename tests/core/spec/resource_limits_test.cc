@@ -189,7 +189,7 @@ class ControlsMemoryTest : public ::testing::Test {
   absl::Status Check(const v1::Controls& changed, int64_t spare) {
     return CheckControlsMemory(job_, changed, {.max_bytes = EstimatedBytes(job_.estimate()) + spare});
   }
-  v1::Controls AutoClip(int history) const {
+  v1::Controls WithAutoClip(int history) const {
     v1::Controls controls = job_.controls();
     controls.mutable_clip()->set_mode(v1::CLIP_MODE_AUTOCLIP);
     controls.mutable_clip()->mutable_autoclip()->set_history(history);
@@ -209,21 +209,21 @@ TEST_F(ControlsMemoryTest, CountsTheCopyOfTheGradients) {
 }
 
 TEST_F(ControlsMemoryTest, CountsTheHistoryOfAMode) {
-  EXPECT_THAT(Check(AutoClip(1000), 16'000), IsOk());
-  const absl::Status status = Check(AutoClip(1000), 15'999);
+  EXPECT_THAT(Check(WithAutoClip(1000), 16'000), IsOk());
+  const absl::Status status = Check(WithAutoClip(1000), 15'999);
   EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("clip: the history of the norms takes 16000 bytes")));
   EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
 }
 
 TEST_F(ControlsMemoryTest, WhileAHistoryChangesItsLengthTheOldOneIsThereToo) {
-  *job_.mutable_controls() = AutoClip(1000);
-  EXPECT_THAT(Check(AutoClip(500), 24'000), IsOk());
-  EXPECT_THAT(Check(AutoClip(500), 23'999), StatusIs(kInvalid, HasSubstr("clip: ")));
-  EXPECT_THAT(Check(AutoClip(1000), 0), IsOk()) << "nothing changes";
+  *job_.mutable_controls() = WithAutoClip(1000);
+  EXPECT_THAT(Check(WithAutoClip(500), 24'000), IsOk());
+  EXPECT_THAT(Check(WithAutoClip(500), 23'999), StatusIs(kInvalid, HasSubstr("clip: ")));
+  EXPECT_THAT(Check(WithAutoClip(1000), 0), IsOk()) << "nothing changes";
 }
 
 TEST_F(ControlsMemoryTest, WhatGivesMemoryBackIsNeverRefused) {
-  *job_.mutable_controls() = AutoClip(1000);
+  *job_.mutable_controls() = WithAutoClip(1000);
   v1::Controls changed = job_.controls();
   changed.mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
   changed.set_learning_rate_scale(0.5);
@@ -233,8 +233,8 @@ TEST_F(ControlsMemoryTest, WhatGivesMemoryBackIsNeverRefused) {
 // Both changes together: none is judged by itself.
 TEST_F(ControlsMemoryTest, WhatRunsAlreadyIsCountedWithAChange) {
   job_.mutable_controls()->set_gradient_cosine(true);
-  EXPECT_THAT(Check(AutoClip(1000), 16'000 + 128), IsOk());
-  EXPECT_THAT(Check(AutoClip(1000), 16'000 + 127), StatusIs(kInvalid, HasSubstr("clip: ")));
+  EXPECT_THAT(Check(WithAutoClip(1000), 16'000 + 128), IsOk());
+  EXPECT_THAT(Check(WithAutoClip(1000), 16'000 + 127), StatusIs(kInvalid, HasSubstr("clip: ")));
 }
 
 // What is counted by itself, against what is taken.

@@ -2,11 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <memory>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/data/data_source.h"
 #include "tests/core/train/train_harness.h"
 
 namespace gradwatch::core {
@@ -59,25 +62,10 @@ TEST(AccumulationTest, AnInfinityIsNotLostInTheMean) {
   EXPECT_EQ(run.steps[0].clip.action, v1::ClipOutcome::ACTION_SKIPPED);
 }
 
-// Stops the run when it reads the monotonic time for the `call`th time; a step reads it at its beginning and at its
-// end.
-class StoppingClock final : public Clock {
- public:
-  StoppingClock(int call, LiveControls* live) : call_(call), live_(live) {}
-  absl::Time Now() const override { return absl::UnixEpoch(); }
-  absl::Duration Monotonic() const override {
-    if (++calls_ == call_) live_->SetCommand(LiveControls::Command::kStop);
-    return absl::ZeroDuration();
-  }
-
- private:
-  const int call_;
-  LiveControls* const live_;
-  mutable int calls_ = 0;
-};
+constexpr int64_t kBatches = 20;  // of a step
 
 v1::JobSpec Spirals(int64_t steps) {
-  return ParseSpec(absl::StrCat("seed: 3 accumulation: 500 steps: ", steps, R"(
+  return ParseSpec(absl::StrCat("seed: 3 accumulation: ", kBatches, " steps: ", steps, R"(
     model {
       layers { dense { units: 8 } }
       layers { batch_norm {} }
@@ -89,32 +77,131 @@ v1::JobSpec Spirals(int64_t steps) {
     optimizer { learning_rate: 0.1 momentum: 0.9 })"));
 }
 
-// The stop comes right after the beginning of a step, before its first batch.
+// Data that asks for a stop when it is asked for a batch, which is then still taken.
+class StoppingData final : public DataSource {
+ public:
+  // `stop_at`: the batch; -1: none.
+  StoppingData(std::unique_ptr<DataSource> data, int64_t stop_at, LiveControls* live)
+      : data_(std::move(data)), stop_at_(stop_at), live_(live) {}
+  const DataShape& shape() const override { return data_->shape(); }
+  int64_t examples() const override { return data_->examples(); }
+  int64_t bytes() const override { return data_->bytes(); }
+  Batch Fill(int64_t step) override {
+    filled_ = step;
+    if (step == stop_at_) live_->SetCommand(LiveControls::Command::kStop);
+    return data_->Fill(step);
+  }
+  Batch FillHeldOut(int64_t index) override { return data_->FillHeldOut(index); }
+  int64_t filled() const { return filled_; }
+
+ private:
+  const std::unique_ptr<DataSource> data_;
+  const int64_t stop_at_;
+  LiveControls* const live_;
+  int64_t filled_ = -1;  // the last batch
+};
+
+// Keeps the controls that are told to hold as well.
+class RecordsAndControls final : public Observer {
+ public:
+  void OnStep(const StepRecord& record) override { steps.push_back(record); }
+  void OnAlert(const v1::Alert& /*alert*/) override {}
+  void OnControlsApplied(int64_t revision, int64_t step) override {
+    EXPECT_EQ(step, static_cast<int64_t>(steps.size())) << "before the report of its step, after the one before";
+    controls.emplace_back(revision, step);
+  }
+  void OnPaused(int64_t /*steps_done*/) override {}
+  void OnResumed(int64_t /*steps_done*/) override {}
+
+  std::vector<StepRecord> steps;
+  std::vector<std::pair<int64_t, int64_t>> controls;  // revision, first step
+};
+
+struct StoppedRun {
+  TrainResult result;
+  std::vector<float> layer_state;
+  std::vector<StepRecord> steps;
+  std::vector<std::pair<int64_t, int64_t>> controls;
+  int64_t last_batch = -1;
+};
+
+// A run that is told to stop when it takes batch `stop_at` (-1: never), and to use other controls from step `change_at`
+// on (-1: never).
+StoppedRun RunUntil(const v1::JobSpec& spec, int64_t stop_at, int64_t change_at = -1) {
+  LiveControls live({.controls = spec.controls()});
+  if (change_at >= 0) live.Set({.revision = 2, .controls = spec.controls()}, change_at);
+  auto data = std::make_unique<StoppingData>(*OpenData(spec.data(), spec.seed(), DataRoots()), stop_at, &live);
+  const StoppingData* const source = data.get();
+  const testing::FakeClock clock;
+  const auto trainer = *Trainer::Create(spec, std::move(data), AlertIdentity(), &clock);
+  RecordsAndControls records;
+  StoppedRun run;
+  run.result = trainer->Run(live, records);
+  const std::span<const float> state = trainer->layer_state();
+  run.layer_state.assign(state.begin(), state.end());
+  run.steps = records.steps;
+  run.controls = records.controls;
+  run.last_batch = source->filled();
+  return run;
+}
+
+// The state that a network starts with: a run that is stopped before its first batch.
+StoppedRun Untrained(const v1::JobSpec& spec) {
+  LiveControls live({.controls = spec.controls()});
+  live.SetCommand(LiveControls::Command::kStop);
+  const testing::FakeClock clock;
+  const auto trainer = *Trainer::Create(spec, DataRoots(), AlertIdentity(), &clock);
+  StoppedRun run;
+  const std::span<const float> state = trainer->layer_state();
+  run.layer_state.assign(state.begin(), state.end());
+  RecordsAndControls records;
+  run.result = trainer->Run(live, records);
+  return run;
+}
+
+// Not one batch is begun after a stop, and what those before it have changed is taken back: parameters and running
+// statistics are those of a run that ends before the step.
 TEST(AccumulationTest, AStopIsHeardBetweenTwoBatchesAndTheStepIsDropped) {
   const v1::JobSpec spec = Spirals(5);
   for (const int64_t done : {0, 1, 2}) {
-    SCOPED_TRACE(done);
-    LiveControls live({.controls = spec.controls()});
-    const Training stopped = Train(spec, &live, StoppingClock(static_cast<int>(2 * done + 1), &live));
-    EXPECT_EQ(stopped.result.state, v1::JOB_STATE_STOPPED);
-    EXPECT_EQ(stopped.result.failure, "");
-    EXPECT_EQ(stopped.result.steps_done, done);
-    ASSERT_EQ(static_cast<int64_t>(stopped.steps.size()), done) << "a dropped step is not told";
-    if (done == 0) continue;
-    const Training whole = Train(Spirals(done));
-    EXPECT_EQ(stopped.result.parameters_sha256, whole.result.parameters_sha256);
-    EXPECT_EQ(stopped.result.final_loss, whole.result.final_loss);
-    EXPECT_EQ(stopped.result.final_loss, stopped.steps.back().loss);
+    const StoppedRun whole = done == 0 ? Untrained(spec) : RunUntil(Spirals(done), -1);
+    EXPECT_GT(whole.layer_state.size(), 0u);
+    for (const int64_t batch : {int64_t{0}, int64_t{1}, kBatches / 2, kBatches - 2}) {
+      SCOPED_TRACE(absl::StrCat("batch ", batch, " after ", done, " steps"));
+      const int64_t stop_at = done * kBatches + batch;
+      const StoppedRun stopped = RunUntil(spec, stop_at);
+      EXPECT_EQ(stopped.last_batch, stop_at) << "no batch after the stop";
+      EXPECT_EQ(stopped.result.state, v1::JOB_STATE_STOPPED);
+      EXPECT_EQ(stopped.result.failure, "");
+      EXPECT_EQ(stopped.result.steps_done, done);
+      ASSERT_EQ(static_cast<int64_t>(stopped.steps.size()), done) << "a dropped step is not told";
+      EXPECT_EQ(stopped.result.parameters_sha256, whole.result.parameters_sha256);
+      EXPECT_EQ(stopped.layer_state, whole.layer_state);
+      EXPECT_EQ(stopped.result.first_loss, whole.result.first_loss);
+      EXPECT_EQ(stopped.result.final_loss, whole.result.final_loss);
+      EXPECT_EQ(stopped.result.final_loss.has_value(), done > 0) << "what was not measured is no number";
+    }
   }
 }
 
-TEST(AccumulationTest, ADroppedFirstStepLeavesTheParametersAtTheirStart) {
-  const v1::JobSpec spec = Spirals(5);
-  LiveControls within({.controls = spec.controls()}), before({.controls = spec.controls()});
-  before.SetCommand(LiveControls::Command::kStop);
-  const Training dropped = Train(spec, &within, StoppingClock(1, &within));
-  EXPECT_EQ(dropped.result.steps_done, 0);
-  EXPECT_EQ(dropped.result.parameters_sha256, Train(spec, &before, testing::FakeClock()).result.parameters_sha256);
+// A step whose last batch is under way is finished.
+TEST(AccumulationTest, AStopWithinTheLastBatchDropsNothing) {
+  const StoppedRun stopped = RunUntil(Spirals(5), 2 * kBatches - 1), whole = RunUntil(Spirals(2), -1);
+  EXPECT_EQ(stopped.result.state, v1::JOB_STATE_STOPPED);
+  EXPECT_EQ(stopped.result.steps_done, 2);
+  EXPECT_EQ(stopped.result.parameters_sha256, whole.result.parameters_sha256);
+  EXPECT_EQ(stopped.layer_state, whole.layer_state);
+}
+
+// Controls are told to hold from a step on only if that step comes to its end.
+TEST(AccumulationTest, ControlsOfADroppedStepHaveNeverHeld) {
+  using ::testing::ElementsAre;
+  using ::testing::IsEmpty;
+  using ::testing::Pair;
+  EXPECT_THAT(RunUntil(Spirals(3), -1, 2).controls, ElementsAre(Pair(1, 0), Pair(2, 2)));
+  EXPECT_THAT(RunUntil(Spirals(3), 2 * kBatches + 3, 2).controls, ElementsAre(Pair(1, 0)));
+  EXPECT_THAT(RunUntil(Spirals(3), 3 * kBatches - 1, 2).controls, ElementsAre(Pair(1, 0), Pair(2, 2)));
+  EXPECT_THAT(RunUntil(Spirals(3), 3).controls, IsEmpty());
 }
 
 }  // namespace

@@ -72,8 +72,10 @@ TEST(BrokenStepTest, ASkippedStepIsAsIfItHadNeverBeen) {
   for (const char* optimizer :
        {"", "momentum: 0.9", "method: OPTIMIZER_METHOD_ADAM", "method: OPTIMIZER_METHOD_RMSPROP",
         "schedule { method: METHOD_PLATEAU period: 1 average_steps: 3 threshold: 0.9 }"}) {
-    for (const char* clip : {"NONE", "GLOBAL_NORM threshold: 0.5", "AUTOCLIP", "ZCLIP zclip { warmup_steps: 3 }",
-                             "ADAGC adagc { warmup_steps: 3 }"}) {
+    // The bad batch's norm of 1e38 would show in a percentile above the middle, and within and after warming up.
+    for (const char* clip : {"NONE", "GLOBAL_NORM threshold: 0.5", "AUTOCLIP autoclip { percentile: 90 }",
+                             "ZCLIP zclip { warmup_steps: 3 }", "ZCLIP zclip { warmup_steps: 9 }",
+                             "ADAGC adagc { warmup_steps: 3 }", "ADAGC adagc { warmup_steps: 9 }"}) {
       SCOPED_TRACE(absl::StrCat(optimizer, " / ", clip));
       const std::string rest = absl::StrCat("optimizer { learning_rate: 0.1 ", optimizer,
                                             " } controls { clip { mode: CLIP_MODE_", clip, " } }");
@@ -140,6 +142,30 @@ TEST(BrokenStepTest, OnlyALimitedNumberOfStepsInARowMayBeLost) {
     EXPECT_EQ(run.result.steps_done, c.steps_done);
     EXPECT_EQ(run.result.state, c.state);
     EXPECT_EQ(run.result.failure, c.failure);
+  }
+}
+
+// The failure's words where one such step is the last of its row.
+TEST(BrokenStepTest, ALimitOfOneIsToldAsSuch) {
+  for (const auto action : {v1::NON_FINITE_ACTION_SKIP_STEP, v1::NON_FINITE_ACTION_ZERO}) {
+    const Training run = TrainOnTable(kTable, InfiniteLoss(10, kBad, NonFinite(action, "max_consecutive_skips: 1")));
+    EXPECT_EQ(run.result.state, v1::JOB_STATE_FAILED);
+    EXPECT_EQ(run.result.failure, "the loss was +Inf at step 4 and clip.max_consecutive_skips is 1");
+  }
+}
+
+TEST(BrokenStepTest, ARunThatHasLearntFromNoStepHasNotSucceeded) {
+  for (const int steps : {1, 50}) {
+    const Training run = TrainOnTable("x,y\n1e38,1\n", InfiniteLoss(steps, -1, ""));
+    EXPECT_EQ(run.result.steps_done, steps);
+    EXPECT_EQ(run.result.state, v1::JOB_STATE_FAILED);
+    EXPECT_EQ(run.result.failure, absl::StrCat("no step was learnt from: the loss was +Inf at step ", steps - 1));
+  }
+  // One step is enough, wherever it is.
+  for (const int bad : {0, 1}) {
+    const Training run = TrainOnTable(kTable, InfiniteLoss(2, bad, ""));
+    ASSERT_EQ(run.steps.at(bad).clip.action, Outcome::ACTION_SKIPPED);
+    EXPECT_EQ(run.result.state, v1::JOB_STATE_SUCCEEDED) << run.result.failure;
   }
 }
 

@@ -18,13 +18,18 @@
 
 namespace gradwatch::core {
 
-// A spec with all defaults filled in, whose files are below `roots`; the test fails if it is none.
-inline v1::JobSpec ParseSpec(const std::string& text, const DataRoots& roots = DataRoots()) {
-  v1::JobSpec spec;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &spec)) << text;
+// `spec` with all defaults filled in, whose files are below `roots`; the test fails if it is not valid.
+inline v1::JobSpec Resolved(const v1::JobSpec& spec, const DataRoots& roots = DataRoots()) {
   const auto job = ValidateJob(spec, roots, SpecLimits());
   EXPECT_THAT(job, testing::IsOk());
   return job.ok() ? job->spec : v1::JobSpec();
+}
+
+// The same of a text.
+inline v1::JobSpec ParseSpec(const std::string& text, const DataRoots& roots = DataRoots()) {
+  v1::JobSpec spec;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &spec)) << text;
+  return Resolved(spec, roots);
 }
 
 struct Training {

@@ -1,0 +1,31 @@
+#include "client/cli/job_text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace gradwatch::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(EstimateTextTest, TellsTheSumAndEveryPartThatThereIs) {
+  v1::ResourceEstimate estimate;
+  estimate.set_parameters(1234);
+  estimate.set_parameter_bytes(10 << 10);
+  estimate.set_activation_bytes(3 << 10);
+  estimate.set_data_bytes(1 << 20);
+  estimate.set_watch_bytes(2 << 20);
+  estimate.set_report_bytes(64 << 20);
+  estimate.set_process_bytes(64 << 20);
+  EXPECT_EQ(EstimateText(estimate),
+            "1234 parameters; memory: 131 MiB in all: 10 KiB parameters and optimizer, 3 KiB activations, 1 MiB data, "
+            "2 MiB statistics and rules, 64 MiB reports, 64 MiB program");
+  EXPECT_THAT(EstimateText(estimate), Not(HasSubstr("start")));
+  estimate.set_start_bytes(5 << 20);
+  EXPECT_THAT(EstimateText(estimate), HasSubstr("136 MiB in all: "));
+  EXPECT_THAT(EstimateText(estimate), HasSubstr(", 5 MiB start, "));
+}
+
+}  // namespace
+}  // namespace gradwatch::cli
