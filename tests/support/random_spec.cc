@@ -47,6 +47,7 @@ void WriteFiles(const std::string& folder, std::mt19937_64& engine) {
 RandomSpecs::RandomSpecs(uint64_t seed, const std::string& folder) : engine_(seed) { WriteFiles(folder, engine_); }
 
 int RandomSpecs::Units() {
+  if (is_large_) return Between(largest_ / 2, largest_);
   int end = 2;
   while (end < largest_ && !OneIn(6)) end *= 2;
   return Between(1, std::min(end, largest_));
@@ -55,6 +56,8 @@ int RandomSpecs::Units() {
 v1::JobSpec RandomSpecs::Draw() {
   constexpr std::array<int, 6> kLargest = {16, 64, 300, 800, 2000, 3000};
   largest_ = kLargest[static_cast<size_t>(Below(static_cast<int>(kLargest.size())))];
+  is_large_ = OneIn(5);
+  if (is_large_) largest_ = Between(500, 2800);
   v1::JobSpec spec;
   spec.mutable_data()->set_batch_size(Between(2, 48));
   DrawModel(DrawData(&spec), spec.mutable_model());
