@@ -285,13 +285,14 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
   for (int i = 0; i < count; ++i) {
     v1::Rule& rule = *rules->add_rules();
     rule.set_name(absl::StrCat("rule-", i));
-    rule.set_for_steps(1000);  // says nothing
+    const bool fires = i % 3 == 0;  // from the first step on, if its condition can; the others say nothing
+    rule.set_for_steps(fires ? 1 : 1000);
     switch (Below(5)) {
       case 0:
         rule.mutable_non_finite();
         break;
       case 1:
-        rule.mutable_norm_limit()->set_max_norm(1e30);
+        rule.mutable_norm_limit()->set_max_norm(fires ? 1e-30 : 1e30);
         break;
       case 2:
         rule.mutable_norm_spike()->set_window(window());
@@ -302,7 +303,7 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
         rule.mutable_loss_jump()->set_window(window());
         break;
       default:
-        rule.mutable_update_ratio()->set_max_ratio(1e6);
+        rule.mutable_update_ratio()->set_max_ratio(fires ? 1e-12 : 1e6);
     }
   }
 }
