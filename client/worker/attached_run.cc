@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "client/lib/enum_word.h"
 #include "client/lib/printable.h"
 #include "client/lib/uuid.h"
+#include "client/worker/packed_record.h"
 #include "client/worker/reporting_observer.h"
 #include "client/worker/run_summary.h"
 #include "client/worker/signal_watch.h"
@@ -19,6 +21,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/thread_name.h"
 #include "core/spec/job_spec.h"
+#include "core/stats/report_ring.h"
 #include "core/train/trainer.h"
 
 namespace gradwatch::worker {
@@ -80,6 +83,13 @@ v1::Notice CouldNotStart(const absl::Status& status) {
   return Finished(result);
 }
 
+// No more than the steps of the job can fill.
+size_t RingBytes(const core::Trainer& trainer, int64_t steps, size_t max_bytes) {
+  const size_t record = MaxPackedBytes(trainer.tensors().size(), trainer.layers().size());
+  return static_cast<size_t>(
+      core::RingRecordBytes(static_cast<int64_t>(record), steps, static_cast<int64_t>(max_bytes)));
+}
+
 // Trains, and tells it. `reports` must outlive the attachment.
 void Train(core::Trainer& trainer, Attachment& attachment, ReportBuffer* reports) {
   attachment.Notify(ModelReady(trainer.tensors()));
@@ -109,7 +119,8 @@ ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals) {
   if (!welcome.ok()) return Fail(welcome.status());
   const absl::StatusOr<std::unique_ptr<core::Trainer>> trainer = MakeTrainer(*welcome, options.job_id);
   if (trainer.ok()) {
-    reports.emplace((*trainer)->tensors().size(), options.report_bytes, /*first_step=*/0, (*trainer)->layers());
+    const size_t bytes = RingBytes(**trainer, welcome->spec().steps(), options.report_bytes);
+    reports.emplace((*trainer)->tensors().size(), bytes, /*first_step=*/0, (*trainer)->layers());
     Train(**trainer, attachment, &*reports);
   } else {
     spdlog::error("cannot start: {}", client::Printable(trainer.status().message()));

@@ -18,7 +18,9 @@ struct AttachedRunOptions {
   std::string job_id;
   int32_t attempt = 0;
   std::string attach_token;
-  size_t report_bytes = core::kReportRingBytes;     // memory for reports that are not sent yet
+  // Memory for reports that are not sent yet; less where the job has fewer steps. No estimate counts what is beyond
+  // kReportRingBytes.
+  size_t report_bytes = core::kReportRingBytes;
   absl::Duration max_farewell = absl::Seconds(30);  // for the server to acknowledge the end
   AttachmentOptions attachment;
 };

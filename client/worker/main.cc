@@ -126,9 +126,10 @@ void AddAttach(CLI::App* app, CommandLine* line) {
   client::AddWholeOption(*attach, "--token-fd", line->token_descriptor,
                          "Number of an open file that holds the secret of the attempt",
                          {.least = 3, .most = 1 << 20, .name = "a whole number from 3 to 1048576"});
-  client::AddWholeOption(*attach, "--report-bytes", line->attached.report_bytes,
-                         "Memory for reports that the server does not have",
-                         {.least = 1, .most = int64_t{1} << 36, .name = "a number of bytes from 1 to 2^36"})
+  client::AddWholeOption(
+      *attach, "--report-bytes", line->attached.report_bytes,
+      "Memory for reports that the server does not have; what is beyond the default is in no estimate",
+      {.least = 1, .most = int64_t{1} << 36, .name = "a number of bytes from 1 to 2^36"})
       ->capture_default_str();
   attach->add_option("--max-alone", line->max_alone_seconds, "Stop after so many seconds without a server")
       ->capture_default_str()

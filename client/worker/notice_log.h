@@ -12,7 +12,7 @@
 
 namespace gradwatch::worker {
 
-// Thread-safe. Not bounded: notices tell transitions, which are few.
+// Thread-safe. Not bounded, and in no estimate of memory: notices tell transitions, which are few in most jobs.
 class NoticeLog {
  public:
   // Gives the notice the next number, from 1, and keeps it. Notices must be added in the order of steps_done.

@@ -22,7 +22,7 @@
 namespace gradwatch::core {
 namespace {
 
-// The program with its libraries has some 19 MiB resident. Attached it takes up to 28 MiB more, while it sends the
+// The program with its libraries has some 19 MiB resident, 22 attached. It takes up to 28 MiB more while it sends the
 // largest messages; before that, a file is read in blocks and lines, of 25 MiB at most.
 constexpr int64_t kProgramBytes = int64_t{64} << 20;
 // The stack of a thread, as far as it is used.
@@ -74,42 +74,64 @@ int64_t ProcessBytes(const Network<float>& network, const v1::JobSpec& spec) {
   return kProgramBytes + spec.threads() * kThreadBytes + tensors * kTensorBytes + layers * kLayerBytes;
 }
 
-// A part of an estimate: how it is told, and the field that is to blame for it.
+// A part of an estimate: how it is told, and the field whose change makes it smaller, by `by_spec` bytes at most.
 struct Part {
   int64_t bytes;
   absl::string_view what;
   absl::string_view field;
+  int64_t by_spec = bytes;
 };
 
-// Those that are a fiftieth of the whole at least, the largest first.
-std::vector<Part> LargeParts(const v1::ResourceEstimate& estimate) {
-  std::vector<Part> parts = {
+// All of them. What the program takes of every job is nobody's to change.
+std::vector<Part> Parts(const v1::ResourceEstimate& estimate, const ParameterLayout& layout) {
+  const int64_t least_ring = ReportRingBytes(static_cast<int64_t>(layout.segments().size()), /*layers=*/0, /*steps=*/1);
+  const bool has_many_steps = estimate.report_bytes() / 2 > least_ring;
+  const int64_t beyond_program = std::max<int64_t>(0, estimate.process_bytes() - kProgramBytes);
+  return {
       {estimate.parameter_bytes(), "parameters, gradients and optimizer", "model"},
       {estimate.activation_bytes(), "activations", "model"},
       {estimate.data_bytes(), "data", "data"},
       {estimate.watch_bytes(), "statistics and the histories of rules", "rules"},
-      {estimate.report_bytes(), "reports on their way", "model"},
+      {estimate.report_bytes(), "reports on their way", has_many_steps ? "steps" : "model"},
       {estimate.start_bytes(), "drawing the initial weights", "model"},
-      {estimate.process_bytes(), "the program", "model"},
+      {estimate.process_bytes(), "the program", "model", beyond_program},
   };
+}
+
+// "700 for activations, 280 for data": those that are a fiftieth of `sum` at least, the largest first.
+std::string LargePartsText(std::vector<Part> parts, int64_t sum) {
   std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.bytes > b.bytes; });
-  const int64_t least = EstimatedBytes(estimate) / 50;
-  std::erase_if(parts, [least](const Part& part) { return part.bytes < least; });
-  return parts;
+  std::erase_if(parts, [sum](const Part& part) { return part.bytes < sum / 50; });
+  return absl::StrJoin(
+      parts, ", ", [](std::string* out, const Part& part) { absl::StrAppend(out, part.bytes, " for ", part.what); });
 }
 
 absl::Status TooLarge(absl::string_view field, absl::string_view description, absl::string_view reason) {
   return WithReason(InvalidField(field, description), reason);
 }
 
-// What these controls of `job` take beyond its estimate, below 0 if less.
-int64_t BytesBeyondEstimate(const v1::Job& job, const v1::Controls& controls) {
-  const v1::JobSpec& spec = job.spec();
-  const int64_t histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip())) -
-                            Clipper<float>::HistoryBytes(ResolveClipSettings(spec.controls().clip()));
-  const int64_t arena = job.estimate().parameter_bytes() / FloatArenas(spec);
-  const int64_t copies = (controls.gradient_cosine() ? 1 : 0) - (spec.controls().gradient_cosine() ? 1 : 0);
-  return histories + copies * arena;
+// What controls take, or how much more than others, below 0 if less.
+struct ControlBytes {
+  int64_t copy = 0;       // of the gradients
+  int64_t histories = 0;  // of clipping
+  int64_t sum() const { return copy + histories; }
+  ControlBytes operator-(const ControlBytes& other) const {
+    return {.copy = copy - other.copy, .histories = histories - other.histories};
+  }
+};
+
+ControlBytes BytesOf(const v1::Controls& controls, const v1::Job& job) {
+  const int64_t arena = job.estimate().parameter_bytes() / FloatArenas(job.spec());
+  return {.copy = controls.gradient_cosine() ? arena : 0,
+          .histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip()))};
+}
+
+// "the copy of the gradients takes 128 bytes, the history of the norms takes 16000 bytes": what takes more than before.
+std::string MoreText(const ControlBytes& more) {
+  std::vector<std::string> told;
+  if (more.copy > 0) told.push_back(absl::StrCat("the copy of the gradients takes ", more.copy, " bytes"));
+  if (more.histories > 0) told.push_back(absl::StrCat("the history of the norms takes ", more.histories, " bytes"));
+  return absl::StrJoin(told, ", ");
 }
 
 // While a history changes its length, the old one is there too.
@@ -132,7 +154,7 @@ v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::
   estimate.set_data_bytes(data_bytes);
   estimate.set_watch_bytes(WatchBytes(network, spec));
   estimate.set_report_bytes(ReportRingBytes(static_cast<int64_t>(network.layout().segments().size()),
-                                            static_cast<int64_t>(network.layers().size())));
+                                            static_cast<int64_t>(network.layers().size()), spec.steps()));
   estimate.set_start_bytes(StartBytes(network, Add(estimate.parameter_bytes() - arena, estimate.activation_bytes())));
   estimate.set_process_bytes(ProcessBytes(network, spec));
   return estimate;
@@ -161,23 +183,30 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
   }
   const int64_t bytes = EstimatedBytes(estimate);
   if (bytes <= limits.max_bytes) return absl::OkStatus();
-  const std::vector<Part> parts = LargeParts(estimate);
-  const std::string told = absl::StrJoin(
-      parts, ", ", [](std::string* out, const Part& part) { absl::StrAppend(out, part.bytes, " for ", part.what); });
-  return TooLarge(parts[0].field, absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ", told),
-                  "QUOTA_MEMORY");
+  if (const int64_t program = std::min(kProgramBytes, estimate.process_bytes()); program > limits.max_bytes) {
+    return WithReason(
+        absl::InvalidArgumentError(absl::StrCat("the limit of ", limits.max_bytes,
+                                                " bytes is too small for any job: the program takes ", program)),
+        "QUOTA_MEMORY");
+  }
+  const std::vector<Part> parts = Parts(estimate, layout);
+  const auto most =
+      std::max_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.by_spec < b.by_spec; });
+  return TooLarge(
+      most->field,
+      absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ", LargePartsText(parts, bytes)),
+      "QUOTA_MEMORY");
 }
 
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
-  const int64_t before = BytesBeyondEstimate(job, job.controls());
-  const int64_t after = BytesBeyondEstimate(job, changed) + HistoryBesideTheNew(job, changed);
-  const int64_t bytes = Add(EstimatedBytes(job.estimate()), after);
-  if (after <= before || bytes <= limits.max_bytes) return absl::OkStatus();
-  const bool cosine = changed.gradient_cosine() && !job.controls().gradient_cosine();
+  ControlBytes after = BytesOf(changed, job);
+  after.histories += HistoryBesideTheNew(job, changed);
+  const ControlBytes more = after - BytesOf(job.controls(), job);
+  const int64_t bytes = Add(EstimatedBytes(job.estimate()), (after - BytesOf(job.spec().controls(), job)).sum());
+  if (more.sum() <= 0 || bytes <= limits.max_bytes) return absl::OkStatus();
   return TooLarge(
-      cosine ? "gradient_cosine" : "clip",
-      absl::StrCat(cosine ? "the copy of the gradients" : "the history of the norms", " takes ", after - before,
-                   " bytes; the job would need ", bytes, ", beyond the limit of ", limits.max_bytes),
+      more.copy > more.histories ? "gradient_cosine" : "clip",
+      absl::StrCat(MoreText(more), "; the job would need ", bytes, ", beyond the limit of ", limits.max_bytes),
       "QUOTA_MEMORY");
 }
 

@@ -11,20 +11,21 @@
 namespace gradwatch::core {
 
 // What a job of this resolved spec needs with its network and so much data; nothing has to be initialised for it. The
-// sum is never below what an attached trainer has resident.
+// sum is never below what an attached trainer has resident, but for one thing that is not bounded yet: alerts and other
+// notices, which the trainer keeps until the server has acknowledged them.
 v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, int64_t data_bytes);
 
 // All bytes of an estimate together; the largest number there is, rather than a wrong one.
 int64_t EstimatedBytes(const v1::ResourceEstimate& estimate);
 
 // INVALID_ARGUMENT, with the reason QUOTA_PARAMS or QUOTA_MEMORY, if `estimate` is beyond the limits; the field is what
-// takes most: "model", "data" or "rules". The message names the largest tensor of `layout`, or every part of the memory
-// that matters.
+// can be changed and takes most: "model", "data", "rules" or "steps". The message names the largest tensor of `layout`,
+// or every part of the memory that matters. A limit that the program alone exceeds is said to be one, with no field.
 absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, const SpecLimits& limits);
 
 // Whether `job` stays within the limit of memory if its controls become `changed`: the cosine of gradients takes a copy
 // of them, and modes of clipping have histories; the estimate has what the spec asks for. INVALID_ARGUMENT with the
-// reason QUOTA_MEMORY and the field "gradient_cosine" or "clip" if not.
+// reason QUOTA_MEMORY and the field "gradient_cosine" or "clip", whichever grows more, if not; the message tells both.
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits);
 
 }  // namespace gradwatch::core

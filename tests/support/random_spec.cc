@@ -47,6 +47,7 @@ void WriteFiles(const std::string& folder, std::mt19937_64& engine) {
 RandomSpecs::RandomSpecs(uint64_t seed, const std::string& folder) : engine_(seed) { WriteFiles(folder, engine_); }
 
 int RandomSpecs::Units() {
+  if (is_large_) return Between(largest_ / 2, largest_);
   int end = 2;
   while (end < largest_ && !OneIn(6)) end *= 2;
   return Between(1, std::min(end, largest_));
@@ -55,6 +56,8 @@ int RandomSpecs::Units() {
 v1::JobSpec RandomSpecs::Draw() {
   constexpr std::array<int, 6> kLargest = {16, 64, 300, 800, 2000, 3000};
   largest_ = kLargest[static_cast<size_t>(Below(static_cast<int>(kLargest.size())))];
+  is_large_ = OneIn(5);
+  if (is_large_) largest_ = Between(500, 2800);
   v1::JobSpec spec;
   spec.mutable_data()->set_batch_size(Between(2, 48));
   DrawModel(DrawData(&spec), spec.mutable_model());
@@ -282,13 +285,14 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
   for (int i = 0; i < count; ++i) {
     v1::Rule& rule = *rules->add_rules();
     rule.set_name(absl::StrCat("rule-", i));
-    rule.set_for_steps(1000);  // says nothing
+    const bool fires = i % 3 == 0;  // from the first step on, if its condition can; the others say nothing
+    rule.set_for_steps(fires ? 1 : 1000);
     switch (Below(5)) {
       case 0:
         rule.mutable_non_finite();
         break;
       case 1:
-        rule.mutable_norm_limit()->set_max_norm(1e30);
+        rule.mutable_norm_limit()->set_max_norm(fires ? 1e-30 : 1e30);
         break;
       case 2:
         rule.mutable_norm_spike()->set_window(window());
@@ -299,7 +303,7 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
         rule.mutable_loss_jump()->set_window(window());
         break;
       default:
-        rule.mutable_update_ratio()->set_max_ratio(1e6);
+        rule.mutable_update_ratio()->set_max_ratio(fires ? 1e-12 : 1e6);
     }
   }
 }

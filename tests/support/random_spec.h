@@ -31,7 +31,8 @@ class RandomSpecs {
   int Below(int end) { return static_cast<int>(engine_() % static_cast<uint64_t>(end)); }
   int Between(int low, int high) { return low + Below(high - low + 1); }
   bool OneIn(int chances) { return Below(chances) == 0; }
-  // From 1 to the size of the present spec, small ones as likely as large ones.
+  // From 1 to the size of the present spec, small ones as likely as large ones; only large ones of a spec that is
+  // large.
   int Units();
 
   Reading DrawData(v1::JobSpec* spec);
@@ -46,6 +47,7 @@ class RandomSpecs {
 
   std::mt19937_64 engine_;
   int largest_ = 1;  // units of a layer of the present spec
+  bool is_large_ = false;
 };
 
 }  // namespace gradwatch::testing

@@ -6,6 +6,7 @@
 namespace gradwatch::cli {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -25,6 +26,17 @@ TEST(EstimateTextTest, TellsTheSumAndEveryPartThatThereIs) {
   estimate.set_start_bytes(5 << 20);
   EXPECT_THAT(EstimateText(estimate), HasSubstr("136 MiB in all: "));
   EXPECT_THAT(EstimateText(estimate), HasSubstr(", 5 MiB start, "));
+}
+
+TEST(EstimateTextTest, NoPartIsLeftOut) {
+  const google::protobuf::Descriptor& fields = *v1::ResourceEstimate::descriptor();
+  for (int i = 0; i < fields.field_count(); ++i) {
+    if (fields.field(i)->name() == "parameters") continue;
+    v1::ResourceEstimate estimate;
+    estimate.GetReflection()->SetInt64(&estimate, fields.field(i), 3 << 10);
+    EXPECT_THAT(EstimateText(estimate), ContainsRegex("memory: 3 KiB in all: 3 KiB [a-z ]+$"))
+        << fields.field(i)->name();
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -41,6 +42,7 @@ struct Kinds {
 
 struct Memory {
   double estimated = 0, peak = 0;
+  bool has_alerts = false;
 };
 
 // Runs the spec in a process of its own, for so many steps.
@@ -56,7 +58,10 @@ Memory Measure(const v1::JobSpec& spec, int steps, const testing::TempDir& dir) 
     const auto field = object.fields().find(name);
     return field == object.fields().end() ? 0 : field->second.number_value();
   };
-  return {.estimated = number("estimated_bytes"), .peak = number("peak_bytes")};
+  const auto alerts = object.fields().find("alerts");
+  return {.estimated = number("estimated_bytes"),
+          .peak = number("peak_bytes"),
+          .has_alerts = alerts != object.fields().end() && alerts->second.struct_value().fields_size() > 0};
 }
 
 // A job that takes nothing to speak of.
@@ -80,11 +85,12 @@ TEST(SlowEstimateTest, IsNeverBelowTheUseAndNotFarAbove) {
   const Memory smallest = Measure(SmallestSpec(), 1, dir);
   ASSERT_GT(smallest.peak, 0);
   Kinds kinds;
-  int runs = 0;
+  int runs = 0, with_alerts = 0;
+  double largest = 0;
   for (int draw = 0; draw < kMaxDraws && runs < kRuns; ++draw) {
     const v1::JobSpec spec = specs.Draw();
     const auto job =
-        core::ValidateJob(spec, roots, core::SpecLimits{.max_parameters = 12'000'000, .max_bytes = int64_t{700} << 20});
+        core::ValidateJob(spec, roots, core::SpecLimits{.max_parameters = 20'000'000, .max_bytes = int64_t{700} << 20});
     if (!job.ok()) continue;
     SCOPED_TRACE(spec.ShortDebugString());
     const Memory memory = Measure(spec, 2 + runs % 4, dir);
@@ -93,9 +99,14 @@ TEST(SlowEstimateTest, IsNeverBelowTheUseAndNotFarAbove) {
     // What is set aside for the program does not hide what else is not counted.
     EXPECT_GE(memory.estimated - smallest.estimated, memory.peak - smallest.peak - (3 << 20));
     kinds.Add(job->spec);
+    largest = std::max(largest, memory.peak);
+    with_alerts += memory.has_alerts ? 1 : 0;
     ++runs;
   }
   EXPECT_EQ(runs, kRuns);
+  EXPECT_GT(with_alerts, 0);
+  EXPECT_LT(with_alerts, kRuns);
+  EXPECT_GT(largest, 180 << 20) << "large ones are among them";
   EXPECT_THAT(kinds.layers, SizeIs(v1::Layer::descriptor()->oneof_decl(0)->field_count()));
   EXPECT_THAT(kinds.optimizers, SizeIs(v1::OptimizerMethod_MAX));
   EXPECT_THAT(kinds.clip_modes, SizeIs(v1::ClipMode_MAX));

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -109,11 +111,50 @@ TEST(ReportBufferTest, TakesNoMoreMemoryThanTheEstimateSays) {
     buffer.Offer(record);
     EXPECT_TRUE(buffer.Read(0, [](const core::StepRecord&) {}));
     const int64_t taken = testing::PeakAllocatedBytes() - before;
-    const int64_t said = core::ReportRingBytes(static_cast<int64_t>(tensors), static_cast<int64_t>(layers));
+    const int64_t said = core::ReportRingBytes(static_cast<int64_t>(tensors), static_cast<int64_t>(layers), 1'000'000);
     EXPECT_GE(said, taken) << tensors;
     EXPECT_LE(said, taken + taken / 20) << tensors;
     EXPECT_LE(MaxPackedBytes(tensors, layers),
               static_cast<size_t>(core::StepRecordBytes(static_cast<int64_t>(tensors), static_cast<int64_t>(layers))));
+  }
+}
+
+// However large the records are.
+TEST(ReportBufferTest, ARingThatIsMadeForTheStepsOfAJobHoldsThemAll) {
+  constexpr size_t kTensors = 2;
+  core::StepRecord record = Record(0, kTensors);
+  for (core::TensorStatistics& tensor : record.tensors) {
+    std::ranges::fill(tensor.histogram.positive(), 1);
+    std::ranges::fill(tensor.histogram.negative(), 1);
+  }
+  const size_t bytes = MaxPackedBytes(kTensors);
+  for (const int64_t steps : {1, 4, 5, 63, 64, 65, 127, 129, 1000}) {
+    testing::RestartPeak();
+    const int64_t before = testing::AllocatedBytes();
+    const int64_t ring = core::RingRecordBytes(static_cast<int64_t>(bytes), steps, core::kReportRingBytes);
+    ReportBuffer buffer(kTensors, static_cast<size_t>(ring));
+    for (record.step = 0; record.step < steps; ++record.step) buffer.Offer(record);
+    EXPECT_EQ(buffer.oldest_step(), 0) << steps;
+    for (int64_t step = 0; step < steps; ++step) {
+      EXPECT_TRUE(buffer.Read(step, [](const core::StepRecord&) {})) << step << " of " << steps;
+    }
+    if (!testing::CountsAllocations()) continue;
+    const int64_t taken = testing::PeakAllocatedBytes() - before;
+    const int64_t said = core::ReportRingBytes(kTensors, /*layers=*/0, steps);
+    EXPECT_GE(said, taken) << steps;
+    EXPECT_LE(said, taken + taken / 10 + 10'000) << steps;
+  }
+}
+
+TEST(ReportBufferTest, TheBytesOfARingNeverWrap) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const int64_t steps : {int64_t{1'000'000'000'000}, kMost}) {
+    EXPECT_EQ(core::RingRecordBytes(/*record_bytes=*/20'000'000, steps, core::kReportRingBytes), 80'000'000);
+    EXPECT_EQ(core::RingRecordBytes(/*record_bytes=*/5'000, steps, core::kReportRingBytes), core::kReportRingBytes);
+    EXPECT_EQ(core::RingRecordBytes(/*record_bytes=*/100, steps, /*max_bytes=*/0), 400);
+  }
+  for (const int64_t steps : {int64_t{0}, int64_t{-1}, -kMost}) {
+    EXPECT_EQ(core::RingRecordBytes(/*record_bytes=*/100, steps, core::kReportRingBytes), 400) << "of an invalid spec";
   }
 }
 

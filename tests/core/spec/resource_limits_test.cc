@@ -128,8 +128,23 @@ TEST(ResourceEstimateTest, CountsStatisticsAndHistoriesOfClipping) {
 
 // Beyond 64 MiB only where four records take more; 4.6 kB a layer here.
 TEST(ResourceEstimateTest, CountsTheRingOfReports) {
-  EXPECT_NEAR(Estimate(Spec()).report_bytes(), 64 * kMebibyte, 3 * kMebibyte);
-  EXPECT_GE(Estimate(Spec(9000)).report_bytes(), int64_t{5} * 9000 * 2 * 2100);
+  for (const int64_t steps : {int64_t{50'000}, int64_t{1'000'000'000'000}}) {
+    const auto set_steps = [steps](auto* s) { s->set_steps(steps); };
+    EXPECT_NEAR(Estimate(Spec(), set_steps).report_bytes(), 64 * kMebibyte, 3 * kMebibyte) << steps;
+    EXPECT_GE(Estimate(Spec(9000), set_steps).report_bytes(), int64_t{5} * 9000 * 2 * 2100) << steps;
+  }
+}
+
+TEST(ResourceEstimateTest, CountsNoMoreReportsThanTheJobHasSteps) {
+  const int64_t record = 2 * static_cast<int64_t>(sizeof(TensorStatistics));
+  for (const int64_t steps : {4, 64, 100, 6400}) {
+    const int64_t bytes = Estimate(Spec(), [steps](auto* s) { s->set_steps(steps); }).report_bytes();
+    EXPECT_GE(bytes, steps * record) << steps;
+    // Up to 63 more, the record that is read, and what belongs to no tensor.
+    EXPECT_LE(bytes, (steps + 64) * (record + record / 4) + 16'000) << steps;
+  }
+  EXPECT_LT(EstimatedBytes(Estimate(Spec())), 66 * kMebibyte) << "a short small job";
+  EXPECT_GE(Estimate(Spec(9000), [](auto* s) { s->set_steps(1); }).report_bytes(), int64_t{5} * 9000 * 2 * 2100);
 }
 
 // Drawn as doubles, beside the parameters alone: the rest comes later.
@@ -174,6 +189,47 @@ TEST(ResourceLimitsTest, TellsThePartsThatMatterTheLargestFirst) {
                                                    "280 for data")));
   EXPECT_THAT(status.message(), Not(HasSubstr("program")));
   EXPECT_THAT(CheckLimits(estimate, ParameterLayout(), {.max_bytes = 995}), IsOk());
+}
+
+TEST(ResourceLimitsTest, EveryPartIsTold) {
+  const google::protobuf::Descriptor& fields = *v1::ResourceEstimate::descriptor();
+  for (int i = 0; i < fields.field_count(); ++i) {
+    if (fields.field(i)->name() == "parameters") continue;
+    v1::ResourceEstimate estimate;
+    estimate.GetReflection()->SetInt64(&estimate, fields.field(i), 1000);
+    const absl::Status status = CheckLimits(estimate, ParameterLayout(), {.max_bytes = 999});
+    EXPECT_THAT(status, StatusIs(kInvalid, ::testing::ContainsRegex(": 1000 for [a-z]|takes 1000")))
+        << fields.field(i)->name();
+    EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
+  }
+}
+
+// Of the reports the steps, as far as they are what makes them many; of the program nothing but its share of the model.
+TEST(ResourceLimitsTest, NamesWhatCanBeChanged) {
+  const auto refused_field = [](const v1::JobSpec& spec, int64_t missing) {
+    const int64_t limit = EstimatedBytes(Estimate(spec)) - missing;
+    const absl::Status status = ValidateJob(spec, DataRoots(), {.max_bytes = limit}).status();
+    EXPECT_EQ(GetReason(status), "QUOTA_MEMORY") << status;
+    const auto violations = GetFieldViolations(status);
+    return violations.size() == 1 ? violations[0].field : "none";
+  };
+  v1::JobSpec spec = Spec();
+  spec.set_steps(1'000'000);
+  EXPECT_EQ(refused_field(spec, 60 * kMebibyte), "steps");
+  EXPECT_EQ(refused_field(Spec(9000), 60 * kMebibyte), "model");
+  spec.set_steps(1);
+  spec.mutable_data()->set_batch_size(100'000);
+  EXPECT_EQ(refused_field(spec, 1), "model") << "activations, though the program takes more";
+  AddSpikeRules(40, 10'000, &spec);
+  EXPECT_EQ(refused_field(spec, 1), "rules") << "though the program takes more";
+}
+
+TEST(ResourceLimitsTest, ALimitThatIsTooSmallForAnyJobIsSaidToBeOne) {
+  const absl::Status status = ValidateJob(Spec(), DataRoots(), {.max_bytes = 50 * kMebibyte}).status();
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("the limit of 52428800 bytes is too small for any job: the program "
+                                                   "takes 67108864")));
+  EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
+  EXPECT_TRUE(GetFieldViolations(status).empty());
 }
 
 // A job whose estimate leaves `spare` bytes of the limit.
@@ -235,6 +291,24 @@ TEST_F(ControlsMemoryTest, WhatRunsAlreadyIsCountedWithAChange) {
   job_.mutable_controls()->set_gradient_cosine(true);
   EXPECT_THAT(Check(WithAutoClip(1000), 16'000 + 128), IsOk());
   EXPECT_THAT(Check(WithAutoClip(1000), 16'000 + 127), StatusIs(kInvalid, HasSubstr("clip: ")));
+}
+
+TEST_F(ControlsMemoryTest, TwoThatGrowAreToldApart) {
+  v1::Controls changed = WithAutoClip(1000);
+  changed.set_gradient_cosine(true);
+  EXPECT_THAT(Check(changed, 16'000 + 128), IsOk());
+  EXPECT_THAT(Check(changed, 16'000 + 127),
+              StatusIs(kInvalid, HasSubstr("clip: the copy of the gradients takes 128 bytes, the history of the norms "
+                                           "takes 16000 bytes; the job would need ")));
+  // One that shrinks is not told.
+  *job_.mutable_controls() = WithAutoClip(1000);
+  v1::Controls other = job_.controls();
+  other.mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
+  other.set_gradient_cosine(true);
+  job_.mutable_controls()->mutable_clip()->mutable_autoclip()->set_history(4);
+  EXPECT_THAT(Check(other, 127),
+              StatusIs(kInvalid, AllOf(HasSubstr("gradient_cosine: the copy of the gradients takes 128 bytes; "),
+                                       Not(HasSubstr("history")))));
 }
 
 // What is counted by itself, against what is taken.
