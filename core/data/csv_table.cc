@@ -154,6 +154,7 @@ absl::Status CsvTable::ForEachRow(std::span<const int> columns,
     absl::Status status = Split(lines.number(), line, &cells);
     if (status.ok()) status = ReadNumbers(lines.number(), cells, columns, numbers);
     if (!status.ok()) return LooksLikeComment(line) ? CommentError(lines.number()) : status;
+    row_line_ = lines.number();
     if (!visit(numbers)) return absl::OkStatus();
   }
 }

@@ -52,6 +52,9 @@ class CsvTable {
   // no decimal number within the range of float, with its line and column.
   absl::Status ForEachRow(std::span<const int> columns, absl::FunctionRef<bool(std::span<const double>)> visit);
 
+  // The line of the row that ForEachRow visits, from 1; empty ones count.
+  int64_t row_line() const { return row_line_; }
+
   // Data lines, whatever they hold.
   absl::StatusOr<int64_t> CountRows();
 
@@ -80,6 +83,7 @@ class CsvTable {
   int64_t first_number_ = 0;        // of the first line, from 1
   bool starts_as_comment_ = false;  // the first line does
   int64_t sampled_lines_ = 0, sampled_bytes_ = 0;
+  int64_t row_line_ = 0;
 };
 
 }  // namespace gradwatch::core
