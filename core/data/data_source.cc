@@ -73,9 +73,10 @@ SourceOr OpenWithinMemory(const v1::DataSpec& spec, uint64_t seed, int64_t held_
                  "OUT_OF_MEMORY"));
 }
 
-v1::DataSummary Summarize(const DataSource& source) {
+v1::DataSummary Summarize(const v1::DataSpec& spec, const DataSource& source) {
   v1::DataSummary summary;
-  if (source.examples() > 0) summary.set_examples(source.examples());
+  // Windows of a text are drawn without end; how many there are would be taken for examples to walk through.
+  if (source.examples() > 0 && !spec.has_text()) summary.set_examples(source.examples());
   if (const std::optional<FirstLine> first_line = source.first_line(); first_line.has_value()) {
     summary.set_header(first_line->is_header);
     summary.set_note(first_line->note);
@@ -102,7 +103,7 @@ absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t 
                                              int64_t held_out, int64_t max_bytes) {
   const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes};
   GW_ASSIGN_OR_RETURN(const auto source, OpenWithinMemory(spec, seed, held_out, reading));
-  return DataDescription{.shape = source->shape(), .bytes = source->bytes(), .summary = Summarize(*source)};
+  return DataDescription{.shape = source->shape(), .bytes = source->bytes(), .summary = Summarize(spec, *source)};
 }
 
 std::vector<NamedFile> DataFilesOf(const v1::DataSpec& spec) {
