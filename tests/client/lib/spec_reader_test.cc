@@ -210,7 +210,7 @@ TEST(SpecReaderTest, AHeaderIsYesNoOrAuto) {
   EXPECT_EQ(ParseJobSpec(R"({"data": {"csv": {"header": false}}})", SpecSyntax::kJson, "job")->data().csv().header(),
             v1::CsvData::HEADER_NO);
   EXPECT_THAT(ParseJobSpec("data: {csv: {header: on}}", SpecSyntax::kYaml, "job"),
-              StatusIs(kInvalid, HasSubstr("data.csv.header: no value \"on\"; one of auto, yes, no")));
+              StatusIs(kInvalid, HasSubstr("data.csv.header: no value \"on\"; did you mean no?")));
   EXPECT_THAT(ParseJobSpec("optimizer: {method: true}", SpecSyntax::kYaml, "job"),
               StatusIs(kInvalid, HasSubstr("optimizer.method: no value \"true\"")))
       << "where yes is no value";
