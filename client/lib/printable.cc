@@ -15,8 +15,10 @@ void AppendEscape(char32_t code_point, std::string* text) {
     absl::StrAppend(text, code_point == '\n' ? "\\n" : "\\t");
   } else if (code_point < 0x100) {
     absl::StrAppendFormat(text, "\\x%02x", static_cast<uint32_t>(code_point));
-  } else {
+  } else if (code_point < 0x10000) {
     absl::StrAppendFormat(text, "\\u%04x", static_cast<uint32_t>(code_point));
+  } else {
+    absl::StrAppendFormat(text, "\\U%08x", static_cast<uint32_t>(code_point));
   }
 }
 
@@ -25,7 +27,7 @@ std::string Escape(absl::string_view text, bool keep_lines) {
   while (!text.empty()) {
     const size_t length = Utf8Length(text);
     const char32_t code_point = length == 0 ? static_cast<uint8_t>(text[0]) : Utf8CodePoint(text.substr(0, length));
-    if (length > 0 && (!IsControl(code_point) || (keep_lines && code_point == '\n'))) {
+    if (length > 0 && (IsPrintable(code_point) || (keep_lines && code_point == '\n'))) {
       absl::StrAppend(&printable, text.substr(0, length));
     } else {
       AppendEscape(code_point, &printable);

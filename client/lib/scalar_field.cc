@@ -74,8 +74,14 @@ absl::Status ParseBool(absl::string_view text, bool* value) {
   return *value || text == "false" ? absl::OkStatus() : Expected("true or false", text);
 }
 
+// Tools of YAML 1.1 read an unquoted yes as a truth value, and write it as true.
+absl::string_view WordOfTruth(absl::string_view text) {
+  return absl::EqualsIgnoreCase(text, "true") ? "yes" : absl::EqualsIgnoreCase(text, "false") ? "no" : text;
+}
+
 absl::Status ParseEnum(absl::string_view text, const google::protobuf::EnumDescriptor& type, int* value) {
-  const auto* const found = FindEnumValue(type, text);
+  const auto* found = FindEnumValue(type, text);
+  if (found == nullptr) found = FindEnumValue(type, WordOfTruth(text));
   if (found == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("no value \"", absl::Utf8SafeCEscape(text.substr(0, kMaxShown)),
                                                    "\"", Suggestion(text, EnumWords(type))));

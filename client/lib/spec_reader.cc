@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -79,8 +80,11 @@ absl::Status CheckNumbers(absl::string_view text, absl::string_view source_name)
   while (tokenizer.Next()) {
     const Tokenizer::Token& token = tokenizer.current();
     if (token.type != Tokenizer::TYPE_INTEGER || token.text.size() < 2 || token.text[0] != '0') continue;
+    // Octal: "010". Textproto has no other reading of it, so it is refused.
+    const absl::string_view expected =
+        absl::ascii_isdigit(token.text[1]) ? "a decimal number without leading zeros" : "a decimal number";
     return absl::InvalidArgumentError(absl::StrCat(source_name, ":", token.line + 1, ":", token.column + 1,
-                                                   ": expected a decimal number, found \"", token.text.substr(0, 60),
+                                                   ": expected ", expected, ", found \"", token.text.substr(0, 60),
                                                    "\""));
   }
   return absl::OkStatus();

@@ -142,7 +142,7 @@ std::string JsonString(absl::string_view text) {
       absl::StrAppend(&json, "\\", character);
     } else if (code_point == '\n' || code_point == '\t') {
       json += code_point == '\n' ? "\\n" : "\\t";
-    } else if (IsControl(code_point) || code_point == kReplacement) {
+    } else if ((!IsPrintable(code_point) && code_point < 0x10000) || code_point == kReplacement) {
       absl::StrAppendFormat(&json, "\\u%04x", static_cast<uint32_t>(code_point));
     } else {
       absl::StrAppend(&json, character);

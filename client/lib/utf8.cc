@@ -1,8 +1,28 @@
 #include "client/lib/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 
 namespace gradwatch::client {
+namespace {
+
+struct Range {
+  char32_t first, last;
+};
+
+// Of Unicode 15: Cc, Cf, Zl, Zp, Zs but the space, and Default_Ignorable_Code_Point.
+constexpr Range kNotPrintable[] = {
+    {0x0, 0x1f},        {0x7f, 0xa0},       {0xad, 0xad},       {0x34f, 0x34f},     {0x600, 0x605},
+    {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},     {0x890, 0x891},     {0x8e2, 0x8e2},
+    {0x115f, 0x1160},   {0x1680, 0x1680},   {0x17b4, 0x17b5},   {0x180b, 0x180f},   {0x2000, 0x200f},
+    {0x2028, 0x202f},   {0x205f, 0x206f},   {0x3000, 0x3000},   {0x3164, 0x3164},   {0xfe00, 0xfe0f},
+    {0xfeff, 0xfeff},   {0xffa0, 0xffa0},   {0xfff0, 0xfffb},   {0x110bd, 0x110bd}, {0x110cd, 0x110cd},
+    {0x13430, 0x1343f}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff},
+};
+
+}  // namespace
+
 // The range of the second byte shuts out overlong forms, surrogates and what lies above U+10FFFF (Unicode standard,
 // table 3-7).
 size_t Utf8Length(absl::string_view text) {
@@ -38,9 +58,10 @@ char32_t Utf8CodePoint(absl::string_view character) {
   return code_point;
 }
 
-bool IsControl(char32_t c) {
-  if (c < 0x20 || (c >= 0x7f && c < 0xa0)) return true;
-  return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+bool IsPrintable(char32_t code_point) {
+  return std::none_of(std::begin(kNotPrintable), std::end(kNotPrintable), [code_point](const Range& range) {
+    return code_point >= range.first && code_point <= range.last;
+  });
 }
 
 }  // namespace gradwatch::client

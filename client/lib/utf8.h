@@ -17,9 +17,9 @@ size_t Utf8Length(absl::string_view text);
 // The code point of a character, which must be the whole of `character` and valid.
 char32_t Utf8CodePoint(absl::string_view character);
 
-// Whether a terminal or reader would act on the character instead of showing it: C0, DEL and C1 controls, line and
-// paragraph separators, and the marks that turn the direction of writing (Unicode's Bidi_Control).
-bool IsControl(char32_t code_point);
+// Whether the character may be shown as it is: it can be seen (or is a space), and no terminal or reader acts on it
+// instead (controls, line ends, marks that turn the direction of writing).
+bool IsPrintable(char32_t code_point);
 
 }  // namespace gradwatch::client
 

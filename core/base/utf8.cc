@@ -1,24 +1,40 @@
 #include "core/base/utf8.h"
 
+#include <algorithm>
 #include <bit>
+#include <iterator>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace gradwatch::core {
 namespace {
 
+struct Range {
+  int32_t first, last;
+};
+
+// What steers a terminal, turns the direction of writing or cannot be seen. Of Unicode 15: Cc, Cf, Zl, Zp, Zs but the
+// space, and Default_Ignorable_Code_Point.
+constexpr Range kNotPrintable[] = {
+    {0x0, 0x1f},        {0x7f, 0xa0},       {0xad, 0xad},       {0x34f, 0x34f},     {0x600, 0x605},
+    {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},     {0x890, 0x891},     {0x8e2, 0x8e2},
+    {0x115f, 0x1160},   {0x1680, 0x1680},   {0x17b4, 0x17b5},   {0x180b, 0x180f},   {0x2000, 0x200f},
+    {0x2028, 0x202f},   {0x205f, 0x206f},   {0x3000, 0x3000},   {0x3164, 0x3164},   {0xfe00, 0xfe0f},
+    {0xfeff, 0xfeff},   {0xffa0, 0xffa0},   {0xfff0, 0xfffb},   {0x110bd, 0x110bd}, {0x110cd, 0x110cd},
+    {0x13430, 0x1343f}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff},
+};
+
 bool IsPrintable(int32_t code_point) {
-  const bool control = code_point < 0x20 || (code_point >= 0x7f && code_point < 0xa0);
-  const bool separator = code_point == 0x2028 || code_point == 0x2029;
-  const bool direction = code_point == 0x061c || code_point == 0x200e || code_point == 0x200f ||
-                         (code_point >= 0x202a && code_point <= 0x202e) ||
-                         (code_point >= 0x2066 && code_point <= 0x2069);
-  return !control && !separator && !direction;
+  return std::none_of(std::begin(kNotPrintable), std::end(kNotPrintable), [code_point](const Range& range) {
+    return code_point >= range.first && code_point <= range.last;
+  });
 }
 
 std::string Escaped(int32_t code_point) {
   if (code_point < 0x100) return absl::StrCat("\\x", absl::Hex(code_point, absl::kZeroPad2));
-  return absl::StrCat("\\u", absl::Hex(code_point, absl::kZeroPad4));
+  if (code_point < 0x10000) return absl::StrCat("\\u", absl::Hex(code_point, absl::kZeroPad4));
+  return absl::StrCat("\\U", absl::Hex(code_point, absl::kZeroPad8));
 }
 
 }  // namespace
@@ -50,6 +66,13 @@ int64_t CountCodePoints(absl::string_view text) {
     if (TakeCodePoint(&text) == kInvalidUtf8) return kInvalidUtf8;
   }
   return count;
+}
+
+absl::string_view EncodingOfMark(absl::string_view text) {
+  constexpr absl::string_view kLittle32("\xff\xfe\0\0", 4), kBig32("\0\0\xfe\xff", 4);
+  if (absl::StartsWith(text, kLittle32) || absl::StartsWith(text, kBig32)) return "UTF-32";
+  if (absl::StartsWith(text, "\xff\xfe") || absl::StartsWith(text, "\xfe\xff")) return "UTF-16";
+  return "";
 }
 
 std::string Printable(absl::string_view text) {

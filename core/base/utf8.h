@@ -20,9 +20,13 @@ int32_t TakeCodePoint(absl::string_view* text);
 // The number of code points of `text`, or kInvalidUtf8.
 int64_t CountCodePoints(absl::string_view text);
 
-// `text` as it may stand in a message: what could steer a terminal (control characters, line ends, marks that turn the
-// direction of writing) and bytes that are not UTF-8 become "\x1b", "\u202e". What it gives stays as it is if given
-// again.
+// "UTF-16" or "UTF-32" if `text` starts with the byte order mark of that; else empty.
+absl::string_view EncodingOfMark(absl::string_view text);
+
+// `text` as it may stand in a message: what could steer a terminal or cannot be seen (control characters, line ends,
+// every space but the plain one, marks that turn the direction of writing, all other format characters and ignorable
+// ones) and bytes that are not UTF-8 become "\x1b", "\u202e", "\U000e0001". What it gives stays as it is if given
+// again. The twin of client::Printable, which writes line ends and tabs as "\n" and "\t".
 std::string Printable(absl::string_view text);
 
 }  // namespace gradwatch::core

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -99,10 +100,14 @@ class FirstLineJudge {
     bool numbers_below = false, quoted_numbers_below = false, words_below = false;
     bool same_pattern = false;  // a word with a digit, and all below are like it
     int64_t again = 0;          // the first line where the word stands again
+    double number = 0;          // of a cell that is one
+    double least_below = std::numeric_limits<double>::infinity(), most_below = -least_below;
   };
   static void ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column);
   // Whether the cells of `cells` where the first line has numbers are integers, each one more than the one before.
   bool AreConsecutive(absl::Span<const CsvCell> cells) const;
+  // Whether the numbers of the first line are names, as years are: consecutive, and more than a coincidence.
+  bool AreNames() const;
   Verdict JudgeNumbers() const;
   Verdict JudgeMissing() const;
   Verdict JudgeWordsAndNumbers() const;
@@ -116,7 +121,8 @@ class FirstLineJudge {
   size_t words_ = 0;
   int64_t lines_below_ = 0;
   bool counts_from_0_ = true, counts_from_1_ = true;  // the first column below
-  bool consecutive_ = false;                          // the numbers of the first line are, and of no other line
+  bool consecutive_ = false;                          // the numbers of the first line are
+  bool consecutive_below_ = false;                    // and those of a line below
 };
 
 std::string CellIn(size_t column, absl::string_view text) {
@@ -127,7 +133,10 @@ FirstLineJudge::FirstLineJudge(absl::Span<const CsvCell> first_line) {
   for (const CsvCell& cell : first_line) {
     Column column = {.text = std::string(absl::StripAsciiWhitespace(cell.text)), .quoted = cell.quoted};
     column.kind = KindOf(column.text);
-    if (column.kind == CellKind::kNumber) numbers_.push_back(columns_.size());
+    if (column.kind == CellKind::kNumber) {
+      numbers_.push_back(columns_.size());
+      column.number = *ParseDecimal(column.text);
+    }
     if (column.kind == CellKind::kWord) {
       ++words_;
       column.same_pattern = std::any_of(column.text.begin(), column.text.end(), absl::ascii_isdigit);
@@ -153,15 +162,30 @@ void FirstLineJudge::ShowLine(int64_t number, absl::Span<const CsvCell> cells) {
   for (size_t i = 0; i < columns_.size(); ++i) {
     ShowCell(number, absl::StripAsciiWhitespace(cells[i].text), cells[i].quoted, &columns_[i]);
   }
-  if (consecutive_ && AreConsecutive(cells)) consecutive_ = false;
+  if (consecutive_ && !consecutive_below_) consecutive_below_ = AreConsecutive(cells);
   const absl::string_view first = absl::StripAsciiWhitespace(cells[0].text);
   counts_from_0_ = counts_from_0_ && first == absl::StrCat(lines_below_);
   ++lines_below_;
   counts_from_1_ = counts_from_1_ && first == absl::StrCat(lines_below_);
 }
 
+bool FirstLineJudge::AreNames() const {
+  if (!consecutive_) return false;
+  if (numbers_.size() > 2 && !consecutive_below_) return true;
+  return std::all_of(numbers_.begin(), numbers_.end(), [this](size_t i) {
+    const Column& column = columns_[i];
+    const double apart = std::max(column.least_below - column.number, column.number - column.most_below);
+    return column.numbers_below && apart > 10 * (column.most_below - column.least_below + 1);
+  });
+}
+
 void FirstLineJudge::ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column) {
   const CellKind kind = KindOf(text);
+  if (kind == CellKind::kNumber) {
+    const double value = *ParseDecimal(text);
+    column->least_below = std::min(column->least_below, value);
+    column->most_below = std::max(column->most_below, value);
+  }
   column->words_below |= kind == CellKind::kWord;
   column->numbers_below |= kind == CellKind::kNumber;
   column->quoted_numbers_below |= kind == CellKind::kNumber && quoted;
@@ -198,8 +222,9 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
 FirstLineJudge::Verdict FirstLineJudge::JudgeWordsAndNumbers() const {
   if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
   std::string data = DataEvidence();
-  if (consecutive_ == !data.empty()) return {.is_header = std::nullopt, .reason = ""};
-  if (consecutive_) return {.is_header = true, .reason = "each of its numbers is one more than the one before"};
+  const bool are_names = AreNames();
+  if (are_names == !data.empty()) return {.is_header = std::nullopt, .reason = ""};
+  if (are_names) return {.is_header = true, .reason = "each of its numbers is one more than the one before"};
   return {.is_header = false, .reason = std::move(data)};
 }
 
@@ -404,6 +429,7 @@ absl::Status CsvTable::ForEachRow(std::span<const int> columns,
           absl::StrCat("line ", lines.number(), " is the header once more; tables have one"));
     }
     GW_RETURN_IF_ERROR(ReadNumbers(lines.number(), cells, columns, numbers));
+    row_line_ = lines.number();
     if (!visit(numbers)) return absl::OkStatus();
   }
 }

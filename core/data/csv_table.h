@@ -37,10 +37,12 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 // 3. No words: a header if the first cell is empty and those below it count 0, 1, 2, ... or 1, 2, 3, ... in at least
 //    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else data.
 // 4. Words and numbers: a header if below some word there are numbers and no words; or by quotes, as in 3. Else
-//    evidence is weighed. For a header: two numbers or more, all of digits only, each one more than the one before, and
-//    so in no line below. For data: a number with a point or an exponent; a word that stands again below it; a word
-//    with a digit that every cell below, of at least two, is written like: digits where it has digits, letters where it
-//    has letters, all else the same. A header or data if all evidence is for it; undecided if there is none or both.
+//    evidence is weighed. For a header: two numbers or more, all of digits only, each one more than the one before; and
+//    they are three or more and so in no line below, or each is further from all numbers below it than ten times the
+//    width of those and ten more (2019, 2020 over small numbers). For data: a number with a point or an exponent; a word
+//    that stands again below it; a word with a digit that every cell below, of at least two, is written like: digits
+//    where it has digits, letters where it has letters, all else the same. A header or data if all evidence is for it;
+//    undecided if there is none or both.
 // Undecided is an error. So is a line below that is equal to a header, quotes included, and one that begins with # or %
 // unless the first line does.
 // Thread-compatible.
@@ -68,6 +70,9 @@ class CsvTable {
   // false. INVALID_ARGUMENT: a line with more or fewer cells than the first or that cannot be split, or a cell that is
   // no decimal number within the range of float, with its line and column; a comment, or the header once more.
   absl::Status ForEachRow(std::span<const int> columns, absl::FunctionRef<bool(std::span<const double>)> visit);
+
+  // The line of the row that ForEachRow visits, from 1; empty ones count.
+  int64_t row_line() const { return row_line_; }
 
   // Data lines, whatever they hold.
   absl::StatusOr<int64_t> CountRows();
@@ -103,6 +108,7 @@ class CsvTable {
   bool starts_as_comment_ = false;  // the first line does
   absl::string_view separator_;     // within the cells of most lines, which should have none; empty if there is none
   int64_t sampled_lines_ = 0, sampled_bytes_ = 0;
+  int64_t row_line_ = 0;
 };
 
 }  // namespace gradwatch::core

@@ -21,7 +21,8 @@ class DataSource {
  public:
   virtual ~DataSource() = default;
   virtual const DataShape& shape() const = 0;
-  // Number of different examples that Fill walks through; 0: made at random, without end.
+  // Number of different examples that Fill walks through or, of text, draws from (windows, which overlap); 0: made at
+  // random, without end.
   virtual int64_t examples() const = 0;
   // Bytes held in memory, those that the first Fill takes included.
   virtual int64_t bytes() const = 0;

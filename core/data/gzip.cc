@@ -16,6 +16,37 @@ namespace {
 
 constexpr int kGzipWindow = 15 + 16;  // the largest window, gzip framing
 constexpr size_t kPackedBlock = 64 << 10;
+constexpr absl::string_view kGzipStart = "\x1f\x8b";
+
+// What a file is that is neither text nor IDX, by its first bytes.
+struct KnownFormat {
+  absl::string_view start, name;
+};
+constexpr KnownFormat kKnownFormats[] = {
+    {"PK\x03\x04", "a zip archive, as spreadsheets (xlsx) are too"},
+    {"\x28\xb5\x2f\xfd", "compressed with zstd"},
+    {{"\xfd"
+      "7zXZ\0",
+      6},
+     "compressed with xz"},
+    {"BZh", "compressed with bzip2"},
+};
+constexpr size_t kLongestStart = 10;
+
+absl::Status BytesAfterEnd() { return absl::InvalidArgumentError("there are bytes after the end of the gzip data"); }
+
+// INVALID_ARGUMENT if what starts so is known to be nothing that is read here.
+absl::Status CheckFormat(absl::string_view start, bool packed) {
+  if (packed && IsGzip(start)) return absl::InvalidArgumentError("is gzipped twice; must be plain or gzipped once");
+  for (const auto& [known, name] : kKnownFormats) {
+    if (!absl::StartsWith(start, known)) continue;
+    // Text, too, may start with these letters; what is compressed goes on with digits of pi.
+    if (known == "BZh" && (start.size() < kLongestStart || start.substr(4, 6) != "1AY&SY")) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(packed ? "what is gzipped is " : "is ", name, "; must be plain or gzipped"));
+  }
+  return absl::OkStatus();
+}
 
 class Gunzip final : public ByteSource {
  public:
@@ -33,6 +64,8 @@ class Gunzip final : public ByteSource {
  private:
   // More to inflate; false at the end.
   absl::StatusOr<bool> Refill();
+  // Between two members: takes zeros away, and begins with the next member if there is one in the block.
+  absl::Status StartMember();
   // Inflates what is there into the room that is there.
   absl::Status Inflate();
 
@@ -57,7 +90,8 @@ absl::StatusOr<int64_t> Gunzip::Read(char* out, int64_t size) {
       if (!more && in_member_) return absl::InvalidArgumentError("gzip data is cut short");
       if (!more) return 0;
     }
-    GW_RETURN_IF_ERROR(Inflate());
+    if (!in_member_) GW_RETURN_IF_ERROR(StartMember());
+    if (in_member_) GW_RETURN_IF_ERROR(Inflate());
   }
   given_ += room - stream_.avail_out;
   if (given_ > max_bytes_) {
@@ -73,9 +107,16 @@ absl::StatusOr<bool> Gunzip::Refill() {
   return count > 0;
 }
 
-absl::Status Gunzip::Inflate() {
-  if (!in_member_ && inflateReset(&stream_) != Z_OK) return absl::ResourceExhaustedError("no memory to decompress");
+absl::Status Gunzip::StartMember() {
+  for (; stream_.avail_in > 0 && *stream_.next_in == 0; --stream_.avail_in) ++stream_.next_in;
+  if (stream_.avail_in == 0) return absl::OkStatus();
+  if (static_cast<char>(*stream_.next_in) != kGzipStart[0]) return BytesAfterEnd();
+  if (inflateReset(&stream_) != Z_OK) return absl::ResourceExhaustedError("no memory to decompress");
   in_member_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Gunzip::Inflate() {
   const int result = inflate(&stream_, Z_NO_FLUSH);
   if (result == Z_STREAM_END) {
     in_member_ = false;
@@ -83,9 +124,7 @@ absl::Status Gunzip::Inflate() {
     return absl::OkStatus();
   }
   if (result == Z_OK || result == Z_BUF_ERROR) return absl::OkStatus();  // no progress without more input
-  if (members_ > 0 && stream_.total_out == 0) {
-    return absl::InvalidArgumentError("there are bytes after the end of the gzip data");
-  }
+  if (members_ > 0 && stream_.total_out == 0) return BytesAfterEnd();
   const char* const reason = stream_.msg == nullptr ? "unknown cause" : stream_.msg;
   return absl::InvalidArgumentError(absl::StrCat("gzip data is damaged: ", reason));
 }
@@ -102,18 +141,24 @@ absl::Status Gunzip::Rewind() {
 
 }  // namespace
 
-bool IsGzip(absl::string_view content) { return absl::StartsWith(content, "\x1f\x8b"); }
+bool IsGzip(absl::string_view content) { return absl::StartsWith(content, kGzipStart); }
 
 std::unique_ptr<ByteSource> MakeGunzip(std::unique_ptr<ByteSource> packed, int64_t max_bytes) {
   return std::make_unique<Gunzip>(std::move(packed), max_bytes);
 }
 
 absl::StatusOr<Unpacked> UnpackIfGzip(std::unique_ptr<ByteSource> file, int64_t max_bytes) {
-  char start[2];
-  GW_ASSIGN_OR_RETURN(const int64_t count, ReadFully(*file, start, sizeof start));
+  char start[kLongestStart];
+  GW_ASSIGN_OR_RETURN(int64_t count, ReadFully(*file, start, sizeof start));
   GW_RETURN_IF_ERROR(file->Rewind());
-  if (!IsGzip(absl::string_view(start, count))) return Unpacked{.source = std::move(file), .packed = false};
-  return Unpacked{.source = MakeGunzip(std::move(file), max_bytes), .packed = true};
+  Unpacked unpacked = {.source = std::move(file), .packed = IsGzip(absl::string_view(start, count))};
+  if (unpacked.packed) {
+    unpacked.source = MakeGunzip(std::move(unpacked.source), max_bytes);
+    GW_ASSIGN_OR_RETURN(count, ReadFully(*unpacked.source, start, sizeof start));
+    GW_RETURN_IF_ERROR(unpacked.source->Rewind());
+  }
+  GW_RETURN_IF_ERROR(CheckFormat(absl::string_view(start, count), unpacked.packed));
+  return unpacked;
 }
 
 }  // namespace gradwatch::core

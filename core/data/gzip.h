@@ -17,8 +17,9 @@ inline constexpr int64_t kMaxInflation = 1032;
 // Whether `content` starts as a gzip file does; names are not asked.
 bool IsGzip(absl::string_view content);
 
-// What a gzip file of one or more members holds, of which no more than `max_bytes` are given. Reading also fails with
-// INVALID_ARGUMENT if it is cut short, damaged (checksums are compared) or holds more.
+// What a gzip file of one or more members holds, of which no more than `max_bytes` are given. Zeros after a member,
+// with which tools fill up a block, are passed over. Reading also fails with INVALID_ARGUMENT if it is cut short,
+// damaged (checksums are compared), goes on with other bytes, or holds more.
 std::unique_ptr<ByteSource> MakeGunzip(std::unique_ptr<ByteSource> packed, int64_t max_bytes);
 
 // What a file holds, whether it is gzipped or not.
@@ -27,7 +28,8 @@ struct Unpacked {
   bool packed = false;
 };
 // Goes by the first bytes of `file`, which is at its start, as the source is then. `max_bytes` as in MakeGunzip; a
-// plain file is not limited. INVALID_ARGUMENT: it cannot be read.
+// plain file is not limited. INVALID_ARGUMENT: it cannot be read, or is known to be no data: gzipped twice, or zip,
+// zstd, xz or bzip2, gzipped or not.
 absl::StatusOr<Unpacked> UnpackIfGzip(std::unique_ptr<ByteSource> file, int64_t max_bytes);
 
 }  // namespace gradwatch::core

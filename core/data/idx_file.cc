@@ -107,6 +107,23 @@ void ReadIdxElements(IdxType type, const char* bytes, std::span<float> out) {
   }
 }
 
+int64_t ReadIdxInteger(IdxType type, const char* bytes) {
+  switch (type) {
+    case IdxType::kUnsignedByte:
+      return ReadBigEndian<uint8_t>(bytes);
+    case IdxType::kSignedByte:
+      return static_cast<int8_t>(ReadBigEndian<uint8_t>(bytes));
+    case IdxType::kShort:
+      return static_cast<int16_t>(ReadBigEndian<uint16_t>(bytes));
+    case IdxType::kInt:
+      return static_cast<int32_t>(ReadBigEndian<uint32_t>(bytes));
+    case IdxType::kFloat:
+    case IdxType::kDouble:
+      break;
+  }
+  return 0;
+}
+
 absl::StatusOr<IdxFile> IdxFile::Open(std::unique_ptr<ByteSource> file, int64_t bytes, int64_t max_bytes) {
   GW_ASSIGN_OR_RETURN(Unpacked unpacked, UnpackIfGzip(std::move(file), max_bytes + kStart + 4 * kMaxRank));
   const bool packed = unpacked.packed;

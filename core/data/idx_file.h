@@ -31,6 +31,9 @@ int64_t IdxElementBytes(IdxType type);
 // Converts as many elements as `out` has places.
 void ReadIdxElements(IdxType type, const char* bytes, std::span<float> out);
 
+// The element at `bytes` of a type of whole numbers; 0 of the others.
+int64_t ReadIdxInteger(IdxType type, const char* bytes);
+
 // What the first bytes of a file say: two zero bytes, type, rank, one 32-bit size a dimension.
 struct IdxHeader {
   IdxType type = IdxType::kUnsignedByte;

@@ -148,14 +148,13 @@ absl::StatusOr<Labels> ReadLabels(const v1::IdxData& spec, const ExampleRange& r
   const auto visit = [&](int64_t first, absl::string_view elements) {
     const int64_t size = file.header().example_bytes();
     for (int64_t i = first; !elements.empty(); ++i, elements.remove_prefix(size)) {
-      float label = 0;  // exact up to 2^24, far above every limit
-      ReadIdxElements(file.header().type, elements.data(), {&label, 1});
-      if (!(label >= 0 && label < static_cast<float>(limit))) {
+      const int64_t label = ReadIdxInteger(file.header().type, elements.data());
+      if (label < 0 || label >= limit) {
         return absl::InvalidArgumentError(
             absl::StrCat("label ", label, " of example ", i, " is not in 0 to ", limit - 1));
       }
       if (keep && i >= range.first && i < range.end()) labels.classes.push_back(static_cast<int32_t>(label));
-      largest = std::max(largest, static_cast<int64_t>(label));
+      largest = std::max(largest, label);
     }
     return absl::OkStatus();
   };

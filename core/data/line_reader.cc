@@ -7,12 +7,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 
 namespace gradwatch::core {
 namespace {
 
 constexpr size_t kMaxLine = 16 << 20;
 constexpr absl::string_view kByteOrderMark = "\xef\xbb\xbf";
+constexpr size_t kLongestMark = 4;  // of UTF-32
 
 }  // namespace
 
@@ -69,10 +71,10 @@ absl::Status LineReader::Refill() {
 
 absl::Status LineReader::SkipMark() {
   started_ = true;
-  while (!at_end_ && end_ < kByteOrderMark.size()) GW_RETURN_IF_ERROR(Refill());
+  while (!at_end_ && end_ < kLongestMark) GW_RETURN_IF_ERROR(Refill());
   const absl::string_view start(block_.data(), end_);
-  if (absl::StartsWith(start, "\xff\xfe") || absl::StartsWith(start, "\xfe\xff")) {
-    return absl::InvalidArgumentError("is UTF-16; must be UTF-8");
+  if (const absl::string_view encoding = EncodingOfMark(start); !encoding.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("is ", encoding, "; must be UTF-8"));
   }
   if (absl::StartsWith(start, kByteOrderMark)) begin_ = kByteOrderMark.size();
   return absl::OkStatus();

@@ -169,6 +169,25 @@ TEST_F(JobTest, TellsNonFiniteGradientsAlertsAndValidations) {
   EXPECT_THAT(Cli("job list").out, HasSubstr("  2.5        3           1       4      1 "));
 }
 
+// As the server tells a job whose gradients overflowed: no norm, but how many are not finite.
+TEST_F(JobTest, GradientsThatAreNotFiniteHaveNoNorm) {
+  job_.set_last_non_finite(7);
+  job_.set_non_finite_steps(1);
+  server_.list_jobs = [this](const v1::ListJobsRequest&, v1::ListJobsResponse* response) {
+    *response->add_jobs() = job_;
+    return grpc::Status::OK;
+  };
+  for (const v1::JobState state : {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSED, v1::JOB_STATE_FAILED}) {
+    job_.set_state(state);
+    EXPECT_THAT(Cli("job get x").out, AllOf(HasSubstr("\ngradient norm     not finite (7 NaN or infinite)\n"),
+                                            HasSubstr("\nnon-finite steps  1\n")));
+    EXPECT_THAT(Cli("job list").out, HasSubstr("  5/10   0.25  not finite  1           0       0      1 "));
+    for (const char* const command : {"job get x -o json", "job list -o json"}) {
+      EXPECT_THAT(Cli(command).out, AllOf(HasSubstr(R"("last_non_finite":7)"), Not(HasSubstr("last_grad_norm"))));
+    }
+  }
+}
+
 TEST_F(JobTest, PauseResumeAndStopSendARequestId) {
   const auto answer = [](v1::JobState state) {
     return [state](const auto& request, v1::Job* job) {

@@ -200,14 +200,20 @@ TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {
 // To YAML of old, yes and no are truth values.
 TEST(SpecReaderTest, AHeaderIsYesNoOrAuto) {
   const std::pair<const char*, v1::CsvData::Header> cases[] = {
-      {"yes", v1::CsvData::HEADER_YES}, {"no", v1::CsvData::HEADER_NO}, {"auto", v1::CsvData::HEADER_AUTO}};
+      {"yes", v1::CsvData::HEADER_YES},  {"no", v1::CsvData::HEADER_NO},    {"auto", v1::CsvData::HEADER_AUTO},
+      {"true", v1::CsvData::HEADER_YES}, {"False", v1::CsvData::HEADER_NO}, {"\"true\"", v1::CsvData::HEADER_YES}};
   for (const auto& [word, header] : cases) {
     const auto spec = ParseJobSpec(absl::StrCat("data: {csv: {header: ", word, "}}"), SpecSyntax::kYaml, "job");
     ASSERT_THAT(spec, IsOk());
     EXPECT_EQ(spec->data().csv().header(), header);
   }
-  EXPECT_THAT(ParseJobSpec("data: {csv: {header: true}}", SpecSyntax::kYaml, "job"),
-              StatusIs(kInvalid, HasSubstr("data.csv.header: no value \"true\"; one of auto, yes, no")));
+  EXPECT_EQ(ParseJobSpec(R"({"data": {"csv": {"header": false}}})", SpecSyntax::kJson, "job")->data().csv().header(),
+            v1::CsvData::HEADER_NO);
+  EXPECT_THAT(ParseJobSpec("data: {csv: {header: on}}", SpecSyntax::kYaml, "job"),
+              StatusIs(kInvalid, HasSubstr("data.csv.header: no value \"on\"; did you mean no?")));
+  EXPECT_THAT(ParseJobSpec("optimizer: {method: true}", SpecSyntax::kYaml, "job"),
+              StatusIs(kInvalid, HasSubstr("optimizer.method: no value \"true\"")))
+      << "where yes is no value";
 }
 
 // Protobuf's own reader takes 0x10 as 16 and 010 as 8.
@@ -225,9 +231,9 @@ TEST(SpecReaderTest, NumbersAreDecimalInEverySyntax) {
   }
   EXPECT_EQ(ParseJobSpec("steps: 010", SpecSyntax::kYaml, "job")->steps(), 10);
   EXPECT_THAT(ParseJobSpec("steps: 5 # 0x10\nseed: 010", SpecSyntax::kTextproto, "job"),
-              StatusIs(kInvalid, "job:2:7: expected a decimal number, found \"010\""));
+              StatusIs(kInvalid, "job:2:7: expected a decimal number without leading zeros, found \"010\""));
   EXPECT_THAT(ParseJobSpec("optimizer { learning_rate: 0x1 }", SpecSyntax::kTextproto, "job"),
-              StatusIs(kInvalid, ::testing::_));
+              StatusIs(kInvalid, HasSubstr("expected a decimal number, found \"0x1\"")));
   const auto spec = ParseJobSpec("steps: 100 seed: 0 display_name: \"0x10 \" \"010\" optimizer { learning_rate: 0.5 }",
                                  SpecSyntax::kTextproto, "job");
   ASSERT_THAT(spec, IsOk());

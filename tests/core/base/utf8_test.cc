@@ -47,13 +47,26 @@ TEST(Utf8Test, ShowsNothingThatCouldSteerATerminal) {
       {"\xff\xc3", "\\xff\\xc3"},  // no UTF-8
       {"a\xe2\x80\xae"
        "b\xe2\x81\xa6",
-       "a\\u202eb\\u2066"},         // turns the direction
-      {"\xe2\x80\xa8", "\\u2028"},  // ends a line
+       "a\\u202eb\\u2066"},                                               // turns the direction
+      {"\xe2\x80\xa8", "\\u2028"},                                        // ends a line
+      {"\xef\xbb\xbfx\xc2\xa0y\xe2\x80\x8bz", "\\ufeffx\\xa0y\\u200bz"},  // cannot be seen
+      {"\xc2\xad\xe2\x80\x8d\xe2\x81\xa0\xe3\x80\x80\xe3\x85\xa4", "\\xad\\u200d\\u2060\\u3000\\u3164"},
+      {"\xef\xb8\x8f\xf3\xa0\x80\x81", "\\ufe0f\\U000e0001"},
+      {"\xef\xbf\xbd\xe2\xa0\x80\xe6\x97\xa5\xd9\x85", "\xef\xbf\xbd\xe2\xa0\x80\xe6\x97\xa5\xd9\x85"},  // can
   };
   for (const auto& c : cases) {
     EXPECT_EQ(Printable(c.text), c.shown);
     EXPECT_EQ(Printable(c.shown), c.shown) << "stays as it is";
   }
+}
+
+TEST(Utf8Test, KnowsOtherEncodingsByTheirMarks) {
+  EXPECT_EQ(EncodingOfMark("\xff\xfe"), "UTF-16");
+  EXPECT_EQ(EncodingOfMark(absl::string_view("\xff\xfe\0x", 4)), "UTF-16");
+  EXPECT_EQ(EncodingOfMark("\xfe\xff"), "UTF-16");
+  EXPECT_EQ(EncodingOfMark(absl::string_view("\xff\xfe\0\0", 4)), "UTF-32");
+  EXPECT_EQ(EncodingOfMark(absl::string_view("\0\0\xfe\xff", 4)), "UTF-32");
+  for (const char* const text : {"", "x", "\xff", "\xef\xbb\xbf"}) EXPECT_EQ(EncodingOfMark(text), "") << text;
 }
 
 TEST(Utf8Test, Counts) {

@@ -554,7 +554,7 @@ TEST_F(CsvSourceTest, EveryErrorNamesItsField) {
       {[](auto* csv) { csv->set_window(0); }, "csv.window", "got 0"},
       {[](auto* csv) { csv->set_window(10); }, "csv.window", "10 data rows; needed are at least 11"},
       {[](auto* csv) { csv->set_classes(1); }, "csv.classes", "got 1"},
-      {[](auto* csv) { csv->set_classes(3); }, "csv.targets[0]", "data row 1, column \"y\": 100 is not a class"},
+      {[](auto* csv) { csv->set_classes(3); }, "csv.targets[0]", "line 2, column \"y\": 100 is not a class"},
       {[](auto* csv) { csv->set_classes(3), csv->add_targets("class"); }, "csv.targets", "one column"},
       {[](auto* csv) { csv->set_path("bad.csv"); }, "csv.path", "bad.csv: line 3, column 1 (y): \"oops\""},
       {[](auto* csv) { csv->set_path("empty.csv"); }, "csv.path", "empty.csv: empty"},

@@ -6,12 +6,14 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "tests/core/data/make_files.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::core {
 namespace {
 
+using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::testing::HasSubstr;
 
@@ -63,6 +65,63 @@ TEST(GunzipTest, DamageIsNoticed) {
   damaged[damaged.size() - 6] ^= 1;  // in the checksum
   EXPECT_THAT(Gunzip(damaged, 1 << 20), StatusIs(kInvalid, HasSubstr("damaged")));
   EXPECT_THAT(Gunzip(MakeGzip("a") + "junk", 1 << 20), StatusIs(kInvalid, HasSubstr("bytes after the end")));
+}
+
+// As gzip and Python do; tapes and disks are filled up to a block.
+TEST(GunzipTest, ZerosAfterAMemberArePadding) {
+  for (const int64_t block : {int64_t{1}, int64_t{7}, kReadBlock}) {
+    for (const int zeros : {1, 2, 511, 200'000}) {
+      EXPECT_EQ(*Gunzip(MakeGzip("one") + std::string(zeros, '\0'), 100, block), "one") << zeros;
+      EXPECT_EQ(*Gunzip(MakeGzip("one") + std::string(zeros, '\0') + MakeGzip("two"), 100, block), "onetwo") << zeros;
+      EXPECT_THAT(Gunzip(MakeGzip("one") + std::string(zeros, '\0') + "x", 100, block),
+                  StatusIs(kInvalid, HasSubstr("bytes after the end")))
+          << zeros;
+    }
+  }
+}
+
+TEST(GunzipTest, AnyOtherByteAfterAMemberIsTold) {
+  for (const char byte : {'\n', 'x', '\xff', '\x8b'}) {
+    EXPECT_THAT(Gunzip(MakeGzip("one") + std::string(1, byte), 100),
+                StatusIs(kInvalid, "there are bytes after the end of the gzip data"));
+  }
+  EXPECT_THAT(Gunzip(MakeGzip("one") + "\x1fz", 100), StatusIs(kInvalid, HasSubstr("bytes after the end")));
+}
+
+// The beginnings are those that the formats' own documents tell.
+TEST(UnpackTest, WhatIsNoDataIsNamed) {
+  const struct {
+    std::string content;
+    const char* what;
+  } cases[] = {
+      {std::string("PK\x03\x04\x14\0\x06\0", 8),
+       "a zip archive, as spreadsheets (xlsx) are too; must be plain or gzipped"},
+      {std::string("\x28\xb5\x2f\xfd\x24\x05", 6), "compressed with zstd; must be plain or gzipped"},
+      {std::string("\xfd\x37\x7a\x58\x5a\0\0\x04", 8), "compressed with xz; must be plain or gzipped"},
+      {"BZh91AY&SY\x4c\xa7", "compressed with bzip2; must be plain or gzipped"},
+  };
+  for (const auto& c : cases) {
+    const auto unpack = [](std::string content) {
+      return UnpackIfGzip(std::make_unique<StringSource>(std::move(content), 3), 1 << 20).status();
+    };
+    EXPECT_THAT(unpack(c.content), StatusIs(kInvalid, absl::StrCat("is ", c.what)));
+    EXPECT_THAT(unpack(MakeGzip(c.content)), StatusIs(kInvalid, absl::StrCat("what is gzipped is ", c.what)));
+  }
+  EXPECT_THAT(UnpackIfGzip(std::make_unique<StringSource>(MakeGzip(MakeGzip("1,2\n"))), 1 << 20),
+              StatusIs(kInvalid, "is gzipped twice; must be plain or gzipped once"));
+}
+
+TEST(UnpackTest, WhatOnlyLooksLikeItIsRead) {
+  for (const char* const text : {"", "P", "PK,x\n1,2\n", "BZh9,x\n1,2\n", "BZh91AY", "(x\n"}) {
+    auto plain = UnpackIfGzip(std::make_unique<StringSource>(text), 1 << 20);
+    ASSERT_THAT(plain, IsOk()) << text;
+    EXPECT_FALSE(plain->packed);
+    EXPECT_EQ(*ReadToEnd(*plain->source), text) << "from its start";
+    auto packed = UnpackIfGzip(std::make_unique<StringSource>(MakeGzip(text)), 1 << 20);
+    ASSERT_THAT(packed, IsOk()) << text;
+    EXPECT_TRUE(packed->packed);
+    EXPECT_EQ(*ReadToEnd(*packed->source), text) << "from its start";
+  }
 }
 
 TEST(GunzipTest, IsKnownByContent) {

@@ -245,6 +245,10 @@ TEST_F(IdxSourceTest, EveryErrorNamesFieldFileAndValue) {
   dir_.Write("nine", MakeIdx(0x08, {9}, labels_.substr(1)));
   dir_.Write("float_labels", MakeIdx(0x0D, {1}, std::string(4, '\0')));
   dir_.Write("negative", MakeIdx(0x09, {10}, std::string(10, '\xff')));
+  dir_.Write("large", MakeIdx(0x0C, {10}, std::string(36, '\0') + BigEndian(16'777'217, 4)));
+  dir_.Write("lowest", MakeIdx(0x0C, {10}, BigEndian(0x80000000, 4) + std::string(36, '\0')));
+  dir_.Write("short_negative", MakeIdx(0x0B, {10}, BigEndian(0xfffe, 2) + std::string(18, '\0')));
+  dir_.Write("packed_twice", MakeGzip(MakeGzip(MakeIdx(0x08, {10, 2, 3}, pixels_))));
   dir_.Write("nan", MakeIdx(0x0D, {10, 1}, std::string(36, '\0') + BigEndian(0x7fc00000, 4)));
   const std::vector<Case> cases = {
       {[](auto* idx) { idx->clear_images(); }, "idx.images", "required"},
@@ -255,6 +259,10 @@ TEST_F(IdxSourceTest, EveryErrorNamesFieldFileAndValue) {
       {[](auto* idx) { idx->set_labels("float_labels"); }, "idx.labels", "one integer an example"},
       {[](auto* idx) { idx->set_labels("images"); }, "idx.labels", "one integer an example"},
       {[](auto* idx) { idx->set_labels("negative"); }, "idx.labels", "label -1 of example 0 is not in 0 to 65535"},
+      {[](auto* idx) { idx->set_labels("large"); }, "idx.labels", "label 16777217 of example 9 is not"},
+      {[](auto* idx) { idx->set_labels("lowest"); }, "idx.labels", "label -2147483648 of example 0 is not"},
+      {[](auto* idx) { idx->set_labels("short_negative"); }, "idx.labels", "label -2 of example 0 is not"},
+      {[](auto* idx) { idx->set_images("packed_twice"); }, "idx.images", "packed_twice: is gzipped twice"},
       {[](auto* idx) { idx->set_classes(3); }, "idx.labels", "label 3 of example 3 is not in 0 to 2"},
       {[](auto* idx) { idx->set_classes(1); }, "idx.classes", "got 1"},
       {[](auto* idx) { idx->set_images("nan"); }, "idx.images", "nan: element 0 of example 9 is not a finite float"},

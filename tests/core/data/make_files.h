@@ -41,6 +41,35 @@ class StringSource final : public ByteSource {
   int64_t position_ = 0;
 };
 
+// A file that is written to while it is read: it holds the next of its versions each time that it is read again, the
+// last one from then on.
+class ChangingSource final : public ByteSource {
+ public:
+  explicit ChangingSource(std::vector<std::string> versions) : versions_(std::move(versions)) {}
+  absl::StatusOr<int64_t> Read(char* out, int64_t size) override {
+    const std::string& text = versions_[std::min<size_t>(rewinds_, versions_.size() - 1)];
+    const int64_t count = std::min(size, static_cast<int64_t>(text.size()) - position_);
+    std::copy_n(text.data() + position_, count, out);
+    position_ += count;
+    if (count == 0) ends_.push_back(rewinds_);
+    return count;
+  }
+  absl::Status Rewind() override {
+    position_ = 0;
+    ++rewinds_;
+    return absl::OkStatus();
+  }
+
+  // At which readings, counted from 0, the end was seen.
+  const std::vector<int>& ends() const { return ends_; }
+
+ private:
+  const std::vector<std::string> versions_;
+  int rewinds_ = 0;
+  int64_t position_ = 0;
+  std::vector<int> ends_;
+};
+
 inline absl::StatusOr<std::string> ReadToEnd(ByteSource& source) {
   std::string content;
   for (char block[4096];;) {

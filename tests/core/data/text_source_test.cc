@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/data/data_source.h"
 #include "tests/core/data/make_files.h"
@@ -97,18 +98,35 @@ TEST_F(TextSourceTest, AGzippedTextIsReadAsThePlainOne) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gzip data is cut short")));
 }
 
-// A few thousand bytes on the disk are two hundred thousand in memory.
+// A few thousand bytes on the disk are two million in memory. A bad last character shows that it was not read to its
+// end.
 TEST_F(TextSourceTest, TheLimitOfMemoryHoldsForGzippedTexts) {
+  const auto invalid = absl::StatusCode::kInvalidArgument;
   std::string text;
-  for (int i = 0; i < 50'000; ++i) text += "ab";
-  ASSERT_THAT(Open(MakeGzip(text), 3), IsOk());
+  while (static_cast<int64_t>(text.size()) < 4 * kReadBlock) text += "ab";
+  const auto size = static_cast<int64_t>(text.size());
   v1::DataSpec spec;
   spec.set_batch_size(3);
   spec.mutable_text()->set_path("text");
   spec.mutable_text()->set_sequence_length(3);
-  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 199'999),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("takes at least 200000 bytes")));
-  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 200'000), IsOk());
+  EXPECT_THAT(Open(MakeGzip(text + "\xff"), 3), StatusIs(invalid, HasSubstr(absl::StrCat("not UTF-8 at byte ", size))));
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, kReadBlock),
+              StatusIs(invalid, HasSubstr("bytes of memory; the limit is")));
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 2 * size), StatusIs(invalid, HasSubstr("not UTF-8")));
+  ASSERT_THAT(Open(MakeGzip(text), 3), IsOk());
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 2 * size - 1),
+              StatusIs(invalid, HasSubstr(absl::StrCat("takes at least ", 2 * size, " bytes"))));
+  EXPECT_THAT(DescribeData(spec, 7, roots_, 0, 2 * size), IsOk());
+}
+
+// They are windows that overlap, drawn without end, and nobody walks through them.
+TEST_F(TextSourceTest, NoNumberOfExamplesIsTold) {
+  ASSERT_EQ((*Open("abcdabcdab", 3))->examples(), 7);
+  v1::DataSpec spec;
+  spec.set_batch_size(3);
+  spec.mutable_text()->set_path("text");
+  spec.mutable_text()->set_sequence_length(3);
+  EXPECT_FALSE(DescribeData(spec, 7, roots_, 0, 1 << 20)->summary.has_examples());
 }
 
 // Read as characters these would be half NULs.
@@ -124,6 +142,10 @@ TEST_F(TextSourceTest, Utf16IsNamed) {
                                10),
                    2),
               StatusIs(invalid, HasSubstr("is UTF-16; must be UTF-8")));
+  EXPECT_THAT(Open(std::string("\xff\xfe\0\0a\0\0\0b\0\0\0", 12), 2),
+              StatusIs(invalid, HasSubstr("is UTF-32; must be UTF-8")));
+  EXPECT_THAT(Open(std::string("\0\0\xfe\xff\0\0\0a\0\0\0b", 12), 2),
+              StatusIs(invalid, HasSubstr("is UTF-32; must be UTF-8")));
   EXPECT_THAT(Open(std::string("a\0b\0a\0b\0", 8), 2),
               StatusIs(invalid, HasSubstr("byte 1 is NUL, so this is not UTF-8 text; perhaps it is UTF-16")));
 }

@@ -1,0 +1,131 @@
+#include "core/data/csv_rows.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/data/data_root.h"
+
+namespace gradwatch::core {
+namespace {
+
+// Shift and factor of every column.
+struct Scaling {
+  std::vector<double> mean, factor;
+};
+
+// Mean 0 and standard deviation 1 over the first `rows` rows; a constant column is only shifted. Welford's recurrence.
+// The rest is read too, since only the end of a file tells whether it is still the same.
+absl::StatusOr<Scaling> MeasureColumns(CsvTable& table, const CsvColumns& columns, int64_t rows) {
+  const size_t width = columns.all.size();
+  std::vector<double> mean(width, 0), squares(width, 0);
+  double count = 0;
+  GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double> row) {
+    if (static_cast<int64_t>(count) == rows) return true;
+    ++count;
+    for (size_t i = 0; i < width; ++i) {
+      const double difference = row[i] - mean[i];
+      mean[i] += difference / count;
+      squares[i] += difference * (row[i] - mean[i]);
+    }
+    return true;
+  }));
+  Scaling scaling{.mean = mean, .factor = std::vector<double>(width, 1)};
+  for (size_t i = 0; i < width; ++i) {
+    if (squares[i] > 0) scaling.factor[i] = 1 / std::sqrt(squares[i] / count);
+  }
+  return scaling;
+}
+
+// The shortest decimal number that is read as `value` again.
+std::string Exactly(double value) {
+  char buffer[32];
+  return std::string(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+}
+
+// Whether the last number of a row is a class, where it should be one. A double, since a float would round.
+bool HasClass(const v1::CsvData& spec, std::span<const double> row) {
+  const double value = row.back();
+  return spec.classes() == 0 || (value >= 0 && value < spec.classes() && value == std::floor(value));
+}
+
+absl::Status NoClass(const v1::CsvData& spec, int64_t line, double value) {
+  return InvalidField("targets[0]", absl::StrCat(spec.path(), ": line ", line, ", column \"", spec.targets(0), "\": ",
+                                                 Exactly(value), " is not a class from 0 to ", spec.classes() - 1));
+}
+
+absl::Status Changed(const v1::CsvData& spec) {
+  return InDataFile("path", spec.path(), absl::InvalidArgumentError("changed while it was read"));
+}
+
+// Checks every row and gives it to `use`, until that returns false.
+absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+                      absl::FunctionRef<bool(std::span<const double>)> use) {
+  absl::Status no_class;
+  const absl::Status status = table.ForEachRow(columns.all, [&](std::span<const double> row) {
+    if (HasClass(spec, row)) return use(row);
+    no_class = NoClass(spec, table.row_line(), row.back());
+    return false;
+  });
+  GW_RETURN_IF_ERROR(no_class);
+  return status.ok() ? status : InDataFile("path", spec.path(), status);
+}
+
+// How the columns are scaled, which the spec asks for.
+absl::StatusOr<Scaling> FindScaling(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, int64_t rows) {
+  Scaling scaling{.mean = std::vector<double>(columns.all.size(), 0),
+                  .factor = std::vector<double>(columns.all.size(), 1)};
+  if (spec.standardize()) {
+    GW_ASSIGN_OR_RETURN(scaling, MeasureColumns(table, columns, rows));
+  }
+  if (spec.classes() > 0) {  // a class is not a number to be scaled
+    scaling.mean.back() = 0;
+    scaling.factor.back() = 1;
+  }
+  return scaling;
+}
+
+}  // namespace
+
+int64_t CsvRowBytes(const v1::CsvData& spec, int64_t rows) {
+  return rows * (spec.inputs_size() + spec.targets_size()) * static_cast<int64_t>(sizeof(float));
+}
+
+absl::StatusOr<CsvRows> CheckCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+                                     const DataReading& reading) {
+  const int64_t too_many = reading.max_bytes / CsvRowBytes(spec, 1) + 1;
+  int64_t count = 0;
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [&](std::span<const double>) { return ++count < too_many; }));
+  GW_RETURN_IF_ERROR(CheckDataBytes("path", spec.path(), CsvRowBytes(spec, count), reading));
+  return CsvRows{.count = count};
+}
+
+absl::StatusOr<CsvRows> ReadCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+                                    int64_t held_out) {
+  const absl::StatusOr<int64_t> count = table.CountRows();
+  if (!count.ok()) return InDataFile("path", spec.path(), count.status());
+  const absl::StatusOr<Scaling> scaling = FindScaling(spec, table, columns, std::max<int64_t>(*count - held_out, 0));
+  if (!scaling.ok()) return InDataFile("path", spec.path(), scaling.status());
+  CsvRows rows;
+  rows.inputs.reserve(*count * spec.inputs_size());
+  rows.targets.reserve(*count * spec.targets_size());
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [&](std::span<const double> row) {
+    if (++rows.count > *count) return false;  // there must be no more than there is room for
+    for (size_t i = 0; i < row.size(); ++i) {
+      auto& half = i < columns.inputs ? rows.inputs : rows.targets;
+      half.push_back(static_cast<float>((row[i] - scaling->mean[i]) * scaling->factor[i]));
+    }
+    return true;
+  }));
+  if (rows.count != *count) return Changed(spec);
+  return rows;
+}
+
+}  // namespace gradwatch::core

@@ -1,0 +1,113 @@
+#include "core/data/csv_rows.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/data/gzip.h"
+#include "tests/core/data/make_files.h"
+#include "tests/support/status_matchers.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr int kClasses = 3;
+
+v1::CsvData Spec() {
+  v1::CsvData spec;
+  spec.set_path("t.csv");
+  spec.add_inputs("0");
+  spec.add_targets("1");
+  spec.set_header(v1::CsvData::HEADER_NO);
+  return spec;
+}
+
+absl::StatusOr<CsvRows> Read(const v1::CsvData& spec, std::unique_ptr<ByteSource> file, int held_out = 0) {
+  GW_ASSIGN_OR_RETURN(CsvTable table, CsvTable::Open(std::move(file), spec.header()));
+  return ReadCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, held_out);
+}
+
+absl::StatusOr<CsvRows> Check(const v1::CsvData& spec, const std::string& text) {
+  GW_ASSIGN_OR_RETURN(CsvTable table, CsvTable::Open(std::make_unique<StringSource>(text), spec.header()));
+  return CheckCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, {.keep = false});
+}
+
+std::unique_ptr<ByteSource> Changing(std::vector<std::string> versions) {
+  return std::make_unique<ChangingSource>(std::move(versions));
+}
+
+// As floats the first three are 1, and the fourth is 2.
+TEST(CsvRowsTest, OnlyAWholeNumberIsAClass) {
+  v1::CsvData spec = Spec();
+  spec.set_classes(kClasses);
+  for (const char* const cell :
+       {"0.99999999", "1.00000001", "1.0000000000000002", "1.9999999999", "-1e-300", "-1", "3", "2.5"}) {
+    const std::string text = absl::StrCat("5,0\n\n\n6,2\n7,", cell, "\n");
+    const auto message = HasSubstr(absl::StrCat("t.csv: line 5, column \"1\": ", cell, " is not a class from 0 to 2"));
+    EXPECT_THAT(Check(spec, text), StatusIs(kInvalid, message));
+    const auto read = Read(spec, std::make_unique<StringSource>(text));
+    EXPECT_THAT(read, StatusIs(kInvalid, message));
+    ASSERT_EQ(GetFieldViolations(read.status()).size(), 1u);
+    EXPECT_EQ(GetFieldViolations(read.status())[0].field, "targets[0]");
+  }
+  EXPECT_THAT(Check(spec, "1,16777217\n"), StatusIs(kInvalid, HasSubstr("line 1, column \"1\": 16777217 is not")))
+      << "not rounded";
+  const auto rows = Read(spec, std::make_unique<StringSource>("5,0\n6,2.0\n7,1e0\n8,-0\n"));
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_THAT(rows->targets, ElementsAre(0, 2, 1, 0));
+}
+
+// What is read to be kept comes after what was looked at and counted.
+TEST(CsvRowsTest, ATableThatChangesBetweenTwoReadingsIsRefused) {
+  const std::string first = "11,22\n33,44\n";
+  const std::string more = "1,2\n3,4\n5,6\n";  // of the same size
+  ASSERT_EQ(first.size(), more.size());
+  for (const auto& changed : {more, std::string("11,22\n"), first + "5,6\n", std::string()}) {
+    EXPECT_THAT(Read(Spec(), Changing({first, first, changed})),
+                StatusIs(kInvalid, "path: t.csv: changed while it was read"))
+        << changed;
+  }
+  v1::CsvData scaled = Spec();
+  scaled.set_standardize(true);
+  EXPECT_THAT(Read(scaled, Changing({first, first, first, more})), StatusIs(kInvalid, HasSubstr("changed while")));
+  const auto rows = Read(Spec(), Changing({first}));
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_THAT(rows->inputs, ElementsAre(11, 33));
+}
+
+// The end is where a file tells that it was written to, and gzip its checksum.
+TEST(CsvRowsTest, EveryReadingGoesToTheEnd) {
+  v1::CsvData spec = Spec();
+  spec.set_standardize(true);
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) absl::StrAppend(&text, i % 10, ",", i % 7, "\n");  // more than a block
+  auto file = std::make_unique<ChangingSource>(std::vector<std::string>{text});
+  const ChangingSource& seen = *file;
+  CsvTable table = *CsvTable::Open(std::move(file), spec.header());
+  ASSERT_THAT(ReadCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, 99'000), IsOk());
+  EXPECT_THAT(seen.ends(), IsSupersetOf({1, 2, 3})) << "counted, measured without those held out, kept";
+}
+
+TEST(CsvRowsTest, AChecksumThatIsWrongWhenTheRowsAreKeptIsTold) {
+  const std::string whole = MakeGzip("11,22\n33,44\n");
+  std::string damaged = whole;
+  damaged[damaged.size() - 6] ^= 1;
+  EXPECT_THAT(Read(Spec(), MakeGunzip(Changing({whole, whole, damaged}), 1 << 20)),
+              StatusIs(kInvalid, HasSubstr("gzip data is damaged")));
+}
+
+}  // namespace
+}  // namespace gradwatch::core
