@@ -87,9 +87,8 @@ void CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& 
     if (judge.wants_lines() && SplitCsvLine(line, &cells).ok()) judge.ShowLine(lines.number(), cells);
   }
   const FirstLineVerdict verdict = judge.Verdict();
-  const bool is_told = header_ == v1::CsvData::HEADER_YES || header_ == v1::CsvData::HEADER_NO;
-  has_header_ = is_told ? header_ == v1::CsvData::HEADER_YES : verdict.is_header;
-  if (!is_told) note_ = NoteOf(verdict.reason);
+  has_header_ = is_told() ? header_ == v1::CsvData::HEADER_YES : verdict.is_header;
+  if (!is_told()) note_ = NoteOf(verdict.reason);
   sampled_bytes_ = has_header_ ? lines.position() - first_bytes : lines.position();
   if (!has_header_) ++sampled_lines_;
 }
@@ -123,10 +122,17 @@ absl::StatusOr<int> CsvTable::FindColumn(absl::string_view name) const {
   if (absl::SimpleAtoi(name, &position) && position >= 0 && position < static_cast<int>(first_line_.size())) {
     return position;
   }
+  return NoColumn(name);
+}
+
+absl::Status CsvTable::NoColumn(absl::string_view name) const {
+  const absl::string_view remedy = is_told() ? "" : " (csv.header: yes makes it a header)";
+  const std::string first_line =
+      has_header_ ? "a header: " : absl::StrCat("data", remedy, ", so that columns have no names: ");
   return absl::InvalidArgumentError(absl::StrCat(
       "no column ", Quoted(name), " among ", first_line_.size(), first_line_.size() == 1 ? " column" : " columns",
-      "; the first line is read as ", has_header_ ? "a header: " : "data, so that columns have no names: ",
-      ListCells(first_line_, kMaxListedCells), "; positions are from 0 to ", first_line_.size() - 1, Hint()));
+      "; the first line is read as ", first_line, ListCells(first_line_, kMaxListedCells), "; positions are from 0 to ",
+      first_line_.size() - 1, Hint()));
 }
 
 std::string CsvTable::Hint() const {

@@ -61,7 +61,10 @@ class CsvTable {
   absl::Status TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells);
   // Reads on to the end of the first block and says what the first line is.
   void JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines);
+  // Whether the first line is what the spec says.
+  bool is_told() const { return header_ == v1::CsvData::HEADER_YES || header_ == v1::CsvData::HEADER_NO; }
   std::string NoteOf(absl::string_view reason) const;
+  absl::Status NoColumn(absl::string_view name) const;
   // "line 3, column 1 (price)".
   std::string Place(int64_t line, int column) const;
   // Why a line that was expected to be one of the table perhaps is not: "; cells seem to be separated by ';'...".

@@ -65,7 +65,7 @@ TEST_F(JobTest, GetTellsWhatWasFoundInTheData) {
   EXPECT_THAT(Cli("job get x").out, HasSubstr("\ndata              9 examples; the first line is a header\n"));
   job_.mutable_data()->set_note("read as a header: \x1b[31mcity\nstate  failed");
   EXPECT_THAT(Cli("job get x").out,
-              HasSubstr("\ndata              9 examples; read as a header: \\x1b[31mcity\\x0astate  failed\n"));
+              HasSubstr("\ndata              9 examples; read as a header: \\x1b[31mcity\\nstate  failed\n"));
   EXPECT_THAT(Cli("job get x -o json").out, HasSubstr(R"("data":{"examples":9,"header":true,"note":"read as)"));
 }
 

@@ -197,6 +197,19 @@ TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {
   EXPECT_THAT(parse("model { layers { " + deep), StatusIs(kInvalid, HasSubstr("deep")));
 }
 
+// To YAML of old, yes and no are truth values.
+TEST(SpecReaderTest, AHeaderIsYesNoOrAuto) {
+  const std::pair<const char*, v1::CsvData::Header> cases[] = {
+      {"yes", v1::CsvData::HEADER_YES}, {"no", v1::CsvData::HEADER_NO}, {"auto", v1::CsvData::HEADER_AUTO}};
+  for (const auto& [word, header] : cases) {
+    const auto spec = ParseJobSpec(absl::StrCat("data: {csv: {header: ", word, "}}"), SpecSyntax::kYaml, "job");
+    ASSERT_THAT(spec, IsOk());
+    EXPECT_EQ(spec->data().csv().header(), header);
+  }
+  EXPECT_THAT(ParseJobSpec("data: {csv: {header: true}}", SpecSyntax::kYaml, "job"),
+              StatusIs(kInvalid, HasSubstr("data.csv.header: no value \"true\"; one of auto, yes, no")));
+}
+
 // Protobuf's own reader takes 0x10 as 16 and 010 as 8.
 TEST(SpecReaderTest, NumbersAreDecimalInEverySyntax) {
   for (const char* number : {"0x10", "0X1F"}) {

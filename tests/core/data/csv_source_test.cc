@@ -91,8 +91,13 @@ TEST(CsvTableTest, FindsColumns) {
   EXPECT_THAT(table.FindColumn("-1"), StatusIs(kInvalid, HasSubstr("no column")));
   EXPECT_THAT(OpenTable("1,2\n")->FindColumn("a"),
               StatusIs(kInvalid,
-                       "no column \"a\" among 2 columns; the first line is read as data, so that columns have "
-                       "no names: 1, 2; positions are from 0 to 1"));
+                       "no column \"a\" among 2 columns; the first line is read as data (csv.header: yes makes it a "
+                       "header), so that columns have no names: 1, 2; positions are from 0 to 1"));
+  const auto told = *CsvTable::Open(std::make_unique<StringSource>("a\n"), v1::CsvData::HEADER_NO);
+  EXPECT_THAT(told.FindColumn("a"),
+              StatusIs(kInvalid,
+                       "no column \"a\" among 1 column; the first line is read as data, so that columns have "
+                       "no names: a; positions are from 0 to 0"));
 }
 
 TEST(CsvTableTest, QuotesAreTakenOffWhateverSpaceIsAroundThem) {
