@@ -10,6 +10,7 @@ import zlib
 import reference
 
 READERS = ("csv", "text", "idx", "gzip")
+BOMBS = 0.004  # share of the gzipped files
 LARGE = 0.004  # share of the files that are longer than the blocks in which files are read
 
 
@@ -110,11 +111,11 @@ TOKENS = {
             b"'", b'"', b'""', b'"1"', b' "2"', b'"3" ', b'\t"4"', b'"5\n6"', b"\0", b"\r", b"\r\n", b"\n", b"\n\n",
             b"\r\r\n", b",", b",,", b";", b"\t", b" ", b"\v", b"\x0c", b"\x1a", b"\x1c", b"\x85", b"\xa0",
             b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa9", b"\xc2\xa0", b"\xd9\xa1", b"#", b"NA", b"null", b"true",
-            b"1,5", b"\x1b[31m", b"9" * 400, b"a" * 600],
+            b"1,5", b"%", b"#N/A", b"PK\x03\x04", b"BZh91AY&SY", b"\x1b[31m", b"9" * 400, b"a" * 600],
     "text": [b"\0", b"\r\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80", b"\xed\xb0\x80",
              b"\xf4\x90\x80\x80", b"\xf4\x8f\xbf\xbf", b"\xf8\x88\x80\x80\x80", b"\xe2\x82", b"\x80",
              b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"\xef\xbf\xbf", b"\xf0\x80\x80\x80", b"\xe0\x80\x80",
-             b"\xc2\x80", b"\x1f\x8b"],
+             b"\xc2\x80", b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"BZh91AY&SY"],
     "idx": [b"\0", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\x80\0\0\0", b"\0\1\0\0",
             b"\x7f\xc0\0\0", b"\x7f\x80\0\0", b"\x7f\xf0\0\0\0\0\0\0", b"\x47\xef\xff\xff\xf0\0\0\0", b"\x08",
             b"\x0d", b"\x0e", b"\x1f\x8b"],
@@ -362,6 +363,8 @@ class Table:
         rng, texts, cells = self.rng, [], []
         for line, row in enumerate(self.lines):
             quoted = [self._is_quoted(line, text) for text in row]
+            if row is self.names and line > 0:  # once more
+                quoted = [cell.quoted for cell in cells[0]]
             cells.append([reference.Cell(text.encode().decode("latin-1"), is_quoted)
                           for text, is_quoted in zip(row, quoted)])
             texts.append(",".join(cell_text(rng, *cell) for cell in zip(row, quoted)))
@@ -522,6 +525,8 @@ def make_packed(rng, case):
     else:
         content, other = make_idx(rng, case)
     labels = other
+    if rng.random() < BOMBS:  # a small file that is to take a lot of memory
+        return pack(rng, content + (b"x" * (24 << 20) if case.source == "csv" else bytes(32 << 20))), labels
     if rng.random() < 0.5:
         packed = pack(rng, mutate(rng, case.source, content, other))
     else:

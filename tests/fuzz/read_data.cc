@@ -20,7 +20,6 @@
 #include <cstdint>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -67,16 +66,6 @@ struct AllData {
   Examples training{}, held_out{};
 };
 
-DataDescription DescriptionOf(const DataSource& source) {
-  DataDescription description{.shape = source.shape(), .bytes = source.bytes(), .summary = {}};
-  description.summary.set_examples(source.examples());
-  if (const std::optional<FirstLine> first_line = source.first_line(); first_line.has_value()) {
-    description.summary.set_header(first_line->is_header);
-    description.summary.set_note(first_line->note);
-  }
-  return description;
-}
-
 // How many to hold out, so that all but the first are: training draws examples in an order of its own. (Held-out
 // windows of one character start one character after the only one that is left to train on.)
 absl::StatusOr<int64_t> AllButOne(const v1::DataSpec& spec, const DataRoots& roots) {
@@ -89,7 +78,7 @@ absl::StatusOr<AllData> ReadAll(const v1::DataSpec& spec, int64_t held_out, cons
     GW_ASSIGN_OR_RETURN(held_out, AllButOne(spec, roots));
   }
   GW_ASSIGN_OR_RETURN(const std::unique_ptr<DataSource> source, OpenData(spec, kSeed, roots, held_out));
-  AllData data{.held_out_count = held_out, .description = DescriptionOf(*source)};
+  AllData data{.held_out_count = held_out, .description = {source->shape(), source->bytes(), source->Summary()}};
   const int64_t draws = spec.has_text() ? kDraws : source->examples();
   for (int64_t i = 0; i < draws; ++i) data.training.Append(source->Fill(i));
   for (int64_t i = 0; i < held_out; ++i) data.held_out.Append(source->FillHeldOut(i));

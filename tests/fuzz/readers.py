@@ -241,6 +241,7 @@ def main():
     # Shifts a bit of what is expected of every file: a check that passes then checks nothing.
     parser.add_argument("--damage_reference", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    reference.check_first_line()
     good, program = True, Program(options.read_data)
     for reader in [options.reader] if options.reader else mutations.READERS:
         with tempfile.TemporaryDirectory(prefix="gradwatch.") as folder:

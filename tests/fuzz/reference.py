@@ -177,10 +177,8 @@ def gunzip(packed):
 
 def is_strict_gzip(packed):
     """Whether `packed`, which Python can read, has none of what zlib refuses and Python does not look at: reserved
-    flags, a wrong checksum of a header; and no zeros between members. Zeros at the end are fine."""
-    while packed.strip(b"\0"):
-        if packed[0] == 0:
-            return False
+    flags, a wrong checksum of a header. Zeros after a member are fine."""
+    while packed := packed.lstrip(b"\0"):
         flags, at = packed[3], 10
         if flags & 0xe0:
             return False
@@ -199,8 +197,15 @@ def is_strict_gzip(packed):
     return True
 
 
+OTHER_FORMATS = re.compile(rb"\x1f\x8b|PK\x03\x04|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh.1AY&SY", re.DOTALL)
+
+
 def content_of(data):
-    return gunzip(data) if data.startswith(b"\x1f\x8b") else (data, False)
+    """(content, whether the product may refuse it)."""
+    content, may_be_refused = gunzip(data) if data.startswith(b"\x1f\x8b") else (data, False)
+    if OTHER_FORMATS.match(content):
+        raise Malformed("an archive, or compressed otherwise or twice")
+    return content, may_be_refused
 
 
 # Text
@@ -291,10 +296,12 @@ SPACES_AND_QUOTE = re.compile(r'[ \t\v\f\r]*"')
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
+COMMENT = re.compile(r"[ \t\v\f\r]*(?!#(N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!))[#%]")  # but for spreadsheets' errors
 MISSING = re.compile(r"|[+-]?(nan|na|n/a|null|none|inf|infinity)", re.IGNORECASE)
+LONGEST_LINE = 16 << 20
 FIRST_BYTES = 128 << 10  # after the first line: what a first line is judged by
 
-# `text`: without quotes, and without space around where it has none.
+# Cells are equal if their quotes are too. `text`: without quotes, and without space around where it has none.
 Cell = collections.namedtuple("Cell", "text quoted")
 
 
@@ -314,10 +321,14 @@ def lines_of(data):
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     lines = [line.rstrip(SPACE) for line in text.split("\n")]  # not str.splitlines, which ends lines at \v, \x1c, \x85
     lines = [line for line in lines if line]
+    if any(len(line) > LONGEST_LINE for line in lines):
+        raise Malformed("a line is too long")
     if any("\r" in line for line in lines):
         raise Malformed("a carriage return alone")
     if not lines:
         raise Malformed("empty")
+    if not COMMENT.match(lines[0]) and any(map(COMMENT.match, lines)):
+        raise Malformed("a comment")
     return lines
 
 
@@ -383,15 +394,11 @@ def counts_up(texts):
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def same_texts(row, other):
-    return [cell.text for cell in row] == [cell.text for cell in other]
-
-
 def first_line(rows):
     """"header", "data" or "undecided". `rows`: lists of cells; those after the first: of the first 128 KiB after it."""
     first = rows[0]
     kinds = [kind_of(cell) for cell in first]
-    below = [row for row in rows[1:] if len(row) == len(first) and not same_texts(row, first)]
+    below = [row for row in rows[1:] if len(row) == len(first) and row != first]
     columns = [[row[i] for row in below] for i in range(len(first))]
     if "word" not in kinds:
         if "missing" not in kinds:
@@ -449,6 +456,24 @@ def judge_mixed(first, kinds, below, columns):
     if for_header == for_data:
         return "undecided"
     return "header" if for_header else "data"
+
+
+FIRST_LINE_EXAMPLES = (
+    ("city,2019,2020,2021/Rome,5,1,3", "header"), (",0,1,2/0,5,6,7/1,8,9,4", "header"),
+    ("5.1,3.5,1.4,0.2,Iris-setosa/4.9,3.0,1.4,0.2,Iris-virginica", "data"),
+    ("2016-07-01,2,1/2016-07-02,5,3/2016-07-03,1,7", "data"), ("nan,2,1/5,6,7", "data"),
+    ("red,5331,6442/green,1703,1616", "undecided"), ('"2019","2020"/5,6', "header"), ("2019,2020/5,6", "data"),
+    ("city,-1,-2/Rome,5,7", "undecided"), ("id,0.5,0.9/1,2,3/2,4,5", "header"), ("a,b/red,green", "header"),
+    ("0,1,2/5,6,7", "undecided"), ("city,2019,2020/Rome,1,2", "undecided"), ("red,5,9/red,7,8", "data"),
+)
+
+
+def check_first_line():
+    """That first_line says of plain examples what is expected of them."""
+    for lines, verdict in FIRST_LINE_EXAMPLES:
+        found = first_line([cells_of(line) for line in lines.split("/")])
+        if found != verdict:
+            raise AssertionError(f"{lines}: {found}, expected {verdict}")
 
 
 def find_column(name, names, width):
@@ -511,7 +536,7 @@ def read_rows(rows, is_header, job, may_be_refused):
     if any(len(row) != width for row in rows):
         raise Malformed("lines of different lengths")
     inputs, targets = find_columns(job, [cell.text for cell in rows[0]] if is_header else None, width)
-    if is_header and any(same_texts(row, rows[0]) for row in rows[1:]):
+    if is_header and rows[0] in rows[1:]:
         raise Malformed("the header once more")
     numbers = [[number_in(row[column].text) for column in inputs + targets] for row in rows[is_header:]]
     for row in numbers:
