@@ -77,6 +77,13 @@ class Case:
         except reference.Malformed:
             return False
 
+    def is_loosely_packed(self):
+        """Whether a file is gzipped as Python reads it and the product need not."""
+        try:
+            return any(reference.content_of(data)[1] for data in self.files.values())
+        except reference.Malformed:
+            return False
+
     def size(self):
         return sum(map(len, self.files.values()))
 

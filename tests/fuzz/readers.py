@@ -144,8 +144,13 @@ def judge_error(case, answer, want, why):
     is_out_of_range = isinstance(why, reference.OutOfRange) or (
         want is None and case.held_out > 0 and shown.startswith("must be below the number of examples"))
     wrong = "" if is_out_of_range else what_is_wrong_with(message, case)
-    if wrong or answer["code"] != ("OUT_OF_RANGE" if is_out_of_range else "INVALID_ARGUMENT"):
+    codes = ("INVALID_ARGUMENT",)
+    if is_out_of_range:
+        codes = ("OUT_OF_RANGE", "INVALID_ARGUMENT") if case.is_loosely_packed() else ("OUT_OF_RANGE",)
+    if wrong or answer["code"] not in codes:
         return "FAILED: " + (wrong or "an error with the code " + answer["code"]), shown
+    if why is not None and case.is_loosely_packed():
+        return "refused as told", shown
     is_undecided = isinstance(why, reference.Undecided)
     if is_undecided != (UNDECIDED in shown) and (want is not None or case.is_as_written()):
         return "FAILED: " + ("another error than an undecided first line" if is_undecided else
