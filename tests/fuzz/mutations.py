@@ -240,8 +240,8 @@ def mutate(rng, reader, data, other):
 
 # Tables
 #
-# Every table is one whose first line a reader who knows tables could tell, or one that the product refuses as undecided.
-# Not made are those that nobody can tell, since another table of the same look is the other thing:
+# Every table is one whose first line a reader who knows tables could tell, or one that the product refuses as
+# undecided. Not made are those that nobody can tell, since another table of the same look is the other thing:
 # - names that are all plain numbers without quotes (2019,2020 over 5,6), but for 0, 1, 2, ..., which are undecided;
 # - numbers with points as names beside words over words (city,0.5,0.9 over Rome,1,2 looks as Iris-setosa,5.1,3.5 does);
 # - a first row of words and whole numbers that happen to count (red,5,6 looks as city,2019,2020 does), and names of the
@@ -281,6 +281,7 @@ class Table:
     def __init__(self, rng, width, classes):
         self.rng, self.width, self.classes = rng, width, classes
         self.words = rng.choice((0, 0, 0, 1, 2 if width > 2 else 0))
+        self.is_quoted = False  # the names are, and no numbers
         self.rows = self._make_rows()
         self.is_index = self.words == 0 and width > 2 and rng.random() < 0.15  # of a pandas table, without a name
         if self.is_index:
@@ -288,17 +289,16 @@ class Table:
             for row, cells in enumerate(self.rows):
                 cells[0] = str(row + start)
         self.names = self._make_names() if self.is_index or rng.random() < 0.6 else None
-        if not self.names:
-            self._stop_counting()
         if len(self.rows) > 1 and rng.random() < 0.15:
             self._leave_out()
+        if not self.names:
+            self._stop_counting()
         self.lines = ([self.names] if self.names else []) + self.rows
-        self.joined = self.names is not None and rng.random() < 0.04
-        if self.joined:  # two files
+        if self.names and rng.random() < 0.04:  # two files, one after the other
             self.lines.insert(rng.randint(1, len(self.lines)), self.names)
-        self.quotes = "few" if not self.is_quoted else "words"
-        if not self.is_quoted:
-            self.quotes = rng.choice(("few", "few", "words", "all" if self._has_letters() else "few"))
+        # Where all names are numbers, quotes around all cells would leave nothing to tell them by.
+        self.quotes = "words" if self.is_quoted else rng.choice(
+            ("few", "few", "words", "all" if self._has_letters() else "few"))
 
     def _has_letters(self):
         return self.names is None or any(reference.kind_of(reference.Cell(name, True)) == "word" for name in self.names)
@@ -314,8 +314,7 @@ class Table:
 
     def _make_names(self):
         rng, words, numbers = self.rng, self.words, self.width - self.words
-        letters = rng.sample(LETTERS, self.width) if self.width <= len(LETTERS) else []
-        self.is_quoted = False
+        letters = rng.sample(LETTERS, self.width)
         kind = rng.choice(("plain", "plain", "any", "years", "years", "quantiles", "quoted", "positions"))
         year = rng.choice((0, 1, 1990, 2019))
         if kind == "any":  # a word over the last column, which has numbers
@@ -337,13 +336,12 @@ class Table:
             names[rng.randrange(self.width)] = "long name " * 60
         return ([""] + names[1:]) if self.is_index else names
 
-    is_quoted = False
-
     def _stop_counting(self):
         """The first row is data, and does not look as years do."""
         first = self.rows[0]
-        if self.words and reference.counts_up(first[self.words:]):
-            first[self.words] = "20000"
+        numbers = [i for i, text in enumerate(first) if reference.number_in(text) is not None]
+        if len(numbers) > 1 and self.words and reference.counts_up([first[i] for i in numbers]):
+            first[numbers[0]] = "20000"
 
     def _leave_out(self):
         """Cells, in the first row or elsewhere; never all of a column, nor all numbers of the first row."""
