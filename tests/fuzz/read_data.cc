@@ -2,19 +2,20 @@
 //
 //   read_data FOLDER < SPECS
 //
-// Standard input holds a DataSpec of IDX, a table or a text as a text proto in every line, with a batch size of 1 and
-// paths below FOLDER; tables with a window of 1, texts with a sequence length of 1. Standard output gets a line of JSON
-// for each, in order:
+// Every line of standard input is a number and a DataSpec of IDX, a table or a text as a text proto, with a batch size
+// of 1 and paths below FOLDER. The number is how many examples are to be held out; -1: all but the first. Standard
+// output gets a line of JSON for each, in order:
 //
 //   {"error": MESSAGE, "code": CODE}             the message as hexadecimal bytes, since nothing is known of it
-//   {"disagreement": WHAT}                       what a check of the data says is not what reading it says
-//   {"shape": [...], "inputs": HEX, "targets": HEX}
+//   {"disagreement": WHAT}                       in hexadecimal too: what a check says is not what reading says
+//   {"shape": [...], "training": [HEX, HEX], "held_out": [HEX, HEX]}
 //
-// `shape` is that of DataShape, field by field. Inputs and targets are all examples in the order of the file, 8
-// hexadecimal digits a number: the bits of a float, or a token or class. Of a text, these are all characters but the
-// last, and all but the first.
+// `shape` is that of DataShape, field by field. Examples are their inputs and their targets, 8 hexadecimal digits a
+// number: the bits of a float, or a token or class. Those that are held out are in the order of the file. Those of
+// training are an epoch, in the order of that; of a text, whose windows are drawn at random, a few draws.
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <iostream>
@@ -26,8 +27,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/data/data_root.h"
 #include "core/data/data_source.h"
@@ -37,15 +42,14 @@ namespace gradwatch::core {
 namespace {
 
 constexpr uint64_t kSeed = 1;
+constexpr int64_t kDraws = 8;  // of windows of a text
 
 template <typename Number>
 void AppendHex(std::span<const Number> numbers, std::string* out) {
   for (const Number number : numbers) absl::StrAppend(out, absl::Hex(std::bit_cast<uint32_t>(number), absl::kZeroPad8));
 }
 
-struct AllData {
-  DataShape shape;
-  int64_t bytes = 0;
+struct Examples {
   std::string inputs{}, targets{};
 
   void Append(const Batch& batch) {
@@ -56,17 +60,28 @@ struct AllData {
   }
 };
 
-// Training draws examples in an order of its own; those that are held out come in the order of the file. So all but the
-// first are held out here. (Held-out windows of a text start one character after the only one that is left to train
-// on.)
-absl::StatusOr<AllData> ReadAll(const v1::DataSpec& spec, const DataRoots& roots) {
-  GW_ASSIGN_OR_RETURN(const std::unique_ptr<DataSource> counted, OpenData(spec, kSeed, roots));
-  const int64_t held_out = counted->examples() - 1;
+struct AllData {
+  int64_t held_out_count = 0;
+  DataDescription description;  // as DescribeData should give it
+  Examples training{}, held_out{};
+};
+
+// How many to hold out, so that all but the first are: training draws examples in an order of its own. (Held-out
+// windows of one character start one character after the only one that is left to train on.)
+absl::StatusOr<int64_t> AllButOne(const v1::DataSpec& spec, const DataRoots& roots) {
+  GW_ASSIGN_OR_RETURN(const std::unique_ptr<DataSource> source, OpenData(spec, kSeed, roots));
+  return source->examples() - 1;
+}
+
+absl::StatusOr<AllData> ReadAll(const v1::DataSpec& spec, int64_t held_out, const DataRoots& roots) {
+  if (held_out < 0) {
+    GW_ASSIGN_OR_RETURN(held_out, AllButOne(spec, roots));
+  }
   GW_ASSIGN_OR_RETURN(const std::unique_ptr<DataSource> source, OpenData(spec, kSeed, roots, held_out));
-  if (source->examples() != 1) return absl::InternalError(absl::StrCat(source->examples(), " examples left of 1"));
-  AllData data{.shape = source->shape(), .bytes = counted->bytes()};
-  data.Append(source->Fill(0));
-  for (int64_t i = 0; i < held_out; ++i) data.Append(source->FillHeldOut(i));
+  AllData data{.held_out_count = held_out, .description = {source->shape(), source->bytes(), source->Summary()}};
+  const int64_t draws = spec.has_text() ? kDraws : source->examples();
+  for (int64_t i = 0; i < draws; ++i) data.training.Append(source->Fill(i));
+  for (int64_t i = 0; i < held_out; ++i) data.held_out.Append(source->FillHeldOut(i));
   return data;
 }
 
@@ -79,30 +94,53 @@ std::string ShapeText(const DataShape& shape) {
   return absl::StrCat("[", absl::StrJoin(fields, ", "), "]");
 }
 
+std::string DescriptionText(const DataDescription& description) {
+  return absl::StrCat(ShapeText(description.shape), " of ", description.bytes, " bytes, ",
+                      description.summary.ShortDebugString());
+}
+
+// What a check says, or what reading did: all that can be compared.
+std::string Verdict(const absl::Status& status, const DataDescription* description) {
+  if (status.ok()) return DescriptionText(*description);
+  return absl::StrCat(absl::StatusCodeToString(status.code()), " ", GetReason(status), ": ", status.message());
+}
+
 // What differs between reading data and checking it; empty if nothing.
-std::string Disagreement(const absl::StatusOr<AllData>& data, const absl::StatusOr<DataDescription>& described) {
-  if (data.ok() != described.ok()) {
-    return absl::StrCat("read: ", data.ok() ? "fine" : "refused", ", checked: ", described.ok() ? "fine" : "refused");
-  }
-  if (!data.ok()) return "";
-  const std::string read = absl::StrCat(ShapeText(data->shape), " of ", data->bytes, " bytes");
-  const std::string checked = absl::StrCat(ShapeText(described->shape), " of ", described->bytes, " bytes");
+std::string Disagreement(const v1::DataSpec& spec, const absl::StatusOr<AllData>& data, int64_t held_out,
+                         const DataRoots& roots) {
+  if (data.ok()) held_out = data->held_out_count;
+  const absl::StatusOr<DataDescription> described =
+      DescribeData(spec, kSeed, roots, std::max<int64_t>(held_out, 0), /*max_bytes=*/kMaxDataFileBytes);
+  const std::string read = Verdict(data.status(), data.ok() ? &data->description : nullptr);
+  const std::string checked = Verdict(described.status(), described.ok() ? &*described : nullptr);
   return read == checked ? "" : absl::StrCat("read: ", read, ", checked: ", checked);
 }
 
+std::string DisagreementLine(absl::string_view what) {
+  return absl::StrCat(R"({"disagreement": ")", absl::BytesToHexString(what), R"("})");
+}
+
+std::string ExamplesText(const Examples& examples) {
+  return absl::StrCat("[\"", examples.inputs, "\", \"", examples.targets, "\"]");
+}
+
 std::string Answer(const std::string& line, const DataRoots& roots) {
+  const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 1));
   v1::DataSpec spec;
-  if (!google::protobuf::TextFormat::ParseFromString(line, &spec)) return R"({"disagreement": "not a DataSpec"})";
-  const absl::StatusOr<AllData> data = ReadAll(spec, roots);
-  const std::string difference =
-      Disagreement(data, DescribeData(spec, kSeed, roots, /*held_out=*/0, /*max_bytes=*/kMaxDataFileBytes));
-  if (!difference.empty()) return absl::StrCat(R"({"disagreement": ")", difference, R"("})");
+  int64_t held_out = 0;
+  if (!absl::SimpleAtoi(parts.first, &held_out) ||
+      !google::protobuf::TextFormat::ParseFromString(std::string(parts.second), &spec)) {
+    return DisagreementLine("not a number and a DataSpec");
+  }
+  const absl::StatusOr<AllData> data = ReadAll(spec, held_out, roots);
+  const std::string difference = Disagreement(spec, data, held_out, roots);
+  if (!difference.empty()) return DisagreementLine(difference);
   if (!data.ok()) {
     return absl::StrCat(R"({"error": ")", absl::BytesToHexString(data.status().message()), R"(", "code": ")",
                         absl::StatusCodeToString(data.status().code()), R"("})");
   }
-  return absl::StrCat(R"({"shape": )", ShapeText(data->shape), R"(, "inputs": ")", data->inputs, R"(", "targets": ")",
-                      data->targets, R"("})");
+  return absl::StrCat(R"({"shape": )", ShapeText(data->description.shape), R"(, "training": )",
+                      ExamplesText(data->training), R"(, "held_out": )", ExamplesText(data->held_out), "}");
 }
 
 }  // namespace

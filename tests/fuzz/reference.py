@@ -12,22 +12,142 @@ import re
 import struct
 import zlib
 
+csv.field_size_limit(1 << 30)
+
 
 class Malformed(Exception):
     """There is no honest reading."""
 
 
-# As read_data prints it; `may_be_refused` tells that the file can be read, and that the product documents that it need
-# not be.
+class Undecided(Malformed):
+    """The first line of a table may be a header or data."""
+
+
+class OutOfRange(Malformed):
+    """There are not as many examples as are to be held out."""
+
+
+def examples_in(text, width):
+    """What read_data prints of inputs or targets, cut into examples of `width` numbers."""
+    return [text[at:at + 8 * width] for at in range(0, len(text), 8 * width)]
+
+
 class Reading:
-    def __init__(self, shape, inputs, targets, may_be_refused=False):
-        self.shape, self.inputs, self.targets, self.may_be_refused = shape, inputs, targets, may_be_refused
+    """Examples as read_data prints them: pairs of inputs and targets. `may_be_refused` tells that the file can be read,
+    and that the product documents that it need not be."""
 
-    def __eq__(self, other):
-        return (self.shape, self.inputs, self.targets) == (other.shape, other.inputs, other.targets)
+    def __init__(self, shape, training, held_out, may_be_refused=False):
+        self.shape, self.training, self.held_out, self.may_be_refused = shape, training, held_out, may_be_refused
 
-    def __str__(self):
-        return f"shape {self.shape}, inputs {self.inputs}, targets {self.targets}"
+    def spoil(self):
+        """Turns a bit over."""
+        examples = self.held_out or self.training
+        inputs, targets = examples[-1]
+        examples[-1] = inputs, targets[:-1] + f"{int(targets[-1], 16) ^ 1:x}"
+
+    def differs(self, answer):
+        """What is not as it should be; empty if nothing."""
+        if answer["shape"] != self.shape:
+            return f"shape {answer['shape']}, expected {self.shape}"
+        return (self._compare("held out", answer["held_out"], self.held_out, False)
+                or self._compare("training", answer["training"], self.training, True))
+
+    def _compare(self, what, halves, want, any_order):
+        widths = [len(half) // 8 for half in self.training[0]]
+        got = list(zip(*(examples_in(half, width) for half, width in zip(halves, widths))))
+        if sum(map(len, halves)) != sum(map(len, want[0])) * len(want) if want else any(halves):
+            return f"{what}: {len(got)} examples, expected {len(want)}: {got[:20]} and {want[:20]}"
+        if any_order:
+            got, want = sorted(got), sorted(want)
+        wrong = [pair for pair in zip(got, want) if not self._is_same(*pair)]
+        return f"{what}: {wrong[0][0]}, expected {wrong[0][1]}" if wrong else ""
+
+    def _is_same(self, got, want):
+        return got == want
+
+
+class ScaledReading(Reading):
+    """Of a table with scaled columns: near enough in place of equal. `slack`: of every number of an example, inputs
+    first, what else may be between them, since a mean is subtracted."""
+
+    def __init__(self, *arguments, slack):
+        super().__init__(*arguments)
+        self.slack = slack
+
+    def spoil(self):
+        examples = self.held_out or self.training
+        inputs, targets = examples[-1]
+        number = struct.unpack(">f", bytes.fromhex(inputs[-8:]))[0]
+        examples[-1] = inputs[:-8] + struct.pack(">f", number + 0.5 + abs(number)).hex(), targets
+
+    def _compare(self, what, halves, want, any_order):
+        if any_order and len(want) > 1:  # those that are nearly the same may come in another order
+            halves, want = self._sorted(halves, want)
+        return super()._compare(what, halves, want, False)
+
+    def _sorted(self, halves, want):
+        widths = [len(half) // 8 for half in want[0]]
+        got = list(zip(*(examples_in(half, width) for half, width in zip(halves, widths))))
+        rest, order = list(got), []
+        for example in want:
+            found = next((other for other in rest if self._is_same(other, example)), None)
+            if found is None:
+                return halves, want
+            rest.remove(found)
+            order.append(found)
+        order += rest
+        return ["".join(example[half] for example in order) for half in (0, 1)], want
+
+    def _is_same(self, got, want):
+        got, want = ([value for half in example for value in struct.unpack(f">{len(half) // 8}f", bytes.fromhex(half))]
+                     for example in (got, want))
+        if self.slack[-1] is None and got[-1:] != want[-1:]:  # a class
+            return False
+        return all(abs(a - b) <= 1e-6 * max(1, abs(b)) + slack
+                   for a, b, slack in zip(got, want, self.slack) if slack is not None)
+
+
+class TextReading(Reading):
+    """Windows: training draws them at random from the first ones."""
+
+    def __init__(self, shape, tokens, length, windows, held_out, may_be_refused):
+        self.tokens, self.length, self.windows = "".join(tokens), length, windows
+        starts = [len(tokens) - 1 - (held_out - i) * length for i in range(held_out)]
+        cut = [("".join(tokens[at:at + length]), "".join(tokens[at + 1:at + length + 1])) for at in starts]
+        first = ("".join(tokens[:length]), "".join(tokens[1:length + 1]))
+        super().__init__(shape, [first], cut, may_be_refused)
+
+    def spoil(self):
+        self.tokens = "f" + self.tokens[1:] if not self.held_out else self.tokens
+        super().spoil()
+        if not self.held_out:
+            self.windows = 0
+
+    def differs(self, answer):
+        training = answer["training"]
+        if answer["shape"] != self.shape:
+            return f"shape {answer['shape']}, expected {self.shape}"
+        draws = list(zip(*(examples_in(half, self.length) for half in training)))
+        if not draws:
+            return "no training"
+        for draw in set(draws):
+            if not self._is_window(*draw):
+                return f"no window: {draw}"
+        return self._compare("held out", answer["held_out"], self.held_out, False)
+
+    def _is_window(self, inputs, targets):
+        text, end = inputs + targets[-8:], 8 * (self.windows + self.length)
+        at = self.tokens.find(text, 0, end)
+        while at % 8 and at >= 0:
+            at = self.tokens.find(text, at + 1, end)
+        return at >= 0 and targets[:-8] == inputs[8:]
+
+
+def held_out_of(asked, examples):
+    """How many examples are held out; asked for -1, all but one."""
+    if asked >= examples:
+        raise OutOfRange(f"{asked} of {examples} examples held out")
+    return examples - 1 if asked < 0 else asked
 
 
 # The order of DataShape's fields in read_data.
@@ -59,10 +179,8 @@ def gunzip(packed):
 
 def is_strict_gzip(packed):
     """Whether `packed`, which Python can read, has none of what zlib refuses and Python does not look at: reserved
-    flags, a wrong checksum of a header; and no zeros after a member."""
-    while packed:
-        if packed[0] == 0:
-            return False
+    flags, a wrong checksum of a header. Zeros after a member are fine."""
+    while packed := packed.lstrip(b"\0"):
         flags, at = packed[3], 10
         if flags & 0xe0:
             return False
@@ -81,14 +199,22 @@ def is_strict_gzip(packed):
     return True
 
 
+OTHER_FORMATS = re.compile(rb"\x1f\x8b|PK\x03\x04|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh.1AY&SY", re.DOTALL)
+
+
 def content_of(data):
-    return gunzip(data) if data.startswith(b"\x1f\x8b") else (data, False)
+    """(content, whether the product may refuse it)."""
+    content, may_be_refused = gunzip(data) if data.startswith(b"\x1f\x8b") else (data, False)
+    if OTHER_FORMATS.match(content):
+        raise Malformed("an archive, or compressed otherwise or twice")
+    return content, may_be_refused
 
 
 # Text
 
 
-def read_text(data):
+def read_text(data, length, held_out):
+    """`length`: of a sequence."""
     data, may_be_refused = content_of(data)
     try:
         text = data.decode("utf-8")
@@ -100,11 +226,18 @@ def read_text(data):
     vocabulary = sorted(set(text))
     if len(vocabulary) < 2:
         raise Malformed("fewer than two different characters")
+    if len(text) <= length:
+        raise Malformed("not longer than a sequence")
+    windows = len(text) - length  # with none held out
+    if held_out < 0:
+        held_out = windows - 1
+    if held_out >= (len(text) - 1) // length:
+        raise OutOfRange(f"{held_out} windows held out")
     ids = {character: f"{token:08x}" for token, character in enumerate(vocabulary)}
-    tokens = [ids[character] for character in text]
     size = len(vocabulary)
-    return Reading(shape(steps=1, features=size, tokens=1, outputs=size, classes=1, per_step=1),
-                   "".join(tokens[:-1]), "".join(tokens[1:]), may_be_refused)
+    return TextReading(shape(steps=length, features=size, tokens=1, outputs=size, classes=1, per_step=1),
+                       [ids[character] for character in text], length, windows - held_out * length, held_out,
+                       may_be_refused)
 
 
 # IDX
@@ -130,7 +263,7 @@ def read_idx_file(data):
     return letter, sizes, struct.unpack(f">{math.prod(sizes)}{letter}", content), may_be_refused
 
 
-def read_idx(images, labels, first, count):
+def read_idx(images, labels, first, count, held_out):
     """`first` and `count`: of the examples; `count` may be None."""
     letter, sizes, elements, loose = read_idx_file(images)
     label_letter, label_sizes, classes, loose_labels = read_idx_file(labels)
@@ -145,13 +278,15 @@ def read_idx(images, labels, first, count):
         raise Malformed("not that many examples")
     example = math.prod(sizes[1:])
     scale = 255 if letter == "B" else 1
-    inputs = [float_bits(element / scale) for element in elements[first * example:end * example]]
+    inputs = "".join(float_bits(element / scale) for element in elements[first * example:end * example])
     height, width = sizes[-2:] if len(sizes) > 2 else (0, 0)
     channels = (0, 0, 0, 1, sizes[-3:][0])[len(sizes)]
     outputs = max(2, max(classes) + 1)
+    examples = list(zip(examples_in(inputs, example), (f"{label:08x}" for label in classes[first:end])))
+    left = len(examples) - held_out_of(held_out, len(examples))
     return Reading(
         shape(features=example, channels=channels, height=height, width=width, outputs=outputs, classes=1),
-        "".join(inputs), "".join(f"{label:08x}" for label in classes[first:end]), loose or loose_labels)
+        examples[:left], examples[left:], loose or loose_labels)
 
 
 # Tables
@@ -159,14 +294,24 @@ def read_idx(images, labels, first, count):
 SPACE = " \t\v\f\r"  # in one line; str.strip would take what is space in Unicode only
 SPACE_AT_QUOTE = re.compile(r'[ \t\v\f\r]"|"[ \t\v\f\r]')
 QUOTED_CELL = re.compile(r'[ \t\v\f\r]*"((?:[^"]|"")*)"[ \t\v\f\r]*')
+SPACES_AND_QUOTE = re.compile(r'[ \t\v\f\r]*"')
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def number_in(cell):
+COMMENT = re.compile(r"[ \t\v\f\r]*(?!#(N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!))[#%]")  # but for spreadsheets' errors
+MISSING = re.compile(r"|[+-]?(nan|na|n/a|null|none|inf|infinity)", re.IGNORECASE)
+LONGEST_LINE = 16 << 20
+FIRST_BYTES = 128 << 10  # after the first line: what a first line is judged by
+
+# Cells are equal if their quotes are too. `text`: without quotes, and without space around where it has none.
+Cell = collections.namedtuple("Cell", "text quoted")
+
+
+def number_in(text):
     """The double in a cell, infinite if it is too large; None if there is none. Python's float alone would take
     underscores, foreign digits, "nan" and "inf"."""
-    cell = cell.strip(SPACE)
-    return float(cell) if NUMBER.fullmatch(cell) else None
+    text = text.strip(SPACE)
+    return float(text) if NUMBER.fullmatch(text) else None
 
 
 def lines_of(data):
@@ -178,15 +323,20 @@ def lines_of(data):
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     lines = [line.rstrip(SPACE) for line in text.split("\n")]  # not str.splitlines, which ends lines at \v, \x1c, \x85
     lines = [line for line in lines if line]
+    if any(len(line) > LONGEST_LINE for line in lines):
+        raise Malformed("a line is too long")
     if any("\r" in line for line in lines):
         raise Malformed("a carriage return alone")
     if not lines:
         raise Malformed("empty")
+    if not COMMENT.match(lines[0]) and any(map(COMMENT.match, lines)):
+        raise Malformed("a comment")
     return lines
 
 
 def cells_of(line):
-    """Space around quotes is allowed, which Python's reader knows only in part: such lines are split here."""
+    """Split here, since Python's reader tells nothing of quotes, and checked against it where it can read the line:
+    space around quotes is allowed, which it knows only in part."""
     if SPACE_AT_QUOTE.search(line):
         return split(line)
     # One line at a time, so that a quote that is not closed does not run on into the next one. Strict: it must be
@@ -195,7 +345,9 @@ def cells_of(line):
         rows = list(csv.reader([line], strict=True))
     except csv.Error as error:
         raise Malformed(str(error)) from None
-    return rows[0]
+    cells = split(line)
+    assert [cell.text.strip(SPACE) for cell in cells] == [text.strip(SPACE) for text in rows[0]], line
+    return cells
 
 
 def split(line):
@@ -203,13 +355,13 @@ def split(line):
     while True:
         quoted = QUOTED_CELL.match(line, at)
         if quoted:
-            cells.append(quoted[1].replace('""', '"'))
+            cells.append(Cell(quoted[1].replace('""', '"'), True))
             at = quoted.end()
-        elif line[at:].lstrip(SPACE).startswith('"'):
+        elif SPACES_AND_QUOTE.match(line, at):
             raise Malformed("a quote is not closed")
         else:
             end = line.find(",", at)
-            cells.append(line[at:] if end < 0 else line[at:end])
+            cells.append(Cell((line[at:] if end < 0 else line[at:end]).strip(SPACE), False))
             at = len(line) if end < 0 else end
         if at == len(line):
             return cells
@@ -218,54 +370,223 @@ def split(line):
         at += 1
 
 
-def has_header(rows):
-    """HEADER_AUTO, as core/data/csv_table.h tells it."""
+# The first line of a table, by the words of the product's documentation.
+
+
+def kind_of(cell):
+    number = number_in(cell.text)
+    if number is not None and math.isfinite(number):
+        return "number"
+    return "missing" if MISSING.fullmatch(cell.text.strip(SPACE)) else "word"
+
+
+def is_plain_integer(text):
+    return re.fullmatch("[0-9]+", text.strip(SPACE)) is not None
+
+
+def pattern(text):
+    return re.sub("[A-Za-z]", "a", re.sub("[0-9]", "9", text))
+
+
+def counts_up(texts):
+    """Plain integers, each one more than the one before."""
+    if not texts or not all(map(is_plain_integer, texts)):
+        return False
+    numbers = [int(text) for text in texts]
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def first_line(rows):
+    """"header", "data" or "undecided". `rows`: lists of cells; those after the first: of the first 128 KiB after it."""
     first = rows[0]
-    numbers = [cell for cell in first if number_in(cell) is not None]
-    texts = [(column, cell.strip(SPACE)) for column, cell in enumerate(first) if number_in(cell) is None]
-    if not texts:
-        return False
-    if not numbers:
-        return True
-    if any(set(cell) & set(".eE+-") for cell in numbers):
-        return False
-    for column, text in texts:
-        if text and any(len(row) > column and row[column].strip(SPACE) == text for row in rows[1:]):
-            return False
-    return True
+    kinds = [kind_of(cell) for cell in first]
+    below = [row for row in rows[1:] if len(row) == len(first) and row != first]
+    columns = [[row[i] for row in below] for i in range(len(first))]
+    if "word" not in kinds:
+        if "missing" not in kinds:
+            return judge_numbers(first, below)
+        return judge_without_words(first, columns)
+    if "number" not in kinds:
+        return "header"
+    return judge_mixed(first, kinds, below, columns)
+
+
+def judge_numbers(first, below):
+    quoted_below = any(cell.quoted and kind_of(cell) == "number" for row in below for cell in row)
+    if below and all(cell.quoted for cell in first) and not quoted_below:
+        return "header"
+    texts = [cell.text for cell in first]
+    return "undecided" if len(first) >= 3 and counts_up(texts) and int(texts[0]) == 0 else "data"
+
+
+def has_quoted_name(first, columns):
+    """A quoted number over a column whose numbers are never quoted."""
+    for cell, column in zip(first, columns):
+        numbers = [other for other in column if kind_of(other) == "number"]
+        if cell.quoted and kind_of(cell) == "number" and numbers and not any(other.quoted for other in numbers):
+            return True
+    return False
+
+
+def judge_without_words(first, columns):
+    index = [cell.text for cell in columns[0]]
+    if first[0].text.strip(SPACE) == "" and len(index) >= 2 and counts_up(index) and int(index[0]) in (0, 1):
+        return "header"
+    return "header" if has_quoted_name(first, columns) else "data"
+
+
+def judge_mixed(first, kinds, below, columns):
+    words = [i for i, kind in enumerate(kinds) if kind == "word"]
+    numbers = [i for i, kind in enumerate(kinds) if kind == "number"]
+    for i in words:
+        kinds_below = [kind_of(cell) for cell in columns[i]]
+        if "number" in kinds_below and "word" not in kinds_below:
+            return "header"
+    if has_quoted_name(first, columns):
+        return "header"
+
+    def is_run(row):
+        return counts_up([row[i].text for i in numbers])
+
+    for_header = len(numbers) >= 2 and is_run(first) and not any(map(is_run, below))
+    for_data = any(set(first[i].text) & set(".eE") for i in numbers)
+    for i in words:
+        text = first[i].text
+        for_data |= any(cell.text == text for cell in columns[i])
+        for_data |= (len(below) >= 2 and re.search("[0-9]", text) is not None
+                     and all(pattern(cell.text) == pattern(text) for cell in columns[i]))
+    if for_header == for_data:
+        return "undecided"
+    return "header" if for_header else "data"
+
+
+FIRST_LINE_EXAMPLES = (
+    ("city,2019,2020,2021/Rome,5,1,3", "header"), (",0,1,2/0,5,6,7/1,8,9,4", "header"),
+    ("5.1,3.5,1.4,0.2,Iris-setosa/4.9,3.0,1.4,0.2,Iris-virginica", "data"),
+    ("2016-07-01,2,1/2016-07-02,5,3/2016-07-03,1,7", "data"), ("nan,2,1/5,6,7", "data"),
+    ("red,5331,6442/green,1703,1616", "undecided"), ('"2019","2020"/5,6', "header"), ("2019,2020/5,6", "data"),
+    ("city,-1,-2/Rome,5,7", "undecided"), ("id,0.5,0.9/1,2,3/2,4,5", "header"), ("a,b/red,green", "header"),
+    ("0,1,2/5,6,7", "undecided"), ("city,2019,2020/Rome,1,2", "undecided"), ("red,5,9/red,7,8", "data"),
+)
+
+
+def check_first_line():
+    """That first_line says of plain examples what is expected of them."""
+    for lines, verdict in FIRST_LINE_EXAMPLES:
+        found = first_line([cells_of(line) for line in lines.split("/")])
+        if found != verdict:
+            raise AssertionError(f"{lines}: {found}, expected {verdict}")
 
 
 def find_column(name, names, width):
+    """`names`: of the header; None without one."""
     name = name.encode().decode("latin-1")  # as lines_of
+    names = names or []
     if names.count(name) == 1:
         return names.index(name)
     if names.count(name) > 1:
         raise Malformed(f"two columns are named {name}")
-    if not name.isdecimal() or int(name) >= width:
+    if not is_plain_integer(name) or name.strip(SPACE) != name or int(name) >= width:
         raise Malformed(f"no column {name}")
+    if any(map(is_plain_integer, names)):
+        raise Malformed(f"{name} may be a name or a position")
     return int(name)
 
 
-def read_csv(data, header, inputs, targets):
+def find_columns(job, names, width):
+    """(those of the inputs, those of the targets)."""
+    halves = [[find_column(name, names, width) for name in half] for half in (job.inputs, job.targets)]
+    together = [halves[0] + halves[1]] if job.window == 1 else halves
+    if any(len(set(columns)) != len(columns) for columns in together):
+        raise Malformed("a column is named twice")
+    return halves
+
+
+def judged_rows(lines):
+    """Cells of the lines that the first one is judged by."""
+    rows, length = [], -len(lines[0]) - 1
+    for line in lines:
+        if length >= FIRST_BYTES:
+            break
+        rows.append(cells_of(line))
+        length += len(line) + 1
+    return rows
+
+
+def read_csv(data, job, truth):
+    """`truth`: (content, its rows of cells, whether the first of them is a header) as it was written, if it was not
+    damaged: then nothing is judged here."""
     data, may_be_refused = content_of(data)
-    rows = [cells_of(line) for line in lines_of(data)]
+    if data == truth[0]:
+        rows, is_header = truth[1:]
+        if job.header in (None, "AUTO") and first_line(rows) == "undecided":
+            raise Undecided("the first line")
+    else:
+        lines = lines_of(data)
+        rows = [cells_of(line) for line in lines]
+        verdict = first_line(judged_rows(lines))
+        if job.header in (None, "AUTO") and verdict == "undecided":
+            raise Undecided("the first line")
+        is_header = verdict == "header"
+    if job.header in ("YES", "NO"):
+        is_header = job.header == "YES"
+    return read_rows(rows, is_header, job, may_be_refused)
+
+
+def read_rows(rows, is_header, job, may_be_refused):
     width = len(rows[0])
     if any(len(row) != width for row in rows):
         raise Malformed("lines of different lengths")
-    named = has_header(rows) if header == "AUTO" else header == "YES"
-    names = [name.strip(SPACE) for name in rows[0]] if named else []
-    columns = [find_column(name, names, width) for name in inputs + targets]
-    if len(set(columns)) != len(columns):
-        raise Malformed("a column is named twice")
-    rows = rows[1:] if named else rows
-    if not rows:
-        raise Malformed("no data")
-    halves = collections.defaultdict(list)
-    for row in rows:
-        for place, column in enumerate(columns):
-            number = number_in(row[column])
+    inputs, targets = find_columns(job, [cell.text for cell in rows[0]] if is_header else None, width)
+    if is_header and rows[0] in rows[1:]:
+        raise Malformed("the header once more")
+    numbers = [[number_in(row[column].text) for column in inputs + targets] for row in rows[is_header:]]
+    for row in numbers:
+        for number in row:
             if number is None:
-                raise Malformed(f"{row[column]!r} is not a finite number")
-            halves[place < len(inputs)].append(float_bits(number))
-    return Reading(shape(features=len(inputs), outputs=len(targets)), "".join(halves[True]), "".join(halves[False]),
-                   may_be_refused)
+                raise Malformed("a cell is not a number")
+            float_bits(number)
+        if job.classes and not (row[-1] == math.floor(row[-1]) and 0 <= row[-1] < job.classes):
+            raise Malformed(f"{row[-1]} is no class")
+    offset = job.window if job.window > 1 else 0
+    if len(numbers) <= offset:
+        raise Malformed("too few rows")
+    held_out = held_out_of(job.held_out, len(numbers) - offset)
+    slack = scale(numbers, len(numbers) - held_out, job) if job.standardize else None
+    return cut_examples(numbers, len(inputs), offset, held_out, slack, job, may_be_refused)
+
+
+def scale(rows, training, job):
+    """Mean 0 and standard deviation 1 of the first `training` rows in every column; returns how much a result may be
+    off by rounding of numbers that are large beside their deviation."""
+    slack = []
+    for i in range(len(rows[0])):
+        if job.classes and i == len(rows[0]) - 1:
+            slack.append(None)
+            continue
+        column = [row[i] for row in rows[:training]]
+        mean, deviation = column[0], 1
+        if any(value != mean for value in column):
+            mean = math.fsum(column) / training
+            deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in column) / training)
+        for row in rows:
+            row[i] = (row[i] - mean) / deviation
+        slack.append(1e-14 * max(map(abs, column)) / deviation * training)
+    return slack
+
+
+def cut_examples(numbers, inputs, offset, held_out, slack, job, may_be_refused):
+    steps = max(offset, 1)
+    bits = [[float_bits(number) for number in row] for row in numbers]
+    if job.classes:
+        for row in bits:
+            row[-1] = f"{int(struct.unpack('>f', bytes.fromhex(row[-1]))[0]):08x}"
+    examples = [("".join("".join(row[:inputs]) for row in bits[at:at + steps]), "".join(bits[at + offset][inputs:]))
+                for at in range(len(bits) - offset)]
+    left = len(examples) - held_out
+    targets = len(numbers[0]) - inputs
+    arguments = (shape(steps=offset, features=inputs, outputs=job.classes or targets, classes=int(bool(job.classes))),
+                 examples[:left], examples[left:], may_be_refused)
+    if slack is None:
+        return Reading(*arguments)
+    return ScaledReading(*arguments, slack=slack[:inputs] * steps + slack[inputs:])
