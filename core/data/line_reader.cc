@@ -12,7 +12,7 @@
 namespace gradwatch::core {
 namespace {
 
-constexpr size_t kMaxLine = 16 << 20;
+constexpr size_t kMaxLine = 4 << 20;
 constexpr absl::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr size_t kLongestMark = 4;  // of UTF-32
 

@@ -18,7 +18,7 @@ class LineReader {
   explicit LineReader(ByteSource* source) : source_(source), block_(kReadBlock, '\0') {}
 
   // The next line that is not empty, without the space at its end; valid until the next call. False at the end.
-  // INVALID_ARGUMENT: it cannot be read, is longer than 16 MiB, holds a CR alone or NUL bytes, or the text is UTF-16 or
+  // INVALID_ARGUMENT: it cannot be read, is longer than 4 MiB, holds a CR alone or NUL bytes, or the text is UTF-16 or
   // UTF-32.
   absl::StatusOr<bool> Next(absl::string_view* line);
 

@@ -448,7 +448,16 @@ def judge_mixed(first, kinds, below, columns):
     def is_run(row):
         return counts_up([row[i].text for i in numbers])
 
-    for_header = len(numbers) >= 2 and is_run(first) and not any(map(is_run, below))
+    def is_far(i):
+        numbers_below = [number_in(cell.text) for cell in columns[i] if kind_of(cell) == "number"]
+        if not numbers_below:
+            return False
+        width = max(numbers_below) - min(numbers_below)
+        here = number_in(first[i].text)
+        return max(min(numbers_below) - here, here - max(numbers_below)) > 10 * width + 10
+
+    for_header = len(numbers) >= 2 and is_run(first) and (
+        len(numbers) >= 3 and not any(map(is_run, below)) or all(map(is_far, numbers)))
     for_data = any(set(first[i].text) & set(".eE") for i in numbers)
     for i in words:
         text = first[i].text
@@ -466,7 +475,9 @@ FIRST_LINE_EXAMPLES = (
     ("2016-07-01,2,1/2016-07-02,5,3/2016-07-03,1,7", "data"), ("nan,2,1/5,6,7", "data"),
     ("red,5331,6442/green,1703,1616", "undecided"), ('"2019","2020"/5,6', "header"), ("2019,2020/5,6", "data"),
     ("city,-1,-2/Rome,5,7", "undecided"), ("id,0.5,0.9/1,2,3/2,4,5", "header"), ("a,b/red,green", "header"),
-    ("0,1,2/5,6,7", "undecided"), ("city,2019,2020/Rome,1,2", "undecided"), ("red,5,9/red,7,8", "data"),
+    ("0,1,2/5,6,7", "undecided"), ("city,2019,2020/Rome,1,2", "header"),
+    ("Rome,1,2/Oslo,2,3", "undecided"), ("Rome,3,4/Oslo,0.5,0.7", "undecided"),
+    ("city,2019,2020,2021/Rome,1,2,3/Oslo,2,3,4", "header"), ("red,5,9/red,7,8", "data"),
 )
 
 

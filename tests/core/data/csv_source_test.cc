@@ -242,7 +242,7 @@ TEST(CsvTableTest, WhatCouldSteerATerminalIsEscaped) {
 TEST(CsvTableTest, LinesHaveALimit) {
   EXPECT_THAT(OpenTable(std::string(65'536, ',')), StatusIs(kInvalid, "line 1: more than 65536 cells"));
   EXPECT_THAT(CsvTable::Open(std::make_unique<StringSource>(std::string(33 << 20, 'x'))),
-              StatusIs(kInvalid, HasSubstr("line 1: longer than 16777216 bytes")));
+              StatusIs(kInvalid, HasSubstr("line 1: longer than 4194304 bytes")));
 }
 
 TEST(CsvTableTest, EstimatesItsRowsFromTheFirst) {
