@@ -89,22 +89,25 @@ class ScaledReading(Reading):
         widths = [len(half) // 8 for half in want[0]]
         got = list(zip(*(examples_in(half, width) for half, width in zip(halves, widths))))
         rest, order = list(got), []
-        for example in want:
-            found = next((other for other in rest if self._is_same(other, example)), None)
-            if found is None:
-                return halves, want
-            rest.remove(found)
-            order.append(found)
+        for example in want[:len(got)]:
+            order.append(min(rest, key=lambda other: self._distance(other, example)))  # not the first that is near
+            rest.remove(order[-1])
         order += rest
         return ["".join(example[half] for example in order) for half in (0, 1)], want
 
+    def _numbers(self, got, want):
+        """Triples of a number, what it should be, and its slack."""
+        halves = [[struct.unpack(f">{len(half) // 8}f", bytes.fromhex(half)) for half in example]
+                  for example in (got, want)]
+        return zip(*(inputs + targets for inputs, targets in halves), self.slack)
+
+    def _distance(self, got, want):
+        return sum(abs(a - b) for a, b, _ in self._numbers(got, want))
+
     def _is_same(self, got, want):
-        got, want = ([value for half in example for value in struct.unpack(f">{len(half) // 8}f", bytes.fromhex(half))]
-                     for example in (got, want))
-        if self.slack[-1] is None and got[-1:] != want[-1:]:  # a class
+        if self.slack[-1] is None and got[1] != want[1]:  # a class, in place of a number
             return False
-        return all(abs(a - b) <= 1e-6 * max(1, abs(b)) + slack
-                   for a, b, slack in zip(got, want, self.slack) if slack is not None)
+        return all(abs(a - b) <= 1e-6 * max(1, abs(b)) + (slack or 0) for a, b, slack in self._numbers(got, want))
 
 
 class TextReading(Reading):
@@ -497,9 +500,9 @@ def find_column(name, names, width):
         return names.index(name)
     if names.count(name) > 1:
         raise Malformed(f"two columns are named {name}")
-    if not is_plain_integer(name) or name.strip(SPACE) != name or int(name) >= width:
+    if not re.fullmatch("[0-9]+", name) or int(name) >= width:
         raise Malformed(f"no column {name}")
-    if any(map(is_plain_integer, names)):
+    if any(re.fullmatch("[0-9]+", other) for other in names):
         raise Malformed(f"{name} may be a name or a position")
     return int(name)
 
