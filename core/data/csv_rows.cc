@@ -21,25 +21,26 @@ struct Scaling {
   std::vector<double> mean, factor;
 };
 
-// Mean 0 and standard deviation 1 over the first `rows` rows; a constant column is only shifted. Welford's recurrence.
-// The rest is read too, since only the end of a file tells whether it is still the same.
+// Mean 0 and standard deviation 1 over the first `rows` rows; a constant column is only shifted. Welford's recurrence,
+// in long double, whose range holds the squares of all doubles. The rest is read too, since only the end of a file
+// tells whether it is still the same.
 absl::StatusOr<Scaling> MeasureColumns(CsvTable& table, const CsvColumns& columns, int64_t rows) {
   const size_t width = columns.all.size();
-  std::vector<double> mean(width, 0), squares(width, 0);
-  double count = 0;
+  std::vector<long double> mean(width, 0), squares(width, 0);
+  long double count = 0;
   GW_RETURN_IF_ERROR(table.ForEachRow(columns.all, [&](std::span<const double> row) {
     if (static_cast<int64_t>(count) == rows) return true;
     ++count;
     for (size_t i = 0; i < width; ++i) {
-      const double difference = row[i] - mean[i];
+      const long double difference = row[i] - mean[i];
       mean[i] += difference / count;
       squares[i] += difference * (row[i] - mean[i]);
     }
     return true;
   }));
-  Scaling scaling{.mean = mean, .factor = std::vector<double>(width, 1)};
+  Scaling scaling{.mean = {mean.begin(), mean.end()}, .factor = std::vector<double>(width, 1)};
   for (size_t i = 0; i < width; ++i) {
-    if (squares[i] > 0) scaling.factor[i] = 1 / std::sqrt(squares[i] / count);
+    if (squares[i] > 0) scaling.factor[i] = static_cast<double>(1 / std::sqrt(squares[i] / count));
   }
   return scaling;
 }
@@ -61,6 +62,12 @@ absl::Status NoClass(const v1::CsvData& spec, int64_t line, double value) {
                                                  Exactly(value), " is not a class from 0 to ", spec.classes() - 1));
 }
 
+absl::Status TooLargeScaled(const v1::CsvData& spec, int64_t line, int column, double value) {
+  return InDataFile("path", spec.path(),
+                    absl::InvalidArgumentError(absl::StrCat("line ", line, ", column ", column, ": ", Exactly(value),
+                                                            " is too large for a float once it is standardized")));
+}
+
 absl::Status Changed(const v1::CsvData& spec) {
   return InDataFile("path", spec.path(), absl::InvalidArgumentError("changed while it was read"));
 }
@@ -76,6 +83,13 @@ absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns
   });
   GW_RETURN_IF_ERROR(no_class);
   return status.ok() ? status : InDataFile("path", spec.path(), status);
+}
+
+// Of a table that could not be counted or measured: its first fault in the order of the file, as a check tells it.
+absl::Status FirstFault(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+                        const absl::Status& otherwise) {
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [](std::span<const double>) { return true; }));
+  return InDataFile("path", spec.path(), otherwise);
 }
 
 // How the columns are scaled, which the spec asks for.
@@ -110,20 +124,26 @@ absl::StatusOr<CsvRows> CheckCsvRows(const v1::CsvData& spec, CsvTable& table, c
 absl::StatusOr<CsvRows> ReadCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
                                     int64_t held_out) {
   const absl::StatusOr<int64_t> count = table.CountRows();
-  if (!count.ok()) return InDataFile("path", spec.path(), count.status());
+  if (!count.ok()) return FirstFault(spec, table, columns, count.status());
   const absl::StatusOr<Scaling> scaling = FindScaling(spec, table, columns, std::max<int64_t>(*count - held_out, 0));
-  if (!scaling.ok()) return InDataFile("path", spec.path(), scaling.status());
+  if (!scaling.ok()) return FirstFault(spec, table, columns, scaling.status());
   CsvRows rows;
+  absl::Status too_large;
   rows.inputs.reserve(*count * spec.inputs_size());
   rows.targets.reserve(*count * spec.targets_size());
   GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [&](std::span<const double> row) {
     if (++rows.count > *count) return false;  // there must be no more than there is room for
     for (size_t i = 0; i < row.size(); ++i) {
-      auto& half = i < columns.inputs ? rows.inputs : rows.targets;
-      half.push_back(static_cast<float>((row[i] - scaling->mean[i]) * scaling->factor[i]));
+      const auto scaled = static_cast<float>((row[i] - scaling->mean[i]) * scaling->factor[i]);
+      if (!std::isfinite(scaled)) {  // a row that is held out may be beyond all by which it is scaled
+        too_large = TooLargeScaled(spec, table.row_line(), columns.all[i], row[i]);
+        return false;
+      }
+      (i < columns.inputs ? rows.inputs : rows.targets).push_back(scaled);
     }
     return true;
   }));
+  GW_RETURN_IF_ERROR(too_large);
   if (rows.count != *count) return Changed(spec);
   return rows;
 }

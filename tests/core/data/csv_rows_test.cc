@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "core/base/error.h"
 #include "core/data/gzip.h"
 #include "tests/core/data/make_files.h"
@@ -20,6 +22,7 @@ namespace {
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::testing::ElementsAre;
+using ::testing::FloatNear;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
 
@@ -68,6 +71,32 @@ TEST(CsvRowsTest, OnlyAWholeNumberIsAClass) {
   const auto rows = Read(spec, std::make_unique<StringSource>("5,0\n6,2.0\n7,1e0\n8,-0\n"));
   ASSERT_THAT(rows, IsOk());
   EXPECT_THAT(rows->targets, ElementsAre(0, 2, 1, 0));
+}
+
+// The first in the order of the file, though rows are counted, and columns measured, before classes are looked at.
+TEST(CsvRowsTest, ReadingTellsTheFaultThatACheckTells) {
+  v1::CsvData spec = Spec();
+  spec.set_standardize(true);
+  spec.set_classes(kClasses);
+  for (const absl::string_view text : {absl::string_view("1,2\n,1\n3,\0\n", 11), absl::string_view("1,7\n,1\n"),
+                                       absl::string_view("1,0\nx,1\n2,7\n")}) {
+    const absl::Status checked = Check(spec, std::string(text)).status();
+    EXPECT_THAT(checked, StatusIs(kInvalid, HasSubstr("line")));
+    EXPECT_EQ(Read(spec, std::make_unique<StringSource>(std::string(text))).status(), checked);
+  }
+}
+
+// Their squares are not numbers that a double can tell from 0, and what is held out may be beyond all of them.
+TEST(CsvRowsTest, TinyColumnsAreScaledAndNothingBecomesInfinite) {
+  v1::CsvData spec = Spec();
+  spec.set_standardize(true);
+  const auto rows = Read(spec, std::make_unique<StringSource>("1e-200,1\n2e-200,2\n3e-200,3\n"));
+  ASSERT_THAT(rows, IsOk());
+  const float root = std::sqrt(1.5f);  // of three equally spaced numbers
+  EXPECT_THAT(rows->inputs, ElementsAre(FloatNear(-root, 1e-6f), FloatNear(0, 1e-6f), FloatNear(root, 1e-6f)));
+  const auto beyond = Read(spec, std::make_unique<StringSource>("1e-40,1\n2e-40,2\n1e30,3\n"), /*held_out=*/1);
+  EXPECT_THAT(beyond, StatusIs(kInvalid, HasSubstr("t.csv: line 3, column 0: 1e+30 is too large for a float once it is "
+                                                   "standardized")));
 }
 
 // What is read to be kept comes after what was looked at and counted.
