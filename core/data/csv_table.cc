@@ -22,6 +22,7 @@ constexpr int kMaxShownCell = 40;       // characters of a wrong cell in a messa
 constexpr size_t kMaxNotedCells = 10;   // of the first line, in the note
 constexpr size_t kMaxListedCells = 20;  // in an error
 constexpr int kMaxReasonCell = 24;      // characters of a cell in the reason of a note
+constexpr char kNamesReason[] = "each of its numbers is one more than the one before and far from all below it";
 
 std::string Quoted(absl::string_view text) { return absl::StrCat("\"", Shortened(text, kMaxShownCell), "\""); }
 
@@ -97,17 +98,19 @@ class FirstLineJudge {
     std::string text{};
     CellKind kind = CellKind::kMissing;
     bool quoted = false;
-    bool numbers_below = false, quoted_numbers_below = false, words_below = false;
+    bool numbers_below = false, quoted_numbers_below = false, words_below = false, missing_below = false;
     bool same_pattern = false;  // a word with a digit, and all below are like it
     int64_t again = 0;          // the first line where the word stands again
     double number = 0;          // of a cell that is one
     double least_below = std::numeric_limits<double>::infinity(), most_below = -least_below;
   };
   static void ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column);
-  // Whether the cells of `cells` where the first line has numbers are integers, each one more than the one before.
-  bool AreConsecutive(absl::Span<const CsvCell> cells) const;
-  // Whether the numbers of the first line are names, as years are: consecutive, and more than a coincidence.
-  bool AreNames() const;
+  // Whether the numbers of the first line are digits only, each one more than the one before.
+  bool AreConsecutive() const;
+  // Whether the numbers of the first line look like names, as years do.
+  bool LookLikeNames() const;
+  // Whether the first line may be the names of a table with an index: nothing, and then numbers of digits only.
+  bool MayNameIndexed() const;
   Verdict JudgeNumbers() const;
   Verdict JudgeMissing() const;
   Verdict JudgeWordsAndNumbers() const;
@@ -121,8 +124,6 @@ class FirstLineJudge {
   size_t words_ = 0;
   int64_t lines_below_ = 0;
   bool counts_from_0_ = true, counts_from_1_ = true;  // the first column below
-  bool consecutive_ = false;                          // the numbers of the first line are
-  bool consecutive_below_ = false;                    // and those of a line below
 };
 
 std::string CellIn(size_t column, absl::string_view text) {
@@ -143,13 +144,12 @@ FirstLineJudge::FirstLineJudge(absl::Span<const CsvCell> first_line) {
     }
     columns_.push_back(std::move(column));
   }
-  consecutive_ = numbers_.size() > 1 && AreConsecutive(first_line);
 }
 
-bool FirstLineJudge::AreConsecutive(absl::Span<const CsvCell> cells) const {
+bool FirstLineJudge::AreConsecutive() const {
   std::optional<uint64_t> last;
   for (const size_t column : numbers_) {
-    const absl::string_view text = absl::StripAsciiWhitespace(cells[column].text);
+    const std::string& text = columns_[column].text;
     uint64_t number;
     if (!IsPlainInteger(text) || !absl::SimpleAtoi(text, &number)) return false;
     if (last.has_value() && number != *last + 1) return false;
@@ -162,21 +162,25 @@ void FirstLineJudge::ShowLine(int64_t number, absl::Span<const CsvCell> cells) {
   for (size_t i = 0; i < columns_.size(); ++i) {
     ShowCell(number, absl::StripAsciiWhitespace(cells[i].text), cells[i].quoted, &columns_[i]);
   }
-  if (consecutive_ && !consecutive_below_) consecutive_below_ = AreConsecutive(cells);
   const absl::string_view first = absl::StripAsciiWhitespace(cells[0].text);
   counts_from_0_ = counts_from_0_ && first == absl::StrCat(lines_below_);
   ++lines_below_;
   counts_from_1_ = counts_from_1_ && first == absl::StrCat(lines_below_);
 }
 
-bool FirstLineJudge::AreNames() const {
-  if (!consecutive_) return false;
-  if (numbers_.size() > 2 && !consecutive_below_) return true;
+bool FirstLineJudge::LookLikeNames() const {
+  if (numbers_.size() < 2 || !AreConsecutive()) return false;
   return std::all_of(numbers_.begin(), numbers_.end(), [this](size_t i) {
     const Column& column = columns_[i];
     const double apart = std::max(column.least_below - column.number, column.number - column.most_below);
     return column.numbers_below && apart > 10 * (column.most_below - column.least_below + 1);
   });
+}
+
+bool FirstLineJudge::MayNameIndexed() const {
+  if (!columns_[0].text.empty() || columns_.size() < 2 || lines_below_ == 0 || columns_[0].missing_below) return false;
+  return std::all_of(columns_.begin() + 1, columns_.end(),
+                     [](const Column& column) { return IsPlainInteger(column.text); });
 }
 
 void FirstLineJudge::ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column) {
@@ -187,6 +191,7 @@ void FirstLineJudge::ShowCell(int64_t number, absl::string_view text, bool quote
     column->most_below = std::max(column->most_below, value);
   }
   column->words_below |= kind == CellKind::kWord;
+  column->missing_below |= kind == CellKind::kMissing;
   column->numbers_below |= kind == CellKind::kNumber;
   column->quoted_numbers_below |= kind == CellKind::kNumber && quoted;
   if (column->kind != CellKind::kWord) return;
@@ -208,6 +213,7 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeNumbers() const {
   size_t positions = 0;
   while (positions < columns_.size() && columns_[positions].text == absl::StrCat(positions)) ++positions;
   if (positions > 2 && positions == columns_.size()) return {.is_header = std::nullopt, .reason = ""};
+  if (LookLikeNames()) return {.is_header = std::nullopt, .reason = ""};
   return {.is_header = false, .reason = "all its cells are numbers"};
 }
 
@@ -216,15 +222,19 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
     return {.is_header = true, .reason = "its first cell is empty and the column below counts the lines"};
   }
   if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  if (MayNameIndexed()) {
+    if (LookLikeNames()) return {.is_header = true, .reason = kNamesReason};
+    return {.is_header = std::nullopt, .reason = ""};
+  }
   return {.is_header = false, .reason = "its cells are numbers or missing ones"};
 }
 
 FirstLineJudge::Verdict FirstLineJudge::JudgeWordsAndNumbers() const {
   if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
   std::string data = DataEvidence();
-  const bool are_names = AreNames();
+  const bool are_names = LookLikeNames();
   if (are_names == !data.empty()) return {.is_header = std::nullopt, .reason = ""};
-  if (are_names) return {.is_header = true, .reason = "each of its numbers is one more than the one before"};
+  if (are_names) return {.is_header = true, .reason = kNamesReason};
   return {.is_header = false, .reason = std::move(data)};
 }
 

@@ -31,18 +31,21 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 // The first line is a header, or data, if that is said (YES, NO). AUTO judges by its cells and by the lines below it:
 // those of the first 128 KiB that have as many cells and are not equal to it. A cell is a number (within the range of
 // double), missing (empty, or nan, na, n/a, null, none, inf, infinity, in any case, perhaps with a sign), or a word.
+// Its numbers look like names, as years do (2019, 2020 over small numbers), if they are two or more, all of digits only,
+// each one more than the one before, and each further from all numbers below it, of which there must be some, than ten
+// times the width of those and ten more.
 // 1. Words and no numbers: a header.
 // 2. Numbers only: a header if all are quoted and there are lines below, where no number is. Undecided if they are
-//    0, 1, 2, ..., three or more. Else data.
+//    0, 1, 2, ..., three or more, or look like names. Else data.
 // 3. No words: a header if the first cell is empty and those below it count 0, 1, 2, ... or 1, 2, 3, ... in at least
-//    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else data.
+//    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else, if the first cell is
+//    empty, all others are of digits only, and there are cells below the first one, none of them missing: a header if
+//    the numbers look like names, or undecided. Else data.
 // 4. Words and numbers: a header if below some word there are numbers and no words; or by quotes, as in 3. Else
-//    evidence is weighed. For a header: two numbers or more, all of digits only, each one more than the one before; and
-//    they are three or more and so in no line below, or each is further from all numbers below it than ten times the
-//    width of those and ten more (2019, 2020 over small numbers). For data: a number with a point or an exponent; a word
-//    that stands again below it; a word with a digit that every cell below, of at least two, is written like: digits
-//    where it has digits, letters where it has letters, all else the same. A header or data if all evidence is for it;
-//    undecided if there is none or both.
+//    evidence is weighed. For a header: the numbers look like names. For data: a number with a point or an exponent; a
+//    word that stands again below it; a word with a digit that every cell below, of at least two, is written like:
+//    digits where it has digits, letters where it has letters, all else the same. A header or data if all evidence is
+//    for it; undecided if there is none or both.
 // Undecided is an error. So is a line below that is equal to a header, quotes included, and one that begins with # or %
 // unless the first line does.
 // Thread-compatible.
