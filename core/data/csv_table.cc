@@ -14,6 +14,7 @@
 #include "core/base/decimal.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 
 namespace gradwatch::core {
 namespace {
@@ -22,6 +23,7 @@ constexpr int kMaxShownCell = 40;       // characters of a wrong cell in a messa
 constexpr size_t kMaxNotedCells = 10;   // of the first line, in the note
 constexpr size_t kMaxListedCells = 20;  // in an error
 constexpr int kMaxReasonCell = 24;      // characters of a cell in the reason of a note
+constexpr char kMakeHeader[] = " (csv.header: yes makes it a header)";
 constexpr char kNamesReason[] = "each of its numbers is one more than the one before and far from all below it";
 
 std::string Quoted(absl::string_view text) { return absl::StrCat("\"", Shortened(text, kMaxShownCell), "\""); }
@@ -35,13 +37,18 @@ std::string SeparatorHint(absl::string_view separator) {
   return absl::StrCat("; cells seem to be separated by ", separator, "; they must be separated by commas");
 }
 
+constexpr char kSingleQuotes[] = "; cells are quoted with '; use \" or none";
+
+bool IsSingleQuoted(absl::string_view text) { return text.size() > 1 && text.front() == '\'' && text.back() == '\''; }
+
 // What is wrong with a cell that is not a number within the range of float.
 std::string CellTrouble(absl::string_view text) {
   if (text.empty()) return " is empty";
   if (ParseDecimal(text).has_value()) return absl::StrCat(": ", Quoted(text), " is too large for a float");
   if (IsHexadecimal(text)) return absl::StrCat(": ", Quoted(text), " is hexadecimal; numbers must be decimal");
   if (IsNonFiniteWord(text)) return absl::StrCat(": ", Quoted(text), " is not a finite number");
-  return absl::StrCat(": ", Quoted(text), " is not a number", SeparatorHint(OtherSeparator(text)));
+  return absl::StrCat(": ", Quoted(text), " is not a number",
+                      IsSingleQuoted(text) ? kSingleQuotes : SeparatorHint(OtherSeparator(text)));
 }
 
 // As SplitCsvLine, with the number of the line in errors.
@@ -49,6 +56,12 @@ absl::Status Split(int64_t number, absl::string_view line, std::vector<CsvCell>*
   const absl::Status status = SplitCsvLine(line, cells);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", status.message()));
+}
+
+// What spreadsheets write above a table for each other: "sep=;".
+bool IsSeparatorLine(absl::string_view line) {
+  return absl::StartsWithIgnoreCase(line, "sep=") &&
+         (line.size() == 4 || (line.size() == 5 && absl::ascii_ispunct(line[4])));
 }
 
 enum class CellKind { kNumber, kMissing, kWord };
@@ -312,6 +325,7 @@ absl::Status CsvTable::ReadStart() {
 absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells) {
   first_number_ = number;
   starts_as_comment_ = LooksLikeComment(line);
+  if (IsSeparatorLine(line)) separator_line_ = std::string(line);
   if (const absl::Status status = Split(number, line, cells); !status.ok()) {
     return starts_as_comment_ ? CommentError(number) : status;
   }
@@ -329,21 +343,29 @@ absl::Status CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, Line
   if (first_line.size() == 1) separator_ = OtherSeparator(first_line[0].text);
   const int64_t first_bytes = lines.position();
   std::vector<CsvCell> cells;
+  int64_t wider = 0;
   for (absl::string_view line; lines.position() < kReadBlock / 2; ++sampled_lines_) {
     // What is wrong with a later line is told when the rows are read.
     const absl::StatusOr<bool> more = lines.Next(&line);
     if (!more.ok() || !*more) break;
     if (!SplitCsvLine(line, &cells).ok()) continue;
     separators.ShowLine(cells);
+    if (cells.size() > 1) ++wider;
     if (!is_told() && cells.size() == first_line_.size() && !IsFirstLineAgain(cells)) {
       judge.ShowLine(lines.number(), cells);
     }
   }
-  if (!separators.Found().empty()) separator_ = separators.Found();
+  is_title_ = first_line.size() == 1 && separators.Found().empty() && 2 * wider > sampled_lines_;
+  if (is_title_ || !separators.Found().empty()) separator_ = separators.Found();
   const FirstLineJudge::Verdict verdict = judge.Judge();
   if (!is_told() && !verdict.is_header.has_value()) return Undecided();
   has_header_ = is_told() ? header_ == v1::CsvData::HEADER_YES : *verdict.is_header;
-  if (!is_told()) note_ = NoteOf(verdict.reason);
+  if (!is_told()) {
+    reason_ = verdict.reason;
+    note_ = has_header_ ? absl::StrCat("the first line is read as ", HowRead(), ": ",
+                                       ListCells(first_line_, kMaxNotedCells), " (csv.header: no makes it data)")
+                        : absl::StrCat("the first line is read as ", HowRead(), kMakeHeader);
+  }
   sampled_bytes_ = has_header_ ? lines.position() - first_bytes : lines.position();
   if (!has_header_) ++sampled_lines_;
   return absl::OkStatus();
@@ -365,12 +387,13 @@ bool CsvTable::IsFirstLineAgain(absl::Span<const CsvCell> cells) const {
   return true;
 }
 
-std::string CsvTable::NoteOf(absl::string_view reason) const {
-  if (!has_header_) {
-    return absl::StrCat("the first line is read as data, since ", reason, " (csv.header: yes makes it a header)");
-  }
-  return absl::StrCat("the first line is read as a header, since ", reason, ": ",
-                      ListCells(first_line_, kMaxNotedCells), " (csv.header: no makes it data)");
+std::string CsvTable::HowRead() const {
+  return absl::StrCat(has_header_ ? "a header" : "data", reason_.empty() ? "" : ", since ", reason_);
+}
+
+std::string CsvTable::DataHint(int64_t line) const {
+  if (has_header_ || is_told() || line != first_number_) return "";
+  return absl::StrCat("; line ", line, " is read as data", kMakeHeader);
 }
 
 int64_t CsvTable::EstimateRows(int64_t bytes) const {
@@ -404,22 +427,37 @@ absl::Status CsvTable::NoColumn(absl::string_view name, bool has_positions, bool
   if (listed != nullptr && std::exchange(*listed, true)) {
     return absl::InvalidArgumentError(absl::StrCat("no column ", Quoted(name), " either"));
   }
-  const absl::string_view remedy = is_told() ? "" : " (csv.header: yes makes it a header)";
-  const std::string first_line =
-      has_header_ ? "a header: " : absl::StrCat("data", remedy, ", so that columns have no names: ");
+  const std::string first_line = absl::StrCat(HowRead(), has_header_ || is_told() ? "" : kMakeHeader,
+                                              has_header_ ? ": " : ", so that columns have no names: ");
   return absl::InvalidArgumentError(absl::StrCat(
       "no column ", Quoted(name), " among ", first_line_.size(), first_line_.size() == 1 ? " column" : " columns",
       "; the first line is read as ", first_line, ListCells(first_line_, kMaxListedCells),
       has_positions ? absl::StrCat("; positions are from 0 to ", first_line_.size() - 1)
-                    : "; names that are numbers leave no positions",
-      Hint()));
+                    : "; columns are named by numbers here, so they cannot be given by position",
+      Hint(), NamesHint()));
 }
 
-std::string CsvTable::CommentHint() const {
-  return starts_as_comment_ ? absl::StrCat("; ", CommentError(first_number_).message()) : "";
+std::string CsvTable::FirstLineHint() const {
+  if (starts_as_comment_) return absl::StrCat("; ", CommentError(first_number_).message());
+  const std::string what = !separator_line_.empty() ? absl::StrCat(" (", separator_line_, ")")
+                           : is_title_              ? "; perhaps it is a title"
+                                                    : "";
+  return what.empty() ? "" : absl::StrCat("; line ", first_number_, " is not part of the table", what);
 }
 
-std::string CsvTable::Hint() const { return starts_as_comment_ ? CommentHint() : SeparatorHint(separator_); }
+std::string CsvTable::Hint() const {
+  return absl::StrCat(FirstLineHint(), starts_as_comment_ ? "" : SeparatorHint(separator_));
+}
+
+std::string CsvTable::NamesHint() const {
+  if (!has_header_) return "";
+  if (std::all_of(first_line_.begin(), first_line_.end(), IsSingleQuoted)) {
+    return kSingleQuotes;
+  }
+  const auto is_utf8 = [](const std::string& name) { return CountCodePoints(name) != kInvalidUtf8; };
+  if (std::all_of(first_line_.begin(), first_line_.end(), is_utf8)) return "";
+  return "; the table is not UTF-8, perhaps Latin-1 or Windows-1252";
+}
 
 absl::Status CsvTable::ForEachRow(std::span<const int> columns,
                                   absl::FunctionRef<bool(std::span<const double>)> visit) {
@@ -454,7 +492,8 @@ absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells
     const absl::string_view text = absl::StripAsciiWhitespace(cells[columns[i]].text);
     const std::optional<double> number = ParseDecimal(text);
     if (!number.has_value() || !std::isfinite(static_cast<float>(*number))) {
-      return absl::InvalidArgumentError(absl::StrCat(Place(line, columns[i]), CellTrouble(text), CommentHint()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(Place(line, columns[i]), CellTrouble(text), DataHint(line), FirstLineHint()));
     }
     numbers[i] = *number;
   }

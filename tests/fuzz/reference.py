@@ -324,7 +324,9 @@ def lines_of(data):
     if b"\0" in data:
         raise Malformed("NUL: perhaps UTF-16")
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-    lines = [line.rstrip(SPACE) for line in text.split("\n")]  # not str.splitlines, which ends lines at \v, \x1c, \x85
+    lines = [line.rstrip(SPACE) for line in re.sub(r"\n\Z", "", text).split("\n")]  # str.splitlines would end lines at \v
+    if lines[-1] == "\x1a":  # the end of a file of DOS
+        lines.pop()
     lines = [line for line in lines if line]
     if any(len(line) > LONGEST_LINE for line in lines):
         raise Malformed("a line is too long")
