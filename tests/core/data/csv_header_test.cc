@@ -317,8 +317,9 @@ TEST(CsvHeaderTest, PositionsAreDigitsWhereNoNameIs) {
   EXPECT_EQ(*index.FindColumn("2"), 3) << "a name";
   EXPECT_THAT(index.FindColumn("3"),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "no column \"3\" among 4 columns; the first line is read as a header: \"\", 0, 1, 2; names that "
-                       "are numbers leave no positions"));
+                       "no column \"3\" among 4 columns; the first line is read as a header, since its first "
+                       "cell is empty and the column below counts the lines: \"\", 0, 1, 2; columns are "
+                       "named by numbers here, so they cannot be given by position"));
 }
 
 TEST(CsvHeaderTest, AHeaderOnceMoreIsAnError) {
