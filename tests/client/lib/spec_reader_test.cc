@@ -21,6 +21,7 @@ using ::google::protobuf::util::MessageDifferencer;
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
@@ -181,6 +182,39 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
       {"display_name: a\xff\n", "job.yaml: not UTF-8 at byte 15"},
   };
   for (const auto& c : cases) EXPECT_THAT(ParseYaml(c.yaml), StatusIs(kInvalid, HasSubstr(c.message))) << c.yaml;
+}
+
+TEST(SpecReaderTest, TabsInTheIndentationAreNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"steps: 5\nmodel:\n\tloss: {}\n", "job.yaml:3:"},
+      {"model:\n  loss: {}\n\tlayers: []\n", "job.yaml:3:"},
+      {"model:\n  layers:\n  \t- dense: {units: 5}\n", "job.yaml:3:"},
+      {"\tsteps: 5\n", "job.yaml:1:"},
+  };
+  for (const auto& [yaml, place] : cases) {
+    EXPECT_THAT(ParseYaml(yaml), StatusIs(kInvalid, AllOf(HasSubstr(place), HasSubstr("; the line is indented with a "
+                                                                                      "tab, YAML takes spaces only"))))
+        << yaml;
+  }
+  EXPECT_THAT(ParseYaml("steps:\t5\n"), IsOk()) << "elsewhere they are space";
+  for (const char* other : {"{\n\t\"steps\": 5,\n\t\"seed\"\n", "model:\n  a: b: c\n"}) {
+    EXPECT_THAT(ParseYaml(other), StatusIs(kInvalid, ::testing::Not(HasSubstr("tab")))) << other;
+  }
+}
+
+TEST(SpecReaderTest, OtherEncodingsAreNamed) {
+  const std::pair<std::string, const char*> cases[] = {
+      {std::string("\xff\xfes\0:\0", 6), "job: is UTF-16; must be UTF-8"},
+      {std::string("\xfe\xff\0s\0:", 6), "job: is UTF-16; must be UTF-8"},
+      {std::string("\xff\xfe\0\0s\0\0\0", 8), "job: is UTF-32; must be UTF-8"},
+      {std::string("\0\0\xfe\xff\0\0\0s", 8), "job: is UTF-32; must be UTF-8"},
+      {std::string("s\0:\0", 4), "job: byte 1 is NUL, so this is not UTF-8 text; perhaps it is UTF-16"},
+  };
+  for (const auto& [text, message] : cases) {
+    for (const SpecSyntax syntax : {SpecSyntax::kYaml, SpecSyntax::kJson, SpecSyntax::kTextproto}) {
+      EXPECT_THAT(ParseJobSpec(text, syntax, "job"), StatusIs(kInvalid, message));
+    }
+  }
 }
 
 TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {
