@@ -18,6 +18,7 @@ inline CLI::Validator FinitePositive() {
       [](const std::string& text) -> std::string {
         const std::optional<double> value = ParseDecimal(text);
         if (!value.has_value()) return "\"" + text + "\" is not a decimal number";
+        if (std::isinf(*value) && *value > 0) return "\"" + text + "\" is too large for a double";
         return std::isfinite(*value) && *value > 0 ? "" : "\"" + text + "\" is not a finite number above 0";
       },
       "", "FinitePositive");
@@ -37,10 +38,15 @@ CLI::Option* AddWholeOption(CLI::App& app, const std::string& name, Target& targ
                             const WholeRange& range) {
   // The number is written anew, since CLI11 would read "010" as 8, "0x10" as 16.
   const auto read = [range](std::string& text) -> std::string {
-    if (!ParseDecimal(text).has_value()) return "\"" + text + "\" is not a decimal number";
+    const std::optional<double> number = ParseDecimal(text);
+    if (!number.has_value()) return "\"" + text + "\" is not a decimal number";
     const std::optional<int64_t> value = ParseWhole<int64_t>(text);
+    // Some that are too large are no int64_t, nor even a double.
+    const bool beyond = *number == std::floor(*number) && *number > static_cast<double>(range.most);
+    if (beyond || value.value_or(0) > range.most) {
+      return "\"" + text + "\" is too large, at most " + std::to_string(range.most);
+    }
     if (!value.has_value() || *value < range.least) return "\"" + text + "\" is not " + range.name;
-    if (*value > range.most) return "\"" + text + "\" is too large, at most " + std::to_string(range.most);
     text = std::to_string(*value);
     return "";
   };

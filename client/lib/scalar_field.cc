@@ -46,7 +46,9 @@ template <typename Integer>
 absl::Status ParseInteger(absl::string_view text, Integer* value) {
   const std::optional<Integer> number = ParseWhole<Integer>(text);
   if (!number.has_value()) {
-    return Expected(absl::StrCat("an integer from ", std::numeric_limits<Integer>::min(), " to ",
+    const std::optional<double> decimal = ParseDecimal(text);
+    if (!decimal.has_value() || *decimal != std::floor(*decimal)) return Expected("a whole number", text);
+    return Expected(absl::StrCat("a whole number from ", std::numeric_limits<Integer>::min(), " to ",
                                  std::numeric_limits<Integer>::max()),
                     text);
   }
@@ -54,18 +56,23 @@ absl::Status ParseInteger(absl::string_view text, Integer* value) {
   return absl::OkStatus();
 }
 
-absl::Status ParseDouble(absl::string_view text, double* value) {
+absl::Status OutOfRange(absl::string_view type, absl::string_view text) {
+  return Expected(absl::StrCat("a number within the range of ", type), text);
+}
+
+absl::Status ParseDouble(absl::string_view text, double* value, absl::string_view type = "double") {
   const std::optional<double> number = ParseNumber(text);
-  if (!number.has_value() || Overflows(text, *number)) return Expected("a decimal number", text);
+  if (!number.has_value()) return Expected("a decimal number", text);
+  if (Overflows(text, *number)) return OutOfRange(type, text);
   *value = *number;
   return absl::OkStatus();
 }
 
 absl::Status ParseFloat(absl::string_view text, float* value) {
   double number = 0;
-  if (absl::Status status = ParseDouble(text, &number); !status.ok()) return status;
+  if (absl::Status status = ParseDouble(text, &number, "float"); !status.ok()) return status;
   *value = static_cast<float>(number);
-  if (std::isinf(*value) && !std::isinf(number)) return Expected("a number within the range of float", text);
+  if (std::isinf(*value) && !std::isinf(number)) return OutOfRange("float", text);
   return absl::OkStatus();
 }
 

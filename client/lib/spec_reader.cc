@@ -90,6 +90,22 @@ absl::Status CheckNumbers(absl::string_view text, absl::string_view source_name)
   return absl::OkStatus();
 }
 
+// What some editors and shells write in place of UTF-8.
+absl::Status CheckEncoding(absl::string_view text, absl::string_view source_name) {
+  const auto not_utf8 = [source_name](absl::string_view encoding) {
+    return absl::InvalidArgumentError(absl::StrCat(source_name, ": is ", encoding, "; must be UTF-8"));
+  };
+  const absl::string_view marks_of_utf32[] = {{"\xff\xfe\0\0", 4}, {"\0\0\xfe\xff", 4}};
+  for (const absl::string_view mark : marks_of_utf32) {
+    if (absl::StartsWith(text, mark)) return not_utf8("UTF-32");
+  }
+  if (absl::StartsWith(text, "\xff\xfe") || absl::StartsWith(text, "\xfe\xff")) return not_utf8("UTF-16");
+  const size_t nul = text.find('\0');
+  if (nul == absl::string_view::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(source_name, ": byte ", nul, " is NUL, so this is not UTF-8 text; perhaps it is UTF-16"));
+}
+
 absl::Status ParseTextproto(absl::string_view text, absl::string_view source_name, Message* message) {
   if (const size_t valid = ValidUtf8Prefix(text); valid < text.size()) {
     return absl::InvalidArgumentError(absl::StrCat(source_name, ": not UTF-8 at byte ", valid));
@@ -161,6 +177,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }  // namespace
 
 absl::Status ParseMessage(absl::string_view text, SpecSyntax syntax, absl::string_view source_name, Message* message) {
+  if (absl::Status status = CheckEncoding(text, source_name); !status.ok()) return status;
   switch (syntax) {
     case SpecSyntax::kYaml:
       return YamlToMessage(text, source_name, message);

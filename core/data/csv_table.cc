@@ -14,6 +14,7 @@
 #include "core/base/decimal.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 
 namespace gradwatch::core {
 namespace {
@@ -22,6 +23,8 @@ constexpr int kMaxShownCell = 40;       // characters of a wrong cell in a messa
 constexpr size_t kMaxNotedCells = 10;   // of the first line, in the note
 constexpr size_t kMaxListedCells = 20;  // in an error
 constexpr int kMaxReasonCell = 24;      // characters of a cell in the reason of a note
+constexpr char kMakeHeader[] = " (csv.header: yes makes it a header)";
+constexpr char kNamesReason[] = "each of its numbers is one more than the one before and far from all below it";
 
 std::string Quoted(absl::string_view text) { return absl::StrCat("\"", Shortened(text, kMaxShownCell), "\""); }
 
@@ -34,13 +37,18 @@ std::string SeparatorHint(absl::string_view separator) {
   return absl::StrCat("; cells seem to be separated by ", separator, "; they must be separated by commas");
 }
 
+constexpr char kSingleQuotes[] = "; cells are quoted with '; use \" or none";
+
+bool IsSingleQuoted(absl::string_view text) { return text.size() > 1 && text.front() == '\'' && text.back() == '\''; }
+
 // What is wrong with a cell that is not a number within the range of float.
 std::string CellTrouble(absl::string_view text) {
   if (text.empty()) return " is empty";
   if (ParseDecimal(text).has_value()) return absl::StrCat(": ", Quoted(text), " is too large for a float");
   if (IsHexadecimal(text)) return absl::StrCat(": ", Quoted(text), " is hexadecimal; numbers must be decimal");
   if (IsNonFiniteWord(text)) return absl::StrCat(": ", Quoted(text), " is not a finite number");
-  return absl::StrCat(": ", Quoted(text), " is not a number", SeparatorHint(OtherSeparator(text)));
+  return absl::StrCat(": ", Quoted(text), " is not a number",
+                      IsSingleQuoted(text) ? kSingleQuotes : SeparatorHint(OtherSeparator(text)));
 }
 
 // As SplitCsvLine, with the number of the line in errors.
@@ -48,6 +56,12 @@ absl::Status Split(int64_t number, absl::string_view line, std::vector<CsvCell>*
   const absl::Status status = SplitCsvLine(line, cells);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", status.message()));
+}
+
+// What spreadsheets write above a table for each other: "sep=;".
+bool IsSeparatorLine(absl::string_view line) {
+  return absl::StartsWithIgnoreCase(line, "sep=") &&
+         (line.size() == 4 || (line.size() == 5 && absl::ascii_ispunct(line[4])));
 }
 
 enum class CellKind { kNumber, kMissing, kWord };
@@ -97,17 +111,19 @@ class FirstLineJudge {
     std::string text{};
     CellKind kind = CellKind::kMissing;
     bool quoted = false;
-    bool numbers_below = false, quoted_numbers_below = false, words_below = false;
+    bool numbers_below = false, quoted_numbers_below = false, words_below = false, missing_below = false;
     bool same_pattern = false;  // a word with a digit, and all below are like it
     int64_t again = 0;          // the first line where the word stands again
     double number = 0;          // of a cell that is one
     double least_below = std::numeric_limits<double>::infinity(), most_below = -least_below;
   };
   static void ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column);
-  // Whether the cells of `cells` where the first line has numbers are integers, each one more than the one before.
-  bool AreConsecutive(absl::Span<const CsvCell> cells) const;
-  // Whether the numbers of the first line are names, as years are: consecutive, and more than a coincidence.
-  bool AreNames() const;
+  // Whether the numbers of the first line are digits only, each one more than the one before.
+  bool AreConsecutive() const;
+  // Whether the numbers of the first line look like names, as years do.
+  bool LookLikeNames() const;
+  // Whether the first line may be the names of a table with an index: nothing, and then numbers of digits only.
+  bool MayNameIndexed() const;
   Verdict JudgeNumbers() const;
   Verdict JudgeMissing() const;
   Verdict JudgeWordsAndNumbers() const;
@@ -121,8 +137,6 @@ class FirstLineJudge {
   size_t words_ = 0;
   int64_t lines_below_ = 0;
   bool counts_from_0_ = true, counts_from_1_ = true;  // the first column below
-  bool consecutive_ = false;                          // the numbers of the first line are
-  bool consecutive_below_ = false;                    // and those of a line below
 };
 
 std::string CellIn(size_t column, absl::string_view text) {
@@ -143,13 +157,12 @@ FirstLineJudge::FirstLineJudge(absl::Span<const CsvCell> first_line) {
     }
     columns_.push_back(std::move(column));
   }
-  consecutive_ = numbers_.size() > 1 && AreConsecutive(first_line);
 }
 
-bool FirstLineJudge::AreConsecutive(absl::Span<const CsvCell> cells) const {
+bool FirstLineJudge::AreConsecutive() const {
   std::optional<uint64_t> last;
   for (const size_t column : numbers_) {
-    const absl::string_view text = absl::StripAsciiWhitespace(cells[column].text);
+    const std::string& text = columns_[column].text;
     uint64_t number;
     if (!IsPlainInteger(text) || !absl::SimpleAtoi(text, &number)) return false;
     if (last.has_value() && number != *last + 1) return false;
@@ -162,21 +175,25 @@ void FirstLineJudge::ShowLine(int64_t number, absl::Span<const CsvCell> cells) {
   for (size_t i = 0; i < columns_.size(); ++i) {
     ShowCell(number, absl::StripAsciiWhitespace(cells[i].text), cells[i].quoted, &columns_[i]);
   }
-  if (consecutive_ && !consecutive_below_) consecutive_below_ = AreConsecutive(cells);
   const absl::string_view first = absl::StripAsciiWhitespace(cells[0].text);
   counts_from_0_ = counts_from_0_ && first == absl::StrCat(lines_below_);
   ++lines_below_;
   counts_from_1_ = counts_from_1_ && first == absl::StrCat(lines_below_);
 }
 
-bool FirstLineJudge::AreNames() const {
-  if (!consecutive_) return false;
-  if (numbers_.size() > 2 && !consecutive_below_) return true;
+bool FirstLineJudge::LookLikeNames() const {
+  if (numbers_.size() < 2 || !AreConsecutive()) return false;
   return std::all_of(numbers_.begin(), numbers_.end(), [this](size_t i) {
     const Column& column = columns_[i];
     const double apart = std::max(column.least_below - column.number, column.number - column.most_below);
     return column.numbers_below && apart > 10 * (column.most_below - column.least_below + 1);
   });
+}
+
+bool FirstLineJudge::MayNameIndexed() const {
+  if (!columns_[0].text.empty() || columns_.size() < 2 || lines_below_ == 0 || columns_[0].missing_below) return false;
+  return std::all_of(columns_.begin() + 1, columns_.end(),
+                     [](const Column& column) { return IsPlainInteger(column.text); });
 }
 
 void FirstLineJudge::ShowCell(int64_t number, absl::string_view text, bool quoted, Column* column) {
@@ -187,6 +204,7 @@ void FirstLineJudge::ShowCell(int64_t number, absl::string_view text, bool quote
     column->most_below = std::max(column->most_below, value);
   }
   column->words_below |= kind == CellKind::kWord;
+  column->missing_below |= kind == CellKind::kMissing;
   column->numbers_below |= kind == CellKind::kNumber;
   column->quoted_numbers_below |= kind == CellKind::kNumber && quoted;
   if (column->kind != CellKind::kWord) return;
@@ -208,6 +226,7 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeNumbers() const {
   size_t positions = 0;
   while (positions < columns_.size() && columns_[positions].text == absl::StrCat(positions)) ++positions;
   if (positions > 2 && positions == columns_.size()) return {.is_header = std::nullopt, .reason = ""};
+  if (LookLikeNames()) return {.is_header = std::nullopt, .reason = ""};
   return {.is_header = false, .reason = "all its cells are numbers"};
 }
 
@@ -216,15 +235,19 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
     return {.is_header = true, .reason = "its first cell is empty and the column below counts the lines"};
   }
   if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  if (MayNameIndexed()) {
+    if (LookLikeNames()) return {.is_header = true, .reason = kNamesReason};
+    return {.is_header = std::nullopt, .reason = ""};
+  }
   return {.is_header = false, .reason = "its cells are numbers or missing ones"};
 }
 
 FirstLineJudge::Verdict FirstLineJudge::JudgeWordsAndNumbers() const {
   if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
   std::string data = DataEvidence();
-  const bool are_names = AreNames();
+  const bool are_names = LookLikeNames();
   if (are_names == !data.empty()) return {.is_header = std::nullopt, .reason = ""};
-  if (are_names) return {.is_header = true, .reason = "each of its numbers is one more than the one before"};
+  if (are_names) return {.is_header = true, .reason = kNamesReason};
   return {.is_header = false, .reason = std::move(data)};
 }
 
@@ -302,6 +325,7 @@ absl::Status CsvTable::ReadStart() {
 absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells) {
   first_number_ = number;
   starts_as_comment_ = LooksLikeComment(line);
+  if (IsSeparatorLine(line)) separator_line_ = std::string(line);
   if (const absl::Status status = Split(number, line, cells); !status.ok()) {
     return starts_as_comment_ ? CommentError(number) : status;
   }
@@ -319,21 +343,29 @@ absl::Status CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, Line
   if (first_line.size() == 1) separator_ = OtherSeparator(first_line[0].text);
   const int64_t first_bytes = lines.position();
   std::vector<CsvCell> cells;
+  int64_t wider = 0;
   for (absl::string_view line; lines.position() < kReadBlock / 2; ++sampled_lines_) {
     // What is wrong with a later line is told when the rows are read.
     const absl::StatusOr<bool> more = lines.Next(&line);
     if (!more.ok() || !*more) break;
     if (!SplitCsvLine(line, &cells).ok()) continue;
     separators.ShowLine(cells);
+    if (cells.size() > 1) ++wider;
     if (!is_told() && cells.size() == first_line_.size() && !IsFirstLineAgain(cells)) {
       judge.ShowLine(lines.number(), cells);
     }
   }
-  if (!separators.Found().empty()) separator_ = separators.Found();
+  is_title_ = first_line.size() == 1 && separators.Found().empty() && 2 * wider > sampled_lines_;
+  if (is_title_ || !separators.Found().empty()) separator_ = separators.Found();
   const FirstLineJudge::Verdict verdict = judge.Judge();
   if (!is_told() && !verdict.is_header.has_value()) return Undecided();
   has_header_ = is_told() ? header_ == v1::CsvData::HEADER_YES : *verdict.is_header;
-  if (!is_told()) note_ = NoteOf(verdict.reason);
+  if (!is_told()) {
+    reason_ = verdict.reason;
+    note_ = has_header_ ? absl::StrCat("the first line is read as ", HowRead(), ": ",
+                                       ListCells(first_line_, kMaxNotedCells), " (csv.header: no makes it data)")
+                        : absl::StrCat("the first line is read as ", HowRead(), kMakeHeader);
+  }
   sampled_bytes_ = has_header_ ? lines.position() - first_bytes : lines.position();
   if (!has_header_) ++sampled_lines_;
   return absl::OkStatus();
@@ -355,12 +387,13 @@ bool CsvTable::IsFirstLineAgain(absl::Span<const CsvCell> cells) const {
   return true;
 }
 
-std::string CsvTable::NoteOf(absl::string_view reason) const {
-  if (!has_header_) {
-    return absl::StrCat("the first line is read as data, since ", reason, " (csv.header: yes makes it a header)");
-  }
-  return absl::StrCat("the first line is read as a header, since ", reason, ": ",
-                      ListCells(first_line_, kMaxNotedCells), " (csv.header: no makes it data)");
+std::string CsvTable::HowRead() const {
+  return absl::StrCat(has_header_ ? "a header" : "data", reason_.empty() ? "" : ", since ", reason_);
+}
+
+std::string CsvTable::DataHint(int64_t line) const {
+  if (has_header_ || is_told() || line != first_number_) return "";
+  return absl::StrCat("; line ", line, " is read as data", kMakeHeader);
 }
 
 int64_t CsvTable::EstimateRows(int64_t bytes) const {
@@ -394,22 +427,37 @@ absl::Status CsvTable::NoColumn(absl::string_view name, bool has_positions, bool
   if (listed != nullptr && std::exchange(*listed, true)) {
     return absl::InvalidArgumentError(absl::StrCat("no column ", Quoted(name), " either"));
   }
-  const absl::string_view remedy = is_told() ? "" : " (csv.header: yes makes it a header)";
-  const std::string first_line =
-      has_header_ ? "a header: " : absl::StrCat("data", remedy, ", so that columns have no names: ");
+  const std::string first_line = absl::StrCat(HowRead(), has_header_ || is_told() ? "" : kMakeHeader,
+                                              has_header_ ? ": " : ", so that columns have no names: ");
   return absl::InvalidArgumentError(absl::StrCat(
       "no column ", Quoted(name), " among ", first_line_.size(), first_line_.size() == 1 ? " column" : " columns",
       "; the first line is read as ", first_line, ListCells(first_line_, kMaxListedCells),
       has_positions ? absl::StrCat("; positions are from 0 to ", first_line_.size() - 1)
-                    : "; names that are numbers leave no positions",
-      Hint()));
+                    : "; columns are named by numbers here, so they cannot be given by position",
+      Hint(), NamesHint()));
 }
 
-std::string CsvTable::CommentHint() const {
-  return starts_as_comment_ ? absl::StrCat("; ", CommentError(first_number_).message()) : "";
+std::string CsvTable::FirstLineHint() const {
+  if (starts_as_comment_) return absl::StrCat("; ", CommentError(first_number_).message());
+  const std::string what = !separator_line_.empty() ? absl::StrCat(" (", separator_line_, ")")
+                           : is_title_              ? "; perhaps it is a title"
+                                                    : "";
+  return what.empty() ? "" : absl::StrCat("; line ", first_number_, " is not part of the table", what);
 }
 
-std::string CsvTable::Hint() const { return starts_as_comment_ ? CommentHint() : SeparatorHint(separator_); }
+std::string CsvTable::Hint() const {
+  return absl::StrCat(FirstLineHint(), starts_as_comment_ ? "" : SeparatorHint(separator_));
+}
+
+std::string CsvTable::NamesHint() const {
+  if (!has_header_) return "";
+  if (std::all_of(first_line_.begin(), first_line_.end(), IsSingleQuoted)) {
+    return kSingleQuotes;
+  }
+  const auto is_utf8 = [](const std::string& name) { return CountCodePoints(name) != kInvalidUtf8; };
+  if (std::all_of(first_line_.begin(), first_line_.end(), is_utf8)) return "";
+  return "; the table is not UTF-8, perhaps Latin-1 or Windows-1252";
+}
 
 absl::Status CsvTable::ForEachRow(std::span<const int> columns,
                                   absl::FunctionRef<bool(std::span<const double>)> visit) {
@@ -444,7 +492,8 @@ absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells
     const absl::string_view text = absl::StripAsciiWhitespace(cells[columns[i]].text);
     const std::optional<double> number = ParseDecimal(text);
     if (!number.has_value() || !std::isfinite(static_cast<float>(*number))) {
-      return absl::InvalidArgumentError(absl::StrCat(Place(line, columns[i]), CellTrouble(text), CommentHint()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(Place(line, columns[i]), CellTrouble(text), DataHint(line), FirstLineHint()));
     }
     numbers[i] = *number;
   }

@@ -31,18 +31,21 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 // The first line is a header, or data, if that is said (YES, NO). AUTO judges by its cells and by the lines below it:
 // those of the first 128 KiB that have as many cells and are not equal to it. A cell is a number (within the range of
 // double), missing (empty, or nan, na, n/a, null, none, inf, infinity, in any case, perhaps with a sign), or a word.
+// Its numbers look like names, as years do (2019, 2020 over small numbers), if they are two or more, all of digits
+// only, each one more than the one before, and each further from all numbers below it, of which there must be some,
+// than ten times the width of those and ten more.
 // 1. Words and no numbers: a header.
 // 2. Numbers only: a header if all are quoted and there are lines below, where no number is. Undecided if they are
-//    0, 1, 2, ..., three or more. Else data.
+//    0, 1, 2, ..., three or more, or look like names. Else data.
 // 3. No words: a header if the first cell is empty and those below it count 0, 1, 2, ... or 1, 2, 3, ... in at least
-//    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else data.
+//    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else, if the first cell
+//    is empty, all others are of digits only, and there are cells below the first one, none of them missing: a header
+//    if the numbers look like names, or undecided. Else data.
 // 4. Words and numbers: a header if below some word there are numbers and no words; or by quotes, as in 3. Else
-//    evidence is weighed. For a header: two numbers or more, all of digits only, each one more than the one before; and
-//    they are three or more and so in no line below, or each is further from all numbers below it than ten times the
-//    width of those and ten more (2019, 2020 over small numbers). For data: a number with a point or an exponent; a word
-//    that stands again below it; a word with a digit that every cell below, of at least two, is written like: digits
-//    where it has digits, letters where it has letters, all else the same. A header or data if all evidence is for it;
-//    undecided if there is none or both.
+//    evidence is weighed. For a header: the numbers look like names. For data: a number with a point or an exponent; a
+//    word that stands again below it; a word with a digit that every cell below, of at least two, is written like:
+//    digits where it has digits, letters where it has letters, all else the same. A header or data if all evidence is
+//    for it; undecided if there is none or both.
 // Undecided is an error. So is a line below that is equal to a header, quotes included, and one that begins with # or %
 // unless the first line does.
 // Thread-compatible.
@@ -57,6 +60,9 @@ class CsvTable {
   bool has_header() const { return has_header_; }
   // For people: how the first line was read and why, printable; empty if that was said.
   const std::string& note() const { return note_; }
+  // "; line 1 is read as data (csv.header: ...", for an error about a cell of `line`; empty where that was said or
+  // `line` is another one.
+  std::string DataHint(int64_t line) const;
 
   // The column that `name` names: a name of the header, else a position from 0, of digits only; no position where some
   // name of the header is of digits only. INVALID_ARGUMENT: there is none, which lists those that there are unless
@@ -87,25 +93,31 @@ class CsvTable {
   // Whether the first line is what the spec says.
   bool is_told() const { return header_ == v1::CsvData::HEADER_YES || header_ == v1::CsvData::HEADER_NO; }
   absl::Status Undecided() const;
-  std::string NoteOf(absl::string_view reason) const;
+  // "data, since all its cells are numbers"; without the reason where that was said.
+  std::string HowRead() const;
   absl::Status NoColumn(absl::string_view name, bool has_positions, bool* listed) const;
   // "line 3, column 1 (price)".
   std::string Place(int64_t line, int column) const;
   // Why the first line perhaps is no line of a table: "; line 1 looks like a comment...", or empty.
-  std::string CommentHint() const;
+  std::string FirstLineHint() const;
   // The same, or why all lines perhaps are not: "; cells seem to be separated by ';'...".
   std::string Hint() const;
+  // Why a name perhaps is not found: how the names are written.
+  std::string NamesHint() const;
   absl::Status ReadNumbers(int64_t line, absl::Span<const CsvCell> cells, std::span<const int> columns,
                            std::span<double> numbers) const;
 
   std::unique_ptr<ByteSource> file_;
   v1::CsvData::Header header_;
   bool has_header_ = false;
+  std::string reason_;  // why it is, or is not; empty if that was said
   std::string note_;
   std::vector<std::string> first_line_;
   std::vector<bool> first_quoted_;  // which of its cells are
   int64_t first_number_ = 0;        // of the first line, from 1
   bool starts_as_comment_ = false;  // the first line does
+  bool is_title_ = false;           // it seems to stand above the table, whose lines have more cells
+  std::string separator_line_;      // it, if it tells spreadsheets the separator: "sep=;"
   absl::string_view separator_;     // within the cells of most lines, which should have none; empty if there is none
   int64_t sampled_lines_ = 0, sampled_bytes_ = 0;
   int64_t row_line_ = 0;

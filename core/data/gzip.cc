@@ -30,6 +30,8 @@ constexpr KnownFormat kKnownFormats[] = {
       6},
      "compressed with xz"},
     {"BZh", "compressed with bzip2"},
+    {"PAR1\x15", "a parquet file"},  // a table may begin with a name, PAR1, but not go on so
+    {"\x93NUMPY", "a NumPy array (npy)"},
 };
 constexpr size_t kLongestStart = 10;
 

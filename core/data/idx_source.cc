@@ -50,6 +50,7 @@ struct Images {
 struct Labels {
   int64_t count = 0;
   int64_t class_count = 0;
+  std::string note{};              // how the classes were counted; empty if that was said
   std::vector<int32_t> classes{};  // none if they are only checked
 };
 
@@ -73,10 +74,17 @@ class IdxSource final : public ExampleSource {
       : ExampleSource(IdxShape(images.header, labels.class_count), batch_size),
         images_(std::move(images)),
         labels_(std::move(labels.classes)),
+        note_(std::move(labels.note)),
         examples_(images_.count - held_out),
         order_(examples_, seed) {}
 
   int64_t examples() const override { return examples_; }
+  v1::DataSummary Summary() const override {
+    v1::DataSummary summary;
+    summary.set_examples(examples_);
+    summary.set_note(note_);
+    return summary;
+  }
 
  protected:
   void FillExample(int64_t place, int64_t slot, BatchBuffer& buffer) override { Read(order_.At(place), slot, buffer); }
@@ -101,6 +109,7 @@ class IdxSource final : public ExampleSource {
 
   const Images images_;
   const std::vector<int32_t> labels_;
+  const std::string note_;
   const int64_t examples_;  // those held out come after them
   ExampleOrder order_;
 };
@@ -139,12 +148,18 @@ absl::StatusOr<ExampleRange> FindRange(const v1::IdxData& spec, const IdxHeader&
   return ExampleRange{.first = spec.first(), .count = count};
 }
 
+std::string ClassesNote(int64_t largest, int64_t example) {
+  return absl::StrCat("classes are ",
+                      largest + 1 < kMinClasses ? "the fewest that there may be, 2, for" : "one more than",
+                      " the largest label, ", largest, " (example ", example, "); idx.classes says how many there are");
+}
+
 // Every label of the file must be a class, also outside of the range.
 absl::StatusOr<Labels> ReadLabels(const v1::IdxData& spec, const ExampleRange& range, bool keep, IdxFile& file) {
   Labels labels{.count = range.count};
   if (keep) labels.classes.reserve(range.count);
   const int64_t limit = spec.has_classes() ? spec.classes() : kMaxClasses;
-  int64_t largest = 0;
+  int64_t largest = -1, largest_at = 0;
   const auto visit = [&](int64_t first, absl::string_view elements) {
     const int64_t size = file.header().example_bytes();
     for (int64_t i = first; !elements.empty(); ++i, elements.remove_prefix(size)) {
@@ -154,6 +169,7 @@ absl::StatusOr<Labels> ReadLabels(const v1::IdxData& spec, const ExampleRange& r
             absl::StrCat("label ", label, " of example ", i, " is not in 0 to ", limit - 1));
       }
       if (keep && i >= range.first && i < range.end()) labels.classes.push_back(static_cast<int32_t>(label));
+      if (label > largest) largest_at = i;
       largest = std::max(largest, label);
     }
     return absl::OkStatus();
@@ -162,6 +178,7 @@ absl::StatusOr<Labels> ReadLabels(const v1::IdxData& spec, const ExampleRange& r
     return InDataFile("labels", spec.labels(), status);
   }
   labels.class_count = spec.has_classes() ? limit : std::max(kMinClasses, largest + 1);
+  if (!spec.has_classes()) labels.note = ClassesNote(largest, largest_at);
   return labels;
 }
 

@@ -14,7 +14,8 @@ namespace {
 
 constexpr size_t kMaxLine = 4 << 20;
 constexpr absl::string_view kByteOrderMark = "\xef\xbb\xbf";
-constexpr size_t kLongestMark = 4;  // of UTF-32
+constexpr absl::string_view kEndOfFile = "\x1a";  // Ctrl-Z
+constexpr size_t kLongestMark = 4;                // of UTF-32
 
 }  // namespace
 
@@ -34,6 +35,11 @@ absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
       return absl::InvalidArgumentError(
           absl::StrCat("line ", number_, ": holds a carriage return (CR) alone; lines must end with LF or CR LF"));
     }
+    if (*line == kEndOfFile) {
+      *line = kEndOfFile;  // what lies in the block may be read over
+      GW_ASSIGN_OR_RETURN(const bool at_end, IsAtEnd());
+      return !at_end;
+    }
     if (!line->empty()) return true;
   }
 }
@@ -50,6 +56,11 @@ absl::StatusOr<absl::string_view> LineReader::TakeLine() {
     searched = end_ - begin_;
     GW_RETURN_IF_ERROR(Refill());
   }
+}
+
+absl::StatusOr<bool> LineReader::IsAtEnd() {
+  while (begin_ == end_ && !at_end_) GW_RETURN_IF_ERROR(Refill());
+  return begin_ == end_;
 }
 
 absl::Status LineReader::Refill() {

@@ -11,7 +11,8 @@
 
 namespace gradwatch::core {
 
-// Lines end with LF or CR LF; a byte order mark of UTF-8 is skipped. Thread-compatible.
+// Lines end with LF or CR LF; a byte order mark of UTF-8 is skipped, and so is Ctrl-Z alone in the last line, with
+// which programs of DOS end their files. Thread-compatible.
 class LineReader {
  public:
   // `source` must outlive the reader, and be at its start.
@@ -33,6 +34,8 @@ class LineReader {
   absl::Status SkipMark();
   // The next line with its end; empty at the end.
   absl::StatusOr<absl::string_view> TakeLine();
+  // Whether all was taken. What was taken last is not valid from then on.
+  absl::StatusOr<bool> IsAtEnd();
 
   ByteSource* const source_;
   std::string block_;

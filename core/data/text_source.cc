@@ -27,10 +27,18 @@ DataShape TextShape(int64_t sequence_length, int64_t vocabulary) {
   return shape;
 }
 
+// What was taken for granted: that a carriage return is a character as any other.
+std::string NoteOf(const TokenizedText& text) {
+  if (2 * text.carriage_returns <= text.lines) return "";
+  return absl::StrCat(text.carriage_returns == text.lines ? "lines" : "most lines",
+                      " end with CR LF; CR is one of its ", text.vocabulary, " characters");
+}
+
 class TextSource final : public ExampleSource {
  public:
   TextSource(TokenizedText text, int64_t sequence_length, int64_t batch_size, int64_t held_out, uint64_t seed)
       : ExampleSource(TextShape(sequence_length, text.vocabulary), batch_size),
+        note_(NoteOf(text)),
         tokens_(std::move(text.tokens)),
         length_(text.length),
         sequence_length_(sequence_length),
@@ -39,8 +47,12 @@ class TextSource final : public ExampleSource {
 
   // The windows, which overlap.
   int64_t examples() const override { return examples_; }
-  // Nobody walks through them.
-  v1::DataSummary Summary() const override { return v1::DataSummary(); }
+  // Nobody walks through them, so their number is not told.
+  v1::DataSummary Summary() const override {
+    v1::DataSummary summary;
+    summary.set_note(note_);
+    return summary;
+  }
 
  protected:
   bool has_epochs() const override { return false; }
@@ -66,6 +78,7 @@ class TextSource final : public ExampleSource {
     }
   }
 
+  const std::string note_;
   const std::vector<uint16_t> tokens_;
   const int64_t length_;
   const int64_t sequence_length_;

@@ -66,16 +66,23 @@ constexpr int32_t kAbsent = -1;
 // By code point, as long as needed.
 struct Presence {
   int64_t characters = 0;
+  int64_t lines = 0, carriage_returns = 0;  // as in TokenizedText
   std::vector<int32_t> ids;
 };
 
 absl::StatusOr<Presence> ScanText(ByteSource& file, int64_t limit) {
   Presence presence;
+  int32_t last = 0;
   GW_ASSIGN_OR_RETURN(presence.characters, ForEachCharacter(file, limit, [&](int32_t code_point) {
                         if (code_point >= static_cast<int32_t>(presence.ids.size())) {
                           presence.ids.resize(code_point + 1, kAbsent);
                         }
                         presence.ids[code_point] = 0;
+                        if (code_point == '\n') {
+                          ++presence.lines;
+                          presence.carriage_returns += last == '\r';
+                        }
+                        last = code_point;
                       }));
   return presence;
 }
@@ -118,7 +125,8 @@ absl::StatusOr<TokenizedText> ReadText(const std::string& path, const DataReadin
   absl::StatusOr<Presence> presence = ScanText(file, reading.max_bytes / TextBytes(1));
   if (!presence.ok()) return InDataFile("path", path, presence.status());
   GW_RETURN_IF_ERROR(CheckDataBytes("path", path, TextBytes(presence->characters), reading));
-  TokenizedText text{.length = presence->characters};
+  TokenizedText text{
+      .length = presence->characters, .lines = presence->lines, .carriage_returns = presence->carriage_returns};
   absl::StatusOr<int64_t> vocabulary = NumberCharacters(&*presence);
   if (!vocabulary.ok()) return InDataFile("path", path, vocabulary.status());
   text.vocabulary = *vocabulary;

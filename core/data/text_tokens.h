@@ -15,6 +15,8 @@ namespace gradwatch::core {
 struct TokenizedText {
   int64_t length = 0;              // characters
   int64_t vocabulary = 0;          // different ones
+  int64_t lines = 0;               // that end with LF
+  int64_t carriage_returns = 0;    // before that
   std::vector<uint16_t> tokens{};  // none if they are checked and not kept
 };
 

@@ -1,6 +1,8 @@
 #include "core/nn/loss_function.h"
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/nn/binary_cross_entropy.h"
@@ -15,8 +17,13 @@ namespace {
 absl::Status CheckTarget(v1::LossFunction function, DataShape::Target needed, DataShape::Target target) {
   if (needed == target) return absl::OkStatus();
   const auto name = [](DataShape::Target t) { return t == DataShape::Target::kClasses ? "classes" : "values"; };
-  return InvalidField("function", absl::StrCat(v1::LossFunction_Name(function), " needs ", name(needed),
-                                               " as targets, but the data gives ", name(target)));
+  const std::string word = absl::AsciiStrToLower(absl::StripPrefix(v1::LossFunction_Name(function), "LOSS_FUNCTION_"));
+  const char* const table = needed == DataShape::Target::kClasses
+                                ? "; those of a table are if data.csv.classes is set"
+                                : "; those of a table are unless data.csv.classes is set";
+  return WithReason(InvalidField("function", absl::StrCat(word, " needs ", name(needed),
+                                                          " as targets, but the data gives ", name(target), table)),
+                    kDoesNotFitTargets);
 }
 
 absl::Status Refuse(v1::LossFunction function) {

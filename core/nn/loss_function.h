@@ -7,11 +7,16 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "core/data/batch.h"
 #include "core/tensor/scalar.h"
 #include "gradwatch/v1/model.pb.h"
 
 namespace gradwatch::core {
+
+// The reason of an error that may be the data's as well as the model's: the end of the model, or its loss, is not for
+// the targets that there are.
+inline constexpr absl::string_view kDoesNotFitTargets = "DOES_NOT_FIT_TARGETS";
 
 // T is a scalar of core/tensor/scalar.h. Immutable.
 template <typename T>
@@ -28,8 +33,8 @@ class LossFunction {
   }
 };
 
-// Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not for such targets, or a
-// number that is out of range or another loss's.
+// Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not for such targets
+// (kDoesNotFitTargets), or a number that is out of range or another loss's.
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target);
 

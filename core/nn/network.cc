@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/nn/layer_stack.h"
@@ -29,12 +30,36 @@ absl::Status CheckInitializers(const ParameterLayout& layout) {
   return errors.ToStatus();
 }
 
-// Whether what the last layer, at `path`, gives fits the targets.
-absl::Status CheckOutput(const std::string& path, const Shape& output, const DataShape& data) {
+// Which field of `layer` is the number that it gives per row: "dense.units"; empty if none is.
+const char* OutputsField(const v1::Layer& layer) {
+  switch (layer.kind_case()) {
+    case v1::Layer::kDense:
+      return "dense.units";
+    case v1::Layer::kRnn:
+      return "rnn.units";
+    case v1::Layer::kLstm:
+      return "lstm.units";
+    case v1::Layer::kGru:
+      return "gru.units";
+    default:
+      return "";
+  }
+}
+
+// Where classes come from that no spec says the number of: "; those of a text are...".
+std::string ClassesOfText(const v1::Layer& last, const DataShape& data) {
+  if (!data.tokens) return "";
+  const absl::string_view field = OutputsField(last);
+  return absl::StrCat("; those of a text are its different characters",
+                      field.empty() ? "" : absl::StrCat(" (", field, ": ", data.outputs, ")"));
+}
+
+// Whether what `last`, the layer at `path`, gives fits the targets.
+absl::Status CheckOutput(const std::string& path, const v1::Layer& last, const Shape& output, const DataShape& data) {
   const char* const unit = data.target == DataShape::Target::kClasses ? "classes" : "values";
   if (output.features != data.outputs) {
     return InvalidField(path, absl::StrCat("gives ", output.features, " numbers per row, but the targets have ",
-                                           data.outputs, " ", unit));
+                                           data.outputs, " ", unit, ClassesOfText(last, data)));
   }
   if (!data.target_per_step && output.is_sequence()) {
     return InvalidField(path, absl::StrCat("gives ", ShapeText(output),
@@ -66,7 +91,7 @@ struct Network<T>::State {
   State(const DataShape& data_shape, int64_t batch_size, int threads)
       : data(data_shape), plan(batch_size, &layout, threads) {}
 
-  absl::Status Plan(const std::string& last_path);
+  absl::Status Plan(const v1::ModelSpec& model);
   LayerInput<T> TakeInput(const Batch& batch);
   T* Forward(const LayerInput<T>& input) { return stack.Forward(pass, input); }
 
@@ -84,7 +109,7 @@ struct Network<T>::State {
 };
 
 template <typename T>
-absl::Status Network<T>::State::Plan(const std::string& last_path) {
+absl::Status Network<T>::State::Plan(const v1::ModelSpec& model) {
   // The batch comes as floats; a network of doubles needs it as doubles.
   if (!std::is_same_v<T, float> && !data.tokens) input_offset = plan.Keep(plan.Size(data.input));
   StackPlace place;
@@ -92,7 +117,9 @@ absl::Status Network<T>::State::Plan(const std::string& last_path) {
   place.input = data.input;
   place.tokens = data.tokens;
   GW_ASSIGN_OR_RETURN(const LayerPlan whole, stack.Plan(place, &plan));
-  GW_RETURN_IF_ERROR(CheckOutput(last_path, whole.output, data));
+  const int last = model.layers_size() - 1;
+  absl::Status fits = CheckOutput(absl::StrCat("layers[", last, "]"), model.layers(last), whole.output, data);
+  if (!fits.ok()) return WithReason(std::move(fits), kDoesNotFitTargets);
   if (layout.segments().empty()) return InvalidField("layers", "have no parameters that could be trained");
   GW_RETURN_IF_ERROR(CheckInitializers(layout));
   rows = plan.Rows(whole.output);
@@ -135,9 +162,10 @@ absl::StatusOr<std::unique_ptr<Network<T>>> Network<T>::Create(const v1::ModelSp
   state->stack.Configure(model.layers(), {"layers", 0, &errors});
   auto loss = MakeLossFunction<T>(model.loss(), data.target);
   errors.AddStatus("loss", loss.status());
+  if (GetReason(loss.status()) == kDoesNotFitTargets) return WithReason(errors.ToStatus(), kDoesNotFitTargets);
   GW_RETURN_IF_ERROR(errors.ToStatus());
   state->loss = *std::move(loss);
-  GW_RETURN_IF_ERROR(state->Plan(absl::StrCat("layers[", model.layers_size() - 1, "]")));
+  GW_RETURN_IF_ERROR(state->Plan(model));
   return std::unique_ptr<Network>(new Network(std::move(state)));
 }
 

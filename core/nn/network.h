@@ -32,8 +32,8 @@ class Network {
  public:
   // Builds the layers and infers every shape; takes no memory for parameters or activations yet. The passes are going
   // to be shared by `threads` threads, which decides how much memory they need. INVALID_ARGUMENT: a layer's field is
-  // out of range, a layer does not fit the one before, or the end does not fit the loss or the targets; the violations'
-  // paths are relative to the ModelSpec ("layers[2].dense.units").
+  // out of range, a layer does not fit the one before, or the end or the loss does not fit the targets
+  // (kDoesNotFitTargets); the violations' paths are relative to the ModelSpec ("layers[2].dense.units").
   static absl::StatusOr<std::unique_ptr<Network>> Create(const v1::ModelSpec& model, const DataShape& data,
                                                          int64_t batch_size, int threads = 1);
   ~Network();

@@ -13,6 +13,7 @@
 #include "core/base/utf8.h"
 #include "core/data/data_source.h"
 #include "core/detect/detector.h"
+#include "core/nn/loss_function.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/spec/controls.h"
@@ -138,6 +139,9 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   if (spec.has_model() && data.has_value()) {
     auto created = Network<float>::Create(spec.model(), data->shape, spec.data().batch_size(), Threads(spec));
     errors.AddStatus("model", created.status());
+    // What was taken for granted of the data may be what is wrong.
+    const bool fits = GetReason(created.status()) != kDoesNotFitTargets;
+    if (!fits && !data->summary.note().empty()) errors.Add("data", data->summary.note());
     if (created.ok()) network = *std::move(created);
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());

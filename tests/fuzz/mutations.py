@@ -242,10 +242,12 @@ def mutate(rng, reader, data, other):
 #
 # Every table is one whose first line a reader who knows tables could tell, or one that the product refuses as
 # undecided. Not made are those that nobody can tell, since another table of the same look is the other thing:
-# - names that are all plain numbers without quotes (2019,2020 over 5,6), but for 0, 1, 2, ..., which are undecided;
+# - names that are all plain numbers without quotes, but for 0, 1, 2, ..., which are undecided (so are 2019,2020 over
+#   5,6, but not over 1900,1950);
 # - numbers with points as names beside words over words (city,0.5,0.9 over Rome,1,2 looks as Iris-setosa,5.1,3.5 does);
-# - a first row of words and whole numbers that happen to count (red,5,6 looks as city,2019,2020 does), and names of the
-#   pattern of what is below (id1,7 over id2,9);
+# - a first row of words and whole numbers that happen to count and are far from all below (red,900,901 over blue,5,6
+#   looks as city,2019,2020 does), the same behind an empty first cell, and names of the pattern of what is below (id1,7
+#   over id2,9);
 # - a first row with a mark of its own for what is missing (?,5 over 1,5), with an empty first cell over a column that
 #   counts, without any number, or with quotes around numbers that have none below.
 
@@ -340,7 +342,7 @@ class Table:
         """The first row is data, and does not look as years do."""
         first = self.rows[0]
         numbers = [i for i, text in enumerate(first) if reference.number_in(text) is not None]
-        if len(numbers) > 1 and self.words and reference.counts_up([first[i] for i in numbers]):
+        if len(numbers) > 1 and (self.words or first[0] == "") and reference.counts_up([first[i] for i in numbers]):
             first[numbers[0]] = "20000"
 
     def _leave_out(self):

@@ -324,7 +324,9 @@ def lines_of(data):
     if b"\0" in data:
         raise Malformed("NUL: perhaps UTF-16")
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-    lines = [line.rstrip(SPACE) for line in text.split("\n")]  # not str.splitlines, which ends lines at \v, \x1c, \x85
+    lines = [line.rstrip(SPACE) for line in re.sub(r"\n\Z", "", text).split("\n")]  # str.splitlines would end lines at \v
+    if lines[-1] == "\x1a":  # the end of a file of DOS
+        lines.pop()
     lines = [line for line in lines if line]
     if any(len(line) > LONGEST_LINE for line in lines):
         raise Malformed("a line is too long")
@@ -407,19 +409,36 @@ def first_line(rows):
     columns = [[row[i] for row in below] for i in range(len(first))]
     if "word" not in kinds:
         if "missing" not in kinds:
-            return judge_numbers(first, below)
+            return judge_numbers(first, below, columns)
         return judge_without_words(first, columns)
     if "number" not in kinds:
         return "header"
     return judge_mixed(first, kinds, below, columns)
 
 
-def judge_numbers(first, below):
+def is_far(cell, column):
+    """Further from all numbers of a column, which has some, than ten times the width of those and ten more."""
+    numbers = [number_in(other.text) for other in column if kind_of(other) == "number"]
+    if not numbers:
+        return False
+    here = number_in(cell.text)
+    return max(min(numbers) - here, here - max(numbers)) > 10 * (max(numbers) - min(numbers)) + 10
+
+
+def look_like_names(first, columns):
+    """The numbers of the first line do, as years over small numbers."""
+    numbers = [i for i, cell in enumerate(first) if kind_of(cell) == "number"]
+    return (len(numbers) >= 2 and counts_up([first[i].text for i in numbers])
+            and all(is_far(first[i], columns[i]) for i in numbers))
+
+
+def judge_numbers(first, below, columns):
     quoted_below = any(cell.quoted and kind_of(cell) == "number" for row in below for cell in row)
     if below and all(cell.quoted for cell in first) and not quoted_below:
         return "header"
     texts = [cell.text for cell in first]
-    return "undecided" if len(first) >= 3 and counts_up(texts) and int(texts[0]) == 0 else "data"
+    are_positions = len(first) >= 3 and counts_up(texts) and int(texts[0]) == 0
+    return "undecided" if are_positions or look_like_names(first, columns) else "data"
 
 
 def has_quoted_name(first, columns):
@@ -435,7 +454,13 @@ def judge_without_words(first, columns):
     index = [cell.text for cell in columns[0]]
     if first[0].text.strip(SPACE) == "" and len(index) >= 2 and counts_up(index) and int(index[0]) in (0, 1):
         return "header"
-    return "header" if has_quoted_name(first, columns) else "data"
+    if has_quoted_name(first, columns):
+        return "header"
+    is_index = columns[0] and all(kind_of(cell) != "missing" for cell in columns[0])
+    others = [cell.text for cell in first[1:]]
+    if first[0].text.strip(SPACE) == "" and is_index and others and all(map(is_plain_integer, others)):
+        return "header" if look_like_names(first, columns) else "undecided"
+    return "data"
 
 
 def judge_mixed(first, kinds, below, columns):
@@ -447,20 +472,7 @@ def judge_mixed(first, kinds, below, columns):
             return "header"
     if has_quoted_name(first, columns):
         return "header"
-
-    def is_run(row):
-        return counts_up([row[i].text for i in numbers])
-
-    def is_far(i):
-        numbers_below = [number_in(cell.text) for cell in columns[i] if kind_of(cell) == "number"]
-        if not numbers_below:
-            return False
-        width = max(numbers_below) - min(numbers_below)
-        here = number_in(first[i].text)
-        return max(min(numbers_below) - here, here - max(numbers_below)) > 10 * width + 10
-
-    for_header = len(numbers) >= 2 and is_run(first) and (
-        len(numbers) >= 3 and not any(map(is_run, below)) or all(map(is_far, numbers)))
+    for_header = look_like_names(first, columns)
     for_data = any(set(first[i].text) & set(".eE") for i in numbers)
     for i in words:
         text = first[i].text
@@ -476,7 +488,13 @@ FIRST_LINE_EXAMPLES = (
     ("city,2019,2020,2021/Rome,5,1,3", "header"), (",0,1,2/0,5,6,7/1,8,9,4", "header"),
     ("5.1,3.5,1.4,0.2,Iris-setosa/4.9,3.0,1.4,0.2,Iris-virginica", "data"),
     ("2016-07-01,2,1/2016-07-02,5,3/2016-07-03,1,7", "data"), ("nan,2,1/5,6,7", "data"),
-    ("red,5331,6442/green,1703,1616", "undecided"), ('"2019","2020"/5,6', "header"), ("2019,2020/5,6", "data"),
+    ("red,5331,6442/green,1703,1616", "undecided"), ('"2019","2020"/5,6', "header"), ("2019,2020/5,6", "undecided"),
+    ("2019,2020,2021/0.09,62.5,1", "undecided"), ("2019,2020/2021,2022", "data"), ("2019,2020", "data"),
+    ("ann,1,2,3/bob,5,3,1", "undecided"), ("city,2019,2020,2021", "undecided"),
+    (",2016,2017/07-01 00,30.5,18.0", "header"), (",0,1,2/0,5,6,7/2,8,9,4/4,8,9,4", "undecided"),
+    (",10,20,30/7,5,6,7/3,8,9,4", "undecided"), (",2016/7,5", "undecided"), (",2016,2017", "data"),
+    (",2016,2017/7,5,6/,5,6", "data"), (",2016,20.5/7,5,6", "data"), ("2,,0/6,7,8/9,1,2", "data"),
+    ("NA,1,2/3,4,5", "data"), ("120,121/0,0/10,10", "data"), ("121,122/0,0/10,10", "undecided"),
     ("city,-1,-2/Rome,5,7", "undecided"), ("id,0.5,0.9/1,2,3/2,4,5", "header"), ("a,b/red,green", "header"),
     ("0,1,2/5,6,7", "undecided"), ("city,2019,2020/Rome,1,2", "header"),
     ("Rome,1,2/Oslo,2,3", "undecided"), ("Rome,3,4/Oslo,0.5,0.7", "undecided"),

@@ -37,6 +37,8 @@ inline std::vector<DecimalCase> DecimalCases() {
       {"9007199254740993", 9007199254740992.0},  // to even
       {"1e400", kInfinity},
       {"-1e400", -kInfinity},
+      {"1.7976931348623157e308", std::numeric_limits<double>::max()},
+      {"1.8e308", kInfinity},
       {"1e-400", 0.0},
       {"0x10", std::nullopt},
       {"0X1F", std::nullopt},

@@ -21,6 +21,7 @@ using ::google::protobuf::util::MessageDifferencer;
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
@@ -134,21 +135,22 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
        "job.yaml:1:13: optimizer.learningRate: no such field; did you mean learning_rate?"},
       {"model: {loss: {f: 1}}\n", "model.loss.f: no such field; one of function, delta"},
       {"model: {layers: [{last_step: {x: 1}}]}\n", "model.layers[0].last_step.x: no such field"},
-      {"steps: ten\n",
-       "job.yaml:1:8: steps: expected an integer from -9223372036854775808 to 9223372036854775807, "
-       "found \"ten\""},
-      {"steps: 1.5\n", "found \"1.5\""},
-      {"steps: 9223372036854775808\n", "found \"9223372036854775808\""},
-      {"steps: 1e300\n", "found \"1e300\""},
+      {"steps: ten\n", "job.yaml:1:8: steps: expected a whole number, found \"ten\""},
+      {"steps: 1.5\n", "steps: expected a whole number, found \"1.5\""},
+      {"steps: 9223372036854775808\n",
+       "steps: expected a whole number from -9223372036854775808 to 9223372036854775807, found "
+       "\"9223372036854775808\""},
+      {"steps: 1e300\n", "to 9223372036854775807, found \"1e300\""},
+      {"steps: 1e400\n", "to 9223372036854775807, found \"1e400\""},
       {"steps: .nan\n", "found \".nan\""},
-      {"seed: -1\n", "seed: expected an integer from 0 to 18446744073709551615, found \"-1\""},
-      {"threads: 3000000000\n", "threads: expected an integer from -2147483648 to 2147483647"},
+      {"seed: -1\n", "seed: expected a whole number from 0 to 18446744073709551615, found \"-1\""},
+      {"threads: 3000000000\n", "threads: expected a whole number from -2147483648 to 2147483647"},
       {"steps:\n", "job.yaml:1:1: steps: expected a single value, found nothing"},
       {"display_name: ~\n", "display_name: expected a single value, found nothing"},
       {"display_name: [a]\n", "job.yaml:1:15: display_name: expected a single value, found a list"},
       {"display_name: {a: b}\n", "display_name: expected a single value, found a mapping"},
       {"optimizer: {learning_rate: fast}\n", "optimizer.learning_rate: expected a decimal number, found \"fast\""},
-      {"optimizer: {learning_rate: 1e999}\n", "found \"1e999\""},
+      {"optimizer: {learning_rate: 1e999}\n", "expected a number within the range of double, found \"1e999\""},
       {"optimizer: {learning_rate: 0x10}\n", "found \"0x10\""},
       {"optimizer: {learning_rate: \"\"}\n", "found \"\""},
       {"optimizer: {learning_rate: .5x}\n", "found \".5x\""},
@@ -180,6 +182,39 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
       {"display_name: a\xff\n", "job.yaml: not UTF-8 at byte 15"},
   };
   for (const auto& c : cases) EXPECT_THAT(ParseYaml(c.yaml), StatusIs(kInvalid, HasSubstr(c.message))) << c.yaml;
+}
+
+TEST(SpecReaderTest, TabsInTheIndentationAreNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"steps: 5\nmodel:\n\tloss: {}\n", "job.yaml:3:"},
+      {"model:\n  loss: {}\n\tlayers: []\n", "job.yaml:3:"},
+      {"model:\n  layers:\n  \t- dense: {units: 5}\n", "job.yaml:3:"},
+      {"\tsteps: 5\n", "job.yaml:1:"},
+  };
+  for (const auto& [yaml, place] : cases) {
+    EXPECT_THAT(ParseYaml(yaml), StatusIs(kInvalid, AllOf(HasSubstr(place), HasSubstr("; the line is indented with a "
+                                                                                      "tab, YAML takes spaces only"))))
+        << yaml;
+  }
+  EXPECT_THAT(ParseYaml("steps:\t5\n"), IsOk()) << "elsewhere they are space";
+  for (const char* other : {"{\n\t\"steps\": 5,\n\t\"seed\"\n", "model:\n  a: b: c\n"}) {
+    EXPECT_THAT(ParseYaml(other), StatusIs(kInvalid, ::testing::Not(HasSubstr("tab")))) << other;
+  }
+}
+
+TEST(SpecReaderTest, OtherEncodingsAreNamed) {
+  const std::pair<std::string, const char*> cases[] = {
+      {std::string("\xff\xfes\0:\0", 6), "job: is UTF-16; must be UTF-8"},
+      {std::string("\xfe\xff\0s\0:", 6), "job: is UTF-16; must be UTF-8"},
+      {std::string("\xff\xfe\0\0s\0\0\0", 8), "job: is UTF-32; must be UTF-8"},
+      {std::string("\0\0\xfe\xff\0\0\0s", 8), "job: is UTF-32; must be UTF-8"},
+      {std::string("s\0:\0", 4), "job: byte 1 is NUL, so this is not UTF-8 text; perhaps it is UTF-16"},
+  };
+  for (const auto& [text, message] : cases) {
+    for (const SpecSyntax syntax : {SpecSyntax::kYaml, SpecSyntax::kJson, SpecSyntax::kTextproto}) {
+      EXPECT_THAT(ParseJobSpec(text, syntax, "job"), StatusIs(kInvalid, message));
+    }
+  }
 }
 
 TEST(SpecReaderTest, TextprotoErrorsTellThePlaceToo) {

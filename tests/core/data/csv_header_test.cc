@@ -54,7 +54,7 @@ TEST(CsvHeaderTest, TheFirstLineIsJudgedByItsCells) {
       {"1e400,2\n3,4\n", kHeader, "nor what is beyond double"},
       {"1,2\n3,4\n", kData, "numbers"},
       {"1,2\n", kData, "numbers over nothing"},
-      {"2019,2020,2021\n5,6,7\n", kData, "numbers, consecutive or not"},
+      {"2019,2020,2021\n2022,2023,2024\n", kData, "numbers, consecutive or not"},
       {"1.5,-2e3,\"7\"\n3,4,5\n", kData, "numbers, one of them in quotes"},
       {"\xef\xbb\xbf"
        "city,2019\n1,1\n",
@@ -72,9 +72,10 @@ TEST(CsvHeaderTest, TheFirstLineIsJudgedByItsCells) {
 TEST(CsvHeaderTest, NumbersAloneAreNamesWhereQuotesSaySo) {
   const Case cases[] = {
       {"\"2019\",\"2020\"\n5,6\n", kHeader, "all are quoted, below none is"},
-      {"\"2019\",\"2020\"\n5,\"6\"\n", kData, "one is below"},
-      {"\"2019\",\"2020\"\n5,6\n5,\"6\"\n", kData, "one is further below"},
-      {"\"2019\",2020\n5,6\n", kData, "not all are quoted"},
+      {"\"9\",\"8\"\n5,\"6\"\n", kData, "one is below"},
+      {"\"9\",\"8\"\n5,6\n5,\"6\"\n", kData, "one is further below"},
+      {"\"9\",8\n5,6\n", kData, "not all are quoted"},
+      {"\"2019\",\"2020\"\n5,\"6\"\n", kUndecided, "but they look like names"},
       {"\"2019\",\"2020\"\n", kData, "nothing is below"},
       {"\"2019\",\"2020\"\n\"2019\",\"2020\"\n", kData, "nothing else is below"},
       {"\"2019\",\"2020\"\n5,6,7\n", kData, "nothing of as many cells is below"},
@@ -90,6 +91,49 @@ TEST(CsvHeaderTest, NumbersAloneAreNamesWhereQuotesSaySo) {
   for (const Case& c : cases) EXPECT_EQ(JudgeFirstLine(c.text), c.expected) << c.text << c.why;
 }
 
+// As years are: no row may be lost or made where they are over small numbers.
+TEST(CsvHeaderTest, NumbersAloneThatLookLikeNamesAreAskedAbout) {
+  const Case cases[] = {
+      {"2019,2020,2021\n0.09,62.5,0.5\n0.08,60,0.7\n", kUndecided, "far from all below"},
+      {"2019,2020\n5,6\n", kUndecided, "two are enough"},
+      {"2019,2020\n", kData, "nothing is below"},
+      {"2019,2020\nnan,\n", kData, "no number is below"},
+      {"2019,2020\nnan,6\n", kData, "nor below one of them"},
+      {"2019,2021\n5,6\n", kData, "a gap"},
+      {"2019,2020.0\n5,6\n", kData, "not written so"},
+      {"2019,2020\n5,1900\n6,1700\n", kData, "the other is within reach"},
+      {"2019\n5\n", kData, "one alone"},
+      // Below are 0 and 10: 110 and ten more.
+      {"120,121\n0,0\n10,10\n", kData, "exactly at the border"},
+      {"121,122\n0,0\n10,10\n", kUndecided, "beyond it"},
+      {"1,2\n131,132\n141,142\n", kUndecided, "above them"},
+      {"1,2\n111,112\n121,122\n", kData, "not far enough above them"},
+  };
+  for (const Case& c : cases) EXPECT_EQ(JudgeFirstLine(c.text), c.expected) << c.text << c.why;
+}
+
+TEST(CsvHeaderTest, AnIndexWithoutANameIsAHeaderOrAskedAbout) {
+  const Case cases[] = {
+      {",2016,2017\n07-01 00,30.5,18.0\n07-01 01,31.5,17.0\n", kHeader, "years over an index of words"},
+      {",2016,2017\n5,30.5,18.0\n3,31.5,17.0\n", kHeader, "of numbers"},
+      {"\"\",\"2016\",\"2017\"\nx,\"30.5\",\"18\"\n", kHeader, "all in quotes"},
+      {",0,1,2\n0,5,6,7\n2,8,9,4\n4,8,9,4\n", kUndecided, "every other row"},
+      {",10,20,30\n7,5,6,7\n3,8,9,4\n5,8,9,4\n", kUndecided, "shuffled rows"},
+      {",2016\n7,5\n", kUndecided, "one number is no row of names"},
+      {",2016,2017\n", kData, "nothing is below"},
+      {",2016,2017\n7,5,6\n,5,6\n", kData, "a cell of the index is missing"},
+      {",2016,2017\n7,5,6\nnan,5,6\n", kData, "or is no number"},
+      {",2016,\n7,5,6\n", kData, "another cell is empty"},
+      {",2016,nan\n7,5,6\n", kData, "or missing"},
+      {",2016,20.5\n7,5,6\n", kData, "or has a point"},
+      {",2016,-2017\n7,5,6\n", kData, "or a sign"},
+      {"nan,2016,2017\n7,5,6\n", kData, "the first one is missing, but not empty"},
+      {"2,,0\n6,7,8\n9,1,2\n", kData, "the first one is a number"},
+      {"NA,1,2\n3,4,5\n6,7,8\n", kData, "or as R writes what is missing"},
+  };
+  for (const Case& c : cases) EXPECT_EQ(JudgeFirstLine(c.text), c.expected) << c.text << c.why;
+}
+
 TEST(CsvHeaderTest, MissingCellsAreNoNames) {
   const Case cases[] = {
       {"nan,2,1\n3,4,5\n6,7,8\n", kData, "a missing number"},
@@ -101,16 +145,17 @@ TEST(CsvHeaderTest, MissingCellsAreNoNames) {
       {",0,1,2\n0,5,6,7\n1,8,9,4\n", kHeader, "an index from 0, as pandas writes it"},
       {"\"\",0,1\n\"1\",5,6\n\"2\",8,9\n", kHeader, "an index from 1, all in quotes"},
       {",0.25,0.5\n0,1,2\n1,3,4\n", kHeader, "whatever the numbers are"},
-      {",0,1,2\n0,5,6,7\n", kData, "one line counts nothing"},
-      {",0,1,2\n0,5,6,7\n2,8,9,4\n", kData, "a gap"},
-      {",0,1,2\n2,5,6,7\n3,8,9,4\n", kData, "from 2"},
-      {",0,1,2\n0,5,6,7\n1,8,9,4\n1,8,9,4\n", kData, "not to the end"},
+      {",0,1,2\n0,5,6,7\n", kUndecided, "one line counts nothing"},
+      {",0,1,2\n0,5,6,7\n2,8,9,4\n", kUndecided, "a gap"},
+      {",0,1,2\n2,5,6,7\n3,8,9,4\n", kUndecided, "from 2"},
+      {",0,1,2\n0,5,6,7\n1,8,9,4\n1,8,9,4\n", kUndecided, "not to the end"},
+      {",0.5,1.5\n0,5,6\n2,8,9\n", kData, "a gap, and with points"},
       {"nan,0,1\n0,5,6\n1,8,9\n", kData, "not empty"},
       {"5,,1\n0,5,6\n1,8,9\n", kData, "not the first"},
       {",\"2019\"\n7,5\n", kHeader, "quotes"},
-      {",\"2019\"\n7,\"5\"\n", kData, "quotes below too"},
-      {",\"2019\"\n7,\n", kData, "no number below"},
-      {",2019\n7,5\n", kData, "no quotes"},
+      {",\"20.5\"\n7,\"5\"\n", kData, "quotes below too"},
+      {",\"20.5\"\n7,\n", kData, "no number below"},
+      {",20.5\n7,5\n", kData, "no quotes"},
   };
   for (const Case& c : cases) EXPECT_EQ(JudgeFirstLine(c.text), c.expected) << c.text << c.why;
 }
@@ -130,7 +175,7 @@ TEST(CsvHeaderTest, WordsAndNumbersAreWeighed) {
       {"\"city\",2019\nRome,1\n", kUndecided, "a quoted word says nothing"},
       // Consecutive numbers.
       {"city,2019,2020,2021\nRome,1,3,2\n", kHeader, "years"},
-      {"city,2019,2020,2021\n", kHeader, "three over nothing"},
+      {"city,2019,2020,2021\n", kUndecided, "three over nothing"},
       {"city,2019,2020\n", kUndecided, "two over nothing"},
       {"2019,city,2020\n5,Rome,5\n", kHeader, "with a word between them"},
       {"city,2019,2020\nRome,1,3\nOslo,4,5\n", kHeader, "a line below is so too, but far from them"},
@@ -139,8 +184,9 @@ TEST(CsvHeaderTest, WordsAndNumbersAreWeighed) {
       {"Rome,1,2,3\nOslo,2,3,4\nBern,3,4,5\n", kUndecided, "lines below are so too"},
       {"Rome,1,2\nOslo,2,3\n", kUndecided, "the next number of a row of them is not far"},
       {"Rome,3,4\nOslo,0.5,0.7\n", kUndecided, "two may be so by chance"},
-      {"Rome,3,4,5\nOslo,0.5,0.7,0.2\n", kHeader, "three are hardly so by chance"},
-      {"city,2019,2020\nRome,1.0,2.0\n", kHeader, "not written so"},
+      {"Rome,3,4,5\nOslo,0.5,0.7,0.2\n", kUndecided, "three may be so as well"},
+      {"ann,1,2,3\nbob,5,3,1\ncarl,2,2,4\n", kUndecided, "a row of answers must not be lost"},
+      {"city,2019,2020\nRome,1.0,2.0\n", kHeader, "those below are not written so"},
       {"city,2019,2021\nRome,1,1\n", kUndecided, "a gap"},
       {"city,2020,2019\nRome,1,1\n", kUndecided, "downwards"},
       {"city,2019\nRome,1\n", kUndecided, "one number alone"},
@@ -238,7 +284,11 @@ TEST(CsvHeaderTest, TheNoteSaysHowAndWhy) {
       {"city,\"2019\"\nRome,2\n",
        "a header, since \"2019\" in column 1 is quoted and no number below it is: city, 2019"},
       {"city,2019,2020\nRome,2,2\n",
-       "a header, since each of its numbers is one more than the one before: city, 2019, 2020"},
+       "a header, since each of its numbers is one more than the one before and far from all below it: city, 2019, "
+       "2020"},
+      {",2019,2020\nRome,2,2\n",
+       "a header, since each of its numbers is one more than the one before and far from all below it: \"\", 2019, "
+       "2020"},
       {"1,2\n3,4\n", "data, since all its cells are numbers"},
       {"nan,2\n3,4\n", "data, since its cells are numbers or missing ones"},
       {"setosa,5.1\n", "data, since \"5.1\" in column 1 has a point or an exponent"},
@@ -267,8 +317,9 @@ TEST(CsvHeaderTest, PositionsAreDigitsWhereNoNameIs) {
   EXPECT_EQ(*index.FindColumn("2"), 3) << "a name";
   EXPECT_THAT(index.FindColumn("3"),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "no column \"3\" among 4 columns; the first line is read as a header: \"\", 0, 1, 2; names that "
-                       "are numbers leave no positions"));
+                       "no column \"3\" among 4 columns; the first line is read as a header, since its first "
+                       "cell is empty and the column below counts the lines: \"\", 0, 1, 2; columns are "
+                       "named by numbers here, so they cannot be given by position"));
 }
 
 TEST(CsvHeaderTest, AHeaderOnceMoreIsAnError) {

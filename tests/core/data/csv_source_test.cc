@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/data/csv_table.h"
@@ -85,10 +86,11 @@ TEST(CsvTableTest, FindsColumns) {
   EXPECT_EQ(*table.FindColumn("c \"d\""), 2);
   EXPECT_EQ(*table.FindColumn("3"), 3);
   EXPECT_THAT(table.FindColumn("a"), StatusIs(kInvalid, HasSubstr("two columns are named \"a\"")));
-  EXPECT_THAT(table.FindColumn("z"),
-              StatusIs(kInvalid,
-                       "no column \"z\" among 4 columns; the first line is read as a header: a, b, c \"d\", a; "
-                       "positions are from 0 to 3"));
+  EXPECT_THAT(
+      table.FindColumn("z"),
+      StatusIs(kInvalid,
+               "no column \"z\" among 4 columns; the first line is read as a header, since none of its cells is "
+               "a number: a, b, c \"d\", a; positions are from 0 to 3"));
   EXPECT_THAT(table.FindColumn("4"), StatusIs(kInvalid, HasSubstr("no column")));
   bool listed = false;
   EXPECT_THAT(table.FindColumn("a", &listed), StatusIs(kInvalid, HasSubstr("two columns")));
@@ -99,8 +101,9 @@ TEST(CsvTableTest, FindsColumns) {
   EXPECT_THAT(table.FindColumn("-1"), StatusIs(kInvalid, HasSubstr("no column")));
   EXPECT_THAT(OpenTable("1,2\n")->FindColumn("a"),
               StatusIs(kInvalid,
-                       "no column \"a\" among 2 columns; the first line is read as data (csv.header: yes makes it a "
-                       "header), so that columns have no names: 1, 2; positions are from 0 to 1"));
+                       "no column \"a\" among 2 columns; the first line is read as data, since all its cells are "
+                       "numbers (csv.header: yes makes it a header), so that columns have no names: 1, 2; positions "
+                       "are from 0 to 1"));
   const auto told = *CsvTable::Open(std::make_unique<StringSource>("a\n"), v1::CsvData::HEADER_NO);
   EXPECT_THAT(told.FindColumn("a"),
               StatusIs(kInvalid,
@@ -209,10 +212,75 @@ TEST(CsvTableTest, AMissingColumnSaysWhatTheFirstLineSeemsToBe) {
       {"x;z\n1,5;2\n3,5;4\n", "; cells seem to be separated by ';'; they must be separated by commas"},
       {"x,5;z\n1,5;2\n3,5;4\n", "; cells seem to be separated by ';'; they must be separated by commas"},
       {"# made by hand\nx,y\n1,2\n", "; line 1 looks like a comment; tables must not have any"},
+      {"sep=,\nx,y\n1,2\n", "; line 1 is not part of the table (sep=,)"},
+      {"SEP=;\nx;y\n1;2\n", "; line 1 is not part of the table (SEP=;); cells seem to be separated by ';'"},
+      {"\nsep=\t\nx\ty\n1\t2\n", "; line 2 is not part of the table (sep=); cells seem to be separated by a tab"},
+      {"Sales of 2019\n\nx,y\n1,2\n", "; line 1 is not part of the table; perhaps it is a title"},
+      {"Sales; all of them\nx,y\n1,2\n", "; line 1 is not part of the table; perhaps it is a title"},
+      {"'x','z'\n1,2\n", "; cells are quoted with '; use \" or none"},
+      {"x,gr\xf6\xdf"
+       "e\n1,2\n",
+       "; the table is not UTF-8, perhaps Latin-1 or Windows-1252"},
   };
   for (const auto& c : cases) {
     EXPECT_THAT(OpenTable(c.text)->FindColumn("y"), StatusIs(kInvalid, HasSubstr(c.message))) << c.text;
   }
+}
+
+TEST(CsvTableTest, ATableThatOnlyLooksOddGetsNoHint) {
+  for (const char* text : {"sep=,x\n1,2\n", "sep\n1\n", "x\n1\n2,3\n4\n", "'x',z\n1,2\n", "x's,'z\n1,2\n",
+                           "x,gr\xc3\xb6\xc3\x9f"
+                           "e\n1,2\n",
+                           "x,z\n1,\xff\n"}) {
+    const std::string message(OpenTable(text)->FindColumn("y").status().message());
+    EXPECT_TRUE(absl::EndsWith(message, "; positions are from 0 to 1") ||
+                absl::EndsWith(message, "; positions are from 0 to 0"))
+        << message;
+  }
+}
+
+// By positions, what is not part of the table is met as a row.
+TEST(CsvTableTest, AnErrorOfARowSaysWhatTheFirstLineSeemsToBe) {
+  const struct {
+    const char* text;
+    const char* message;
+  } cases[] = {
+      {"sep=,\nx,y\n1,2\n", "line 2, column 0 (sep=): \"x\" is not a number; line 1 is not part of the table (sep=,)"},
+      {"sep=,\nx,y,z\n1,2,3\n",
+       "line 2: 3 cells, expected 2 as in the first line; line 1 is not part of the table (sep=,)"},
+      {"Sales\nx,y\n1,2\n",
+       "line 2: 2 cells, expected 1 as in the first line; line 1 is not part of the table; perhaps it is a title"},
+      {"x\n'1'\n", "line 2, column 0 (x): \"'1'\" is not a number; cells are quoted with '; use \" or none"},
+      {",5.5\n1,2\n", "line 1, column 0 is empty; line 1 is read as data (csv.header: yes makes it a header)"},
+      {"\nnan,5.5\n1,2\n",
+       "line 2, column 0: \"nan\" is not a finite number; line 2 is read as data (csv.header: yes makes it a header)"},
+      {"5.5,1\n,2\n", "line 2, column 0 is empty"},
+      {"x,y\n,2\n", "line 2, column 0 (x) is empty"},
+  };
+  for (const auto& c : cases) {
+    auto table = *OpenTable(c.text);
+    EXPECT_THAT(ReadColumns(table, {0}), StatusIs(kInvalid, c.message)) << c.text;
+  }
+  auto told = *CsvTable::Open(std::make_unique<StringSource>(",5.5\n1,2\n"), v1::CsvData::HEADER_NO);
+  EXPECT_THAT(ReadColumns(told, {0}), StatusIs(kInvalid, "line 1, column 0 is empty")) << "it was said";
+}
+
+// Programs of DOS end a file so.
+TEST(CsvTableTest, CtrlZAloneInTheLastLineIsTheEnd) {
+  for (const char* text : {"x,y\n1,2\n\x1a", "x,y\r\n1,2\r\n\x1a\r\n", "x,y\n1,2\n\n\x1a \n"}) {
+    auto table = *OpenTable(text);
+    EXPECT_EQ(*ReadColumns(table, {0, 1}), (Table{{1, 2}})) << text;
+    EXPECT_EQ(*table.CountRows(), 1) << text;
+  }
+  EXPECT_THAT(OpenTable("\x1a"), StatusIs(kInvalid, "empty"));
+  for (const char* text : {"x\n1\n\x1a\n2\n", "x\n1\n\x1a\n\n", "x\n1\x1a", "x\n1\n \x1a\n", "x\n\x1a\x1a"}) {
+    auto table = *OpenTable(text);
+    EXPECT_THAT(ReadColumns(table, {0}), StatusIs(kInvalid, HasSubstr("\\x1a\" is not a number"))) << text;
+  }
+  // Across the end of the block that is read.
+  const std::string rows = std::string(kReadBlock - 2, '1') + "\n";
+  auto table = *OpenTable(rows + "\x1a\n");
+  EXPECT_EQ(*table.CountRows(), 1);
 }
 
 TEST(CsvTableTest, OtherSeparatorsInAFewLinesOrInWordsAreNone) {
@@ -411,7 +479,7 @@ TEST_F(CsvSourceTest, NoFirstRowIsLostAndNoColumnSwapped) {
        "3",
        {},
        "csv.targets[0]: no column \"3\" among 4 columns; the first line is "
-       "read as a header: \"\", 0, 1, 2;"},
+       "read as a header, since its first cell is empty and the column below counts the lines: \"\", 0, 1, 2;"},
       {",0.25,0.5\n0,5,6\n1,8,9\n", "0.25", "0.5", {{5, 6}, {8, 9}}, ""},
       {"city,2019,2020\nRome,5,7\ncity,2019,2020\nOslo,8,3\n",
        "2019",
@@ -453,7 +521,8 @@ TEST_F(CsvSourceTest, TheColumnsThatThereAreAreListedOnce) {
   ASSERT_EQ(violations.size(), 3u);
   EXPECT_EQ(violations[0].field, "csv.inputs[1]");
   EXPECT_THAT(violations[0].description, HasSubstr("no column \"q\" among 3 columns; the first line is read as a "
-                                                   "header: x, y, class; positions are from 0 to 2"));
+                                                   "header, since none of its cells is a number: x, y, class; "
+                                                   "positions are from 0 to 2"));
   EXPECT_EQ(violations[1].description, "no column \"r\" either");
   EXPECT_EQ(violations[2].field, "csv.targets[1]");
   EXPECT_EQ(violations[2].description, "no column \"s\" either");

@@ -99,6 +99,8 @@ TEST(UnpackTest, WhatIsNoDataIsNamed) {
       {std::string("\x28\xb5\x2f\xfd\x24\x05", 6), "compressed with zstd; must be plain or gzipped"},
       {std::string("\xfd\x37\x7a\x58\x5a\0\0\x04", 8), "compressed with xz; must be plain or gzipped"},
       {"BZh91AY&SY\x4c\xa7", "compressed with bzip2; must be plain or gzipped"},
+      {std::string("PAR1\x15\x04\x15\0\x15", 9), "a parquet file; must be plain or gzipped"},
+      {std::string("\x93NUMPY\x01\0v\0{", 11), "a NumPy array (npy); must be plain or gzipped"},
   };
   for (const auto& c : cases) {
     const auto unpack = [](std::string content) {
@@ -112,7 +114,8 @@ TEST(UnpackTest, WhatIsNoDataIsNamed) {
 }
 
 TEST(UnpackTest, WhatOnlyLooksLikeItIsRead) {
-  for (const char* const text : {"", "P", "PK,x\n1,2\n", "BZh9,x\n1,2\n", "BZh91AY", "(x\n"}) {
+  for (const char* const text :
+       {"", "P", "PK,x\n1,2\n", "BZh9,x\n1,2\n", "BZh91AY", "(x\n", "PAR1,x\n1,2\n", "PAR1", "\x93NUM,x\n"}) {
     auto plain = UnpackIfGzip(std::make_unique<StringSource>(text), 1 << 20);
     ASSERT_THAT(plain, IsOk()) << text;
     EXPECT_FALSE(plain->packed);

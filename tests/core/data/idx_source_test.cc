@@ -228,6 +228,25 @@ TEST_F(IdxSourceTest, RangesAndClassesAreKept) {
   EXPECT_EQ(batch.features[0] + batch.features[6], static_cast<float>(30 + 40) / 255);
 }
 
+// One wrong label makes classes of its own.
+TEST_F(IdxSourceTest, SaysHowTheClassesWereCounted) {
+  labels_[5] = 77;
+  dir_.Write("labels", MakeIdx(0x08, {10}, labels_));
+  auto found = DescribeData(spec_, 1, roots_, 0, 1 << 20)->summary;
+  EXPECT_EQ(found.note(),
+            "classes are one more than the largest label, 77 (example 5); idx.classes says how many there are");
+  EXPECT_EQ(found.examples(), 10);
+  EXPECT_EQ((*Open())->Summary().note(), found.note());
+  spec_.mutable_idx()->set_classes(100);
+  EXPECT_EQ((*Open())->Summary().note(), "") << "it was said";
+  spec_.mutable_idx()->clear_classes();
+  dir_.Write("labels", MakeIdx(0x08, {10}, std::string("\1\3\3\0\0\0\0\0\0\0", 10)));
+  EXPECT_THAT((*Open())->Summary().note(), HasSubstr("the largest label, 3 (example 1)")) << "the first of them";
+  dir_.Write("labels", MakeIdx(0x08, {10}, std::string(10, '\0')));
+  EXPECT_THAT((*Open())->Summary().note(),
+              HasSubstr("the fewest that there may be, 2, for the largest label, 0 (example 0)"));
+}
+
 TEST_F(IdxSourceTest, AcceptsVectorsAndChannels) {
   dir_.Write("images", MakeIdx(0x08, {10, 6}, pixels_));
   EXPECT_EQ((*Open())->shape().input, (Shape{.features = 6}));

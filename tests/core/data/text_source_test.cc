@@ -129,6 +129,21 @@ TEST_F(TextSourceTest, NoNumberOfExamplesIsTold) {
   EXPECT_FALSE(DescribeData(spec, 7, roots_, 0, 1 << 20)->summary.has_examples());
 }
 
+TEST_F(TextSourceTest, ACarriageReturnIsSaidToBeACharacter) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"ab\r\ncd\r\n", "lines end with CR LF; CR is one of its 6 characters"},
+      {"ab\r\ncd", "lines end with CR LF; CR is one of its 6 characters"},
+      {"a\r\nb\r\nc\n", "most lines end with CR LF; CR is one of its 5 characters"},
+      {"ab\r\ncd\n", ""},
+      {"ab\ncd\n", ""},
+      {"ab\rcd\n\r", ""},
+      {"abcdab", ""},
+  };
+  for (const auto& [text, note] : cases) {
+    EXPECT_EQ((*Open(text, 3))->Summary().note(), note) << text;
+  }
+}
+
 // Read as characters these would be half NULs.
 TEST_F(TextSourceTest, Utf16IsNamed) {
   const auto invalid = absl::StatusCode::kInvalidArgument;

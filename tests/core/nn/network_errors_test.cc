@@ -136,6 +136,11 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
       {"layers { rnn { units: 4 } }", "layers[0].rnn", "needs a sequence"},
       {"layers { last_step { } } layers { dense { units: 4 } }", "layers[0].last_step", "needs a sequence"},
       {"layers { dense { units: 5 } }", "layers[0]", "gives 5 numbers per row, but the targets have 4 classes"},
+      {"layers { embedding { units: 4 } } layers { dense { units: 65 } }", "layers[1]",
+       "gives 65 numbers per row, but the targets have 10 classes; those of a text are its different characters "
+       "(dense.units: 10)",
+       TokenData()},
+      {"layers { lstm { units: 65 } }", "layers[0]", "its different characters (lstm.units: 10)", TokenData()},
       {"layers { rnn { units: 4 } }", "layers[0]",
        "gives 9 steps of 4 features, but there is one target per example; put last_step", ClassData(9, 7, 4)},
       {"layers { rnn { units: 4 } } layers { last_step {} }", "layers[1]", "there is a target for each of 9 steps",
@@ -144,15 +149,19 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
        ClassData(0, 4, 4)},
       {"layers { activation { function: ACTIVATION_FUNCTION_TANH } } layers { dense { units: 10 } }",
        "layers[0].activation", "cannot be the first layer on tokens", TokenData()},
-      {"layers { dense { units: 4 } }", "loss.function", "needs classes as targets, but the data gives values",
+      {"layers { dense { units: 4 } }", "loss.function",
+       "softmax_cross_entropy needs classes as targets, but the data gives values; those of a table are if "
+       "data.csv.classes is set",
        ValueData(0, 7, 4)},
       {"layers { dense { units: 4 } }", "loss.function", "is required", ClassData(0, 7, 4), false},
       {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_SQUARED_ERROR }", "loss.function",
-       "needs values as targets, but the data gives classes", ClassData(0, 7, 4), false},
+       "squared_error needs values as targets, but the data gives classes; those of a table are unless "
+       "data.csv.classes is set",
+       ClassData(0, 7, 4), false},
       {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_HUBER delta: 0 }", "loss.delta",
        "must be finite and above 0; got 0", ValueData(0, 7, 4), false},
       {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_BINARY_CROSS_ENTROPY }", "loss.function",
-       "LOSS_FUNCTION_BINARY_CROSS_ENTROPY needs values as targets", ClassData(0, 7, 4), false},
+       "binary_cross_entropy needs values as targets", ClassData(0, 7, 4), false},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.model);

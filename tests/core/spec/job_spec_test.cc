@@ -207,6 +207,36 @@ TEST(ValidateJobTest, AMissingFileIsNotFoundUnlessMoreIsWrong) {
   EXPECT_EQ(GetFieldViolations(both).size(), 2u);
 }
 
+// It may be the data that was read otherwise than it was meant.
+TEST(ValidateJobTest, AModelThatDoesNotFitIsToldWithWhatWasFoundInTheData) {
+  const TempDir dir;
+  const DataRoots roots = *DataRoots::Create({dir.path()});
+  dir.Write("table.csv", "5.5,1\n6.5,0\n");
+  dir.Write("text", "ab\r\ncd\r\n");
+  v1::JobSpec table = Spec(), text = Spec();
+  table.mutable_data()->set_batch_size(1);
+  table.mutable_data()->mutable_csv()->set_path("table.csv");
+  table.mutable_data()->mutable_csv()->add_inputs("0");
+  table.mutable_data()->mutable_csv()->add_targets("1");
+  text.mutable_data()->mutable_text()->set_path("text");
+  text.mutable_data()->mutable_text()->set_sequence_length(3);
+  const absl::Status loss = ValidateJob(table, roots, SpecLimits()).status();
+  EXPECT_THAT(loss, StatusIs(kInvalid, AllOf(HasSubstr("model.loss.function: softmax_cross_entropy needs classes"),
+                                             HasSubstr("; data: the first line is read as data, since all its"))));
+  EXPECT_EQ(GetReason(loss), "FIELD_VIOLATION");
+  EXPECT_THAT(ValidateJob(text, roots, SpecLimits()),
+              StatusIs(kInvalid, AllOf(HasSubstr("model.layers[2]: gives 2 numbers per row"),
+                                       HasSubstr("; data: lines end with CR LF; CR is one of its 6 characters"))));
+  const auto violations = [&roots](const v1::JobSpec& spec) {
+    return GetFieldViolations(ValidateJob(spec, roots, SpecLimits()).status()).size();
+  };
+  EXPECT_EQ(violations(table), 2u);
+  table.mutable_data()->mutable_csv()->set_header(v1::CsvData::HEADER_NO);
+  EXPECT_EQ(violations(table), 1u) << "nothing was taken for granted";
+  text.mutable_model()->mutable_layers(0)->mutable_dense()->set_units(0);
+  EXPECT_EQ(violations(text), 1u) << "whatever the data";
+}
+
 TEST(ValidateJobTest, CharactersTrainARecurrentNetwork) {
   const TempDir dir;
   dir.Write("text", "hello world, hello all");
