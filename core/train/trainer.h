@@ -54,8 +54,8 @@ class Trainer {
   // Runs until all steps are done, a stop is asked for, a loss or gradients that are not finite end the job, or memory
   // runs out. A stop is heard before every batch and drops a step whose batches are not all done: it is not reported
   // and changes nothing. A pause waits for the end of the step. A network whose parameters are not finite at the end
-  // has not succeeded, nor has one that has learnt from no step. Call once. The observer is called on this thread.
-  // Within a steady step nothing is allocated and nobody is waited for.
+  // has not succeeded, nor has one that has learnt from no step, or not from more than one step up to the end. Call
+  // once. The observer is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
   TrainResult Run(LiveControls& controls, Observer& observer);
 
  private:
