@@ -89,13 +89,13 @@ absl::Status CheckDataBytes(absl::string_view field, const std::string& path, in
 }
 
 absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                                     int64_t held_out) {
-  return OpenWithinMemory(spec, seed, held_out, {.roots = &roots});
+                                                     int64_t held_out, DataShape::Target targets) {
+  return OpenWithinMemory(spec, seed, held_out, {.roots = &roots, .targets = targets});
 }
 
 absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                             int64_t held_out, int64_t max_bytes) {
-  const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes};
+                                             int64_t held_out, int64_t max_bytes, DataShape::Target targets) {
+  const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes, .targets = targets};
   GW_ASSIGN_OR_RETURN(const auto source, OpenWithinMemory(spec, seed, held_out, reading));
   return DataDescription{.shape = source->shape(), .bytes = source->bytes(), .summary = source->Summary()};
 }

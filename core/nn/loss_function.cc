@@ -1,6 +1,7 @@
 #include "core/nn/loss_function.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/nn/binary_cross_entropy.h"
@@ -12,11 +13,23 @@
 namespace gradwatch::core {
 namespace {
 
+absl::string_view TargetName(DataShape::Target target) {
+  switch (target) {
+    case DataShape::Target::kClasses:
+      return "classes";
+    case DataShape::Target::kValues:
+      return "values";
+    case DataShape::Target::kProbabilities:
+      return "probabilities (values from 0 to 1)";
+  }
+  return "";
+}
+
 absl::Status CheckTarget(v1::LossFunction function, DataShape::Target needed, DataShape::Target target) {
-  if (needed == target) return absl::OkStatus();
-  const auto name = [](DataShape::Target t) { return t == DataShape::Target::kClasses ? "classes" : "values"; };
-  return InvalidField("function", absl::StrCat(v1::LossFunction_Name(function), " needs ", name(needed),
-                                               " as targets, but the data gives ", name(target)));
+  const bool are_values = needed == DataShape::Target::kValues && target == DataShape::Target::kProbabilities;
+  if (needed == target || are_values) return absl::OkStatus();
+  return InvalidField("function", absl::StrCat(v1::LossFunction_Name(function), " needs ", TargetName(needed),
+                                               " as targets, but the data gives ", TargetName(target)));
 }
 
 absl::Status Refuse(v1::LossFunction function) {
@@ -42,6 +55,17 @@ absl::Status CheckDelta(const v1::Loss& spec) {
 }
 
 }  // namespace
+
+DataShape::Target TargetOf(v1::LossFunction function) {
+  switch (function) {
+    case v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY:
+      return SoftmaxCrossEntropy<float>::kTarget;
+    case v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY:
+      return BinaryCrossEntropy<float>::kTarget;
+    default:
+      return DataShape::Target::kValues;
+  }
+}
 
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target) {

@@ -13,6 +13,7 @@
 #include "core/base/utf8.h"
 #include "core/data/data_source.h"
 #include "core/detect/detector.h"
+#include "core/nn/loss_function.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/spec/controls.h"
@@ -116,8 +117,9 @@ v1::JobSpec Resolve(const v1::JobSpec& spec, const v1::DataSummary& data) {
 absl::StatusOr<std::optional<DataDescription>> CheckData(const v1::JobSpec& spec, const DataRoots& roots,
                                                          const SpecLimits& limits, FieldErrors& errors) {
   if (!spec.has_data()) return std::nullopt;
-  absl::StatusOr<DataDescription> data = DescribeData(
-      spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0), limits.max_bytes);
+  absl::StatusOr<DataDescription> data =
+      DescribeData(spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0),
+                   limits.max_bytes, TargetOf(spec.model().loss().function()));
   if (data.ok()) return *std::move(data);
   if (absl::IsOutOfRange(data.status())) {
     errors.Add("validation.examples", data.status().message());

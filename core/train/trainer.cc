@@ -12,6 +12,7 @@
 #include "core/clip/clipper.h"
 #include "core/data/data_source.h"
 #include "core/detect/diagnosis.h"
+#include "core/nn/loss_function.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/optim/schedule.h"
@@ -306,7 +307,8 @@ LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock) {
-  auto opened = OpenData(spec.data(), spec.seed(), roots, spec.validation().examples());
+  auto opened =
+      OpenData(spec.data(), spec.seed(), roots, spec.validation().examples(), TargetOf(spec.model().loss().function()));
   if (!opened.ok()) return WithFieldPrefix("data", opened.status());
   return Create(spec, *std::move(opened), std::move(identity), clock);
 }

@@ -39,7 +39,7 @@ class Trainer {
   // RESOURCE_EXHAUSTED (OUT_OF_MEMORY) if there is not memory enough; else as OpenData.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock);
-  // Of data that is read already, as OpenData would read it for this spec.
+  // Of data that is read already, as OpenData would read it for this spec and its loss.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobSpec& spec, std::unique_ptr<DataSource> data,
                                                          AlertIdentity identity, const Clock* clock);
   ~Trainer();
