@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/byte_units.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
@@ -152,10 +153,12 @@ absl::Status CheckFields(const v1::CsvData& spec) {
 // longer, so only twice the limit is refused here, and the rest when its rows are counted.
 absl::Status CheckEstimate(const v1::CsvData& spec, const CsvTable& table, int64_t bytes, const DataReading& reading) {
   const int64_t rows = table.EstimateRows(bytes);
-  if (CsvRowBytes(spec, rows) / 2 <= reading.max_bytes) return absl::OkStatus();
+  const int64_t memory = CsvRowBytes(spec, rows);
+  if (memory / 2 <= reading.max_bytes) return absl::OkStatus();
   return WithReason(
-      InvalidField("path", absl::StrCat(spec.path(), ": about ", rows, " rows by its size, which take about ",
-                                        CsvRowBytes(spec, rows), " bytes of memory; the limit is ", reading.max_bytes)),
+      InvalidField("path", absl::StrCat(spec.path(), ": about ", rows, " rows by its size, which take about ", memory,
+                                        " bytes of memory", InUnits(memory), "; the limit is ", reading.max_bytes,
+                                        InUnits(reading.max_bytes))),
       "QUOTA_MEMORY");
 }
 

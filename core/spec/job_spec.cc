@@ -146,7 +146,7 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   ValidatedJob job;
   job.spec = Resolve(spec, data->summary);
   job.estimate = EstimateResources(*network, job.spec, data->bytes);
-  GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
+  GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), spec.data().batch_size(), limits));
   job.data = data->summary;
   job.tensors = DescribeTensors(network->layout());
   GW_RETURN_IF_ERROR(

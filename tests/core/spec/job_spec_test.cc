@@ -271,8 +271,9 @@ TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
   };
   EXPECT_THAT(Validate(huge), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1099517919234 parameters")));
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
-  EXPECT_THAT(Validate(huge, {.max_parameters = kAny}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bytes exceed the limit of 8589934592")));
+  EXPECT_THAT(
+      Validate(huge, {.max_parameters = kAny}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(" TiB) exceed the limit of 8589934592 (8.0 GiB): ")));
   EXPECT_THAT(Validate(huge, {.max_parameters = kAny, .max_bytes = kAny}), IsOk()) << "only counted";
 }
 
@@ -281,7 +282,8 @@ TEST(ValidateJobTest, MemoryIsLimitedAsAWhole) {
   const int64_t bytes = EstimatedBytes(job->estimate);
   EXPECT_THAT(Validate([](auto*) {}, {.max_bytes = bytes}), IsOk());
   const absl::Status status = Validate([](auto*) {}, {.max_bytes = bytes - 1}).status();
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat(bytes, " bytes exceed"))));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(absl::StrCat(bytes, " bytes (")),
+                                                                         HasSubstr(" MiB) exceed the limit of "))));
   EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
   // A batch that would not fit.
   const absl::Status batch = Validate([](auto* s) {
