@@ -23,12 +23,13 @@ struct Shape {
 
 // What a data source delivers.
 struct DataShape {
-  enum class Target { kClasses, kValues };
+  // Probabilities are values in [0, 1].
+  enum class Target { kClasses, kValues, kProbabilities };
 
   Shape input;
   bool tokens = false;  // inputs are tokens in [0, input.features), one a row, standing for one-hot rows
   Target target = Target::kClasses;
-  int64_t outputs = 0;           // number of classes, or values per target row
+  int64_t outputs = 0;           // number of classes, or values (probabilities) per target row
   bool target_per_step = false;  // one target row per time step; else one per example
 };
 

@@ -51,15 +51,23 @@ std::string Exactly(double value) {
   return std::string(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
 }
 
-// Whether the last number of a row is a class, where it should be one. A double, since a float would round.
-bool HasClass(const v1::CsvData& spec, std::span<const double> row) {
-  const double value = row.back();
-  return spec.classes() == 0 || (value >= 0 && value < spec.classes() && value == std::floor(value));
+// Whether targets are classes or probabilities, which are checked and never scaled.
+bool AreChecked(const v1::CsvData& spec, const DataReading& reading) {
+  return spec.classes() > 0 || reading.targets == DataShape::Target::kProbabilities;
 }
 
-absl::Status NoClass(const v1::CsvData& spec, int64_t line, double value) {
-  return InvalidField("targets[0]", absl::StrCat(spec.path(), ": line ", line, ", column \"", spec.targets(0), "\": ",
-                                                 Exactly(value), " is not a class from 0 to ", spec.classes() - 1));
+// Whether a number may be a target, where targets are checked. A double, since a float would round.
+bool IsTarget(const v1::CsvData& spec, double value) {
+  if (spec.classes() > 0) return value >= 0 && value < spec.classes() && value == std::floor(value);
+  return value >= 0 && value <= 1;
+}
+
+absl::Status NoTarget(const v1::CsvData& spec, int target, int64_t line, double value) {
+  const std::string wanted = spec.classes() > 0 ? absl::StrCat("a class from 0 to ", spec.classes() - 1)
+                                                : "a probability from 0 to 1, which is what the loss takes";
+  return InvalidField(absl::StrCat("targets[", target, "]"),
+                      absl::StrCat(spec.path(), ": line ", line, ", column \"", spec.targets(target),
+                                   "\": ", Exactly(value), " is not ", wanted));
 }
 
 absl::Status TooLargeScaled(const v1::CsvData& spec, int64_t line, int column, double value) {
@@ -73,35 +81,40 @@ absl::Status Changed(const v1::CsvData& spec) {
 }
 
 // Checks every row and gives it to `use`, until that returns false.
-absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, const DataReading& reading,
                       absl::FunctionRef<bool(std::span<const double>)> use) {
-  absl::Status no_class;
+  const size_t first_checked = AreChecked(spec, reading) ? columns.inputs : columns.all.size();
+  absl::Status no_target;
   const absl::Status status = table.ForEachRow(columns.all, [&](std::span<const double> row) {
-    if (HasClass(spec, row)) return use(row);
-    no_class = NoClass(spec, table.row_line(), row.back());
-    return false;
+    for (size_t i = first_checked; i < row.size(); ++i) {
+      if (IsTarget(spec, row[i])) continue;
+      no_target = NoTarget(spec, static_cast<int>(i - columns.inputs), table.row_line(), row[i]);
+      return false;
+    }
+    return use(row);
   });
-  GW_RETURN_IF_ERROR(no_class);
+  GW_RETURN_IF_ERROR(no_target);
   return status.ok() ? status : InDataFile("path", spec.path(), status);
 }
 
 // Of a table that could not be counted or measured: its first fault in the order of the file, as a check tells it.
-absl::Status FirstFault(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+absl::Status FirstFault(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, const DataReading& reading,
                         const absl::Status& otherwise) {
-  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [](std::span<const double>) { return true; }));
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, [](std::span<const double>) { return true; }));
   return InDataFile("path", spec.path(), otherwise);
 }
 
 // How the columns are scaled, which the spec asks for.
-absl::StatusOr<Scaling> FindScaling(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, int64_t rows) {
+absl::StatusOr<Scaling> FindScaling(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, int64_t rows,
+                                    const DataReading& reading) {
   Scaling scaling{.mean = std::vector<double>(columns.all.size(), 0),
                   .factor = std::vector<double>(columns.all.size(), 1)};
   if (spec.standardize()) {
     GW_ASSIGN_OR_RETURN(scaling, MeasureColumns(table, columns, rows));
   }
-  if (spec.classes() > 0) {  // a class is not a number to be scaled
-    scaling.mean.back() = 0;
-    scaling.factor.back() = 1;
+  if (AreChecked(spec, reading)) {  // neither a class nor a probability is a number to be scaled
+    std::fill(scaling.mean.begin() + columns.inputs, scaling.mean.end(), 0);
+    std::fill(scaling.factor.begin() + columns.inputs, scaling.factor.end(), 1);
   }
   return scaling;
 }
@@ -116,22 +129,24 @@ absl::StatusOr<CsvRows> CheckCsvRows(const v1::CsvData& spec, CsvTable& table, c
                                      const DataReading& reading) {
   const int64_t too_many = reading.max_bytes / CsvRowBytes(spec, 1) + 1;
   int64_t count = 0;
-  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [&](std::span<const double>) { return ++count < too_many; }));
+  const auto count_row = [&](std::span<const double>) { return ++count < too_many; };
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, count_row));
   GW_RETURN_IF_ERROR(CheckDataBytes("path", spec.path(), CsvRowBytes(spec, count), reading));
   return CsvRows{.count = count};
 }
 
 absl::StatusOr<CsvRows> ReadCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
-                                    int64_t held_out) {
+                                    int64_t held_out, const DataReading& reading) {
   const absl::StatusOr<int64_t> count = table.CountRows();
-  if (!count.ok()) return FirstFault(spec, table, columns, count.status());
-  const absl::StatusOr<Scaling> scaling = FindScaling(spec, table, columns, std::max<int64_t>(*count - held_out, 0));
-  if (!scaling.ok()) return FirstFault(spec, table, columns, scaling.status());
+  if (!count.ok()) return FirstFault(spec, table, columns, reading, count.status());
+  const absl::StatusOr<Scaling> scaling =
+      FindScaling(spec, table, columns, std::max<int64_t>(*count - held_out, 0), reading);
+  if (!scaling.ok()) return FirstFault(spec, table, columns, reading, scaling.status());
   CsvRows rows;
   absl::Status too_large;
   rows.inputs.reserve(*count * spec.inputs_size());
   rows.targets.reserve(*count * spec.targets_size());
-  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, [&](std::span<const double> row) {
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, [&](std::span<const double> row) {
     if (++rows.count > *count) return false;  // there must be no more than there is room for
     for (size_t i = 0; i < row.size(); ++i) {
       const auto scaled = static_cast<float>((row[i] - scaling->mean[i]) * scaling->factor[i]);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/byte_units.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
@@ -61,11 +62,15 @@ absl::StatusOr<CsvColumns> FindColumns(const v1::CsvData& spec, const CsvTable& 
   return columns;
 }
 
-DataShape CsvShape(const v1::CsvData& spec) {
+// Targets that are numbers are as the loss takes them.
+DataShape CsvShape(const v1::CsvData& spec, DataShape::Target targets) {
   DataShape shape;
   shape.input.steps = Window(spec) > 1 ? Window(spec) : 0;
   shape.input.features = spec.inputs_size();
-  shape.target = spec.classes() > 0 ? DataShape::Target::kClasses : DataShape::Target::kValues;
+  const bool probabilities = targets == DataShape::Target::kProbabilities;
+  shape.target = spec.classes() > 0 ? DataShape::Target::kClasses
+                 : probabilities    ? DataShape::Target::kProbabilities
+                                    : DataShape::Target::kValues;
   shape.outputs = spec.classes() > 0 ? spec.classes() : spec.targets_size();
   return shape;
 }
@@ -76,9 +81,9 @@ int64_t TargetOffset(const v1::CsvData& spec) { return Window(spec) > 1 ? Window
 class CsvSource final : public ExampleSource {
  public:
   // `found` tells how the first line was read.
-  CsvSource(const v1::CsvData& spec, CsvRows rows, v1::DataSummary found, int64_t batch_size, int64_t held_out,
-            uint64_t seed)
-      : ExampleSource(CsvShape(spec), batch_size),
+  CsvSource(const v1::CsvData& spec, DataShape::Target targets, CsvRows rows, v1::DataSummary found, int64_t batch_size,
+            int64_t held_out, uint64_t seed)
+      : ExampleSource(CsvShape(spec, targets), batch_size),
         rows_(std::move(rows)),
         found_(std::move(found)),
         bytes_(CsvRowBytes(spec, rows_.count)),
@@ -148,10 +153,12 @@ absl::Status CheckFields(const v1::CsvData& spec) {
 // longer, so only twice the limit is refused here, and the rest when its rows are counted.
 absl::Status CheckEstimate(const v1::CsvData& spec, const CsvTable& table, int64_t bytes, const DataReading& reading) {
   const int64_t rows = table.EstimateRows(bytes);
-  if (CsvRowBytes(spec, rows) / 2 <= reading.max_bytes) return absl::OkStatus();
+  const int64_t memory = CsvRowBytes(spec, rows);
+  if (memory / 2 <= reading.max_bytes) return absl::OkStatus();
   return WithReason(
-      InvalidField("path", absl::StrCat(spec.path(), ": about ", rows, " rows by its size, which take about ",
-                                        CsvRowBytes(spec, rows), " bytes of memory; the limit is ", reading.max_bytes)),
+      InvalidField("path", absl::StrCat(spec.path(), ": about ", rows, " rows by its size, which take about ", memory,
+                                        " bytes of memory", InUnits(memory), "; the limit is ", reading.max_bytes,
+                                        InUnits(reading.max_bytes))),
       "QUOTA_MEMORY");
 }
 
@@ -182,13 +189,14 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int
   GW_ASSIGN_OR_RETURN(const CsvColumns columns, FindColumns(spec, *table));
   // How long a gzipped table is tells nobody but its end.
   if (!content->packed) GW_RETURN_IF_ERROR(CheckEstimate(spec, *table, bytes, reading));
-  GW_ASSIGN_OR_RETURN(CsvRows rows, reading.keep ? ReadCsvRows(spec, *table, columns, held_out)
+  GW_ASSIGN_OR_RETURN(CsvRows rows, reading.keep ? ReadCsvRows(spec, *table, columns, held_out, reading)
                                                  : CheckCsvRows(spec, *table, columns, reading));
   GW_RETURN_IF_ERROR(CheckCount(spec, table->has_header(), rows.count, held_out));
   v1::DataSummary found;
   found.set_header(table->has_header());
   found.set_note(table->note());
-  return std::make_unique<CsvSource>(spec, std::move(rows), std::move(found), batch_size, held_out, seed);
+  return std::make_unique<CsvSource>(spec, reading.targets, std::move(rows), std::move(found), batch_size, held_out,
+                                     seed);
 }
 
 }  // namespace gradwatch::core

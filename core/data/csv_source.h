@@ -12,8 +12,8 @@
 namespace gradwatch::core {
 
 // The file is plain or gzipped. INVALID_ARGUMENT: it is undecided whether the first line is a header, a column is not
-// there, a cell is not a finite number or not a class, or the table is too short; NOT_FOUND: no such file.
-// OUT_OF_RANGE: see OpenData. Violations are relative to the CsvData.
+// there, a cell is not a finite number, a class or a probability where it must be, or the table is too short;
+// NOT_FOUND: no such file. OUT_OF_RANGE: see OpenData. Violations are relative to the CsvData.
 absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int64_t batch_size, int64_t held_out,
                                                     uint64_t seed, const DataReading& reading);
 

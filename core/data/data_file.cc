@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/byte_units.h"
 
 namespace gradwatch::core {
 namespace {
@@ -23,7 +24,8 @@ absl::StatusOr<std::unique_ptr<DataFile>> DataFile::Create(FileDescriptor descri
   if (fstat(descriptor.get(), &info) != 0) return ReadError(errno);
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a regular file");
   if (info.st_size > max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(info.st_size, " bytes, more than the limit of ", max_bytes));
+    return absl::InvalidArgumentError(absl::StrCat(info.st_size, " bytes", InUnits(info.st_size),
+                                                   ", more than the limit of ", max_bytes, InUnits(max_bytes)));
   }
   return std::unique_ptr<DataFile>(new DataFile(std::move(descriptor), info.st_size, info.st_mtim));
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/byte_units.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/status_macros.h"
@@ -83,19 +84,20 @@ v1::DataSummary DataSource::Summary() const {
 absl::Status CheckDataBytes(absl::string_view field, const std::string& path, int64_t bytes,
                             const DataReading& reading) {
   if (bytes <= reading.max_bytes) return absl::OkStatus();
-  return WithReason(InvalidField(field, absl::StrCat(path, ": takes at least ", bytes,
-                                                     " bytes of memory; the limit is ", reading.max_bytes)),
-                    "QUOTA_MEMORY");
+  return WithReason(
+      InvalidField(field, absl::StrCat(path, ": takes at least ", bytes, " bytes of memory", InUnits(bytes),
+                                       "; the limit is ", reading.max_bytes, InUnits(reading.max_bytes))),
+      "QUOTA_MEMORY");
 }
 
 absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                                     int64_t held_out) {
-  return OpenWithinMemory(spec, seed, held_out, {.roots = &roots});
+                                                     int64_t held_out, DataShape::Target targets) {
+  return OpenWithinMemory(spec, seed, held_out, {.roots = &roots, .targets = targets});
 }
 
 absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                             int64_t held_out, int64_t max_bytes) {
-  const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes};
+                                             int64_t held_out, int64_t max_bytes, DataShape::Target targets) {
+  const DataReading reading = {.roots = &roots, .keep = false, .max_bytes = max_bytes, .targets = targets};
   GW_ASSIGN_OR_RETURN(const auto source, OpenWithinMemory(spec, seed, held_out, reading));
   return DataDescription{.shape = source->shape(), .bytes = source->bytes(), .summary = source->Summary()};
 }

@@ -41,6 +41,7 @@ struct DataReading {
   const DataRoots* roots = nullptr;                         // must outlive the call
   bool keep = true;                                         // false: checked and counted only; Fill must not be called
   int64_t max_bytes = std::numeric_limits<int64_t>::max();  // more data in memory than this is refused
+  DataShape::Target targets = DataShape::Target::kValues;   // what the loss takes, see OpenData
 };
 
 // INVALID_ARGUMENT (reason QUOTA_MEMORY) about `field` if the `bytes` that the file at `path` takes in memory at least
@@ -50,13 +51,15 @@ absl::Status CheckDataBytes(absl::string_view field, const std::string& path, in
 
 // Opens what `spec` names; paths are looked up below `roots`. Reads everything into memory and checks it. The last
 // `held_out` examples are kept out of Fill for FillHeldOut; what is measured over all examples (the scaling of columns)
-// leaves them out too.
+// leaves them out too. `targets`: what the loss takes (TargetOf); where that is probabilities, targets of a table that
+// are not classes are never scaled and must be in [0, 1], and its shape says so. Other sources give what they have.
 // INVALID_ARGUMENT: a field is out of range, or a file is malformed, empty, cut short, changed while it was read or
-// outside the roots; NOT_FOUND: no such file; OUT_OF_RANGE: there are not enough examples to hold out that many;
-// RESOURCE_EXHAUSTED: not enough memory. Messages and violations name the field relative to the DataSpec ("text.path")
-// and the value.
+// outside the roots, or a target is not what it must be; NOT_FOUND: no such file; OUT_OF_RANGE: there are not enough
+// examples to hold out that many; RESOURCE_EXHAUSTED: not enough memory. Messages and violations name the field
+// relative to the DataSpec ("text.path") and the value.
 absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                                     int64_t held_out = 0);
+                                                     int64_t held_out = 0,
+                                                     DataShape::Target targets = DataShape::Target::kValues);
 
 // What is known of data without having it.
 struct DataDescription {
@@ -68,7 +71,8 @@ struct DataDescription {
 // Checks all that OpenData checks, but reads files in blocks and keeps nothing: a few MiB, whatever their size. Also
 // INVALID_ARGUMENT (QUOTA_MEMORY), as soon as that is clear: the data would take more than `max_bytes`.
 absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
-                                             int64_t held_out, int64_t max_bytes);
+                                             int64_t held_out, int64_t max_bytes,
+                                             DataShape::Target targets = DataShape::Target::kValues);
 
 // A file that a spec names.
 struct NamedFile {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/byte_units.h"
 #include "core/base/status_macros.h"
 
 namespace gradwatch::core {
@@ -97,7 +98,8 @@ absl::StatusOr<int64_t> Gunzip::Read(char* out, int64_t size) {
   }
   given_ += room - stream_.avail_out;
   if (given_ > max_bytes_) {
-    return absl::InvalidArgumentError(absl::StrCat("decompresses to more than the limit of ", max_bytes_, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("decompresses to more than the limit of ", max_bytes_, " bytes", InUnits(max_bytes_)));
   }
   return room - stream_.avail_out;
 }

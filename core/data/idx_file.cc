@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/base/byte_units.h"
 #include "core/base/status_macros.h"
 #include "core/data/gzip.h"
 
@@ -65,7 +66,7 @@ absl::StatusOr<IdxHeader> ReadHeader(ByteSource& file, int64_t max_bytes) {
     if (header.dimensions[i] == 0) return absl::InvalidArgumentError(absl::StrCat("dimension ", i, " is 0"));
     if (__builtin_mul_overflow(bytes, header.dimensions[i], &bytes) || bytes > max_bytes) {
       return absl::InvalidArgumentError(
-          absl::StrCat("its header tells of more than the limit of ", max_bytes, " bytes"));
+          absl::StrCat("its header tells of more than the limit of ", max_bytes, " bytes", InUnits(max_bytes)));
     }
   }
   header.example_size = bytes / element / header.dimensions[0];

@@ -13,7 +13,7 @@ namespace gradwatch::core {
 template <typename T>
 class BinaryCrossEntropy final : public LossFunction<T> {
  public:
-  static constexpr DataShape::Target kTarget = DataShape::Target::kValues;
+  static constexpr DataShape::Target kTarget = DataShape::Target::kProbabilities;
   Sum<T> Mean(int64_t rows, int64_t columns, const T* outputs, const Batch& batch, T* gradient) const override;
   // A row is right if each of its outputs is: above 0 where the target is above 1/2, else at most 0; never with a NaN.
   std::optional<int64_t> Correct(int64_t rows, int64_t columns, const T* outputs, const Batch& batch) const override;

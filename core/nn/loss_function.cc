@@ -2,6 +2,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
@@ -14,16 +15,29 @@
 namespace gradwatch::core {
 namespace {
 
+absl::string_view TargetName(DataShape::Target target) {
+  switch (target) {
+    case DataShape::Target::kClasses:
+      return "classes";
+    case DataShape::Target::kValues:
+      return "values";
+    case DataShape::Target::kProbabilities:
+      return "probabilities (values from 0 to 1)";
+  }
+  return "";
+}
+
 absl::Status CheckTarget(v1::LossFunction function, DataShape::Target needed, DataShape::Target target) {
-  if (needed == target) return absl::OkStatus();
-  const auto name = [](DataShape::Target t) { return t == DataShape::Target::kClasses ? "classes" : "values"; };
+  const bool are_values = needed == DataShape::Target::kValues && target == DataShape::Target::kProbabilities;
+  if (needed == target || are_values) return absl::OkStatus();
   const std::string word = absl::AsciiStrToLower(absl::StripPrefix(v1::LossFunction_Name(function), "LOSS_FUNCTION_"));
-  const char* const table = needed == DataShape::Target::kClasses
-                                ? "; those of a table are if data.csv.classes is set"
-                                : "; those of a table are unless data.csv.classes is set";
-  return WithReason(InvalidField("function", absl::StrCat(word, " needs ", name(needed),
-                                                          " as targets, but the data gives ", name(target), table)),
-                    kDoesNotFitTargets);
+  absl::string_view table;
+  if (needed == DataShape::Target::kClasses) table = "; those of a table are if data.csv.classes is set";
+  if (target == DataShape::Target::kClasses) table = "; those of a table are unless data.csv.classes is set";
+  return WithReason(
+      InvalidField("function", absl::StrCat(word, " needs ", TargetName(needed), " as targets, but the data gives ",
+                                            TargetName(target), table)),
+      kDoesNotFitTargets);
 }
 
 absl::Status Refuse(v1::LossFunction function) {
@@ -49,6 +63,17 @@ absl::Status CheckDelta(const v1::Loss& spec) {
 }
 
 }  // namespace
+
+DataShape::Target TargetOf(v1::LossFunction function) {
+  switch (function) {
+    case v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY:
+      return SoftmaxCrossEntropy<float>::kTarget;
+    case v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY:
+      return BinaryCrossEntropy<float>::kTarget;
+    default:
+      return DataShape::Target::kValues;
+  }
+}
 
 template <typename T>
 absl::StatusOr<std::unique_ptr<LossFunction<T>>> MakeLossFunction(const v1::Loss& spec, DataShape::Target target) {

@@ -33,6 +33,9 @@ class LossFunction {
   }
 };
 
+// The targets that a loss takes; kValues of what is no loss. One that takes values takes probabilities too.
+DataShape::Target TargetOf(v1::LossFunction function);
+
 // Paths of violations are relative to the Loss. INVALID_ARGUMENT: no function, not for such targets
 // (kDoesNotFitTargets), or a number that is out of range or another loss's.
 template <typename T>

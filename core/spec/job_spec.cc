@@ -117,8 +117,9 @@ v1::JobSpec Resolve(const v1::JobSpec& spec, const v1::DataSummary& data) {
 absl::StatusOr<std::optional<DataDescription>> CheckData(const v1::JobSpec& spec, const DataRoots& roots,
                                                          const SpecLimits& limits, FieldErrors& errors) {
   if (!spec.has_data()) return std::nullopt;
-  absl::StatusOr<DataDescription> data = DescribeData(
-      spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0), limits.max_bytes);
+  absl::StatusOr<DataDescription> data =
+      DescribeData(spec.data(), spec.seed(), roots, std::max<int64_t>(spec.validation().examples(), 0),
+                   limits.max_bytes, TargetOf(spec.model().loss().function()));
   if (data.ok()) return *std::move(data);
   if (absl::IsOutOfRange(data.status())) {
     errors.Add("validation.examples", data.status().message());
@@ -148,7 +149,7 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   ValidatedJob job;
   job.spec = Resolve(spec, data->summary);
   job.estimate = EstimateResources(*network, job.spec, data->bytes);
-  GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), limits));
+  GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), spec.data().batch_size(), limits));
   job.data = data->summary;
   job.tensors = DescribeTensors(network->layout());
   GW_RETURN_IF_ERROR(

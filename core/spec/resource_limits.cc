@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "core/base/byte_units.h"
 #include "core/base/error.h"
 #include "core/clip/clip_settings.h"
 #include "core/clip/clipper.h"
@@ -83,13 +84,13 @@ struct Part {
 };
 
 // All of them. What the program takes of every job is nobody's to change.
-std::vector<Part> Parts(const v1::ResourceEstimate& estimate, const ParameterLayout& layout) {
+std::vector<Part> Parts(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, int64_t batch_size) {
   const int64_t least_ring = ReportRingBytes(static_cast<int64_t>(layout.segments().size()), /*layers=*/0, /*steps=*/1);
   const bool has_many_steps = estimate.report_bytes() / 2 > least_ring;
   const int64_t beyond_program = std::max<int64_t>(0, estimate.process_bytes() - kProgramBytes);
   return {
       {estimate.parameter_bytes(), "parameters, gradients and optimizer", "model"},
-      {estimate.activation_bytes(), "activations", "model"},
+      {estimate.activation_bytes(), "activations", batch_size > 1 ? "data.batch_size" : "model"},
       {estimate.data_bytes(), "data", "data"},
       {estimate.watch_bytes(), "statistics and the histories of rules", "rules"},
       {estimate.report_bytes(), "reports on their way", has_many_steps ? "steps" : "model"},
@@ -102,8 +103,9 @@ std::vector<Part> Parts(const v1::ResourceEstimate& estimate, const ParameterLay
 std::string LargePartsText(std::vector<Part> parts, int64_t sum) {
   std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.bytes > b.bytes; });
   std::erase_if(parts, [sum](const Part& part) { return part.bytes < sum / 50; });
-  return absl::StrJoin(
-      parts, ", ", [](std::string* out, const Part& part) { absl::StrAppend(out, part.bytes, " for ", part.what); });
+  return absl::StrJoin(parts, ", ", [](std::string* out, const Part& part) {
+    absl::StrAppend(out, part.bytes, InUnits(part.bytes), " for ", part.what);
+  });
 }
 
 absl::Status TooLarge(absl::string_view field, absl::string_view description, absl::string_view reason) {
@@ -129,8 +131,11 @@ ControlBytes BytesOf(const v1::Controls& controls, const v1::Job& job) {
 // "the copy of the gradients takes 128 bytes, the history of the norms takes 16000 bytes": what takes more than before.
 std::string MoreText(const ControlBytes& more) {
   std::vector<std::string> told;
-  if (more.copy > 0) told.push_back(absl::StrCat("the copy of the gradients takes ", more.copy, " bytes"));
-  if (more.histories > 0) told.push_back(absl::StrCat("the history of the norms takes ", more.histories, " bytes"));
+  const auto tell = [&told](absl::string_view what, int64_t bytes) {
+    if (bytes > 0) told.push_back(absl::StrCat(what, " takes ", bytes, " bytes", InUnits(bytes)));
+  };
+  tell("the copy of the gradients", more.copy);
+  tell("the history of the norms", more.histories);
   return absl::StrJoin(told, ", ");
 }
 
@@ -170,7 +175,7 @@ int64_t EstimatedBytes(const v1::ResourceEstimate& estimate) {
   return sum;
 }
 
-absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout,
+absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, int64_t batch_size,
                          const SpecLimits& limits) {
   if (estimate.parameters() > limits.max_parameters) {
     const auto& segments = layout.segments();
@@ -184,18 +189,18 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
   const int64_t bytes = EstimatedBytes(estimate);
   if (bytes <= limits.max_bytes) return absl::OkStatus();
   if (const int64_t program = std::min(kProgramBytes, estimate.process_bytes()); program > limits.max_bytes) {
-    return WithReason(
-        absl::InvalidArgumentError(absl::StrCat("the limit of ", limits.max_bytes,
-                                                " bytes is too small for any job: the program takes ", program)),
-        "QUOTA_MEMORY");
+    return WithReason(absl::InvalidArgumentError(
+                          absl::StrCat("the limit of ", limits.max_bytes, " bytes", InUnits(limits.max_bytes),
+                                       " is too small for any job: the program takes ", program, InUnits(program))),
+                      "QUOTA_MEMORY");
   }
-  const std::vector<Part> parts = Parts(estimate, layout);
+  const std::vector<Part> parts = Parts(estimate, layout, batch_size);
   const auto most =
       std::max_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.by_spec < b.by_spec; });
-  return TooLarge(
-      most->field,
-      absl::StrCat(bytes, " bytes exceed the limit of ", limits.max_bytes, ": ", LargePartsText(parts, bytes)),
-      "QUOTA_MEMORY");
+  return TooLarge(most->field,
+                  absl::StrCat(bytes, " bytes", InUnits(bytes), " exceed the limit of ", limits.max_bytes,
+                               InUnits(limits.max_bytes), ": ", LargePartsText(parts, bytes)),
+                  "QUOTA_MEMORY");
 }
 
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
@@ -204,10 +209,10 @@ absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed
   const ControlBytes more = after - BytesOf(job.controls(), job);
   const int64_t bytes = Add(EstimatedBytes(job.estimate()), (after - BytesOf(job.spec().controls(), job)).sum());
   if (more.sum() <= 0 || bytes <= limits.max_bytes) return absl::OkStatus();
-  return TooLarge(
-      more.copy > more.histories ? "gradient_cosine" : "clip",
-      absl::StrCat(MoreText(more), "; the job would need ", bytes, ", beyond the limit of ", limits.max_bytes),
-      "QUOTA_MEMORY");
+  return TooLarge(more.copy > more.histories ? "gradient_cosine" : "clip",
+                  absl::StrCat(MoreText(more), "; the job would need ", bytes, InUnits(bytes), ", beyond the limit of ",
+                               limits.max_bytes, InUnits(limits.max_bytes)),
+                  "QUOTA_MEMORY");
 }
 
 }  // namespace gradwatch::core

@@ -19,9 +19,11 @@ v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::
 int64_t EstimatedBytes(const v1::ResourceEstimate& estimate);
 
 // INVALID_ARGUMENT, with the reason QUOTA_PARAMS or QUOTA_MEMORY, if `estimate` is beyond the limits; the field is what
-// can be changed and takes most: "model", "data", "rules" or "steps". The message names the largest tensor of `layout`,
-// or every part of the memory that matters. A limit that the program alone exceeds is said to be one, with no field.
-absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, const SpecLimits& limits);
+// can be changed and takes most: "model", "data", "data.batch_size" (of activations, if it is above 1), "rules" or
+// "steps". The message names the largest tensor of `layout`, or every part of the memory that matters. A limit that the
+// program alone exceeds is said to be one, with no field.
+absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLayout& layout, int64_t batch_size,
+                         const SpecLimits& limits);
 
 // Whether `job` stays within the limit of memory if its controls become `changed`: the cosine of gradients takes a copy
 // of them, and modes of clipping have histories; the estimate has what the spec asks for. INVALID_ARGUMENT with the

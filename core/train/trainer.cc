@@ -12,6 +12,7 @@
 #include "core/clip/clipper.h"
 #include "core/data/data_source.h"
 #include "core/detect/diagnosis.h"
+#include "core/nn/loss_function.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/optim/schedule.h"
@@ -107,7 +108,10 @@ struct Trainer::State {
   void Update();
   // Takes back what the step's batches have changed.
   void Skip();
+  // Whether the run has failed with the present step; `failure` says why.
   bool MustEnd();
+  // The failure where too many steps in a row are lost.
+  std::string TooManyLost() const;
   // Fills what is told of the network at the end of the run.
   void JudgeNetwork(TrainResult* result);
   // Waits while a pause is asked for; the command to follow then.
@@ -135,7 +139,7 @@ struct Trainer::State {
   // Steps in a row, to the present one, that were skipped or, where elements are set to zero instead, had a loss that
   // is not finite.
   int32_t lost_in_a_row = 0;
-  bool has_learnt = false;  // some step was not skipped
+  int64_t last_learnt = -1;  // the last step that was not skipped; -1: none
   std::string failure;
 };
 
@@ -178,7 +182,7 @@ void Trainer::State::Update() {
   const bool finite_loss = std::isfinite(record.loss);
   lost_in_a_row = IsSkipped(record) || !finite_loss ? lost_in_a_row + 1 : 0;
   if (IsSkipped(record)) return Skip();
-  has_learnt = true;
+  last_learnt = record.step;
   // A plateau is one of learning: of losses that were learnt from.
   if (finite_loss) schedule.ObserveLoss(record.loss);
   if (record.clip.moments_reset) optimizer->ResetMoments();
@@ -193,19 +197,30 @@ void Trainer::State::Skip() {
 }
 
 bool Trainer::State::MustEnd() {
-  const bool lost = lost_in_a_row > 0;
+  const bool is_skipped = IsSkipped(record), is_last = record.step + 1 == spec.steps();
+  const int64_t not_learnt = record.step - last_learnt;  // steps in a row
   if (record.clip.action == v1::ClipOutcome::ACTION_STOPPED) {
     failure = absl::StrCat(WhatBroke(record), " and clip.non_finite is stop");
-  } else if (lost && lost_in_a_row >= controls->controls.clip().max_consecutive_skips()) {
-    failure = lost_in_a_row == 1 ? absl::StrCat(WhatBroke(record), " and clip.max_consecutive_skips is 1")
-                                 : absl::StrCat(WhatBroke(record), ", the last of ", lost_in_a_row,
-                                                " such steps in a row (clip.max_consecutive_skips)");
-  } else if (lost && !IsSkipped(record) && record.step + 1 == spec.steps()) {
-    failure = absl::StrCat(WhatBroke(record), ", the last one, and the network has learnt from it");
-  } else if (!has_learnt && record.step + 1 == spec.steps()) {
+  } else if (lost_in_a_row > 0 && lost_in_a_row >= controls->controls.clip().max_consecutive_skips()) {
+    failure = TooManyLost();
+  } else if (is_last && is_skipped && last_learnt < 0) {
     failure = absl::StrCat("no step was learnt from: ", WhatBroke(record));
+  } else if (is_last && is_skipped && not_learnt > 1) {
+    failure = absl::StrCat("the last ", not_learnt, " steps were not learnt from: ", WhatBroke(record));
+  } else if (is_last && !is_skipped && lost_in_a_row > 0) {
+    failure = absl::StrCat(WhatBroke(record), ", the last one, and the network has learnt from it");
   }
   return !failure.empty();
+}
+
+std::string Trainer::State::TooManyLost() const {
+  if (lost_in_a_row == 1) return absl::StrCat(WhatBroke(record), " and clip.max_consecutive_skips is 1");
+  // Where elements are set to zero instead, steps were learnt from all the same.
+  const bool is_skipped = IsSkipped(record);
+  const int64_t last_good = is_skipped ? last_learnt : record.step - lost_in_a_row;
+  return absl::StrCat(is_skipped ? "no step was learnt from" : "no step had a finite loss",
+                      last_good < 0 ? "" : absl::StrCat(" since step ", last_good), ": ", WhatBroke(record), " (",
+                      lost_in_a_row, " in a row, at which clip.max_consecutive_skips ends the job)");
 }
 
 bool Trainer::State::AccumulateGradients(int64_t step, const LiveControls& live) {
@@ -274,11 +289,12 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
 
 void Trainer::State::JudgeNetwork(TrainResult* result) {
   result->parameters_sha256 = ParameterDigest(network->layout(), network->parameters());
-  if (result->state != v1::JOB_STATE_SUCCEEDED) return;
+  if (result->state == v1::JOB_STATE_STOPPED) return;
   const std::string broken = FirstBrokenTensor(network->layout(), network->parameters());
   if (broken.empty()) return;
   result->state = v1::JOB_STATE_FAILED;
-  result->failure = absl::StrCat("the parameters of ", broken, " are not finite after the last step");
+  absl::StrAppend(&result->failure, result->failure.empty() ? "" : "; ", "the parameters of ", broken,
+                  " are not finite after the last step");
 }
 
 LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer) {
@@ -291,7 +307,8 @@ LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock) {
-  auto opened = OpenData(spec.data(), spec.seed(), roots, spec.validation().examples());
+  auto opened =
+      OpenData(spec.data(), spec.seed(), roots, spec.validation().examples(), TargetOf(spec.model().loss().function()));
   if (!opened.ok()) return WithFieldPrefix("data", opened.status());
   return Create(spec, *std::move(opened), std::move(identity), clock);
 }

@@ -39,7 +39,7 @@ class Trainer {
   // RESOURCE_EXHAUSTED (OUT_OF_MEMORY) if there is not memory enough; else as OpenData.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobSpec& spec, const DataRoots& roots,
                                                          AlertIdentity identity, const Clock* clock);
-  // Of data that is read already, as OpenData would read it for this spec.
+  // Of data that is read already, as OpenData would read it for this spec and its loss.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobSpec& spec, std::unique_ptr<DataSource> data,
                                                          AlertIdentity identity, const Clock* clock);
   ~Trainer();
@@ -54,8 +54,8 @@ class Trainer {
   // Runs until all steps are done, a stop is asked for, a loss or gradients that are not finite end the job, or memory
   // runs out. A stop is heard before every batch and drops a step whose batches are not all done: it is not reported
   // and changes nothing. A pause waits for the end of the step. A network whose parameters are not finite at the end
-  // has not succeeded, nor has one that has learnt from no step. Call once. The observer is called on this thread.
-  // Within a steady step nothing is allocated and nobody is waited for.
+  // has not succeeded, nor has one that has learnt from no step, or not from more than one step up to the end. Call
+  // once. The observer is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
   TrainResult Run(LiveControls& controls, Observer& observer);
 
  private:

@@ -17,6 +17,7 @@
 #include "client/lib/spec_reader.h"
 #include "core/base/status_macros.h"
 #include "core/data/data_source.h"
+#include "core/nn/loss_function.h"
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/spec/job_spec.h"
@@ -57,7 +58,8 @@ absl::StatusOr<Job> MakeJob(const std::string& path) {
   GW_ASSIGN_OR_RETURN(ValidatedJob valid, ValidateJob(read, roots, SpecLimits()));
   Job job;
   job.spec = valid.spec;
-  GW_ASSIGN_OR_RETURN(job.data, OpenData(job.spec.data(), job.spec.seed(), roots, 0));
+  GW_ASSIGN_OR_RETURN(
+      job.data, OpenData(job.spec.data(), job.spec.seed(), roots, 0, TargetOf(job.spec.model().loss().function())));
   GW_ASSIGN_OR_RETURN(job.network,
                       Network<float>::Create(job.spec.model(), job.data->shape(), job.spec.data().batch_size(), 1));
   job.network->Initialize(job.spec.seed());

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/text_format.h>
 
+#include <cmath>
 #include <cstdlib>
 
 #include "core/base/random.h"
@@ -47,6 +48,9 @@ TestBatch RandomBatch(const core::DataShape& data, int64_t size, uint64_t seed) 
   } else {
     batch.values = Normals(Stream(seed, 1), target_rows * data.outputs);
   }
+  if (data.target == core::DataShape::Target::kProbabilities) {
+    for (float& value : batch.values) value = 1 / (1 + std::exp(-value));
+  }
   return batch;
 }
 
@@ -76,6 +80,12 @@ core::DataShape TokenData(int64_t steps, int64_t vocabulary, int64_t classes, bo
 core::DataShape ValueData(int64_t steps, int64_t features, int64_t values, bool target_per_step) {
   core::DataShape data = ClassData(steps, features, values, target_per_step);
   data.target = core::DataShape::Target::kValues;
+  return data;
+}
+
+core::DataShape ProbabilityData(int64_t steps, int64_t features, int64_t values, bool target_per_step) {
+  core::DataShape data = ValueData(steps, features, values, target_per_step);
+  data.target = core::DataShape::Target::kProbabilities;
   return data;
 }
 

@@ -23,7 +23,8 @@ struct TestBatch {
   core::Batch get() const { return {size, features, tokens, classes, values}; }
 };
 
-// Standard normal features and values, uniform tokens and classes; a pure function of the seed.
+// Standard normal features and values, uniform tokens and classes, probabilities of normal logits; a pure function of
+// the seed.
 TestBatch RandomBatch(const core::DataShape& data, int64_t size, uint64_t seed);
 
 // The batch with its tokens written out as one-hot rows.
@@ -35,6 +36,9 @@ core::DataShape TokenData(int64_t steps, int64_t vocabulary, int64_t classes, bo
 core::DataShape ClassData(int64_t steps, int64_t features, int64_t classes, bool target_per_step = false);
 // The same with values as targets.
 core::DataShape ValueData(int64_t steps, int64_t features, int64_t values, bool target_per_step = false);
+
+// The same with probabilities.
+core::DataShape ProbabilityData(int64_t steps, int64_t features, int64_t values, bool target_per_step = false);
 
 // Images, with classes as targets.
 core::DataShape ImageData(int64_t channels, int64_t height, int64_t width, int64_t classes);

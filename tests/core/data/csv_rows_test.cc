@@ -38,14 +38,16 @@ v1::CsvData Spec() {
   return spec;
 }
 
-absl::StatusOr<CsvRows> Read(const v1::CsvData& spec, std::unique_ptr<ByteSource> file, int held_out = 0) {
+absl::StatusOr<CsvRows> Read(const v1::CsvData& spec, std::unique_ptr<ByteSource> file, int held_out = 0,
+                             DataShape::Target targets = DataShape::Target::kValues) {
   GW_ASSIGN_OR_RETURN(CsvTable table, CsvTable::Open(std::move(file), spec.header()));
-  return ReadCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, held_out);
+  return ReadCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, held_out, {.targets = targets});
 }
 
-absl::StatusOr<CsvRows> Check(const v1::CsvData& spec, const std::string& text) {
+absl::StatusOr<CsvRows> Check(const v1::CsvData& spec, const std::string& text,
+                              DataShape::Target targets = DataShape::Target::kValues) {
   GW_ASSIGN_OR_RETURN(CsvTable table, CsvTable::Open(std::make_unique<StringSource>(text), spec.header()));
-  return CheckCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, {.keep = false});
+  return CheckCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, {.keep = false, .targets = targets});
 }
 
 std::unique_ptr<ByteSource> Changing(std::vector<std::string> versions) {
@@ -71,6 +73,46 @@ TEST(CsvRowsTest, OnlyAWholeNumberIsAClass) {
   const auto rows = Read(spec, std::make_unique<StringSource>("5,0\n6,2.0\n7,1e0\n8,-0\n"));
   ASSERT_THAT(rows, IsOk());
   EXPECT_THAT(rows->targets, ElementsAre(0, 2, 1, 0));
+}
+
+TEST(CsvRowsTest, OnlyWhatIsFromZeroToOneIsAProbability) {
+  constexpr auto kProbabilities = DataShape::Target::kProbabilities;
+  v1::CsvData spec = Spec();
+  for (const bool standardize : {false, true}) {
+    spec.set_standardize(standardize);
+    for (const char* const cell : {"6.3", "-1", "2", "1.0000000000000002", "-1e-300", "1e30"}) {
+      const std::string text = absl::StrCat("5,0\n\n6,1\n7,", cell, "\n");
+      const absl::Status checked = Check(spec, text, kProbabilities).status();
+      const absl::Status read = Read(spec, std::make_unique<StringSource>(text), 0, kProbabilities).status();
+      EXPECT_EQ(read, checked);
+      ASSERT_EQ(GetFieldViolations(checked).size(), 1u) << checked;
+      EXPECT_EQ(GetFieldViolations(checked)[0].field, "targets[0]");
+      EXPECT_THAT(GetFieldViolations(checked)[0].description,
+                  HasSubstr(absl::StrCat("t.csv: line 4, column \"1\": ", cell == std::string("1e30") ? "1e+30" : cell,
+                                         " is not a probability from 0 to 1")));
+      EXPECT_THAT(Check(spec, text), IsOk()) << "any number is a value";
+    }
+  }
+}
+
+// Two numbers, each as often as the other, are -1 and 1 once they have mean 0 and deviation 1.
+TEST(CsvRowsTest, ProbabilitiesAreNeverScaledAndOtherValuesAre) {
+  v1::CsvData spec = Spec();
+  spec.set_standardize(true);
+  const auto read = [&](DataShape::Target targets) {
+    return Read(spec, std::make_unique<StringSource>("1,0\n3,0.25\n1,0.25\n3,0\n"), 0, targets);
+  };
+  const auto probabilities = read(DataShape::Target::kProbabilities);
+  ASSERT_THAT(probabilities, IsOk());
+  EXPECT_THAT(probabilities->inputs, ElementsAre(-1, 1, -1, 1));
+  EXPECT_THAT(probabilities->targets, ElementsAre(0, 0.25, 0.25, 0));
+  const auto values = read(DataShape::Target::kValues);
+  ASSERT_THAT(values, IsOk());
+  EXPECT_THAT(values->inputs, ElementsAre(-1, 1, -1, 1));
+  EXPECT_THAT(values->targets, ElementsAre(-1, 1, 1, -1));
+  spec.set_classes(2);  // which the loss then refuses
+  EXPECT_THAT(Check(spec, "1,0\n3,0.5\n", DataShape::Target::kProbabilities),
+              StatusIs(kInvalid, HasSubstr("not a class")));
 }
 
 // The first in the order of the file, though rows are counted, and columns measured, before classes are looked at.
@@ -126,7 +168,7 @@ TEST(CsvRowsTest, EveryReadingGoesToTheEnd) {
   auto file = std::make_unique<ChangingSource>(std::vector<std::string>{text});
   const ChangingSource& seen = *file;
   CsvTable table = *CsvTable::Open(std::move(file), spec.header());
-  ASSERT_THAT(ReadCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, 99'000), IsOk());
+  ASSERT_THAT(ReadCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, 99'000, DataReading()), IsOk());
   EXPECT_THAT(seen.ends(), IsSupersetOf({1, 2, 3})) << "counted, measured without those held out, kept";
 }
 

@@ -594,6 +594,26 @@ TEST_F(CsvSourceTest, StandardizesColumnsButNotClasses) {
   }
 }
 
+TEST_F(CsvSourceTest, SaysThatItsTargetsAreProbabilitiesWhereTheyMustBe) {
+  constexpr auto kProbabilities = DataShape::Target::kProbabilities;
+  dir_.Write("table.csv", "x,p,q\n1,0,1\n2,0.5,1\n3,1,7\n");
+  auto* csv = spec_.mutable_csv();
+  csv->set_targets(0, "p");
+  csv->set_standardize(true);
+  spec_.set_batch_size(3);
+  const auto source = *OpenData(spec_, 1, roots_, 0, kProbabilities);
+  EXPECT_EQ(source->shape().target, kProbabilities);
+  EXPECT_EQ(DescribeData(spec_, 1, roots_, 0, 1 << 20, kProbabilities)->shape.target, kProbabilities);
+  const Batch batch = source->Fill(0);
+  EXPECT_EQ(std::multiset<float>(batch.values.begin(), batch.values.end()), (std::multiset<float>{0, 0.5, 1}));
+  csv->add_targets("q");
+  const absl::Status checked = DescribeData(spec_, 1, roots_, 0, 1 << 20, kProbabilities).status();
+  EXPECT_THAT(checked, StatusIs(kInvalid, HasSubstr("line 4, column \"q\": 7 is not a probability from 0 to 1")));
+  EXPECT_EQ(GetFieldViolations(checked)[0].field, "csv.targets[1]");
+  EXPECT_EQ(OpenData(spec_, 1, roots_, 0, kProbabilities).status(), checked);
+  EXPECT_EQ((*OpenData(spec_, 1, roots_))->shape().target, DataShape::Target::kValues);
+}
+
 TEST_F(CsvSourceTest, AConstantColumnIsOnlyShifted) {
   dir_.Write("table.csv", "x,y\n7,1\n7,2\n");
   spec_.mutable_csv()->set_standardize(true);

@@ -22,7 +22,7 @@ std::unique_ptr<LossFunction<float>> Make(v1::LossFunction function, double delt
   v1::Loss spec;
   spec.set_function(function);
   if (function == v1::LOSS_FUNCTION_HUBER) spec.set_delta(delta);
-  auto loss = MakeLossFunction<float>(spec, DataShape::Target::kValues);
+  auto loss = MakeLossFunction<float>(spec, DataShape::Target::kProbabilities);  // which are values too
   EXPECT_THAT(loss, IsOk());
   return *std::move(loss);
 }

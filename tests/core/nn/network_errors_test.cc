@@ -161,7 +161,10 @@ TEST(NetworkErrorsTest, NamesTheFieldAndItsValue) {
       {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_HUBER delta: 0 }", "loss.delta",
        "must be finite and above 0; got 0", ValueData(0, 7, 4), false},
       {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_BINARY_CROSS_ENTROPY }", "loss.function",
-       "binary_cross_entropy needs values as targets", ClassData(0, 7, 4), false},
+       "binary_cross_entropy needs probabilities (values from 0 to 1) as targets, but the data gives classes",
+       ClassData(0, 7, 4), false},
+      {"layers { dense { units: 4 } } loss { function: LOSS_FUNCTION_BINARY_CROSS_ENTROPY }", "loss.function",
+       "needs probabilities (values from 0 to 1) as targets, but the data gives values", ValueData(0, 7, 4), false},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.model);

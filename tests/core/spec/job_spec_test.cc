@@ -249,6 +249,42 @@ TEST(ValidateJobTest, CharactersTrainARecurrentNetwork) {
   EXPECT_THAT(ValidateJob(spec, *DataRoots::Create({dir.path()}), SpecLimits()), IsOk());
 }
 
+// The adding task has targets up to 2, of which the loss would have no least value.
+TEST(ValidateJobTest, BinaryCrossEntropyIsOfProbabilities) {
+  const TempDir dir;
+  dir.Write("good.csv", "x,y\n1,0\n2,0.5\n3,1\n");
+  dir.Write("bad.csv", "x,y\n1,0\n2,0.5\n3,6.3\n");
+  const DataRoots roots = *DataRoots::Create({dir.path()});
+  v1::JobSpec spec = Spec();
+  spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY);
+  spec.mutable_model()->clear_layers();
+  spec.mutable_model()->add_layers()->mutable_dense()->set_units(1);
+  const auto violation = [&] {
+    const auto violations = GetFieldViolations(ValidateJob(spec, roots, SpecLimits()).status());
+    return violations.size() == 1 ? absl::StrCat(violations[0].field, ": ", violations[0].description) : "none";
+  };
+  v1::CsvData& csv = *spec.mutable_data()->mutable_csv();
+  csv.add_inputs("x");
+  csv.add_targets("y");
+  for (const bool standardize : {false, true}) {
+    csv.set_standardize(standardize);
+    csv.set_path("good.csv");
+    EXPECT_THAT(ValidateJob(spec, roots, SpecLimits()), IsOk());
+    csv.set_path("bad.csv");
+    EXPECT_THAT(violation(), HasSubstr("data.csv.targets[0]: bad.csv: line 4, column \"y\": 6.3 is not a probability"));
+  }
+  spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_HUBER);
+  EXPECT_THAT(ValidateJob(spec, roots, SpecLimits()), IsOk()) << "which takes any value";
+  spec.mutable_data()->mutable_adding()->set_sequence_length(4);
+  spec.mutable_model()->mutable_layers(0)->mutable_rnn()->set_units(1);
+  spec.mutable_model()->add_layers()->mutable_last_step();
+  EXPECT_THAT(ValidateJob(spec, roots, SpecLimits()), IsOk());
+  spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY);
+  EXPECT_THAT(violation(),
+              HasSubstr("model.loss.function: LOSS_FUNCTION_BINARY_CROSS_ENTROPY needs probabilities (values "
+                        "from 0 to 1) as targets, but the data gives values"));
+}
+
 TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
   const absl::Status small = Validate([](auto*) {}, {.max_parameters = 41}).status();
   EXPECT_THAT(small, StatusIs(absl::StatusCode::kInvalidArgument,
@@ -265,8 +301,9 @@ TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
   };
   EXPECT_THAT(Validate(huge), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1099517919234 parameters")));
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
-  EXPECT_THAT(Validate(huge, {.max_parameters = kAny}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bytes exceed the limit of 8589934592")));
+  EXPECT_THAT(
+      Validate(huge, {.max_parameters = kAny}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(" TiB) exceed the limit of 8589934592 (8.0 GiB): ")));
   EXPECT_THAT(Validate(huge, {.max_parameters = kAny, .max_bytes = kAny}), IsOk()) << "only counted";
 }
 
@@ -275,7 +312,8 @@ TEST(ValidateJobTest, MemoryIsLimitedAsAWhole) {
   const int64_t bytes = EstimatedBytes(job->estimate);
   EXPECT_THAT(Validate([](auto*) {}, {.max_bytes = bytes}), IsOk());
   const absl::Status status = Validate([](auto*) {}, {.max_bytes = bytes - 1}).status();
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat(bytes, " bytes exceed"))));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(absl::StrCat(bytes, " bytes (")),
+                                                                         HasSubstr(" MiB) exceed the limit of "))));
   EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
   // A batch that would not fit.
   const absl::Status batch = Validate([](auto* s) {

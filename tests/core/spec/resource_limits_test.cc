@@ -171,9 +171,10 @@ TEST(ResourceLimitsTest, RulesThatTakeGigabytesAreRefusedBeforeAnythingIsTaken) 
   const int64_t before = testing::AllocatedBytes();
   const absl::Status status = ValidateJob(spec, DataRoots(), SpecLimits()).status();
   EXPECT_LT(testing::PeakAllocatedBytes() - before, 50 * kMebibyte);
-  EXPECT_THAT(status, StatusIs(kInvalid, AllOf(HasSubstr("rules: "), HasSubstr("bytes exceed the limit of 8589934592"),
-                                               HasSubstr("for statistics and the histories of rules"),
-                                               Not(HasSubstr("activations")))));
+  EXPECT_THAT(
+      status,
+      StatusIs(kInvalid, AllOf(HasSubstr("rules: "), HasSubstr(" GiB) exceed the limit of 8589934592 (8.0 GiB): "),
+                               HasSubstr("for statistics and the histories of rules"), Not(HasSubstr("activations")))));
   EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
   ASSERT_EQ(GetFieldViolations(status).size(), 1u);
   EXPECT_EQ(GetFieldViolations(status)[0].field, "rules");
@@ -184,11 +185,25 @@ TEST(ResourceLimitsTest, TellsThePartsThatMatterTheLargestFirst) {
   estimate.set_activation_bytes(700);
   estimate.set_data_bytes(280);
   estimate.set_process_bytes(15);
-  const absl::Status status = CheckLimits(estimate, ParameterLayout(), {.max_bytes = 994});
-  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("model: 995 bytes exceed the limit of 994: 700 for activations, "
-                                                   "280 for data")));
+  const absl::Status status = CheckLimits(estimate, ParameterLayout(), /*batch_size=*/2, {.max_bytes = 994});
+  EXPECT_THAT(status,
+              StatusIs(kInvalid, HasSubstr("data.batch_size: 995 bytes exceed the limit of 994: 700 for activations, "
+                                           "280 for data")));
   EXPECT_THAT(status.message(), Not(HasSubstr("program")));
-  EXPECT_THAT(CheckLimits(estimate, ParameterLayout(), {.max_bytes = 995}), IsOk());
+  EXPECT_THAT(CheckLimits(estimate, ParameterLayout(), /*batch_size=*/2, {.max_bytes = 995}), IsOk());
+}
+
+// For people, beside the exact number.
+TEST(ResourceLimitsTest, TellsMemoryInUnits) {
+  v1::ResourceEstimate estimate;
+  estimate.set_activation_bytes(33'351'594'286);
+  const auto refusal = [&](int64_t batch_size) {
+    return std::string(CheckLimits(estimate, ParameterLayout(), batch_size, {.max_bytes = 8'589'934'592}).message());
+  };
+  constexpr char kNumbers[] =
+      "33351594286 bytes (31.1 GiB) exceed the limit of 8589934592 (8.0 GiB): 33351594286 (31.1 GiB) for activations";
+  EXPECT_EQ(refusal(4096), absl::StrCat("data.batch_size: ", kNumbers));
+  EXPECT_EQ(refusal(1), absl::StrCat("model: ", kNumbers)) << "no batch is smaller";
 }
 
 TEST(ResourceLimitsTest, EveryPartIsTold) {
@@ -197,7 +212,7 @@ TEST(ResourceLimitsTest, EveryPartIsTold) {
     if (fields.field(i)->name() == "parameters") continue;
     v1::ResourceEstimate estimate;
     estimate.GetReflection()->SetInt64(&estimate, fields.field(i), 1000);
-    const absl::Status status = CheckLimits(estimate, ParameterLayout(), {.max_bytes = 999});
+    const absl::Status status = CheckLimits(estimate, ParameterLayout(), /*batch_size=*/2, {.max_bytes = 999});
     EXPECT_THAT(status, StatusIs(kInvalid, ::testing::ContainsRegex(": 1000 for [a-z]|takes 1000")))
         << fields.field(i)->name();
     EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
@@ -219,15 +234,15 @@ TEST(ResourceLimitsTest, NamesWhatCanBeChanged) {
   EXPECT_EQ(refused_field(Spec(9000), 60 * kMebibyte), "model");
   spec.set_steps(1);
   spec.mutable_data()->set_batch_size(100'000);
-  EXPECT_EQ(refused_field(spec, 1), "model") << "activations, though the program takes more";
+  EXPECT_EQ(refused_field(spec, 1), "data.batch_size") << "activations, though the program takes more";
   AddSpikeRules(40, 10'000, &spec);
   EXPECT_EQ(refused_field(spec, 1), "rules") << "though the program takes more";
 }
 
 TEST(ResourceLimitsTest, ALimitThatIsTooSmallForAnyJobIsSaidToBeOne) {
   const absl::Status status = ValidateJob(Spec(), DataRoots(), {.max_bytes = 50 * kMebibyte}).status();
-  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("the limit of 52428800 bytes is too small for any job: the program "
-                                                   "takes 67108864")));
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("the limit of 52428800 bytes (50.0 MiB) is too small for any job: "
+                                                   "the program takes 67108864 (64.0 MiB)")));
   EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
   EXPECT_TRUE(GetFieldViolations(status).empty());
 }

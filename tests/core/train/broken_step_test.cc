@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <set>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -110,18 +112,21 @@ TEST(BrokenStepTest, OnlyALimitedNumberOfStepsInARowMayBeLost) {
   const char *infinite_loss = "x,y\n1e38,1\n", *infinite_gradient = "x,y\n1e37,1\n", *both = "x,y\n1e38,1\n";
   const EndCase cases[] = {
       {infinite_loss, "HUBER", v1::NON_FINITE_ACTION_SKIP_STEP, 5, v1::JOB_STATE_FAILED,
-       "the loss was +Inf at step 4, the last of 5 such steps in a row (clip.max_consecutive_skips)"},
+       "no step was learnt from: the loss was +Inf at step 4 (5 in a row, at which clip.max_consecutive_skips ends the "
+       "job)"},
       {infinite_loss, "HUBER", v1::NON_FINITE_ACTION_ZERO, 5, v1::JOB_STATE_FAILED,
-       "the loss was +Inf at step 4, the last of 5 such steps in a row (clip.max_consecutive_skips)"},
+       "no step had a finite loss: the loss was +Inf at step 4 (5 in a row, at which clip.max_consecutive_skips ends "
+       "the job)"},
       {infinite_loss, "HUBER", v1::NON_FINITE_ACTION_STOP, 1, v1::JOB_STATE_FAILED,
        "the loss was +Inf at step 0 and clip.non_finite is stop"},
       {infinite_gradient, "SQUARED_ERROR", v1::NON_FINITE_ACTION_SKIP_STEP, 5, v1::JOB_STATE_FAILED,
-       "a gradient was not finite at step 4, the last of 5 such steps in a row (clip.max_consecutive_skips)"},
+       "no step was learnt from: a gradient was not finite at step 4 (5 in a row, at which clip.max_consecutive_skips "
+       "ends the job)"},
       // What ZERO is for: the network goes on with the elements that are finite.
       {infinite_gradient, "SQUARED_ERROR", v1::NON_FINITE_ACTION_ZERO, 12, v1::JOB_STATE_SUCCEEDED, ""},
       {both, "SQUARED_ERROR", v1::NON_FINITE_ACTION_ZERO, 5, v1::JOB_STATE_FAILED,
-       "the loss was +Inf and a gradient was not finite at step 4, the last of 5 such steps in a row "
-       "(clip.max_consecutive_skips)"},
+       "no step had a finite loss: the loss was +Inf and a gradient was not finite at step 4 (5 in a row, at which "
+       "clip.max_consecutive_skips ends the job)"},
       {both, "SQUARED_ERROR", v1::NON_FINITE_ACTION_STOP, 1, v1::JOB_STATE_FAILED,
        "the loss was +Inf and a gradient was not finite at step 0 and clip.non_finite is stop"},
   };
@@ -193,14 +198,64 @@ TEST(BrokenStepTest, ARunWhoseLastUpdateWasOfABrokenLossHasNotSucceeded) {
   EXPECT_EQ(end(v1::NON_FINITE_ACTION_SKIP_STEP, 9).state, v1::JOB_STATE_SUCCEEDED) << "the network is as it was";
 }
 
+// Ten examples, one after the other in an order of their own; those of the last `bad` steps have an infinite loss.
+TrainResult EndsOnBadSteps(int bad, const std::string& rest) {
+  const auto train = [&](const std::set<float>& broken) {
+    std::string table = "x,y\n";
+    for (int i = 1; i <= 10; ++i) absl::StrAppend(&table, broken.count(i) > 0 ? "1e38" : "1", ",", i, "\n");
+    return TrainOnTable(table, InfiniteLoss(10, -1, rest));
+  };
+  // Which rows come last is learnt from where one bad row shows itself.
+  std::map<int64_t, float> row_of_step;
+  for (int row = 1; row <= 10; ++row) {
+    for (const StepRecord& step : train({static_cast<float>(row)}).steps) {
+      if (!std::isfinite(step.loss)) row_of_step[step.step] = static_cast<float>(row);
+    }
+  }
+  EXPECT_EQ(row_of_step.size(), 10u);
+  std::set<float> broken;
+  for (int step = 10 - bad; step < 10; ++step) broken.insert(row_of_step[step]);
+  return train(broken).result;
+}
+
+TEST(BrokenStepTest, ARunThatEndsOnSkippedStepsHasNotSucceeded) {
+  EXPECT_EQ(EndsOnBadSteps(0, "").state, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(EndsOnBadSteps(1, "").state, v1::JOB_STATE_SUCCEEDED) << "one bad batch";
+  for (const int bad : {2, 7, 9}) {
+    const TrainResult result = EndsOnBadSteps(bad, "");
+    EXPECT_EQ(result.steps_done, 10);
+    EXPECT_EQ(result.state, v1::JOB_STATE_FAILED);
+    EXPECT_EQ(result.failure,
+              absl::StrCat("the last ", bad, " steps were not learnt from: the loss was +Inf at step 9"));
+  }
+}
+
+TEST(BrokenStepTest, TheFailureTellsSinceWhenNothingWasLearnt) {
+  const TrainResult skipped = EndsOnBadSteps(6, NonFinite(v1::NON_FINITE_ACTION_SKIP_STEP, "max_consecutive_skips: 4"));
+  EXPECT_EQ(skipped.failure,
+            "no step was learnt from since step 3: the loss was +Inf at step 7 (4 in a row, at which "
+            "clip.max_consecutive_skips ends the job)");
+  const TrainResult zeroed = EndsOnBadSteps(
+      6, NonFinite(v1::NON_FINITE_ACTION_ZERO, "max_consecutive_skips: 4 mode: CLIP_MODE_GLOBAL_NORM threshold: 1e-3"));
+  EXPECT_EQ(zeroed.failure,
+            "no step had a finite loss since step 3: the loss was +Inf at step 7 (4 in a row, at which "
+            "clip.max_consecutive_skips ends the job)");
+}
+
 // The first update is of a finite loss and gradient, and breaks the weight; the steps after it are skipped.
 TEST(BrokenStepTest, ARunThatEndsWithBrokenParametersHasNotSucceeded) {
-  for (const int64_t steps : {1, 5}) {
+  for (const int64_t steps : {1, 2, 5}) {
     const Training run = TrainOnTable(kTable, InfiniteLoss(steps, -1, "optimizer { learning_rate: 1e39 }"));
     EXPECT_TRUE(std::isfinite(run.steps.at(0).loss));
     EXPECT_EQ(run.result.steps_done, steps);
     EXPECT_EQ(run.result.state, v1::JOB_STATE_FAILED);
-    EXPECT_EQ(run.result.failure, "the parameters of dense0.weight are not finite after the last step");
+    const std::string broken = "the parameters of dense0.weight are not finite after the last step";
+    if (steps < 3) {
+      EXPECT_EQ(run.result.failure, broken);
+    } else {
+      EXPECT_THAT(run.result.failure, ::testing::AllOf(::testing::StartsWith("the last 4 steps were not learnt from: "),
+                                                       ::testing::EndsWith(absl::StrCat(" at step 4; ", broken))));
+    }
   }
 }
 
