@@ -67,12 +67,9 @@ bool IsSeparatorLine(absl::string_view line) {
 enum class CellKind { kNumber, kMissing, kWord };
 
 bool IsMissing(absl::string_view text) {
-  if (!text.empty() && (text[0] == '-' || text[0] == '+')) {
-    text.remove_prefix(1);
-    if (text.empty()) return false;
-  }
-  if (text.empty()) return true;
-  for (const absl::string_view word : {"nan", "na", "n/a", "null", "none", "inf", "infinity"}) {
+  if (text.size() > 1 && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
+  for (const absl::string_view word :
+       {"", "nan", "na", "n/a", "null", "none", "inf", "infinity", "<na>", "#n/a", "#na", "missing", "?", "-"}) {
     if (absl::EqualsIgnoreCase(text, word)) return true;
   }
   return false;
@@ -127,8 +124,11 @@ class FirstLineJudge {
   Verdict JudgeNumbers() const;
   Verdict JudgeMissing() const;
   Verdict JudgeWordsAndNumbers() const;
-  // A column that only a header can have: why; empty if there is none.
-  std::string HeaderColumn() const;
+  // Whether a number is written with a point or an exponent.
+  bool HasFraction() const;
+  // A column that a header has and data hardly: why; empty if there is none.
+  std::string QuotedNumber() const;
+  std::string WordOverNumbers() const;
   // Why the line seems to be data; empty if nothing says so.
   std::string DataEvidence() const;
 
@@ -234,7 +234,7 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
   if (columns_[0].text.empty() && lines_below_ > 1 && (counts_from_0_ || counts_from_1_)) {
     return {.is_header = true, .reason = "its first cell is empty and the column below counts the lines"};
   }
-  if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  if (std::string column = QuotedNumber(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
   if (MayNameIndexed()) {
     if (LookLikeNames()) return {.is_header = true, .reason = kNamesReason};
     return {.is_header = std::nullopt, .reason = ""};
@@ -243,23 +243,36 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
 }
 
 FirstLineJudge::Verdict FirstLineJudge::JudgeWordsAndNumbers() const {
-  if (std::string column = HeaderColumn(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  if (std::string column = QuotedNumber(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
+  std::string word = WordOverNumbers();
+  if (!word.empty() && !HasFraction()) return {.is_header = true, .reason = std::move(word)};
   std::string data = DataEvidence();
-  const bool are_names = LookLikeNames();
-  if (are_names == !data.empty()) return {.is_header = std::nullopt, .reason = ""};
-  if (are_names) return {.is_header = true, .reason = kNamesReason};
-  return {.is_header = false, .reason = std::move(data)};
+  const bool may_be_header = !word.empty() || (numbers_.size() > 1 && AreConsecutive());
+  if (!data.empty() && !may_be_header) return {.is_header = false, .reason = std::move(data)};
+  if (data.empty() && LookLikeNames()) return {.is_header = true, .reason = kNamesReason};
+  return {.is_header = std::nullopt, .reason = ""};
 }
 
-std::string FirstLineJudge::HeaderColumn() const {
+bool FirstLineJudge::HasFraction() const {
+  return std::any_of(numbers_.begin(), numbers_.end(),
+                     [this](size_t i) { return columns_[i].text.find_first_of(".eE") != std::string::npos; });
+}
+
+std::string FirstLineJudge::QuotedNumber() const {
+  for (const size_t i : numbers_) {
+    const Column& column = columns_[i];
+    if (column.quoted && column.numbers_below && !column.quoted_numbers_below) {
+      return absl::StrCat(CellIn(i, column.text), " is quoted and no number below it is");
+    }
+  }
+  return "";
+}
+
+std::string FirstLineJudge::WordOverNumbers() const {
   for (size_t i = 0; i < columns_.size(); ++i) {
     const Column& column = columns_[i];
-    if (!column.numbers_below) continue;
-    if (column.kind == CellKind::kWord && !column.words_below) {
+    if (column.kind == CellKind::kWord && column.numbers_below && !column.words_below) {
       return absl::StrCat(CellIn(i, column.text), " stands over numbers");
-    }
-    if (column.kind == CellKind::kNumber && column.quoted && !column.quoted_numbers_below) {
-      return absl::StrCat(CellIn(i, column.text), " is quoted and no number below it is");
     }
   }
   return "";
@@ -331,7 +344,6 @@ absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std
   }
   for (const CsvCell& cell : *cells) {
     first_line_.push_back(cell.Value());
-    first_quoted_.push_back(cell.quoted);
   }
   return absl::OkStatus();
 }
@@ -360,6 +372,7 @@ absl::Status CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, Line
   const FirstLineJudge::Verdict verdict = judge.Judge();
   if (!is_told() && !verdict.is_header.has_value()) return Undecided();
   has_header_ = is_told() ? header_ == v1::CsvData::HEADER_YES : *verdict.is_header;
+  if (has_header_) NoteWords();
   if (!is_told()) {
     reason_ = verdict.reason;
     note_ = has_header_ ? absl::StrCat("the first line is read as ", HowRead(), ": ",
@@ -378,13 +391,31 @@ absl::Status CsvTable::Undecided() const {
                     kHeaderUndecided);
 }
 
+bool CsvTable::StandsAgain(absl::Span<const CsvCell> cells, size_t column) const {
+  const CsvCell& cell = cells[column];
+  // Doubled quotes make it no shorter.
+  return cell.text.size() >= first_line_[column].size() && absl::EqualsIgnoreCase(cell.Value(), first_line_[column]);
+}
+
 bool CsvTable::IsFirstLineAgain(absl::Span<const CsvCell> cells) const {
   if (cells.size() != first_line_.size()) return false;
   for (size_t i = 0; i < cells.size(); ++i) {
-    if (cells[i].quoted != first_quoted_[i]) return false;
-    if (cells[i].quoted ? cells[i].Value() != first_line_[i] : cells[i].text != first_line_[i]) return false;
+    if (!StandsAgain(cells, i)) return false;
   }
   return true;
+}
+
+bool CsvTable::IsHeaderAgain(absl::Span<const CsvCell> cells) const {
+  if (IsFirstLineAgain(cells)) return true;
+  if (words_.empty() || cells.size() != first_line_.size()) return false;
+  return std::all_of(words_.begin(), words_.end(), [&](size_t column) { return StandsAgain(cells, column); });
+}
+
+void CsvTable::NoteWords() {
+  const bool has_numbers = std::any_of(first_line_.begin(), first_line_.end(), IsPlainInteger);
+  for (size_t i = 0; has_numbers && i < first_line_.size(); ++i) {
+    if (KindOf(absl::StripAsciiWhitespace(first_line_[i])) == CellKind::kWord) words_.push_back(i);
+  }
 }
 
 std::string CsvTable::HowRead() const {
@@ -472,7 +503,7 @@ absl::Status CsvTable::ForEachRow(std::span<const int> columns,
     if (std::exchange(is_header, false)) continue;
     if (!starts_as_comment_ && LooksLikeComment(line)) return CommentError(lines.number());
     GW_RETURN_IF_ERROR(Split(lines.number(), line, &cells));
-    if (has_header_ && IsFirstLineAgain(cells)) {
+    if (has_header_ && IsHeaderAgain(cells)) {
       return absl::InvalidArgumentError(
           absl::StrCat("line ", lines.number(), " is the header once more; tables have one"));
     }

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CORE_DATA_CSV_TABLE_H_
 #define GRADWATCH_CORE_DATA_CSV_TABLE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -29,8 +30,9 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 // them.
 //
 // The first line is a header, or data, if that is said (YES, NO). AUTO judges by its cells and by the lines below it:
-// those of the first 128 KiB that have as many cells and are not equal to it. A cell is a number (within the range of
-// double), missing (empty, or nan, na, n/a, null, none, inf, infinity, in any case, perhaps with a sign), or a word.
+// those of the first 128 KiB that have as many cells and are not equal to it, quotes and case left aside. A cell is a
+// number (within the range of double), missing (empty, or nan, na, n/a, null, none, inf, infinity, <na>, #n/a, #na,
+// missing, ?, -, in any case, perhaps with a sign), or a word.
 // Its numbers look like names, as years do (2019, 2020 over small numbers), if they are two or more, all of digits
 // only, each one more than the one before, and each further from all numbers below it, of which there must be some,
 // than ten times the width of those and ten more.
@@ -41,13 +43,14 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 //    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else, if the first cell
 //    is empty, all others are of digits only, and there are cells below the first one, none of them missing: a header
 //    if the numbers look like names, or undecided. Else data.
-// 4. Words and numbers: a header if below some word there are numbers and no words; or by quotes, as in 3. Else
-//    evidence is weighed. For a header: the numbers look like names. For data: a number with a point or an exponent; a
-//    word that stands again below it; a word with a digit that every cell below, of at least two, is written like:
-//    digits where it has digits, letters where it has letters, all else the same. A header or data if all evidence is
-//    for it; undecided if there is none or both.
-// Undecided is an error. So is a line below that is equal to a header, quotes included, and one that begins with # or %
-// unless the first line does.
+// 4. Words and numbers: a header by quotes, as in 3; or if below some word there are numbers and no words, and no
+//    number of the line has a point or an exponent. Else evidence is weighed. For data: a number with a point or an
+//    exponent; a word that stands again below it; a word with a digit that every cell below, of at least two, is
+//    written like: digits where it has digits, letters where it has letters, all else the same. For a header: the
+//    numbers look like names. Undecided if there is none or both, and also where data is beside a word over numbers, or
+//    beside two numbers or more that are digits only, each one more than the one before.
+// Undecided is an error. So is a line below that is the header once more (all its names, or all that are words if some
+// are not; quotes and case left aside), and one that begins with # or % unless the first line does.
 // Thread-compatible.
 class CsvTable {
  public:
@@ -89,7 +92,12 @@ class CsvTable {
   absl::Status TakeFirstLine(int64_t number, absl::string_view line, std::vector<CsvCell>* cells);
   // Reads on to the end of the first block and says what the first line is.
   absl::Status JudgeFirstLine(absl::Span<const CsvCell> first_line, LineReader& lines);
+  // Whether the name of `column` stands in its cell, quotes and case left aside.
+  bool StandsAgain(absl::Span<const CsvCell> cells, size_t column) const;
   bool IsFirstLineAgain(absl::Span<const CsvCell> cells) const;
+  // The same, or at least all names that are words, since files with other years may have been joined.
+  bool IsHeaderAgain(absl::Span<const CsvCell> cells) const;
+  void NoteWords();
   // Whether the first line is what the spec says.
   bool is_told() const { return header_ == v1::CsvData::HEADER_YES || header_ == v1::CsvData::HEADER_NO; }
   absl::Status Undecided() const;
@@ -113,7 +121,7 @@ class CsvTable {
   std::string reason_;  // why it is, or is not; empty if that was said
   std::string note_;
   std::vector<std::string> first_line_;
-  std::vector<bool> first_quoted_;  // which of its cells are
+  std::vector<size_t> words_;       // columns whose names are words, of a header that has numbers too
   int64_t first_number_ = 0;        // of the first line, from 1
   bool starts_as_comment_ = false;  // the first line does
   bool is_title_ = false;           // it seems to stand above the table, whose lines have more cells

@@ -302,11 +302,11 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 COMMENT = re.compile(r"[ \t\v\f\r]*(?!#(N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!))[#%]")  # but for spreadsheets' errors
-MISSING = re.compile(r"|[+-]?(nan|na|n/a|null|none|inf|infinity)", re.IGNORECASE)
-LONGEST_LINE = 16 << 20
+MISSING = re.compile(r"|[+-]?(nan|na|n/a|null|none|inf|infinity|<na>|#n/a|#na|missing|\?|-)", re.IGNORECASE)
+LONGEST_LINE = 4 << 20
 FIRST_BYTES = 128 << 10  # after the first line: what a first line is judged by
 
-# Cells are equal if their quotes are too. `text`: without quotes, and without space around where it has none.
+# `text`: without quotes, and without space around where it has none.
 Cell = collections.namedtuple("Cell", "text quoted")
 
 
@@ -401,11 +401,27 @@ def counts_up(texts):
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def is_again(row, first):
+    """Quotes and case left aside. The product knows capitals of ASCII only."""
+    return [ascii_lower(cell.text) for cell in row] == [ascii_lower(cell.text) for cell in first]
+
+
+def ascii_lower(text):
+    return re.sub("[A-Z]", lambda match: match[0].lower(), text)
+
+
+def is_header_again(row, header):
+    words = [i for i, cell in enumerate(header) if kind_of(cell) == "word"]
+    has_numbers = any(is_plain_integer(cell.text) for cell in header)
+    return is_again(row, header) or bool(words) and has_numbers and is_again(
+        [row[i] for i in words], [header[i] for i in words])
+
+
 def first_line(rows):
     """"header", "data" or "undecided". `rows`: lists of cells; those after the first: of the first 128 KiB after it."""
     first = rows[0]
     kinds = [kind_of(cell) for cell in first]
-    below = [row for row in rows[1:] if len(row) == len(first) and row != first]
+    below = [row for row in rows[1:] if len(row) == len(first) and not is_again(row, first)]
     columns = [[row[i] for row in below] for i in range(len(first))]
     if "word" not in kinds:
         if "missing" not in kinds:
@@ -466,22 +482,25 @@ def judge_without_words(first, columns):
 def judge_mixed(first, kinds, below, columns):
     words = [i for i, kind in enumerate(kinds) if kind == "word"]
     numbers = [i for i, kind in enumerate(kinds) if kind == "number"]
+    if has_quoted_name(first, columns):
+        return "header"
+    for_data = any(set(first[i].text) & set(".eE") for i in numbers)
+    for_header = look_like_names(first, columns)
+    may_be_header = len(numbers) > 1 and counts_up([first[i].text for i in numbers])
     for i in words:
         kinds_below = [kind_of(cell) for cell in columns[i]]
         if "number" in kinds_below and "word" not in kinds_below:
-            return "header"
-    if has_quoted_name(first, columns):
-        return "header"
-    for_header = look_like_names(first, columns)
-    for_data = any(set(first[i].text) & set(".eE") for i in numbers)
+            if not for_data:
+                return "header"
+            may_be_header = True
     for i in words:
         text = first[i].text
         for_data |= any(cell.text == text for cell in columns[i])
         for_data |= (len(below) >= 2 and re.search("[0-9]", text) is not None
                      and all(pattern(cell.text) == pattern(text) for cell in columns[i]))
-    if for_header == for_data:
-        return "undecided"
-    return "header" if for_header else "data"
+    if for_data:
+        return "undecided" if may_be_header else "data"
+    return "header" if for_header else "undecided"
 
 
 FIRST_LINE_EXAMPLES = (
@@ -495,7 +514,8 @@ FIRST_LINE_EXAMPLES = (
     (",10,20,30/7,5,6,7/3,8,9,4", "undecided"), (",2016/7,5", "undecided"), (",2016,2017", "data"),
     (",2016,2017/7,5,6/,5,6", "data"), (",2016,20.5/7,5,6", "data"), ("2,,0/6,7,8/9,1,2", "data"),
     ("NA,1,2/3,4,5", "data"), ("120,121/0,0/10,10", "data"), ("121,122/0,0/10,10", "undecided"),
-    ("city,-1,-2/Rome,5,7", "undecided"), ("id,0.5,0.9/1,2,3/2,4,5", "header"), ("a,b/red,green", "header"),
+    ("city,-1,-2/Rome,5,7", "undecided"), ("id,0.5,0.9/1,2,3/2,4,5", "undecided"), ("id,5,9/1,2,3/2,4,5", "header"),
+    ("missing,10.5,20/1,2,3", "data"), ("1 234,10.5,20/1,2,3/4,5,6", "undecided"), ("a,b/red,green", "header"),
     ("0,1,2/5,6,7", "undecided"), ("city,2019,2020/Rome,1,2", "header"),
     ("Rome,1,2/Oslo,2,3", "undecided"), ("Rome,3,4/Oslo,0.5,0.7", "undecided"),
     ("city,2019,2020,2021/Rome,1,2,3/Oslo,2,3,4", "header"), ("red,5,9/red,7,8", "data"),
@@ -570,7 +590,7 @@ def read_rows(rows, is_header, job, may_be_refused):
     if any(len(row) != width for row in rows):
         raise Malformed("lines of different lengths")
     inputs, targets = find_columns(job, [cell.text for cell in rows[0]] if is_header else None, width)
-    if is_header and rows[0] in rows[1:]:
+    if is_header and any(is_header_again(row, rows[0]) for row in rows[1:]):
         raise Malformed("the header once more")
     numbers = [[number_in(row[column].text) for column in inputs + targets] for row in rows[is_header:]]
     for row in numbers:

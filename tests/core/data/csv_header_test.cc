@@ -163,7 +163,12 @@ TEST(CsvHeaderTest, MissingCellsAreNoNames) {
 TEST(CsvHeaderTest, WordsAndNumbersAreWeighed) {
   const Case cases[] = {
       // A word over numbers.
-      {"id,0.5,0.9\n1,2,3\n", kHeader, "a word over a number"},
+      {"id,5,9\n1,2,3\n", kHeader, "a word over a number"},
+      {"id,0.5,0.9\n1,2,3\n", kUndecided, "a fraction is hardly a name"},
+      {"1 234,10.5,20.25\n1,2,3\n", kUndecided, "nor beside a number that cannot be read"},
+      {"missing,10.5,20.25\n1,2,3\n", kData, "a missing one is no word"},
+      {"<NA>,10,20\n1,2,3\n", kData, "in whatever way"},
+      {"?,10,20\n1,2,3\n", kData, "in whatever way"},
       {"id,5\nnan,2\n1,2\n", kHeader, "and missing ones"},
       {"id,5\nnan,2\n,2\n", kUndecided, "missing ones only"},
       {"id,5\n1,2\nx,2\n", kUndecided, "a word among the numbers"},
@@ -206,6 +211,8 @@ TEST(CsvHeaderTest, WordsAndNumbersAreWeighed) {
       {",5331,x\n,4,y\n", kUndecided, "nothing stands again"},
       {"city,2019,2020\nRome,5,5\ncity,2019,2020\nOslo,7,7\n", kHeader,
        "all of it again is the header of joined files"},
+      {"city,2019,2020\nRome,5,5\ncity,2020,2021\n", kUndecided, "the header of another year stands again"},
+      {"red,5,6\ngreen,1,1\nred,7,9\n", kUndecided, "if by chance"},
       // A pattern.
       {"2016-07-01,2,1\n2016-07-02,4,5\n2016-07-03,7,8\n", kData, "dates"},
       {"2016-07-01,2,1\n2016-07-02,4,5\n", kUndecided, "one line says nothing"},
@@ -330,7 +337,9 @@ TEST(CsvHeaderTest, AHeaderOnceMoreIsAnError) {
       {"city,2019,2020\nRome,5,5\ncity,2019,2020\nOslo,7,7\n", "line 3 is the header once more; tables have one"},
       {"city,x,y\nRome,5,5\n\n city , x,y\r\n", "line 4 is the header once more; tables have one"},
       {"\"5\",\"6\",\"7\"\n\"5\",\"6\",\"7\"\n1,2,3\n", "line 2 is the header once more; tables have one"},
-      {"\"5\",\"6\",\"7\"\n5,6,7\n1,2,3\n", ""},
+      {"\"5\",\"6\",\"7\"\n5,6,7\n1,2,3\n", "line 2 is the header once more; tables have one"},
+      {"\"city\",2019,2020\nRome,5,5\nCITY,2019,2020\n", "line 3 is the header once more; tables have one"},
+      {"city,\"2019\",\"2020\"\nRome,5,5\nCity,2020,2021\n", "line 3 is the header once more; tables have one"},
       {"5,6,7\n5,6,7\n", ""},
       {"a,6,7.5\na,6,7.5\n", ""},
   };
