@@ -1,7 +1,9 @@
 #include "core/data/idx_file.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +31,26 @@ void Convert(const char* bytes, std::span<float> out) {
   for (size_t i = 0; i < out.size(); ++i) {
     out[i] = static_cast<float>(std::bit_cast<Value>(ReadBigEndian<Bits>(bytes + i * sizeof(Bits))));
   }
+}
+
+// See LooksLittleEndian.
+template <typename Value, typename Bits>
+bool AreReversed(absl::string_view elements) {
+  constexpr int64_t kFewest = 8;
+  const auto is_within = [](Value value, double low, double high) {
+    return std::abs(value) >= low && std::abs(value) <= high;  // not of a NaN
+  };
+  int64_t count = 0, odd = 0;
+  for (; !elements.empty(); elements.remove_prefix(sizeof(Bits))) {
+    const Bits bits = ReadBigEndian<Bits>(elements.data());
+    if (bits == 0) continue;
+    std::array<char, sizeof(Bits)> reversed;
+    std::reverse_copy(elements.begin(), elements.begin() + sizeof(Bits), reversed.begin());
+    if (!is_within(std::bit_cast<Value>(ReadBigEndian<Bits>(reversed.data())), 1e-6, 1e6)) return false;
+    ++count;
+    odd += is_within(std::bit_cast<Value>(bits), 1e-12, 1e12) ? 0 : 1;
+  }
+  return count >= kFewest && 2 * odd > count;
 }
 
 absl::Status WrongSize(int64_t expected, int64_t found) {
@@ -123,6 +145,12 @@ int64_t ReadIdxInteger(IdxType type, const char* bytes) {
       break;
   }
   return 0;
+}
+
+bool LooksLittleEndian(IdxType type, absl::string_view elements) {
+  if (type == IdxType::kFloat) return AreReversed<float, uint32_t>(elements);
+  if (type == IdxType::kDouble) return AreReversed<double, uint64_t>(elements);
+  return false;
 }
 
 absl::StatusOr<IdxFile> IdxFile::Open(std::unique_ptr<ByteSource> file, int64_t bytes, int64_t max_bytes) {

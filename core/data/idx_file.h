@@ -34,6 +34,11 @@ void ReadIdxElements(IdxType type, const char* bytes, std::span<float> out);
 // The element at `bytes` of a type of whole numbers; 0 of the others.
 int64_t ReadIdxInteger(IdxType type, const char* bytes);
 
+// Whether elements that are float or double were written little-endian: at least eight of them are not 0, each of those
+// has a magnitude from 1e-6 to 1e6 with its bytes reversed, and more than half of them none from 1e-12 to 1e12 as they
+// stand. Honest numbers that large or small, reversed, are scattered over the whole range. False of other types.
+bool LooksLittleEndian(IdxType type, absl::string_view elements);
+
 // What the first bytes of a file say: two zero bytes, type, rank, one 32-bit size a dimension.
 struct IdxHeader {
   IdxType type = IdxType::kUnsignedByte;

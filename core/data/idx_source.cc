@@ -211,6 +211,9 @@ absl::StatusOr<Images> ReadImages(const v1::IdxData& spec, const ExampleRange& r
   Images images{.header = file.header(), .count = range.count};
   if (keep) images.elements.reserve(images.bytes());
   const absl::Status status = file.ForEachBlock([&](int64_t first, absl::string_view elements) {
+    if (first == 0 && LooksLittleEndian(images.header.type, elements)) {
+      return absl::InvalidArgumentError("looks like little-endian numbers; IDX is big-endian");
+    }
     GW_RETURN_IF_ERROR(CheckFinite(images.header, range, first, elements));
     if (keep) absl::StrAppend(&images.elements, Within(range, images.header, first, elements));
     return absl::OkStatus();

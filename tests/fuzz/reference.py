@@ -263,7 +263,14 @@ def read_idx_file(data):
     content = data[4 + 4 * rank:]
     if math.prod(sizes) * struct.calcsize(letter) != len(content):
         raise Malformed("not as long as its sizes say")
-    return letter, sizes, struct.unpack(f">{math.prod(sizes)}{letter}", content), may_be_refused
+    elements = struct.unpack(f">{math.prod(sizes)}{letter}", content)
+    return letter, sizes, elements, may_be_refused or letter in "fd" and may_be_reversed(letter, content[:256 << 10])
+
+
+def may_be_reversed(letter, content):
+    """Whether the numbers would be of usual size if they were little-endian. Zeros say nothing."""
+    numbers = [number for number, in struct.iter_unpack(f"<{letter}", content) if number != 0]
+    return len(numbers) >= 8 and all(1e-6 <= abs(number) <= 1e6 for number in numbers)
 
 
 def read_idx(images, labels, first, count, held_out):

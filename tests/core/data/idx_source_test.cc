@@ -1,10 +1,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <map>
 #include <random>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
@@ -298,6 +303,63 @@ TEST_F(IdxSourceTest, EveryErrorNamesFieldFileAndValue) {
     ASSERT_EQ(GetFieldViolations(status).size(), 1u) << c.message;
     EXPECT_EQ(GetFieldViolations(status)[0].field, c.field);
   }
+}
+
+template <typename Value, typename Bits>
+std::string Elements(const std::vector<double>& values, bool little_endian) {
+  std::string elements;
+  for (const double value : values) {
+    std::string bytes = BigEndian(std::bit_cast<Bits>(static_cast<Value>(value)), sizeof(Bits));
+    if (little_endian) std::reverse(bytes.begin(), bytes.end());
+    elements += bytes;
+  }
+  return elements;
+}
+
+// Sixty elements of each kind, as images of ten examples.
+std::vector<std::pair<const char*, std::vector<double>>> NumbersOfAllSizes() {
+  std::mt19937 random(1);
+  std::normal_distribution<double> normal;
+  std::vector<std::pair<const char*, std::vector<double>>> all = {
+      {"ordinary", {}}, {"sparse", {}}, {"whole", {}}, {"huge", {}}, {"tiny", {}}, {"powers", {}}, {"scattered", {}}};
+  for (int i = 0; i < 60; ++i) {
+    const double number = normal(random);
+    const double numbers[] = {number,         i % 5 == 0 ? i + 1.0 : 0, static_cast<double>(i),       number * 1e30,
+                              number * 1e-30, std::ldexp(1, 60 + i),    number * std::pow(10, i - 30)};
+    for (size_t kind = 0; kind < all.size(); ++kind) all[kind].second.push_back(numbers[kind]);
+  }
+  return all;
+}
+
+TEST_F(IdxSourceTest, NumbersInTheWrongByteOrderAreNamed) {
+  const auto write = [&](int type, const std::string& elements, bool packed) {
+    const std::string file = MakeIdx(type, {10, 6}, elements);
+    dir_.Write("images", packed ? MakeGzip(file) : file);
+  };
+  for (const auto& [kind, values] : NumbersOfAllSizes()) {
+    SCOPED_TRACE(kind);
+    for (const bool is_double : {false, true}) {
+      const auto elements = [&, &values = values](bool little_endian) {
+        return is_double ? Elements<double, uint64_t>(values, little_endian)
+                         : Elements<float, uint32_t>(values, little_endian);
+      };
+      const int type = is_double ? 0x0E : 0x0D;
+      write(type, elements(/*little_endian=*/false), is_double);
+      EXPECT_THAT(Open(), IsOk()) << "honest numbers of any size";
+      if (kind != std::string("ordinary") && kind != std::string("sparse") && kind != std::string("whole")) continue;
+      write(type, elements(/*little_endian=*/true), is_double);
+      const absl::Status status = Open().status();
+      EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("idx.images: images: looks like little-endian numbers; IDX is "
+                                                       "big-endian")));
+      EXPECT_EQ(DescribeData(spec_, 1, roots_, 0, 1 << 20).status(), status);
+    }
+  }
+  // Too few to tell, and types without an order of that kind.
+  const std::string seven = std::string(53 * 4, '\0') + Elements<float, uint32_t>(std::vector<double>(7, 1), true);
+  write(0x0D, seven, false);
+  EXPECT_THAT(Open(), IsOk());
+  write(0x0C, Elements<float, uint32_t>(std::vector<double>(60, 1), true), false);
+  EXPECT_THAT(Open(), IsOk());
 }
 
 TEST_F(IdxSourceTest, AMissingFileIsNotFoundAndNamesItsField) {
