@@ -1,5 +1,7 @@
 #include "core/nn/loss_function.h"
 
+#include <string>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
