@@ -42,7 +42,8 @@ CLI::Option* AddWholeOption(CLI::App& app, const std::string& name, Target& targ
     if (!number.has_value()) return "\"" + text + "\" is not a decimal number";
     const std::optional<int64_t> value = ParseWhole<int64_t>(text);
     // Some that are too large are no int64_t, nor even a double.
-    const bool beyond = *number == std::floor(*number) && *number > static_cast<double>(range.most);
+    const bool beyond =
+        !value.has_value() && *number == std::floor(*number) && *number >= static_cast<double>(range.most);
     if (beyond || value.value_or(0) > range.most) {
       return "\"" + text + "\" is too large, at most " + std::to_string(range.most);
     }

@@ -118,7 +118,8 @@ TOKENS = {
             b"'", b'"', b'""', b'"1"', b' "2"', b'"3" ', b'\t"4"', b'"5\n6"', b"\0", b"\r", b"\r\n", b"\n", b"\n\n",
             b"\r\r\n", b",", b",,", b";", b"\t", b" ", b"\v", b"\x0c", b"\x1a", b"\x1c", b"\x85", b"\xa0",
             b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa9", b"\xc2\xa0", b"\xd9\xa1", b"#", b"NA", b"null", b"true",
-            b"1,5", b"%", b"#N/A", b"PK\x03\x04", b"BZh91AY&SY", b"\x1b[31m", b"9" * 400, b"a" * 600],
+            b"1,5", b"%", b"#N/A", b"PK\x03\x04", b"BZh91AY&SY", b"PAR1\x15", b"\n\x1a", b"sep=,\n", b"\x1b[31m",
+            b"9" * 400, b"a" * 600],
     "text": [b"\0", b"\r\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80", b"\xed\xb0\x80",
              b"\xf4\x90\x80\x80", b"\xf4\x8f\xbf\xbf", b"\xf8\x88\x80\x80\x80", b"\xe2\x82", b"\x80",
              b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"\xef\xbf\xbf", b"\xf0\x80\x80\x80", b"\xe0\x80\x80",
@@ -379,6 +380,8 @@ class Table:
             texts.insert(rng.randint(0, len(texts)), rng.choice(("", "", "  ")))
         end = rng.choice(("\n", "\n", "\r\n"))
         text = rng.choice(("", "", "", "\ufeff")) + end.join(texts) + rng.choice((end, end, ""))
+        if rng.random() < 0.03:  # as programs of DOS end it
+            text = text.rstrip("\r\n") + end + "\x1a" + rng.choice(("", end))
         return text.encode(), cells
 
 

@@ -202,7 +202,8 @@ def is_strict_gzip(packed):
     return True
 
 
-OTHER_FORMATS = re.compile(rb"\x1f\x8b|PK\x03\x04|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh.1AY&SY", re.DOTALL)
+OTHER_FORMATS = re.compile(rb"\x1f\x8b|PK\x03\x04|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh.1AY&SY|PAR1\x15|\x93NUMPY",
+                           re.DOTALL)
 
 
 def content_of(data):
@@ -331,7 +332,7 @@ def lines_of(data):
     if b"\0" in data:
         raise Malformed("NUL: perhaps UTF-16")
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-    lines = [line.rstrip(SPACE) for line in re.sub(r"\n\Z", "", text).split("\n")]  # str.splitlines would end lines at \v
+    lines = [line.rstrip(SPACE) for line in re.sub(r"\n\Z", "", text).split("\n")]  # not splitlines: \v
     if lines[-1] == "\x1a":  # the end of a file of DOS
         lines.pop()
     lines = [line for line in lines if line]
