@@ -280,9 +280,8 @@ TEST(ValidateJobTest, BinaryCrossEntropyIsOfProbabilities) {
   spec.mutable_model()->add_layers()->mutable_last_step();
   EXPECT_THAT(ValidateJob(spec, roots, SpecLimits()), IsOk());
   spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY);
-  EXPECT_THAT(violation(),
-              HasSubstr("model.loss.function: LOSS_FUNCTION_BINARY_CROSS_ENTROPY needs probabilities (values "
-                        "from 0 to 1) as targets, but the data gives values"));
+  EXPECT_THAT(violation(), HasSubstr("model.loss.function: binary_cross_entropy needs probabilities (values "
+                                     "from 0 to 1) as targets, but the data gives values"));
 }
 
 TEST(ValidateJobTest, ModelsBeyondTheLimitAreRefusedBeforeMemoryIsTaken) {
