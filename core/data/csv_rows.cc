@@ -62,12 +62,12 @@ bool IsTarget(const v1::CsvData& spec, double value) {
   return value >= 0 && value <= 1;
 }
 
-absl::Status NoTarget(const v1::CsvData& spec, int target, int64_t line, double value) {
+absl::Status NoTarget(const v1::CsvData& spec, const CsvTable& table, int target, double value) {
   const std::string wanted = spec.classes() > 0 ? absl::StrCat("a class from 0 to ", spec.classes() - 1)
                                                 : "a probability from 0 to 1, which is what the loss takes";
   return InvalidField(absl::StrCat("targets[", target, "]"),
-                      absl::StrCat(spec.path(), ": line ", line, ", column \"", spec.targets(target),
-                                   "\": ", Exactly(value), " is not ", wanted));
+                      absl::StrCat(spec.path(), ": line ", table.row_line(), ", column \"", spec.targets(target),
+                                   "\": ", Exactly(value), " is not ", wanted, table.DataHint(table.row_line())));
 }
 
 absl::Status TooLargeScaled(const v1::CsvData& spec, int64_t line, int column, double value) {
@@ -88,7 +88,7 @@ absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns
   const absl::Status status = table.ForEachRow(columns.all, [&](std::span<const double> row) {
     for (size_t i = first_checked; i < row.size(); ++i) {
       if (IsTarget(spec, row[i])) continue;
-      no_target = NoTarget(spec, static_cast<int>(i - columns.inputs), table.row_line(), row[i]);
+      no_target = NoTarget(spec, table, static_cast<int>(i - columns.inputs), row[i]);
       return false;
     }
     return use(row);
