@@ -147,7 +147,7 @@ absl::StatusOr<CsvRows> ReadCsvRows(const v1::CsvData& spec, CsvTable& table, co
   rows.inputs.reserve(*count * spec.inputs_size());
   rows.targets.reserve(*count * spec.targets_size());
   GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, [&](std::span<const double> row) {
-    if (++rows.count > *count) return false;  // there must be no more than there is room for
+    if (++rows.count > *count) return true;  // there is no room for more; the end tells why there are
     for (size_t i = 0; i < row.size(); ++i) {
       const auto scaled = static_cast<float>((row[i] - scaling->mean[i]) * scaling->factor[i]);
       if (!std::isfinite(scaled)) {  // a row that is held out may be beyond all by which it is scaled

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -124,8 +125,6 @@ class FirstLineJudge {
   Verdict JudgeNumbers() const;
   Verdict JudgeMissing() const;
   Verdict JudgeWordsAndNumbers() const;
-  // Whether a number is written with a point or an exponent.
-  bool HasFraction() const;
   // A column that a header has and data hardly: why; empty if there is none.
   std::string QuotedNumber() const;
   std::string WordOverNumbers() const;
@@ -244,18 +243,15 @@ FirstLineJudge::Verdict FirstLineJudge::JudgeMissing() const {
 
 FirstLineJudge::Verdict FirstLineJudge::JudgeWordsAndNumbers() const {
   if (std::string column = QuotedNumber(); !column.empty()) return {.is_header = true, .reason = std::move(column)};
-  std::string word = WordOverNumbers();
-  if (!word.empty() && !HasFraction()) return {.is_header = true, .reason = std::move(word)};
-  std::string data = DataEvidence();
-  const bool may_be_header = !word.empty() || (numbers_.size() > 1 && AreConsecutive());
-  if (!data.empty() && !may_be_header) return {.is_header = false, .reason = std::move(data)};
-  if (data.empty() && LookLikeNames()) return {.is_header = true, .reason = kNamesReason};
+  std::string data = DataEvidence(), word = WordOverNumbers();
+  if (!data.empty()) {
+    const bool may_be_header = !word.empty() || (numbers_.size() > 1 && AreConsecutive());
+    if (may_be_header) return {.is_header = std::nullopt, .reason = ""};
+    return {.is_header = false, .reason = std::move(data)};
+  }
+  if (!word.empty()) return {.is_header = true, .reason = std::move(word)};
+  if (LookLikeNames()) return {.is_header = true, .reason = kNamesReason};
   return {.is_header = std::nullopt, .reason = ""};
-}
-
-bool FirstLineJudge::HasFraction() const {
-  return std::any_of(numbers_.begin(), numbers_.end(),
-                     [this](size_t i) { return columns_[i].text.find_first_of(".eE") != std::string::npos; });
 }
 
 std::string FirstLineJudge::QuotedNumber() const {
@@ -344,6 +340,8 @@ absl::Status CsvTable::TakeFirstLine(int64_t number, absl::string_view line, std
   }
   for (const CsvCell& cell : *cells) {
     first_line_.push_back(cell.Value());
+    first_quoted_.push_back(cell.quoted);
+    has_words_ |= KindOf(absl::StripAsciiWhitespace(cell.text)) == CellKind::kWord;
   }
   return absl::OkStatus();
 }
@@ -356,7 +354,7 @@ absl::Status CsvTable::JudgeFirstLine(absl::Span<const CsvCell> first_line, Line
   const int64_t first_bytes = lines.position();
   std::vector<CsvCell> cells;
   int64_t wider = 0;
-  for (absl::string_view line; lines.position() < kReadBlock / 2; ++sampled_lines_) {
+  for (absl::string_view line; lines.position() - first_bytes < kReadBlock / 2; ++sampled_lines_) {
     // What is wrong with a later line is told when the rows are read.
     const absl::StatusOr<bool> more = lines.Next(&line);
     if (!more.ok() || !*more) break;
@@ -400,19 +398,22 @@ bool CsvTable::StandsAgain(absl::Span<const CsvCell> cells, size_t column) const
 bool CsvTable::IsFirstLineAgain(absl::Span<const CsvCell> cells) const {
   if (cells.size() != first_line_.size()) return false;
   for (size_t i = 0; i < cells.size(); ++i) {
-    if (!StandsAgain(cells, i)) return false;
+    if (!StandsAgain(cells, i) || (!has_words_ && cells[i].quoted != first_quoted_[i])) return false;
   }
   return true;
 }
 
 bool CsvTable::IsHeaderAgain(absl::Span<const CsvCell> cells) const {
-  if (IsFirstLineAgain(cells)) return true;
+  // Names that are numbers may be numbers of a row as well.
+  const bool can_be_told = has_words_ || absl::c_all_of(first_quoted_, [](bool quoted) { return quoted; });
+  if (can_be_told && IsFirstLineAgain(cells)) return true;
   if (words_.empty() || cells.size() != first_line_.size()) return false;
   return std::all_of(words_.begin(), words_.end(), [&](size_t column) { return StandsAgain(cells, column); });
 }
 
 void CsvTable::NoteWords() {
-  const bool has_numbers = std::any_of(first_line_.begin(), first_line_.end(), IsPlainInteger);
+  const bool has_numbers = absl::c_any_of(
+      first_line_, [](absl::string_view name) { return IsPlainInteger(absl::StripAsciiWhitespace(name)); });
   for (size_t i = 0; has_numbers && i < first_line_.size(); ++i) {
     if (KindOf(absl::StripAsciiWhitespace(first_line_[i])) == CellKind::kWord) words_.push_back(i);
   }

@@ -30,9 +30,9 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 // them.
 //
 // The first line is a header, or data, if that is said (YES, NO). AUTO judges by its cells and by the lines below it:
-// those of the first 128 KiB that have as many cells and are not equal to it, quotes and case left aside. A cell is a
-// number (within the range of double), missing (empty, or nan, na, n/a, null, none, inf, infinity, <na>, #n/a, #na,
-// missing, ?, -, in any case, perhaps with a sign), or a word.
+// those of the 128 KiB after it that have as many cells and are not the same line. A cell is a number (within the range
+// of double), missing (empty, or nan, na, n/a, null, none, inf, infinity, <na>, #n/a, #na, missing, ?, -, in any case,
+// perhaps with a sign), or a word.
 // Its numbers look like names, as years do (2019, 2020 over small numbers), if they are two or more, all of digits
 // only, each one more than the one before, and each further from all numbers below it, of which there must be some,
 // than ten times the width of those and ten more.
@@ -43,14 +43,14 @@ inline constexpr absl::string_view kHeaderUndecided = "HEADER_UNDECIDED";
 //    two lines; or if a number is quoted and there are numbers below it, none of them quoted. Else, if the first cell
 //    is empty, all others are of digits only, and there are cells below the first one, none of them missing: a header
 //    if the numbers look like names, or undecided. Else data.
-// 4. Words and numbers: a header by quotes, as in 3; or if below some word there are numbers and no words, and no
-//    number of the line has a point or an exponent. Else evidence is weighed. For data: a number with a point or an
+// 4. Words and numbers: a header by quotes, as in 3. Else evidence is weighed. For data: a number with a point or an
 //    exponent; a word that stands again below it; a word with a digit that every cell below, of at least two, is
-//    written like: digits where it has digits, letters where it has letters, all else the same. For a header: the
-//    numbers look like names. Undecided if there is none or both, and also where data is beside a word over numbers, or
-//    beside two numbers or more that are digits only, each one more than the one before.
-// Undecided is an error. So is a line below that is the header once more (all its names, or all that are words if some
-// are not; quotes and case left aside), and one that begins with # or % unless the first line does.
+//    written like: digits where it has digits, letters where it has letters, all else the same. For a header: below
+//    some word there are numbers and no words; the numbers look like names. Undecided if there is none or both, and
+//    also where data is beside two numbers or more that are digits only, each one more than the one before.
+// Undecided is an error. So is a line below that begins with # or % unless the first line does, and a header once more:
+// the same line, or all its names that are words if others are digits only. Lines are the same in spite of quotes and
+// case if there are words in them; else quotes count, and if not all cells are quoted any line is a row.
 // Thread-compatible.
 class CsvTable {
  public:
@@ -121,6 +121,8 @@ class CsvTable {
   std::string reason_;  // why it is, or is not; empty if that was said
   std::string note_;
   std::vector<std::string> first_line_;
+  std::vector<bool> first_quoted_;  // which of its cells are
+  bool has_words_ = false;          // some of its cells are
   std::vector<size_t> words_;       // columns whose names are words, of a header that has numbers too
   int64_t first_number_ = 0;        // of the first line, from 1
   bool starts_as_comment_ = false;  // the first line does

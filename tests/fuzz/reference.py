@@ -410,7 +410,10 @@ def counts_up(texts):
 
 
 def is_again(row, first):
-    """Quotes and case left aside. The product knows capitals of ASCII only."""
+    """Quotes and case left aside if there are words. The product knows capitals of ASCII only."""
+    if not any(kind_of(cell) == "word" for cell in first) and [cell.quoted for cell in row] != [
+            cell.quoted for cell in first]:
+        return False
     return [ascii_lower(cell.text) for cell in row] == [ascii_lower(cell.text) for cell in first]
 
 
@@ -421,7 +424,8 @@ def ascii_lower(text):
 def is_header_again(row, header):
     words = [i for i, cell in enumerate(header) if kind_of(cell) == "word"]
     has_numbers = any(is_plain_integer(cell.text) for cell in header)
-    return is_again(row, header) or bool(words) and has_numbers and is_again(
+    can_be_told = bool(words) or all(cell.quoted for cell in header)
+    return can_be_told and is_again(row, header) or bool(words) and has_numbers and is_again(
         [row[i] for i in words], [header[i] for i in words])
 
 
@@ -461,7 +465,7 @@ def judge_numbers(first, below, columns):
     if below and all(cell.quoted for cell in first) and not quoted_below:
         return "header"
     texts = [cell.text for cell in first]
-    are_positions = len(first) >= 3 and counts_up(texts) and int(texts[0]) == 0
+    are_positions = len(first) >= 3 and [text.strip(SPACE) for text in texts] == [str(i) for i in range(len(texts))]
     return "undecided" if are_positions or look_like_names(first, columns) else "data"
 
 
@@ -476,7 +480,8 @@ def has_quoted_name(first, columns):
 
 def judge_without_words(first, columns):
     index = [cell.text for cell in columns[0]]
-    if first[0].text.strip(SPACE) == "" and len(index) >= 2 and counts_up(index) and int(index[0]) in (0, 1):
+    counted = [[str(i) for i in range(start, start + len(index))] for start in (0, 1)]
+    if first[0].text.strip(SPACE) == "" and len(index) >= 2 and [text.strip(SPACE) for text in index] in counted:
         return "header"
     if has_quoted_name(first, columns):
         return "header"
@@ -498,9 +503,7 @@ def judge_mixed(first, kinds, below, columns):
     for i in words:
         kinds_below = [kind_of(cell) for cell in columns[i]]
         if "number" in kinds_below and "word" not in kinds_below:
-            if not for_data:
-                return "header"
-            may_be_header = True
+            for_header = may_be_header = True
     for i in words:
         text = first[i].text
         for_data |= any(cell.text == text for cell in columns[i])

@@ -169,6 +169,7 @@ TEST(CsvHeaderTest, WordsAndNumbersAreWeighed) {
       {"missing,10.5,20.25\n1,2,3\n", kData, "a missing one is no word"},
       {"<NA>,10,20\n1,2,3\n", kData, "in whatever way"},
       {"?,10,20\n1,2,3\n", kData, "in whatever way"},
+      {"red,n.a.,5\nblue,0,0\nred,1,3\n", kUndecided, "a word over numbers, and one that stands again"},
       {"id,5\nnan,2\n1,2\n", kHeader, "and missing ones"},
       {"id,5\nnan,2\n,2\n", kUndecided, "missing ones only"},
       {"id,5\n1,2\nx,2\n", kUndecided, "a word among the numbers"},
@@ -238,6 +239,14 @@ TEST(CsvHeaderTest, TheSampleHasAnEnd) {
   while (far.size() < 300 << 10) far += "Rome,5,5\n";
   EXPECT_EQ(JudgeFirstLine(near + "city,5,5\n"), kUndecided);
   EXPECT_EQ(JudgeFirstLine(far + "city,5,5\n"), kHeader);
+  // However long the first line is.
+  std::string names, row = "0", next = "1";
+  for (int i = 0; names.size() < 200 << 10; ++i) {
+    names += absl::StrCat(",", i);
+    row += ",0";
+    next += ",5";
+  }
+  EXPECT_EQ(JudgeFirstLine(absl::StrCat(names, "\n", row, "\n", next, "\n")), kHeader) << "it counts the lines";
 }
 
 TEST(CsvHeaderTest, AnUndecidedLineIsAskedAbout) {
@@ -337,7 +346,7 @@ TEST(CsvHeaderTest, AHeaderOnceMoreIsAnError) {
       {"city,2019,2020\nRome,5,5\ncity,2019,2020\nOslo,7,7\n", "line 3 is the header once more; tables have one"},
       {"city,x,y\nRome,5,5\n\n city , x,y\r\n", "line 4 is the header once more; tables have one"},
       {"\"5\",\"6\",\"7\"\n\"5\",\"6\",\"7\"\n1,2,3\n", "line 2 is the header once more; tables have one"},
-      {"\"5\",\"6\",\"7\"\n5,6,7\n1,2,3\n", "line 2 is the header once more; tables have one"},
+      {"\"5\",\"6\",\"7\"\n5,6,7\n1,2,3\n", ""},
       {"\"city\",2019,2020\nRome,5,5\nCITY,2019,2020\n", "line 3 is the header once more; tables have one"},
       {"city,\"2019\",\"2020\"\nRome,5,5\nCity,2020,2021\n", "line 3 is the header once more; tables have one"},
       {"5,6,7\n5,6,7\n", ""},
