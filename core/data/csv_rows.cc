@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -97,26 +98,48 @@ absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns
   return status.ok() ? status : InDataFile("path", spec.path(), status);
 }
 
-// Of a table that could not be counted or measured: its first fault in the order of the file, as a check tells it.
-absl::Status FirstFault(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, const DataReading& reading,
-                        const absl::Status& otherwise) {
-  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, [](std::span<const double>) { return true; }));
-  return InDataFile("path", spec.path(), otherwise);
-}
-
 // How the columns are scaled, which the spec asks for.
 absl::StatusOr<Scaling> FindScaling(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, int64_t rows,
                                     const DataReading& reading) {
   Scaling scaling{.mean = std::vector<double>(columns.all.size(), 0),
                   .factor = std::vector<double>(columns.all.size(), 1)};
   if (spec.standardize()) {
-    GW_ASSIGN_OR_RETURN(scaling, MeasureColumns(table, columns, rows));
+    absl::StatusOr<Scaling> measured = MeasureColumns(table, columns, std::max<int64_t>(rows, 0));
+    if (!measured.ok()) return InDataFile("path", spec.path(), measured.status());
+    scaling = *std::move(measured);
   }
   if (AreChecked(spec, reading)) {  // neither a class nor a probability is a number to be scaled
     std::fill(scaling.mean.begin() + columns.inputs, scaling.mean.end(), 0);
     std::fill(scaling.factor.begin() + columns.inputs, scaling.factor.end(), 1);
   }
   return scaling;
+}
+
+// Checks and scales every row and gives it to `use`, as it is kept.
+absl::Status WalkScaled(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns, const DataReading& reading,
+                        const Scaling& scaling, absl::FunctionRef<void(std::span<const float>)> use) {
+  std::vector<float> scaled(columns.all.size());
+  absl::Status too_large;
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, [&](std::span<const double> row) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      scaled[i] = static_cast<float>((row[i] - scaling.mean[i]) * scaling.factor[i]);
+      if (std::isfinite(scaled[i])) continue;  // a row that is held out may be beyond all by which it is scaled
+      too_large = TooLargeScaled(spec, table.row_line(), columns.all[i], row[i]);
+      return false;
+    }
+    use(scaled);
+    return true;
+  }));
+  return too_large;
+}
+
+// Checks every row and counts them, up to `most`.
+absl::StatusOr<int64_t> CountRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
+                                  const DataReading& reading, int64_t most) {
+  int64_t count = 0;
+  const auto count_row = [&](std::span<const double>) { return ++count < most; };
+  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, count_row));
+  return count;
 }
 
 }  // namespace
@@ -126,40 +149,32 @@ int64_t CsvRowBytes(const v1::CsvData& spec, int64_t rows) {
 }
 
 absl::StatusOr<CsvRows> CheckCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
-                                     const DataReading& reading) {
+                                     int64_t held_out, const DataReading& reading) {
   const int64_t too_many = reading.max_bytes / CsvRowBytes(spec, 1) + 1;
-  int64_t count = 0;
-  const auto count_row = [&](std::span<const double>) { return ++count < too_many; };
-  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, count_row));
+  GW_ASSIGN_OR_RETURN(const int64_t count, CountRows(spec, table, columns, reading, too_many));
   GW_RETURN_IF_ERROR(CheckDataBytes("path", spec.path(), CsvRowBytes(spec, count), reading));
+  if (spec.standardize()) {
+    GW_ASSIGN_OR_RETURN(const Scaling scaling, FindScaling(spec, table, columns, count - held_out, reading));
+    GW_RETURN_IF_ERROR(WalkScaled(spec, table, columns, reading, scaling, [](std::span<const float>) {}));
+  }
   return CsvRows{.count = count};
 }
 
 absl::StatusOr<CsvRows> ReadCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
                                     int64_t held_out, const DataReading& reading) {
-  const absl::StatusOr<int64_t> count = table.CountRows();
-  if (!count.ok()) return FirstFault(spec, table, columns, reading, count.status());
-  const absl::StatusOr<Scaling> scaling =
-      FindScaling(spec, table, columns, std::max<int64_t>(*count - held_out, 0), reading);
-  if (!scaling.ok()) return FirstFault(spec, table, columns, reading, scaling.status());
+  constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+  GW_ASSIGN_OR_RETURN(const int64_t count, CountRows(spec, table, columns, reading, kAll));
+  GW_ASSIGN_OR_RETURN(const Scaling scaling, FindScaling(spec, table, columns, count - held_out, reading));
   CsvRows rows;
-  absl::Status too_large;
-  rows.inputs.reserve(*count * spec.inputs_size());
-  rows.targets.reserve(*count * spec.targets_size());
-  GW_RETURN_IF_ERROR(WalkRows(spec, table, columns, reading, [&](std::span<const double> row) {
-    if (++rows.count > *count) return true;  // there is no room for more; the end tells why there are
-    for (size_t i = 0; i < row.size(); ++i) {
-      const auto scaled = static_cast<float>((row[i] - scaling->mean[i]) * scaling->factor[i]);
-      if (!std::isfinite(scaled)) {  // a row that is held out may be beyond all by which it is scaled
-        too_large = TooLargeScaled(spec, table.row_line(), columns.all[i], row[i]);
-        return false;
-      }
-      (i < columns.inputs ? rows.inputs : rows.targets).push_back(scaled);
-    }
-    return true;
-  }));
-  GW_RETURN_IF_ERROR(too_large);
-  if (rows.count != *count) return Changed(spec);
+  rows.inputs.reserve(count * spec.inputs_size());
+  rows.targets.reserve(count * spec.targets_size());
+  const auto keep = [&](std::span<const float> row) {
+    if (++rows.count > count) return;  // there is no room for more; the end tells why there are
+    rows.inputs.insert(rows.inputs.end(), row.begin(), row.begin() + columns.inputs);
+    rows.targets.insert(rows.targets.end(), row.begin() + columns.inputs, row.end());
+  };
+  GW_RETURN_IF_ERROR(WalkScaled(spec, table, columns, reading, scaling, keep));
+  if (rows.count != count) return Changed(spec);
   return rows;
 }
 

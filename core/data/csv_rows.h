@@ -29,12 +29,13 @@ struct CsvRows {
 // Bytes that `rows` rows of the columns that `spec` names take when they are kept.
 int64_t CsvRowBytes(const v1::CsvData& spec, int64_t rows);
 
-// Reads a table once and keeps nothing. Ends as soon as there are more rows than the limit of memory allows.
+// Reads a table once, or three times where columns are to be scaled, and keeps nothing. Ends as soon as there are more
+// rows than the limit of memory allows.
 // INVALID_ARGUMENT: that (QUOTA_MEMORY), the table cannot be read, a class is none (a whole number from 0 to below
 // `spec.classes`, where that is set), or else a target is not in [0, 1] where `reading.targets` are probabilities.
 // Violations are relative to the CsvData.
 absl::StatusOr<CsvRows> CheckCsvRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns& columns,
-                                     const DataReading& reading);
+                                     int64_t held_out, const DataReading& reading);
 
 // Reads a table two or three times, each time to its end: to count its rows, to measure columns that are to be scaled
 // (over all rows but the last `held_out`; neither classes nor probabilities are), and to keep them. INVALID_ARGUMENT as

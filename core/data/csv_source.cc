@@ -190,7 +190,7 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenCsv(const v1::CsvData& spec, int
   // How long a gzipped table is tells nobody but its end.
   if (!content->packed) GW_RETURN_IF_ERROR(CheckEstimate(spec, *table, bytes, reading));
   GW_ASSIGN_OR_RETURN(CsvRows rows, reading.keep ? ReadCsvRows(spec, *table, columns, held_out, reading)
-                                                 : CheckCsvRows(spec, *table, columns, reading));
+                                                 : CheckCsvRows(spec, *table, columns, held_out, reading));
   GW_RETURN_IF_ERROR(CheckCount(spec, table->has_header(), rows.count, held_out));
   v1::DataSummary found;
   found.set_header(table->has_header());

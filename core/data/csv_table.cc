@@ -532,16 +532,6 @@ absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> CsvTable::CountRows() {
-  GW_RETURN_IF_ERROR(file_->Rewind());
-  LineReader lines(file_.get());
-  int64_t count = has_header_ ? -1 : 0;
-  for (absl::string_view line;; ++count) {
-    GW_ASSIGN_OR_RETURN(const bool more, lines.Next(&line));
-    if (!more) return count;
-  }
-}
-
 std::string CsvTable::Place(int64_t line, int column) const {
   std::string place = absl::StrCat("line ", line, ", column ", column);
   if (has_header_) absl::StrAppend(&place, " (", Shortened(first_line_[column], kMaxShownCell), ")");

@@ -83,9 +83,6 @@ class CsvTable {
   // The line of the row that ForEachRow visits, from 1; empty ones count.
   int64_t row_line() const { return row_line_; }
 
-  // Data lines, whatever they hold.
-  absl::StatusOr<int64_t> CountRows();
-
  private:
   CsvTable(std::unique_ptr<ByteSource> file, v1::CsvData::Header header) : file_(std::move(file)), header_(header) {}
   absl::Status ReadStart();

@@ -68,9 +68,8 @@ struct DataDescription {
   v1::DataSummary summary;  // what was found
 };
 
-// Checks all that OpenData checks, but for numbers that leave the range of float only once they are standardized, and
-// for changes of a file between two readings; but it reads files in blocks and keeps nothing: a few MiB, whatever their
-// size. Also INVALID_ARGUMENT (QUOTA_MEMORY), as soon as that is clear: the data would take more than `max_bytes`.
+// Checks all that OpenData checks, but reads files in blocks and keeps nothing: a few MiB, whatever their size. Also
+// INVALID_ARGUMENT (QUOTA_MEMORY), as soon as that is clear: the data would take more than `max_bytes`.
 absl::StatusOr<DataDescription> DescribeData(const v1::DataSpec& spec, uint64_t seed, const DataRoots& roots,
                                              int64_t held_out, int64_t max_bytes,
                                              DataShape::Target targets = DataShape::Target::kValues);

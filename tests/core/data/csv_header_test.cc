@@ -27,6 +27,13 @@ CsvTable Open(const std::string& text, v1::CsvData::Header header = v1::CsvData:
   return *CsvTable::Open(std::make_unique<StringSource>(text), header);
 }
 
+int64_t CountRows(CsvTable table) {
+  int64_t count = 0;
+  const absl::Status status = table.ForEachRow({}, [&count](std::span<const double>) { return ++count > 0; });
+  EXPECT_THAT(status, IsOk());
+  return count;
+}
+
 enum Judged { kHeader, kData, kUndecided };
 
 Judged JudgeFirstLine(const std::string& text) {
@@ -62,10 +69,9 @@ TEST(CsvHeaderTest, TheFirstLineIsJudgedByItsCells) {
   };
   for (const Case& c : cases) {
     ASSERT_EQ(JudgeFirstLine(c.text), c.expected) << c.text << c.why;
-    const auto rows = Open(c.text).CountRows();
-    ASSERT_THAT(rows, IsOk()) << c.text;
+    const int64_t rows = CountRows(Open(c.text));
     const auto lines = std::count(c.text, c.text + std::string(c.text).size(), '\n');
-    EXPECT_EQ(*rows, lines - (c.expected == kHeader ? 1 : 0)) << c.text;
+    EXPECT_EQ(rows, lines - (c.expected == kHeader ? 1 : 0)) << c.text;
   }
 }
 
@@ -284,7 +290,7 @@ TEST(CsvHeaderTest, WhatIsSaidIsObeyed) {
   EXPECT_EQ(*Open("1,0\n3,4\n", v1::CsvData::HEADER_YES).FindColumn("0"), 1) << "names win over positions";
   EXPECT_EQ(*Open("1,0\n3,4\n", v1::CsvData::HEADER_NO).FindColumn("0"), 0);
   EXPECT_EQ(*Open("x,5.0\n3,4\n", v1::CsvData::HEADER_YES).FindColumn("0"), 0) << "where no name is";
-  EXPECT_EQ(*Open("x,y\n", v1::CsvData::HEADER_YES).CountRows(), 0);
+  EXPECT_EQ(CountRows(Open("x,y\n", v1::CsvData::HEADER_YES)), 0);
 }
 
 TEST(CsvHeaderTest, TheNoteSaysHowAndWhy) {

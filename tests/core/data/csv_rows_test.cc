@@ -45,9 +45,9 @@ absl::StatusOr<CsvRows> Read(const v1::CsvData& spec, std::unique_ptr<ByteSource
 }
 
 absl::StatusOr<CsvRows> Check(const v1::CsvData& spec, const std::string& text,
-                              DataShape::Target targets = DataShape::Target::kValues) {
+                              DataShape::Target targets = DataShape::Target::kValues, int held_out = 0) {
   GW_ASSIGN_OR_RETURN(CsvTable table, CsvTable::Open(std::make_unique<StringSource>(text), spec.header()));
-  return CheckCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, {.keep = false, .targets = targets});
+  return CheckCsvRows(spec, table, {.all = {0, 1}, .inputs = 1}, held_out, {.keep = false, .targets = targets});
 }
 
 std::unique_ptr<ByteSource> Changing(std::vector<std::string> versions) {
@@ -136,9 +136,11 @@ TEST(CsvRowsTest, TinyColumnsAreScaledAndNothingBecomesInfinite) {
   ASSERT_THAT(rows, IsOk());
   const float root = std::sqrt(1.5f);  // of three equally spaced numbers
   EXPECT_THAT(rows->inputs, ElementsAre(FloatNear(-root, 1e-6f), FloatNear(0, 1e-6f), FloatNear(root, 1e-6f)));
-  const auto beyond = Read(spec, std::make_unique<StringSource>("1e-40,1\n2e-40,2\n1e30,3\n"), /*held_out=*/1);
+  const char* const tiny = "1e-40,1\n2e-40,2\n1e30,3\n";
+  const auto beyond = Read(spec, std::make_unique<StringSource>(tiny), /*held_out=*/1);
   EXPECT_THAT(beyond, StatusIs(kInvalid, HasSubstr("t.csv: line 3, column 0: 1e+30 is too large for a float once it is "
                                                    "standardized")));
+  EXPECT_EQ(Check(spec, tiny, DataShape::Target::kValues, /*held_out=*/1).status(), beyond.status());
 }
 
 // What is read to be kept comes after what was looked at and counted.
