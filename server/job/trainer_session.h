@@ -39,10 +39,6 @@ class TrainerSessions {
   Supervisor* const supervisor_;
 };
 
-// Applies a notice that comes for the first time to its job. INVALID_ARGUMENT: its content. FAILED_PRECONDITION: the
-// job has ended.
-absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit);
-
 }  // namespace gradwatch::server
 
 #endif  // GRADWATCH_SERVER_JOB_TRAINER_SESSION_H_

@@ -32,12 +32,11 @@ absl::StatusOr<std::string> ReadLogEpoch(SQLite::Database& database) {
 absl::StatusOr<JobRow> ReadJobRow(SQLite::Statement& statement) {
   JobRow row;
   row.attach_token = statement.getColumn(0).getString();
-  row.trainer_pid = statement.getColumn(1).getInt();
-  row.acked_notice = statement.getColumn(2).getInt64();
-  if (!statement.isColumnNull(3)) row.at_step = statement.getColumn(3).getInt64();
+  row.handle = statement.getColumn(1).getString();
+  row.trainer_id = statement.getColumn(2).getString();
+  row.acked_notice = statement.getColumn(3).getInt64();
   row.epoch = statement.getColumn(4).getInt64();
-  GW_RETURN_IF_ERROR(ParseColumn(statement.getColumn(5), &row.pending));
-  GW_RETURN_IF_ERROR(ParseColumn(statement.getColumn(6), &row.job));
+  GW_RETURN_IF_ERROR(ParseColumn(statement.getColumn(5), &row.job));
   return row;
 }
 
@@ -75,8 +74,7 @@ class SqliteLedger final : public Ledger {
     return CatchSqlite("load the jobs", [&]() -> absl::StatusOr<std::vector<JobRow>> {
       SQLite::Statement statement(
           *database,
-          "SELECT attach_token, trainer_pid, acked_notice, at_step, epoch, pending, job FROM jobs "
-          "ORDER BY sequence");
+          "SELECT attach_token, handle, trainer_id, acked_notice, epoch, job FROM jobs ORDER BY sequence");
       std::vector<JobRow> rows;
       while (statement.executeStep()) {
         GW_ASSIGN_OR_RETURN(rows.emplace_back(), ReadJobRow(statement));

@@ -25,13 +25,12 @@ namespace gradwatch::server {
 
 // What is stored of a job.
 struct JobRow {
-  v1::Job job;                     // last_loss and other live figures as of the last event
-  std::string attach_token;        // secret of the trainer that may attach
-  int32_t trainer_pid = 0;         // of a trainer that this server started; 0: none
-  int64_t acked_notice = 0;        // last notice of the present attempt that is durable
-  std::optional<int64_t> at_step;  // first step that is to use job.controls, if asked for
-  v1::Adjustment pending;          // the adjustment that job.control_revision stands for, until it is applied
-  int64_t epoch = 0;               // of the last attachment (TrainerWelcome.epoch)
+  v1::Job job;                    // last_loss and other live figures as of the last event
+  std::string attach_token = {};  // secret of the trainer that may attach
+  std::string handle = {};        // of a trainer that this server started (Launcher::Launch); empty: none
+  std::string trainer_id = {};    // of the trainer that holds the job, or held it last; empty: none did yet
+  int64_t acked_notice = 0;       // last notice of the present attempt that is durable
+  int64_t epoch = 0;              // of that trainer's tenure (TrainerWelcome.epoch)
 };
 
 // The view that an operation has of the database. Used on the ledger's thread only.

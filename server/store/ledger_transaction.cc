@@ -16,10 +16,10 @@ namespace {
 constexpr absl::Duration kRequestLifetime = absl::Hours(24);
 
 constexpr char kPutJob[] = R"sql(
-INSERT INTO jobs (uid, job_id, attach_token, trainer_pid, acked_notice, at_step, pending, epoch, job)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-ON CONFLICT (uid) DO UPDATE SET job_id = ?2, attach_token = ?3, trainer_pid = ?4, acked_notice = ?5, at_step = ?6,
-                                pending = ?7, epoch = ?8, job = ?9)sql";
+INSERT INTO jobs (uid, job_id, attach_token, handle, trainer_id, acked_notice, epoch, job)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT (uid) DO UPDATE SET job_id = ?2, attach_token = ?3, handle = ?4, trainer_id = ?5, acked_notice = ?6,
+                                epoch = ?7, job = ?8)sql";
 // Writes nothing unless the number is the next one.
 constexpr char kAppendEvent[] = R"sql(
 INSERT INTO events (uid, number, job_id, kind, event)
@@ -131,22 +131,16 @@ void SqliteTransaction::OnCommit(absl::AnyInvocable<void(const absl::Status&)> d
 
 absl::Status SqliteTransaction::PutJob(const JobRow& row) {
   return Do("store a job", [&]() -> absl::Status {
-    const std::string pending = row.pending.SerializeAsString();
     const std::string job = row.job.SerializeAsString();
     StatementUse use(put_job_);
     use->bind(1, row.job.uid());
     use->bind(2, row.job.job_id());
     use->bind(3, row.attach_token);
-    use->bind(4, row.trainer_pid);
-    use->bind(5, row.acked_notice);
-    if (row.at_step.has_value()) {
-      use->bind(6, *row.at_step);
-    } else {
-      use->bind(6);
-    }
-    BindBlob(put_job_, 7, pending);
-    use->bind(8, row.epoch);
-    BindBlob(put_job_, 9, job);
+    use->bind(4, row.handle);
+    use->bind(5, row.trainer_id);
+    use->bind(6, row.acked_notice);
+    use->bind(7, row.epoch);
+    BindBlob(put_job_, 8, job);
     use->exec();
     return absl::OkStatus();
   });

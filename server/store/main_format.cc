@@ -72,6 +72,16 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_age ON requests (create_millis);
 )sql";
 
+// Edits of the controls wait in the log alone; a launcher's handle is its own affair.
+constexpr char kVersion3[] = R"sql(
+ALTER TABLE jobs ADD COLUMN handle TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN trainer_id TEXT NOT NULL DEFAULT '';
+UPDATE jobs SET handle = 'process ' || trainer_pid WHERE trainer_pid != 0;
+ALTER TABLE jobs DROP COLUMN trainer_pid;
+ALTER TABLE jobs DROP COLUMN at_step;
+ALTER TABLE jobs DROP COLUMN pending;
+)sql";
+
 }  // namespace
 
 const DatabaseFormat& MainFormat() {
@@ -80,7 +90,7 @@ const DatabaseFormat& MainFormat() {
       .synchronous = "FULL",
       .check_up_to = int64_t{64} << 20,  // a fifth of a second
       .oldest = 2,
-      .migrations = {kVersion2},
+      .migrations = {kVersion2, kVersion3},
   };
   return *format;
 }
