@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/detect/alert_budget.h"
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
 
@@ -34,6 +35,7 @@ void CheckName(const std::string& name, FieldErrors* errors) {
     errors->Add("name",
                 absl::StrCat("must have 1 to ", kMaxNameSize, " letters, digits, '_' or '-', is \"", name, "\""));
   }
+  if (name == kTruncationRule) errors->Add("name", absl::StrCat("\"", name, "\" is the name of what tells of floods"));
 }
 
 void CheckSpike(const v1::NormSpikeCondition& spike, FieldErrors* errors) {

@@ -1,0 +1,176 @@
+#include "core/detect/alert_budget.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tests/support/fake_clock.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+constexpr v1::AlertState kPending = v1::ALERT_STATE_PENDING;
+constexpr v1::AlertState kFiring = v1::ALERT_STATE_FIRING;
+constexpr v1::AlertState kResolved = v1::ALERT_STATE_RESOLVED;
+
+class AlertBudgetTest : public ::testing::Test {
+ protected:
+  // "flap/3 FIRING" for each alert that is told.
+  std::vector<std::string> Take(const std::string& rule, int32_t episode, v1::AlertState state, int64_t step = 0,
+                                int64_t waiting = 0) {
+    v1::Alert alert;
+    alert.set_rule(rule);
+    alert.set_episode(episode);
+    alert.set_state(state);
+    alert.set_first_step(step);
+    alert.set_step(step);
+    return Told(budget_.Take(alert, waiting));
+  }
+  std::vector<std::string> Told(const std::vector<v1::Alert>& alerts) {
+    std::vector<std::string> told;
+    for (const v1::Alert& alert : alerts) {
+      told.push_back(
+          absl::StrCat(alert.rule(), "/", alert.episode(), " ", v1::AlertState_Name(alert.state()).substr(12)));
+      if (alert.rule() == kTruncationRule) truncation_ = alert;
+    }
+    return told;
+  }
+  // An episode that fires at `step` and is resolved at the next; how much of it was told.
+  size_t Flap(const std::string& rule, int32_t episode, int64_t step, int64_t waiting = 0) {
+    const size_t told = Take(rule, episode, kFiring, step, waiting).size();
+    return told + Take(rule, episode, kResolved, step + 1, waiting).size();
+  }
+
+  testing::FakeClock clock_;
+  AlertBudgetOptions options_;
+  AlertBudget budget_{{.job_id = "job", .job_uid = "uid", .attempt = 2}, &clock_};
+  v1::Alert truncation_;
+};
+
+TEST_F(AlertBudgetTest, WhatIsFewIsToldAsItIs) {
+  EXPECT_THAT(Take("a", 1, kPending), ElementsAre("a/1 PENDING"));
+  EXPECT_THAT(Take("b", 1, kFiring), ElementsAre("b/1 FIRING"));
+  EXPECT_THAT(Take("a", 1, kFiring), ElementsAre("a/1 FIRING"));
+  EXPECT_THAT(Take("a", 1, kResolved), ElementsAre("a/1 RESOLVED"));
+  EXPECT_THAT(Take("b", 1, kResolved), ElementsAre("b/1 RESOLVED"));
+  EXPECT_THAT(Told(budget_.Finish(10)), IsEmpty()) << "nothing was counted, so nothing is told of it";
+}
+
+TEST_F(AlertBudgetTest, AHundredEpisodesOfARuleAtOnceAndThenTenASecond) {
+  const struct {
+    absl::Duration pause;
+    int told;  // of 300 episodes after it
+  } rounds[] = {{absl::ZeroDuration(), 100}, {absl::ZeroDuration(), 0},  {absl::Seconds(1), 10},
+                {absl::Seconds(0.25), 2},    {absl::Seconds(0.25), 3},   {absl::Seconds(5), 50},
+                {absl::Minutes(10), 100},    {absl::Milliseconds(99), 0}};
+  int32_t episode = 0;
+  for (const auto& round : rounds) {
+    clock_.Advance(round.pause);
+    int told = 0;
+    for (int i = 0; i < 300; ++i) {
+      ++episode;
+      const auto firing = Take("flap", episode, kFiring, episode);
+      const auto resolved = Take("flap", episode, kResolved, episode);
+      const bool was_told = !firing.empty() && absl::StartsWith(firing[0], "flap/");
+      EXPECT_EQ(resolved.size(), was_told ? 1u : 0u) << "an episode is told to its end, or not at all";
+      told += was_told;
+    }
+    EXPECT_EQ(told, round.told) << "after " << round.pause;
+  }
+}
+
+TEST_F(AlertBudgetTest, OneRuleTakesNothingFromAnother) {
+  for (int32_t episode = 1; episode <= 1000; ++episode) Flap("flap", episode, episode);
+  EXPECT_THAT(Take("non_finite", 1, kFiring), ElementsAre("non_finite/1 FIRING"));
+}
+
+TEST_F(AlertBudgetTest, WhatIsCountedIsToldByOneAlert) {
+  for (int32_t episode = 1; episode <= 100; ++episode) EXPECT_EQ(Flap("flap", episode, 10 * episode), 2u);
+  EXPECT_THAT(Take("flap", 101, kFiring, 5000), ElementsAre("alerts_truncated/1 FIRING"));
+  EXPECT_EQ(truncation_.alert_id(), "uid/2/alerts_truncated/1");
+  EXPECT_EQ(truncation_.job_id(), "job");
+  EXPECT_EQ(truncation_.attempt(), 2);
+  EXPECT_EQ(truncation_.severity(), v1::SEVERITY_WARNING);
+  EXPECT_EQ(truncation_.step(), 5000);
+  EXPECT_EQ(truncation_.summary(), "1 alert was counted, not told: 1 of flap in steps 5000 to 5000");
+  EXPECT_THAT(Take("flap", 101, kResolved, 5001), IsEmpty());
+  for (int32_t episode = 102; episode <= 1000; ++episode) EXPECT_EQ(Flap("flap", episode, 10'000 + episode), 0u);
+  EXPECT_THAT(Told(budget_.Finish(20'000)), ElementsAre("alerts_truncated/1 RESOLVED"));
+  EXPECT_EQ(truncation_.first_step(), 5000);
+  EXPECT_EQ(truncation_.step(), 20'000);
+  EXPECT_EQ(truncation_.value(), 900);
+  EXPECT_EQ(truncation_.summary(), "900 alerts were counted, not told: 900 of flap in steps 5000 to 11001");
+}
+
+TEST_F(AlertBudgetTest, TheSummaryNamesTheRulesWithMost) {
+  for (int rule = 1; rule <= 7; ++rule) {
+    const std::string name = absl::StrCat("rule", rule);
+    for (int32_t episode = 1; episode <= 100 + rule; ++episode) Flap(name, episode, episode);
+  }
+  EXPECT_THAT(Told(budget_.Finish(200)), ElementsAre("alerts_truncated/1 RESOLVED"));
+  EXPECT_THAT(truncation_.summary(), StartsWith("28 alerts were counted, not told: 7 of rule7 in steps 101 to 108; "));
+  EXPECT_THAT(truncation_.summary(), HasSubstr("; 3 of rule3 in steps 101 to 104; the rest of 2 rules"));
+}
+
+TEST_F(AlertBudgetTest, AnEpisodeThatWasCountedIsOnlyCountedOnce) {
+  for (int32_t episode = 1; episode <= 100; ++episode) Flap("slow", episode, episode);
+  Take("slow", 101, kPending, 200);
+  clock_.Advance(absl::Minutes(1));  // there is room again, but its beginning was not told
+  EXPECT_THAT(Take("slow", 101, kFiring, 201), IsEmpty());
+  EXPECT_THAT(Take("slow", 101, kResolved, 300), IsEmpty());
+  EXPECT_THAT(Take("slow", 102, kPending, 301), ElementsAre("slow/102 PENDING"));
+  EXPECT_THAT(Told(budget_.Finish(400)), ElementsAre("alerts_truncated/1 RESOLVED"));
+  EXPECT_EQ(truncation_.summary(), "1 alert was counted, not told: 1 of slow in steps 200 to 300");
+}
+
+TEST_F(AlertBudgetTest, AtMostSoManyAreOpenAndThoseStay) {
+  for (int rule = 1; rule <= options_.max_open; ++rule) {
+    EXPECT_EQ(Take(absl::StrCat("rule", rule), 1, kFiring).size(), 1u);
+  }
+  EXPECT_THAT(Take("one_more", 1, kFiring), ElementsAre("alerts_truncated/1 FIRING"));
+  EXPECT_THAT(Take("rule1", 1, kResolved), ElementsAre("rule1/1 RESOLVED"));
+  EXPECT_THAT(Take("one_more", 1, kResolved), IsEmpty());
+  EXPECT_THAT(Take("one_more", 2, kFiring), ElementsAre("one_more/2 FIRING"));
+}
+
+// Whoever is told takes nothing: what waits is bounded, whatever the rules do and for however long.
+TEST_F(AlertBudgetTest, WhatWaitsIsBoundedAndEveryRuleIsHeard) {
+  constexpr int kRules = 64;
+  int64_t waiting = 0;
+  std::vector<int> told(kRules);
+  for (int32_t episode = 1; episode <= 2000; ++episode) {
+    clock_.Advance(absl::Seconds(1));
+    for (int rule = 0; rule < kRules; ++rule) {
+      if (rule > 0 && episode < 1500) continue;  // the first has the log for itself, and fills it
+      const std::string name = absl::StrCat("rule", rule);
+      for (const v1::AlertState state : {kPending, kFiring, kResolved}) {
+        const auto alerts = Take(name, episode, state, episode, waiting);
+        waiting += static_cast<int64_t>(alerts.size());
+        told[static_cast<size_t>(rule)] += !alerts.empty() && absl::StartsWith(alerts[0], name + "/");
+      }
+    }
+  }
+  waiting += static_cast<int64_t>(budget_.Finish(2000).size());
+  EXPECT_LE(waiting, MostWaiting(options_, kRules));
+  EXPECT_LE(MostWaiting(options_, kRules), 4096);
+  for (const int transitions : told) EXPECT_GE(transitions, 3 * options_.always_told);
+}
+
+TEST_F(AlertBudgetTest, WhenWhatWaitedIsTakenAlertsAreToldAgain) {
+  for (int32_t episode = 1; episode <= 20; ++episode) Flap("flap", episode, episode);
+  EXPECT_EQ(Flap("flap", 21, 21, options_.max_waiting), 1u) << "that counting begins";
+  EXPECT_EQ(Flap("flap", 22, 22, options_.max_waiting), 0u);
+  EXPECT_EQ(Flap("flap", 23, 23, 0), 2u);
+}
+
+}  // namespace
+}  // namespace gradwatch::core
