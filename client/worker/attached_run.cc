@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -20,6 +21,7 @@
 #include "core/base/engine_variant.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread_name.h"
+#include "core/detect/alert_budget.h"
 #include "core/spec/job_spec.h"
 #include "core/stats/report_ring.h"
 #include "core/train/trainer.h"
@@ -53,12 +55,11 @@ v1::TrainerHello MakeHello(const AttachedRunOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<core::Trainer>> MakeTrainer(const v1::TrainerWelcome& welcome,
-                                                           const std::string& job_id) {
+                                                           const core::AlertIdentity& identity) {
   GW_ASSIGN_OR_RETURN(const core::DataRoots roots,
                       core::DataRoots::Create({welcome.data_roots().begin(), welcome.data_roots().end()}));
   GW_ASSIGN_OR_RETURN(const core::ValidatedJob job, core::ValidateJob(welcome.spec(), roots, kNoLimits));
-  core::AlertIdentity identity = {.job_id = job_id, .job_uid = welcome.job_uid(), .attempt = welcome.attempt()};
-  return core::Trainer::Create(job.spec, roots, std::move(identity), &core::RealClock());
+  return core::Trainer::Create(job.spec, roots, identity, &core::RealClock());
 }
 
 v1::Notice ModelReady(const std::vector<v1::TensorInfo>& tensors) {
@@ -90,15 +91,46 @@ size_t RingBytes(const core::Trainer& trainer, int64_t steps, size_t max_bytes) 
       core::RingRecordBytes(static_cast<int64_t>(record), steps, static_cast<int64_t>(max_bytes)));
 }
 
-// Trains, and tells it. `reports` must outlive the attachment.
-void Train(core::Trainer& trainer, Attachment& attachment, ReportBuffer* reports) {
+// Puts alerts that are to be told into notices.
+void NotifyOf(std::vector<v1::Alert> alerts, int64_t steps_done, Attachment& attachment) {
+  for (v1::Alert& alert : alerts) {
+    v1::Notice notice;
+    notice.set_steps_done(steps_done);
+    *notice.mutable_alert() = std::move(alert);
+    attachment.Notify(std::move(notice));
+  }
+}
+
+// Trains, and tells it; of alerts no more than their budget. `reports` must outlive the attachment.
+void Train(core::Trainer& trainer, const core::AlertIdentity& identity, Attachment& attachment, ReportBuffer* reports) {
   attachment.Notify(ModelReady(trainer.tensors()));
   attachment.SetReports(reports);
-  const auto notify = [&attachment](v1::Notice notice) { attachment.Notify(std::move(notice)); };
+  core::AlertBudget budget(identity, &core::RealClock());
+  const auto notify = [&](v1::Notice notice) {
+    if (!notice.has_alert()) return attachment.Notify(std::move(notice));
+    NotifyOf(budget.Take(notice.alert(), attachment.waiting_alerts()), notice.steps_done(), attachment);
+  };
   ReportingObserver observer(reports, notify);
   const core::TrainResult result = trainer.Run(attachment.controls(), observer);
   spdlog::info("{} after {} steps", client::Word(result.state), result.steps_done);
+  NotifyOf(budget.Finish(std::max<int64_t>(0, result.steps_done - 1)), result.steps_done, attachment);
   attachment.Notify(Finished(result));
+}
+
+// Makes the trainer and lets it train; it is gone afterwards, with its network and its data: what is left to be said
+// may take long.
+void RunAttempt(const v1::TrainerWelcome& welcome, const AttachedRunOptions& options, Attachment& attachment,
+                std::optional<ReportBuffer>* reports) {
+  const core::AlertIdentity identity = {
+      .job_id = options.job_id, .job_uid = welcome.job_uid(), .attempt = welcome.attempt()};
+  const absl::StatusOr<std::unique_ptr<core::Trainer>> trainer = MakeTrainer(welcome, identity);
+  if (!trainer.ok()) {
+    spdlog::error("cannot start: {}", client::Printable(trainer.status().message()));
+    return attachment.Notify(CouldNotStart(trainer.status()));
+  }
+  const size_t bytes = RingBytes(**trainer, welcome.spec().steps(), options.report_bytes);
+  reports->emplace((*trainer)->tensors().size(), bytes, /*first_step=*/0, (*trainer)->layers());
+  Train(**trainer, identity, attachment, &**reports);
 }
 
 ExitCode Fail(const absl::Status& status) {
@@ -117,16 +149,8 @@ ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals) {
 
   const absl::StatusOr<v1::TrainerWelcome> welcome = attachment.AwaitWelcome();
   if (!welcome.ok()) return Fail(welcome.status());
-  const absl::StatusOr<std::unique_ptr<core::Trainer>> trainer = MakeTrainer(*welcome, options.job_id);
-  if (trainer.ok()) {
-    const size_t bytes = RingBytes(**trainer, welcome->spec().steps(), options.report_bytes);
-    reports.emplace((*trainer)->tensors().size(), bytes, /*first_step=*/0, (*trainer)->layers());
-    Train(**trainer, attachment, &*reports);
-  } else {
-    spdlog::error("cannot start: {}", client::Printable(trainer.status().message()));
-    attachment.Notify(CouldNotStart(trainer.status()));
-  }
-  if (absl::Status end = attachment.Close(options.max_farewell); !end.ok()) return Fail(end);
+  RunAttempt(*welcome, options, attachment, &reports);
+  if (absl::Status end = attachment.Close(options.last_words); !end.ok()) return Fail(end);
   return kSuccess;
 }
 

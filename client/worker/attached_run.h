@@ -21,12 +21,13 @@ struct AttachedRunOptions {
   // Memory for reports that are not sent yet; less where the job has fewer steps. No estimate counts what is beyond
   // kReportRingBytes.
   size_t report_bytes = core::kReportRingBytes;
-  absl::Duration max_farewell = absl::Seconds(30);  // for the server to acknowledge the end
+  std::string last_words;  // file for what the server could not be told; empty: none, the server is waited for
   AttachmentOptions attachment;
 };
 
 // Runs the attempt on the calling thread. `stop_signals` are blocked everywhere; they stop the run gracefully.
-// 0: the server knows how the run ended, whatever that was. Else it does not, and standard error says why.
+// 0: the server knows how the run ended, whatever that was, or will: it lies in the file. Else it does not, and
+// standard error says why. A server that goes away changes nothing about the training.
 ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals);
 
 }  // namespace gradwatch::worker

@@ -67,10 +67,11 @@ Attachment::Attachment(std::shared_ptr<grpc::Channel> channel, v1::TrainerHello 
       backoff_(options.min_backoff, options.max_backoff),
       last_heard_(clock->Monotonic()),
       last_sent_(last_heard_),
+      start_(last_heard_),
       thread_([this] { Run(); }) {}
 
 Attachment::~Attachment() {
-  if (thread_.joinable()) Close(absl::ZeroDuration()).IgnoreError();
+  if (thread_.joinable()) End({.last_words = "", .max_wait = absl::ZeroDuration()}).IgnoreError();
 }
 
 absl::StatusOr<v1::TrainerWelcome> Attachment::AwaitWelcome() {
@@ -91,10 +92,14 @@ void Attachment::RequestStop() {
   events_.Wake();
 }
 
-absl::Status Attachment::Close(absl::Duration timeout) {
+absl::Status Attachment::Close(const std::string& last_words) {
+  return End({.last_words = last_words, .max_wait = options_.max_wait});
+}
+
+absl::Status Attachment::End(Farewell farewell) {
   {
     absl::MutexLock lock(&mutex_);
-    close_by_ = clock_->Monotonic() + timeout;
+    farewell_ = std::move(farewell);
   }
   events_.Wake();
   thread_.join();
@@ -114,8 +119,9 @@ void Attachment::Run() {
 absl::Status Attachment::RunUntilEnd() {
   while (true) {
     const grpc::Status status = RunStream();
-    if (std::optional<absl::Status> end = CheckEnd(); end.has_value()) return *std::move(end);
-    if (IsFinal(status.error_code())) return client::ToAbslStatus(status);
+    // First: who is not wanted any more leaves no last words.
+    if (!decided_.has_value() && IsFinal(status.error_code())) return client::ToAbslStatus(status);
+    if (CheckEnd().has_value()) return *decided_;
     if (is_welcome_) {
       spdlog::warn("lost the server ({}); training goes on", client::Printable(status.error_message()));
     }
@@ -192,20 +198,57 @@ void Attachment::WaitToTryAgain() {
   }
 }
 
-std::optional<absl::Status> Attachment::CheckEnd() {
-  const absl::Duration now = clock_->Monotonic();
+const std::optional<absl::Status>& Attachment::CheckEnd() {
+  if (!decided_.has_value()) decided_ = Decide();
+  return decided_;
+}
+
+std::optional<absl::Status> Attachment::Decide() {
   if (stop_requested_.load()) {
     if (controls_ == nullptr) return absl::CancelledError("stopped before the server answered");
     controls_->SetCommand(LiveControls::Command::kStop);
   }
-  if (now - last_heard_ >= options_.max_alone) {
-    return absl::UnavailableError(absl::StrCat("no server for ", absl::FormatDuration(options_.max_alone)));
+  if (controls_ == nullptr && clock_->Monotonic() - start_ >= options_.max_wait) {
+    return absl::UnavailableError(absl::StrCat("no server for ", absl::FormatDuration(options_.max_wait)));
   }
-  absl::MutexLock lock(&mutex_);
-  if (!close_by_.has_value()) return std::nullopt;
+  std::optional<Farewell> farewell;
+  {
+    absl::MutexLock lock(&mutex_);
+    farewell = farewell_;
+  }
+  if (!farewell.has_value()) return std::nullopt;
+  return CheckFarewell(*farewell);
+}
+
+std::optional<absl::Status> Attachment::CheckFarewell(const Farewell& farewell) {
   if (outbox_.AllAcknowledged()) return absl::OkStatus();
-  if (now >= *close_by_) return absl::DeadlineExceededError("the server did not acknowledge everything in time");
-  return std::nullopt;
+  const absl::Duration now = clock_->Monotonic();
+  const bool begins = !farewell_since_.has_value();
+  if (begins) farewell_since_ = now;
+  if (begins || outbox_.progress() > progress_) {
+    progress_ = outbox_.progress();
+    last_progress_ = now;
+  }
+  const bool has_file = !farewell.last_words.empty() && farewell.max_wait > absl::ZeroDuration();
+  const bool is_time = now - last_progress_ >= options_.patience && now >= next_file_;
+  if (has_file && is_time && LeaveLastWords(farewell.last_words)) return absl::OkStatus();
+  if (now - *farewell_since_ < farewell.max_wait) return std::nullopt;
+  return absl::DeadlineExceededError("the server did not acknowledge everything in time");
+}
+
+bool Attachment::LeaveLastWords(const std::string& path) {
+  if (!words_.has_value()) words_.emplace(&notices_, &outbox_);
+  const absl::Status status = words_->Leave(path, hello_);
+  if (status.ok()) {
+    spdlog::warn("the server takes nothing; what it does not know is left in {}", client::Printable(path));
+    return true;
+  }
+  if (next_file_ == -absl::InfiniteDuration()) {  // once: it may be tried for a day
+    spdlog::error("what the server does not know cannot be left ({}); tried again, as the server is",
+                  client::Printable(status.message()));
+  }
+  next_file_ = clock_->Monotonic() + options_.retry_file;
+  return false;
 }
 
 bool Attachment::CheckSilence(absl::Duration since) const {

@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -15,6 +17,7 @@
 #include "client/lib/backoff.h"
 #include "client/worker/attach_stream.h"
 #include "client/worker/event_queue.h"
+#include "client/worker/last_words.h"
 #include "client/worker/notice_log.h"
 #include "client/worker/outbox.h"
 #include "client/worker/report_buffer.h"
@@ -25,9 +28,13 @@ namespace gradwatch::worker {
 
 // Times of an attachment.
 struct AttachmentOptions {
-  absl::Duration heartbeat = absl::Seconds(5);      // something is said at least this often
-  absl::Duration max_silence = absl::Seconds(30);   // a stream on which nothing came for so long is broken
-  absl::Duration max_alone = absl::Minutes(10);     // without a server for so long: the trainer is told to stop
+  absl::Duration heartbeat = absl::Seconds(5);     // something is said at least this often
+  absl::Duration max_silence = absl::Seconds(30);  // a stream on which nothing came for so long is broken
+  // At the end: so long without an acknowledgement, and what is not acknowledged is left in the file.
+  absl::Duration patience = absl::Seconds(10);
+  absl::Duration retry_file = absl::Seconds(1);  // after the file could not be written
+  // For the first welcome, and at the end for the server or the file. In between nobody is waited for.
+  absl::Duration max_wait = absl::Hours(24);
   absl::Duration min_backoff = absl::Seconds(0.1);  // between two streams; a random part of a doubling time
   absl::Duration max_backoff = absl::Seconds(2);
   absl::Duration report_period = absl::Milliseconds(20);  // between two batches of few reports
@@ -43,7 +50,7 @@ class Attachment {
   Attachment(const Attachment&) = delete;
   Attachment& operator=(const Attachment&) = delete;
 
-  // Waits for the first welcome. Errors as for Close; CANCELLED: RequestStop was called.
+  // Waits for the first welcome. Errors as for Close; CANCELLED: RequestStop was called; UNAVAILABLE: no server came.
   absl::StatusOr<v1::TrainerWelcome> AwaitWelcome();
 
   // After AwaitWelcome: what the server, or RequestStop, wants of the training loop. When the attachment ends by an
@@ -54,14 +61,18 @@ class Attachment {
   void SetReports(ReportBuffer* reports) { outbox_.SetReports(reports); }
   // Sends a notice, at once if possible; keeps it until it is acknowledged.
   void Notify(v1::Notice notice);
+  // How many transitions of alerts the server has not acknowledged.
+  int64_t waiting_alerts() const { return notices_.waiting_alerts(); }
 
   // Stops the training loop, as if the server had said so.
   void RequestStop();
 
-  // Waits, for at most `timeout`, until everything has arrived, and ends the attachment. OK: all notices are durable.
-  // ABORTED: another trainer has taken over; PERMISSION_DENIED, NOT_FOUND, FAILED_PRECONDITION: the server does not
-  // want this trainer (any more); UNAVAILABLE: no server for too long; DEADLINE_EXCEEDED: the timeout.
-  absl::Status Close(absl::Duration timeout);
+  // Waits until everything has arrived, and ends the attachment. Where nothing more is acknowledged, also because there
+  // is no server, what is not acknowledged is left in the file `last_words`; empty: there is none. OK: the server
+  // knows, or will. ABORTED: another trainer has taken over; PERMISSION_DENIED, NOT_FOUND, FAILED_PRECONDITION: the
+  // server does not want this trainer (any more); DEADLINE_EXCEEDED: neither server nor file took it in
+  // AttachmentOptions::max_wait.
+  absl::Status Close(const std::string& last_words = "");
 
  private:
   // What the thread does; all of these run on it.
@@ -74,8 +85,18 @@ class Attachment {
   void Welcome(const v1::TrainerWelcome& welcome);
   void Update(const v1::ControlsUpdate& update);
   void WaitToTryAgain();
-  // Whether the attachment is to end now, and why.
-  std::optional<absl::Status> CheckEnd();
+  // How the end is to be told, once the run is over.
+  struct Farewell {
+    std::string last_words;
+    absl::Duration max_wait;
+  };
+  absl::Status End(Farewell farewell);
+  // Whether the attachment is to end now, and why; once it is, that stays.
+  const std::optional<absl::Status>& CheckEnd();
+  std::optional<absl::Status> Decide();
+  std::optional<absl::Status> CheckFarewell(const Farewell& farewell);
+  // Whether what is not acknowledged lies in the file now.
+  bool LeaveLastWords(const std::string& path);
   bool CheckSilence(absl::Duration since) const;
 
   const std::unique_ptr<v1::TrainerService::Stub> stub_;
@@ -94,12 +115,20 @@ class Attachment {
   absl::Duration last_heard_;  // from a server, by the monotonic clock
   absl::Duration last_sent_;   // anything
   absl::Duration last_batch_ = -absl::InfiniteDuration();
+  const absl::Duration start_;
+  std::optional<absl::Status> decided_;  // see CheckEnd
+  // Of the farewell, once it has begun.
+  std::optional<absl::Duration> farewell_since_;
+  int64_t progress_ = 0;
+  absl::Duration last_progress_;
+  absl::Duration next_file_ = -absl::InfiniteDuration();
+  std::optional<LastWords> words_;
 
   absl::Mutex mutex_;
   // Made by the thread with the first welcome; the pointer never changes afterwards.
   std::unique_ptr<core::LiveControls> controls_;
   std::optional<v1::TrainerWelcome> welcome_ ABSL_GUARDED_BY(mutex_);
-  std::optional<absl::Duration> close_by_ ABSL_GUARDED_BY(mutex_);  // by the monotonic clock
+  std::optional<Farewell> farewell_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
 
   std::thread thread_;  // last, so that it sees all of the above

@@ -11,7 +11,7 @@ enum ExitCode : int {
   kSuccess = 0,
   kFailure = 1,
   kUsage = 2,        // or an invalid spec
-  kUnreachable = 3,  // no server
+  kUnreachable = 3,  // no server, for a day
   kPermission = 4,
   kNotFound = 5,
   kConflict = 6,  // another trainer has taken over, or the job has ended

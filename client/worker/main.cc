@@ -108,7 +108,6 @@ constexpr int64_t kMaxSteps = 1'000'000'000'000;  // the most that a spec may as
 struct CommandLine {
   AttachedRunOptions attached;
   int token_descriptor = -1;
-  double max_alone_seconds = absl::ToDoubleSeconds(AttachmentOptions().max_alone);
   LocalRunOptions local;
   std::string output = "json";
   CheckOptions check;
@@ -131,9 +130,8 @@ void AddAttach(CLI::App* app, CommandLine* line) {
       "Memory for reports that the server does not have; what is beyond the default is in no estimate",
       {.least = 1, .most = int64_t{1} << 36, .name = "a number of bytes from 1 to 2^36"})
       ->capture_default_str();
-  attach->add_option("--max-alone", line->max_alone_seconds, "Stop after so many seconds without a server")
-      ->capture_default_str()
-      ->check(client::FinitePositive());
+  attach->add_option("--last-words", line->attached.last_words,
+                     "File to leave in what the server could not be told by the end of the run");
 }
 
 CLI::App* AddTrain(CLI::App* app, CommandLine* line) {
@@ -192,7 +190,6 @@ int Main(int argc, char** argv) {
     line.local.show_progress = isatty(STDERR_FILENO) != 0;
     return RunAlone(line.local, line.output == "table");
   }
-  line.attached.attachment.max_alone = absl::Seconds(line.max_alone_seconds);
   return RunForServer(std::move(line.attached), line.token_descriptor);
 }
 

@@ -12,7 +12,9 @@
 
 namespace gradwatch::worker {
 
-// Thread-safe. Not bounded, and in no estimate of memory: notices tell transitions, which are few in most jobs.
+// Thread-safe. Bounded by what may be added: alerts by their budget (core/detect/alert_budget.h), which takes
+// waiting_alerts() into account, so that at most 4,096 wait, of about 1.5 KiB each; outcomes of edits by the 10,000
+// that may wait at the server, of about 200 bytes each. That is 8 MiB at the very most, and in most jobs nothing.
 class NoticeLog {
  public:
   // Gives the notice the next number, from 1, and keeps it. Notices must be added in the order of steps_done.
@@ -24,11 +26,16 @@ class NoticeLog {
   std::optional<v1::Notice> Get(int64_t number) const;
   // Whether the server knows everything that was added.
   bool AllAcknowledged() const;
+  // The last notice that is acknowledged; 0: none.
+  int64_t acknowledged() const;
+  // How many transitions of alerts are not acknowledged.
+  int64_t waiting_alerts() const;
 
  private:
   mutable absl::Mutex mutex_;
   int64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<v1::Notice> notices_ ABSL_GUARDED_BY(mutex_);  // numbers from acknowledged_ + 1
+  int64_t waiting_alerts_ ABSL_GUARDED_BY(mutex_) = 0;      // of notices_
 };
 
 }  // namespace gradwatch::worker

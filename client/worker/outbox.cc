@@ -31,6 +31,15 @@ void Outbox::Acknowledge(const v1::TrainerAck& ack) {
   if (ack.has_step()) acked_step_ = std::max(acked_step_, ack.step());
 }
 
+v1::TrainerWelcome Outbox::Position() const {
+  v1::TrainerWelcome welcome;
+  welcome.set_attempt(attempt_);
+  welcome.set_epoch(epoch_);
+  welcome.set_acked_notice(notices_->acknowledged());
+  if (acked_step_ >= 0) welcome.set_acked_step(acked_step_);
+  return welcome;
+}
+
 bool Outbox::Next(Urgency urgency, v1::TrainerMessage* message) {
   message->Clear();
   // The notice first: its steps were offered before it was added, so they are seen below.

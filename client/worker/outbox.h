@@ -37,6 +37,12 @@ class Outbox {
 
   // Whether the server has everything that there is.
   bool AllAcknowledged() const;
+  // Rises with every step and notice that is acknowledged.
+  int64_t progress() const { return acked_step_ + notices_->acknowledged(); }
+  // A welcome by which another outbox of the same notices and reports begins with what is not acknowledged.
+  v1::TrainerWelcome Position() const;
+  // Where reports come from; null: there are none yet.
+  ReportBuffer* reports() const { return reports_.load(std::memory_order_acquire); }
 
  private:
   // Adds the reports from next_step_ to before `end` that fit, and the ranges that could not be kept.
