@@ -173,8 +173,9 @@ class Daemon {
   }
 
   absl::Status MakeJobs(const JobManagerOptions& options, const std::string& dial_address) {
-    GW_ASSIGN_OR_RETURN(launcher_,
-                        LocalLauncher::Create({.program = options_.worker, .log_folder = folder_->File("logs")}));
+    GW_ASSIGN_OR_RETURN(launcher_, LocalLauncher::Create({.program = options_.worker,
+                                                          .log_folder = folder_->File("logs"),
+                                                          .words_folder = options.words_folder}));
     launcher_->SetServerAddress(dial_address);
     GW_ASSIGN_OR_RETURN(checker_,
                         ProcessSpecChecker::Create(
@@ -200,6 +201,7 @@ class Daemon {
       GW_RETURN_IF_ERROR(MakeFolder(roots[0]));
     }
     JobManagerOptions options;
+    options.words_folder = folder_->File("words");
     GW_ASSIGN_OR_RETURN(options.data_roots, core::DataRoots::Create(roots));
     options.max_running_jobs = std::min(options_.max_running_jobs, max_running_jobs);
     if (options.max_running_jobs < options_.max_running_jobs) {

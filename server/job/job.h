@@ -67,6 +67,7 @@ struct TrainerSlot {
   std::string trainer_id;                 // of the trainer that attached last; empty: none did in this life
   std::optional<ProcessEnd> process_end;  // the process is gone
   std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet
+  bool hears_last_words = false;          // what the process left is being heard
   // When something that is waited for (an end of stream, a process, a trainer) counts as not coming.
   absl::Duration deadline = absl::InfiniteDuration();
   absl::Duration figures_saved = -absl::InfiniteDuration();  // when the live figures were last written to the row

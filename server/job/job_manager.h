@@ -48,6 +48,7 @@ struct JobManagerDependencies {
 struct JobManagerOptions {
   core::DataRoots data_roots;
   core::SpecLimits limits;
+  std::string words_folder = {};                       // where trainers leave last words; empty: nowhere
   int max_running_jobs = 16;                           // more wait as PENDING
   int max_waiting_jobs = 1000;                         // more are refused
   absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come, or to come back

@@ -17,6 +17,10 @@ std::string LastLine(absl::string_view text) {
 
 }  // namespace
 
+std::string LastWordsFile(absl::string_view words_folder, absl::string_view uid, int32_t attempt) {
+  return absl::StrCat(words_folder, "/", uid, "-", attempt, ".words");
+}
+
 std::string ProcessEnd::ToString() const {
   if (unknown) return "ended; how is not known, since an earlier life of the server had started it";
   if (signal != 0) {

@@ -7,6 +7,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "core/spec/job_spec.h"
 #include "gradwatch/v1/job.pb.h"
 
@@ -19,6 +20,9 @@ struct LaunchRequest {
   int32_t attempt = 1;
   std::string attach_token;  // secret; never in arguments or environment, which others can read
 };
+
+// The file in which the trainer of an attempt leaves what it could not tell (core/base/last_words_file.h).
+std::string LastWordsFile(absl::string_view words_folder, absl::string_view uid, int32_t attempt);
 
 // How a process ended.
 struct ProcessEnd {
@@ -43,7 +47,7 @@ class Launcher {
   virtual void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
   // Ends a process at once (SIGKILL) if it is one that Launch or Adopt knows and it is still there.
   virtual void Kill(int32_t pid) = 0;
-  // Forgets what the trainers of a job wrote, attempts 1 to `attempts`.
+  // Forgets what the trainers of a job wrote, their last words too, attempts 1 to `attempts`.
   virtual void RemoveOutput(const std::string& uid, int32_t attempts) = 0;
 };
 

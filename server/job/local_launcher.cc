@@ -54,6 +54,7 @@ absl::StatusOr<std::unique_ptr<LocalLauncher>> LocalLauncher::Create(LocalLaunch
     return absl::InvalidArgumentError(absl::StrCat("worker ", options.program, ": no program that may be run"));
   }
   GW_RETURN_IF_ERROR(MakeFolder(options.log_folder));  // logs quote specs and data, which are nobody else's business
+  if (!options.words_folder.empty()) GW_RETURN_IF_ERROR(MakeFolder(options.words_folder));
   return std::unique_ptr<LocalLauncher>(new LocalLauncher(std::move(options)));
 }
 
@@ -79,6 +80,10 @@ absl::StatusOr<int32_t> LocalLauncher::Spawn(const LaunchRequest& request) const
       .program = options_.program, .arguments = options_.prefix, .descriptors = {&nothing, &nothing, &log, &token}};
   worker.arguments.insert(worker.arguments.end(), {"attach", "--server", server_address(), "--job", request.job_id,
                                                    "--attempt", absl::StrCat(request.attempt), "--token-fd", "3"});
+  if (!options_.words_folder.empty()) {
+    const std::string file = LastWordsFile(options_.words_folder, request.uid, request.attempt);
+    worker.arguments.insert(worker.arguments.end(), {"--last-words", file});
+  }
   return StartChild(worker);
 }
 
@@ -103,7 +108,12 @@ void LocalLauncher::Kill(int32_t pid) { watcher_.Kill(pid); }
 
 void LocalLauncher::RemoveOutput(const std::string& uid, int32_t attempts) {
   std::error_code ignored;
-  for (int32_t attempt = 1; attempt <= attempts; ++attempt) std::filesystem::remove(LogFile(uid, attempt), ignored);
+  for (int32_t attempt = 1; attempt <= attempts; ++attempt) {
+    std::filesystem::remove(LogFile(uid, attempt), ignored);
+    if (options_.words_folder.empty()) continue;
+    const std::string words = LastWordsFile(options_.words_folder, uid, attempt);
+    for (const std::string& file : {words, words + ".part"}) std::filesystem::remove(file, ignored);
+  }
 }
 
 std::string LocalLauncher::LogFile(const std::string& uid, int32_t attempt) const {

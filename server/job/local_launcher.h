@@ -16,10 +16,12 @@ struct LocalLauncherOptions {
   std::string program;                // path of gradwatch-worker
   std::vector<std::string> prefix{};  // arguments before those of Launch; for tests
   std::string log_folder;             // standard error goes to <log_folder>/<uid>-<attempt>.log; made if absent
+  // Last words go to LastWordsFile of this folder, made if absent. Empty: trainers have no such file.
+  std::string words_folder = {};
 };
 
 // Thread-safe. The worker is started as
-//   PROGRAM attach --server ADDRESS --job ID --attempt N --token-fd 3
+//   PROGRAM attach --server ADDRESS --job ID --attempt N --token-fd 3 --last-words FILE
 // with the token in a pipe at descriptor 3 (others of this user could read it in the environment), nothing else to
 // read, no core file, and no other descriptor of the server's. Logs have mode 0600 in a folder of mode 0700.
 class LocalLauncher final : public Launcher {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
 #include "core/base/utf8.h"
 #include "server/job/job_state.h"
 
@@ -138,6 +139,21 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
       return core::InvalidField("notice", "has no content");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ApplyNotices(const v1::NoticeBatch& batch, JobEdit& edit) {
+  int64_t acked = edit.record().row.acked_notice;
+  const int64_t before = acked;
+  for (const v1::Notice& notice : batch.notices()) {
+    if (notice.number() <= acked) continue;  // sent again
+    if (notice.number() != acked + 1) {
+      return core::InvalidField("notices.notices.number", absl::StrCat(notice.number(), " comes after ", acked));
+    }
+    GW_RETURN_IF_ERROR(ApplyNotice(notice, edit));
+    acked = notice.number();
+  }
+  edit.record().row.acked_notice = acked;
+  return acked > before;
 }
 
 }  // namespace gradwatch::server

@@ -1,8 +1,10 @@
-// What each notice of a trainer means for its job. All that a trainer tells is checked here: it may be a foreign program.
+// What each notice of a trainer means for its job. All that a trainer tells is checked here: it may be a foreign
+// program.
 #ifndef GRADWATCH_SERVER_JOB_NOTICES_H_
 #define GRADWATCH_SERVER_JOB_NOTICES_H_
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "gradwatch/v1/trainer_service.pb.h"
 #include "server/job/job.h"
 
@@ -11,6 +13,10 @@ namespace gradwatch::server {
 // Applies a notice that comes for the first time to its job. INVALID_ARGUMENT: its content. FAILED_PRECONDITION: the
 // job has ended.
 absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit);
+
+// Applies what is new of consecutive notices, the number of the last of which JobRow::acked_notice becomes. True: some
+// are new. INVALID_ARGUMENT: there is a gap; else as ApplyNotice.
+absl::StatusOr<bool> ApplyNotices(const v1::NoticeBatch& batch, JobEdit& edit);
 
 }  // namespace gradwatch::server
 

@@ -125,7 +125,7 @@ absl::Status Supervisor::OnProcessEnd(const std::shared_ptr<JobEntry>& entry, Le
                                       int32_t attempt, const ProcessEnd& end) {
   if (!IsCurrent(*entry, attempt)) return absl::OkStatus();
   entry->trainer.process_end = end;
-  if (entry->trainer.link == nullptr) return ConcludeLost(entry, transaction);
+  if (entry->trainer.link == nullptr) return HearLost(entry);
   entry->trainer.deadline = Now() + kLastWords;
   return absl::OkStatus();
 }
@@ -138,7 +138,7 @@ absl::Status Supervisor::OnStreamEnd(const std::shared_ptr<JobEntry>& entry, Led
   entry->intake.Close();
   // A server that goes down leaves its jobs as they are: the next one looks for their trainers.
   if (entry->working == nullptr || entry->working->ended() || context_->draining) return absl::OkStatus();
-  if (trainer.process_end.has_value()) return ConcludeLost(entry, transaction);
+  if (trainer.process_end.has_value()) return HearLost(entry);
   trainer.stream_end = reason;
   trainer.deadline = Now() + kLastWords;
   return absl::OkStatus();
@@ -165,6 +165,7 @@ void Supervisor::Tick() {
     }
     return absl::OkStatus();
   });
+  last_words_.Tick();
   StartNext();  // again, if it could not be written when it was its turn
 }
 
@@ -190,7 +191,7 @@ absl::Status Supervisor::OnDeadline(const std::shared_ptr<JobEntry>& entry, Ledg
     if (trainer.link != nullptr) trainer.link->Close(absl::AbortedError("the trainer's process has ended"));
     trainer.link = nullptr;
     entry->intake.Close();
-    return ConcludeLost(entry, transaction);
+    return HearLost(entry);
   }
   trainer.deadline = absl::InfiniteDuration();
   if (trainer.link != nullptr) return absl::OkStatus();
@@ -204,6 +205,23 @@ absl::Status Supervisor::OnDeadline(const std::shared_ptr<JobEntry>& entry, Ledg
   trainer.stream_end.reset();
   trainer.deadline = Now() + context_->options.reattach_window;
   edit.Publish();
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::HearLost(const std::shared_ptr<JobEntry>& entry) {
+  TrainerSlot& trainer = entry->trainer;
+  trainer.deadline = absl::InfiniteDuration();
+  if (std::exchange(trainer.hears_last_words, true)) return absl::OkStatus();
+  const int32_t attempt = entry->working->row.job.attempt();
+  last_words_.Hear(entry, attempt, [this, entry, attempt](bool ended) {
+    if (ended) return;
+    context_->SubmitQuietly("end of a trainer", [this, entry, attempt](LedgerTransaction& transaction) {
+      if (!IsCurrent(*entry, attempt)) return absl::OkStatus();
+      entry->trainer.hears_last_words = false;
+      entry->trainer.deadline = Now();  // again, if it cannot be written
+      return ConcludeLost(entry, transaction);
+    });
+  });
   return absl::OkStatus();
 }
 
@@ -258,6 +276,7 @@ absl::Status Supervisor::Recover() {
   }
   if (!rows.empty()) spdlog::info("{} jobs in the data folder", rows.size());
   WarnOfStatisticsOfNobody();
+  last_words_.RemoveOld();
   return absl::OkStatus();
 }
 

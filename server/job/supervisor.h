@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "server/job/job.h"
 #include "server/job/job_context.h"
+#include "server/job/last_words.h"
 
 namespace gradwatch::server {
 
@@ -18,7 +19,7 @@ LaunchRequest LaunchRequestOf(const JobRow& row);
 // Thread-safe, but for what is said to run on the ledger's thread.
 class Supervisor {
  public:
-  explicit Supervisor(JobContext* context) : context_(context) {}
+  explicit Supervisor(JobContext* context) : context_(context), last_words_(context, this) {}
 
   // Reads the jobs of the ledger into the table and looks for their trainers. Before anything else.
   absl::Status Recover();
@@ -82,13 +83,15 @@ class Supervisor {
   absl::Status OnDeadline(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   // Writes the live figures of a running job to its row now and then, so that little is read again after a restart.
   absl::Status SaveFigures(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
-  // The process is gone, and its stream too.
+  // The process is gone, and its stream too: hears what it left before anything is concluded.
+  absl::Status HearLost(const std::shared_ptr<JobEntry>& entry);
   absl::Status ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   // The trainer did not come in time.
   absl::Status ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   absl::Duration Now() const { return context_->deps.clock->Monotonic(); }
 
   JobContext* const context_;
+  LastWords last_words_;
 };
 
 }  // namespace gradwatch::server

@@ -1,0 +1,304 @@
+#include "server/job/last_words.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "core/base/last_words_file.h"
+#include "core/base/status_macros.h"
+#include "server/base/unique_text.h"
+#include "server/job/notices.h"
+#include "server/job/supervisor.h"
+
+namespace gradwatch::server {
+namespace {
+
+constexpr absl::Duration kFirstPause = absl::Seconds(1);
+constexpr absl::Duration kLongestPause = absl::Seconds(30);
+
+// Stands for a trainer that is gone: its reports come by this link, and nobody is told anything.
+class LinkToNobody final : public TrainerLink {
+ public:
+  void Send(v1::TrainerDirective) override {}
+  void Close(const absl::Status&) override {}
+};
+
+absl::Status AnotherHolds() { return absl::AbortedError("a trainer has attached meanwhile"); }
+
+// Whether nothing will make the rest of the words better.
+bool IsDamage(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+}
+
+ReportLimits LimitsOf(const JobRecord* record) {
+  if (record == nullptr) return {};
+  return {.tensors = record->row.job.tensors_size(), .steps = MaxSteps(record->row.job)};
+}
+
+void RemoveFile(const std::string& path) {
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+}
+
+}  // namespace
+
+// One file, from its first to its last message: whose it is, what the server knows already, then a message after the
+// other. Each step leads to the next; the methods stand in that order.
+class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
+ public:
+  Hearing(LastWords* owner, Later words) : owner_(owner), words_(std::move(words)) {}
+
+  void Begin() {
+    OnExecutor([](Hearing& self) { self.Open(); });
+  }
+
+ private:
+  using Step = void (*)(Hearing&);
+  void OnExecutor(Step step) {
+    context().RunOnExecutor([self = shared_from_this(), step] { step(*self); });
+  }
+
+  void Open() {
+    auto reader = core::LastWordsReader::Open(owner_->FileOf(entry().uid, words_.attempt));
+    if (!reader.ok()) return End(reader.status());
+    reader_.emplace(*std::move(reader));
+    const auto first = reader_->Next();
+    if (!first.ok()) return End(first.status());
+    if (!first->has_value() || !(*first)->has_hello()) return End(absl::DataLossError("nobody says whose they are"));
+    context().Submit<bool>(
+        [self = shared_from_this(), hello = (*first)->hello()](LedgerTransaction&) { return self->Admit(hello); },
+        [self = shared_from_this()](absl::StatusOr<bool> admitted) {
+          if (!admitted.ok()) return self->End(admitted.status());
+          self->WaitForReports();
+        });
+  }
+
+  // The ledger's thread: whether they are of the trainer that holds the job. Nobody else may report from here on.
+  absl::StatusOr<bool> Admit(const v1::TrainerHello& hello) {
+    GW_RETURN_IF_ERROR(CheckCurrent());
+    const JobRow& row = entry().working->row;
+    const bool fits = hello.job_id() == entry().job_id && hello.attempt() == words_.attempt &&
+                      SecretsEqual(hello.attach_token(), row.attach_token) &&
+                      (row.trainer_id.empty() || hello.trainer_id() == row.trainer_id);
+    if (!fits) return absl::DataLossError("they are of another trainer");
+    if (entry().intake.closed_until() > owner_->Now()) return absl::UnavailableError("statistics could not be stored");
+    epoch_ = row.epoch;
+    entry().intake.Close();
+    return true;
+  }
+
+  // The ledger's thread. ABORTED: these words do not count any more.
+  absl::Status CheckCurrent() {
+    ended_ = entry().working == nullptr || entry().working->ended();
+    if (ended_) return absl::AbortedError("the job has ended");
+    const bool current = entry().working->row.job.attempt() == words_.attempt && entry().trainer.link == nullptr;
+    return current ? absl::OkStatus() : AnotherHolds();
+  }
+
+  // As for a trainer that attaches: the step from which on reports are new is exact.
+  void WaitForReports() {
+    context().AfterReports(words_.entry, [self = shared_from_this()] {
+      self->OnExecutor([](Hearing& hearing) { hearing.ReadLastStep(); });
+    });
+  }
+
+  void ReadLastStep() {
+    auto last_step = context().deps.statistics->LastStep(entry().uid, words_.attempt);
+    if (last_step.ok() && entry().intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
+    if (last_step.ok()) last_step = supervisor().CatchUp(entry(), words_.attempt, *last_step);
+    if (!absl::IsDataLoss(last_step.status())) return Receive(std::move(last_step));
+    supervisor().MendStatistics(words_.entry, last_step.status(),
+                                [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
+                                  self->Receive(mended.ok() ? mended : Away(mended.status()));
+                                });
+  }
+
+  void Receive(absl::StatusOr<int64_t> last_step) {
+    if (!last_step.ok()) {
+      entry().intake.StoreFailed(last_step.status(), owner_->Now());
+      return End(Away(last_step.status()));
+    }
+    context().Submit<bool>(
+        [self = shared_from_this(), last_step = *last_step](LedgerTransaction&) -> absl::StatusOr<bool> {
+          GW_RETURN_IF_ERROR(self->CheckCurrent());
+          self->entry().intake.Open(&self->link_, self->epoch_, self->words_.attempt, last_step, self->owner_->Now());
+          return true;
+        },
+        [self = shared_from_this()](absl::StatusOr<bool> opened) {
+          if (!opened.ok()) return self->End(opened.status());
+          self->OnExecutor([](Hearing& hearing) { hearing.Next(); });
+        });
+  }
+
+  void Next() {
+    auto message = reader_->Next();
+    if (!message.ok()) return End(message.status());
+    if (!message->has_value()) return End(absl::OkStatus());
+    ++messages_;
+    const v1::TrainerMessage& said = **message;
+    const int64_t epoch = said.has_reports() ? said.reports().epoch() : said.notices().epoch();
+    if (!said.has_reports() && !said.has_notices()) return End(absl::DataLossError("a message says nothing"));
+    if (epoch != epoch_) return End(absl::DataLossError("a message is of another tenure"));
+    if (said.has_notices()) return Record((*message)->notices());
+    bool is_known = false;
+    const absl::Status status = entry().intake.Accept(&link_, std::move(*(*message)->mutable_reports()),
+                                                      LimitsOf(entry().published().get()), [&](AcceptedBatch batch) {
+                                                        is_known = batch.entries.empty();
+                                                        if (!is_known) Store(std::move(batch));
+                                                      });
+    if (!status.ok()) return End(status);
+    if (is_known) OnExecutor([](Hearing& self) { self.Next(); });
+  }
+
+  // Under the intake's lock: only queues.
+  void Store(AcceptedBatch batch) {
+    auto token = context().work->Enter();
+    if (token == nullptr) return;
+    auto stored = [self = shared_from_this(), token = std::move(token), gone = batch.some_are_gone,
+                   figures = std::move(batch.figures)](const absl::Status& status, std::vector<EncodedReport> reports) {
+      const absl::Duration now = self->owner_->Now();
+      if (!status.ok()) {
+        self->entry().intake.StoreFailed(status, now);
+        return self->End(Away(status));
+      }
+      self->entry().intake.Stored(figures, now);
+      if (gone) self->supervisor().TellLost(self->entry().uid, reports.front(), "gone");
+      self->entry().channel->AppendReports(reports);
+      self->context().deps.hub->Notify(self->entry().uid);
+      self->OnExecutor([](Hearing& hearing) { hearing.Next(); });
+    };
+    context().deps.statistics->Append(entry().uid, std::move(batch.entries), std::move(stored));
+  }
+
+  void Record(v1::NoticeBatch batch) {
+    context().Submit<bool>([self = shared_from_this(), batch = std::move(batch)](
+                               LedgerTransaction& transaction) { return self->Apply(batch, transaction); },
+                           [self = shared_from_this()](absl::StatusOr<bool> ended) {
+                             if (!ended.ok()) return self->End(ended.status());
+                             self->ended_ = *ended;
+                             self->OnExecutor([](Hearing& hearing) { hearing.Next(); });
+                           });
+  }
+
+  // The ledger's thread: makes notices events. Whether the job has ended by them.
+  absl::StatusOr<bool> Apply(const v1::NoticeBatch& batch, LedgerTransaction& transaction) {
+    GW_RETURN_IF_ERROR(CheckCurrent());
+    JobEdit edit(owner_->context_, words_.entry, &transaction);
+    GW_ASSIGN_OR_RETURN(const bool some_are_new, ApplyNotices(batch, edit));
+    if (!some_are_new) return false;
+    if (edit.record().ended()) {
+      GW_RETURN_IF_ERROR(supervisor().Conclude(edit));
+      return true;
+    }
+    GW_RETURN_IF_ERROR(edit.Write());
+    edit.Publish();
+    return false;
+  }
+
+  // Nothing more is heard, and why: OK: that was all; NOT_FOUND: there is nothing; ABORTED: it does not count any more.
+  void End(const absl::Status& status) {
+    if (IsDamage(status)) {
+      supervisor().TellDataLoss(entry().uid, absl::StrCat("last words: attempt ", words_.attempt, ", behind message ",
+                                                          messages_, ": ", status.message()));
+    }
+    if (ended_) {
+      owner_->Remove(entry().uid, words_.attempt);
+      return words_.done(true);
+    }
+    GiveBack();
+    const bool over = status.ok() || IsDamage(status) || absl::IsNotFound(status) || absl::IsAborted(status);
+    if (!over) {
+      spdlog::error("job {}: its last words cannot be taken in now: {}", entry().job_id, status.ToString());
+      return owner_->Postpone(std::move(words_));
+    }
+    words_.done(false);
+  }
+
+  // Nobody reports any more, unless a trainer has attached meanwhile.
+  void GiveBack() {
+    context().SubmitQuietly("last words", [self = shared_from_this()](LedgerTransaction&) {
+      if (self->entry().intake.CheckHolds(&self->link_, self->epoch_).ok()) self->entry().intake.Close();
+      return absl::OkStatus();
+    });
+  }
+
+  // Whatever is wrong with the statistics says nothing about the words.
+  static absl::Status Away(const absl::Status& status) {
+    return absl::UnavailableError(absl::StrCat("the job's statistics: ", status.message()));
+  }
+
+  JobEntry& entry() const { return *words_.entry; }
+  JobContext& context() const { return *owner_->context_; }
+  Supervisor& supervisor() const { return *owner_->supervisor_; }
+
+  LastWords* const owner_;
+  Later words_;
+  LinkToNobody link_;
+  std::optional<core::LastWordsReader> reader_;
+  int64_t epoch_ = 0;
+  int64_t messages_ = 0;  // behind the hello
+  bool ended_ = false;    // the job has ended, or is gone
+};
+
+void LastWords::Hear(const std::shared_ptr<JobEntry>& entry, int32_t attempt, Done done) {
+  if (context_->options.words_folder.empty()) return done(false);
+  Begin(
+      {.entry = entry, .attempt = attempt, .failures = 0, .not_before = absl::ZeroDuration(), .done = std::move(done)});
+}
+
+void LastWords::Begin(Later words) { std::make_shared<Hearing>(this, std::move(words))->Begin(); }
+
+void LastWords::Postpone(Later words) {
+  words.not_before = Now() + std::min(kFirstPause * (1 << std::min(words.failures, 10)), kLongestPause);
+  ++words.failures;
+  absl::MutexLock lock(&mutex_);
+  later_.push_back(std::move(words));
+}
+
+void LastWords::Tick() {
+  std::vector<Later> due;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto is_early = [now = Now()](const Later& words) { return words.not_before > now; };
+    const auto first = std::stable_partition(later_.begin(), later_.end(), is_early);
+    due.assign(std::make_move_iterator(first), std::make_move_iterator(later_.end()));
+    later_.erase(first, later_.end());
+  }
+  for (Later& words : due) Begin(std::move(words));
+}
+
+std::string LastWords::FileOf(absl::string_view uid, int32_t attempt) const {
+  return LastWordsFile(context_->options.words_folder, uid, attempt);
+}
+
+void LastWords::Remove(const std::string& uid, int32_t attempts) {
+  if (context_->options.words_folder.empty()) return;
+  context_->RunOnExecutor([this, uid, attempts] {
+    for (int32_t attempt = 1; attempt <= attempts; ++attempt) RemoveFile(FileOf(uid, attempt));
+  });
+}
+
+void LastWords::RemoveOld() {
+  if (context_->options.words_folder.empty()) return;
+  std::error_code error;
+  for (std::filesystem::directory_iterator file(context_->options.words_folder, error), end; !error && file != end;
+       file.increment(error)) {
+    const std::string name = file->path().filename().string();
+    const absl::string_view stem = absl::StripSuffix(absl::StripSuffix(name, ".part"), ".words");
+    const size_t dash = stem.rfind('-');
+    int32_t attempt = 0;
+    if (dash == absl::string_view::npos || !absl::SimpleAtoi(stem.substr(dash + 1), &attempt)) continue;
+    const auto entry = context_->table.FindUid(stem.substr(0, dash));
+    const auto record = entry == nullptr ? nullptr : entry->published();
+    if (record == nullptr || (!record->ended() && record->row.job.attempt() <= attempt)) continue;
+    RemoveFile(file->path().string());
+  }
+}
+
+}  // namespace gradwatch::server
