@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include "client/worker/signal_watch.h"
+#include "core/base/last_words_file.h"
 #include "tests/client/worker/fake_trainer_service.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
 
 namespace gradwatch::worker {
 namespace {
@@ -46,14 +50,16 @@ v1::TrainerDirective Command(v1::TrainerCommand::Action action) {
   return directive;
 }
 
-ExitCode Attach(const FakeTrainerService& service) {
+AttachedRunOptions Options(const std::string& address) {
   AttachedRunOptions options;
-  options.server = service.address();
+  options.server = address;
   options.job_id = "job";
   options.attempt = 2;
   options.attach_token = "secret";
-  return RunAttached(options, kSignals);
+  return options;
 }
+
+ExitCode Attach(const FakeTrainerService& service) { return RunAttached(Options(service.address()), kSignals); }
 
 std::vector<int64_t> StepsUpTo(int64_t end) {
   std::vector<int64_t> steps(static_cast<size_t>(end));
@@ -146,6 +152,39 @@ TEST(AttachedRunTest, AlertsAreNoticesOfTheJob) {
     EXPECT_EQ(notice.steps_done(), notice.alert().step() + 1);
   }
   EXPECT_TRUE(fired);
+}
+
+TEST(AttachedRunTest, ARunThatOutlivesItsServerEndsAndLeavesItsLastWords) {
+  constexpr int64_t kSteps = 20'000;
+  const testing::TempDir dir;
+  AttachedRunOptions options = Options("unix:" + dir.File("server"));
+  options.last_words = dir.File("words");
+  options.attachment.patience = absl::ZeroDuration();
+  auto service = std::make_unique<FakeTrainerService>(Welcome(kSteps), std::vector<StreamPlan>(1), options.server);
+  std::thread killer([&service] {
+    EXPECT_TRUE(service->Await([](const Arrived& arrived) { return !arrived.steps.empty(); }));
+    service.reset();
+  });
+  EXPECT_EQ(RunAttached(options, kSignals), kSuccess) << "the server will know";
+  killer.join();
+
+  absl::StatusOr<core::LastWordsReader> reader = core::LastWordsReader::Open(options.last_words);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  std::optional<v1::TrainerMessage> last;
+  int64_t last_step = -1;
+  while (true) {
+    absl::StatusOr<std::optional<v1::TrainerMessage>> message = reader->Next();
+    ASSERT_TRUE(message.ok()) << message.status();
+    if (!message->has_value()) break;
+    last = **message;
+    for (const v1::StepReport& report : last->reports().reports()) last_step = report.step();
+    if (last->has_hello()) {
+      EXPECT_EQ(last->hello().attach_token(), "secret");
+    }
+  }
+  EXPECT_EQ(last_step, kSteps - 1);
+  ASSERT_TRUE(last.has_value());
+  EXPECT_EQ(last->notices().notices().rbegin()->finished().state(), v1::JOB_STATE_SUCCEEDED);
 }
 
 TEST(AttachedRunTest, WhatAServerSaysReachesNoTerminalRaw) {

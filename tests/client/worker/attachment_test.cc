@@ -2,11 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <mutex>
 #include <random>
 #include <thread>
 
 #include "client/lib/channel.h"
+#include "core/base/last_words_file.h"
 #include "tests/client/worker/fake_trainer_service.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
@@ -140,7 +147,7 @@ TEST(AttachmentTest, TellsEverythingAndEnds) {
   EXPECT_EQ(welcome->attempt(), 3);
   trainer.RunTo(3000, 1000);
   trainer.Finish();
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(), IsOk());
   const Arrived arrived = service.arrived();
   ExpectAllSteps(arrived, 3000);
   ExpectAllNotices(arrived, 4);
@@ -162,7 +169,7 @@ TEST(AttachmentTest, NothingIsLostOrDoubledOverBrokenStreams) {
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   trainer.RunTo(8000, 40);
   trainer.Finish();
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(), IsOk());
   const Arrived arrived = service.arrived();
   ExpectAllSteps(arrived, 8000);
   ExpectAllNotices(arrived, 201);
@@ -181,7 +188,7 @@ TEST(AttachmentTest, AServerThatDoesNotReadDoesNotStopTheTraining) {
   EXPECT_TRUE(service.arrived().steps.empty());
   service.Release();
   trainer.Finish();
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(), IsOk());
   const Arrived arrived = service.arrived();
   ExpectAllSteps(arrived, 200'000);
   EXPECT_FALSE(arrived.lost.empty());
@@ -196,7 +203,7 @@ TEST(AttachmentTest, WaitsForAServerThatIsNotThereYet) {
   trainer.Finish();
   FakeTrainerService service(Welcome(), {{}}, address);
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(), IsOk());
   ExpectAllSteps(service.arrived(), 10);
 }
 
@@ -210,7 +217,7 @@ TEST(AttachmentTest, GoesOnWithTheNextLifeOfTheServer) {
   trainer.RunTo(10);
   trainer.Finish();
   service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(), IsOk());
   ExpectAllSteps(service->arrived(), 10);
 }
 
@@ -243,7 +250,7 @@ TEST(AttachmentTest, AFencedTrainerStopsTraining) {
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   trainer.RunTo(1, 1);
   EXPECT_TRUE(Eventually([&] { return trainer.attachment.controls().command() == LiveControls::Command::kStop; }));
-  EXPECT_THAT(trainer.attachment.Close(kLong), StatusIs(absl::StatusCode::kAborted, "taken over"));
+  EXPECT_THAT(trainer.attachment.Close(), StatusIs(absl::StatusCode::kAborted, "taken over"));
 }
 
 TEST(AttachmentTest, ControlsComeDown) {
@@ -299,7 +306,7 @@ TEST(AttachmentTest, RequestStopStopsTheTraining) {
   trainer.attachment.RequestStop();
   EXPECT_TRUE(Eventually([&] { return trainer.attachment.controls().command() == LiveControls::Command::kStop; }));
   trainer.Finish();
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk()) << "the end is still told";
+  EXPECT_THAT(trainer.attachment.Close(), IsOk()) << "the end is still told";
 }
 
 TEST(AttachmentTest, RequestStopEndsTheWaitForAServer) {
@@ -309,12 +316,30 @@ TEST(AttachmentTest, RequestStopEndsTheWaitForAServer) {
   EXPECT_THAT(trainer.attachment.AwaitWelcome(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("before")));
 }
 
-TEST(AttachmentTest, NoServerForTooLongIsTheEnd) {
+TEST(AttachmentTest, TheFirstWelcomeIsNotWaitedForWithoutEnd) {
   const testing::TempDir dir;
   testing::FakeClock clock;
   Trainer trainer("unix:" + dir.File("nobody"), Quick(), &clock);
-  clock.Advance(absl::Minutes(10));
-  EXPECT_THAT(trainer.attachment.AwaitWelcome(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("10m")));
+  clock.Advance(absl::Hours(24));
+  EXPECT_THAT(trainer.attachment.AwaitWelcome(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("24h")));
+}
+
+TEST(AttachmentTest, ARunIsNeverStoppedBecauseTheServerIsAway) {
+  const testing::TempDir dir;
+  const std::string address = "unix:" + dir.File("server");
+  auto service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
+  testing::FakeClock clock;
+  Trainer trainer(address, Quick(), &clock);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  service.reset();
+  clock.Advance(absl::Hours(240));
+  trainer.RunTo(10);
+  service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
+  EXPECT_TRUE(Eventually([&] {
+    clock.Advance(absl::Milliseconds(1));
+    return service->Await([](const Arrived& arrived) { return arrived.steps.size() == 10; }, absl::Milliseconds(1));
+  }));
+  EXPECT_EQ(trainer.attachment.controls().command(), LiveControls::Command::kRun);
 }
 
 TEST(AttachmentTest, HeartbeatsAreSaidWhenNothingElseIs) {
@@ -339,17 +364,235 @@ TEST(AttachmentTest, ASilentStreamIsBroken) {
     clock.Advance(absl::Milliseconds(1));
     return service.Await([](const Arrived& arrived) { return arrived.hellos.size() == 2; }, absl::Milliseconds(1));
   }));
-  EXPECT_THAT(trainer.attachment.Close(kLong), IsOk());
+  EXPECT_THAT(trainer.attachment.Close(), IsOk());
   ExpectAllSteps(service.arrived(), 10);
 }
 
-TEST(AttachmentTest, WhatIsNotAcknowledgedInTimeIsAnError) {
+// --- The end of a run ---
+
+// Closes the attachment while a clock that stands still otherwise goes on.
+absl::Status CloseWhileTimePasses(Trainer& trainer, testing::FakeClock& clock, absl::Duration at_once,
+                                  const std::string& last_words = "") {
+  absl::Status status = absl::UnknownError("not closed");
+  std::atomic<bool> closed = false;
+  std::thread closer([&] {
+    status = trainer.attachment.Close(last_words);
+    closed = true;
+  });
+  while (!closed) {
+    clock.Advance(at_once);
+    std::this_thread::yield();
+  }
+  closer.join();
+  return status;
+}
+
+// What the file says, as if it had been sent.
+Arrived ReadWords(const std::string& path) {
+  Arrived arrived;
+  absl::StatusOr<core::LastWordsReader> reader = core::LastWordsReader::Open(path);
+  EXPECT_THAT(reader, IsOk());
+  while (reader.ok()) {
+    const auto message = reader->Next();
+    EXPECT_THAT(message, IsOk());
+    if (!message.ok() || !message->has_value()) break;
+    if ((*message)->has_hello()) arrived.hellos.push_back((*message)->hello());
+    for (const v1::StepRange& lost : (*message)->reports().lost()) {
+      arrived.lost.emplace_back(lost.first_step(), lost.last_step());
+    }
+    for (const v1::StepReport& report : (*message)->reports().reports()) {
+      arrived.steps.push_back(report.step());
+      arrived.attempts.insert(report.attempt());
+    }
+    for (const v1::Notice& notice : (*message)->notices().notices()) {
+      EXPECT_EQ((*message)->notices().epoch(), 9);
+      arrived.notices.push_back(notice);
+    }
+  }
+  return arrived;
+}
+
+v1::TrainerWelcome WelcomeOfEpoch9() {
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.set_epoch(9);
+  return welcome;
+}
+
+AttachmentOptions WithPatience(absl::Duration patience) {
+  AttachmentOptions options = Quick();
+  options.patience = patience;
+  options.retry_file = absl::Milliseconds(1);
+  return options;
+}
+
+TEST(AttachmentTest, WhatTheServerDoesNotKnowIsLeftInTheFile) {
+  const testing::TempDir dir;
+  const std::string address = "unix:" + dir.File("server");
+  auto service = std::make_unique<FakeTrainerService>(WelcomeOfEpoch9(), std::vector<StreamPlan>(1), address);
+  Trainer trainer(address, WithPatience(absl::ZeroDuration()));
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(100, 50);
+  // Notices that have arrived are acknowledged when the server says so; what it has not said is in the file too.
+  EXPECT_TRUE(service->Await([](const Arrived& arrived) { return arrived.notices.size() == 2; }));
+  service.reset();
+  trainer.RunTo(300, 50);
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(dir.File("words")), IsOk());
+  const Arrived words = ReadWords(dir.File("words"));
+  ASSERT_EQ(words.hellos.size(), 1u);
+  EXPECT_EQ(words.hellos[0].job_id(), "job");
+  EXPECT_EQ(words.hellos[0].trainer_id(), "the trainer");
+  EXPECT_EQ(words.hellos[0].attempt(), 3);
+  EXPECT_THAT(words.attempts, ElementsAre(3));
+  ASSERT_GE(words.steps.size(), 200u);
+  EXPECT_EQ(words.steps.back(), 299);
+  EXPECT_TRUE(std::is_sorted(words.steps.begin(), words.steps.end()));
+  ASSERT_GE(words.notices.size(), 5u);
+  EXPECT_EQ(words.notices.back().number(), 7);
+  EXPECT_TRUE(words.notices.back().has_finished()) << "the end comes last";
+}
+
+TEST(AttachmentTest, AServerThatTakesNothingIsNotWaitedForEither) {
+  const testing::TempDir dir;
+  FakeTrainerService service(WelcomeOfEpoch9(), {{.acknowledges = false}});
+  testing::FakeClock clock;
+  Trainer trainer(service.address(), Quick(), &clock);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(10);
+  trainer.Finish();
+  // Heartbeats, and new streams, are no progress.
+  EXPECT_THAT(CloseWhileTimePasses(trainer, clock, absl::Milliseconds(100), dir.File("words")), IsOk());
+  EXPECT_TRUE(ReadWords(dir.File("words")).notices.back().has_finished());
+}
+
+TEST(AttachmentTest, AServerThatComesBackInTimeIsToldAndNoFileIsLeft) {
+  const testing::TempDir dir;
+  const std::string address = "unix:" + dir.File("server");
+  auto service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
+  Trainer trainer(address, WithPatience(absl::Hours(1)));
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  service.reset();
+  trainer.RunTo(100, 10);
+  trainer.Finish();
+  absl::Status closed;
+  std::thread closer([&] { closed = trainer.attachment.Close(dir.File("words")); });
+  service = std::make_unique<FakeTrainerService>(Welcome(), std::vector<StreamPlan>(1), address);
+  closer.join();
+  EXPECT_THAT(closed, IsOk());
+  ExpectAllSteps(service->arrived(), 100);
+  EXPECT_FALSE(std::filesystem::exists(dir.File("words")));
+}
+
+TEST(AttachmentTest, WhileAcknowledgementsAdvanceItWaits) {
+  constexpr int kNotices = 30;
+  const testing::TempDir dir;
+  // Each stream takes one message, and the welcome of the next acknowledges it.
+  std::vector<StreamPlan> plans(kNotices + 10, {.messages = 1});
+  plans.emplace_back();
+  FakeTrainerService service(WelcomeOfEpoch9(), plans);
+  testing::FakeClock clock;
+  Trainer trainer(service.address(), Quick(), &clock);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(kNotices, 1);
+  trainer.Finish();
+  std::atomic<bool> closed = false;
+  absl::Status status;
+  std::thread closer([&] {
+    status = trainer.attachment.Close(dir.File("words"));
+    closed = true;
+  });
+  for (size_t streams = 2; !closed; ++streams) {
+    clock.Advance(absl::Seconds(4));  // in all many times the patience
+    Eventually([&] {
+      clock.Advance(absl::Milliseconds(1));
+      return closed || service.Await([=](const Arrived& arrived) { return arrived.hellos.size() >= streams; },
+                                     absl::Milliseconds(1));
+    });
+  }
+  closer.join();
+  EXPECT_THAT(status, IsOk());
+  EXPECT_FALSE(std::filesystem::exists(dir.File("words")));
+  EXPECT_TRUE(service.arrived().finished);
+}
+
+// Counts what is logged as an error.
+class ErrorCount final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  int count() const { return count_; }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override { count_ += message.level == spdlog::level::err; }
+  void flush_() override {}
+
+  std::atomic<int> count_ = 0;
+};
+
+class AttachmentOnAFullDiskTest : public ::testing::Test {
+ protected:
+  AttachmentOnAFullDiskTest() { spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", errors_)); }
+  ~AttachmentOnAFullDiskTest() override { spdlog::set_default_logger(before_); }
+  // Ends a run whose server is away and whose file cannot be written, and waits until that was tried.
+  void EndRun() {
+    service_.reset();
+    trainer_.RunTo(100, 10);
+    trainer_.Finish();
+    closer_ = std::thread([this] { closed_ = trainer_.attachment.Close(words_); });
+    EXPECT_TRUE(Eventually([this] { return errors_->count() > 0; }));
+  }
+
+  const std::shared_ptr<ErrorCount> errors_ = std::make_shared<ErrorCount>();
+  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  const testing::TempDir dir_;
+  const std::string address_ = "unix:" + dir_.File("server");
+  const std::string words_ = dir_.File("folder/words");  // the folder is not there
+  std::unique_ptr<FakeTrainerService> service_ =
+      std::make_unique<FakeTrainerService>(WelcomeOfEpoch9(), std::vector<StreamPlan>(1), address_);
+  Trainer trainer_{address_, WithPatience(absl::ZeroDuration())};
+  std::thread closer_;
+  absl::Status closed_ = absl::UnknownError("not closed");
+};
+
+TEST_F(AttachmentOnAFullDiskTest, TheFileIsTriedAgainUntilItCanBeWritten) {
+  ASSERT_THAT(trainer_.attachment.AwaitWelcome(), IsOk());
+  EndRun();
+  std::filesystem::create_directory(dir_.File("folder"));
+  closer_.join();
+  EXPECT_THAT(closed_, IsOk());
+  EXPECT_EQ(errors_->count(), 1) << "said once";
+  EXPECT_TRUE(ReadWords(words_).notices.back().has_finished());
+}
+
+TEST_F(AttachmentOnAFullDiskTest, SoIsTheServer) {
+  ASSERT_THAT(trainer_.attachment.AwaitWelcome(), IsOk());
+  EndRun();
+  service_ = std::make_unique<FakeTrainerService>(WelcomeOfEpoch9(), std::vector<StreamPlan>(1), address_);
+  closer_.join();
+  EXPECT_THAT(closed_, IsOk());
+  ExpectAllSteps(service_->arrived(), 100);
+}
+
+TEST(AttachmentTest, WhoIsNotWantedAnyMoreLeavesNoFile) {
+  const testing::TempDir dir;
+  FakeTrainerService service(Welcome(),
+                             {{.messages = 0, .end = grpc::Status(grpc::StatusCode::ABORTED, "taken over")}});
+  Trainer trainer(service.address(), WithPatience(absl::Hours(1)));
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  trainer.RunTo(1, 1);
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(dir.File("words")), StatusIs(absl::StatusCode::kAborted, "taken over"));
+  EXPECT_FALSE(std::filesystem::exists(dir.File("words")));
+}
+
+TEST(AttachmentTest, WithoutAFileTheServerIsWaitedForADay) {
   FakeTrainerService service(Welcome(), {{.acknowledges = false}});
-  Trainer trainer(service.address());
+  testing::FakeClock clock;
+  Trainer trainer(service.address(), Quick(), &clock);
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   trainer.Finish();
-  EXPECT_THAT(trainer.attachment.Close(absl::Milliseconds(20)),
+  const absl::Duration begin = clock.Monotonic();
+  EXPECT_THAT(CloseWhileTimePasses(trainer, clock, absl::Minutes(10)),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("acknowledge")));
+  EXPECT_GE(clock.Monotonic() - begin, absl::Hours(24));
 }
 
 }  // namespace

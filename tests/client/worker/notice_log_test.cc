@@ -49,5 +49,21 @@ TEST(NoticeLogTest, AnAcknowledgementOfMoreThanThereIsCountsForWhatThereIs) {
   EXPECT_EQ(log.Get(2)->number(), 2);
 }
 
+TEST(NoticeLogTest, TellsHowManyAlertsWait) {
+  NoticeLog log;
+  v1::Notice alert = After(1);
+  alert.mutable_alert()->set_rule("rule");
+  for (int i = 0; i < 3; ++i) {
+    log.Add(After(1));
+    log.Add(alert);
+  }
+  EXPECT_EQ(log.waiting_alerts(), 3);
+  log.Acknowledge(3);
+  EXPECT_EQ(log.waiting_alerts(), 2);
+  EXPECT_EQ(log.acknowledged(), 3);
+  log.Acknowledge(6);
+  EXPECT_EQ(log.waiting_alerts(), 0);
+}
+
 }  // namespace
 }  // namespace gradwatch::worker
