@@ -66,6 +66,22 @@ TEST_F(LocalLauncherTest, TheTokenIsNeitherInTheEnvironmentNorInTheArguments) {
   EXPECT_THAT(ending.Await().last_output, Not(HasSubstr("secret")));
 }
 
+TEST_F(LocalLauncherTest, TellsTheWorkerWhereToLeaveItsLastWordsAndRemovesThem) {
+  const std::string script = dir_.Write("script", "echo \"$@\" >&2");
+  auto launcher = LocalLauncher::Create(
+      {.program = "/bin/sh", .prefix = {script}, .log_folder = dir_.File("logs"), .words_folder = dir_.File("words")});
+  ASSERT_TRUE(launcher.ok()) << launcher.status();
+  Ending ending;
+  ASSERT_TRUE((*launcher)->Launch(request_, ending.Callback()).ok());
+  const std::string file = dir_.File("words/uid-2.words");
+  EXPECT_EQ(LastWordsFile(dir_.File("words"), "uid", 2), file);
+  EXPECT_THAT(ending.Await().last_output, HasSubstr(absl::StrCat("--token-fd 3 --last-words ", file, "\n")));
+  EXPECT_EQ(std::filesystem::status(dir_.File("words")).permissions(), std::filesystem::perms::owner_all);
+  for (const std::string& words : {file, file + ".part"}) std::ofstream(words) << "words";
+  (*launcher)->RemoveOutput("uid", 2);
+  EXPECT_TRUE(std::filesystem::is_empty(dir_.File("words")));
+}
+
 TEST_F(LocalLauncherTest, LogsAreNobodyElsesToRead) {
   using std::filesystem::perms;
   std::filesystem::create_directory(dir_.File("logs"));
