@@ -179,7 +179,9 @@ class DirectChecker final : public SpecChecker {
 inline v1::JobSpec SmallSpec() {
   v1::JobSpec spec;
   spec.set_steps(1000);
-  spec.mutable_model()->add_layers()->mutable_dense()->set_units(2);
+  v1::Dense* const dense = spec.mutable_model()->add_layers()->mutable_dense();
+  dense->set_units(2);
+  dense->set_bias(false);  // one tensor, dense0.weight
   spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY);
   spec.mutable_data()->set_batch_size(4);
   spec.mutable_data()->mutable_gaussian_clusters()->set_classes(2);
