@@ -263,7 +263,6 @@ absl::Status CheckNumbers(const v1::StepReport& report) {
 absl::Status CheckHello(const v1::TrainerHello& hello) {
   core::FieldErrors errors;
   if (hello.job_id().empty()) errors.Add("hello.job_id", "is missing");
-  if (hello.attach_token().empty()) errors.Add("hello.attach_token", "is missing");
   if (!IsUuid(hello.trainer_id())) errors.Add("hello.trainer_id", "must be a UUID");
   if (hello.attempt() < 0) errors.Add("hello.attempt", absl::StrCat(hello.attempt(), " is negative"));
   if (hello.pid() < 0) errors.Add("hello.pid", absl::StrCat(hello.pid(), " is negative"));
