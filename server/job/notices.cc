@@ -100,7 +100,7 @@ void ApplyResumed(JobEdit& edit) {
 absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
   GW_RETURN_IF_ERROR(CheckFinished(finished));
   const bool silent = finished.state() == v1::JOB_STATE_FAILED && finished.failure().empty();
-  // It goes to logs and terminals as it is.
+  // It goes to logs and terminals as it is, however long it was.
   edit.End(finished.state(), silent ? "the trainer did not say why" : Excerpt(finished.failure()));
   return absl::OkStatus();
 }

@@ -11,7 +11,6 @@ namespace {
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::testing::_;
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -199,6 +198,34 @@ TEST_F(ExternalJobTest, WhatIsWrongClosesThatStreamOnly) {
   hello.mutable_tensors(0)->set_shape(0, 4);
   EXPECT_THAT(Attach(hello).attachment, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("hello.tensors")))
       << "they do not change within an attempt";
+}
+
+TEST_F(ExternalJobTest, ANewProcessIsANewAttemptAndWhatTheOldOneHadOpenIsOver) {
+  const auto job = Create(Request("job"));
+  ASSERT_THAT(job, IsOk());
+  Trainer first = Attach(FirstHello(*job));
+  ASSERT_THAT(first.attachment, IsOk());
+  Report(first, 0, 9);
+  SayAlert(first, "norm-spike", v1::ALERT_STATE_FIRING);
+  v1::TrainerHello hello = FirstHello(*job);
+  hello.set_trainer_id(NewUuid());
+  EXPECT_THAT(Attach(hello).attachment, StatusIs(absl::StatusCode::kUnavailable, _)) << "the first is there";
+  Detach(first);
+  Pass(absl::Seconds(36));
+  hello.mutable_tensors(0)->set_shape(0, 4);
+  Trainer second = Attach(hello);
+  ASSERT_THAT(second.attachment, IsOk());
+  EXPECT_EQ(second.link->sent()[0].welcome().attempt(), 2);
+  EXPECT_EQ(second.link->sent()[0].welcome().acked_notice(), 0);
+  EXPECT_FALSE(second.link->sent()[0].welcome().has_acked_step());
+  EXPECT_EQ(Get("job").steps_done(), 0);
+  EXPECT_EQ(Get("job").tensors(0).shape(0), 4) << "another attempt may have other tensors";
+  EXPECT_EQ(Get("job").firing_alerts(), 0);
+  SayAlert(second, "norm-spike", v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(Get("job").firing_alerts(), 1) << "episodes count anew";
+  v1::TrainerHello old = FirstHello(*job);
+  old.set_attempt(1);
+  EXPECT_EQ(core::GetReason(Attach(old).attachment.status()), "TRAINER_FENCED");
 }
 
 TEST_F(ExternalJobTest, ControlsThatFitNoOptimizerOfOursMayFitTheirs) {
