@@ -51,6 +51,14 @@ std::string DataText(const v1::DataSummary& data) {
   return text;
 }
 
+// "external, pytorch 1.13"; nothing about a trainer that the server starts.
+std::string TrainerText(const v1::Job& job) {
+  if (!job.spec().has_external()) return "";
+  const std::string& framework = job.spec().external().framework();
+  const std::string text = framework.empty() ? "external" : absl::StrCat("external, ", framework);
+  return job.state() == v1::JOB_STATE_PENDING ? absl::StrCat(text, "; it has not attached yet") : text;
+}
+
 std::string RevisionText(const v1::Job& job) {
   std::string text = absl::StrCat("revision ", job.control_revision());
   if (job.applied_revision() != job.control_revision()) {
@@ -70,6 +78,7 @@ std::string JobText(const v1::Job& job, absl::Time now) {
   add("name", job.spec().display_name());
   add("labels", job.spec().labels().empty() ? "" : LabelsText(job.spec().labels()));
   add("state", client::Word(job.state()));
+  add("trainer", TrainerText(job));
   add("failure", job.failure());
   add("steps", StepsText(job));
   add("attempt", absl::StrCat(job.attempt()));

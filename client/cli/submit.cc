@@ -29,9 +29,18 @@ void NoteData(const v1::Job& job, const Session& session) {
   if (!job.data().note().empty()) session.Note(absl::StrCat("data: ", job.data().note()));
 }
 
+// How a foreign program gets at its job: the secret is told only now.
+std::string AttachText(const v1::Job& job) {
+  return absl::StrCat(
+      "the job waits for its trainer, which attaches by TrainerService.AttachTrainer with this token, told "
+      "only now: ",
+      job.attach_token());
+}
+
 void PrintDryRun(const v1::Job& job, const Session& session) {
   session.Print(job.spec(), [&] { return client::FormatMessage(job.spec(), client::OutputSyntax::kYaml); }, {});
-  session.Note(absl::StrCat("the spec is valid; needs ", EstimateText(job.estimate())));
+  session.Note(job.spec().has_external() ? "the spec is valid; a foreign program is to train it"
+                                         : absl::StrCat("the spec is valid; needs ", EstimateText(job.estimate())));
   NoteData(job, session);
 }
 
@@ -85,13 +94,17 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   }
   if (options.follow) {
     session.Note(absl::StrCat("job ", job->job_id(), " submitted"));
+    if (job->spec().has_external()) session.Note(AttachText(*job));
     NoteData(*job, session);
     WatchOptions watch;
     watch.job_id = job->job_id();
     watch.from_beginning = true;
     return RunWatch(watch, session);
   }
-  session.Print(*job, [&] { return absl::StrCat(job->job_id(), " submitted"); });
+  session.Print(*job, [&] {
+    const std::string text = absl::StrCat(job->job_id(), " submitted");
+    return job->spec().has_external() ? absl::StrCat(text, "; ", AttachText(*job)) : text;
+  });
   NoteData(*job, session);
   return ExitCode::kSuccess;
 }

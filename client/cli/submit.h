@@ -21,9 +21,10 @@ struct SubmitOptions {
 
 CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options);
 
-// What was taken for granted about the data (Job.data) is told on the error stream. With `follow` the exit code is that
-// of the job's end. With `dry_run` prints the spec as the server would take it, with the defaults of controls, rules
-// and optimizer filled in; those of layers and data are in the protocol.
+// Of a job that a foreign program trains (spec.external) the token with which it attaches is told, also with `follow`,
+// which then waits for it. What was taken for granted about the data (Job.data) is told on the error stream. With
+// `follow` the exit code is that of the job's end. With `dry_run` prints the spec as the server would take it, with the
+// defaults of controls, rules and optimizer filled in; those of layers and data are in the protocol.
 absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& session);
 
 }  // namespace gradwatch::cli

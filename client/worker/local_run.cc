@@ -8,6 +8,7 @@
 
 #include "client/lib/spec_reader.h"
 #include "client/worker/local_observer.h"
+#include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/spec/job_spec.h"
 #include "core/spec/resource_limits.h"
@@ -34,6 +35,11 @@ int64_t PeakResidentBytes() {
 
 absl::StatusOr<LocalRun> LocalRun::Prepare(const LocalRunOptions& options) {
   GW_ASSIGN_OR_RETURN(v1::JobSpec spec, client::ReadJobSpec(options.spec_path));
+  if (spec.has_external()) {
+    return core::InvalidField("external",
+                              "this job is trained by a foreign program that attaches to a server by itself: there is "
+                              "nothing here to train");
+  }
   if (options.steps.has_value()) spec.set_steps(*options.steps);
   if (options.report_level.has_value()) spec.mutable_controls()->set_statistics(*options.report_level);
   GW_ASSIGN_OR_RETURN(

@@ -18,6 +18,10 @@ constexpr size_t kMaxGlobSize = 256;
 // Norms are doubles: one that is e to this power times another cannot be.
 constexpr double kLargestLogRatio = 709;
 
+// Alerts of these names are told by others than a rule: by the server, of a trainer that makes no step, and by the
+// trainer, of alerts that it left out.
+constexpr absl::string_view kReservedNames[] = {"stall", "alerts_truncated"};
+
 void CheckPositive(absl::string_view field, double value, FieldErrors* errors) {
   if (!std::isfinite(value) || value <= 0) errors->Add(field, absl::StrCat("must be finite and above 0, is ", value));
 }
@@ -35,7 +39,9 @@ void CheckName(const std::string& name, FieldErrors* errors) {
     errors->Add("name",
                 absl::StrCat("must have 1 to ", kMaxNameSize, " letters, digits, '_' or '-', is \"", name, "\""));
   }
-  if (name == kTruncationRule) errors->Add("name", absl::StrCat("\"", name, "\" is the name of what tells of floods"));
+  for (const absl::string_view reserved : kReservedNames) {
+    if (name == reserved) errors->Add("name", absl::StrCat("\"", name, "\" is a name that gradwatch uses itself"));
+  }
 }
 
 void CheckSpike(const v1::NormSpikeCondition& spike, FieldErrors* errors) {

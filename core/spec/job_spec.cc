@@ -19,6 +19,7 @@
 #include "core/spec/controls.h"
 #include "core/spec/finite.h"
 #include "core/spec/resource_limits.h"
+#include "core/spec/tensor_list.h"
 
 namespace gradwatch::core {
 namespace {
@@ -60,7 +61,6 @@ void CheckLabels(FieldErrors& errors, const v1::JobSpec& spec) {
 void CheckServed(FieldErrors& errors, const v1::JobSpec& spec) {
   if (spec.policies_size() > 0) errors.Add("policies", kNotServed);
   if (spec.has_checkpoints()) errors.Add("checkpoints", kNotServed);
-  if (spec.has_external()) errors.Add("external", kNotServed);
 }
 
 void CheckValidation(FieldErrors& errors, const v1::JobSpec& spec) {
@@ -94,6 +94,43 @@ void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
   CheckValidation(errors, spec);
   CheckLabels(errors, spec);
   CheckServed(errors, spec);
+}
+
+// What a job of a foreign program must not say: nobody would heed it.
+void CheckNothingToTrain(FieldErrors& errors, const v1::JobSpec& spec) {
+  const std::pair<bool, const char*> fields[] = {
+      {spec.has_model(), "model"},
+      {spec.has_data(), "data"},
+      {spec.has_optimizer(), "optimizer"},
+      {spec.seed() != 0, "seed"},
+      {spec.has_threads(), "threads"},
+      {spec.has_accumulation(), "accumulation"},
+      {spec.has_validation(), "validation"},
+      {spec.has_checkpoints(), "checkpoints"},
+      {spec.policies_size() > 0, "policies"},
+  };
+  for (const auto& [set, field] : fields) {
+    if (set) errors.Add(field, "must be unset: the job is external, its program alone knows how it trains");
+  }
+}
+
+// A job whose steps a foreign program runs: there is nothing to build or to count. Its tensors are told when the
+// program attaches, so overrides of the clip cannot be matched yet, nor a mode with an optimizer.
+absl::StatusOr<ValidatedJob> ValidateExternal(const v1::JobSpec& spec) {
+  FieldErrors errors;
+  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  CheckText(errors, "external.framework", spec.external().framework(), kMaxNameCharacters);
+  CheckNothingToTrain(errors, spec);
+  errors.AddStatus("controls", ValidateControls(spec.controls()));
+  errors.AddStatus("rules", ValidateRules(spec.rules()));
+  CheckIntegerRange(errors, "steps", spec.steps(), 0, kMaxSteps);
+  CheckLabels(errors, spec);
+  GW_RETURN_IF_ERROR(errors.ToStatus());
+  ValidatedJob job;
+  job.spec = spec;
+  *job.spec.mutable_controls() = ResolveControls(spec.controls());
+  *job.spec.mutable_rules() = ResolveRules(spec.rules());
+  return job;
 }
 
 int Threads(const v1::JobSpec& spec) { return spec.has_threads() ? spec.threads() : 1; }
@@ -133,6 +170,7 @@ absl::StatusOr<std::optional<DataDescription>> CheckData(const v1::JobSpec& spec
 
 absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits) {
   GW_RETURN_IF_ERROR(CheckFinite(spec));
+  if (spec.has_external()) return ValidateExternal(spec);
   FieldErrors errors;
   CheckFields(errors, spec);
   GW_ASSIGN_OR_RETURN(const std::optional<DataDescription> data, CheckData(spec, roots, limits, errors));
@@ -152,8 +190,9 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   GW_RETURN_IF_ERROR(CheckLimits(job.estimate, network->layout(), spec.data().batch_size(), limits));
   job.data = data->summary;
   job.tensors = DescribeTensors(network->layout());
-  GW_RETURN_IF_ERROR(
-      WithFieldPrefix("controls", CheckOverridesMatch(job.spec.controls(), {job.tensors.begin(), job.tensors.end()})));
+  const google::protobuf::RepeatedPtrField<v1::TensorInfo> tensors(job.tensors.begin(), job.tensors.end());
+  GW_RETURN_IF_ERROR(WithFieldPrefix("model", CheckTensorList(tensors)));
+  GW_RETURN_IF_ERROR(WithFieldPrefix("controls", CheckOverridesMatch(job.spec.controls(), tensors)));
   return job;
 }
 

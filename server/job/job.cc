@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
@@ -24,6 +26,14 @@ void RemoveRevision(int64_t revision, std::vector<v1::Adjustment>* in_flight) {
 
 void FoldAlert(const v1::Alert& alert, JobRecord* record) {
   v1::Job& job = record->row.job;
+  if (alert.attempt() > record->episodes_attempt) {
+    record->episodes.clear();
+    record->episodes_attempt = alert.attempt();
+  }
+  if (alert.attempt() == record->episodes_attempt) {
+    int32_t& last = record->episodes[alert.rule()];
+    last = std::max(last, alert.episode());
+  }
   const auto known = record->open_alerts.find(alert.alert_id());
   const bool was_firing = known != record->open_alerts.end() && known->second.state() == v1::ALERT_STATE_FIRING;
   const bool fires = alert.state() == v1::ALERT_STATE_FIRING;
@@ -74,6 +84,7 @@ void JobRecord::Pack() {
   large.mutable_tensors()->Swap(row.job.mutable_tensors());
   row.job.clear_spec();
   row.job.clear_controls();
+  episodes.clear();
   packed = large.SerializeAsString();
 }
 

@@ -34,6 +34,8 @@ struct JobRecord {
   // What follows is folded from the events; of a job that had ended when the server started it is not read.
   std::vector<v1::Adjustment> in_flight;                 // asked for and neither applied nor dropped, oldest first
   std::map<std::string, v1::Alert> open_alerts;          // pending and firing ones, by id
+  std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
+  int32_t episodes_attempt = 0;                          // the last one in which alerts were told
   std::set<std::string> data_losses;                     // descriptions that were told
   bool attached = false;                                 // a trainer attached, and no event has told that it is gone
   v1::JobState before_recovery = v1::JOB_STATE_RUNNING;  // what the job did when its trainer was lost
@@ -47,6 +49,10 @@ struct JobRecord {
   bool ended() const;
   // Accepted, and no trainer may attach: it waits for its turn.
   bool waiting() const;
+  // Its trainer is a foreign program that attaches by itself. Not of a packed record.
+  bool external() const { return row.job.spec().has_external(); }
+  // Accepted, and nobody is or was at work on it: it waits for its turn, or for a foreign program to attach.
+  bool unattended() const { return waiting() || (row.job.state() == v1::JOB_STATE_PENDING && external()); }
 };
 
 // Folds an event into the record: the parts beyond the row, and the figures of the job that events carry.

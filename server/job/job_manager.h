@@ -51,6 +51,7 @@ struct JobManagerOptions {
   std::string words_folder = {};                       // where trainers leave last words; empty: nowhere
   int max_running_jobs = 16;                           // more wait as PENDING
   int max_waiting_jobs = 1000;                         // more are refused
+  int max_external_jobs = 1000;                        // that have not ended; more are refused
   absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come, or to come back
 };
 

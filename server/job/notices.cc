@@ -1,6 +1,7 @@
 #include "server/job/notices.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,8 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
 #include "core/base/utf8.h"
 #include "server/job/job_state.h"
+#include "server/job/trainer_checks.h"
 
 namespace gradwatch::server {
 namespace {
@@ -72,12 +75,7 @@ absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
 }
 
 absl::Status ApplyAlert(v1::Alert alert, JobEdit& edit) {
-  if (alert.alert_id().empty() || alert.alert_id().size() > 512) {
-    return core::InvalidField("notice.alert.alert_id", "must have 1 to 512 characters");
-  }
-  if (alert.state() == v1::ALERT_STATE_UNSPECIFIED || !v1::AlertState_IsValid(alert.state())) {
-    return core::InvalidField("notice.alert.state", absl::StrCat(alert.state(), " is not a state"));
-  }
+  GW_RETURN_IF_ERROR(CheckAlert(alert, edit.record()));
   if (alert.severity() == v1::SEVERITY_UNSPECIFIED) alert.set_severity(v1::SEVERITY_WARNING);
   alert.set_job_id(edit.job().job_id());
   alert.set_attempt(edit.job().attempt());
@@ -100,16 +98,30 @@ void ApplyResumed(JobEdit& edit) {
 }
 
 absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
-  if (!IsFinal(finished.state())) {
-    return core::InvalidField("notice.finished.state", absl::StrCat(finished.state(), " is not a final state"));
-  }
+  GW_RETURN_IF_ERROR(CheckFinished(finished));
   const bool silent = finished.state() == v1::JOB_STATE_FAILED && finished.failure().empty();
-  // It goes to logs and terminals as it is.
+  // It goes to logs and terminals as it is, however long it was.
   edit.End(finished.state(), silent ? "the trainer did not say why" : Excerpt(finished.failure()));
   return absl::OkStatus();
 }
 
 }  // namespace
+
+void ResolveOpenAlerts(absl::Time now, JobEdit& edit) {
+  for (auto [id, alert] : std::map<std::string, v1::Alert>(edit.record().open_alerts)) {
+    alert.set_state(v1::ALERT_STATE_RESOLVED);
+    *alert.mutable_time() = core::ToTimestamp(now);
+    edit.AppendAlert(std::move(alert));
+  }
+}
+
+absl::Status ApplyTensors(absl::string_view field, const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors,
+                          v1::Job& job) {
+  GW_RETURN_IF_ERROR(CheckToldTensors(field, tensors, job));
+  *job.mutable_tensors() = tensors;
+  job.set_tensors_attempt(job.attempt());
+  return absl::OkStatus();
+}
 
 absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
   v1::Job& job = edit.job();
@@ -121,8 +133,7 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
   job.set_steps_done(std::max(job.steps_done(), notice.steps_done()));
   switch (notice.what_case()) {
     case v1::Notice::kModelReady:
-      *job.mutable_tensors() = notice.model_ready().tensors();
-      return absl::OkStatus();
+      return ApplyTensors("notice.model_ready", notice.model_ready().tensors(), job);
     case v1::Notice::kControlsApplied:
       return ApplyControls(notice.controls_applied(), edit);
     case v1::Notice::kAlert:

@@ -35,8 +35,10 @@ absl::Status CheckRequest(const v1::CreateJobRequest& request) {
 v1::Job MakeJob(const core::ValidatedJob& validated) {
   v1::Job job;
   *job.mutable_spec() = validated.spec;
-  *job.mutable_estimate() = validated.estimate;
-  *job.mutable_data() = validated.data;
+  if (!validated.spec.has_external()) {
+    *job.mutable_estimate() = validated.estimate;
+    *job.mutable_data() = validated.data;
+  }
   job.mutable_tensors()->Assign(validated.tensors.begin(), validated.tensors.end());
   *job.mutable_controls() = validated.spec.controls();
   job.set_control_revision(1);
@@ -46,9 +48,9 @@ v1::Job MakeJob(const core::ValidatedJob& validated) {
 // The next step that begins is number steps_done.
 absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) {
   if (!request.has_at_step()) return absl::OkStatus();
-  if (request.at_step() < 0 || request.at_step() >= job.spec().steps()) {
+  if (request.at_step() < 0 || request.at_step() >= MaxSteps(job)) {
     return core::InvalidField("at_step",
-                              absl::StrCat(request.at_step(), ": the job has steps 0 to ", job.spec().steps() - 1));
+                              absl::StrCat(request.at_step(), ": the job has steps 0 to ", MaxSteps(job) - 1));
   }
   if (request.at_step() >= job.steps_done()) return absl::OkStatus();
   return core::WithReason(absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(),
@@ -175,14 +177,16 @@ void JobOperations::CheckAndAccept(v1::CreateJobRequest request, RequestKey key,
   auto token = context_->work->Enter();
   if (token == nullptr) return done(ShuttingDown());
   v1::JobSpec spec = std::move(*request.mutable_spec());  // it comes back checked
-  context_->deps.checker->Check(
-      std::move(spec),
-      [this, token = std::move(token), request = std::move(request), key = std::move(key), actor = std::move(actor),
-       done = std::move(done)](absl::StatusOr<core::ValidatedJob> checked) mutable {
-        if (!checked.ok()) return done(core::WithFieldPrefix("spec", checked.status()));
-        if (request.validate_only()) return done(MakeJob(*checked));
-        AcceptChecked(std::move(request), std::move(key), std::move(actor), *std::move(checked), std::move(done));
-      });
+  auto on_checked = [this, token = std::move(token), request = std::move(request), key = std::move(key),
+                     actor = std::move(actor),
+                     done = std::move(done)](absl::StatusOr<core::ValidatedJob> checked) mutable {
+    if (!checked.ok()) return done(core::WithFieldPrefix("spec", checked.status()));
+    if (request.validate_only()) return done(MakeJob(*checked));
+    AcceptChecked(std::move(request), std::move(key), std::move(actor), *std::move(checked), std::move(done));
+  };
+  // It names no file and builds nothing: no checker needs a process for it.
+  if (spec.has_external()) return on_checked(core::ValidateJob(spec, core::DataRoots(), context_->options.limits));
+  context_->deps.checker->Check(std::move(spec), std::move(on_checked));
 }
 
 void JobOperations::AcceptChecked(v1::CreateJobRequest request, RequestKey key, std::string actor,
@@ -199,7 +203,7 @@ void JobOperations::AcceptChecked(v1::CreateJobRequest request, RequestKey key, 
 absl::StatusOr<v1::Job> JobOperations::Accept(const v1::CreateJobRequest& request, const std::string& actor,
                                               const core::ValidatedJob& checked, const RequestKey& key,
                                               LedgerTransaction& transaction) {
-  GW_RETURN_IF_ERROR(CheckRoom());
+  GW_RETURN_IF_ERROR(CheckRoom(checked.spec.has_external()));
   std::string job_id = request.job_id();
   while (job_id.empty() || (request.job_id().empty() && context_->table.FindWorking(job_id) != nullptr)) {
     job_id = MakeJobId(checked.spec.display_name());
@@ -216,11 +220,14 @@ absl::StatusOr<v1::Job> JobOperations::Accept(const v1::CreateJobRequest& reques
   first.row.job.set_etag(MakeEtag(first.row.job));
   *first.row.job.mutable_create_time() = core::ToTimestamp(absl::FromUnixMicros(order));
   const std::string uid = first.row.job.uid();
+  const std::string token = first.external() ? NewSecret() : "";
+  first.row.attach_token = token;
   auto entry = std::make_shared<JobEntry>(
       uid, job_id, order, std::make_shared<JobChannel>(uid, WatchCursor(), false, context_->deps.rings));
   JobEdit edit(context_, entry, &transaction, std::move(first));
   edit.MoveTo(v1::JOB_STATE_PENDING, absl::StrCat("submitted by ", actor));
   v1::Job job = edit.job();
+  job.set_attach_token(token);  // in this answer alone, and where the request is repeated
   GW_RETURN_IF_ERROR(edit.Write());
   GW_RETURN_IF_ERROR(Remember(transaction, key, job));
   context_->table.AddWorking(entry);
@@ -228,11 +235,18 @@ absl::StatusOr<v1::Job> JobOperations::Accept(const v1::CreateJobRequest& reques
   return job;
 }
 
-absl::Status JobOperations::CheckRoom() const {
-  int waiting = 0;
-  for (const auto& entry : context_->table.Active()) waiting += entry->working->waiting();
-  if (waiting < context_->options.max_waiting_jobs) return absl::OkStatus();
-  return core::WithReason(absl::ResourceExhaustedError(absl::StrCat(waiting, " jobs wait already")), "QUOTA_JOBS");
+absl::Status JobOperations::CheckRoom(bool external) const {
+  int waiting = 0, externals = 0;
+  for (const auto& entry : context_->table.Active()) {
+    waiting += entry->working->waiting();
+    externals += entry->working->external();
+  }
+  if (external ? externals < context_->options.max_external_jobs : waiting < context_->options.max_waiting_jobs) {
+    return absl::OkStatus();
+  }
+  const std::string why = external ? absl::StrCat(externals, " external jobs have not ended yet")
+                                   : absl::StrCat(waiting, " jobs wait already");
+  return core::WithReason(absl::ResourceExhaustedError(why), "QUOTA_JOBS");
 }
 
 // --- All else that users ask ---
@@ -282,13 +296,18 @@ absl::StatusOr<v1::Adjustment> JobOperations::MakeAdjustment(const v1::AdjustJob
                                                              const std::string& actor, const v1::Job& job) const {
   auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
   if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
-  GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
+  // What the optimizer of a foreign program is, nobody knows.
+  if (!job.spec().has_external()) {
+    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
+  }
   // They are known once the trainer has told them.
   if (!job.tensors().empty()) {
     GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*controls, job.tensors())));
   }
-  GW_RETURN_IF_ERROR(
-      core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
+  if (!job.spec().has_external()) {  // its memory is its own affair
+    GW_RETURN_IF_ERROR(
+        core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
+  }
   v1::Adjustment adjustment;
   adjustment.set_revision(job.control_revision() + 1);
   *adjustment.mutable_old_controls() = job.controls();
@@ -319,7 +338,7 @@ absl::StatusOr<v1::Job> JobOperations::DoCommand(JobCommand command, const std::
   GW_ASSIGN_OR_RETURN(const v1::JobState next, StateAfter(command, edit.job().state()));
   const std::string reason = absl::StrCat(PastTense(command), " by ", actor);
   const bool changed = next != edit.job().state();
-  if (command == JobCommand::kStop && edit.record().waiting()) {
+  if (command == JobCommand::kStop && edit.record().unattended()) {
     edit.End(v1::JOB_STATE_STOPPED, reason);
   } else {
     edit.MoveTo(next, reason);

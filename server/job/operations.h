@@ -38,7 +38,8 @@ class JobOperations {
   absl::StatusOr<v1::Job> Accept(const v1::CreateJobRequest& request, const std::string& actor,
                                  const core::ValidatedJob& checked, const RequestKey& key,
                                  LedgerTransaction& transaction);
-  absl::Status CheckRoom() const;
+  // Whether one more job may be accepted, an external one or a hosted one.
+  absl::Status CheckRoom(bool external) const;
   absl::StatusOr<v1::AdjustJobResponse> DoAdjust(const v1::AdjustJobRequest& request, const std::string& actor,
                                                  const RequestKey& key, LedgerTransaction& transaction);
   absl::StatusOr<v1::Adjustment> MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
+#include "server/job/trainer_checks.h"
 #include "server/store/report_codec.h"
 
 namespace gradwatch::server {
@@ -42,15 +43,6 @@ absl::Status CheckCounts(const v1::ReportBatch& batch) {
   return absl::OkStatus();
 }
 
-absl::Status CheckTensors(const v1::StepReport& report, int tensors) {
-  for (const v1::TensorStats& tensor : report.tensors()) {
-    if (tensor.tensor() >= 0 && tensor.tensor() < tensors) continue;
-    return core::InvalidField("reports.reports.tensors.tensor",
-                              absl::StrCat(tensor.tensor(), ": the job has ", tensors, " tensors"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckEntry(const Entry& entry, int64_t last, const ReportLimits& limits) {
   const bool lost = entry.report == nullptr;
   const absl::string_view field = lost ? "reports.lost" : "reports.reports.step";
@@ -61,7 +53,7 @@ absl::Status CheckEntry(const Entry& entry, int64_t last, const ReportLimits& li
   if (entry.last >= limits.steps) {
     return core::InvalidField(field, absl::StrCat(entry.last, ": the job has steps 0 to ", limits.steps - 1));
   }
-  return lost ? absl::OkStatus() : CheckTensors(*entry.report, limits.tensors);
+  return lost ? absl::OkStatus() : CheckReport(*entry.report, limits.tensors);
 }
 
 // Reports and lost ranges of a batch in one order.

@@ -40,6 +40,7 @@ std::shared_ptr<JobEntry> Supervisor::NextToStart() const {
   std::shared_ptr<JobEntry> next;
   int running = 0;
   for (const auto& entry : context_->table.Active()) {
+    if (entry->working->external()) continue;  // it takes nothing of this machine
     if (!entry->working->waiting()) {
       ++running;
     } else if (next == nullptr) {
@@ -434,6 +435,7 @@ void Supervisor::TellDataLoss(absl::string_view uid, std::string description) {
 absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   JobEdit edit(context_, entry, &transaction);
   JobRow& row = edit.record().row;
+  if (edit.record().unattended() && edit.record().external()) return absl::OkStatus();  // it waits, as before
   if (row.job.state() == v1::JOB_STATE_PENDING && row.trainer_pid == 0) {
     // The server went away before it knew the process. A new attempt fences off what may be there.
     row.attach_token.clear();

@@ -15,31 +15,40 @@
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
 #include "server/job/notices.h"
+#include "server/job/trainer_checks.h"
 
 namespace gradwatch::server {
 namespace {
 
 absl::Status Fenced(absl::string_view why) { return core::WithReason(absl::AbortedError(why), "TRAINER_FENCED"); }
 
-absl::Status CheckHello(const v1::TrainerHello& hello) {
-  core::FieldErrors errors;
-  if (hello.job_id().empty()) errors.Add("hello.job_id", "is missing");
-  if (!IsUuid(hello.trainer_id())) errors.Add("hello.trainer_id", "must be a UUID");
-  if (hello.attempt() < 1) errors.Add("hello.attempt", absl::StrCat(hello.attempt(), " must be at least 1"));
-  if (hello.trainer().size() > 128) errors.Add("hello.trainer", "is longer than 128 characters");
-  if (hello.host().size() > 253) errors.Add("hello.host", "is longer than 253 characters");
-  if (hello.engine_variant().size() > 64) errors.Add("hello.engine_variant", "is longer than 64 characters");
-  return errors.ToStatus();
+absl::Status CheckToken(const v1::TrainerHello& hello, const JobRow& row) {
+  if (!row.attach_token.empty() && SecretsEqual(hello.attach_token(), row.attach_token)) return absl::OkStatus();
+  return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
+}
+
+// A foreign trainer: a new process takes an attempt of its own, once nobody holds the job.
+absl::Status CheckMayAttachExternal(const v1::TrainerHello& hello, const JobEntry& entry) {
+  const JobRow& row = entry.working->row;
+  GW_RETURN_IF_ERROR(CheckToken(hello, row));
+  if (hello.attempt() > row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
+  if (hello.attempt() != 0 && (hello.attempt() < row.job.attempt() || hello.trainer_id() != row.trainer_id)) {
+    return Fenced(absl::StrCat("another trainer has taken the job, as attempt ", row.job.attempt()));
+  }
+  if (entry.trainer.link == nullptr || hello.trainer_id() == row.trainer_id) return absl::OkStatus();
+  return core::WithReason(absl::UnavailableError("another trainer holds the job; try again later"), "JOB_HELD");
 }
 
 absl::Status CheckMayAttach(const v1::TrainerHello& hello, const JobEntry& entry) {
   const JobRow& row = entry.working->row;
-  if (hello.attempt() < row.job.attempt()) return Fenced(absl::StrCat("attempt ", row.job.attempt(), " holds the job"));
-  if (row.attach_token.empty() || !SecretsEqual(hello.attach_token(), row.attach_token)) {
-    return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
+  if (IsFinal(row.job.state()) && CheckToken(hello, row).ok()) {
+    return StateForbids(row.job.state(), "have a trainer", "it has ended");
   }
+  if (entry.working->external()) return CheckMayAttachExternal(hello, entry);
+  if (hello.attempt() < 1) return core::InvalidField("hello.attempt", "must be that of the job, from 1");
+  if (hello.attempt() < row.job.attempt()) return Fenced(absl::StrCat("attempt ", row.job.attempt(), " holds the job"));
+  GW_RETURN_IF_ERROR(CheckToken(hello, row));
   if (hello.attempt() != row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
-  if (IsFinal(row.job.state())) return StateForbids(row.job.state(), "have a trainer", "it has ended");
   if (!entry.trainer.trainer_id.empty() && entry.trainer.trainer_id != hello.trainer_id()) {
     return Fenced("another trainer holds the job");
   }
@@ -67,7 +76,8 @@ v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots
   welcome->set_attempt(job.attempt());
   welcome->set_job_uid(job.uid());
   welcome->set_epoch(row.epoch);
-  *welcome->mutable_spec() = job.spec();
+  const bool hosted = !job.spec().has_external();
+  if (hosted) *welcome->mutable_spec() = job.spec();
   welcome->mutable_controls()->set_revision(job.control_revision());
   *welcome->mutable_controls()->mutable_controls() = job.controls();
   if (row.at_step.has_value()) welcome->mutable_controls()->set_at_step(*row.at_step);
@@ -78,7 +88,9 @@ v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots
   } else if (job.state() == v1::JOB_STATE_PAUSING || job.state() == v1::JOB_STATE_PAUSED) {
     welcome->mutable_command()->set_action(v1::TrainerCommand::ACTION_PAUSE);
   }
-  for (const std::string& folder : roots.folders()) welcome->add_data_roots(folder);
+  for (const std::string& folder : roots.folders()) {
+    if (hosted) welcome->add_data_roots(folder);
+  }
   return directive;
 }
 
@@ -173,8 +185,17 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     GW_RETURN_IF_ERROR(CheckMayAttach(hello_, *entry_));
     JobEdit edit(context_, entry_, &transaction);
     if (edit.record().attached) edit.AppendDetached(trainer.stream_end.value_or("the stream was lost"));
-    edit.Append(AttachedEvent(hello_));
     v1::Job& job = edit.job();
+    if (edit.record().external() && hello_.trainer_id() != edit.record().row.trainer_id) {
+      ResolveOpenAlerts(context_->deps.clock->Now(), edit);
+      job.set_attempt(job.attempt() + 1);
+      job.set_steps_done(0);
+      job.set_non_finite_steps(0);
+      edit.record().row.acked_notice = 0;
+    }
+    edit.record().row.trainer_id = hello_.trainer_id();
+    if (hello_.tensors_size() > 0) GW_RETURN_IF_ERROR(ApplyTensors("hello", hello_.tensors(), job));
+    edit.Append(AttachedEvent(hello_));
     if (!job.has_start_time()) *job.mutable_start_time() = core::ToTimestamp(context_->deps.clock->Now());
     if (job.state() == v1::JOB_STATE_PENDING) edit.MoveTo(v1::JOB_STATE_RUNNING, "");
     if (job.state() == v1::JOB_STATE_RECOVERING) edit.MoveTo(edit.record().before_recovery, "the trainer came back");

@@ -250,6 +250,7 @@ int ProbeAlerts(const std::string& address, const std::string& folder) {
     while (reader->Read(&response)) {
       absl::MutexLock lock(&mutex);
       for (const v1::Event& event : response.events()) {
+        if (event.alert_changed().alert().state() != v1::ALERT_STATE_FIRING) continue;
         std::cout << "told " << Seconds(sent[event.alert_changed().alert().episode() - 1]) * 1e3 << std::endl;
       }
     }

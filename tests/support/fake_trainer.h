@@ -88,8 +88,12 @@ class FakeTrainer {
     *message.mutable_notices()->add_notices() = std::move(notice);
     return stream_->Write(message);
   }
-  // A firing alert, the `episode`th, from 1.
+  // A firing alert, the `episode`th, from 1; the one before it is over then.
   bool Alert(int32_t episode) {
+    if (episode > 1 && !Alert(episode - 1, v1::ALERT_STATE_RESOLVED)) return false;
+    return Alert(episode, v1::ALERT_STATE_FIRING);
+  }
+  bool Alert(int32_t episode, v1::AlertState state) {
     v1::Notice notice;
     v1::Alert* alert = notice.mutable_alert();
     alert->set_alert_id(absl::StrCat(welcome_.job_uid(), "/1/rule/", episode));
@@ -97,7 +101,7 @@ class FakeTrainer {
     alert->set_attempt(1);
     alert->set_rule("rule");
     alert->set_severity(v1::SEVERITY_WARNING);
-    alert->set_state(v1::ALERT_STATE_FIRING);
+    alert->set_state(state);
     alert->set_episode(episode);
     alert->set_step(episode);
     alert->set_first_step(episode);

@@ -39,5 +39,22 @@ TEST(EstimateTextTest, NoPartIsLeftOut) {
   }
 }
 
+TEST(JobTextTest, AJobOfAForeignProgramSaysSoAndNothingOfAModel) {
+  v1::Job job;
+  job.set_job_id("theirs");
+  job.set_state(v1::JOB_STATE_PENDING);
+  job.mutable_spec()->mutable_external()->set_framework("pytorch 1.13");
+  EXPECT_THAT(JobText(job, absl::UnixEpoch()),
+              ContainsRegex("trainer +external, pytorch 1.13; it has not attached yet"));
+  job.set_state(v1::JOB_STATE_RUNNING);
+  job.set_steps_done(5);
+  job.mutable_spec()->mutable_external()->clear_framework();
+  const std::string text = JobText(job, absl::UnixEpoch());
+  EXPECT_THAT(text, ContainsRegex("trainer +external\n"));
+  EXPECT_THAT(text, ContainsRegex("steps +5\n")) << "nobody knows of how many";
+  EXPECT_THAT(text, Not(HasSubstr("needs")));
+  EXPECT_THAT(JobListText({job}, absl::UnixEpoch()), ContainsRegex("theirs +running +5 "));
+}
+
 }  // namespace
 }  // namespace gradwatch::cli

@@ -69,6 +69,47 @@ class SubmitTest : public CliTest {
   v1::CreateJobRequest request_;
 };
 
+// A job that a foreign program trains.
+class SubmitExternalTest : public SubmitTest {
+ protected:
+  SubmitExternalTest() {
+    server_.create_job = [](const v1::CreateJobRequest& request, v1::Job* job) {
+      *job->mutable_spec() = request.spec();
+      if (request.validate_only()) return grpc::Status::OK;
+      job->set_job_id("x");
+      job->set_attach_token("5ec4e7");
+      return grpc::Status::OK;
+    };
+  }
+  const std::string external_ = dir_.Write("external.yaml", "external: {framework: pytorch}\n");
+};
+
+TEST_F(SubmitExternalTest, TheTokenIsToldWithHowToUseIt) {
+  CliResult result = Cli("submit " + external_);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("x submitted; "));
+  EXPECT_THAT(result.out, HasSubstr("AttachTrainer"));
+  EXPECT_THAT(result.out, HasSubstr("5ec4e7\n"));
+  result = Cli("submit " + external_ + " -o json");
+  EXPECT_THAT(result.out, HasSubstr("\"attach_token\":"));
+  EXPECT_THAT(result.out, HasSubstr("\"5ec4e7\""));
+}
+
+TEST_F(SubmitExternalTest, FollowingTellsTheTokenAndWaits) {
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  const CliResult result = Cli("submit " + external_ + " --follow");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("waits for its trainer"));
+  EXPECT_THAT(result.err, HasSubstr("5ec4e7\n"));
+}
+
+TEST_F(SubmitExternalTest, ADryRunSaysWhoTrainsIt) {
+  const CliResult result = Cli("submit " + external_ + " --dry-run");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("a foreign program is to train it"));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("needs")));
+}
+
 TEST_F(SubmitTest, SendsTheSpecWithTheUsersChanges) {
   const CliResult result = Cli("submit " + spec_ + " --set seed=7 --name Mine --job-id x");
   EXPECT_EQ(result.exit_code, 0) << result.err;

@@ -50,6 +50,8 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].name", "\"\"", "non_finite {}"},
       {"rules[1].name", "\"a b\"", "name: 'a b' non_finite {}"},
       {"rules[1].name", "letters", "name: '" + std::string(64, 'x') + "' non_finite {}"},
+      {"rules[1].name", "uses itself", "name: 'stall' non_finite {}"},
+      {"rules[1].name", "uses itself", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].name", "twice: \"good\"", "name: 'good' non_finite {}"},
       {"rules[1].name", "floods", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].condition", "must be set", "name: 'a'"},

@@ -81,6 +81,75 @@ TEST(ValidateJobTest, FillsInDefaultsAndCounts) {
   EXPECT_TRUE(MessageDifferencer::Equals(job->spec.data(), Spec().data()));
 }
 
+// The least that a job of a foreign program says.
+v1::JobSpec ExternalSpec() {
+  v1::JobSpec spec;
+  spec.mutable_external()->set_framework("pytorch 1.13");
+  return spec;
+}
+
+TEST(ValidateJobTest, AnExternalJobHasOnlyWhatIsWatched) {
+  v1::JobSpec spec = ExternalSpec();
+  spec.set_display_name("Theirs");
+  (*spec.mutable_labels())["team"] = "research";
+  spec.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_SPAM);
+  v1::TensorClip* const limit = spec.mutable_controls()->mutable_clip()->add_overrides();
+  limit->set_tensors("encoder.*");
+  limit->set_mode(v1::CLIP_MODE_TENSOR_NORM);
+  limit->set_threshold(1);
+  for (const int64_t steps : {int64_t{0}, int64_t{1}, int64_t{1'000'000'000'000}}) {
+    spec.set_steps(steps);
+    const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
+    ASSERT_THAT(job, IsOk()) << "what cannot be known yet is no error";
+    EXPECT_TRUE(job->tensors.empty());
+    EXPECT_TRUE(MessageDifferencer::Equals(job->estimate, v1::ResourceEstimate()));
+    EXPECT_TRUE(MessageDifferencer::Equals(job->data, v1::DataSummary()));
+    EXPECT_EQ(job->spec.steps(), steps);
+    EXPECT_EQ(job->spec.controls().report_every(), 1) << "defaults";
+    EXPECT_GT(job->spec.rules().rules_size(), 0) << "the same";
+    EXPECT_FALSE(job->spec.has_threads()) << "nothing of how it trains is made up";
+    EXPECT_FALSE(job->spec.has_optimizer());
+    const auto again = ValidateJob(job->spec, DataRoots(), SpecLimits());
+    ASSERT_THAT(again, IsOk());
+    EXPECT_TRUE(MessageDifferencer::Equals(again->spec, job->spec));
+  }
+}
+
+TEST(ValidateJobTest, AnExternalJobSaysNothingOfHowItTrains) {
+  constexpr char kUnset[] = "must be unset: the job is external";
+  const struct {
+    Change change;
+    const char* field;
+    const char* message;
+  } cases[] = {
+      {[](auto* s) { s->mutable_model(); }, "model", kUnset},
+      {[](auto* s) { s->mutable_data(); }, "data", kUnset},
+      {[](auto* s) { s->mutable_data()->mutable_csv()->set_path("/etc/passwd"); }, "data", kUnset},
+      {[](auto* s) { s->mutable_optimizer(); }, "optimizer", kUnset},
+      {[](auto* s) { s->set_seed(1); }, "seed", kUnset},
+      {[](auto* s) { s->set_threads(1); }, "threads", kUnset},
+      {[](auto* s) { s->set_accumulation(1); }, "accumulation", kUnset},
+      {[](auto* s) { s->mutable_validation(); }, "validation", kUnset},
+      {[](auto* s) { s->mutable_checkpoints(); }, "checkpoints", kUnset},
+      {[](auto* s) { s->add_policies(); }, "policies", kUnset},
+      {[](auto* s) { s->set_steps(-1); }, "steps", "must be from 0 to 1000000000000; got -1"},
+      {[](auto* s) { s->set_steps(1'000'000'000'001); }, "steps", "got 1000000000001"},
+      {[](auto* s) { s->mutable_external()->set_framework(std::string(129, 'x')); }, "external.framework", "has 129"},
+      {[](auto* s) { s->mutable_external()->set_framework("\xff"); }, "external.framework", "must be UTF-8"},
+      {[](auto* s) { s->set_display_name(std::string(129, 'x')); }, "display_name", "has 129"},
+      {[](auto* s) { (*s->mutable_labels())[""] = "x"; }, "labels", "keys must be"},
+      {[](auto* s) { s->mutable_controls()->set_report_every(0); }, "controls.report_every", "got 0"},
+      {[](auto* s) { s->mutable_rules()->add_rules(); }, "rules.rules[0].name", "must have 1 to 63"},
+  };
+  for (const auto& [change, field, message] : cases) {
+    v1::JobSpec spec = ExternalSpec();
+    change(&spec);
+    const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
+    EXPECT_THAT(job, StatusIs(kInvalid, AllOf(HasSubstr(field), HasSubstr(message))));
+    EXPECT_EQ(GetFieldViolations(job.status())[0].field, field);
+  }
+}
+
 // The server stores what comes back and the worker checks it again.
 TEST(ValidateJobTest, WhatComesBackIsValidAndStaysAsItIs) {
   const auto job = Validate([](auto* spec) {
@@ -116,7 +185,6 @@ TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
       {[](auto* s) { s->set_display_name("a\xff"); }, "display_name", "must be UTF-8"},
       {[](auto* s) { s->add_policies(); }, "policies", "not served yet"},
       {[](auto* s) { s->mutable_checkpoints(); }, "checkpoints", "not served yet"},
-      {[](auto* s) { s->mutable_external(); }, "external", "not served yet"},
       {[](auto* s) { (*s->mutable_labels())[""] = "x"; }, "labels", "keys must be UTF-8 with 1 to 63 characters"},
       {[&](auto* s) { (*s->mutable_labels())[long_key] = "x"; }, "labels", "1 to 63 characters"},
       {[&](auto* s) { (*s->mutable_labels())["a"] = long_key; }, "labels.a", "at most 63 characters; has 64"},

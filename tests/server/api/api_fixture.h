@@ -199,11 +199,9 @@ class ApiTest : public JobManagerTest {
     Report(trainer, 0, steps - 1);
     SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
   }
-  void SayAlert(Trainer& trainer, const std::string& id, v1::AlertState state,
+  void SayAlert(Trainer& trainer, const std::string& rule, v1::AlertState state,
                 v1::Severity severity = v1::SEVERITY_WARNING) {
-    v1::Notice notice;
-    notice.mutable_alert()->set_alert_id(id);
-    notice.mutable_alert()->set_state(state);
+    v1::Notice notice = AlertNotice(trainer, rule, state);
     notice.mutable_alert()->set_severity(severity);
     Say(trainer, notice);
   }

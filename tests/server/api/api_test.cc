@@ -64,13 +64,10 @@ TEST_F(OperationTest, EventsComeByPages) {
 TEST_F(OperationTest, PagesStayBelowAMebibyte) {
   ASSERT_THAT(Create("job"), IsOk());
   Trainer trainer = AttachReady("job");
-  constexpr int kAlerts = 40;
+  constexpr int kAlerts = 100;
   for (int i = 0; i < kAlerts; ++i) {
-    v1::Notice notice;
-    v1::Alert* alert = notice.mutable_alert();
-    alert->set_alert_id(absl::StrCat("alert ", i));
-    alert->set_state(v1::ALERT_STATE_FIRING);
-    alert->set_summary(std::string(100'000, 'x'));
+    v1::Notice notice = AlertNotice(trainer, "rule", v1::ALERT_STATE_FIRING, /*episode=*/i + 1);
+    for (int line = 0; line < 32; ++line) notice.mutable_alert()->add_diagnosis(std::string(1024, 'x'));
     Say(trainer, notice);
   }
   v1::ListEventsRequest events;

@@ -24,10 +24,10 @@ class AlertOperationsTest : public JobManagerTest {
     ASSERT_THAT(Create("job"), IsOk());
     trainer_ = AttachReady("job");
   }
-  absl::StatusOr<v1::Alert> Acknowledge(const std::string& id, const std::string& comment,
+  absl::StatusOr<v1::Alert> Acknowledge(const std::string& rule, const std::string& comment,
                                         const std::string& request_id = "") {
     v1::AcknowledgeAlertRequest request;
-    request.set_alert_id(id);
+    request.set_alert_id(rule.empty() ? "" : AlertId("job", rule));
     request.set_comment(comment);
     request.set_request_id(request_id);
     return Call(&JobManager::AcknowledgeAlert, request);
@@ -68,7 +68,7 @@ TEST_F(AlertOperationsTest, AnAcknowledgementIsAnEventAndStaysWithTheEpisode) {
   EXPECT_EQ(core::FromTimestamp(alert->acknowledge_time()), clock_.Now());
   EXPECT_EQ(alert->state(), v1::ALERT_STATE_FIRING);
   EXPECT_EQ(LastAlert().SerializeAsString(), alert->SerializeAsString());
-  EXPECT_EQ(reader_->GetAlert("a")->SerializeAsString(), alert->SerializeAsString());
+  EXPECT_EQ(reader_->GetAlert(AlertId("job", "a"))->SerializeAsString(), alert->SerializeAsString());
   EXPECT_EQ(Get("job").firing_alerts(), 1);
   EXPECT_EQ(Get("job").fired_alerts(), 1) << "it fires no second time";
 
@@ -114,7 +114,7 @@ TEST_F(AlertOperationsTest, ACommentCanBeChangedAlsoWhenAllIsOver) {
 TEST_F(AlertOperationsTest, AcknowledgementsAreChecked) {
   SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING);
   const auto nobody = Acknowledge("nobody", "");
-  EXPECT_THAT(nobody, StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"nobody\"")));
+  EXPECT_THAT(nobody, StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nobody/1\"")));
   EXPECT_EQ(core::GetReason(nobody.status()), "ALERT_NOT_FOUND");
   EXPECT_THAT(Acknowledge("", ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("alert_id")));
   EXPECT_THAT(Acknowledge("a", std::string(1025, 'x')),
@@ -127,9 +127,7 @@ TEST_F(AlertOperationsTest, AcknowledgementsAreChecked) {
 }
 
 TEST_F(AlertOperationsTest, WhatATrainerSaysOfAcknowledgementsDoesNotCount) {
-  v1::Notice notice;
-  notice.mutable_alert()->set_alert_id("a");
-  notice.mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
+  v1::Notice notice = AlertNotice(trainer_, "a", v1::ALERT_STATE_FIRING);
   notice.mutable_alert()->set_acknowledged_by("somebody");
   notice.mutable_alert()->add_silenced_by("something");
   Say(trainer_, notice);
@@ -145,11 +143,11 @@ TEST_F(AlertOperationsTest, SilencesThatMatchAreNamedInTheTransition) {
   ASSERT_THAT(silence, IsOk());
   EXPECT_TRUE(IsUuid(silence->silence_id()));
   EXPECT_EQ(silence->author(), "tester");
-  SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING, "norm-spike");
+  SayAlert(trainer_, "norm-spike", v1::ALERT_STATE_FIRING);
   EXPECT_THAT(LastAlert().silenced_by(), ElementsAre(silence->silence_id()));
-  SayAlert(trainer_, "b", v1::ALERT_STATE_FIRING, "loss-jump");
+  SayAlert(trainer_, "loss-jump", v1::ALERT_STATE_FIRING);
   EXPECT_THAT(LastAlert().silenced_by(), IsEmpty());
-  ASSERT_THAT(Acknowledge("a", ""), IsOk());
+  ASSERT_THAT(Acknowledge("norm-spike", ""), IsOk());
   EXPECT_THAT(LastAlert().silenced_by(), ElementsAre(silence->silence_id())) << "no transition";
 
   all_launches();
@@ -157,30 +155,31 @@ TEST_F(AlertOperationsTest, SilencesThatMatchAreNamedInTheTransition) {
   EXPECT_THAT(Silences(), ElementsAre(silence->silence_id()));
   Trainer again = Attach(Hello("job"));
   again.notices = 3;
-  SayAlert(again, "c", v1::ALERT_STATE_PENDING, "norm-limit");
+  SayAlert(again, "norm-limit", v1::ALERT_STATE_PENDING);
   EXPECT_THAT(LastAlert().silenced_by(), ElementsAre(silence->silence_id()));
   clock_.Advance(absl::Hours(1));
   EXPECT_THAT(Silences(), IsEmpty());
-  SayAlert(again, "c", v1::ALERT_STATE_FIRING, "norm-limit");
+  SayAlert(again, "norm-limit", v1::ALERT_STATE_FIRING);
   EXPECT_THAT(LastAlert().silenced_by(), IsEmpty()) << "it has ended";
 }
 
 TEST_F(AlertOperationsTest, AnAlertThatGoesOnShowsTheSilencesOfNow) {
-  const auto silenced = [this](const std::string& id) {
-    v1::Alert alert = *reader_->GetAlert(id);
+  const auto silenced = [this](const std::string& rule) {
+    v1::Alert alert = *reader_->GetAlert(AlertId("job", rule));
     jobs_->ShowSilences(&alert);
     return std::vector<std::string>(alert.silenced_by().begin(), alert.silenced_by().end());
   };
-  SayAlert(trainer_, "goes on", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer_, "goes-on", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer_, "over", v1::ALERT_STATE_FIRING);
   SayAlert(trainer_, "over", v1::ALERT_STATE_RESOLVED);
   v1::CreateSilenceRequest request = SilenceFor(absl::Hours(1));
   request.mutable_silence()->set_jobs("*");
   const auto silence = MakeSilence(request);
   ASSERT_THAT(silence, IsOk());
-  EXPECT_THAT(silenced("goes on"), ElementsAre(silence->silence_id()));
+  EXPECT_THAT(silenced("goes-on"), ElementsAre(silence->silence_id()));
   EXPECT_THAT(silenced("over"), IsEmpty()) << "it was not silenced when it ended";
   clock_.Advance(absl::Hours(1));
-  EXPECT_THAT(silenced("goes on"), IsEmpty());
+  EXPECT_THAT(silenced("goes-on"), IsEmpty());
 }
 
 TEST_F(AlertOperationsTest, AnAcknowledgementWithoutACommentKeepsTheOneThatIsThere) {
@@ -196,9 +195,7 @@ TEST_F(AlertOperationsTest, ASilenceOfTensorsMatchesAlertsThatNameThem) {
   ASSERT_THAT(MakeSilence(request), IsOk());
   SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING);
   EXPECT_THAT(LastAlert().silenced_by(), IsEmpty()) << "it names no tensor";
-  v1::Notice notice;
-  notice.mutable_alert()->set_alert_id("b");
-  notice.mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
+  v1::Notice notice = AlertNotice(trainer_, "b", v1::ALERT_STATE_FIRING);
   notice.mutable_alert()->set_tensor("dense0.weight");
   Say(trainer_, notice);
   EXPECT_THAT(LastAlert().silenced_by(), SizeIs(1));

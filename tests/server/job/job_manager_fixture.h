@@ -179,13 +179,20 @@ class DirectChecker final : public SpecChecker {
 inline v1::JobSpec SmallSpec() {
   v1::JobSpec spec;
   spec.set_steps(1000);
-  spec.mutable_model()->add_layers()->mutable_dense()->set_units(2);
+  v1::Dense* const dense = spec.mutable_model()->add_layers()->mutable_dense();
+  dense->set_units(2);
+  dense->set_bias(false);  // one tensor, dense0.weight
   spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY);
   spec.mutable_data()->set_batch_size(4);
   spec.mutable_data()->mutable_gaussian_clusters()->set_classes(2);
   spec.mutable_data()->mutable_gaussian_clusters()->set_features(3);
   spec.mutable_optimizer()->set_learning_rate(0.1);
   return spec;
+}
+
+// The rule of an alert, and its episode if it is not the first.
+inline std::string ShortAlert(const v1::Alert& alert) {
+  return alert.episode() == 1 ? alert.rule() : absl::StrCat(alert.rule(), " ", alert.episode());
 }
 
 // What an event says, in short, to compare whole logs: "RUNNING", "attached", "adjusted 2 from 5".
@@ -202,7 +209,7 @@ inline std::string Short(const v1::Event& event) {
       return absl::StrCat("dropped ", event.adjust_dropped().adjustment().revision());
     case v1::Event::kAlertChanged:
       return absl::StrCat(v1::AlertState_Name(event.alert_changed().alert().state()).substr(12), " ",
-                          event.alert_changed().alert().alert_id());
+                          ShortAlert(event.alert_changed().alert()));
     case v1::Event::kTrainerAttached:
       return "attached";
     case v1::Event::kTrainerDetached:
@@ -463,12 +470,26 @@ class JobManagerTest : public ::testing::Test {
     Settle();
   }
   void Report(Trainer& trainer, int64_t first, int64_t last) { Report(trainer, Reports(first, last)); }
-  void SayAlert(Trainer& trainer, const std::string& id, v1::AlertState state, const std::string& rule = "") {
+  // An episode of `rule` as the trainer tells it.
+  static v1::Notice AlertNotice(const Trainer& trainer, const std::string& rule, v1::AlertState state,
+                                int32_t episode = 1) {
     v1::Notice notice;
-    notice.mutable_alert()->set_alert_id(id);
-    notice.mutable_alert()->set_rule(rule);
-    notice.mutable_alert()->set_state(state);
-    Say(trainer, notice);
+    v1::Alert* alert = notice.mutable_alert();
+    alert->set_alert_id(
+        absl::StrCat(trainer.attachment->uid, "/", trainer.attachment->attempt, "/", rule, "/", episode));
+    alert->set_rule(rule);
+    alert->set_episode(episode);
+    alert->set_severity(v1::SEVERITY_WARNING);
+    alert->set_state(state);
+    return notice;
+  }
+  void SayAlert(Trainer& trainer, const std::string& rule, v1::AlertState state, int32_t episode = 1) {
+    Say(trainer, AlertNotice(trainer, rule, state, episode));
+  }
+  // The id of the first episode of a rule in the job's present attempt.
+  std::string AlertId(const std::string& job_id, const std::string& rule) {
+    const v1::Job job = Get(job_id);
+    return absl::StrCat(job.uid(), "/", job.attempt(), "/", rule, "/1");
   }
   void Detach(Trainer& trainer, const std::string& reason = "lost") {
     jobs_->OnDetached(*trainer.attachment, trainer.link, reason);

@@ -234,10 +234,10 @@ TEST_F(TrainerTest, AnAlertOfAnotherJobIsNotTouched) {
   SayAlert(trainer, "mine", v1::ALERT_STATE_FIRING);
   ASSERT_THAT(Create("other"), IsOk());
   Trainer other = AttachReady("other");
-  SayAlert(other, "mine", v1::ALERT_STATE_RESOLVED);
-  EXPECT_THAT(*other.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("another job")));
-  EXPECT_EQ(reader_->GetAlert("mine")->job_id(), "job");
-  EXPECT_EQ(reader_->GetAlert("mine")->state(), v1::ALERT_STATE_FIRING);
+  Say(other, AlertNotice(trainer, "mine", v1::ALERT_STATE_RESOLVED));
+  EXPECT_THAT(*other.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("notice.alert.alert_id")));
+  EXPECT_EQ(reader_->GetAlert(AlertId("job", "mine"))->job_id(), "job");
+  EXPECT_EQ(reader_->GetAlert(AlertId("job", "mine"))->state(), v1::ALERT_STATE_FIRING);
 }
 
 TEST_F(TrainerTest, WhatATrainerDiedOfIsToldShortAndHarmless) {
@@ -262,6 +262,7 @@ TEST_F(TrainerTest, BadReportsCloseTheStream) {
   refuses([](auto& batch) { batch.add_reports()->set_step(5); });
   refuses([](auto& batch) { batch.mutable_reports(0)->set_step(-1); });
   refuses([](auto& batch) { batch.mutable_reports(0)->add_tensors()->set_tensor(1000); });
+  refuses([](auto& batch) { batch.mutable_reports(0)->set_step_seconds(-1); });
   refuses([](auto& batch) {
     for (int i = 0; i < 1024; ++i) batch.add_reports()->set_step(6 + i);
   });
@@ -427,10 +428,7 @@ TEST_F(TrainerTest, ADeletionInTheCommitOfARecoveryIsSafe) {
 
 TEST_F(TrainerTest, AlertsAreEventsAndEndWithTheirJob) {
   Trainer trainer = AttachReady("job");
-  v1::Notice notice;
-  notice.mutable_alert()->set_alert_id("a");
-  notice.mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
-  Say(trainer, notice);
+  SayAlert(trainer, "a", v1::ALERT_STATE_FIRING);
   EXPECT_EQ(Get("job").firing_alerts(), 1);
   EXPECT_EQ(EventAt("job", 4).alert_changed().alert().job_id(), "job");
   RestartServer();

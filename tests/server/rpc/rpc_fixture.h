@@ -117,14 +117,20 @@ class RpcTest : public JobManagerTest {
     std::unique_ptr<grpc::ClientContext> context = NewContext();
     std::unique_ptr<grpc::ClientReaderWriter<v1::TrainerMessage, v1::TrainerDirective>> stream;
     int64_t notices = 0;
-    int64_t epoch = 0;  // of the welcome
-    bool over = false;  // nothing more comes
+    int64_t epoch = 0;    // of the welcome
+    std::string uid;      // of the job
+    int32_t attempt = 0;  // the same
+    bool over = false;    // nothing more comes
 
     v1::TrainerDirective Next() {
       v1::TrainerDirective directive;
       over = !stream->Read(&directive);
       EXPECT_FALSE(over) << "the stream has ended";
-      if (directive.has_welcome()) epoch = directive.welcome().epoch();
+      if (directive.has_welcome()) {
+        epoch = directive.welcome().epoch();
+        uid = directive.welcome().job_uid();
+        attempt = directive.welcome().attempt();
+      }
       return directive;
     }
     void Say(v1::TrainerMessage message) {
@@ -142,7 +148,7 @@ class RpcTest : public JobManagerTest {
       }
     }
     // Sends reports and waits until they are stored.
-    void Report(int64_t first, int64_t last, int tensors = 1) {
+    void Report(int64_t first, int64_t last, int tensors = 2) {
       v1::TrainerMessage message;
       for (int64_t step = first; step <= last; ++step) {
         v1::StepReport* report = message.mutable_reports()->add_reports();
@@ -206,9 +212,13 @@ class RpcTest : public JobManagerTest {
     trainer.Finish(v1::JOB_STATE_SUCCEEDED);
     trainer.Close();
   }
-  static v1::Notice AlertNotice(const std::string& id, v1::AlertState state, v1::Severity severity) {
+  // The first episode of `rule`.
+  static v1::Notice AlertNotice(const Attached& trainer, const std::string& rule, v1::AlertState state,
+                                v1::Severity severity) {
     v1::Notice notice;
-    notice.mutable_alert()->set_alert_id(id);
+    notice.mutable_alert()->set_alert_id(absl::StrCat(trainer.uid, "/", trainer.attempt, "/", rule, "/1"));
+    notice.mutable_alert()->set_rule(rule);
+    notice.mutable_alert()->set_episode(1);
     notice.mutable_alert()->set_state(state);
     notice.mutable_alert()->set_severity(severity);
     return notice;

@@ -20,9 +20,9 @@ class ServicesTest : public RpcTest {
   void RaiseAlerts() {
     ASSERT_THAT(Create("job"), IsOk());
     trainer_ = AttachReady("job");
-    trainer_.Notify(AlertNotice("a", v1::ALERT_STATE_FIRING, v1::SEVERITY_CRITICAL));
-    trainer_.Notify(AlertNotice("b", v1::ALERT_STATE_FIRING, v1::SEVERITY_INFO));
-    trainer_.Notify(AlertNotice("a", v1::ALERT_STATE_RESOLVED, v1::SEVERITY_CRITICAL));
+    trainer_.Notify(AlertNotice(trainer_, "a", v1::ALERT_STATE_FIRING, v1::SEVERITY_CRITICAL));
+    trainer_.Notify(AlertNotice(trainer_, "b", v1::ALERT_STATE_FIRING, v1::SEVERITY_INFO));
+    trainer_.Notify(AlertNotice(trainer_, "a", v1::ALERT_STATE_RESOLVED, v1::SEVERITY_CRITICAL));
   }
   static std::vector<std::string> Shorts(const v1::WatchAlertsResponse& response) {
     std::vector<std::string> shorts;
@@ -147,10 +147,10 @@ TEST_F(ServicesTest, AlertsByPagesAndById) {
   v1::ListAlertsResponse page;
   ASSERT_TRUE(alert_stub_->ListAlerts(NewContext().get(), request, &page).ok());
   ASSERT_THAT(page.alerts(), SizeIs(1));
-  EXPECT_EQ(page.alerts(0).alert_id(), "b");
+  EXPECT_EQ(page.alerts(0).rule(), "b");
   request.set_page_token(page.next_page_token());
   ASSERT_TRUE(alert_stub_->ListAlerts(NewContext().get(), request, &page).ok());
-  EXPECT_EQ(page.alerts(0).alert_id(), "a");
+  EXPECT_EQ(page.alerts(0).rule(), "a");
   EXPECT_EQ(page.alerts(0).state(), v1::ALERT_STATE_RESOLVED);
   EXPECT_THAT(page.next_page_token(), IsEmpty());
   request.set_min_severity(v1::SEVERITY_CRITICAL);
@@ -158,7 +158,7 @@ TEST_F(ServicesTest, AlertsByPagesAndById) {
             grpc::StatusCode::INVALID_ARGUMENT)
       << "a token of another list";
   v1::GetAlertRequest get;
-  get.set_alert_id("b");
+  get.set_alert_id(absl::StrCat(trainer_.uid, "/1/b/1"));
   v1::Alert alert;
   ASSERT_TRUE(alert_stub_->GetAlert(NewContext().get(), get, &alert).ok());
   EXPECT_EQ(alert.severity(), v1::SEVERITY_INFO);

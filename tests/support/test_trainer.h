@@ -1,0 +1,255 @@
+// A foreign trainer, written from the comments of trainer_service.proto alone. Its network has one tensor, its gradient
+// is always of norm 10, and a step takes a millisecond, or nothing while it is alone.
+#ifndef GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
+#define GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
+
+#include <google/protobuf/util/field_mask_util.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "client/lib/uuid.h"
+#include "gradwatch/v1/trainer_service.grpc.pb.h"
+
+namespace gradwatch::testing {
+
+// One process of a job. For one thread.
+class TestTrainer {
+ public:
+  TestTrainer(const std::shared_ptr<grpc::Channel>& channel, std::string job_id, std::string token)
+      : stub_(v1::TrainerService::NewStub(channel)), job_id_(std::move(job_id)), token_(std::move(token)) {}
+  ~TestTrainer() { Lose(); }
+  // Opens a stream, says hello, and sends what is not acknowledged yet. The status of a stream that is refused.
+  grpc::Status Attach() {
+    Lose();
+    context_ = std::make_unique<grpc::ClientContext>();
+    stream_ = stub_->AttachTrainer(context_.get());
+    v1::TrainerMessage message;
+    v1::TrainerHello* const hello = message.mutable_hello();
+    hello->set_job_id(job_id_);
+    hello->set_attach_token(token_);
+    hello->set_trainer_id(trainer_id_);
+    hello->set_attempt(welcome_.attempt());
+    hello->set_trainer("test trainer");
+    hello->add_tensors()->set_name("linear.weight");
+    hello->mutable_tensors(0)->add_shape(3);
+    v1::TrainerDirective answer;
+    if (!stream_->Write(message) || !stream_->Read(&answer)) return Lose();
+    const bool begins = welcome_.attempt() == 0;
+    welcome_ = answer.welcome();
+    if (begins) controls_ = welcome_.controls();  // one that comes back knows better
+    sent_notice_ = welcome_.acked_notice();
+    sent_step_ = welcome_.has_acked_step() ? welcome_.acked_step() : -1;
+    Forget(sent_notice_, sent_step_);
+    TakeCommand(welcome_.has_command() ? welcome_.command().action() : v1::TrainerCommand::ACTION_RESUME);
+    over_ = false;
+    reader_ = std::thread([this] {
+      for (v1::TrainerDirective directive; stream_->Read(&directive);) {
+        absl::MutexLock lock(&mutex_);
+        heard_.push_back(std::move(directive));
+      }
+      absl::MutexLock lock(&mutex_);
+      over_ = true;
+    });
+    Send();
+    return grpc::Status::OK;
+  }
+  // Breaks the stream, after which it may attach again. How the stream ended.
+  grpc::Status Lose() {
+    if (stream_ == nullptr) return grpc::Status::OK;
+    if (reader_.joinable()) {
+      context_->TryCancel();
+      reader_.join();
+    }
+    const grpc::Status status = std::exchange(stream_, nullptr)->Finish();
+    for (; !heard_.empty(); heard_.pop_front()) Take(heard_.front());  // what it heard before holds
+    return status;
+  }
+
+  // Does its steps, with a stream or without, as long as `goes_on` says so of the next one. False: it was told to stop,
+  // or waits in a pause without a stream.
+  bool Run(const std::function<bool(int64_t step)>& goes_on) {
+    for (bool heard = true; goes_on(next_step_);) {
+      heard = Obey(paused_ ? kHeartbeatEvery : absl::Milliseconds(1));
+      if (stopping_ || (paused_ && !heard)) return false;
+      ApplyDue();
+      if (v1::Notice notice; paused_ != told_paused_) {
+        paused_ ? (void)notice.mutable_paused() : (void)notice.mutable_resumed();
+        told_paused_ = paused_;
+        Tell(std::move(notice));
+      }
+      if (!paused_) Step();
+    }
+    return true;
+  }
+  bool RunTo(int64_t end) {
+    return Run([end](int64_t step) { return step < end; });
+  }
+  // Numbers a notice and sends it.
+  void Tell(v1::Notice notice) {
+    notice.set_number(++notice_number_);
+    notice.set_steps_done(next_step_);
+    notices_.push_back(std::move(notice));
+    Send();
+  }
+  // The last words. Whether all that was told is acknowledged.
+  bool Finish(v1::JobState state) {
+    AwaitAcknowledged();
+    v1::Notice notice;
+    notice.mutable_finished()->set_state(state);
+    Tell(std::move(notice));
+    return AwaitAcknowledged();
+  }
+  // False: the stream is over.
+  bool AwaitAcknowledged() {
+    while (!(notices_.empty() && reports_.empty()) && Obey(kHeartbeatEvery)) continue;
+    return notices_.empty() && reports_.empty();
+  }
+  // Waits for something to obey. False: the stream is over.
+  bool Obey(absl::Duration timeout) {
+    mutex_.Lock();
+    const auto ready = [this] { return !heard_.empty() || over_; };
+    const bool silent = !mutex_.AwaitWithTimeout(absl::Condition(&ready), timeout) && timeout == kHeartbeatEvery;
+    const bool over = over_ && heard_.empty();
+    const std::deque<v1::TrainerDirective> heard = std::exchange(heard_, {});
+    mutex_.Unlock();
+    for (const v1::TrainerDirective& directive : heard) Take(directive);
+    v1::TrainerMessage alive;
+    alive.mutable_heartbeat();
+    if (silent) stream_->Write(alive);
+    return !over;
+  }
+
+  const v1::TrainerWelcome& welcome() const { return welcome_; }
+  const v1::RevisedControls& controls() const { return controls_; }
+
+ private:
+  static constexpr absl::Duration kHeartbeatEvery = absl::Seconds(5);
+
+  void Take(const v1::TrainerDirective& directive) {
+    if (directive.has_ack()) {
+      Forget(directive.ack().notice(), directive.ack().has_step() ? directive.ack().step() : -1);
+    }
+    if (directive.has_command()) TakeCommand(directive.command().action());
+    for (const v1::ControlEdit& edit : directive.edits().edits()) {
+      if (known_edits_.insert(edit.edit()).second) edits_.push_back(edit);
+    }
+    for (const int64_t edit : directive.edits().withdrawn()) {
+      const size_t waiting = edits_.size();
+      std::erase_if(edits_, [edit](const v1::ControlEdit& other) { return other.edit() == edit; });
+      if (known_edits_.insert(edit).second || edits_.size() < waiting) Drop(edit, "");
+    }
+  }
+  void TakeCommand(v1::TrainerCommand::Action action) {
+    if (action == v1::TrainerCommand::ACTION_STOP) stopping_ = true;
+    if (action == v1::TrainerCommand::ACTION_PAUSE) paused_ = true;
+    if (action == v1::TrainerCommand::ACTION_RESUME) paused_ = false;
+  }
+  void Forget(int64_t notice, int64_t step) {
+    while (!notices_.empty() && notices_.front().number() <= notice) notices_.pop_front();
+    while (!reports_.empty() && reports_.front().step() <= step) reports_.pop_front();
+  }
+  // Applies the edits that are due for the next step, in their order.
+  void ApplyDue() {
+    const auto place = [this](const v1::ControlEdit& edit) {
+      return std::make_pair(edit.has_at_step() ? edit.at_step() : next_step_, edit.edit());
+    };
+    std::sort(edits_.begin(), edits_.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
+    for (; !edits_.empty() && place(edits_.front()).first <= next_step_; edits_.erase(edits_.begin())) {
+      Apply(edits_.front());
+    }
+  }
+  void Apply(const v1::ControlEdit& edit) {
+    using google::protobuf::util::FieldMaskUtil;
+    google::protobuf::FieldMask mask;
+    mask.mutable_paths()->Assign(edit.paths().begin(), edit.paths().end());
+    if (!FieldMaskUtil::IsValidFieldMask<v1::Controls>(mask))
+      return Drop(edit.edit(), "this trainer knows no such path");
+    FieldMaskUtil::MergeOptions replace;
+    replace.set_replace_message_fields(true);
+    replace.set_replace_repeated_fields(true);
+    FieldMaskUtil::MergeMessageTo(edit.values(), mask, replace, controls_.mutable_controls());
+    controls_.set_revision(controls_.revision() + 1);
+    v1::Notice notice;
+    notice.mutable_controls_applied()->set_edit(edit.edit());
+    notice.mutable_controls_applied()->set_revision(controls_.revision());
+    notice.mutable_controls_applied()->set_effective_step(next_step_);
+    Tell(std::move(notice));
+  }
+  void Drop(int64_t edit, const std::string& reason) {
+    v1::Notice notice;
+    notice.mutable_edit_dropped()->set_edit(edit);
+    notice.mutable_edit_dropped()->set_reason(reason);
+    Tell(std::move(notice));
+  }
+  void Step() {
+    constexpr double kNorm = 10;
+    const v1::ClipSettings& clip = controls_.controls().clip();
+    const bool clips = clip.mode() == v1::CLIP_MODE_GLOBAL_NORM && clip.threshold() < kNorm;
+    v1::StepReport report;
+    report.set_step(next_step_++);
+    report.set_loss(1);
+    report.set_grad_norm(kNorm);
+    report.set_learning_rate(0.1 * controls_.controls().learning_rate_scale());
+    report.set_control_revision(controls_.revision());
+    report.mutable_clip()->set_action(clips ? v1::ClipOutcome::ACTION_CLIPPED : v1::ClipOutcome::ACTION_NOT_NEEDED);
+    report.mutable_clip()->set_norm_after(clips ? clip.threshold() : kNorm);
+    report.mutable_clip()->set_coefficient(report.clip().norm_after() / kNorm);
+    report.add_tensors()->set_l2_norm(kNorm);
+    reports_.push_back(std::move(report));
+    Send();
+  }
+  // Sends what was not sent on this stream yet: notices before reports, but for the end. What a broken stream does not
+  // take is sent again on the next.
+  void Send() {
+    if (stream_ == nullptr) return;
+    v1::TrainerMessage notices, reports, end;
+    for (const v1::Notice& notice : notices_) {
+      if (notice.number() <= sent_notice_ || notices.notices().notices_size() == 256) continue;
+      *(notice.has_finished() ? end : notices).mutable_notices()->add_notices() = notice;
+      sent_notice_ = notice.number();
+    }
+    for (const v1::StepReport& report : reports_) {
+      if (report.step() <= sent_step_ || reports.reports().reports_size() == 1024) continue;
+      *reports.mutable_reports()->add_reports() = report;
+      sent_step_ = report.step();
+    }
+    for (v1::TrainerMessage* message : {&notices, &reports, &end}) {
+      if (message->has_reports()) message->mutable_reports()->set_epoch(welcome_.epoch());
+      if (message->has_notices()) message->mutable_notices()->set_epoch(welcome_.epoch());
+      if (message->what_case() != v1::TrainerMessage::WHAT_NOT_SET) stream_->Write(*message);
+    }
+    if (!reports_.empty() && reports_.back().step() > sent_step_) Send();
+  }
+
+  const std::unique_ptr<v1::TrainerService::Stub> stub_;
+  const std::string job_id_, token_, trainer_id_ = client::RandomUuid();
+  std::unique_ptr<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::TrainerMessage, v1::TrainerDirective>> stream_;
+  std::thread reader_;
+  absl::Mutex mutex_;
+  std::deque<v1::TrainerDirective> heard_;
+  bool over_ = true;
+  v1::TrainerWelcome welcome_;
+  v1::RevisedControls controls_;  // in force
+  int64_t next_step_ = 0, notice_number_ = 0, sent_notice_ = 0, sent_step_ = -1;
+  std::vector<v1::ControlEdit> edits_;  // that wait
+  std::set<int64_t> known_edits_;
+  std::deque<v1::Notice> notices_;  // not acknowledged, as the reports
+  std::deque<v1::StepReport> reports_;
+  bool paused_ = false, told_paused_ = false, stopping_ = false;
+};
+
+}  // namespace gradwatch::testing
+
+#endif  // GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
