@@ -152,15 +152,15 @@ void MergeFigures(const LiveFigures& figures, v1::Job* job) {
   if (job->applied_revision() == 0 && figures.control_revision > 0) job->set_applied_revision(1);
 }
 
-void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step,
+void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, bool came_back,
                         absl::Duration now) {
   absl::MutexLock lock(&mutex_);
   link_ = link;
   epoch_ = epoch;
   attempt_ = attempt;
   last_step_ = last_step;
+  came_back_ = came_back;
   absl::MutexLock figures_lock(&figures_mutex_);
-  came_back_ = last_step >= 0 || (figures_.attempt == attempt && figures_.steps_done > 0);
   attached_ = true;
   arrivals_ = {{now, last_step + 1}};
 }

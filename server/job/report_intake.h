@@ -60,9 +60,10 @@ struct AcceptedBatch {
 // Thread-safe.
 class ReportIntake {
  public:
-  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`.
-  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`. `came_back`: this
+  // trainer has reported steps of the attempt before, so what it does not have any more was acknowledged.
+  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, bool came_back,
+            absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
   // Nobody may report. Returns after a running Accept.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -128,7 +129,7 @@ class ReportIntake {
   int64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t last_step_ ABSL_GUARDED_BY(mutex_) = -1;  // accepted
-  bool came_back_ ABSL_GUARDED_BY(mutex_) = false;  // this attempt has reported before, and nothing since Open
+  bool came_back_ ABSL_GUARDED_BY(mutex_) = false;  // and sent nothing yet
 
   mutable absl::Mutex figures_mutex_;
   LiveFigures figures_ ABSL_GUARDED_BY(figures_mutex_);
