@@ -129,7 +129,7 @@ class ReportIntake {
   int64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t last_step_ ABSL_GUARDED_BY(mutex_) = -1;  // accepted
-  bool came_back_ ABSL_GUARDED_BY(mutex_) = false;  // and sent nothing yet
+  bool came_back_ ABSL_GUARDED_BY(mutex_) = false;  // the trainer did, and has sent nothing yet
 
   mutable absl::Mutex figures_mutex_;
   LiveFigures figures_ ABSL_GUARDED_BY(figures_mutex_);
