@@ -60,10 +60,10 @@ struct AcceptedBatch {
 // Thread-safe.
 class ReportIntake {
  public:
-  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`. `came_back`: this
-  // trainer has reported steps of the attempt before, so what it does not have any more was acknowledged.
-  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, bool came_back,
-            absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`. `came_back`: its
+  // trainer held the job before, so what it does not have any more was acknowledged.
+  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now,
+            bool came_back) ABSL_LOCKS_EXCLUDED(mutex_);
   // Nobody may report. Returns after a running Accept.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -193,7 +193,8 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   void Send(const JobRow& row, int64_t last_step) {
     if (entry_->trainer.link == link_ && entry_->working != nullptr) {
       entry_->trainer.welcomed = true;
-      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, /*came_back=*/row.epoch > 1, Now());
+      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now(),
+                          /*came_back=*/row.epoch > 1);
     }
     link_->Send(MakeWelcome(row, context_->options.data_roots, last_step));
   }

@@ -40,7 +40,7 @@ class ReportIntakeTest : public ::testing::Test {
  protected:
   void Open(const TrainerLink* link, int64_t last_step, int64_t epoch = 1) {
     epoch_ = epoch;
-    intake_.Open(link, epoch, /*attempt=*/3, last_step, /*came_back=*/epoch > 1, absl::ZeroDuration());
+    intake_.Open(link, epoch, /*attempt=*/3, last_step, absl::ZeroDuration(), /*came_back=*/epoch > 1);
   }
   // `accepted_` gets what would be stored.
   absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch) {
