@@ -112,7 +112,7 @@ class Daemon {
     const int64_t descriptors = RaiseDescriptorLimit();
     // First, so that a bad address changes nothing; who connects waits until the jobs are known.
     GW_ASSIGN_OR_RETURN(auto listener, Listener::Open(options_.listen, options_.insecure));
-    GW_RETURN_IF_ERROR(OpenStores());
+    GW_RETURN_IF_ERROR(OpenStores(descriptors));
     GW_ASSIGN_OR_RETURN(const JobManagerOptions job_options, MakeJobOptions(MaxRunningJobs(descriptors)));
     GW_RETURN_IF_ERROR(MakeJobs(job_options, listener->dial_address()));
     api_ = std::make_unique<Api>(ApiDependencies{.jobs = jobs_.get(),
@@ -161,14 +161,15 @@ class Daemon {
     return ReplaceFile(options_.port_file, absl::StrCat("grpc ", listener.address(), "\n"), 0644);
   }
 
-  absl::Status OpenStores() {
+  absl::Status OpenStores(int64_t descriptors) {
     GW_ASSIGN_OR_RETURN(folder_, DataFolder::Lock(options_.data_dir));
     const std::string main = folder_->File("main.sqlite");
     GW_ASSIGN_OR_RETURN(ledger_, Ledger::Open(main, &core::RealClock()));
     GW_ASSIGN_OR_RETURN(reader_, LedgerReader::Open(main));
     GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
     events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
-    GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("statistics"), clock_, &slow_));
+    GW_ASSIGN_OR_RETURN(
+        statistics_, StatisticsStore::Open(folder_->File("statistics"), clock_, &slow_, MaxOpenDatabases(descriptors)));
     return absl::OkStatus();
   }
 

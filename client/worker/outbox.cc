@@ -3,6 +3,7 @@
 #include <google/protobuf/message_lite.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "client/worker/report_encoder.h"
 
@@ -24,11 +25,19 @@ void Outbox::Begin(const v1::TrainerWelcome& welcome) {
   acked_step_ = welcome.has_acked_step() ? welcome.acked_step() : -1;
   next_step_ = acked_step_ + 1;
   last_reported_step_ = acked_step_;
+  last_was_full_ = false;
+  on_way_.clear();
+  bytes_on_way_ = 0;
+  reports_on_way_ = 0;
 }
 
 void Outbox::Acknowledge(const v1::TrainerAck& ack) {
   notices_->Acknowledge(ack.notice());
   if (ack.has_step()) acked_step_ = std::max(acked_step_, ack.step());
+  for (; !on_way_.empty() && on_way_.front().last_step <= acked_step_; on_way_.pop_front()) {
+    bytes_on_way_ -= on_way_.front().bytes;
+    reports_on_way_ -= on_way_.front().reports;
+  }
 }
 
 v1::TrainerWelcome Outbox::Position() const {
@@ -42,34 +51,32 @@ v1::TrainerWelcome Outbox::Position() const {
 
 bool Outbox::Next(Urgency urgency, v1::TrainerMessage* message) {
   message->Clear();
-  // The notice first: its steps were offered before it was added, so they are seen below.
+  // The notice first: if it tells the end, all reports were offered before, and are seen below.
   const std::optional<v1::Notice> notice = notices_->Get(next_notice_);
-  if (ReportBuffer* reports = reports_.load(std::memory_order_acquire); reports != nullptr) {
-    next_step_ = std::max(next_step_, reports->first_step());
-    int64_t end = reports->end_step();
-    if (notice.has_value()) end = std::min(end, notice->steps_done());
-    const bool can_wait = urgency == Urgency::kCanWait && !notice.has_value() && end - next_step_ < kMaxReports;
-    if (next_step_ < end) {
-      if (can_wait) return false;
-      message->mutable_reports()->set_epoch(epoch_);
-      FillBatch(reports, end, message->mutable_reports());
-      return true;
-    }
+  ReportBuffer* const reports = reports_.load(std::memory_order_acquire);
+  if (reports != nullptr) next_step_ = std::max(next_step_, reports->first_step());
+  const int64_t end = reports == nullptr ? next_step_ : reports->end_step();
+  if (notice.has_value() && (!notice->has_finished() || next_step_ >= end)) {
+    message->mutable_notices()->set_epoch(epoch_);
+    FillNotices(message->mutable_notices());
+    return true;
   }
-  if (!notice.has_value()) return false;
-  message->mutable_notices()->set_epoch(epoch_);
-  FillNotices(message->mutable_notices());
+  if (next_step_ >= end || !HasCredit()) return false;
+  const bool hurries = notice.has_value() || last_was_full_ || end - next_step_ >= kMaxReports;
+  if (urgency == Urgency::kCanWait && !hurries) return false;
+  message->mutable_reports()->set_epoch(epoch_);
+  FillBatch(reports, end, message->mutable_reports());
   return true;
 }
 
 void Outbox::FillNotices(v1::NoticeBatch* batch) {
-  const int64_t steps_done = notices_->Get(next_notice_)->steps_done();
   size_t bytes = 0;
   while (batch->notices_size() < kMaxNotices) {
     std::optional<v1::Notice> notice = notices_->Get(next_notice_);
-    if (!notice.has_value() || notice->steps_done() > steps_done) return;
+    if (!notice.has_value()) return;
     bytes += SizeInBatch(*notice);
-    if (bytes > kMaxBatchBytes && batch->notices_size() > 0) return;  // a larger one goes alone
+    // A larger one goes alone, as the end does, before which more reports may have to go.
+    if (batch->notices_size() > 0 && (bytes > kMaxBatchBytes || notice->has_finished())) return;
     *batch->add_notices() = *std::move(notice);
     ++next_notice_;
   }
@@ -82,8 +89,9 @@ bool Outbox::AllAcknowledged() const {
 }
 
 void Outbox::FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batch) {
+  const int most = std::min(kMaxReports, kMaxReportsOnWay - reports_on_way_);
   size_t bytes = 0;
-  while (next_step_ < end && batch->reports_size() < kMaxReports) {
+  while (next_step_ < end && batch->reports_size() < most && bytes < kReportBytes) {
     if (const int64_t oldest = reports->oldest_step(); next_step_ < oldest) {
       SkipLost(std::min(oldest, end), batch);
       continue;
@@ -101,11 +109,15 @@ void Outbox::FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batc
     }
     if (bytes + size > kMaxBatchBytes) {
       batch->mutable_reports()->RemoveLast();
-      return;
+      break;
     }
     bytes += size;
     last_reported_step_ = next_step_++;
   }
+  last_was_full_ = next_step_ < end;
+  on_way_.push_back({next_step_ - 1, batch->reports_size(), bytes});
+  bytes_on_way_ += bytes;
+  reports_on_way_ += batch->reports_size();
 }
 
 bool Outbox::AddReport(ReportBuffer* reports, v1::ReportBatch* batch) {

@@ -1,11 +1,10 @@
-// Decides what a trainer says next: reports in the order of steps, and notices right after the reports of the steps
-// that were done when they were made.
+// Decides what a trainer says next: notices at once, and reports in the order of steps, as many as the server takes.
 #ifndef GRADWATCH_CLIENT_WORKER_OUTBOX_H_
 #define GRADWATCH_CLIENT_WORKER_OUTBOX_H_
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
+#include <deque>
 
 #include "client/worker/notice_log.h"
 #include "client/worker/report_buffer.h"
@@ -13,12 +12,19 @@
 
 namespace gradwatch::worker {
 
-// For one thread, except SetReports.
+// For one thread, except SetReports. Notices do not wait for reports, so that an alert is not kept behind what may take
+// its time; only the end of the run is told when all reports were sent, alone.
 class Outbox {
  public:
   static constexpr int kMaxReports = 1024;
   static constexpr int kMaxNotices = 256;
+  // What a server takes of notices or reports in one message.
   static constexpr size_t kMaxBatchBytes = size_t{3} << 20;
+  // A batch of reports ends with the report that makes it so large: a notice waits while one is encoded and written.
+  static constexpr size_t kReportBytes = size_t{128} << 10;
+  // No batch of reports begins with so much on its way that is not acknowledged.
+  static constexpr size_t kMaxBytesOnWay = (size_t{4} << 20) - kReportBytes;
+  static constexpr int kMaxReportsOnWay = 4096;
 
   // `notices` must outlive this object.
   explicit Outbox(NoticeLog* notices) : notices_(notices) {}
@@ -26,7 +32,7 @@ class Outbox {
   // Any thread, once: reports come from `reports` from now on, which must outlive this object.
   void SetReports(ReportBuffer* reports) { reports_.store(reports, std::memory_order_release); }
 
-  // A stream has begun: goes back to what the server does not have yet.
+  // A stream has begun: goes back to what the server does not have yet. Nothing is on its way.
   void Begin(const v1::TrainerWelcome& welcome);
   void Acknowledge(const v1::TrainerAck& ack);
 
@@ -45,12 +51,20 @@ class Outbox {
   ReportBuffer* reports() const { return reports_.load(std::memory_order_acquire); }
 
  private:
+  // What was sent on this stream and not acknowledged.
+  struct OnWay {
+    int64_t last_step = 0;
+    int reports = 0;
+    size_t bytes = 0;
+  };
+
+  bool HasCredit() const { return bytes_on_way_ < kMaxBytesOnWay && reports_on_way_ < kMaxReportsOnWay; }
   // Adds the reports from next_step_ to before `end` that fit, and the ranges that could not be kept.
   void FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batch);
   // Adds one report; false: it is no longer kept.
   bool AddReport(ReportBuffer* reports, v1::ReportBatch* batch);
   void SkipLost(int64_t end, v1::ReportBatch* batch);
-  // Adds the next notice and those after it that no report comes between.
+  // Adds the next notices; the one that tells the end goes alone.
   void FillNotices(v1::NoticeBatch* batch);
 
   NoticeLog* const notices_;
@@ -61,6 +75,10 @@ class Outbox {
   int64_t next_step_ = 0;
   int64_t last_reported_step_ = -1;  // the last one that was not lost
   int64_t acked_step_ = -1;
+  bool last_was_full_ = false;  // the last batch of reports: the next one does not wait
+  std::deque<OnWay> on_way_;    // batches of reports
+  size_t bytes_on_way_ = 0;     // their sums
+  int reports_on_way_ = 0;
 };
 
 }  // namespace gradwatch::worker

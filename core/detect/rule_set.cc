@@ -5,7 +5,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
-#include "core/detect/alert_budget.h"
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
 

@@ -246,7 +246,7 @@ void JobEdit::Append(v1::Event event) {
   event.set_job_id(entry_->job_id);
   event.set_number(job().last_event() + 1);
   event.set_attempt(job().attempt());
-  event.set_steps_done(job().steps_done());
+  event.set_steps_done(std::max(job().steps_done(), steps_done_));
   job().set_last_event(event.number());
   FoldEvent(event, record_.get());
   events_.push_back({std::move(event), 0});

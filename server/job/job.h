@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_SERVER_JOB_JOB_H_
 #define GRADWATCH_SERVER_JOB_JOB_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -131,6 +132,9 @@ class JobEdit {
   JobRecord& record() { return *record_; }
   v1::Job& job() { return record_->row.job; }
 
+  // What is added from here on happened when so many steps were done, of which some may not be reported yet: events
+  // tell it, the job does not, whose steps are those that are stored.
+  void HappenedAfter(int64_t steps_done) { steps_done_ = std::max(steps_done_, steps_done); }
   // Adds an event: its content is set; number, attempt, steps done and job are filled in.
   void Append(v1::Event event);
   // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
@@ -163,6 +167,7 @@ class JobEdit {
   const std::shared_ptr<JobEntry> entry_;
   LedgerTransaction* const transaction_;
   const std::shared_ptr<JobRecord> record_;
+  int64_t steps_done_ = 0;  // see HappenedAfter
   std::vector<Entry> events_;
 };
 

@@ -68,10 +68,24 @@ void JobContext::SubmitQuietly(const char* what, absl::AnyInvocable<absl::Status
       });
 }
 
-void JobContext::AfterReports(absl::AnyInvocable<void()> task) {
+bool JobContext::AppendReports(const std::shared_ptr<JobEntry>& entry, std::vector<EncodedReport> reports,
+                               StatisticsStore::AppendDone done) {
+  auto token = work->Enter();
+  if (token == nullptr) return false;
+  entry->intake.BeginStore();
+  deps.statistics->Append(entry->uid, std::move(reports),
+                          [token = std::move(token), entry, done = std::move(done)](
+                              const absl::Status& status, std::vector<EncodedReport> stored) mutable {
+                            done(status, std::move(stored));
+                            entry->intake.EndStore();
+                          });
+  return true;
+}
+
+void JobContext::AfterReports(const std::shared_ptr<JobEntry>& entry, absl::AnyInvocable<void()> task) {
   auto token = work->Enter();
   if (token == nullptr) return;
-  deps.statistics->Barrier([token = std::move(token), task = std::move(task)]() mutable { task(); });
+  entry->intake.AfterStored([token = std::move(token), task = std::move(task)]() mutable { task(); });
 }
 
 void JobContext::RunOnExecutor(absl::AnyInvocable<void()> task) {

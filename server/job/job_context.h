@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -95,8 +96,13 @@ struct JobContext {
 
   // An operation without a result; a failure is logged with `what`.
   void SubmitQuietly(const char* what, absl::AnyInvocable<absl::Status(LedgerTransaction&)> operation);
-  // Runs `task` after all reports that came before it are stored and published.
-  void AfterReports(absl::AnyInvocable<void()> task);
+  // Stores reports and lost ranges of a job as StatisticsStore::Append does. False: the server goes down, and nothing
+  // happens.
+  bool AppendReports(const std::shared_ptr<JobEntry>& entry, std::vector<EncodedReport> reports,
+                     StatisticsStore::AppendDone done);
+  // Runs `task` when what AppendReports was given of this job so far is stored and published, or has failed; at once if
+  // that is so now. Other jobs are not waited for. Not under a lock of the job's.
+  void AfterReports(const std::shared_ptr<JobEntry>& entry, absl::AnyInvocable<void()> task);
   void RunOnExecutor(absl::AnyInvocable<void()> task);
 };
 

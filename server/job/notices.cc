@@ -130,7 +130,7 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
     return core::InvalidField("notice.steps_done",
                               absl::StrCat(notice.steps_done(), ": the job has ", MaxSteps(job), " steps"));
   }
-  job.set_steps_done(std::max(job.steps_done(), notice.steps_done()));
+  edit.HappenedAfter(notice.steps_done());
   switch (notice.what_case()) {
     case v1::Notice::kModelReady:
       return ApplyTensors("notice.model_ready", notice.model_ready().tensors(), job);
@@ -145,6 +145,7 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
       ApplyResumed(edit);
       return absl::OkStatus();
     case v1::Notice::kFinished:
+      job.set_steps_done(std::max(job.steps_done(), notice.steps_done()));
       return ApplyFinished(notice.finished(), edit);
     case v1::Notice::WHAT_NOT_SET:
       return core::InvalidField("notice", "has no content");

@@ -144,20 +144,65 @@ void MergeFigures(const LiveFigures& figures, v1::Job* job) {
   if (job->applied_revision() == 0 && figures.control_revision > 0) job->set_applied_revision(1);
 }
 
-void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step,
-                        absl::Duration now) {
+void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now,
+                        bool came_back) {
   absl::MutexLock lock(&mutex_);
   link_ = link;
   epoch_ = epoch;
   attempt_ = attempt;
   last_step_ = last_step;
-  came_back_ = epoch > 1;
+  came_back_ = came_back;
+  absl::MutexLock figures_lock(&figures_mutex_);
+  attached_ = true;
   arrivals_ = {{now, last_step + 1}};
 }
 
 void ReportIntake::Close() {
   absl::MutexLock lock(&mutex_);
   link_ = nullptr;
+  absl::MutexLock figures_lock(&figures_mutex_);
+  attached_ = false;
+}
+
+void ReportIntake::BeginStore() {
+  absl::MutexLock lock(&store_mutex_);
+  ++begun_;
+}
+
+void ReportIntake::EndStore() {
+  {
+    absl::MutexLock lock(&store_mutex_);
+    ++ended_;
+  }
+  RunReady();
+}
+
+void ReportIntake::AfterStored(absl::AnyInvocable<void()> task) {
+  {
+    absl::MutexLock lock(&store_mutex_);
+    waiters_.push_back({begun_, std::move(task)});
+  }
+  RunReady();
+}
+
+void ReportIntake::RunReady() {
+  {
+    absl::MutexLock lock(&store_mutex_);
+    if (running_) return;
+    running_ = true;
+  }
+  while (absl::AnyInvocable<void()> task = TakeReady()) task();
+}
+
+absl::AnyInvocable<void()> ReportIntake::TakeReady() {
+  absl::MutexLock lock(&store_mutex_);
+  if (waiters_.empty() || waiters_.front().after > ended_) {
+    running_ = false;
+    return nullptr;
+  }
+  absl::AnyInvocable<void()> task = std::move(waiters_.front().task);
+  waiters_.pop_front();
+  return task;
 }
 
 absl::Status ReportIntake::HoldsLocked(const TrainerLink* link, int64_t epoch) const {
@@ -201,7 +246,7 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
 }
 
 void ReportIntake::Stored(const LiveFigures& figures, absl::Duration now) {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&figures_mutex_);
   figures_.Add(figures);
   failures_ = 0;
   damages_ = 0;
@@ -210,31 +255,33 @@ void ReportIntake::Stored(const LiveFigures& figures, absl::Duration now) {
 
 void ReportIntake::StoreFailed(const absl::Status& status, absl::Duration now) {
   absl::MutexLock lock(&mutex_);
-  damages_ = absl::IsDataLoss(status) ? damages_ + 1 : 0;
   link_ = nullptr;
+  absl::MutexLock figures_lock(&figures_mutex_);
+  attached_ = false;
+  damages_ = absl::IsDataLoss(status) ? damages_ + 1 : 0;
   closed_until_ = now + std::min(kFirstPause * (1 << std::min(failures_, 10)), kLongestPause);
   ++failures_;
 }
 
 bool ReportIntake::TakeDamage() {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&figures_mutex_);
   if (damages_ < 2) return false;
   damages_ = 0;
   return true;
 }
 
 absl::Duration ReportIntake::closed_until() const {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&figures_mutex_);
   return closed_until_;
 }
 
 void ReportIntake::Restore(const LiveFigures& figures) {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&figures_mutex_);
   figures_ = figures;
 }
 
 LiveFigures ReportIntake::figures() const {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&figures_mutex_);
   return figures_;
 }
 
@@ -245,8 +292,8 @@ void ReportIntake::NoteArrival(absl::Duration now, int64_t steps_done) {
 }
 
 std::optional<double> ReportIntake::StepsPerSecond(absl::Duration now) const {
-  absl::MutexLock lock(&mutex_);
-  if (link_ == nullptr || arrivals_.size() < 2) return std::nullopt;
+  absl::MutexLock lock(&figures_mutex_);
+  if (!attached_ || arrivals_.size() < 2) return std::nullopt;
   const Arrival* base = &arrivals_.front();
   for (const Arrival& arrival : arrivals_) {
     if (arrival.time <= now - kRateWindow) base = &arrival;

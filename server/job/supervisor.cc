@@ -114,7 +114,7 @@ absl::AnyInvocable<void(const ProcessEnd&)> Supervisor::EndCallback(const std::s
   return [this, entry, attempt, work = context_->work](const ProcessEnd& end) {
     const auto token = work->Enter();
     if (token == nullptr) return;
-    context_->AfterReports([this, entry, attempt, end] {
+    context_->AfterReports(entry, [this, entry, attempt, end] {
       context_->SubmitQuietly("end of a trainer", [this, entry, attempt, end](LedgerTransaction& transaction) {
         return OnProcessEnd(entry, transaction, attempt, end);
       });
@@ -147,14 +147,18 @@ absl::Status Supervisor::OnStreamEnd(const std::shared_ptr<JobEntry>& entry, Led
 
 void Supervisor::Tick() {
   context_->SubmitQuietly("watch over trainers", [this](LedgerTransaction&) {
-    for (const auto& entry : context_->table.Active()) {
+    const std::vector<std::shared_ptr<JobEntry>> active = context_->table.Active();
+    // A few in each tick: whole rows of all jobs in one commit would keep an alert waiting.
+    size_t saves = active.size() / 8 + 1;
+    for (const auto& entry : active) {
       TrainerSlot& trainer = entry->trainer;
       const bool expected = trainer.link == nullptr && entry->working->row.trainer_pid != 0;
       if (expected && trainer.deadline == absl::InfiniteDuration()) {
         trainer.deadline = Now() + context_->options.reattach_window;
       }
       const bool newer = entry->intake.figures().steps_done > entry->working->row.job.steps_done();
-      if (newer && Now() - trainer.figures_saved >= kSaveFiguresEvery) {
+      if (newer && saves > 0 && Now() - trainer.figures_saved >= kSaveFiguresEvery) {
+        --saves;
         trainer.figures_saved = Now();
         context_->SubmitQuietly("figures of a job", [this, entry](LedgerTransaction& transaction) {
           return SaveFigures(entry, transaction);
@@ -365,7 +369,7 @@ void Supervisor::TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, 
   EncodedReport lost = EncodeLost(entry->working->row.job.attempt(), first, entry->intake.figures().steps_done - 1,
                                   absl::StrCat("what was stored of them is ", what));
   TellLost(entry->uid, lost, what);
-  context_->deps.statistics->Append(entry->uid, {std::move(lost)}, std::move(done));
+  context_->AppendReports(entry, {std::move(lost)}, std::move(done));
 }
 
 void Supervisor::TellLost(absl::string_view uid, const EncodedReport& lost, absl::string_view what) {
@@ -387,19 +391,15 @@ void Supervisor::MendStatistics(const std::shared_ptr<JobEntry>& entry, const ab
     if (last_step < 0) {
       TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", entry->working->row.job.attempt(),
                                             " is damaged; how many steps it had is not known"));
-      context_->AfterReports([done = std::move(done)]() mutable { done(-1); });
+      auto token = context_->work->Enter();
+      if (token == nullptr) return absl::OkStatus();
+      context_->deps.statistics->Barrier([token = std::move(token), done = std::move(done)]() mutable { done(-1); });
       return absl::OkStatus();
     }
-    auto token = context_->work->Enter();
-    if (token == nullptr) {
-      done(ShuttingDown());
-      return absl::OkStatus();
-    }
-    auto stored = [token = std::move(token), last_step, done = std::move(done)](const absl::Status& status,
-                                                                                auto) mutable {
-      done(status.ok() ? absl::StatusOr<int64_t>(last_step) : status);
-    };
-    TellGap(entry, 0, "damaged", std::move(stored));
+    TellGap(entry, 0, "damaged",
+            [last_step, done = std::move(done)](const absl::Status& status, std::vector<EncodedReport>) mutable {
+              done(status.ok() ? absl::StatusOr<int64_t>(last_step) : status);
+            });
     return absl::OkStatus();
   });
 }

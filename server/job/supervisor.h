@@ -37,7 +37,8 @@ class Supervisor {
   // The same of a range of steps, which are "gone" or "damaged".
   void TellLost(absl::string_view uid, const EncodedReport& lost, absl::string_view what);
   // The statistics of a job cannot be read, says `damage`: sets them aside, tells it, and begins anew behind a lost
-  // range that covers what was reported. `done` gets the last step that is stored then, or why nothing can be stored.
+  // range that covers what was reported. `done` gets the last step that is stored then, or why nothing can be stored;
+  // it never runs if the server goes down.
   void MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
                       absl::AnyInvocable<void(absl::StatusOr<int64_t>)> done);
 

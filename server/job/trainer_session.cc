@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -151,7 +152,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
 
   void WaitForReports() {
     context_->AfterReports(
-        [self = shared_from_this()] { self->context_->RunOnExecutor([self] { self->ReadLastStep(); }); });
+        entry_, [self = shared_from_this()] { self->context_->RunOnExecutor([self] { self->ReadLastStep(); }); });
   }
 
   void ReadLastStep() {
@@ -213,7 +214,8 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   void Send(const JobRow& row, int64_t last_step) {
     if (entry_->trainer.link == link_ && entry_->working != nullptr) {
       entry_->trainer.welcomed = true;
-      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now());
+      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now(),
+                          /*came_back=*/row.epoch > 1);
     }
     link_->Send(MakeWelcome(row, context_->options.data_roots, last_step));
   }
@@ -249,6 +251,12 @@ ReportLimits LimitsOf(const JobRecord* record) {
 }
 
 constexpr int kMaxNotices = 256;
+
+bool TellsEnd(const v1::NoticeBatch& batch) {
+  return std::any_of(batch.notices().begin(), batch.notices().end(),
+                     [](const v1::Notice& notice) { return notice.has_finished(); });
+}
+
 }  // namespace
 
 void TrainerSessions::Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done) {
@@ -266,32 +274,35 @@ void TrainerSessions::OnReports(const Attachment& attachment, const Link& link, 
                                 absl::AnyInvocable<void()> accepted) {
   const Entry entry = FindAttached(attachment, link);
   if (entry == nullptr) return;
-  const absl::Status status = entry->intake.Accept(
-      link.get(), std::move(batch), LimitsOf(entry->published().get()),
-      [&](AcceptedBatch batch) { StoreReports(entry, link, std::move(batch), std::move(accepted)); });
-  if (!status.ok()) link->Close(status);
+  std::optional<int64_t> known;  // up to this step, and nothing new
+  const absl::Status status =
+      entry->intake.Accept(link.get(), std::move(batch), LimitsOf(entry->published().get()), [&](AcceptedBatch batch) {
+        if (batch.entries.empty()) {
+          known = batch.last_step;
+        } else {
+          StoreReports(entry, link, std::move(batch), std::move(accepted));
+        }
+      });
+  if (!status.ok()) return link->Close(status);
+  if (!known.has_value()) return;
+  context_->AfterReports(entry, [link, step = *known, accepted = std::move(accepted)]() mutable {
+    AckStep(step, *link);
+    accepted();
+  });
 }
 
 void TrainerSessions::StoreReports(const Entry& entry, const Link& link, AcceptedBatch batch,
                                    absl::AnyInvocable<void()> accepted) {
-  const int64_t last_step = batch.last_step;
-  if (batch.entries.empty()) {
-    return context_->AfterReports([link, last_step, accepted = std::move(accepted)]() mutable {
-      AckStep(last_step, *link);
-      accepted();
-    });
-  }
-  auto token = context_->work->Enter();
-  if (token == nullptr) return link->Close(ShuttingDown());
-  auto stored = [this, token = std::move(token), entry, link, last_step, gone = batch.some_are_gone,
+  auto stored = [this, entry, link, last_step = batch.last_step, gone = batch.some_are_gone,
                  figures = std::move(batch.figures), accepted = std::move(accepted)](
                     const absl::Status& status, std::vector<EncodedReport> reports) mutable {
     const absl::Duration now = context_->deps.clock->Monotonic();
     if (!status.ok()) {
-      // The trainer comes back, is told what arrived, and sends the rest again.
+      // The trainer comes back, is told what arrived, and sends the rest again. The stream first: what comes on it
+      // meanwhile would be told that another trainer holds the job.
       spdlog::error("job {}: reports could not be stored: {}", entry->job_id, status.ToString());
-      entry->intake.StoreFailed(status, now);
-      return link->Close(StatisticsAway("they could not be stored"));
+      link->Close(StatisticsAway("they could not be stored"));
+      return entry->intake.StoreFailed(status, now);
     }
     entry->intake.Stored(figures, now);
     if (gone) supervisor_->TellLost(entry->uid, reports.front(), "gone");
@@ -300,13 +311,14 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
     AckStep(last_step, *link);
     accepted();
   };
-  context_->deps.statistics->Append(entry->uid, std::move(batch.entries), std::move(stored));
+  const bool appends = context_->AppendReports(entry, std::move(batch.entries), std::move(stored));
+  if (!appends) link->Close(ShuttingDown());
 }
 
 void TrainerSessions::OnDetached(const Attachment& attachment, const Link& link, const std::string& reason) {
   const Entry entry = context_->table.Find(attachment.job_id);
   if (entry == nullptr || entry->uid != attachment.uid) return;
-  context_->AfterReports([this, entry, link, reason] {
+  context_->AfterReports(entry, [this, entry, link, reason] {
     context_->SubmitQuietly("end of a stream", [this, entry, link, reason](LedgerTransaction& transaction) {
       if (entry->trainer.link != link) return absl::OkStatus();
       return supervisor_->OnStreamEnd(entry, transaction, reason);
@@ -322,7 +334,8 @@ void TrainerSessions::OnNotices(const Attachment& attachment, const Link& link, 
     return link->Close(
         core::InvalidField("notices.notices", absl::StrCat(batch.notices_size(), " is more than ", kMaxNotices)));
   }
-  context_->AfterReports([this, entry, link, batch = std::move(batch), accepted = std::move(accepted)]() mutable {
+  const bool ends = TellsEnd(batch);
+  auto record = [this, entry, link, batch = std::move(batch), accepted = std::move(accepted)]() mutable {
     context_->Submit<int64_t>([this, entry, link, batch = std::move(batch)](
                                   LedgerTransaction& transaction) { return Record(batch, link, entry, transaction); },
                               [link, accepted = std::move(accepted)](absl::StatusOr<int64_t> acked) mutable {
@@ -332,7 +345,10 @@ void TrainerSessions::OnNotices(const Attachment& attachment, const Link& link, 
                                 link->Send(std::move(directive));
                                 accepted();
                               });
-  });
+  };
+  // No report is published after the end of its job. All else waits for nothing but the ledger.
+  if (ends) return context_->AfterReports(entry, std::move(record));
+  record();
 }
 
 absl::StatusOr<int64_t> TrainerSessions::Record(const v1::NoticeBatch& batch, const Link& link, const Entry& entry,
@@ -345,8 +361,10 @@ absl::StatusOr<int64_t> TrainerSessions::Record(const v1::NoticeBatch& batch, co
   const auto is_new = [&acked](const v1::Notice& notice) { return notice.number() > acked; };
   // All of it may have been sent again after a broken stream, also when the job has ended.
   if (std::none_of(batch.notices().begin(), batch.notices().end(), is_new)) return acked;
-  // A notice goes behind all reports that came before it: behind those that could not be stored, nowhere.
-  if (!entry->working->ended()) GW_RETURN_IF_ERROR(entry->intake.CheckHolds(link.get(), batch.epoch()));
+  // The end goes behind all reports: behind those that could not be stored, nowhere.
+  if (TellsEnd(batch) && !entry->working->ended()) {
+    GW_RETURN_IF_ERROR(entry->intake.CheckHolds(link.get(), batch.epoch()));
+  }
   JobEdit edit(context_, entry, &transaction);
   for (const v1::Notice& notice : batch.notices()) {
     if (!is_new(notice)) continue;

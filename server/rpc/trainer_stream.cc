@@ -13,9 +13,19 @@ namespace {
 constexpr absl::Duration kHelloTimeout = absl::Seconds(10);
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(5);
 constexpr absl::Duration kStalled = absl::Seconds(30);
+// So many bytes of a stream may be on their way into the stores before nothing more is read of it.
+constexpr size_t kReadAhead = size_t{16} << 20;
 
 // Whether it was closed or broken is not told apart by gRPC's reactions, which come in any order.
 constexpr char kStreamEnded[] = "the trainer's stream ended";
+
+// What counts of notices. The tensors say what reports may hold, so that nothing behind them is looked at before they
+// are known.
+size_t SizeOf(const v1::NoticeBatch& batch) {
+  const bool tells_tensors = std::any_of(batch.notices().begin(), batch.notices().end(),
+                                         [](const v1::Notice& notice) { return notice.has_model_ready(); });
+  return tells_tensors ? kReadAhead : batch.ByteSizeLong();
+}
 
 // Acknowledgements are cumulative: the newer one says it all.
 bool MergeAck(const v1::TrainerDirective& directive, v1::TrainerDirective* last) {
@@ -60,7 +70,7 @@ TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
   absl::MutexLock lock(&mutex_);
   reactor_ = reactor;
   call_ = call;
-  if (!end_.has_value()) reactor->StartRead(&message_);
+  ReadIfThereIsRoom();
   Advance();
   return reactor;
 }
@@ -101,8 +111,17 @@ void TrainerStream::End(const grpc::Status& status) {
 
 void TrainerStream::OnReadDone(bool ok) {
   if (ok) return Handle(std::move(message_));
+  {
+    absl::MutexLock lock(&mutex_);
+    has_all_ = true;
+    if (unaccepted_ > 0) return;  // it may wait for the acknowledgements
+  }
+  EndAfterAll();
+}
+
+void TrainerStream::EndAfterAll() {
   Detach(kStreamEnded);
-  End(grpc::Status::OK);
+  Close(absl::OkStatus());
 }
 
 void TrainerStream::OnWriteDone(bool ok) {
@@ -143,16 +162,14 @@ void TrainerStream::Handle(v1::TrainerMessage message) {
   if (!attachment.has_value() || message.has_hello()) {
     return Close(core::InvalidField("hello", "must be the first message, and only the first"));
   }
-  switch (message.what_case()) {
-    case v1::TrainerMessage::kReports:
-      return jobs_->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()),
-                              ReadNextWhenAccepted());
-    case v1::TrainerMessage::kNotices:
-      return jobs_->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()),
-                              ReadNextWhenAccepted());
-    default:
-      return ReadNext();  // a heartbeat, or something from a later version
+  if (message.has_reports()) {
+    auto accepted = CountUntilAccepted(message.reports().ByteSizeLong());
+    jobs_->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()), std::move(accepted));
+  } else if (message.has_notices()) {
+    auto accepted = CountUntilAccepted(SizeOf(message.notices()));
+    jobs_->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()), std::move(accepted));
   }
+  ReadNext();  // after a heartbeat too, or something from a later version
 }
 
 void TrainerStream::HandleHello(v1::TrainerHello hello) {
@@ -181,11 +198,31 @@ void TrainerStream::OnAttached(absl::StatusOr<JobManager::Attachment> attachment
 
 void TrainerStream::ReadNext() {
   absl::MutexLock lock(&mutex_);
-  if (reactor_ != nullptr && !finished_) reactor_->StartRead(&message_);
+  reading_ = false;
+  ReadIfThereIsRoom();
 }
 
-absl::AnyInvocable<void()> TrainerStream::ReadNextWhenAccepted() {
-  return [self = shared_from_this()] { self->ReadNext(); };
+// Nothing more is wanted of a trainer that is told to go.
+void TrainerStream::ReadIfThereIsRoom() {
+  if (reading_ || reactor_ == nullptr || end_.has_value() || unaccepted_ >= kReadAhead) return;
+  reading_ = true;
+  reactor_->StartRead(&message_);
+}
+
+absl::AnyInvocable<void()> TrainerStream::CountUntilAccepted(size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  unaccepted_ += bytes;
+  return [self = shared_from_this(), bytes] { self->OnAccepted(bytes); };
+}
+
+void TrainerStream::OnAccepted(size_t bytes) {
+  {
+    absl::MutexLock lock(&mutex_);
+    unaccepted_ -= bytes;
+    ReadIfThereIsRoom();
+    if (!has_all_ || unaccepted_ > 0) return;
+  }
+  EndAfterAll();
 }
 
 void TrainerStream::Detach(const std::string& reason) {

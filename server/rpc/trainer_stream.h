@@ -24,10 +24,11 @@ namespace gradwatch::server {
 
 using TrainerReactor = grpc::ServerBidiReactor<v1::TrainerMessage, v1::TrainerDirective>;
 
-// The next message is read only when the one before was accepted, so that a trainer cannot fill the server's memory.
-// Starting an operation of gRPC never runs a reaction on the same stack, so it may be done under the lock.
-// The manager may answer, and keep its link, when gRPC's server and the services are gone: then only the manager is
-// used.
+// Messages are handed on one after the other, in order. The next one is read while those before it are on their way
+// into the stores, so that a notice does not wait until the reports before it are stored; but only so much is read
+// ahead that a trainer cannot fill the server's memory. Starting an operation of gRPC never runs a reaction on the same
+// stack, so it may be done under the lock. The manager may answer, and keep its link, when gRPC's server and the
+// services are gone: then only the manager is used.
 class TrainerStream final : public TrainerLink,
                             public ManagedStream,
                             public std::enable_shared_from_this<TrainerStream> {
@@ -49,7 +50,7 @@ class TrainerStream final : public TrainerLink,
  private:
   class Reactor;
 
-  void OnReadDone(bool ok);
+  void OnReadDone(bool ok) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnWriteDone(bool ok) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnCancel();
   void OnDone() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -57,8 +58,14 @@ class TrainerStream final : public TrainerLink,
   void Handle(v1::TrainerMessage message);
   void HandleHello(v1::TrainerHello hello) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnAttached(absl::StatusOr<JobManager::Attachment> attachment) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The last message was handed on: reads the next one now, or when there is room.
   void ReadNext() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::AnyInvocable<void()> ReadNextWhenAccepted();
+  // Counts `bytes` as not accepted until what it returns was called.
+  absl::AnyInvocable<void()> CountUntilAccepted(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAccepted(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The trainer has said all, and it was accepted: ends the stream behind what is queued.
+  void EndAfterAll() ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReadIfThereIsRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The trainer is gone: tells the manager, once.
   void Detach(const std::string& reason) ABSL_LOCKS_EXCLUDED(mutex_);
   // Drops what is queued and ends the stream.
@@ -73,6 +80,9 @@ class TrainerStream final : public TrainerLink,
   v1::TrainerMessage message_;  // of the read that is under way
 
   absl::Mutex mutex_;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;   // a message is being read, or handed on
+  bool has_all_ ABSL_GUARDED_BY(mutex_) = false;   // the trainer will say nothing more
+  size_t unaccepted_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of what was handed on
   absl::StatusOr<Admission::Watch> admitted_ ABSL_GUARDED_BY(mutex_);
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;                   // null: the call is over
   grpc::CallbackServerContext* call_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null: the call is over

@@ -20,8 +20,10 @@ namespace {
 
 // A bound, so that the first of a long queue does not wait for the last.
 constexpr size_t kMaxGroup = 256;
-// Pages in the write-ahead log from which on it is moved into the file; 4 MiB.
+// Pages in the write-ahead log from which on it is moved into the file when nobody waits, and from which on at once; 4
+// and 16 MiB.
 constexpr int kCheckpointPages = 1000;
+constexpr int kMostPages = 4000;
 
 absl::StatusOr<std::string> ReadLogEpoch(SQLite::Database& database) {
   return CatchSqlite("read the log epoch", [&]() -> absl::StatusOr<std::string> {
@@ -73,8 +75,7 @@ class SqliteLedger final : public Ledger {
     GW_ASSIGN_OR_RETURN(auto database, OpenReader(path_, MainFormat()));
     return CatchSqlite("load the jobs", [&]() -> absl::StatusOr<std::vector<JobRow>> {
       SQLite::Statement statement(
-          *database,
-          "SELECT attach_token, handle, trainer_id, acked_notice, epoch, job FROM jobs ORDER BY sequence");
+          *database, "SELECT attach_token, handle, trainer_id, acked_notice, epoch, job FROM jobs ORDER BY sequence");
       std::vector<JobRow> rows;
       while (statement.executeStep()) {
         GW_ASSIGN_OR_RETURN(rows.emplace_back(), ReadJobRow(statement));
@@ -123,6 +124,11 @@ class SqliteLedger final : public Ledger {
     return group;
   }
 
+  bool HasQuiet() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return queue_.empty();
+  }
+
   void Run() {
     for (;;) {
       std::vector<Operation> group = TakeGroup();
@@ -130,8 +136,9 @@ class SqliteLedger final : public Ledger {
       transaction_.Begin();
       for (Operation& operation : group) transaction_.Execute(operation);
       transaction_.Commit();
-      // After the answers, which need not wait for it.
-      if (connection_->wal_pages() >= kCheckpointPages) {
+      // After the answers, which need not wait for it, and not before what has come meanwhile.
+      const int pages = connection_->wal_pages();
+      if (pages >= kMostPages || (pages >= kCheckpointPages && HasQuiet())) {
         const absl::Status status = connection_->Checkpoint().status();
         if (!status.ok()) spdlog::error("{}", status.ToString());
       }

@@ -32,7 +32,7 @@ struct Command {
   std::vector<EncodedReport> reports = {};
   StatisticsStore::AppendDone append_done = {};
   absl::AnyInvocable<void()> done = {};  // of a barrier, of a removal
-  absl::Status status = {};              // of an append
+  absl::Status status = {};              // of an append; an error: it must not be tried
 
   bool moves_files() const { return kind == Kind::kRemove || kind == Kind::kSetAside; }
 };
@@ -59,8 +59,9 @@ absl::Status AboutJob(absl::string_view uid, const absl::Status& status) {
 
 class SqliteStatisticsStore final : public StatisticsStore {
  public:
-  SqliteStatisticsStore(std::string folder, const core::Clock* clock, Executor* executor)
+  SqliteStatisticsStore(std::string folder, const core::Clock* clock, Executor* executor, int max_open)
       : folder_(std::move(folder)),
+        max_open_(static_cast<size_t>(max_open)),
         clock_(clock),
         executor_(executor == nullptr ? &in_place_ : executor),
         readers_(kMaxIdleReaders) {
@@ -152,7 +153,7 @@ class SqliteStatisticsStore final : public StatisticsStore {
   }
 
   void Run() {
-    StatisticsWriters writers(folder_, clock_, executor_);
+    StatisticsWriters writers(folder_, clock_, executor_, max_open_);
     std::vector<Command> round;
     while (TakeRound(writers.UntilMaintenance(), &round)) {
       WriteRound(round, writers);
@@ -166,7 +167,7 @@ class SqliteStatisticsStore final : public StatisticsStore {
   void WriteRound(std::vector<Command>& round, StatisticsWriters& writers) {
     std::map<absl::string_view, std::vector<Command*>> by_job;
     for (Command& command : round) {
-      if (command.kind == Command::Kind::kAppend) by_job[command.uid].push_back(&command);
+      if (command.kind == Command::Kind::kAppend && command.status.ok()) by_job[command.uid].push_back(&command);
     }
     for (auto& [uid, appends] : by_job) {
       std::vector<const std::vector<EncodedReport>*> reports;
@@ -179,7 +180,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
   void Finish(Command& command, StatisticsWriters& writers) {
     switch (command.kind) {
       case Command::Kind::kAppend:
-        return command.append_done(command.status, std::move(command.reports));
+        command.append_done(command.status, std::move(command.reports));
+        if (!command.status.ok()) FailQueued(command.uid, command.status);
+        return;
       case Command::Kind::kBarrier:
         return command.done();
       case Command::Kind::kRemove:
@@ -194,7 +197,16 @@ class SqliteStatisticsStore final : public StatisticsStore {
     }
   }
 
+  // Whoever appends knows now that an append has failed; what was queued before that would leave a gap before it.
+  void FailQueued(absl::string_view uid, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    for (Command& command : queue_) {
+      if (command.kind == Command::Kind::kAppend && command.uid == uid) command.status = status;
+    }
+  }
+
   const std::string folder_;
+  const size_t max_open_;
   const core::Clock* const clock_;
   InlineExecutor in_place_;
   Executor* const executor_;
@@ -209,9 +221,10 @@ class SqliteStatisticsStore final : public StatisticsStore {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StatisticsStore>> StatisticsStore::Open(const std::string& folder,
-                                                                       const core::Clock* clock, Executor* executor) {
+                                                                       const core::Clock* clock, Executor* executor,
+                                                                       int max_open) {
   GW_RETURN_IF_ERROR(MakeFolder(folder));
-  return std::make_unique<SqliteStatisticsStore>(folder, clock, executor);
+  return std::make_unique<SqliteStatisticsStore>(folder, clock, executor, max_open);
 }
 
 }  // namespace gradwatch::server

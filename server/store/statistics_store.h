@@ -34,11 +34,12 @@ struct EncodedReport {
 class StatisticsStore {
  public:
   // Keeps the databases in `folder` (one file a job, named by its uid), which is made if it is not there. Reads none of
-  // them. Files are removed on `executor`, if there is one: that takes its time where they are large. Clock and
-  // executor outlive the store.
+  // them. Files are removed on `executor`, if there is one: that takes its time where they are large. `max_open`: so
+  // many databases are written to without being opened anew, three descriptors each. Clock and executor outlive the
+  // store.
   static absl::StatusOr<std::unique_ptr<StatisticsStore>> Open(const std::string& folder,
                                                                const core::Clock* clock = &core::RealClock(),
-                                                               Executor* executor = nullptr);
+                                                               Executor* executor = nullptr, int max_open = 32);
   // Writes what was queued, then joins the thread.
   virtual ~StatisticsStore() = default;
 
@@ -46,7 +47,8 @@ class StatisticsStore {
   // their steps, but a lost range never replaces a report: it is cut where there is one. `done` runs on the store's
   // thread after the commit (or its failure), in the order of calls for one job, and gets them back. A commit survives
   // the death of the process; the last second may not survive the loss of power. A failure is remembered for a second,
-  // in which more of the same job fails at once. DATA_LOSS: the database cannot be used; see SetAside.
+  // in which more of the same job fails at once; what was queued of it before `done` returned fails in any case, so
+  // that nothing is stored behind what is missing. DATA_LOSS: the database cannot be used; see SetAside.
   using AppendDone = absl::AnyInvocable<void(const absl::Status&, std::vector<EncodedReport>)>;
   virtual void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) = 0;
   // Runs `done` on the store's thread after everything that was queued before it.

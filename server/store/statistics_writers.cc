@@ -16,8 +16,6 @@
 namespace gradwatch::server {
 namespace {
 
-// An open database holds three files. If more jobs than this report at once, each of them opens its own anew each time.
-constexpr size_t kMaxOpen = 32;
 constexpr absl::Duration kCloseAfter = absl::Seconds(30);
 constexpr absl::Duration kFailureHolds = absl::Seconds(1);
 // What the loss of power may cost: only a checkpoint syncs.
@@ -69,6 +67,7 @@ absl::Status StatisticsWriters::Write(absl::string_view uid,
 absl::Status StatisticsWriters::TryWrite(absl::string_view uid,
                                          const std::vector<const std::vector<EncodedReport>*>& reports) {
   GW_ASSIGN_OR_RETURN(Open* const open, OpenWriter(uid));
+  if (!open->written) open->due = clock_->Monotonic() + kCheckpointEvery;
   open->written = true;
   absl::Status status = open->writer->Write(reports);
   // The next write opens the file anew, which may be what helps.
@@ -81,12 +80,11 @@ absl::StatusOr<StatisticsWriters::Open*> StatisticsWriters::OpenWriter(absl::str
   if (found == open_.end()) {
     GW_ASSIGN_OR_RETURN(const std::string path, StatisticsPath(folder_, uid));
     GW_ASSIGN_OR_RETURN(auto writer, StatisticsWriter::Open(path));
-    if (open_.size() >= kMaxOpen) {
+    if (open_.size() >= max_open_) {
       CheckpointIfWritten(open_.back());
       open_.pop_back();
     }
-    if (open_.empty()) next_checkpoint_ = clock_->Monotonic() + kCheckpointEvery;
-    open_.push_back({std::string(uid), std::move(writer), absl::ZeroDuration()});
+    open_.push_back({.uid = std::string(uid), .writer = std::move(writer), .used = {}, .due = {}});
     found = std::prev(open_.end());
   }
   open_.splice(open_.begin(), open_, found);
@@ -135,6 +133,7 @@ void StatisticsWriters::CheckpointIfWritten(Open& open) {
   const absl::StatusOr<bool> complete = open.writer->connection().Checkpoint();
   if (!complete.ok()) spdlog::error("statistics of job {}: {}", open.uid, complete.status().ToString());
   open.written = !complete.value_or(false);
+  open.due = clock_->Monotonic() + kCheckpointEvery;
 }
 
 void StatisticsWriters::Forget(absl::string_view uid) {
@@ -151,17 +150,21 @@ void StatisticsWriters::ForgetOldFailures() {
 }
 
 absl::Duration StatisticsWriters::UntilMaintenance() const {
-  return open_.empty() ? absl::InfiniteDuration() : next_checkpoint_ - clock_->Monotonic();
+  absl::Duration next = absl::InfiniteDuration();
+  for (const Open& open : open_) next = std::min(next, open.written ? open.due : open.used + kCloseAfter);
+  return next - clock_->Monotonic();
 }
 
 void StatisticsWriters::Maintain() {
   const absl::Duration now = clock_->Monotonic();
-  const bool due = now >= next_checkpoint_;
-  if (due) next_checkpoint_ = now + kCheckpointEvery;
+  Open* next = nullptr;
   for (Open& open : open_) {
-    if (due || open.writer->connection().wal_pages() >= kCheckpointPages) CheckpointIfWritten(open);
+    if (!open.written) continue;
+    if (open.writer->connection().wal_pages() >= kCheckpointPages) open.due = now;
+    if (open.due <= now && (next == nullptr || open.due < next->due)) next = &open;
   }
-  if (due) open_.remove_if([now](const Open& open) { return now - open.used > kCloseAfter; });
+  if (next != nullptr) CheckpointIfWritten(*next);
+  open_.remove_if([now](const Open& open) { return !open.written && now - open.used >= kCloseAfter; });
 }
 
 }  // namespace gradwatch::server

@@ -25,9 +25,9 @@ absl::StatusOr<std::string> StatisticsPath(absl::string_view folder, absl::strin
 // Not thread-safe.
 class StatisticsWriters {
  public:
-  // `executor`: where files are removed.
-  StatisticsWriters(std::string folder, const core::Clock* clock, Executor* executor)
-      : folder_(std::move(folder)), clock_(clock), executor_(executor) {}
+  // `executor`: where files are removed. `max_open`: how many databases are kept open, at least one.
+  StatisticsWriters(std::string folder, const core::Clock* clock, Executor* executor, size_t max_open)
+      : folder_(std::move(folder)), clock_(clock), executor_(executor), max_open_(max_open) {}
   // Makes durable what was written.
   ~StatisticsWriters();
 
@@ -41,9 +41,10 @@ class StatisticsWriters {
   // Removes what SQLite keeps beside the database of a job that has none any more.
   void Sweep(absl::string_view uid);
 
-  // How long Maintain may wait.
+  // How long Maintain may wait; zero or less: not at all.
   absl::Duration UntilMaintenance() const;
-  // Makes durable what is due and closes what was not used for long.
+  // Makes durable what is due longest, one database at a time, so that others' syncs and writes come between; and
+  // closes what was not used for long.
   void Maintain();
 
  private:
@@ -52,6 +53,7 @@ class StatisticsWriters {
     std::unique_ptr<StatisticsWriter> writer;
     absl::Duration used;   // monotonic time
     bool written = false;  // since the last checkpoint
+    absl::Duration due;    // of the next one, if it was written to; monotonic time
   };
   struct Failure {
     absl::Status status;
@@ -68,9 +70,9 @@ class StatisticsWriters {
   const std::string folder_;
   const core::Clock* const clock_;
   Executor* const executor_;
+  const size_t max_open_;
   std::list<Open> open_;  // the last used first
   std::map<std::string, Failure, std::less<>> failures_;
-  absl::Duration next_checkpoint_ = absl::ZeroDuration();
 };
 
 }  // namespace gradwatch::server

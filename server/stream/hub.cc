@@ -46,11 +46,12 @@ struct Hub::State {
     return queues[static_cast<size_t>(lane)];
   }
 
-  void WakeEntry(const std::shared_ptr<Entry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  void WakeEntry(const std::shared_ptr<Entry>& entry, bool is_first = false) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (entry->topics == 0) return;
     if (entry->stage == Entry::Stage::kIdle) {
       entry->stage = Entry::Stage::kQueued;
-      QueueOf(entry->lane).push_back(entry);
+      std::deque<std::shared_ptr<Entry>>& queue = QueueOf(entry->lane);
+      is_first ? queue.push_front(entry) : queue.push_back(entry);
     } else if (entry->stage == Entry::Stage::kRunning) {
       entry->stage = Entry::Stage::kRunningAgain;
     }
@@ -146,7 +147,9 @@ void Hub::Notify(absl::string_view topic) {
   absl::MutexLock lock(&state_->mutex);
   const auto members = state_->topics.find(topic);
   if (members == state_->topics.end()) return;
-  for (const std::shared_ptr<Entry>& entry : members->second) state_->WakeEntry(entry);
+  // There are few events and many reports: who follows the events of all jobs does not queue behind all watchers.
+  const bool is_first = topic == kEventsTopic;
+  for (const std::shared_ptr<Entry>& entry : members->second) state_->WakeEntry(entry, is_first);
 }
 
 void Hub::Wake(const std::shared_ptr<Subscriber>& subscriber) {

@@ -31,7 +31,7 @@ class Subscriber {
 // Thread-safe. Topics are names: a job's uid, or one of these.
 class Hub {
  public:
-  static constexpr absl::string_view kEventsTopic = "events";    // there is a new event of any job
+  static constexpr absl::string_view kEventsTopic = "events";    // there is a new event of any job; goes first
   static constexpr absl::string_view kFiguresTopic = "figures";  // a second has passed
 
   // Starts the threads of both lanes, at least one each.

@@ -1,5 +1,5 @@
-// Measures the server under load, from outside: quick calls beside large dry-runs, jobs that have ended, and
-// subscribers that stop reading. Prints; asserts nothing. See README.md.
+// Measures the server under load, from outside: quick calls beside large dry-runs, jobs that have ended, subscribers
+// that stop reading, and how long alerts take beside busy jobs. Prints; asserts nothing. See README.md.
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,77 +18,16 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
-#include "client/lib/spec_reader.h"
+#include "tests/bench/alert_latency.h"
 #include "tests/bench/raw_subscribers.h"
+#include "tests/bench/setting.h"
 #include "tests/support/fake_trainer.h"
 #include "tests/support/large_table.h"
-#include "tests/support/outside.h"
-#include "tests/support/server_process.h"
-#include "tests/support/temp_dir.h"
 
 namespace gradwatch::testing {
 namespace {
 
-constexpr int64_t kForEver = 1'000'000'000;
 constexpr int kTrainerProcessor = 0, kServerProcessor = 1;
-
-void Pause(absl::Duration duration) { absl::Notification().WaitForNotificationWithTimeout(duration); }
-double Seconds(absl::Time since) { return absl::ToDoubleSeconds(absl::Now() - since); }
-double Mebibytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
-
-// What went wrong in a section; it unwinds, so that no process is left behind.
-struct Failed {
-  std::string what;
-};
-void Check(bool ok, const std::string& what) {
-  if (!ok) throw Failed{what};
-}
-void Check(const grpc::Status& status, const std::string& what) {
-  Check(status.ok(), absl::StrCat(what, ": ", status.error_message()));
-}
-
-double Percentile(std::vector<double> values, double percent) {
-  if (values.empty()) return -1;
-  std::sort(values.begin(), values.end());
-  return values[std::min(values.size() - 1, static_cast<size_t>(static_cast<double>(values.size()) * percent / 100))];
-}
-double Median(std::vector<double> values) { return Percentile(std::move(values), 50); }
-
-v1::JobSpec Parse(const std::string& yaml) {
-  const auto spec = client::ParseJobSpec(yaml, client::SpecSyntax::kYaml, "spec");
-  Check(spec.ok(), spec.status().ToString());
-  return *spec;
-}
-// A network whose step takes longer the larger it is: about 5 ms at 384.
-v1::JobSpec Spec(int64_t steps, int size) {
-  return Parse(absl::StrCat("steps: ", steps, "\nmodel:\n  layers:\n    - dense: {units: ", size,
-                            "}\n    - activation: {function: relu}\n    - dense: {units: 4}\n"
-                            "  loss: {function: softmax_cross_entropy}\ndata:\n  batch_size: ",
-                            size, "\n  gaussian_clusters: {classes: 4, features: ", size,
-                            "}\noptimizer: {learning_rate: 0.001}\n"));
-}
-
-// A server with a folder of its own, and what is said to it.
-struct Setting {
-  explicit Setting(std::vector<std::string> arguments = {}) {
-    arguments.insert(arguments.end(), {"--data-root", folder.path(), "--worker", WriteFakeWorker(folder.path())});
-    server = std::make_unique<ServerProcess>(folder.path(), ServerProcess::Options{std::move(arguments), {}, {}});
-    Check(server->Start(), server->Errors());
-    outside = std::make_unique<Outside>(server->address());
-  }
-  int64_t StepsDone(const std::string& job_id) const {
-    v1::Job job;
-    Check(outside->Get(job_id, &job), "GetJob");
-    return job.steps_done();
-  }
-  void Create(const std::string& job_id, const v1::JobSpec& spec) const {
-    Check(outside->Create(job_id, spec), "CreateJob");
-  }
-
-  TempDir folder;
-  std::unique_ptr<ServerProcess> server;
-  std::unique_ptr<Outside> outside;
-};
 
 // --- Quick calls beside dry-runs ---
 
@@ -383,6 +322,7 @@ constexpr Section kSections[] = {
     {"ended-jobs", "JOBS", 2000, MeasureEndedJobs},
     {"step-rate", "SUBSCRIBERS", 500, [](int size) { MeasureStepRate(size, /*pairs=*/7, absl::Seconds(15)); }},
     {"catch-up", "SUBSCRIBERS", 500, [](int size) { MeasureCatchUp(size, 10'000); }},
+    {"alert-latency", "SECONDS of each number of jobs", 60, MeasureAlertLatency},
     {"termination", "SUBSCRIBERS", 500, [](int size) { MeasureTermination(size, /*rounds=*/3); }},
 };
 
@@ -427,7 +367,8 @@ int RunSection(const std::vector<std::string>& arguments) {
     if (arguments.empty() || arguments[0] != section.name || arguments.size() > 2) continue;
     if (arguments.size() == 2 && (!absl::SimpleAtoi(arguments[1], &size) || size < 1)) break;
     // What these measure must not share the trainer's processor; what is started from here inherits it.
-    const bool pinned = section.run != MeasureDryRuns && section.run != MeasureEndedJobs;
+    const bool pinned =
+        section.run != MeasureDryRuns && section.run != MeasureEndedJobs && section.run != MeasureAlertLatency;
     if (pinned) PinToProcessor(getpid(), kServerProcessor);
     try {
       section.run(size > 0 ? size : section.default_size);
@@ -449,5 +390,6 @@ int RunSection(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   if (argc == 4 && std::string(argv[1]) == "probe-alerts") return gradwatch::testing::ProbeAlerts(argv[2], argv[3]);
+  if (argc == 3 && std::string(argv[1]) == "probe-latency") return gradwatch::testing::ProbeAlertLatency(argv[2]);
   return gradwatch::testing::RunAndReap([&] { return gradwatch::testing::RunSection({argv + 1, argv + argc}); });
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,7 +46,13 @@ class OutboxTest : public ::testing::Test {
     ack.set_step(step);
     outbox_.Acknowledge(ack);
   }
-  // All that is to be sent: "0-9" for reports, "lost 0-9", "notice 1".
+  void AddEnd(int64_t steps_done) {
+    v1::Notice notice;
+    notice.set_steps_done(steps_done);
+    notice.mutable_finished();
+    notices_.Add(notice);
+  }
+  // All that may be sent now: "0-9" for reports, "lost 0-9", "notice 1".
   std::vector<std::string> Drain() {
     std::vector<std::string> said;
     v1::TrainerMessage message;
@@ -78,7 +85,7 @@ TEST_F(OutboxTest, SaysNothingWhenThereIsNothing) {
   EXPECT_TRUE(outbox_.AllAcknowledged());
 }
 
-TEST_F(OutboxTest, NoticesComeAfterTheReportsOfTheirSteps) {
+TEST_F(OutboxTest, NoticesDoNotWaitForReports) {
   Begin(0, std::nullopt);
   Add(0);
   EXPECT_THAT(Drain(), ElementsAre("notice 1")) << "the model is ready before there are reports";
@@ -87,8 +94,28 @@ TEST_F(OutboxTest, NoticesComeAfterTheReportsOfTheirSteps) {
   Add(3);
   Add(3);
   Add(7);
-  EXPECT_THAT(Drain(), ElementsAre("0-2", "notice 2", "notice 3", "3-6", "notice 4", "7-9"));
-  EXPECT_EQ(messages_, 1 + 5) << "notices 2 and 3 share a message";
+  EXPECT_THAT(Drain(), ElementsAre("notice 2", "notice 3", "notice 4", "0-9"));
+  EXPECT_EQ(messages_, 1 + 2) << "notices share a message";
+}
+
+TEST_F(OutboxTest, TheEndGoesAloneBehindAllReports) {
+  Begin(0, std::nullopt);
+  outbox_.SetReports(&reports_);
+  Offer(10);
+  Add(8);
+  AddEnd(10);
+  EXPECT_THAT(Drain(), ElementsAre("notice 1", "0-9", "notice 2"));
+  EXPECT_EQ(messages_, 3);
+  Begin(0, std::nullopt);
+  EXPECT_THAT(Drain(), ElementsAre("notice 1", "0-9", "notice 2")) << "on another stream too";
+  Begin(1, 9);
+  EXPECT_THAT(Drain(), ElementsAre("notice 2"));
+}
+
+TEST_F(OutboxTest, TheEndOfARunThatNeverBeganIsToldAtOnce) {
+  Begin(0, std::nullopt);
+  AddEnd(0);
+  EXPECT_THAT(Drain(), ElementsAre("notice 1"));
 }
 
 TEST_F(OutboxTest, BeginsAgainAfterWhatHasArrived) {
@@ -97,9 +124,9 @@ TEST_F(OutboxTest, BeginsAgainAfterWhatHasArrived) {
   Offer(10);
   Add(5);
   Add(10);
-  EXPECT_THAT(Drain(), ElementsAre("0-4", "notice 1", "5-9", "notice 2"));
+  EXPECT_THAT(Drain(), ElementsAre("notice 1", "notice 2", "0-9"));
   Begin(1, 6);
-  EXPECT_THAT(Drain(), ElementsAre("7-9", "notice 2"));
+  EXPECT_THAT(Drain(), ElementsAre("notice 2", "7-9"));
   Begin(2, 9);
   EXPECT_THAT(Drain(), IsEmpty());
   EXPECT_TRUE(outbox_.AllAcknowledged());
@@ -118,15 +145,16 @@ TEST_F(OutboxTest, TellsWhatCouldNotBeKept) {
   EXPECT_THAT(Drain(), ElementsAre(absl::StrCat("lost 3-", oldest - 1), kept));
 }
 
-TEST_F(OutboxTest, LostStepsDoNotHoldANoticeBack) {
+TEST_F(OutboxTest, LostStepsAreToldBeforeTheEnd) {
   outbox_.SetReports(&reports_);
   Begin(0, std::nullopt);
   Offer(2);
   Add(2);
   Offer(998);
+  AddEnd(1000);
   const int64_t oldest = reports_.oldest_step();
   EXPECT_THAT(Drain(),
-              ElementsAre("lost 0-1", "notice 1", absl::StrCat("lost 2-", oldest - 1), absl::StrCat(oldest, "-999")));
+              ElementsAre("notice 1", absl::StrCat("lost 0-", oldest - 1), absl::StrCat(oldest, "-999"), "notice 2"));
 }
 
 TEST_F(OutboxTest, IsDoneWhenAllIsAcknowledged) {
@@ -159,9 +187,95 @@ TEST_F(OutboxTest, FewReportsWaitForMore) {
   EXPECT_FALSE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
   Add(reports.end_step());
   EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "a notice does not wait";
+  EXPECT_TRUE(message.has_notices());
+  EXPECT_FALSE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "the reports go on waiting";
+  AddEnd(reports.end_step());
+  EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "the end does not wait either";
   EXPECT_TRUE(message.has_reports());
   EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
   EXPECT_TRUE(message.has_notices());
+}
+
+// More reports than may be on their way.
+class OutboxCreditTest : public OutboxTest {
+ protected:
+  explicit OutboxCreditTest(size_t tensors = 0, int64_t steps = 3 * Outbox::kMaxReportsOnWay)
+      : steps_(steps), many_(tensors, size_t{64} << 20) {
+    record_.tensors.resize(tensors);
+    for (core::TensorStatistics& tensor : record_.tensors) {
+      std::ranges::fill(tensor.histogram.positive(), 1'000'000'000);
+    }
+    for (record_.step = 0; record_.step < steps; ++record_.step) many_.Offer(record_);
+    outbox_.SetReports(&many_);
+    Begin(0, std::nullopt);
+  }
+  // Sends what may be sent; how many reports that was.
+  int64_t Send() {
+    int64_t sent = 0;
+    v1::TrainerMessage message;
+    while (outbox_.Next(Outbox::Urgency::kNow, &message)) {
+      sent += message.reports().reports_size();
+      if (!message.has_reports()) continue;
+      ends_.push_back(message.reports().reports().rbegin()->step());
+      bytes_.push_back(message.reports().ByteSizeLong());
+    }
+    return sent;
+  }
+
+  const int64_t steps_;
+  core::StepRecord record_;
+  ReportBuffer many_;
+  std::vector<int64_t> ends_;  // of the batches: the last step
+  std::vector<size_t> bytes_;
+};
+
+TEST_F(OutboxCreditTest, OnlySoManyReportsAreOnTheirWay) {
+  EXPECT_EQ(Send(), Outbox::kMaxReportsOnWay);
+  EXPECT_EQ(Send(), 0);
+  Acknowledge(0, ends_[0] - 1);
+  EXPECT_EQ(Send(), 0) << "a batch is acknowledged as a whole";
+  Acknowledge(0, ends_[0]);
+  EXPECT_EQ(Send(), ends_[0] + 1);
+  Acknowledge(0, ends_.back());
+  EXPECT_EQ(Send(), Outbox::kMaxReportsOnWay);
+}
+
+TEST_F(OutboxCreditTest, NoticesNeedNone) {
+  Send();
+  Add(steps_);
+  EXPECT_THAT(Drain(), ElementsAre("notice 1"));
+  AddEnd(steps_);
+  EXPECT_THAT(Drain(), IsEmpty()) << "the end waits for the reports";
+  while (ends_.back() < steps_ - 1) {
+    Acknowledge(1, ends_.back());
+    Send();
+  }
+  Begin(1, steps_ - 1);
+  EXPECT_THAT(Drain(), ElementsAre("notice 2"));
+}
+
+TEST_F(OutboxCreditTest, AnotherStreamHasItsOwn) {
+  Send();
+  Begin(0, ends_[0]);
+  EXPECT_EQ(Send(), Outbox::kMaxReportsOnWay);
+  EXPECT_EQ(ends_.back(), ends_[0] + Outbox::kMaxReportsOnWay);
+}
+
+class OutboxByteCreditTest : public OutboxCreditTest {
+ protected:
+  OutboxByteCreditTest() : OutboxCreditTest(/*tensors=*/8, /*steps=*/1000) {}
+};
+
+TEST_F(OutboxByteCreditTest, OnlySoManyBytesAreOnTheirWay) {
+  EXPECT_LT(Send(), Outbox::kMaxReportsOnWay);
+  const size_t all = std::accumulate(bytes_.begin(), bytes_.end(), size_t{0});
+  EXPECT_LE(all, size_t{4} << 20);
+  EXPECT_GT(all, size_t{3} << 20);
+  for (const size_t bytes : bytes_) EXPECT_LT(bytes, 2 * Outbox::kReportBytes) << "a notice waits for one batch";
+  Acknowledge(0, ends_.back());
+  const size_t batches = bytes_.size();
+  Send();
+  EXPECT_GT(bytes_.size(), batches);
 }
 
 TEST_F(OutboxTest, BeginsAtTheFirstStepOfTheRun) {
@@ -190,7 +304,11 @@ std::vector<v1::ReportBatch> Batches(int64_t steps, size_t tensors, size_t bytes
   outbox.SetReports(&reports);
   for (record.step = 0; record.step < steps; ++record.step) reports.Offer(record);
   std::vector<v1::ReportBatch> batches;
-  for (v1::TrainerMessage message; outbox.Next(Outbox::Urgency::kNow, &message);) batches.push_back(message.reports());
+  v1::TrainerAck ack;
+  for (v1::TrainerMessage message; outbox.Next(Outbox::Urgency::kNow, &message); outbox.Acknowledge(ack)) {
+    ack.set_step(message.reports().reports().rbegin()->step());
+    batches.push_back(message.reports());
+  }
   return batches;
 }
 
@@ -237,7 +355,7 @@ TEST_F(OutboxTest, BatchesOfNoticesAreBoundedInBytes) {
   Begin(0, std::nullopt);
   for (const size_t bytes : {1'000, 2 << 20, 2 << 20, 1 << 20, 1 << 20, 7 << 19, 1'000, 1'000}) {
     v1::Notice notice;
-    notice.mutable_finished()->set_failure(std::string(bytes, 'x'));
+    notice.mutable_alert()->set_summary(std::string(bytes, 'x'));
     notices_.Add(notice);
   }
   int notices = 0;

@@ -53,7 +53,6 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].name", "uses itself", "name: 'stall' non_finite {}"},
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].name", "twice: \"good\"", "name: 'good' non_finite {}"},
-      {"rules[1].name", "floods", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].condition", "must be set", "name: 'a'"},
       {"rules[1].drift", "not served yet", "name: 'a' drift {}"},
       {"rules[1].vanishing", "not served yet", "name: 'a' vanishing {}"},

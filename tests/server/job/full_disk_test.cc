@@ -99,7 +99,7 @@ TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {
   EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_THAT(PublishedSteps("job"), IsEmpty());
   SayPaused(trainer);
-  EXPECT_EQ(State("job"), "RUNNING") << "a notice does not overtake the reports before it";
+  EXPECT_EQ(State("job"), "RUNNING") << "the ledger's disk is full too";
 
   FaultyVfs::full = false;
   Pass(absl::Seconds(1));

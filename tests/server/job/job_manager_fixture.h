@@ -135,7 +135,33 @@ class TestStatistics final : public StatisticsStore {
   std::atomic<bool> damaged = false;
   std::atomic<bool> unwritable = false;
 
+  // Keeps what is appended for a job from now on, until Release writes it, or fails it.
+  void Hold(std::string uid) {
+    absl::MutexLock lock(&mutex_);
+    held_uid_ = std::move(uid);
+  }
+  void Release(const absl::Status& status = absl::OkStatus()) {
+    std::vector<Kept> kept;
+    std::string uid;
+    {
+      absl::MutexLock lock(&mutex_);
+      kept.swap(kept_);
+      uid.swap(held_uid_);
+    }
+    for (Kept& append : kept) {
+      if (status.ok()) {
+        Append(uid, std::move(append.reports), std::move(append.done));
+      } else {
+        append.done(status, std::move(append.reports));
+      }
+    }
+  }
+
   void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (uid == held_uid_) return kept_.push_back({std::move(reports), std::move(done)});
+    }
     if (!full && !damaged && !unwritable) return real_->Append(uid, std::move(reports), std::move(done));
     real_->Barrier([this, reports = std::move(reports), done = std::move(done)]() mutable {
       done(full ? absl::ResourceExhaustedError("the disk is full") : Damaged(), std::move(reports));
@@ -162,9 +188,47 @@ class TestStatistics final : public StatisticsStore {
   }
 
  private:
+  struct Kept {
+    std::vector<EncodedReport> reports;
+    AppendDone done;
+  };
   static absl::Status Damaged() { return absl::DataLossError("malformed"); }
 
   const std::unique_ptr<StatisticsStore> real_;
+  absl::Mutex mutex_;
+  std::string held_uid_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Kept> kept_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Runs tasks where they are handed in, or keeps them while it is held.
+class TestExecutor final : public Executor {
+ public:
+  void Run(absl::AnyInvocable<void()> task) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (held_) return tasks_.push_back(std::move(task));
+    }
+    task();
+  }
+  void Hold() {
+    absl::MutexLock lock(&mutex_);
+    held_ = true;
+  }
+  // Runs what was kept, here.
+  void Release() {
+    std::vector<absl::AnyInvocable<void()>> tasks;
+    {
+      absl::MutexLock lock(&mutex_);
+      held_ = false;
+      tasks.swap(tasks_);
+    }
+    for (auto& task : tasks) task();
+  }
+
+ private:
+  absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<absl::AnyInvocable<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Checks specs where it is asked.
@@ -545,7 +609,7 @@ class JobManagerTest : public ::testing::Test {
 
   testing::TempDir dir_;
   testing::FakeClock clock_;
-  InlineExecutor executor_;
+  TestExecutor executor_;
   DirectChecker checker_;
   JobManagerOptions options_;
   std::vector<LaunchRequest> launches_;

@@ -2,9 +2,15 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <atomic>
 #include <limits>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "core/base/error.h"
 #include "server/job/job_manager.h"
 #include "tests/support/status_matchers.h"
@@ -34,7 +40,7 @@ class ReportIntakeTest : public ::testing::Test {
  protected:
   void Open(const TrainerLink* link, int64_t last_step, int64_t epoch = 1) {
     epoch_ = epoch;
-    intake_.Open(link, epoch, /*attempt=*/3, last_step, absl::ZeroDuration());
+    intake_.Open(link, epoch, /*attempt=*/3, last_step, absl::ZeroDuration(), /*came_back=*/epoch > 1);
   }
   // `accepted_` gets what would be stored.
   absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch) {
@@ -168,6 +174,79 @@ TEST_F(ReportIntakeTest, AFailingStoreIsLeftAloneForLongerAndLonger) {
   intake_.StoreFailed(absl::DataLossError("damaged"), now);
   EXPECT_TRUE(intake_.TakeDamage());
   EXPECT_FALSE(intake_.TakeDamage()) << "once for each";
+}
+
+// What waits for writes: a log of the tasks that ran.
+class AfterStoredTest : public ReportIntakeTest {
+ protected:
+  void After(const std::string& name) {
+    intake_.AfterStored([this, name] { ran_.push_back(name); });
+  }
+
+  std::vector<std::string> ran_;
+};
+
+TEST_F(AfterStoredTest, WithNothingUnderWayATaskRunsAtOnce) {
+  After("first");
+  EXPECT_THAT(ran_, ElementsAre("first"));
+  intake_.BeginStore();
+  intake_.EndStore();
+  After("second");
+  EXPECT_THAT(ran_, ElementsAre("first", "second"));
+}
+
+TEST_F(AfterStoredTest, ATaskWaitsForWhatWasUnderWayAndForNothingElse) {
+  intake_.BeginStore();
+  intake_.BeginStore();
+  After("behind two");
+  intake_.BeginStore();
+  After("behind three");
+  After("behind three too");
+  intake_.EndStore();
+  EXPECT_THAT(ran_, IsEmpty());
+  intake_.EndStore();
+  EXPECT_THAT(ran_, ElementsAre("behind two"));
+  intake_.EndStore();
+  EXPECT_THAT(ran_, ElementsAre("behind two", "behind three", "behind three too"));
+}
+
+TEST_F(AfterStoredTest, ATaskMayDoAllThatOthersMay) {
+  intake_.BeginStore();
+  intake_.AfterStored([this] {
+    After("later");
+    EXPECT_THAT(ran_, IsEmpty()) << "one after the other";
+    Open(&link_, -1);
+    EXPECT_THAT(Report(&link_, {0}), IsOk()) << "no lock is held";
+    intake_.BeginStore();
+    After("behind another write");
+  });
+  intake_.EndStore();
+  EXPECT_THAT(ran_, ElementsAre("later"));
+  intake_.EndStore();
+  EXPECT_THAT(ran_, ElementsAre("later", "behind another write"));
+}
+
+TEST_F(AfterStoredTest, TasksKeepTheirOrderOverThreads) {
+  constexpr int kTasks = 2000;
+  std::vector<int> order;
+  std::atomic<int> begun = 0;
+  std::thread store([&] {
+    for (int i = 0; i < kTasks; ++i) {
+      while (begun <= i) std::this_thread::yield();
+      intake_.EndStore();
+    }
+  });
+  for (int i = 0; i < kTasks; ++i) {
+    intake_.BeginStore();
+    ++begun;
+    intake_.AfterStored([&order, i] { order.push_back(i); });
+  }
+  store.join();
+  absl::Notification all;
+  intake_.AfterStored([&all] { all.Notify(); });
+  all.WaitForNotification();
+  EXPECT_EQ(order.size(), size_t{kTasks});
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
 }  // namespace

@@ -29,27 +29,22 @@ class TrainerTest : public JobManagerTest {
   // Attaches; what `meanwhile` asks for is in the commit of the welcome, behind it.
   Trainer AttachTogetherWith(absl::FunctionRef<void(Trainer&)> meanwhile) {
     Trainer trainer;
-    absl::Notification fenced, go_on, welcome_is_next, rest_is_next, answered;
-    statistics_->Barrier([&go_on] { go_on.WaitForNotification(); });
+    absl::Notification answered;
+    executor_.Hold();
     jobs_->Attach(Hello("job"), trainer.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
       trainer.attachment = std::move(attachment);
       answered.Notify();
     });
-    ledger_->Submit([&fenced](LedgerTransaction& transaction) {
-      transaction.OnCommit([&fenced](const absl::Status&) { fenced.Notify(); });
-      return absl::OkStatus();
-    });
-    fenced.WaitForNotification();
+    Settle();  // the old stream is fenced off, and the last step is about to be read
     InOneCommit([&] {
-      go_on.Notify();
-      statistics_->Barrier([&] { welcome_is_next.Notify(); });
-      welcome_is_next.WaitForNotification();
+      executor_.Release();
       meanwhile(trainer);
-      statistics_->Barrier([&] { rest_is_next.Notify(); });
-      rest_is_next.WaitForNotification();
     });
     answered.WaitForNotification();
     return trainer;
+  }
+  std::string AlertId(const std::string& job_id, int episode) {
+    return absl::StrCat(Get(job_id).uid(), "/1/rule/", episode);
   }
   // The pid that the fake launcher gave the first trainer.
   static constexpr int32_t kPid = 1001;
@@ -380,6 +375,123 @@ TEST_F(TrainerTest, FiguresOfJobsThatRun) {
   EXPECT_EQ(jobs_->Figures()[1].job_id(), "other");
   SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
   EXPECT_THAT(jobs_->Figures(), SizeIs(1)) << "it has ended";
+}
+
+// --- What waits for statistics, and what does not ---
+
+TEST_F(TrainerTest, AnAlertWaitsForNoStatistics) {
+  ASSERT_THAT(Create("other"), IsOk());
+  Trainer other = AttachReady("other");
+  Trainer trainer = AttachReady("job");
+  absl::Notification go_on, recorded;
+  statistics_->Barrier([&go_on] { go_on.WaitForNotification(); });  // nothing of any job is stored
+  for (Trainer* reporting : {&other, &trainer}) {
+    v1::ReportBatch reports = Reports(0, 9);
+    reports.set_epoch(reporting->attachment->epoch);
+    jobs_->OnReports(*reporting->attachment, reporting->link, reports, [] {});
+  }
+  v1::NoticeBatch batch;
+  batch.set_epoch(trainer.attachment->epoch);
+  v1::Notice* const notice = batch.add_notices();
+  notice->set_number(2);
+  notice->set_steps_done(10);
+  notice->mutable_alert()->set_alert_id(AlertId("job", 1));
+  notice->mutable_alert()->set_rule("rule");
+  notice->mutable_alert()->set_episode(1);
+  notice->mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
+  jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [&recorded] { recorded.Notify(); });
+  recorded.WaitForNotification();
+  EXPECT_EQ(trainer.link->sent().back().ack().notice(), 2);
+  EXPECT_EQ(Get("job").firing_alerts(), 1);
+  EXPECT_THAT((*jobs_->GetChannel("job"))->Read(WatchCursor(), 1 << 20).events, SizeIs(4));
+  EXPECT_THAT(PublishedSteps("job"), IsEmpty());
+  EXPECT_EQ(Get("job").steps_done(), 0) << "what is stored of them";
+  go_on.Notify();
+  Settle();
+  EXPECT_THAT(PublishedSteps("job"), SizeIs(10));
+  EXPECT_EQ(EventAt("job", 4).steps_done(), 10) << "that is its place among the reports";
+}
+
+TEST_F(TrainerTest, TheEndWaitsForTheReportsOfItsOwnJobAlone) {
+  ASSERT_THAT(Create("slow"), IsOk());
+  Trainer trainer = AttachReady("job"), slow = AttachReady("slow");
+  statistics_->Hold(Get("slow").uid());
+  for (Trainer* ending : {&slow, &trainer}) {
+    Report(*ending, 0, 9);
+    SayFinished(*ending, v1::JOB_STATE_SUCCEEDED);
+  }
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+  EXPECT_EQ(State("slow"), "RUNNING");
+  statistics_->Release();
+  Settle();
+  EXPECT_EQ(State("slow"), "SUCCEEDED");
+  EXPECT_EQ(EventAt("slow", 4).steps_done(), 10);
+  EXPECT_THAT(PublishedSteps("slow"), SizeIs(10));
+}
+
+TEST_F(TrainerTest, TheEndsOfStreamAndProcessComeBehindWhatWasSaid) {
+  Trainer trainer = AttachReady("job");
+  statistics_->Hold(Get("job").uid());
+  Report(trainer, 0, 9);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  Detach(trainer);
+  launcher_->End(kPid, kKilled);
+  Pass(absl::Seconds(5));
+  EXPECT_EQ(State("job"), "RUNNING");
+  statistics_->Release();
+  Settle();
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "SUCCEEDED"));
+}
+
+TEST_F(TrainerTest, NoEndIsToldBehindReportsThatCouldNotBeStored) {
+  Trainer trainer = AttachReady("job");
+  statistics_->Hold(Get("job").uid());
+  Report(trainer, 0, 9);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  statistics_->Release(absl::UnavailableError("away"));
+  Settle();
+  EXPECT_EQ(State("job"), "RUNNING");
+  EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _)) << "it is to come again";
+  Detach(trainer);
+  Pass(absl::Seconds(1));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  again.notices = 1;
+  Report(again, 0, 9);
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+}
+
+TEST_F(TrainerTest, WhatAttachesWaitsForWhatWasSaidBefore) {
+  Trainer trainer = AttachReady("job");
+  statistics_->Hold(Get("job").uid());
+  Report(trainer, 0, 9);
+  Trainer again;
+  jobs_->Attach(Hello("job"), again.link,
+                [&](absl::StatusOr<JobManager::Attachment> attachment) { again.attachment = std::move(attachment); });
+  Settle();
+  EXPECT_THAT(again.link->sent(), IsEmpty());
+  statistics_->Release();
+  Settle();
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 9);
+}
+
+TEST_F(TrainerTest, StepsThatOnlyANoticeToldOfAreNotMissedAfterARestart) {
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 9);
+  v1::Notice paused;
+  paused.set_steps_done(50);
+  paused.mutable_paused();
+  Say(trainer, paused);
+  const int64_t event = Get("job").last_event();
+  EXPECT_EQ(EventAt("job", event).steps_done(), 50);
+  EXPECT_EQ(Get("job").steps_done(), 10);
+  RestartServer();
+  for (const std::string& line : Log("job")) EXPECT_THAT(line, ::testing::Not(HasSubstr("gone")));
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_EQ(again.link->sent()[0].welcome().acked_step(), 9) << "the trainer has the others";
 }
 
 TEST_F(TrainerTest, ADeletionInTheCommitOfAnAttachClosesTheLink) {

@@ -4,8 +4,14 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 
-#include <optional>
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "gradwatch/v1/trainer_service.grpc.pb.h"
 #include "server/rpc/trainer_rpc.h"
@@ -16,9 +22,17 @@ namespace {
 
 using ::testing::ElementsAre;
 
-// Keeps the question of a trainer until the test answers it. Nothing else is asked of it.
+// Keeps the question of a trainer until the test answers it, and what it says until the test accepts it.
 class SlowJobManager final : public JobManager {
  public:
+  // Something that arrived.
+  struct Said {
+    std::string what;    // "reports 3" by the first step, "notices 1" by the first number
+    size_t bytes = 0;    // serialised
+    size_t waiting = 0;  // bytes of what was not accepted before it
+    absl::AnyInvocable<void()> accepted = nullptr;
+  };
+
   void Attach(v1::TrainerHello, std::shared_ptr<TrainerLink> link, Done<Attachment> done) override {
     absl::MutexLock lock(&mutex_);
     link_ = std::move(link);
@@ -30,6 +44,41 @@ class SlowJobManager final : public JobManager {
     if (link == link_) detached_.push_back(attachment.job_id);
   }
 
+  void OnReports(const Attachment&, const std::shared_ptr<TrainerLink>&, v1::ReportBatch batch,
+                 absl::AnyInvocable<void()> accepted) override {
+    Keep(absl::StrCat("reports ", batch.reports(0).step()), batch.ByteSizeLong(), std::move(accepted));
+  }
+  void OnNotices(const Attachment&, const std::shared_ptr<TrainerLink>&, v1::NoticeBatch batch,
+                 absl::AnyInvocable<void()> accepted) override {
+    Keep(absl::StrCat("notices ", batch.notices(0).number()), batch.ByteSizeLong(), std::move(accepted));
+  }
+
+  // Waits until the `count`th message has arrived; what all of them were.
+  std::vector<std::string> AwaitSaid(size_t count) {
+    absl::MutexLock lock(&mutex_);
+    const auto enough = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return said_.size() >= count; };
+    mutex_.Await(absl::Condition(&enough));
+    std::vector<std::string> all;
+    for (const Said& said : said_) all.push_back(said.what);
+    return all;
+  }
+  // The most that was waiting when something arrived.
+  size_t MostWaiting() {
+    absl::MutexLock lock(&mutex_);
+    size_t most = 0;
+    for (const Said& said : said_) most = std::max(most, said.waiting);
+    return most;
+  }
+  // Accepts the message at `index` of what was said.
+  void Accept(size_t index) {
+    absl::AnyInvocable<void()> accepted;
+    {
+      absl::MutexLock lock(&mutex_);
+      accepted = std::exchange(said_[index].accepted, nullptr);
+      waiting_ -= said_[index].bytes;
+    }
+    accepted();
+  }
   void WaitUntilAsked() {
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(&asked_));
@@ -75,15 +124,19 @@ class SlowJobManager final : public JobManager {
   absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view) const override {
     return absl::NotFoundError("");
   }
-  void OnReports(const Attachment&, const std::shared_ptr<TrainerLink>&, v1::ReportBatch,
-                 absl::AnyInvocable<void()>) override {}
-  void OnNotices(const Attachment&, const std::shared_ptr<TrainerLink>&, v1::NoticeBatch,
-                 absl::AnyInvocable<void()>) override {}
   void Tick() override {}
   void Drain() override {}
 
  private:
+  void Keep(std::string what, size_t bytes, absl::AnyInvocable<void()> accepted) {
+    absl::MutexLock lock(&mutex_);
+    said_.push_back({std::move(what), bytes, waiting_, std::move(accepted)});
+    waiting_ += bytes;
+  }
+
   absl::Mutex mutex_;
+  std::vector<Said> said_ ABSL_GUARDED_BY(mutex_);
+  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   bool asked_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<TrainerLink> link_ ABSL_GUARDED_BY(mutex_);
   Done<Attachment> done_ ABSL_GUARDED_BY(mutex_);
@@ -176,6 +229,97 @@ TEST(TrainerStreamTest, ARefusalMayComeWhenTheServerIsGone) {
   jobs.Answer(absl::UnavailableError("the server is shutting down"));
   EXPECT_THAT(jobs.detached(), ::testing::IsEmpty());
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+// A trainer that is attached and says what the test wants.
+class AttachedTrainerTest : public ::testing::Test {
+ protected:
+  AttachedTrainerTest() {
+    v1::TrainerMessage hello;
+    hello.mutable_hello()->set_job_id("job");
+    stream_->Write(hello);
+    jobs_.WaitUntilAsked();
+    jobs_.Answer(JobManager::Attachment{.job_id = "job", .uid = "uid", .attempt = 1});
+  }
+  // One report; `bytes`: about how large.
+  void Report(int64_t step, size_t bytes = 0) {
+    v1::TrainerMessage message;
+    message.mutable_reports()->set_epoch(1);
+    message.mutable_reports()->add_reports()->set_step(step);
+    message.mutable_reports()->mutable_reports(0)->add_layers()->set_name(std::string(bytes, 'x'));
+    EXPECT_TRUE(stream_->Write(message));
+  }
+  void Notify(v1::Notice notice) {
+    v1::TrainerMessage message;
+    message.mutable_notices()->set_epoch(1);
+    *message.mutable_notices()->add_notices() = std::move(notice);
+    EXPECT_TRUE(stream_->Write(message));
+  }
+  void NotifyAlert(int64_t number) {
+    v1::Notice notice;
+    notice.set_number(number);
+    notice.mutable_alert();
+    Notify(std::move(notice));
+  }
+
+  SlowJobManager jobs_;
+  Surroundings surroundings_{&jobs_};
+  const std::unique_ptr<v1::TrainerService::Stub> stub_ =
+      v1::TrainerService::NewStub(surroundings_.server->InProcessChannel({}));
+  grpc::ClientContext call_;
+  const std::unique_ptr<grpc::ClientReaderWriter<v1::TrainerMessage, v1::TrainerDirective>> stream_ =
+      stub_->AttachTrainer(&call_);
+};
+
+TEST_F(AttachedTrainerTest, ANoticeDoesNotWaitUntilReportsAreStored) {
+  Report(0);
+  Report(1);
+  NotifyAlert(1);
+  Report(2);
+  EXPECT_THAT(jobs_.AwaitSaid(4), ElementsAre("reports 0", "reports 1", "notices 1", "reports 2"));
+}
+
+TEST_F(AttachedTrainerTest, OnlySoMuchIsReadAhead) {
+  constexpr size_t kReport = size_t{3} << 20, kRoom = size_t{16} << 20;
+  constexpr int64_t kReports = 20;
+  std::thread trainer([this] {
+    for (int64_t step = 0; step < kReports; ++step) Report(step, kReport);
+  });
+  jobs_.AwaitSaid(6);  // as many as there is room for
+  for (size_t i = 0; i < kReports; ++i) {
+    jobs_.AwaitSaid(i + 1);
+    jobs_.Accept(i);
+  }
+  trainer.join();
+  EXPECT_LT(jobs_.MostWaiting(), kRoom);
+}
+
+TEST_F(AttachedTrainerTest, ReportsComeWhenTheTensorsAreKnown) {
+  v1::Notice ready;
+  ready.set_number(1);
+  ready.mutable_model_ready();
+  Notify(ready);
+  Report(0);
+  jobs_.AwaitSaid(1);
+  jobs_.Accept(0);
+  jobs_.AwaitSaid(2);
+  EXPECT_EQ(jobs_.MostWaiting(), 0u);
+}
+
+TEST_F(AttachedTrainerTest, WhoHasSaidAllStillGetsItsAcknowledgement) {
+  NotifyAlert(1);
+  stream_->WritesDone();
+  jobs_.AwaitSaid(1);
+  v1::TrainerDirective ack;
+  ack.mutable_ack()->set_notice(1);
+  jobs_.link()->Send(ack);
+  jobs_.Accept(0);
+  v1::TrainerDirective read;
+  ASSERT_TRUE(stream_->Read(&read));
+  EXPECT_EQ(read.ack().notice(), 1);
+  EXPECT_FALSE(stream_->Read(&read));
+  EXPECT_TRUE(stream_->Finish().ok());
+  EXPECT_THAT(jobs_.detached(), ElementsAre("job"));
 }
 
 }  // namespace

@@ -361,5 +361,29 @@ TEST_F(StatisticsStoreTest, TellsWhatCouldNotBeStoredAndGoesOn) {
   store_.reset();  // before the file system
 }
 
+TEST_F(StatisticsStoreTest, NothingIsStoredBehindWhatIsMissing) {
+  FaultyVfs vfs;
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 0)), IsOk());
+  FaultyVfs::full = true;
+  absl::Notification over;
+  absl::Status behind;
+  store_->Append("u", MakeReports(1, 1, 1), [&](const absl::Status& status, auto) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, _));
+    // There is room again, and the failure is forgotten, when what was sent meanwhile has its turn.
+    FaultyVfs::full = false;
+    clock_.Advance(absl::Seconds(1));
+    store_->Append("u", MakeReports(1, 2, 2), [&](const absl::Status& status, auto) {
+      behind = status;
+      over.Notify();
+    });
+  });
+  over.WaitForNotification();
+  EXPECT_THAT(behind, StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_EQ(*store_->LastStep("u", 1), 0);
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 2)), IsOk());
+  EXPECT_EQ(*store_->LastStep("u", 1), 2);
+  store_.reset();  // before the file system
+}
+
 }  // namespace
 }  // namespace gradwatch::server

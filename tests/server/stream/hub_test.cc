@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -101,6 +102,28 @@ TEST(HubTest, WakeUpsThatAreQueuedAreNotQueuedAgain) {
   go_on.Notify();
   Drain(hub);
   EXPECT_EQ(waiting->wakes(), 1);
+}
+
+TEST(HubTest, WhoFollowsAllEventsDoesNotQueueBehindTheOthers) {
+  absl::Notification running, go_on;
+  Hub hub(1, 1);
+  auto blocker = std::make_shared<TestSubscriber>([&](int) {
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  std::vector<std::string> order;
+  auto reports = std::make_shared<TestSubscriber>([&](int) { order.push_back("reports"); });
+  auto alerts = std::make_shared<TestSubscriber>([&](int) { order.push_back("alerts"); });
+  hub.Subscribe("blocker", blocker);
+  hub.Subscribe("job", reports);
+  hub.Subscribe(Hub::kEventsTopic, alerts);
+  hub.Notify("blocker");
+  running.WaitForNotification();
+  hub.Notify("job");
+  hub.Notify(Hub::kEventsTopic);
+  go_on.Notify();
+  Drain(hub);
+  EXPECT_THAT(order, ElementsAre("alerts", "reports"));
 }
 
 TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
