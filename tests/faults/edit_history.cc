@@ -164,11 +164,11 @@ void CheckChain(const std::string& job_id, const v1::Controls& initial, const Ed
 }
 
 // What a report must say: the revision and, once an edit was applied, its controls.
-bool IsMadeWith(const StatisticsRange& report, int64_t revision, const v1::Controls* controls) {
+bool IsMadeWith(const StatisticsRange& report, int64_t revision, const v1::Controls* controls, double learning_rate) {
   if (report.revision != revision) return false;
   if (controls == nullptr) return true;
-  const double rate = 0.001 * controls->learning_rate_scale();
-  if (std::abs(report.learning_rate - rate) > 1e-12) return false;
+  const double rate = learning_rate * controls->learning_rate_scale();
+  if (std::abs(report.learning_rate - rate) > 1e-9 * rate) return false;
   return controls->clip().mode() != v1::CLIP_MODE_GLOBAL_NORM || report.threshold == controls->clip().threshold();
 }
 
@@ -234,7 +234,7 @@ EditCounts CheckEdits(const std::string& job_id, const std::vector<AcknowledgedE
 }
 
 void CheckRevisions(const std::string& who, const std::vector<StatisticsRange>& statistics,
-                    const std::vector<v1::Event>& events) {
+                    const std::vector<v1::Event>& events, double learning_rate) {
   const EditLog log = ReadLog(events);
   Findings findings(who + ": other controls than were told");
   size_t next = 0;  // edit to hold
@@ -245,7 +245,7 @@ void CheckRevisions(const std::string& who, const std::vector<StatisticsRange>& 
       revision = log.applied[next]->revision();
       controls = &log.applied[next]->new_controls();
     }
-    findings.Expect(range.lost || IsMadeWith(range, revision, controls), [&] {
+    findings.Expect(range.lost || IsMadeWith(range, revision, controls, learning_rate), [&] {
       return absl::StrCat("step ", range.first, " has revision ", range.revision, ", rate ", range.learning_rate,
                           ", threshold ", range.threshold, " where revision ", revision,
                           " holds: ", controls == nullptr ? "the first" : controls->ShortDebugString());

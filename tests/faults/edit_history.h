@@ -54,9 +54,9 @@ grpc::Status ListEdits(const Outside& outside, const std::string& job_id, std::v
 EditCounts CheckEdits(const std::string& job_id, const std::vector<AcknowledgedEdit>& acknowledged,
                       const v1::Controls& initial, const std::vector<v1::Event>& events);
 // Every report has the revision that the Adjusted events tell for its step, and was made with those controls: their
-// threshold, and their factor on the constant learning rate of FaultTest::Spec.
+// threshold, and their factor on the constant learning rate of the spec, unset: that of FaultTest::Spec.
 void CheckRevisions(const std::string& who, const std::vector<StatisticsRange>& statistics,
-                    const std::vector<v1::Event>& events);
+                    const std::vector<v1::Event>& events, double learning_rate = 0.001);
 
 }  // namespace gradwatch::testing
 

@@ -169,8 +169,8 @@ class SlowEditsTest : public FaultTest {
     int kills = 0;
     while (busy() && kills < most) {
       const bool at_start = kills > 0 && random_() % 6 == 0;
-      if (!at_start) EXPECT_TRUE(server_->AwaitReady()) << "after " << kills << " kills: " << server_->Errors();
-      Linger(absl::Milliseconds(random_() % (at_start ? 60 : 900)));
+      EXPECT_TRUE(at_start || server_->AwaitReady()) << "after " << kills << " kills: " << server_->Errors();
+      Linger(absl::Milliseconds(random_() % (at_start ? 60 : most == 1 ? 300 : 900)));
       EXPECT_TRUE(server_->alive()) << "it ended by itself: " << server_->Errors();
       if (HasFailure()) return kills;
       server_->Kill();
@@ -332,7 +332,6 @@ class SlowWaitingEditsTest : public SlowEditsTest {
   void Resume() {
     v1::ResumeJobRequest request;
     request.set_job_id("job");
-    request.set_request_id(client::RandomUuid());
     v1::Job job;
     grpc::Status status;
     // Of a job that its trainer has not come back to it is refused: nothing else says when it has.
@@ -434,7 +433,9 @@ TEST_F(SlowWaitingEditsTest, AreDroppedOnceWithTheirWorker) {
     ASSERT_EQ(workers.size(), 1u);
     if (server_too) server_->Kill();
     kill(workers[0], SIGKILL);
-    if (server_too) ASSERT_NO_FATAL_FAILURE(RestartServer());
+    if (server_too) {
+      ASSERT_NO_FATAL_FAILURE(RestartServer());
+    }
     ASSERT_TRUE(outside_->AwaitEnd(job, absl::Minutes(2))) << job;
     const v1::Job ended = Get(job);
     EXPECT_EQ(ended.state(), v1::JOB_STATE_FAILED);
