@@ -8,6 +8,7 @@
 #include "absl/synchronization/notification.h"
 #include "client/lib/uuid.h"
 #include "tests/faults/edit_history.h"
+#include "tests/faults/edit_writer.h"
 #include "tests/faults/fault_fixture.h"
 #include "tests/faults/recording.h"
 
@@ -18,69 +19,6 @@ constexpr int64_t kNever = 900'000'000;  // a step that no job of these tests re
 
 // A moment is random in time: there is nothing to wait for.
 void Linger(absl::Duration duration) { absl::Notification().WaitForNotificationWithTimeout(duration); }
-
-// Makes an edit; `index` counts those of a writer. Every writer calls it on its own thread.
-using MakeEdit = std::function<v1::AdjustJobRequest(int writer, int index, std::mt19937_64* random)>;
-
-// Writes edits of a job, one after the other, each until it is answered.
-class Writer {
- public:
-  // `outside` must outlive it. Between two edits it waits for up to `pause`.
-  Writer(const Outside& outside, std::string job_id, int number, int edits, absl::Duration pause, uint64_t seed,
-         MakeEdit make)
-      : outside_(outside),
-        job_id_(std::move(job_id)),
-        number_(number),
-        edits_(edits),
-        pause_(pause),
-        random_(seed),
-        make_(std::move(make)),
-        thread_([this] { Run(); }) {}
-  ~Writer() {
-    if (thread_.joinable()) thread_.join();
-  }
-
-  bool is_done() const { return done_; }
-  std::vector<AcknowledgedEdit> Join() {
-    thread_.join();
-    return std::move(acknowledged_);
-  }
-
- private:
-  void Run() {
-    for (int index = 0; index < edits_ && Write(index); ++index) {
-      Linger(pause_ * (static_cast<double>(random_() % 1000) / 1000));
-    }
-    done_ = true;
-  }
-  bool Write(int index) {
-    for (;;) {
-      AcknowledgedEdit edit;
-      edit.request = make_(number_, index, &random_);
-      edit.request.set_job_id(job_id_);
-      edit.request.set_request_id(client::RandomUuid());
-      const grpc::Status status = AskUntilAnswered(
-          outside_, [&] { return outside_.jobs->AdjustJob(Outside::Context().get(), edit.request, &edit.answer); },
-          give_up_);
-      if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) continue;  // its step has passed meanwhile
-      EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
-      if (status.ok()) acknowledged_.push_back(std::move(edit));
-      return status.ok();
-    }
-  }
-
-  const Outside& outside_;
-  const std::string job_id_;
-  const int number_;
-  const int edits_;
-  const absl::Duration pause_;
-  const absl::Time give_up_ = absl::Now() + (IsLong() ? absl::Minutes(30) : absl::Minutes(4));
-  std::mt19937_64 random_;
-  const MakeEdit make_;
-  std::atomic<bool> done_{false};
-  std::vector<AcknowledgedEdit> acknowledged_;  // of the thread, until it is joined
-  std::thread thread_;
-};
 
 // A change of one thing or two, by a number that nobody else asks for.
 v1::AdjustJobRequest SomeEdit(int writer, int index) {
@@ -115,18 +53,6 @@ v1::AdjustJobRequest SomeEdit(int writer, int index) {
 }
 
 bool IsForEver(const AcknowledgedEdit& edit) { return edit.request.has_at_step() && edit.request.at_step() >= kNever; }
-
-std::vector<AcknowledgedEdit> JoinAll(std::vector<std::unique_ptr<Writer>>* writers) {
-  std::vector<AcknowledgedEdit> all;
-  for (auto& writer : *writers) {
-    for (AcknowledgedEdit& edit : writer->Join()) all.push_back(std::move(edit));
-  }
-  return all;
-}
-
-bool AreDone(const std::vector<std::unique_ptr<Writer>>& writers) {
-  return std::all_of(writers.begin(), writers.end(), [](const auto& writer) { return writer->is_done(); });
-}
 
 // Stops and continues a process at random moments until it goes out of scope.
 class Hiccups {
@@ -283,33 +209,6 @@ TEST_F(SlowEditsTest, OfSixteenPeopleAreEachAppliedOnceWhileTheWorkerIsStoppedTo
   EditTogether(/*stop_worker=*/true);
 }
 
-// Withdraws some of the edits that are handed to it, each until it is answered.
-class Withdrawer {
- public:
-  explicit Withdrawer(const Outside& outside) : outside_(outside) {}
-
-  // Withdraws the edit. It waits, so that nothing but yes is right.
-  void Withdraw(int64_t edit) {
-    v1::CancelEditRequest request;
-    request.set_job_id("job");
-    request.set_edit(edit);
-    request.set_request_id(client::RandomUuid());
-    v1::CancelEditResponse response;
-    const grpc::Status status = AskUntilAnswered(
-        outside_, [&] { return outside_.jobs->CancelEdit(Outside::Context().get(), request, &response); },
-        absl::Now() + absl::Minutes(4));
-    ASSERT_TRUE(status.ok()) << edit << ": " << status.error_code() << " " << status.error_message();
-    EXPECT_EQ(response.adjustment().edit(), edit);
-    EXPECT_NE(response.adjustment().withdrawn_by(), "");
-    withdrawn_.insert(edit);
-  }
-  const std::set<int64_t>& withdrawn() const { return withdrawn_; }
-
- private:
-  const Outside& outside_;
-  std::set<int64_t> withdrawn_;
-};
-
 class SlowWaitingEditsTest : public SlowEditsTest {
  protected:
   void PauseAndAwait() {
@@ -353,7 +252,7 @@ TEST_F(SlowWaitingEditsTest, OutliveEveryKillAndHoldFromExactlyTheirSteps) {
   const int64_t pause = paused_at_;
   Outside writing(server_->address());
   std::vector<AcknowledgedEdit> edits;
-  Withdrawer withdrawer(writing);
+  Withdrawer withdrawer(writing, "job");
   const int rounds = IsLong() ? 60 : 6;
   int kills = 0;
   for (int round = 0; round < rounds && !HasFailure(); ++round) {
