@@ -87,10 +87,11 @@ bool Subscriber::Record(const v1::WatchJobResponse& response) {
   recording_.events.insert(recording_.events.end(), response.events().begin(), response.events().end());
   std::vector<StatisticsRange> ranges;
   for (const v1::StepReport& report : response.reports()) {
-    ranges.push_back({report.attempt(), report.step(), report.step(), /*lost=*/false, report.control_revision()});
+    ranges.push_back({report.attempt(), report.step(), report.step(), /*lost=*/false, report.control_revision(),
+                      report.learning_rate(), report.clip().threshold()});
   }
   for (const v1::StatisticsLost& lost : response.lost()) {
-    ranges.push_back({lost.attempt(), lost.first_step(), lost.last_step(), /*lost=*/true, 0});
+    ranges.push_back({lost.attempt(), lost.first_step(), lost.last_step(), /*lost=*/true, 0, 0, 0});
   }
   // Each kind is in order by itself; together they are in the order of steps.
   std::stable_sort(ranges.begin(), ranges.end(), [](const StatisticsRange& a, const StatisticsRange& b) {
@@ -162,46 +163,6 @@ int64_t CheckStatistics(const std::string& who, const std::vector<StatisticsRang
   }
   EXPECT_EQ(next, steps) << who << ": steps told";
   return lost;
-}
-
-void CheckChanges(const std::string& job_id, const std::vector<Change>& changes, const std::vector<v1::Event>& events) {
-  std::map<int64_t, int> requested, settled;  // by revision
-  std::map<int64_t, int64_t> number;
-  for (const v1::Event& event : events) {
-    if (event.has_adjust_requested()) {
-      ++requested[event.adjust_requested().adjustment().revision()];
-      number[event.adjust_requested().adjustment().revision()] = event.number();
-    }
-    if (event.has_adjusted()) ++settled[event.adjusted().adjustment().revision()];
-    if (event.has_adjust_dropped()) ++settled[event.adjust_dropped().adjustment().revision()];
-  }
-  size_t acknowledged = 0;
-  for (const Change& change : changes) {
-    if (change.job_id != job_id) continue;
-    ++acknowledged;
-    const int64_t revision = change.answer.adjustment().revision();
-    EXPECT_EQ(requested[revision], 1) << job_id << ": AdjustRequested of revision " << revision;
-    EXPECT_EQ(settled[revision], 1) << job_id << ": Adjusted or AdjustDropped of revision " << revision;
-    EXPECT_EQ(number[revision], change.answer.event_number()) << job_id << ": revision " << revision;
-    EXPECT_EQ(change.answer.adjustment().new_controls().clip().threshold(), change.threshold) << job_id;
-  }
-  EXPECT_EQ(requested.size(), acknowledged) << job_id << ": changes in the log that nobody was answered";
-}
-
-void CheckRevisions(const std::string& who, const std::vector<StatisticsRange>& statistics,
-                    const std::vector<v1::Event>& events) {
-  int told = 0;
-  for (const v1::Event& event : events) {
-    if (!event.has_adjusted()) continue;
-    const v1::Adjustment& change = event.adjusted().adjustment();
-    ASSERT_TRUE(change.has_effective_step()) << who << ": " << change.ShortDebugString();
-    for (const StatisticsRange& range : statistics) {
-      const bool holds = range.revision >= change.revision();
-      if (range.lost || holds == (range.first >= change.effective_step()) || told++ >= kMostTold) continue;
-      ADD_FAILURE() << who << ": step " << range.first << " has revision " << range.revision << ", but revision "
-                    << change.revision() << " holds from step " << change.effective_step();
-    }
-  }
 }
 
 void CheckAlerts(const std::vector<v1::Event>& alerts, const std::map<std::string, std::vector<v1::Event>>& logs) {

@@ -20,7 +20,10 @@ struct StatisticsRange {
   int64_t first = 0;
   int64_t last = 0;
   bool lost = false;
-  int64_t revision = 0;  // of the controls that the step used; a lost range has none
+  // What the step used; a lost range has none.
+  int64_t revision = 0;
+  double learning_rate = 0;
+  double threshold = 0;  // 0: nothing was limited
 };
 
 struct Recording {
@@ -66,23 +69,10 @@ class Subscriber {
   std::thread thread_;
 };
 
-// A change of controls that the server has acknowledged.
-struct Change {
-  std::string job_id;
-  std::string request_id;
-  double threshold = 0;
-  v1::AdjustJobResponse answer;
-};
-
 // All of these add failures to the test. Events are numbered from 1 without gap or double, and are those of `expected`.
 void CheckEvents(const std::string& who, const std::vector<v1::Event>& events, const std::vector<v1::Event>& expected);
 // Every step from 0 to before `steps` is there or said to be lost, in order, none twice. Returns how many are lost.
 int64_t CheckStatistics(const std::string& who, const std::vector<StatisticsRange>& statistics, int64_t steps);
-// Every change has one event AdjustRequested and one Adjusted or AdjustDropped, and there are no others.
-void CheckChanges(const std::string& job_id, const std::vector<Change>& changes, const std::vector<v1::Event>& events);
-// From the step that an Adjusted event tells every report has its revision or a later one, before it an earlier one.
-void CheckRevisions(const std::string& who, const std::vector<StatisticsRange>& statistics,
-                    const std::vector<v1::Event>& events);
 // The alerts' stream has all changes of alerts that the jobs' logs have, in each job's order, and nothing else.
 void CheckAlerts(const std::vector<v1::Event>& alerts, const std::map<std::string, std::vector<v1::Event>>& logs);
 
