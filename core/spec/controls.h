@@ -5,6 +5,7 @@
 #include <google/protobuf/field_mask.pb.h>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "gradwatch/v1/controls.pb.h"
 #include "gradwatch/v1/job.pb.h"
 #include "gradwatch/v1/telemetry.pb.h"
@@ -34,6 +35,10 @@ absl::Status CheckOverridesMatch(const v1::Controls& controls,
 // then.
 absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
                                                  const google::protobuf::FieldMask& mask);
+
+// `to` gets `path` from `changes`, unset if it is unset there, neither checked nor resolved: for what holds only
+// between two changes. An unknown path changes nothing.
+void CopyControlPath(absl::string_view path, const v1::Controls& changes, v1::Controls* to);
 
 }  // namespace gradwatch::core
 

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/job/launcher.h"
+#include "server/job/pending_edits.h"
 #include "server/job/report_intake.h"
 #include "server/store/ledger.h"
 #include "server/stream/job_channel.h"
@@ -32,9 +33,9 @@ class TrainerLink;
 struct JobRecord {
   JobRow row;
   // What follows is folded from the events; of a job that had ended when the server started it is not read.
-  std::vector<v1::Adjustment> in_flight;                 // asked for and neither applied nor dropped, oldest first
-  std::map<std::string, v1::Alert> open_alerts;          // pending and firing ones, by id
-  std::set<std::string> data_losses;                     // descriptions that were told
+  std::shared_ptr<const PendingEdits> edits = PendingEdits::None();  // accepted, and neither applied nor dropped
+  std::map<std::string, v1::Alert> open_alerts;                      // pending and firing ones, by id
+  std::set<std::string> data_losses;                                 // descriptions that were told
   bool attached = false;                                 // a trainer attached, and no event has told that it is gone
   v1::JobState before_recovery = v1::JOB_STATE_RUNNING;  // what the job did when its trainer was lost
 
@@ -47,6 +48,8 @@ struct JobRecord {
   bool ended() const;
   // Accepted, and no trainer may attach: it waits for its turn.
   bool waiting() const;
+  // Whether some trainer may have edits of the controls, and have applied them.
+  bool trainer_may_have_edits() const;
 };
 
 // Folds an event into the record: the parts beyond the row, and the figures of the job that events carry.
@@ -57,7 +60,10 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader);
 absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader);
 // The numbers of its steps are below this, also where its spec does not say how many it has.
 int64_t MaxSteps(const v1::Job& job);
-// Changes with the controls, the display name and the labels of a job.
+// Why an edit that `actor` has withdrawn in time never held.
+std::string WithdrawnBy(absl::string_view actor);
+// Changes with each edit of a job's controls that is accepted or withdrawn, with its display name and its labels; not
+// when an edit is applied.
 std::string MakeEtag(const v1::Job& job);
 
 // The trainer of a job as far as this life of the server knows it. Used on the ledger's thread only.
@@ -122,6 +128,7 @@ class JobEdit {
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first);
 
   JobRecord& record() { return *record_; }
+  const JobRecord& record() const { return *record_; }
   v1::Job& job() { return record_->row.job; }
 
   // Adds an event: its content is set; number, attempt, steps done and job are filled in.
@@ -130,12 +137,15 @@ class JobEdit {
   // which silences match, is filled in.
   void AppendAlert(v1::Alert alert);
   void AppendDetached(const std::string& reason);
+  // Adds the event that an edit that waits will never be applied.
+  void AppendDropped(v1::Adjustment edit, std::string reason);
   // Moves the job to `state` by way of the states between, an event each; nothing if it is there already. False: there
   // is no way, and nothing has changed.
   bool MoveTo(v1::JobState state, const std::string& reason);
-  // Ends the job: changes of controls that are still asked for are dropped, alerts that are pending or on are resolved,
-  // and it moves to the final `state`. `reason` becomes Job.failure if that is FAILED.
-  void End(v1::JobState state, const std::string& reason);
+  // Ends the job: edits that wait are dropped, alerts that are pending or on are resolved, and it moves to the final
+  // `state`. `reason` becomes Job.failure if that is FAILED. `all_told`: the trainer has said what became of all edits
+  // that it has applied; else nobody can know of those that it had.
+  void End(v1::JobState state, const std::string& reason, bool all_told = false);
 
   // Writes the record and the events.
   absl::Status Write();

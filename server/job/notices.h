@@ -1,4 +1,5 @@
-// What each notice of a trainer means for its job. All that a trainer tells is checked here: it may be a foreign program.
+// What each notice of a trainer means for its job. All that a trainer tells is checked here: it may be a foreign
+// program.
 #ifndef GRADWATCH_SERVER_JOB_NOTICES_H_
 #define GRADWATCH_SERVER_JOB_NOTICES_H_
 

@@ -23,6 +23,7 @@ class JobOperations {
 
   void Create(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done);
   void Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done);
+  void CancelEdit(v1::CancelEditRequest request, std::string actor, Done<v1::CancelEditResponse> done);
   // Pause, resume or stop. `key`: of the request.
   void Command(JobCommand command, std::string job_id, RequestKey key, std::string actor, Done<v1::Job> done);
   void Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done);
@@ -42,7 +43,9 @@ class JobOperations {
   absl::StatusOr<v1::AdjustJobResponse> DoAdjust(const v1::AdjustJobRequest& request, const std::string& actor,
                                                  const RequestKey& key, LedgerTransaction& transaction);
   absl::StatusOr<v1::Adjustment> MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,
-                                                const v1::Job& job) const;
+                                                const JobRecord& record) const;
+  absl::StatusOr<v1::CancelEditResponse> DoCancelEdit(const v1::CancelEditRequest& request, const std::string& actor,
+                                                      const RequestKey& key, LedgerTransaction& transaction);
   absl::StatusOr<v1::Job> DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
                                     const std::string& actor, LedgerTransaction& transaction);
   absl::StatusOr<v1::Job> DoUpdate(const v1::UpdateJobRequest& request, const std::string& actor, const RequestKey& key,
