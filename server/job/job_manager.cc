@@ -45,6 +45,15 @@ class LedgerJobManager final : public JobManager {
   void AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) override {
     operations_.Adjust(std::move(request), std::move(actor), std::move(done));
   }
+  void CancelEdit(v1::CancelEditRequest request, std::string actor, Done<v1::CancelEditResponse> done) override {
+    operations_.CancelEdit(std::move(request), std::move(actor), std::move(done));
+  }
+  absl::StatusOr<v1::ListEditsResponse> ListEdits(const v1::ListEditsRequest& request) const override {
+    const auto entry = context_.table.Find(request.job_id());
+    const auto record = entry == nullptr ? nullptr : entry->published();
+    if (record == nullptr) return JobNotFound(request.job_id());
+    return server::ListEdits(*record->edits, entry->uid, request);
+  }
   void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) override {
     operations_.Command(JobCommand::kPause, request.job_id(), KeyOf("PauseJob", request), std::move(actor),
                         std::move(done));

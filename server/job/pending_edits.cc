@@ -8,15 +8,36 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "core/base/status_macros.h"
 #include "core/spec/controls.h"
+#include "server/base/paging.h"
 
 namespace gradwatch::server {
 namespace {
 
 constexpr size_t kChunkEdits = 128;
+constexpr int kEditsPage = 50;
 constexpr int kBatchEdits = 256;
 constexpr size_t kBatchBytes = size_t{1} << 20;
+
+// A token has two parts, one for each number of a place; the second holds only together with the first.
+std::string MakePlaceToken(PendingEdits::Place place, absl::string_view list) {
+  return absl::StrCat(MakePageToken(place.at_step, list), ".",
+                      MakePageToken(place.edit, absl::StrCat(list, "/", place.at_step)));
+}
+
+absl::StatusOr<PendingEdits::Place> ReadPlaceToken(absl::string_view token, absl::string_view list) {
+  PendingEdits::Place place;
+  if (token.empty()) return place;
+  const std::vector<absl::string_view> parts = absl::StrSplit(token, '.');
+  GW_ASSIGN_OR_RETURN(place.at_step, ReadPageToken(parts.front(), list, place.at_step));
+  // A part that is missing is taken from the other, which does not fit.
+  GW_ASSIGN_OR_RETURN(place.edit, ReadPageToken(parts.back(), absl::StrCat(list, "/", place.at_step), place.edit));
+  return place;
+}
 
 // An edit's change of one path.
 struct Write {
@@ -226,6 +247,24 @@ std::vector<v1::EditBatch> MakeEditBatches(const PendingEdits& edits) {
     if (!edit->withdrawn_by().empty()) batches.back().add_withdrawn(edit->edit());
   }
   return batches;
+}
+
+absl::StatusOr<v1::ListEditsResponse> ListEdits(const PendingEdits& edits, absl::string_view uid,
+                                                const v1::ListEditsRequest& request) {
+  const std::string list = absl::StrCat("edits/", uid);
+  GW_ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size(), kEditsPage));
+  GW_ASSIGN_OR_RETURN(const PendingEdits::Place after, ReadPlaceToken(request.page_token(), list));
+  v1::ListEditsResponse response;
+  PageRoom room(page_size);
+  for (const PendingEdits::Edit& edit : edits.After(after, static_cast<size_t>(page_size) + 1)) {
+    if (!room.Take(*edit)) {
+      const v1::Adjustment& last = *response.edits().rbegin();
+      response.set_next_page_token(MakePlaceToken(PendingEdits::PlaceOf(last), list));
+      break;
+    }
+    *response.add_edits() = *edit;
+  }
+  return response;
 }
 
 }  // namespace gradwatch::server

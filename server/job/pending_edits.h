@@ -8,7 +8,10 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "gradwatch/v1/controls.pb.h"
+#include "gradwatch/v1/job_service.pb.h"
 #include "gradwatch/v1/trainer_service.pb.h"
 
 namespace gradwatch::server {
@@ -77,6 +80,11 @@ v1::ControlEdit ToControlEdit(const v1::Adjustment& edit);
 // All that waits, for a trainer that attaches, in the order in which it was accepted: at most 256 edits and, unless one
 // edit alone is more, 1 MiB in a batch. What is withdrawn is told with its edit: the trainer may know neither.
 std::vector<v1::EditBatch> MakeEditBatches(const PendingEdits& edits);
+
+// A page of the list of the job `uid`. Errors as JobService.ListEdits says. Edits that come, or go, between two pages
+// may or may not be told; all others are, once.
+absl::StatusOr<v1::ListEditsResponse> ListEdits(const PendingEdits& edits, absl::string_view uid,
+                                                const v1::ListEditsRequest& request);
 
 }  // namespace gradwatch::server
 
