@@ -189,6 +189,10 @@ std::string MakeEtag(const v1::Job& job) {
   return Sha256Hex(text).substr(0, 16);
 }
 
+void SendIfAttached(const TrainerSlot& trainer, v1::TrainerDirective directive) {
+  if (trainer.link != nullptr && trainer.welcomed) trainer.link->Send(std::move(directive));
+}
+
 JobEntry::JobEntry(std::string uid, std::string job_id, int64_t order, std::shared_ptr<JobChannel> channel)
     : uid(std::move(uid)), job_id(std::move(job_id)), order(order), channel(std::move(channel)) {}
 

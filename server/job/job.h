@@ -78,6 +78,10 @@ struct TrainerSlot {
   absl::Duration figures_saved = -absl::InfiniteDuration();  // when the live figures were last written to the row
 };
 
+// Sends a directive to the trainer that holds the job, on the ledger's thread. One that is not welcomed yet learns all
+// of it from the welcome and what comes right after it.
+void SendIfAttached(const TrainerSlot& trainer, v1::TrainerDirective directive);
+
 class JobEntry {
  public:
   // `order`: rises with each job; see JobTable.

@@ -1,4 +1,4 @@
-// What users ask of jobs: to be made, adjusted, paused, resumed, stopped, renamed and deleted.
+// What users ask of jobs: to be made, paused, resumed, stopped, renamed and deleted.
 #ifndef GRADWATCH_SERVER_JOB_OPERATIONS_H_
 #define GRADWATCH_SERVER_JOB_OPERATIONS_H_
 
@@ -22,8 +22,6 @@ class JobOperations {
   JobOperations(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
 
   void Create(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done);
-  void Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done);
-  void CancelEdit(v1::CancelEditRequest request, std::string actor, Done<v1::CancelEditResponse> done);
   // Pause, resume or stop. `key`: of the request.
   void Command(JobCommand command, std::string job_id, RequestKey key, std::string actor, Done<v1::Job> done);
   void Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done);
@@ -40,12 +38,6 @@ class JobOperations {
                                  const core::ValidatedJob& checked, const RequestKey& key,
                                  LedgerTransaction& transaction);
   absl::Status CheckRoom() const;
-  absl::StatusOr<v1::AdjustJobResponse> DoAdjust(const v1::AdjustJobRequest& request, const std::string& actor,
-                                                 const RequestKey& key, LedgerTransaction& transaction);
-  absl::StatusOr<v1::Adjustment> MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,
-                                                const JobRecord& record) const;
-  absl::StatusOr<v1::CancelEditResponse> DoCancelEdit(const v1::CancelEditRequest& request, const std::string& actor,
-                                                      const RequestKey& key, LedgerTransaction& transaction);
   absl::StatusOr<v1::Job> DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
                                     const std::string& actor, LedgerTransaction& transaction);
   absl::StatusOr<v1::Job> DoUpdate(const v1::UpdateJobRequest& request, const std::string& actor, const RequestKey& key,

@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "absl/strings/numbers.h"
-#include "absl/synchronization/blocking_counter.h"
 #include "core/base/error.h"
 #include "core/spec/controls.h"
 #include "server/base/unique_text.h"
