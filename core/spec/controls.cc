@@ -146,7 +146,7 @@ absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, co
   return ResolveControls(changed);
 }
 
-void CopyControlPath(absl::string_view path, const v1::Controls& changes, v1::Controls* to) {
+void CopyControlPath(const std::string& path, const v1::Controls& changes, v1::Controls* to) {
   CopyPath(path, changes, to).IgnoreError();
 }
 

@@ -4,8 +4,9 @@
 
 #include <google/protobuf/field_mask.pb.h>
 
+#include <string>
+
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "gradwatch/v1/controls.pb.h"
 #include "gradwatch/v1/job.pb.h"
 #include "gradwatch/v1/telemetry.pb.h"
@@ -36,9 +37,9 @@ absl::Status CheckOverridesMatch(const v1::Controls& controls,
 absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
                                                  const google::protobuf::FieldMask& mask);
 
-// `to` gets `path` from `changes`, unset if it is unset there, neither checked nor resolved: for what holds only
-// between two changes. An unknown path changes nothing.
-void CopyControlPath(absl::string_view path, const v1::Controls& changes, v1::Controls* to);
+// `to` gets `path`, which is one, from `changes`, unset if it is unset there, neither checked nor resolved: for what
+// holds only between two changes.
+void CopyControlPath(const std::string& path, const v1::Controls& changes, v1::Controls* to);
 
 }  // namespace gradwatch::core
 

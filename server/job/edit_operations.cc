@@ -41,9 +41,9 @@ absl::StatusOr<v1::Adjustment> FindWaiting(const JobRecord& record, int64_t edit
   if (edit < 1 || edit > record.row.job.last_edit()) {
     return core::WithReason(absl::NotFoundError(absl::StrCat("the job has no edit ", edit)), "EDIT_NOT_FOUND");
   }
-  return core::WithReason(
-      absl::FailedPreconditionError(absl::StrCat("edit ", edit, " does not wait: it was applied or dropped")),
-      "EDIT_DONE");
+  return core::WithReason(absl::FailedPreconditionError(absl::StrCat(
+                              "no edit ", edit, " waits: it was applied, or it was dropped, or there was none")),
+                          "EDIT_DONE");
 }
 
 v1::Event RequestedEvent(const v1::Adjustment& edit) {

@@ -297,11 +297,12 @@ void JobEdit::AppendDetached(const std::string& reason) {
   Append(std::move(event));
 }
 
-void JobEdit::AppendDropped(v1::Adjustment edit, std::string reason) {
+void JobEdit::AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held) {
   edit.clear_withdrawn_by();  // it is answered
   v1::Event event;
   *event.mutable_adjust_dropped()->mutable_adjustment() = std::move(edit);
   event.mutable_adjust_dropped()->set_reason(std::move(reason));
+  event.mutable_adjust_dropped()->set_may_have_held(may_have_held);
   Append(std::move(event));
 }
 
@@ -323,7 +324,7 @@ void JobEdit::End(v1::JobState state, const std::string& reason, bool all_told) 
   const bool known = all_told || !record_->trainer_may_have_edits();
   for (const PendingEdits::Edit& edit : record_->edits->After({})) {
     if (!known) {
-      AppendDropped(*edit, "the trainer was gone before it told whether it had applied this");
+      AppendDropped(*edit, "its trainer was gone before it told what became of it", /*may_have_held=*/true);
     } else if (!edit->withdrawn_by().empty()) {
       AppendDropped(*edit, WithdrawnBy(edit->withdrawn_by()));
     } else {

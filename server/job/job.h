@@ -142,7 +142,7 @@ class JobEdit {
   void AppendAlert(v1::Alert alert);
   void AppendDetached(const std::string& reason);
   // Adds the event that an edit that waits will never be applied.
-  void AppendDropped(v1::Adjustment edit, std::string reason);
+  void AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held = false);
   // Moves the job to `state` by way of the states between, an event each; nothing if it is there already. False: there
   // is no way, and nothing has changed.
   bool MoveTo(v1::JobState state, const std::string& reason);

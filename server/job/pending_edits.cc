@@ -206,8 +206,12 @@ v1::Controls PendingEdits::ControlsUpTo(int64_t step, const v1::Controls& in_for
   }
   v1::Controls controls = in_force;
   for (const Write& write : last.Take()) core::CopyControlPath(*write.path, write.edit->values(), &controls);
-  // Else some edit will not fit when its turn comes, and what it would have changed stays as it was.
-  return core::ValidateControls(controls).ok() ? core::ResolveControls(controls) : Replay(step, in_force);
+  // Checked as after a change, here one of nothing. If it fails, some edit will not fit when its turn comes, and what
+  // it would have changed stays as it was.
+  google::protobuf::FieldMask nothing;
+  nothing.add_paths("report_every");
+  auto checked = core::ApplyControlChanges(controls, controls, nothing);
+  return checked.ok() ? *std::move(checked) : Replay(step, in_force);
 }
 
 v1::Controls PendingEdits::Replay(int64_t step, const v1::Controls& in_force) const {

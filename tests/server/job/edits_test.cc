@@ -346,6 +346,7 @@ TEST_F(EditsTest, WhatIsLeftAtTheEndIsDropped) {
   EXPECT_THAT(LogAfterStart(),
               ElementsAre("requested 1", "requested 2", "withdrawal of 2", "dropped 1", "dropped 2", "SUCCEEDED"));
   EXPECT_EQ(EventAt("job", 7).adjust_dropped().reason(), "the job ended before its turn came");
+  EXPECT_FALSE(EventAt("job", 7).adjust_dropped().may_have_held());
   EXPECT_EQ(EventAt("job", 8).adjust_dropped().reason(), "withdrawn by tester");
   EXPECT_EQ(Get("job").waiting_edits(), 0);
   EXPECT_THAT(Waiting("job"), IsEmpty());
@@ -359,11 +360,15 @@ TEST_F(EditsTest, OfATrainerThatIsGoneNobodyKnowsWhatItHadApplied) {
   Settle();
   ASSERT_EQ(State("job"), "FAILED");
   std::string reason;
+  bool may_have_held = false;
   for (int64_t number = 1; number <= Get("job").last_event(); ++number) {
     const v1::Event event = EventAt("job", number);
-    if (event.has_adjust_dropped()) reason = event.adjust_dropped().reason();
+    if (!event.has_adjust_dropped()) continue;
+    reason = event.adjust_dropped().reason();
+    may_have_held = event.adjust_dropped().may_have_held();
   }
-  EXPECT_EQ(reason, "the trainer was gone before it told whether it had applied this");
+  EXPECT_EQ(reason, "its trainer was gone before it told what became of it");
+  EXPECT_TRUE(may_have_held);
 }
 
 // --- Restarts and trainers that come back ---
