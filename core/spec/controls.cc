@@ -146,4 +146,8 @@ absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, co
   return ResolveControls(changed);
 }
 
+void CopyControlPath(const std::string& path, const v1::Controls& changes, v1::Controls* to) {
+  CopyPath(path, changes, to).IgnoreError();
+}
+
 }  // namespace gradwatch::core

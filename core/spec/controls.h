@@ -4,6 +4,8 @@
 
 #include <google/protobuf/field_mask.pb.h>
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "gradwatch/v1/controls.pb.h"
 #include "gradwatch/v1/job.pb.h"
@@ -34,6 +36,10 @@ absl::Status CheckOverridesMatch(const v1::Controls& controls,
 // then.
 absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
                                                  const google::protobuf::FieldMask& mask);
+
+// `to` gets `path`, which is one, from `changes`, unset if it is unset there, neither checked nor resolved: for what
+// holds only between two changes.
+void CopyControlPath(const std::string& path, const v1::Controls& changes, v1::Controls* to);
 
 }  // namespace gradwatch::core
 

@@ -114,6 +114,15 @@ void Api::AdjustJob(v1::AdjustJobRequest request, Caller caller, Done<v1::Adjust
   Change(Operation::kAdjustJob, std::move(caller), std::move(done), std::move(request), &JobManager::AdjustJob);
 }
 
+void Api::CancelEdit(v1::CancelEditRequest request, Caller caller, Done<v1::CancelEditResponse> done) {
+  Change(Operation::kCancelEdit, std::move(caller), std::move(done), std::move(request), &JobManager::CancelEdit);
+}
+
+void Api::ListEdits(v1::ListEditsRequest request, Caller caller, Done<v1::ListEditsResponse> done) {
+  Query<v1::ListEditsResponse>(Operation::kListEdits, std::move(caller), std::move(done),
+                               [this, request = std::move(request)] { return deps_.jobs->ListEdits(request); });
+}
+
 void Api::PauseJob(v1::PauseJobRequest request, Caller caller, Done<v1::Job> done) {
   Change(Operation::kPauseJob, std::move(caller), std::move(done), std::move(request), &JobManager::PauseJob);
 }

@@ -53,6 +53,8 @@ class Api {
   void UpdateJob(v1::UpdateJobRequest request, Caller caller, Done<v1::Job> done);
   void DeleteJob(v1::DeleteJobRequest request, Caller caller, Done<v1::DeleteJobResponse> done);
   void AdjustJob(v1::AdjustJobRequest request, Caller caller, Done<v1::AdjustJobResponse> done);
+  void CancelEdit(v1::CancelEditRequest request, Caller caller, Done<v1::CancelEditResponse> done);
+  void ListEdits(v1::ListEditsRequest request, Caller caller, Done<v1::ListEditsResponse> done);
   void PauseJob(v1::PauseJobRequest request, Caller caller, Done<v1::Job> done);
   void ResumeJob(v1::ResumeJobRequest request, Caller caller, Done<v1::Job> done);
   void StopJob(v1::StopJobRequest request, Caller caller, Done<v1::Job> done);

@@ -15,6 +15,8 @@ constexpr OperationRow kRows[] = {
     {Operation::kUpdateJob, kJobs, "UpdateJob", OperationKind::kChange},
     {Operation::kDeleteJob, kJobs, "DeleteJob", OperationKind::kChange},
     {Operation::kAdjustJob, kJobs, "AdjustJob", OperationKind::kChange},
+    {Operation::kCancelEdit, kJobs, "CancelEdit", OperationKind::kChange},
+    {Operation::kListEdits, kJobs, "ListEdits", OperationKind::kQuery},
     {Operation::kPauseJob, kJobs, "PauseJob", OperationKind::kChange},
     {Operation::kResumeJob, kJobs, "ResumeJob", OperationKind::kChange},
     {Operation::kStopJob, kJobs, "StopJob", OperationKind::kChange},

@@ -14,6 +14,8 @@ enum class Operation {
   kUpdateJob,
   kDeleteJob,
   kAdjustJob,
+  kCancelEdit,
+  kListEdits,
   kPauseJob,
   kResumeJob,
   kStopJob,

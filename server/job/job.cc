@@ -20,8 +20,31 @@ constexpr size_t kBytesAtOnce = size_t{1} << 20;
 // More losses of one job are not told: what its store is like is known by then.
 constexpr size_t kMaxLosses = 100;
 
-void RemoveRevision(int64_t revision, std::vector<v1::Adjustment>* in_flight) {
-  std::erase_if(*in_flight, [=](const v1::Adjustment& adjustment) { return adjustment.revision() == revision; });
+// An edit as it waits. Servers before there were edits gave each change its revision when it was asked for, and the
+// controls as a whole that it would make.
+v1::Adjustment WaitingEdit(v1::Adjustment edit) {
+  if (edit.edit() != 0) return edit;
+  edit.set_edit(edit.revision());
+  edit.clear_revision();
+  edit.mutable_values()->Swap(edit.mutable_new_controls());
+  edit.clear_old_controls();
+  edit.clear_new_controls();
+  return edit;
+}
+
+int64_t IdOf(const v1::Adjustment& edit) { return edit.edit() != 0 ? edit.edit() : edit.revision(); }
+
+void SetEdits(PendingEdits::List edits, JobRecord* record) {
+  record->row.job.set_waiting_edits(static_cast<int32_t>(edits->size()));
+  record->edits = std::move(edits);
+}
+
+void FoldRequested(const v1::Adjustment& requested, JobRecord* record) {
+  v1::Job& job = record->row.job;
+  job.set_last_edit(std::max(job.last_edit(), IdOf(requested)));
+  // What nobody waits for any more is not withdrawn.
+  if (!requested.withdrawn_by().empty() && record->edits->Find(IdOf(requested)) == nullptr) return;
+  SetEdits(record->edits->With(WaitingEdit(requested)), record);
 }
 
 void FoldAlert(const v1::Alert& alert, JobRecord* record) {
@@ -98,6 +121,8 @@ bool JobRecord::ended() const { return IsFinal(row.job.state()); }
 
 bool JobRecord::waiting() const { return row.job.state() == v1::JOB_STATE_PENDING && row.attach_token.empty(); }
 
+bool JobRecord::trainer_may_have_edits() const { return row.job.has_start_time(); }
+
 void FoldEvent(const v1::Event& event, JobRecord* record) {
   switch (event.what_case()) {
     case v1::Event::kStateChanged:
@@ -106,13 +131,13 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
       }
       break;
     case v1::Event::kAdjustRequested:
-      record->in_flight.push_back(event.adjust_requested().adjustment());
+      FoldRequested(event.adjust_requested().adjustment(), record);
       break;
     case v1::Event::kAdjusted:
-      RemoveRevision(event.adjusted().adjustment().revision(), &record->in_flight);
+      SetEdits(record->edits->Without(IdOf(event.adjusted().adjustment())), record);
       break;
     case v1::Event::kAdjustDropped:
-      RemoveRevision(event.adjust_dropped().adjustment().revision(), &record->in_flight);
+      SetEdits(record->edits->Without(IdOf(event.adjust_dropped().adjustment())), record);
       break;
     case v1::Event::kAlertChanged:
       FoldAlert(event.alert_changed().alert(), record);
@@ -141,6 +166,7 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader) {
   v1::Job& job = record.row.job;
   job.set_firing_alerts(0);  // counted again
   job.set_fired_alerts(0);
+  job.set_waiting_edits(0);
   GW_RETURN_IF_ERROR(ForEachEvent(job.uid(), reader, [&record](const v1::Event& event) {
     FoldEvent(event, &record);
     return true;
@@ -162,12 +188,18 @@ int64_t MaxSteps(const v1::Job& job) {
   return job.spec().steps() > 0 ? job.spec().steps() : kMostSteps;
 }
 
+std::string WithdrawnBy(absl::string_view actor) { return absl::StrCat("withdrawn by ", actor); }
+
 std::string MakeEtag(const v1::Job& job) {
-  std::string text = absl::StrCat(job.uid(), "/", job.control_revision(), "\n", job.spec().display_name());
+  std::string text = absl::StrCat(job.uid(), "/", job.last_edit(), "\n", job.spec().display_name());
   // Labels in the order of their keys; the map has none.
   const std::map<std::string, std::string> labels(job.spec().labels().begin(), job.spec().labels().end());
   for (const auto& [key, value] : labels) absl::StrAppend(&text, "\n", key, "=", value);
   return Sha256Hex(text).substr(0, 16);
+}
+
+void SendIfAttached(const TrainerSlot& trainer, v1::TrainerDirective directive) {
+  if (trainer.link != nullptr && trainer.welcomed) trainer.link->Send(std::move(directive));
 }
 
 JobEntry::JobEntry(std::string uid, std::string job_id, int64_t order, std::shared_ptr<JobChannel> channel)
@@ -274,6 +306,15 @@ void JobEdit::AppendDetached(const std::string& reason) {
   Append(std::move(event));
 }
 
+void JobEdit::AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held) {
+  edit.clear_withdrawn_by();  // it is answered
+  v1::Event event;
+  *event.mutable_adjust_dropped()->mutable_adjustment() = std::move(edit);
+  event.mutable_adjust_dropped()->set_reason(std::move(reason));
+  event.mutable_adjust_dropped()->set_may_have_held(may_have_held);
+  Append(std::move(event));
+}
+
 bool JobEdit::MoveTo(v1::JobState state, const std::string& reason) {
   if (job().state() == state) return true;
   const std::vector<v1::JobState> path = PathBetween(job().state(), state);
@@ -288,14 +329,17 @@ bool JobEdit::MoveTo(v1::JobState state, const std::string& reason) {
   return !path.empty();
 }
 
-void JobEdit::End(v1::JobState state, const std::string& reason) {
-  for (const v1::Adjustment& adjustment : std::vector<v1::Adjustment>(record_->in_flight)) {
-    v1::Event event;
-    *event.mutable_adjust_dropped()->mutable_adjustment() = adjustment;
-    event.mutable_adjust_dropped()->set_reason("the job ended before the change was applied");
-    Append(std::move(event));
+void JobEdit::End(v1::JobState state, const std::string& reason, bool all_told) {
+  const bool known = all_told || !record_->trainer_may_have_edits();
+  for (const PendingEdits::Edit& edit : record_->edits->After({})) {
+    if (!known) {
+      AppendDropped(*edit, "its trainer was gone before it told what became of it", /*may_have_held=*/true);
+    } else if (!edit->withdrawn_by().empty()) {
+      AppendDropped(*edit, WithdrawnBy(edit->withdrawn_by()));
+    } else {
+      AppendDropped(*edit, "the job ended before its turn came");
+    }
   }
-  record_->row.pending.Clear();
   const auto now = core::ToTimestamp(context_->deps.clock->Now());
   for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
     alert.set_state(v1::ALERT_STATE_RESOLVED);

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/job/launcher.h"
+#include "server/job/pending_edits.h"
 #include "server/job/report_intake.h"
 #include "server/store/ledger.h"
 #include "server/stream/job_channel.h"
@@ -33,8 +34,8 @@ class TrainerLink;
 struct JobRecord {
   JobRow row;
   // What follows is folded from the events; of a job that had ended when the server started it is not read.
-  std::vector<v1::Adjustment> in_flight;                 // asked for and neither applied nor dropped, oldest first
-  std::map<std::string, v1::Alert> open_alerts;          // pending and firing ones, by id
+  std::shared_ptr<const PendingEdits> edits = PendingEdits::None();  // accepted, and neither applied nor dropped
+  std::map<std::string, v1::Alert> open_alerts;                      // pending and firing ones, by id
   std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
   int32_t episodes_attempt = 0;                          // the last one in which alerts were told
   std::set<std::string> data_losses;                     // descriptions that were told
@@ -54,6 +55,8 @@ struct JobRecord {
   bool external() const { return row.job.spec().has_external(); }
   // Accepted, and nobody is or was at work on it: it waits for its turn, or for a foreign program to attach.
   bool unattended() const { return waiting() || (row.job.state() == v1::JOB_STATE_PENDING && external()); }
+  // Whether some trainer may have edits of the controls, and have applied them.
+  bool trainer_may_have_edits() const;
 };
 
 // Folds an event into the record: the parts beyond the row, and the figures of the job that events carry.
@@ -64,7 +67,10 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader);
 absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader);
 // The numbers of its steps are below this, also where its spec does not say how many it has.
 int64_t MaxSteps(const v1::Job& job);
-// Changes with the controls, the display name and the labels of a job.
+// Why an edit that `actor` has withdrawn in time never held.
+std::string WithdrawnBy(absl::string_view actor);
+// Changes with each edit of a job's controls that is accepted or withdrawn, with its display name and its labels; not
+// when an edit is applied.
 std::string MakeEtag(const v1::Job& job);
 
 // The trainer of a job as far as this life of the server knows it. Used on the ledger's thread only.
@@ -79,6 +85,10 @@ struct TrainerSlot {
   absl::Duration deadline = absl::InfiniteDuration();
   absl::Duration figures_saved = -absl::InfiniteDuration();  // when the live figures were last written to the row
 };
+
+// Sends a directive to the trainer that holds the job, on the ledger's thread. One that is not welcomed yet learns all
+// of it from the welcome and what comes right after it.
+void SendIfAttached(const TrainerSlot& trainer, v1::TrainerDirective directive);
 
 class JobEntry {
  public:
@@ -130,6 +140,7 @@ class JobEdit {
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first);
 
   JobRecord& record() { return *record_; }
+  const JobRecord& record() const { return *record_; }
   v1::Job& job() { return record_->row.job; }
 
   // What is added from here on happened when so many steps were done, of which some may not be reported yet: events
@@ -141,12 +152,15 @@ class JobEdit {
   // which silences match, is filled in.
   void AppendAlert(v1::Alert alert);
   void AppendDetached(const std::string& reason);
+  // Adds the event that an edit that waits will never be applied.
+  void AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held = false);
   // Moves the job to `state` by way of the states between, an event each; nothing if it is there already. False: there
   // is no way, and nothing has changed.
   bool MoveTo(v1::JobState state, const std::string& reason);
-  // Ends the job: changes of controls that are still asked for are dropped, alerts that are pending or on are resolved,
-  // and it moves to the final `state`. `reason` becomes Job.failure if that is FAILED.
-  void End(v1::JobState state, const std::string& reason);
+  // Ends the job: edits that wait are dropped, alerts that are pending or on are resolved, and it moves to the final
+  // `state`. `reason` becomes Job.failure if that is FAILED. `all_told`: the trainer has said what became of all edits
+  // that it has applied; else nobody can know of those that it had.
+  void End(v1::JobState state, const std::string& reason, bool all_told = false);
 
   // Writes the record and the events.
   absl::Status Write();

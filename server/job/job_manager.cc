@@ -4,6 +4,7 @@
 
 #include "core/base/status_macros.h"
 #include "server/job/alert_operations.h"
+#include "server/job/edit_operations.h"
 #include "server/job/job_context.h"
 #include "server/job/operations.h"
 #include "server/job/supervisor.h"
@@ -43,7 +44,16 @@ class LedgerJobManager final : public JobManager {
     operations_.Delete(std::move(request), std::move(actor), std::move(done));
   }
   void AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) override {
-    operations_.Adjust(std::move(request), std::move(actor), std::move(done));
+    edits_.AdjustJob(std::move(request), std::move(actor), std::move(done));
+  }
+  void CancelEdit(v1::CancelEditRequest request, std::string actor, Done<v1::CancelEditResponse> done) override {
+    edits_.CancelEdit(std::move(request), std::move(actor), std::move(done));
+  }
+  absl::StatusOr<v1::ListEditsResponse> ListEdits(const v1::ListEditsRequest& request) const override {
+    const auto entry = context_.table.Find(request.job_id());
+    const auto record = entry == nullptr ? nullptr : entry->published();
+    if (record == nullptr) return JobNotFound(request.job_id());
+    return server::ListEdits(*record->edits, entry->uid, request);
   }
   void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) override {
     operations_.Command(JobCommand::kPause, request.job_id(), KeyOf("PauseJob", request), std::move(actor),
@@ -118,6 +128,7 @@ class LedgerJobManager final : public JobManager {
   JobContext context_;
   Supervisor supervisor_{&context_};
   JobOperations operations_{&context_, &supervisor_};
+  EditOperations edits_{&context_};
   AlertOperations alerts_{&context_};
   TrainerSessions sessions_{&context_, &supervisor_};
 };

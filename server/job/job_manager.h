@@ -87,6 +87,8 @@ class JobManager {
   virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) const = 0;
   virtual void DeleteJob(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done) = 0;
   virtual void AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) = 0;
+  virtual void CancelEdit(v1::CancelEditRequest request, std::string actor, Done<v1::CancelEditResponse> done) = 0;
+  virtual absl::StatusOr<v1::ListEditsResponse> ListEdits(const v1::ListEditsRequest& request) const = 0;
   virtual void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) = 0;

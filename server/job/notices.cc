@@ -1,16 +1,18 @@
 #include "server/job/notices.h"
 
+#include <google/protobuf/field_mask.pb.h>
+
 #include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
 #include "core/base/utf8.h"
+#include "core/spec/controls.h"
 #include "server/job/job_state.h"
 #include "server/job/trainer_checks.h"
 
@@ -23,54 +25,58 @@ std::string Excerpt(const std::string& text) {
   return core::Printable(absl::string_view(text).substr(0, kMaxFailureBytes));
 }
 
-// A change that was asked for later holds, made on top of this one, which was never used by itself.
-void Drop(const v1::Adjustment& adjustment, int64_t by_revision, JobEdit& edit) {
-  v1::Event event;
-  *event.mutable_adjust_dropped()->mutable_adjustment() = adjustment;
-  event.mutable_adjust_dropped()->set_reason(absl::StrCat("superseded by revision ", by_revision));
-  event.mutable_adjust_dropped()->set_superseded_by(by_revision);
-  edit.Append(std::move(event));
+// The edit that a trainer speaks of as `field`. INVALID_ARGUMENT: it does not wait.
+absl::StatusOr<v1::Adjustment> FindTold(absl::string_view field, int64_t id, const JobEdit& edit) {
+  if (const auto waiting = edit.record().edits->Find(id); waiting != nullptr) return *waiting;
+  return core::InvalidField(absl::StrCat(field, ".edit"), absl::StrCat("edit ", id, " does not wait"));
 }
 
-// `applied` holds without `dropped` ever having held: it changes what held before that one, and its paths too.
-void TakeOver(const v1::Adjustment& dropped, v1::Adjustment* applied) {
-  *applied->mutable_old_controls() = dropped.old_controls();
-  std::vector<std::string> paths(dropped.paths().begin(), dropped.paths().end());
-  for (const std::string& path : applied->paths()) {
-    if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+absl::Status CheckApplied(const v1::ControlsApplied& applied, const v1::Job& job) {
+  core::FieldErrors errors;
+  if (applied.revision() != job.control_revision() + 1) {
+    errors.Add("notice.controls_applied.revision",
+               absl::StrCat(applied.revision(), " comes after ", job.control_revision()));
   }
-  applied->mutable_paths()->Assign(paths.begin(), paths.end());
+  if (applied.effective_step() < 0 || applied.effective_step() > MaxSteps(job)) {
+    errors.Add("notice.controls_applied.effective_step",
+               absl::StrCat(applied.effective_step(), ": the job has ", MaxSteps(job), " steps"));
+  }
+  return errors.ToStatus();
 }
 
 absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
   v1::Job& job = edit.job();
-  if (applied.revision() < 1 || applied.revision() > job.control_revision() || applied.effective_step() < 0) {
-    return core::InvalidField("notice.controls_applied",
-                              absl::StrCat("revision ", applied.revision(), " from step ", applied.effective_step(),
-                                           ": the job has revisions 1 to ", job.control_revision()));
-  }
-  job.set_applied_revision(std::max(job.applied_revision(), applied.revision()));
-  const v1::Adjustment* first_dropped = nullptr;
-  const std::vector<v1::Adjustment> in_flight = edit.record().in_flight;
-  for (const v1::Adjustment& adjustment : in_flight) {
-    if (adjustment.revision() > applied.revision()) break;
-    if (adjustment.revision() < applied.revision()) {
-      Drop(adjustment, applied.revision(), edit);
-      if (first_dropped == nullptr) first_dropped = &adjustment;
-      continue;
+  GW_ASSIGN_OR_RETURN(v1::Adjustment now, FindTold("notice.controls_applied", applied.edit(), edit));
+  GW_RETURN_IF_ERROR(CheckApplied(applied, job));
+  google::protobuf::FieldMask mask;
+  *mask.mutable_paths() = now.paths();
+  auto controls = core::ApplyControlChanges(job.controls(), now.values(), mask);
+  if (!controls.ok()) return core::WithFieldPrefix("notice.controls_applied", controls.status());
+  now.clear_withdrawn_by();  // it came too late
+  now.set_revision(applied.revision());
+  now.set_effective_step(applied.effective_step());
+  *now.mutable_old_controls() = job.controls();
+  *now.mutable_new_controls() = *controls;
+  *job.mutable_controls() = *std::move(controls);
+  job.set_control_revision(applied.revision());
+  job.set_applied_revision(applied.revision());
+  v1::Event event;
+  *event.mutable_adjusted()->mutable_adjustment() = std::move(now);
+  edit.Append(std::move(event));
+  return absl::OkStatus();
+}
+
+absl::Status ApplyEditDropped(const v1::EditDropped& dropped, JobEdit& edit) {
+  GW_ASSIGN_OR_RETURN(v1::Adjustment told, FindTold("notice.edit_dropped", dropped.edit(), edit));
+  std::string reason = Excerpt(dropped.reason());
+  if (reason.empty()) {
+    if (told.withdrawn_by().empty()) {
+      return core::InvalidField("notice.edit_dropped.reason",
+                                absl::StrCat("is missing: nobody has withdrawn edit ", told.edit()));
     }
-    v1::Event event;
-    v1::Adjustment* now = event.mutable_adjusted()->mutable_adjustment();
-    *now = adjustment;
-    for (const auto* dropped = &adjustment; first_dropped != nullptr && dropped != first_dropped;)
-      TakeOver(*--dropped, now);
-    now->set_effective_step(applied.effective_step());
-    edit.Append(std::move(event));
+    reason = WithdrawnBy(told.withdrawn_by());
   }
-  if (applied.revision() == job.control_revision()) {
-    edit.record().row.pending.Clear();
-    edit.record().row.at_step.reset();
-  }
+  edit.AppendDropped(std::move(told), std::move(reason));
   return absl::OkStatus();
 }
 
@@ -101,7 +107,7 @@ absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
   GW_RETURN_IF_ERROR(CheckFinished(finished));
   const bool silent = finished.state() == v1::JOB_STATE_FAILED && finished.failure().empty();
   // It goes to logs and terminals as it is, however long it was.
-  edit.End(finished.state(), silent ? "the trainer did not say why" : Excerpt(finished.failure()));
+  edit.End(finished.state(), silent ? "the trainer did not say why" : Excerpt(finished.failure()), /*all_told=*/true);
   return absl::OkStatus();
 }
 
@@ -136,6 +142,8 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
       return ApplyTensors("notice.model_ready", notice.model_ready().tensors(), job);
     case v1::Notice::kControlsApplied:
       return ApplyControls(notice.controls_applied(), edit);
+    case v1::Notice::kEditDropped:
+      return ApplyEditDropped(notice.edit_dropped(), edit);
     case v1::Notice::kAlert:
       return ApplyAlert(notice.alert(), edit);
     case v1::Notice::kPaused:

@@ -11,7 +11,6 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
-#include "core/spec/controls.h"
 #include "core/spec/resource_limits.h"
 #include "server/base/unique_text.h"
 
@@ -43,19 +42,6 @@ v1::Job MakeJob(const core::ValidatedJob& validated) {
   *job.mutable_controls() = validated.spec.controls();
   job.set_control_revision(1);
   return job;
-}
-
-// The next step that begins is number steps_done.
-absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) {
-  if (!request.has_at_step()) return absl::OkStatus();
-  if (request.at_step() < 0 || request.at_step() >= MaxSteps(job)) {
-    return core::InvalidField("at_step",
-                              absl::StrCat(request.at_step(), ": the job has steps 0 to ", MaxSteps(job) - 1));
-  }
-  if (request.at_step() >= job.steps_done()) return absl::OkStatus();
-  return core::WithReason(absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(),
-                                                             " is over, the next is ", job.steps_done())),
-                          "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
 }
 
 // The job's spec with what `request` changes.
@@ -93,15 +79,6 @@ absl::Status CheckMayDelete(const v1::DeleteJobRequest& request, const v1::Job& 
                           "JOB_NOT_TERMINAL");
 }
 
-v1::TrainerDirective ControlsDirective(const JobRow& row) {
-  v1::TrainerDirective directive;
-  v1::ControlsUpdate* update = directive.mutable_controls();
-  update->set_revision(row.job.control_revision());
-  *update->mutable_controls() = row.job.controls();
-  if (row.at_step.has_value()) update->set_at_step(*row.at_step);
-  return directive;
-}
-
 v1::TrainerDirective CommandDirective(JobCommand command) {
   v1::TrainerDirective directive;
   directive.mutable_command()->set_action(command == JobCommand::kPause    ? v1::TrainerCommand::ACTION_PAUSE
@@ -112,11 +89,6 @@ v1::TrainerDirective CommandDirective(JobCommand command) {
 
 absl::string_view PastTense(JobCommand command) {
   return command == JobCommand::kPause ? "paused" : command == JobCommand::kResume ? "resumed" : "stopped";
-}
-
-// A trainer that is not welcomed yet learns all of it from the welcome.
-void SendIfAttached(const JobEntry& entry, v1::TrainerDirective directive) {
-  if (entry.trainer.link != nullptr && entry.trainer.welcomed) entry.trainer.link->Send(std::move(directive));
 }
 
 }  // namespace
@@ -251,74 +223,6 @@ absl::Status JobOperations::CheckRoom(bool external) const {
 
 // --- All else that users ask ---
 
-void JobOperations::Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) {
-  RequestKey request_key = KeyOf("AdjustJob", request);  // before the request is moved
-  context_->SubmitOnce<v1::AdjustJobResponse>(
-      std::move(request_key),
-      [this, request = std::move(request), actor = std::move(actor)](
-          const RequestKey& key, LedgerTransaction& transaction) { return DoAdjust(request, actor, key, transaction); },
-      std::move(done));
-}
-
-absl::StatusOr<v1::AdjustJobResponse> JobOperations::DoAdjust(const v1::AdjustJobRequest& request,
-                                                              const std::string& actor, const RequestKey& key,
-                                                              LedgerTransaction& transaction) {
-  const auto entry = context_->table.FindWorking(request.job_id());
-  if (entry == nullptr) return JobNotFound(request.job_id());
-  JobEdit edit(context_, entry, &transaction);
-  v1::Job& job = edit.job();
-  if (IsFinal(job.state())) return StateForbids(job.state(), "change its controls", "it has ended");
-  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
-  GW_RETURN_IF_ERROR(CheckStep(request, job));
-  GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, actor, job));
-
-  JobRow& row = edit.record().row;
-  *job.mutable_controls() = adjustment.new_controls();
-  job.set_control_revision(adjustment.revision());
-  job.set_etag(MakeEtag(job));
-  row.pending = adjustment;
-  row.at_step.reset();
-  if (request.has_at_step()) row.at_step = request.at_step();
-  v1::Event event;
-  *event.mutable_adjust_requested()->mutable_adjustment() = adjustment;
-  edit.Append(std::move(event));
-  v1::AdjustJobResponse response;
-  *response.mutable_adjustment() = adjustment;
-  response.set_etag(job.etag());
-  response.set_event_number(job.last_event());
-  GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, response));
-  edit.Publish([entry](const JobRecord& record) { SendIfAttached(*entry, ControlsDirective(record.row)); });
-  return response;
-}
-
-absl::StatusOr<v1::Adjustment> JobOperations::MakeAdjustment(const v1::AdjustJobRequest& request,
-                                                             const std::string& actor, const v1::Job& job) const {
-  auto controls = core::ApplyControlChanges(job.controls(), request.controls(), request.update_mask());
-  if (!controls.ok()) return core::WithFieldPrefix("controls", controls.status());
-  // What the optimizer of a foreign program is, nobody knows.
-  if (!job.spec().has_external()) {
-    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*controls, job.spec().optimizer())));
-  }
-  // They are known once the trainer has told them.
-  if (!job.tensors().empty()) {
-    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*controls, job.tensors())));
-  }
-  if (!job.spec().has_external()) {  // its memory is its own affair
-    GW_RETURN_IF_ERROR(
-        core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *controls, context_->options.limits)));
-  }
-  v1::Adjustment adjustment;
-  adjustment.set_revision(job.control_revision() + 1);
-  *adjustment.mutable_old_controls() = job.controls();
-  *adjustment.mutable_new_controls() = *std::move(controls);
-  *adjustment.mutable_paths() = request.update_mask().paths();
-  adjustment.set_actor(actor);
-  *adjustment.mutable_request_time() = core::ToTimestamp(context_->deps.clock->Now());
-  if (request.has_at_step()) adjustment.set_at_step(request.at_step());
-  return adjustment;
-}
-
 void JobOperations::Command(JobCommand command, std::string job_id, RequestKey key, std::string actor,
                             Done<v1::Job> done) {
   context_->SubmitOnce<v1::Job>(
@@ -348,7 +252,7 @@ absl::StatusOr<v1::Job> JobOperations::DoCommand(JobCommand command, const std::
   GW_RETURN_IF_ERROR(edit.Write());
   GW_RETURN_IF_ERROR(Remember(transaction, key, job));
   edit.Publish([entry, changed, command](const JobRecord&) {
-    if (changed) SendIfAttached(*entry, CommandDirective(command));
+    if (changed) SendIfAttached(entry->trainer, CommandDirective(command));
   });
   return job;
 }

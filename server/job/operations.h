@@ -1,4 +1,4 @@
-// What users ask of jobs: to be made, adjusted, paused, resumed, stopped, renamed and deleted.
+// What users ask of jobs: to be made, paused, resumed, stopped, renamed and deleted.
 #ifndef GRADWATCH_SERVER_JOB_OPERATIONS_H_
 #define GRADWATCH_SERVER_JOB_OPERATIONS_H_
 
@@ -22,7 +22,6 @@ class JobOperations {
   JobOperations(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
 
   void Create(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done);
-  void Adjust(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done);
   // Pause, resume or stop. `key`: of the request.
   void Command(JobCommand command, std::string job_id, RequestKey key, std::string actor, Done<v1::Job> done);
   void Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done);
@@ -40,10 +39,6 @@ class JobOperations {
                                  LedgerTransaction& transaction);
   // Whether one more job may be accepted, an external one or a hosted one.
   absl::Status CheckRoom(bool external) const;
-  absl::StatusOr<v1::AdjustJobResponse> DoAdjust(const v1::AdjustJobRequest& request, const std::string& actor,
-                                                 const RequestKey& key, LedgerTransaction& transaction);
-  absl::StatusOr<v1::Adjustment> MakeAdjustment(const v1::AdjustJobRequest& request, const std::string& actor,
-                                                const v1::Job& job) const;
   absl::StatusOr<v1::Job> DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
                                     const std::string& actor, LedgerTransaction& transaction);
   absl::StatusOr<v1::Job> DoUpdate(const v1::UpdateJobRequest& request, const std::string& actor, const RequestKey& key,

@@ -81,7 +81,6 @@ v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots
   if (hosted) *welcome->mutable_spec() = job.spec();
   welcome->mutable_controls()->set_revision(job.control_revision());
   *welcome->mutable_controls()->mutable_controls() = job.controls();
-  if (row.at_step.has_value()) welcome->mutable_controls()->set_at_step(*row.at_step);
   welcome->set_acked_notice(row.acked_notice);
   if (last_step >= 0) welcome->set_acked_step(last_step);
   if (job.state() == v1::JOB_STATE_STOPPING) {
@@ -204,20 +203,26 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     GW_RETURN_IF_ERROR(edit.Write());
     trainer.stream_end.reset();
     if (!trainer.process_end.has_value()) trainer.deadline = absl::InfiniteDuration();
-    edit.Publish(
-        [self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record.row, last_step); });
+    edit.Publish([self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record, last_step); });
     return Attachment{.job_id = entry_->job_id, .uid = entry_->uid, .attempt = job.attempt(), .epoch = epoch};
   }
 
   // After the commit. A later operation of the same commit may have ended the stream or deleted the job: whoever did
-  // closes the link and the intake, which must not be opened behind its back.
-  void Send(const JobRow& row, int64_t last_step) {
+  // closes the link and the intake, which must not be opened behind its back. An edit or a withdrawal of the same
+  // commit is in the record, or its own callback comes later and finds `welcomed`: each reaches the trainer.
+  void Send(const JobRecord& record, int64_t last_step) {
+    const JobRow& row = record.row;
     if (entry_->trainer.link == link_ && entry_->working != nullptr) {
       entry_->trainer.welcomed = true;
       entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now(),
                           /*came_back=*/row.epoch > 1);
     }
     link_->Send(MakeWelcome(row, context_->options.data_roots, last_step));
+    for (v1::EditBatch& batch : MakeEditBatches(*record.edits)) {
+      v1::TrainerDirective directive;
+      *directive.mutable_edits() = std::move(batch);
+      link_->Send(std::move(directive));
+    }
   }
 
   // The ledger's thread: the job goes back to nobody.

@@ -46,6 +46,16 @@ UnaryReactor* JobRpc::AdjustJob(CallContext* call, const v1::AdjustJobRequest* r
   return Call(context_->api, &Api::AdjustJob, call, request, response);
 }
 
+UnaryReactor* JobRpc::CancelEdit(CallContext* call, const v1::CancelEditRequest* request,
+                                 v1::CancelEditResponse* response) {
+  return Call(context_->api, &Api::CancelEdit, call, request, response);
+}
+
+UnaryReactor* JobRpc::ListEdits(CallContext* call, const v1::ListEditsRequest* request,
+                                v1::ListEditsResponse* response) {
+  return Call(context_->api, &Api::ListEdits, call, request, response);
+}
+
 UnaryReactor* JobRpc::PauseJob(CallContext* call, const v1::PauseJobRequest* request, v1::Job* response) {
   return Call(context_->api, &Api::PauseJob, call, request, response);
 }

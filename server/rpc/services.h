@@ -24,6 +24,8 @@ class JobRpc final : public v1::JobService::CallbackService {
   UnaryReactor* UpdateJob(CallContext*, const v1::UpdateJobRequest*, v1::Job*) override;
   UnaryReactor* DeleteJob(CallContext*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) override;
   UnaryReactor* AdjustJob(CallContext*, const v1::AdjustJobRequest*, v1::AdjustJobResponse*) override;
+  UnaryReactor* CancelEdit(CallContext*, const v1::CancelEditRequest*, v1::CancelEditResponse*) override;
+  UnaryReactor* ListEdits(CallContext*, const v1::ListEditsRequest*, v1::ListEditsResponse*) override;
   UnaryReactor* PauseJob(CallContext*, const v1::PauseJobRequest*, v1::Job*) override;
   UnaryReactor* ResumeJob(CallContext*, const v1::ResumeJobRequest*, v1::Job*) override;
   UnaryReactor* StopJob(CallContext*, const v1::StopJobRequest*, v1::Job*) override;

@@ -102,6 +102,13 @@ TEST_F(OperationTest, TheCallersNameIsTheActor) {
   const auto adjusted = Ask(&Api::AdjustJob, ScaleRequest("job", 0.5), {.name = "somebody"});
   ASSERT_THAT(adjusted, IsOk());
   EXPECT_EQ(adjusted->adjustment().actor(), "somebody");
+  v1::CancelEditRequest cancel;
+  cancel.set_job_id("job");
+  cancel.set_edit(adjusted->adjustment().edit());
+  const auto cancelled = Ask(&Api::CancelEdit, cancel, {.name = "another"});
+  ASSERT_THAT(cancelled, IsOk());
+  EXPECT_EQ(cancelled->adjustment().withdrawn_by(), "another");
+  EXPECT_EQ(api_->metrics().Read(Operation::kCancelEdit).calls, 1);
 }
 
 TEST_F(OperationTest, WhatIsNotServedYetSaysSo) {

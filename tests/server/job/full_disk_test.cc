@@ -49,8 +49,8 @@ TEST_F(FullDiskTest, ARefusedRequestLeavesNothingBehind) {
   FaultyVfs::full = false;
   EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING"));
   ASSERT_THAT(Adjust(ScaleRequest("job", 0.25)), IsOk());
-  SayApplied(trainer, 2, 10);
-  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "requested 2", "adjusted 2 from 10"));
+  SayApplied(trainer, 1, 10);
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "requested 1", "adjusted 1 from 10"));
   EXPECT_THAT(Create("other"), IsOk());
 }
 

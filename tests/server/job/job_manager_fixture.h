@@ -259,18 +259,20 @@ inline std::string ShortAlert(const v1::Alert& alert) {
   return alert.episode() == 1 ? alert.rule() : absl::StrCat(alert.rule(), " ", alert.episode());
 }
 
-// What an event says, in short, to compare whole logs: "RUNNING", "attached", "adjusted 2 from 5".
+// What an event says, in short, to compare whole logs: "RUNNING", "attached", "requested 2", "adjusted 2 from 5".
 inline std::string Short(const v1::Event& event) {
   switch (event.what_case()) {
     case v1::Event::kStateChanged:
       return StateName(event.state_changed().to());
     case v1::Event::kAdjustRequested:
-      return absl::StrCat("requested ", event.adjust_requested().adjustment().revision());
+      return absl::StrCat(
+          event.adjust_requested().adjustment().withdrawn_by().empty() ? "requested " : "withdrawal of ",
+          event.adjust_requested().adjustment().edit());
     case v1::Event::kAdjusted:
-      return absl::StrCat("adjusted ", event.adjusted().adjustment().revision(), " from ",
+      return absl::StrCat("adjusted ", event.adjusted().adjustment().edit(), " from ",
                           event.adjusted().adjustment().effective_step());
     case v1::Event::kAdjustDropped:
-      return absl::StrCat("dropped ", event.adjust_dropped().adjustment().revision());
+      return absl::StrCat("dropped ", event.adjust_dropped().adjustment().edit());
     case v1::Event::kAlertChanged:
       return absl::StrCat(v1::AlertState_Name(event.alert_changed().alert().state()).substr(12), " ",
                           ShortAlert(event.alert_changed().alert()));
@@ -414,6 +416,26 @@ class JobManagerTest : public ::testing::Test {
   absl::StatusOr<v1::AdjustJobResponse> Adjust(v1::AdjustJobRequest request) {
     return Call(&JobManager::AdjustJob, std::move(request));
   }
+  absl::StatusOr<v1::CancelEditResponse> Cancel(const std::string& job_id, int64_t edit) {
+    v1::CancelEditRequest request;
+    request.set_job_id(job_id);
+    request.set_edit(edit);
+    return Call(&JobManager::CancelEdit, request);
+  }
+  // The edits that wait, in their order: "3" or "3@100" for each.
+  std::vector<std::string> Waiting(const std::string& job_id) {
+    v1::ListEditsRequest request;
+    request.set_job_id(job_id);
+    request.set_page_size(1000);
+    const auto page = jobs_->ListEdits(request);
+    EXPECT_TRUE(page.ok()) << page.status();
+    std::vector<std::string> edits;
+    if (!page.ok()) return edits;
+    for (const v1::Adjustment& edit : page->edits()) {
+      edits.push_back(absl::StrCat(edit.edit(), edit.has_at_step() ? absl::StrCat("@", edit.at_step()) : ""));
+    }
+    return edits;
+  }
 
   v1::Job Get(const std::string& job_id) {
     auto job = jobs_->GetJob(job_id);
@@ -494,11 +516,33 @@ class JobManagerTest : public ::testing::Test {
     jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
     Settle();
   }
-  void SayApplied(Trainer& trainer, int64_t revision, int64_t step) {
+  static v1::Notice Applied(int64_t edit, int64_t revision, int64_t step) {
     v1::Notice notice;
+    notice.mutable_controls_applied()->set_edit(edit);
     notice.mutable_controls_applied()->set_revision(revision);
     notice.mutable_controls_applied()->set_effective_step(step);
-    Say(trainer, notice);
+    return notice;
+  }
+  static v1::Notice Dropped(int64_t edit, const std::string& reason = "") {
+    v1::Notice notice;
+    notice.mutable_edit_dropped()->set_edit(edit);
+    notice.mutable_edit_dropped()->set_reason(reason);
+    return notice;
+  }
+  // The trainer has applied `edit`, which made the next revision.
+  void SayApplied(Trainer& trainer, int64_t edit, int64_t step) {
+    Say(trainer, Applied(edit, Get(trainer.attachment->job_id).control_revision() + 1, step));
+  }
+  // The edits and withdrawals that the trainer was sent: "3", "3@100", "not 3".
+  static std::vector<std::string> SentEdits(const Trainer& trainer) {
+    std::vector<std::string> sent;
+    for (const v1::TrainerDirective& directive : trainer.link->sent()) {
+      for (const v1::ControlEdit& edit : directive.edits().edits()) {
+        sent.push_back(absl::StrCat(edit.edit(), edit.has_at_step() ? absl::StrCat("@", edit.at_step()) : ""));
+      }
+      for (const int64_t edit : directive.edits().withdrawn()) sent.push_back(absl::StrCat("not ", edit));
+    }
+    return sent;
   }
   void SayPaused(Trainer& trainer) {
     v1::Notice notice;

@@ -75,9 +75,9 @@ TEST_F(RecoveryTest, EveryEventTellsHowManyStepsWereDone) {
   std::vector<std::string> log;
   const auto events = reader_->ReadEvents(Get("job").uid(), 0, 100, size_t{1} << 20);
   for (const auto& [position, event] : *events) log.push_back(absl::StrCat(Short(event), " @", event.steps_done()));
-  EXPECT_THAT(log, ElementsAre("PENDING @0", "attached @0", "RUNNING @0", "requested 2 @100",
+  EXPECT_THAT(log, ElementsAre("PENDING @0", "attached @0", "RUNNING @0", "requested 1 @100",
                                "detached: the server was away @100", "RECOVERING @100", "attached @100", "RUNNING @100",
-                               "dropped 2 @110", "SUCCEEDED @110", "updated late @110"));
+                               "dropped 1 @110", "SUCCEEDED @110", "updated late @110"));
 }
 
 TEST_F(RecoveryTest, DamagedStatisticsOfARunningJobAreToldAndSetAside) {

@@ -26,8 +26,10 @@ class TrainerTest : public JobManagerTest {
     JobManagerTest::SetUp();
     ASSERT_THAT(Create("job"), IsOk());
   }
-  // Attaches; what `meanwhile` asks for is in the commit of the welcome, behind it.
-  Trainer AttachTogetherWith(absl::FunctionRef<void(Trainer&)> meanwhile) {
+  // Attaches; what `meanwhile` asks for is in the commit of the welcome, behind it, and what `before` asks for before
+  // it.
+  Trainer AttachTogetherWith(
+      absl::FunctionRef<void(Trainer&)> meanwhile, absl::FunctionRef<void()> before = [] {}) {
     Trainer trainer;
     absl::Notification answered;
     executor_.Hold();
@@ -37,6 +39,7 @@ class TrainerTest : public JobManagerTest {
     });
     Settle();  // the old stream is fenced off, and the last step is about to be read
     InOneCommit([&] {
+      before();
       executor_.Release();
       meanwhile(trainer);
     });
@@ -628,6 +631,34 @@ TEST_F(TrainerTest, ADrainingServerLeavesItsJobsAsTheyAre) {
   Detach(trainer);
   Pass(2 * kWindow);
   EXPECT_EQ(State("job"), "RUNNING");
+}
+
+TEST_F(TrainerTest, EditsAndWithdrawalsOfTheCommitOfTheWelcomeReachTheTrainer) {
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.5)), IsOk());
+  ASSERT_THAT(AttachReady("job").attachment, IsOk());
+  const auto adjust = [this](double scale) {
+    jobs_->AdjustJob(ScaleRequest("job", scale), "tester",
+                     [](const absl::StatusOr<v1::AdjustJobResponse>& response) { EXPECT_THAT(response, IsOk()); });
+  };
+  const auto cancel = [this](int64_t edit) {
+    v1::CancelEditRequest request;
+    request.set_job_id("job");
+    request.set_edit(edit);
+    jobs_->CancelEdit(request, "tester",
+                      [](const absl::StatusOr<v1::CancelEditResponse>& response) { EXPECT_THAT(response, IsOk()); });
+  };
+  Trainer trainer = AttachTogetherWith(
+      [&](Trainer&) {
+        adjust(2);
+        cancel(2);
+      },
+      [&] {
+        adjust(3);
+        cancel(1);
+      });
+  ASSERT_THAT(trainer.attachment, IsOk());
+  ASSERT_TRUE(trainer.link->sent()[0].has_welcome());
+  EXPECT_THAT(SentEdits(trainer), ElementsAre("1", "2", "not 1", "4", "not 2"));
 }
 
 }  // namespace

@@ -67,6 +67,19 @@ TEST_F(ServicesTest, TheLifeOfAJobByCalls) {
   v1::AdjustJobResponse adjusted;
   ASSERT_TRUE(job_stub_->AdjustJob(NewContext().get(), ScaleRequest("job", 0.5), &adjusted).ok());
   EXPECT_THAT(adjusted.adjustment().actor(), HasSubstr("127.0.0.1")) << "the peer's address";
+  v1::ListEditsRequest list_edits;
+  list_edits.set_job_id("job");
+  v1::ListEditsResponse edits;
+  ASSERT_TRUE(job_stub_->ListEdits(NewContext().get(), list_edits, &edits).ok());
+  ASSERT_THAT(edits.edits(), SizeIs(1));
+  v1::CancelEditRequest cancel;
+  cancel.set_job_id("job");
+  cancel.set_edit(edits.edits(0).edit());
+  v1::CancelEditResponse cancelled;
+  ASSERT_TRUE(job_stub_->CancelEdit(NewContext().get(), cancel, &cancelled).ok());
+  EXPECT_THAT(cancelled.adjustment().withdrawn_by(), HasSubstr("127.0.0.1"));
+  EXPECT_EQ(job_stub_->CancelEdit(NewContext().get(), cancel, &cancelled).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
   v1::ListJobsResponse list;
   ASSERT_TRUE(job_stub_->ListJobs(NewContext().get(), {}, &list).ok());
   EXPECT_THAT(list.jobs(), SizeIs(1));
@@ -253,7 +266,7 @@ TEST_F(ServicesTest, CommandsReachATrainerAndHeartbeatsFillTheSilence) {
   ASSERT_THAT(Pause("job"), IsOk());
   EXPECT_EQ(trainer.Next().command().action(), v1::TrainerCommand::ACTION_PAUSE);
   ASSERT_THAT(Adjust(ScaleRequest("job", 0.5)), IsOk());
-  EXPECT_EQ(trainer.Next().controls().revision(), 2);
+  EXPECT_EQ(trainer.Next().edits().edits(0).values().learning_rate_scale(), 0.5);
   v1::TrainerMessage heartbeat;
   heartbeat.mutable_heartbeat();
   trainer.Say(heartbeat);

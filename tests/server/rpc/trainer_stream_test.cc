@@ -108,6 +108,10 @@ class SlowJobManager final : public JobManager {
   }
   void DeleteJob(v1::DeleteJobRequest, std::string, Done<v1::DeleteJobResponse>) override {}
   void AdjustJob(v1::AdjustJobRequest, std::string, Done<v1::AdjustJobResponse>) override {}
+  void CancelEdit(v1::CancelEditRequest, std::string, Done<v1::CancelEditResponse>) override {}
+  absl::StatusOr<v1::ListEditsResponse> ListEdits(const v1::ListEditsRequest&) const override {
+    return v1::ListEditsResponse();
+  }
   void PauseJob(v1::PauseJobRequest, std::string, Done<v1::Job>) override {}
   void ResumeJob(v1::ResumeJobRequest, std::string, Done<v1::Job>) override {}
   void StopJob(v1::StopJobRequest, std::string, Done<v1::Job>) override {}

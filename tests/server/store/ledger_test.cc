@@ -69,10 +69,9 @@ class LedgerTest : public ::testing::Test {
 TEST_F(LedgerTest, KeepsEverythingOfAJob) {
   JobRow row = MakeJobRow("uid-1", "job-1");
   row.job.set_state(v1::JOB_STATE_RUNNING);
-  row.trainer_pid = 4711;
+  row.handle = "process 4711";
+  row.trainer_id = "11111111-2222-4333-8444-555555555555";
   row.acked_notice = 5;
-  row.at_step = 0;
-  row.pending.set_revision(3);
   row.epoch = 12;
   const auto put = [&](LedgerTransaction& transaction) { return transaction.PutJob(row); };
   ASSERT_THAT(CommitAndWait(*ledger_, put), IsOk());
@@ -81,11 +80,10 @@ TEST_F(LedgerTest, KeepsEverythingOfAJob) {
   ASSERT_THAT(jobs, IsOk());
   ASSERT_EQ(jobs->size(), 1u);
   EXPECT_EQ((*jobs)[0].job.SerializeAsString(), row.job.SerializeAsString());
-  EXPECT_EQ((*jobs)[0].pending.SerializeAsString(), row.pending.SerializeAsString());
   EXPECT_EQ((*jobs)[0].attach_token, "token of uid-1");
-  EXPECT_EQ((*jobs)[0].trainer_pid, 4711);
+  EXPECT_EQ((*jobs)[0].handle, "process 4711");
+  EXPECT_EQ((*jobs)[0].trainer_id, row.trainer_id);
   EXPECT_EQ((*jobs)[0].acked_notice, 5);
-  EXPECT_EQ((*jobs)[0].at_step, 0);
   EXPECT_EQ((*jobs)[0].epoch, 12);
 }
 
@@ -100,7 +98,8 @@ TEST_F(LedgerTest, LoadsJobsOldestFirstAndReplacesByUid) {
   std::vector<std::string> uids;
   for (const JobRow& row : *jobs) uids.push_back(row.job.uid());
   EXPECT_THAT(uids, ElementsAre("b", "a", "c"));
-  EXPECT_FALSE((*jobs)[0].at_step.has_value());
+  EXPECT_EQ((*jobs)[0].handle, "");
+  EXPECT_EQ((*jobs)[0].trainer_id, "");
 }
 
 TEST_F(LedgerTest, TwoJobsCannotHaveOneId) {
@@ -363,7 +362,7 @@ TEST_F(LedgerTest, TheLogEpochStaysWithTheDatabase) {
 TEST_F(LedgerTest, UsesTheSafeSettings) {
   SQLite::Database database(path_);
   EXPECT_EQ(database.execAndGet("PRAGMA journal_mode").getString(), "wal");
-  EXPECT_EQ(database.execAndGet("PRAGMA user_version").getInt(), 2);
+  EXPECT_EQ(database.execAndGet("PRAGMA user_version").getInt(), 3);
   EXPECT_EQ(database
                 .execAndGet("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND strict = 0 "
                             "AND name NOT LIKE 'sqlite_%'")
@@ -411,6 +410,95 @@ TEST(LedgerOpenTest, RefusesWhatItMustNotTouch) {
   EXPECT_THAT(LedgerReader::Open(dir.File("none.db")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("")));
   const std::string text = dir.Write("text.db", std::string(5000, 'x'));
   EXPECT_THAT(Ledger::Open(text, &clock), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("")));
+}
+
+// What version 2 made, as it was; with two jobs, of which the first has a trainer and a change that waits.
+constexpr char kVersion2[] = R"sql(
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+INSERT INTO meta VALUES ('log_epoch', '0123456789abcdef0123456789abcdef');
+CREATE TABLE jobs (
+  sequence     INTEGER PRIMARY KEY AUTOINCREMENT,
+  uid          TEXT NOT NULL UNIQUE,
+  job_id       TEXT NOT NULL UNIQUE,
+  attach_token TEXT NOT NULL,
+  trainer_pid  INTEGER NOT NULL,
+  acked_notice INTEGER NOT NULL,
+  at_step      INTEGER,
+  pending      BLOB NOT NULL,
+  epoch        INTEGER NOT NULL,
+  job          BLOB NOT NULL
+) STRICT;
+CREATE TABLE events (
+  position INTEGER PRIMARY KEY AUTOINCREMENT,
+  uid      TEXT NOT NULL,
+  number   INTEGER NOT NULL,
+  job_id   TEXT NOT NULL,
+  kind     INTEGER NOT NULL,
+  event    BLOB NOT NULL,
+  UNIQUE (uid, number)
+) STRICT;
+CREATE INDEX alert_events ON events (position) WHERE kind = 9;
+CREATE INDEX alert_events_of_job ON events (job_id, position) WHERE kind = 9;
+CREATE TABLE alerts (
+  position INTEGER PRIMARY KEY,
+  alert_id TEXT NOT NULL UNIQUE,
+  uid      TEXT NOT NULL,
+  job_id   TEXT NOT NULL,
+  state    INTEGER NOT NULL,
+  severity INTEGER NOT NULL,
+  alert    BLOB NOT NULL
+) STRICT;
+CREATE INDEX alerts_of_job ON alerts (job_id, position);
+CREATE INDEX alerts_of_uid ON alerts (uid);
+CREATE TABLE silences (silence_id TEXT PRIMARY KEY, end_millis INTEGER NOT NULL, silence BLOB NOT NULL) STRICT;
+CREATE TABLE removals (uid TEXT PRIMARY KEY, attempts INTEGER NOT NULL) STRICT;
+CREATE TABLE requests (
+  request_id    TEXT PRIMARY KEY,
+  digest        BLOB NOT NULL,
+  response      BLOB NOT NULL,
+  create_millis INTEGER NOT NULL
+) STRICT;
+CREATE INDEX requests_by_age ON requests (create_millis);
+-- Field 1 of a job is its id, field 2 its uid.
+INSERT INTO jobs (uid, job_id, attach_token, trainer_pid, acked_notice, at_step, pending, epoch, job) VALUES
+  ('u1', 'j1', 'secret', 4711, 5, 70, x'0803', 12, x'0a026a3112027531'),
+  ('u2', 'j2', '', 0, 0, NULL, x'', 0, x'0a026a3212027532');
+-- What was asked for is in the log: an AdjustRequested whose adjustment has the revision 3.
+INSERT INTO events (uid, number, job_id, kind, event) VALUES ('u1', 1, 'j1', 6, x'0a026a31100132040a020803');
+PRAGMA application_id = 0x67774d31;
+PRAGMA user_version = 2;
+)sql";
+
+TEST(LedgerOpenTest, TakesOverWhatAnOlderVersionMade) {
+  const TempDir dir;
+  const FakeClock clock;
+  const std::string path = dir.File("main.db");
+  SQLite::Database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec(kVersion2);
+  for (int life = 0; life < 2; ++life) {
+    auto ledger = Ledger::Open(path, &clock);
+    ASSERT_THAT(ledger, IsOk());
+    EXPECT_EQ((*ledger)->log_epoch(), "0123456789abcdef0123456789abcdef");
+    const auto jobs = (*ledger)->LoadJobs();
+    ASSERT_THAT(jobs, IsOk());
+    ASSERT_EQ(jobs->size(), 2u);
+    const JobRow& first = (*jobs)[0];
+    EXPECT_EQ(first.job.job_id(), "j1");
+    EXPECT_EQ(first.job.uid(), "u1");
+    EXPECT_EQ(first.attach_token, "secret");
+    EXPECT_EQ(first.handle, "process 4711");
+    EXPECT_EQ(first.trainer_id, "");
+    EXPECT_EQ(first.acked_notice, 5);
+    EXPECT_EQ(first.epoch, 12);
+    EXPECT_EQ((*jobs)[1].handle, "") << "it had no process";
+    const auto put = [&](LedgerTransaction& transaction) { return transaction.PutJob(first); };
+    EXPECT_THAT(CommitAndWait(**ledger, put), IsOk());
+    auto reader = LedgerReader::Open(path);
+    ASSERT_THAT(reader, IsOk());
+    const auto events = (*reader)->ReadEvents("u1", 0, 10, SIZE_MAX);
+    ASSERT_THAT(events, IsOk());
+    ASSERT_EQ(events->size(), 1u);
+    EXPECT_EQ((*events)[0].event.adjust_requested().adjustment().revision(), 3);
+  }
 }
 
 // Flips bytes all over the file: the ledger opens only if nothing that matters was hit, and never crashes.

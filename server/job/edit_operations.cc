@@ -1,0 +1,171 @@
+#include "server/job/edit_operations.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
+#include "core/spec/controls.h"
+#include "core/spec/resource_limits.h"
+#include "server/job/job_state.h"
+
+namespace gradwatch::server {
+namespace {
+
+// The next step that begins is number steps_done.
+absl::Status CheckStep(const v1::AdjustJobRequest& request, const v1::Job& job) {
+  if (!request.has_at_step()) return absl::OkStatus();
+  if (request.at_step() < 0 || request.at_step() >= MaxSteps(job)) {
+    return core::InvalidField("at_step",
+                              absl::StrCat(request.at_step(), ": the job has steps 0 to ", MaxSteps(job) - 1));
+  }
+  if (request.at_step() >= job.steps_done()) return absl::OkStatus();
+  return core::WithReason(absl::OutOfRangeError(absl::StrCat("at_step: step ", request.at_step(),
+                                                             " is over, the next is ", job.steps_done())),
+                          "STEP_PASSED", {{"next_step", absl::StrCat(job.steps_done())}});
+}
+
+absl::Status CheckRoom(const PendingEdits& waiting, const v1::Adjustment& edit) {
+  if (waiting.HasRoomFor(edit)) return absl::OkStatus();
+  return core::WithReason(
+      absl::ResourceExhaustedError(
+          absl::StrCat(waiting.size(), " edits of the job's controls wait already, with ", waiting.bytes(), " bytes")),
+      "QUOTA_EDITS");
+}
+
+// The edit that waits. NOT_FOUND (reason EDIT_NOT_FOUND): there was none of this id; FAILED_PRECONDITION (reason
+// EDIT_DONE): it does not wait any more.
+absl::StatusOr<v1::Adjustment> FindWaiting(const JobRecord& record, int64_t edit) {
+  if (const auto waiting = record.edits->Find(edit); waiting != nullptr) return *waiting;
+  if (edit < 1 || edit > record.row.job.last_edit()) {
+    return core::WithReason(absl::NotFoundError(absl::StrCat("the job has no edit ", edit)), "EDIT_NOT_FOUND");
+  }
+  return core::WithReason(absl::FailedPreconditionError(absl::StrCat(
+                              "no edit ", edit, " waits: it was applied, or it was dropped, or there was none")),
+                          "EDIT_DONE");
+}
+
+v1::Event RequestedEvent(const v1::Adjustment& edit) {
+  v1::Event event;
+  *event.mutable_adjust_requested()->mutable_adjustment() = edit;
+  return event;
+}
+
+v1::TrainerDirective EditDirective(const v1::Adjustment& edit) {
+  v1::TrainerDirective directive;
+  *directive.mutable_edits()->add_edits() = ToControlEdit(edit);
+  return directive;
+}
+
+v1::TrainerDirective WithdrawalDirective(int64_t edit) {
+  v1::TrainerDirective directive;
+  directive.mutable_edits()->add_withdrawn(edit);
+  return directive;
+}
+
+}  // namespace
+
+void EditOperations::AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) {
+  RequestKey request_key = KeyOf("AdjustJob", request);  // before the request is moved
+  context_->SubmitOnce<v1::AdjustJobResponse>(
+      std::move(request_key),
+      [this, request = std::move(request), actor = std::move(actor)](
+          const RequestKey& key, LedgerTransaction& transaction) { return DoAdjust(request, actor, key, transaction); },
+      std::move(done));
+}
+
+absl::StatusOr<v1::AdjustJobResponse> EditOperations::DoAdjust(const v1::AdjustJobRequest& request,
+                                                               const std::string& actor, const RequestKey& key,
+                                                               LedgerTransaction& transaction) {
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) return JobNotFound(request.job_id());
+  JobEdit edit(context_, entry, &transaction);
+  v1::Job& job = edit.job();
+  if (IsFinal(job.state())) return StateForbids(job.state(), "change its controls", "it has ended");
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  GW_RETURN_IF_ERROR(CheckStep(request, job));
+  GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, actor, edit.record()));
+  job.set_last_edit(adjustment.edit());
+  job.set_etag(MakeEtag(job));
+  edit.Append(RequestedEvent(adjustment));
+  v1::AdjustJobResponse response;
+  *response.mutable_adjustment() = adjustment;
+  response.set_etag(job.etag());
+  response.set_event_number(job.last_event());
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, response));
+  edit.Publish([entry, adjustment](const JobRecord&) { SendIfAttached(entry->trainer, EditDirective(adjustment)); });
+  return response;
+}
+
+absl::StatusOr<v1::Adjustment> EditOperations::MakeAdjustment(const v1::AdjustJobRequest& request,
+                                                              const std::string& actor, const JobRecord& record) const {
+  const v1::Job& job = record.row.job;
+  // What it will be applied to, as far as that is known now; the trainer checks again.
+  const int64_t step = request.has_at_step() ? request.at_step() : job.steps_done();
+  const v1::Controls before = record.edits->ControlsUpTo(step, job.controls());
+  const auto after = core::ApplyControlChanges(before, request.controls(), request.update_mask());
+  if (!after.ok()) return core::WithFieldPrefix("controls", after.status());
+  GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*after, job.spec().optimizer())));
+  // They are known once the trainer has told them.
+  if (!job.tensors().empty()) {
+    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*after, job.tensors())));
+  }
+  GW_RETURN_IF_ERROR(
+      core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *after, context_->options.limits)));
+
+  v1::Adjustment adjustment;
+  adjustment.set_edit(job.last_edit() + 1);
+  *adjustment.mutable_values() = core::ValuesAt(request.controls(), request.update_mask());
+  *adjustment.mutable_paths() = request.update_mask().paths();
+  adjustment.set_actor(actor);
+  *adjustment.mutable_request_time() = core::ToTimestamp(context_->deps.clock->Now());
+  if (request.has_at_step()) adjustment.set_at_step(request.at_step());
+  GW_RETURN_IF_ERROR(CheckRoom(*record.edits, adjustment));
+  return adjustment;
+}
+
+void EditOperations::CancelEdit(v1::CancelEditRequest request, std::string actor, Done<v1::CancelEditResponse> done) {
+  RequestKey request_key = KeyOf("CancelEdit", request);  // before the request is moved
+  context_->SubmitOnce<v1::CancelEditResponse>(
+      std::move(request_key),
+      [this, request = std::move(request), actor = std::move(actor)](const RequestKey& key,
+                                                                     LedgerTransaction& transaction) {
+        return DoCancelEdit(request, actor, key, transaction);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<v1::CancelEditResponse> EditOperations::DoCancelEdit(const v1::CancelEditRequest& request,
+                                                                    const std::string& actor, const RequestKey& key,
+                                                                    LedgerTransaction& transaction) {
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) return JobNotFound(request.job_id());
+  JobEdit edit(context_, entry, &transaction);
+  v1::Job& job = edit.job();
+  GW_ASSIGN_OR_RETURN(v1::Adjustment adjustment, FindWaiting(edit.record(), request.edit()));
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  const bool changed = adjustment.withdrawn_by().empty();
+  if (changed) {
+    adjustment.set_withdrawn_by(actor);
+    job.set_last_edit(job.last_edit() + 1);
+    job.set_etag(MakeEtag(job));
+    edit.Append(RequestedEvent(adjustment));
+  }
+  v1::CancelEditResponse response;
+  *response.mutable_adjustment() = adjustment;
+  response.set_etag(job.etag());
+  // Of one that was withdrawn before, whatever becomes of it comes later too.
+  response.set_event_number(job.last_event());
+  if (changed && !edit.record().trainer_may_have_edits()) edit.AppendDropped(adjustment, WithdrawnBy(actor));
+  if (!changed && key.id.empty()) return response;
+  GW_RETURN_IF_ERROR(edit.Write());
+  GW_RETURN_IF_ERROR(Remember(transaction, key, response));
+  edit.Publish([entry, changed, withdrawn = adjustment.edit()](const JobRecord&) {
+    if (changed) SendIfAttached(entry->trainer, WithdrawalDirective(withdrawn));
+  });
+  return response;
+}
+
+}  // namespace gradwatch::server
