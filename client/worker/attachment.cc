@@ -48,11 +48,17 @@ core::ControlSnapshot Snapshot(int64_t revision, const v1::Controls& controls) {
   return {.revision = revision, .controls = core::ResolveControls(controls)};
 }
 
-// What the run starts with. Controls that are to hold only later come on top of those of the spec.
+// What the run starts with: the controls in force. The edits that wait come after the welcome.
 core::ControlSnapshot InitialControls(const v1::TrainerWelcome& welcome) {
-  const v1::ControlsUpdate& update = welcome.controls();
-  if (!welcome.has_controls() || update.has_at_step()) return Snapshot(1, welcome.spec().controls());
-  return Snapshot(update.revision(), update.controls());
+  if (!welcome.has_controls()) return Snapshot(1, welcome.spec().controls());
+  return Snapshot(welcome.controls().revision(), welcome.controls().controls());
+}
+
+core::ControlEdit ToEdit(const v1::ControlEdit& edit) {
+  return {.edit = edit.edit(),
+          .values = edit.values(),
+          .paths = {edit.paths().begin(), edit.paths().end()},
+          .at_step = edit.has_at_step() ? std::optional(edit.at_step()) : std::nullopt};
 }
 
 }  // namespace
@@ -158,7 +164,7 @@ void Attachment::Obey(const v1::TrainerDirective& directive) {
   last_heard_ = clock_->Monotonic();
   if (directive.has_welcome()) return Welcome(directive.welcome());
   if (!is_welcome_) return;  // nothing means anything before the welcome
-  if (directive.has_controls()) Update(directive.controls());
+  if (directive.has_edits()) Take(directive.edits());
   if (directive.has_command()) Command(directive.command().action(), controls_.get());
   if (directive.has_ack()) outbox_.Acknowledge(directive.ack());
 }
@@ -169,8 +175,8 @@ void Attachment::Welcome(const v1::TrainerWelcome& welcome) {
   outbox_.Begin(welcome);
   hello_.set_attempt(welcome.attempt());
   const bool is_first = controls_ == nullptr;
+  // Afterwards the run knows better: what it has applied may not have been told yet.
   if (is_first) controls_ = std::make_unique<LiveControls>(InitialControls(welcome));
-  Update(welcome.controls());
   // Commands that were given while the stream was broken are told by the welcome, and only there.
   Command(welcome.has_command() ? welcome.command().action() : v1::TrainerCommand::ACTION_RESUME, controls_.get());
   spdlog::info("{} to job {}, attempt {}", is_first ? "attached" : "attached again", hello_.job_id(),
@@ -180,9 +186,9 @@ void Attachment::Welcome(const v1::TrainerWelcome& welcome) {
   welcome_ = welcome;
 }
 
-void Attachment::Update(const v1::ControlsUpdate& update) {
-  const std::optional<int64_t> at_step = update.has_at_step() ? std::optional(update.at_step()) : std::nullopt;
-  controls_->Set(Snapshot(update.revision(), update.controls()), at_step);
+void Attachment::Take(const v1::EditBatch& batch) {
+  for (const v1::ControlEdit& edit : batch.edits()) controls_->Add(ToEdit(edit));
+  for (const int64_t edit : batch.withdrawn()) controls_->Withdraw(edit);
 }
 
 void Attachment::WaitToTryAgain() {

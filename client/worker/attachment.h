@@ -72,7 +72,7 @@ class Attachment {
   void Send(AttachStream& stream);
   void Obey(const v1::TrainerDirective& directive);
   void Welcome(const v1::TrainerWelcome& welcome);
-  void Update(const v1::ControlsUpdate& update);
+  void Take(const v1::EditBatch& batch);
   void WaitToTryAgain();
   // Whether the attachment is to end now, and why.
   std::optional<absl::Status> CheckEnd();
