@@ -56,6 +56,8 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   UnaryScript<v1::UpdateJobRequest, v1::Job> update_job;
   UnaryScript<v1::DeleteJobRequest, v1::DeleteJobResponse> delete_job;
   UnaryScript<v1::AdjustJobRequest, v1::AdjustJobResponse> adjust_job;
+  UnaryScript<v1::CancelEditRequest, v1::CancelEditResponse> cancel_edit;
+  UnaryScript<v1::ListEditsRequest, v1::ListEditsResponse> list_edits;
   UnaryScript<v1::PauseJobRequest, v1::Job> pause_job;
   UnaryScript<v1::ResumeJobRequest, v1::Job> resume_job;
   UnaryScript<v1::StopJobRequest, v1::Job> stop_job;
@@ -107,6 +109,12 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   }
   grpc::Status AdjustJob(Context*, const v1::AdjustJobRequest* request, v1::AdjustJobResponse* response) override {
     return Run(adjust_job, *request, response);
+  }
+  grpc::Status CancelEdit(Context*, const v1::CancelEditRequest* request, v1::CancelEditResponse* response) override {
+    return Run(cancel_edit, *request, response);
+  }
+  grpc::Status ListEdits(Context*, const v1::ListEditsRequest* request, v1::ListEditsResponse* response) override {
+    return Run(list_edits, *request, response);
   }
   grpc::Status PauseJob(Context*, const v1::PauseJobRequest* request, v1::Job* response) override {
     return Run(pause_job, *request, response);
