@@ -164,7 +164,12 @@ void Attachment::Obey(const v1::TrainerDirective& directive) {
   last_heard_ = clock_->Monotonic();
   if (directive.has_welcome()) return Welcome(directive.welcome());
   if (!is_welcome_) return;  // nothing means anything before the welcome
-  if (directive.has_edits()) Take(directive.edits());
+  if (directive.has_edits()) {
+    Take(directive.edits());
+  } else {
+    edits_to_come_ = 0;  // they come first
+  }
+  LetBegin();
   if (directive.has_command()) Command(directive.command().action(), controls_.get());
   if (directive.has_ack()) outbox_.Acknowledge(directive.ack());
 }
@@ -176,19 +181,28 @@ void Attachment::Welcome(const v1::TrainerWelcome& welcome) {
   hello_.set_attempt(welcome.attempt());
   const bool is_first = controls_ == nullptr;
   // Afterwards the run knows better: what it has applied may not have been told yet.
-  if (is_first) controls_ = std::make_unique<LiveControls>(InitialControls(welcome));
+  if (is_first) {
+    controls_ = std::make_unique<LiveControls>(InitialControls(welcome));
+    first_welcome_ = welcome;
+  }
   // Commands that were given while the stream was broken are told by the welcome, and only there.
   Command(welcome.has_command() ? welcome.command().action() : v1::TrainerCommand::ACTION_RESUME, controls_.get());
   spdlog::info("{} to job {}, attempt {}", is_first ? "attached" : "attached again", hello_.job_id(),
                welcome.attempt());
-  if (!is_first) return;
-  absl::MutexLock lock(&mutex_);
-  welcome_ = welcome;
+  edits_to_come_ = welcome.waiting_edits();
+  LetBegin();
 }
 
 void Attachment::Take(const v1::EditBatch& batch) {
   for (const v1::ControlEdit& edit : batch.edits()) controls_->Add(ToEdit(edit));
   for (const int64_t edit : batch.withdrawn()) controls_->Withdraw(edit);
+  edits_to_come_ -= batch.edits_size();
+}
+
+void Attachment::LetBegin() {
+  if (edits_to_come_ > 0) return;
+  absl::MutexLock lock(&mutex_);
+  if (!welcome_.has_value()) welcome_ = first_welcome_;
 }
 
 void Attachment::WaitToTryAgain() {
@@ -203,6 +217,8 @@ std::optional<absl::Status> Attachment::CheckEnd() {
   if (stop_requested_.load()) {
     if (controls_ == nullptr) return absl::CancelledError("stopped before the server answered");
     controls_->SetCommand(LiveControls::Command::kStop);
+    edits_to_come_ = 0;  // no step will use them
+    LetBegin();
   }
   if (now - last_heard_ >= options_.max_alone) {
     return absl::UnavailableError(absl::StrCat("no server for ", absl::FormatDuration(options_.max_alone)));

@@ -299,6 +299,49 @@ TEST(AttachmentTest, WithoutControlsInTheWelcomeThoseOfTheSpecHold) {
   EXPECT_EQ(Take(trainer.attachment.controls(), 0), "1: 0.5");
 }
 
+// They may be for the first step.
+TEST(AttachmentTest, TheRunBeginsWithTheEditsOfTheWelcome) {
+  const struct {
+    const char* name;
+    std::vector<v1::TrainerDirective> directives;
+    std::string first_step;
+  } cases[] = {
+      {"in two batches",
+       {Edits({Scale(2, 4)}), Edits({Scale(3, 8, 0), Scale(4, 16, 1)})},
+       "3: 8, applied 2, applied 3"},
+      {"fewer than were told, but something else came",
+       {Edits({Scale(2, 4)}), Command(v1::TrainerCommand::ACTION_RESUME)},
+       "2: 4, applied 2"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    v1::TrainerWelcome welcome = Welcome();
+    welcome.set_waiting_edits(3);
+    FakeTrainerService service(welcome, {{.directives = c.directives}});
+    Trainer trainer(service.address());
+    ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+    EXPECT_EQ(Take(trainer.attachment.controls(), 0), c.first_step);
+  }
+}
+
+TEST(AttachmentTest, EditsThatDoNotComeEndWithTheStreamOrAStop) {
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.set_waiting_edits(2);
+  const StreamPlan broken = {.directives = {Edits({Scale(2, 4)})}, .messages = 0};
+  const StreamPlan whole = {.directives = {Edits({Scale(2, 4), Scale(3, 8)})}};
+  FakeTrainerService service(welcome, {broken, whole});
+  Trainer trainer(service.address());
+  trainer.Notify(0);  // a message, on which the first stream breaks
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  EXPECT_EQ(Take(trainer.attachment.controls(), 0), "3: 8, applied 2, applied 3");
+
+  FakeTrainerService silent(welcome, {{}});
+  Trainer stopped(silent.address());
+  ASSERT_TRUE(silent.Await([](const Arrived& arrived) { return !arrived.hellos.empty(); }));
+  stopped.attachment.RequestStop();
+  stopped.attachment.AwaitWelcome().status().IgnoreError();  // whether the welcome or the stop came first
+}
+
 // The server may not have heard yet what the run has applied: its controls are older than those of the run, and what it
 // sends again is known.
 TEST(AttachmentTest, OnlyTheFirstWelcomeSaysWhatHolds) {
