@@ -1,4 +1,5 @@
-// Sends a change of controls and waits for the step from which it holds: shared by `clip set` and `adjust`.
+// Sends an edit of the controls and waits for the step from which it holds: shared by `clip set`, `clip unset` and
+// `adjust`.
 #ifndef GRADWATCH_CLIENT_CLI_ADJUSTING_H_
 #define GRADWATCH_CLIENT_CLI_ADJUSTING_H_
 
@@ -11,23 +12,26 @@
 
 namespace gradwatch::cli {
 
-// What both commands take besides the new values.
+// What all of them take besides the new values.
 struct AdjustingOptions {
   std::string job_id;
   std::string if_etag;
   absl::optional<int64_t> at_step;
-  bool no_wait = false;
+  bool wait = false;     // also for a step that is not the next
+  bool no_wait = false;  // not even for the next
 };
 
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options);
 
-// Makes the values and the mask of a request for the job as it is now; it may refuse.
+// Makes the values and the mask of a request; it may refuse. Where they depend on the controls that the job has now, it
+// sets the job's etag as well.
 using MakeAdjustment = std::function<absl::StatusOr<v1::AdjustJobRequest>(const v1::Job&)>;
 
-// Reads the job, sends what `make` makes of it, guarded by the job's etag, and again if somebody else was faster
-// (unless the user gave an etag). Then waits for the Adjusted event, 60 s unless --timeout says otherwise, and prints
-// old values, new values and the step. A change that holds as part of a later one holds. FAILED_PRECONDITION, with the
-// reason: it never held, or what it asked for was overwritten before it did.
+// Reads the job and sends what `make` makes of it. An edit does not depend on what others change meanwhile, so that
+// nothing guards it but an etag of the user's, or that of `make`: then it is made again if somebody else was faster.
+// Waits for what becomes of it, 60 s unless --timeout says otherwise, and prints old values, new values and the step.
+// Of an edit for a later step that is told at once, and how to withdraw it; `wait` waits for its step, however long
+// that takes. FAILED_PRECONDITION, with the reason: it never held.
 absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session);
 
 }  // namespace gradwatch::cli

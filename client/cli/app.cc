@@ -12,8 +12,10 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/adjust.h"
 #include "client/cli/alerts.h"
+#include "client/cli/clip_cancel.h"
 #include "client/cli/clip_get.h"
 #include "client/cli/clip_set.h"
+#include "client/cli/clip_unset.h"
 #include "client/cli/compare.h"
 #include "client/cli/health.h"
 #include "client/cli/job_change.h"
@@ -82,9 +84,11 @@ void AddCommands(CLI::App& app, Command* selected) {
   AddCommand(alerts, AddAlertsSilence, RunAlertsSilence, selected);
   AddCommand(alerts, AddAlertsSilences, RunAlertsSilences, selected);
   AddCommand(alerts, AddAlertsUnsilence, RunAlertsUnsilence, selected);
-  CLI::App& clip = AddGroup(app, "clip", "The clip threshold of a job");
+  CLI::App& clip = AddGroup(app, "clip", "The clip threshold of a job, and the changes that wait");
   AddCommand(clip, AddClipGet, RunClipGet, selected);
   AddCommand(clip, AddClipSet, RunClipSet, selected);
+  AddCommand(clip, AddClipUnset, RunClipUnset, selected);
+  AddCommand(clip, AddClipCancel, RunClipCancel, selected);
   AddCommand(app, AddAdjust, RunAdjust, selected);
   AddCommand(app, AddCompare, RunCompare, selected);
   AddCommand(app, AddHealth, RunHealth, selected);

@@ -1,26 +1,88 @@
 #include "client/cli/clip_get.h"
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
+#include "client/cli/edit_outcome.h"
+#include "client/cli/pages.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
+namespace {
+
+constexpr int kMaxEdits = 10'000;  // more never wait
+constexpr int kMaxReads = 5;
+
+struct Read {
+  v1::Job job;
+  v1::ListEditsResponse waiting;
+};
+
+absl::StatusOr<v1::ListEditsResponse> ReadEdits(const std::string& job_id, const Session& session) {
+  v1::ListEditsRequest request;
+  request.set_job_id(job_id);
+  return ReadPages(session, session.connection().jobs(), &v1::JobService::StubInterface::ListEdits,
+                   &v1::ListEditsResponse::mutable_edits, request, kMaxEdits);
+}
+
+bool AreSame(const v1::Job& a, const v1::Job& b) {
+  return a.control_revision() == b.control_revision() && a.etag() == b.etag() && a.waiting_edits() == b.waiting_edits();
+}
+
+// What holds and what waits at one moment: read again while edits are applied in between.
+absl::StatusOr<Read> ReadBoth(const std::string& job_id, const Session& session) {
+  absl::StatusOr<v1::Job> job = session.GetJob(job_id);
+  Read read;
+  for (int reads = 1; job.ok() && job->waiting_edits() > 0; ++reads) {
+    absl::StatusOr<v1::ListEditsResponse> waiting = ReadEdits(job_id, session);
+    if (!waiting.ok()) return waiting.status();
+    read.waiting = *std::move(waiting);
+    absl::StatusOr<v1::Job> after = session.GetJob(job_id);
+    const bool is_moment = reads == kMaxReads || (after.ok() && AreSame(*job, *after));
+    job = std::move(after);
+    if (is_moment) break;
+  }
+  if (!job.ok()) return job.status();
+  if (job->waiting_edits() == 0) read.waiting.Clear();
+  read.job = *std::move(job);
+  return read;
+}
+
+// "waits: edit 7 from step 100, asked for by ana: clip.threshold: 2".
+std::string WaitingText(const v1::Adjustment& edit) {
+  std::string text = absl::StrCat("\nwaits: ", EditName(edit.edit()));
+  if (edit.has_at_step()) absl::StrAppend(&text, " from step ", edit.at_step());
+  absl::StrAppend(&text, ", asked for by ", client::Printable(edit.actor()), ": ", EditText(edit));
+  if (edit.withdrawn_by().empty()) return text;
+  return absl::StrCat(text, " (its withdrawal is asked for by ", client::Printable(edit.withdrawn_by()), ")");
+}
+
+}  // namespace
 
 CLI::App* AddClipGet(CLI::App& parent, ClipGetOptions* options) {
-  CLI::App* app = parent.add_subcommand("get", "Print how gradients are limited");
+  CLI::App* app = parent.add_subcommand("get", "Print how gradients are limited, and which changes wait");
   app->add_option("JOB", options->job_id, "The job")->required();
   return app;
 }
 
 absl::StatusOr<ExitCode> RunClipGet(const ClipGetOptions& options, Session& session) {
-  const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
-  if (!job.ok()) return job.status();
+  const absl::StatusOr<Read> read = ReadBoth(options.job_id, session);
+  if (!read.ok()) return read.status();
+  const v1::Job& job = read->job;
+  std::vector<std::string> pending;
+  for (const v1::Adjustment& edit : read->waiting.edits()) pending.push_back(EditJson(edit).Build());
   JsonObject object;
-  object.Add("job", job->job_id()).Add("revision", job->control_revision());
-  object.Add("applied_revision", job->applied_revision()).Add("etag", job->etag());
-  object.Add("clip", JsonObject().AddFields(job->controls().clip()));
+  object.Add("job", job.job_id()).Add("revision", job.control_revision());
+  object.Add("applied_revision", job.applied_revision()).Add("etag", job.etag());
+  object.Add("clip", JsonObject().AddFields(job.controls().clip())).AddRaw("pending", JsonArray(pending));
   session.Print(object, [&] {
-    return absl::StrCat("clip: ", ClipText(job->controls().clip()), "\nrevision ", job->control_revision(),
-                        ", the trainer uses revision ", job->applied_revision(), ", etag ", job->etag());
+    std::string text = absl::StrCat("clip: ", ClipText(job.controls().clip()), "\nrevision ", job.control_revision(),
+                                    ", etag ", job.etag());
+    for (const v1::Adjustment& edit : read->waiting.edits()) absl::StrAppend(&text, WaitingText(edit));
+    return text;
   });
   return ExitCode::kSuccess;
 }

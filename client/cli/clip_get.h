@@ -1,4 +1,4 @@
-// gradwatch clip get: how the gradients of a job are limited.
+// gradwatch clip get: how the gradients of a job are limited, and which edits of its controls wait.
 #ifndef GRADWATCH_CLIENT_CLI_CLIP_GET_H_
 #define GRADWATCH_CLIENT_CLI_CLIP_GET_H_
 

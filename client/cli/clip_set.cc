@@ -77,50 +77,58 @@ absl::Status SetNumbers(const std::vector<std::string>& numbers, v1::ClipMode mo
   return absl::OkStatus();
 }
 
-absl::Status SetForAll(const ClipSetOptions& options, const v1::ClipSettings& present, v1::AdjustJobRequest* request) {
-  const bool by_tensor = present.mode() == v1::CLIP_MODE_TENSOR_NORM;
+// Whether the options alone say which mode is meant, whatever the job has now.
+bool SaysMode(const ClipSetOptions& options) {
+  return options.mode != v1::CLIP_MODE_UNSPECIFIED || options.max_value.has_value() || options.factor.has_value();
+}
+
+absl::Status SetForAll(const ClipSetOptions& options, const v1::Job& job, v1::AdjustJobRequest* request) {
+  const v1::ClipMode present = job.controls().clip().mode();
+  const bool by_tensor = present == v1::CLIP_MODE_TENSOR_NORM;
   const v1::ClipMode mode =
-      WantedMode(options, by_tensor ? v1::CLIP_MODE_TENSOR_NORM : v1::CLIP_MODE_GLOBAL_NORM, present.mode());
+      WantedMode(options, by_tensor ? v1::CLIP_MODE_TENSOR_NORM : v1::CLIP_MODE_GLOBAL_NORM, present);
+  if (!SaysMode(options)) request->set_etag(job.etag());
   const absl::Status status = SetNumbers(options.numbers, mode, request);
   if (!status.ok()) return status;
+  if (!SaysMode(options) && !HasLimit(options)) return absl::OkStatus();  // --set alone
   v1::ClipSettings* clip = request->mutable_controls()->mutable_clip();
-  if (mode == present.mode() && !HasLimit(options) && !options.numbers.empty()) return absl::OkStatus();
   clip->set_mode(mode);
   request->mutable_update_mask()->add_paths("clip.mode");
+  if (HasLimit(options)) {
+    clip->set_threshold(WantedThreshold(options, 0));
+    request->mutable_update_mask()->add_paths("clip.threshold");
+    return absl::OkStatus();
+  }
+  // The threshold stays, also where none is read, for the day when it is again. But a fraction of weights is no norm,
+  // and a norm no fraction: it goes back to its default.
   const bool adaptive = mode == v1::CLIP_MODE_ADAPTIVE;
-  // Where no threshold is read it stays, for the day when it is again. A fraction of weights is no norm, and a norm no
-  // fraction.
   if (!adaptive && !LimitsNorm(mode) && mode != v1::CLIP_MODE_VALUE) return absl::OkStatus();
-  const bool same_meaning = adaptive == (present.mode() == v1::CLIP_MODE_ADAPTIVE);
-  clip->set_threshold(WantedThreshold(options, same_meaning ? present.threshold() : 0));
-  request->mutable_update_mask()->add_paths("clip.threshold");
+  request->set_etag(job.etag());
+  if (adaptive != (present == v1::CLIP_MODE_ADAPTIVE)) request->mutable_update_mask()->add_paths("clip.threshold");
   return absl::OkStatus();
 }
 
-// Replaces the override of the glob, or puts a new one before the others, since the first match wins.
-absl::Status SetOverride(const ClipSetOptions& options, const v1::ClipSettings& present,
-                         v1::AdjustJobRequest* request) {
-  v1::TensorClip wanted;
-  wanted.set_tensors(options.tensors);
-  wanted.set_mode(WantedMode(options, v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_TENSOR_NORM));
-  auto* overrides = request->mutable_controls()->mutable_clip()->mutable_overrides();
-  *overrides = present.overrides();
-  v1::TensorClip* found = nullptr;
-  for (v1::TensorClip& own : *overrides) {
-    if (own.tensors() == options.tensors && found == nullptr) found = &own;
+// The limit that this very glob has now; 0 if it has none.
+double PresentThreshold(const v1::ClipSettings& present, const std::string& glob) {
+  for (const v1::TensorClip& own : present.overrides()) {
+    if (own.tensors() == glob) return own.threshold();
   }
-  if (wanted.mode() != v1::CLIP_MODE_NONE) {
-    wanted.set_threshold(WantedThreshold(options, found == nullptr ? 0 : found->threshold()));
-    if (wanted.threshold() == 0)
+  return 0;
+}
+
+// The override of this very glob, and no other.
+absl::Status SetOverride(const ClipSetOptions& options, const v1::Job& job, v1::AdjustJobRequest* request) {
+  v1::TensorClip* wanted = request->mutable_controls()->mutable_clip()->add_overrides();
+  wanted->set_tensors(options.tensors);
+  wanted->set_mode(WantedMode(options, v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_TENSOR_NORM));
+  if (wanted->mode() != v1::CLIP_MODE_NONE) {
+    wanted->set_threshold(WantedThreshold(options, PresentThreshold(job.controls().clip(), options.tensors)));
+    if (!HasLimit(options)) request->set_etag(job.etag());
+    if (wanted->threshold() == 0) {
       return absl::InvalidArgumentError("give the limit: --max-norm, --max-value or --factor");
+    }
   }
-  if (found != nullptr) {
-    *found = wanted;
-  } else {
-    *overrides->Add() = wanted;
-    for (int i = overrides->size() - 1; i > 0; --i) overrides->SwapElements(i, i - 1);
-  }
-  request->mutable_update_mask()->add_paths("clip.overrides");
+  request->mutable_update_mask()->add_paths(OverridePath(options.tensors));
   return absl::OkStatus();
 }
 
@@ -157,20 +165,21 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->take_all();
-  app->add_option("--tensors", options->tensors, "Only tensors that match this glob get this limit");
+  app->add_option("--tensors", options->tensors,
+                  "Only tensors that match this glob get this limit; `clip unset` takes it away");
   AddWordOption(*app, "--non-finite", options->non_finite, "On NaN and infinities: skip_step, zero, stop");
   return app;
 }
 
-absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::ClipSettings& present) {
+absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::Job& job) {
   absl::Status status = CheckOptions(options);
   v1::AdjustJobRequest request;
   const bool has_change = HasLimit(options) || !options.numbers.empty() || options.mode != v1::CLIP_MODE_UNSPECIFIED;
   if (status.ok() && has_change) {
     if (options.tensors.empty()) {
-      status = SetForAll(options, present, &request);
+      status = SetForAll(options, job, &request);
     } else {
-      status = SetOverride(options, present, &request);
+      status = SetOverride(options, job, &request);
     }
   }
   if (!status.ok()) return status;
@@ -185,8 +194,7 @@ absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& sess
   const absl::Status status = CheckOptions(options);  // before the server is asked
   if (!status.ok()) return status;
   return Adjust(
-      options.adjusting, [&options](const v1::Job& job) { return MakeClipRequest(options, job.controls().clip()); },
-      session);
+      options.adjusting, [&options](const v1::Job& job) { return MakeClipRequest(options, job); }, session);
 }
 
 }  // namespace gradwatch::cli

@@ -25,8 +25,10 @@ struct ClipSetOptions {
 
 CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options);
 
-// The change that the options make of `present`. INVALID_ARGUMENT if they say nothing or contradict each other.
-absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::ClipSettings& present);
+// The edit that the options ask for: only what they name. Where that depends on what the job has now (--max-norm keeps
+// the mode tensor_norm, --mode alone the threshold), it has the job's etag. INVALID_ARGUMENT if they say nothing or
+// contradict each other.
+absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::Job& job);
 
 absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& session);
 

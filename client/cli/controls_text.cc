@@ -1,12 +1,18 @@
 #include "client/cli/controls_text.h"
 
+#include <google/protobuf/util/time_util.h>
+
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/printable.h"
+#include "client/lib/spec_writer.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -25,31 +31,79 @@ std::string LimitText(v1::ClipMode mode, double threshold) {
                                                  : absl::StrCat(client::Word(mode), " ", NumberText(threshold));
 }
 
-// A field that is set: "z_threshold 2.5", "method mean".
-std::string FieldText(const Message& message, const FieldDescriptor* field) {
+std::string FieldsText(const Message& message);
+
+// The value of a field that is set: "2.5", "mean", "z_threshold 2.5, method mean".
+std::string ValueText(const Message& message, const FieldDescriptor* field) {
   const auto* const reflection = message.GetReflection();
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_DOUBLE:
-      return absl::StrCat(field->name(), " ", NumberText(reflection->GetDouble(message, field)));
+      return NumberText(reflection->GetDouble(message, field));
     case FieldDescriptor::CPPTYPE_INT32:
-      return absl::StrCat(field->name(), " ", reflection->GetInt32(message, field));
+      return absl::StrCat(reflection->GetInt32(message, field));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection->GetBool(message, field) ? "on" : "off";
     case FieldDescriptor::CPPTYPE_ENUM:
-      return absl::StrCat(field->name(), " ", client::EnumWord(*reflection->GetEnum(message, field)));
+      return client::EnumWord(*reflection->GetEnum(message, field));
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return FieldsText(reflection->GetMessage(message, field));
     default:
-      return field->name();
+      return "";
   }
+}
+
+// What is set: "z_threshold 2.5, method mean".
+std::string FieldsText(const Message& message) {
+  std::vector<const FieldDescriptor*> fields;
+  message.GetReflection()->ListFields(message, &fields);
+  return absl::StrJoin(fields, ", ", [&message](std::string* text, const FieldDescriptor* field) {
+    absl::StrAppend(text, field->name(), " ", ValueText(message, field));
+  });
 }
 
 // " (alpha 0.97, z_threshold 2.5)": the numbers of the mode in use; "" if there are none.
 std::string ModeNumbersText(const v1::ClipSettings& clip) {
   const FieldDescriptor* const mode = ModeField(clip.mode());
   if (mode == nullptr) return "";
-  const Message& message = clip.GetReflection()->GetMessage(clip, mode);
-  std::vector<const FieldDescriptor*> fields;
-  message.GetReflection()->ListFields(message, &fields);
-  std::vector<std::string> texts;
-  for (const FieldDescriptor* field : fields) texts.push_back(FieldText(message, field));
-  return texts.empty() ? "" : absl::StrCat(" (", absl::StrJoin(texts, ", "), ")");
+  const std::string text = FieldsText(clip.GetReflection()->GetMessage(clip, mode));
+  return text.empty() ? "" : absl::StrCat(" (", text, ")");
+}
+
+// "rnn0.*: value 0.5".
+std::string OverrideText(const v1::TensorClip& own) {
+  return absl::StrCat(client::Printable(own.tensors()), ": ", LimitText(own.mode(), own.threshold()));
+}
+
+// What the values say of the override of one glob; "removed" if nothing.
+std::string OverrideValueText(const v1::ClipSettings& values, absl::string_view glob) {
+  const auto& all = values.overrides();
+  const auto found = std::find_if(all.begin(), all.end(), [glob](const auto& own) { return own.tensors() == glob; });
+  return found == all.end() ? "removed" : LimitText(found->mode(), found->threshold());
+}
+
+// What the values say at a path.
+std::string PathValueText(const v1::Controls& values, absl::string_view path) {
+  absl::string_view glob = path;
+  if (absl::ConsumePrefix(&glob, "clip.overrides.`") && absl::ConsumeSuffix(&glob, "`")) {
+    return OverrideValueText(values.clip(), glob);
+  }
+  if (path == "clip") return ClipText(values.clip());
+  if (path == "clip.overrides") {
+    const std::string all = absl::StrJoin(values.clip().overrides(), ", ",
+                                          [](std::string* text, const auto& own) { text->append(OverrideText(own)); });
+    return all.empty() ? "none" : all;
+  }
+  const Message* message = &values;
+  const std::vector<std::string> names = absl::StrSplit(path, '.');
+  for (size_t i = 0; i < names.size(); ++i) {
+    const FieldDescriptor* const field = message->GetDescriptor()->FindFieldByName(names[i]);
+    if (field == nullptr || field->is_repeated()) return "?";  // of a newer server
+    if (!message->GetReflection()->HasField(*message, field)) break;
+    if (i + 1 == names.size()) return ValueText(*message, field);
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return "?";
+    message = &message->GetReflection()->GetMessage(*message, field);
+  }
+  return "default";
 }
 
 std::string StatisticsText(v1::StatisticsLevel level) {
@@ -65,9 +119,7 @@ const FieldDescriptor* ModeField(v1::ClipMode mode) {
 
 std::string ClipText(const v1::ClipSettings& clip) {
   std::vector<std::string> parts = {LimitText(clip.mode(), clip.threshold()) + ModeNumbersText(clip)};
-  for (const auto& own : clip.overrides()) {
-    parts.push_back(absl::StrCat(client::Printable(own.tensors()), ": ", LimitText(own.mode(), own.threshold())));
-  }
+  for (const auto& own : clip.overrides()) parts.push_back(OverrideText(own));
   if (clip.non_finite() > v1::NON_FINITE_ACTION_SKIP_STEP) {
     parts.push_back(absl::StrCat("non-finite: ", client::Word(clip.non_finite())));
   }
@@ -76,6 +128,29 @@ std::string ClipText(const v1::ClipSettings& clip) {
   }
   if (clip.pytorch_compatible()) parts.push_back("pytorch compatible");
   return absl::StrJoin(parts, ", ");
+}
+
+std::string OverridePath(absl::string_view glob) { return absl::StrCat("clip.overrides.`", glob, "`"); }
+
+std::string EditText(const v1::Adjustment& edit) {
+  return absl::StrJoin(edit.paths(), ", ", [&edit](std::string* text, const std::string& path) {
+    absl::StrAppend(text, client::Printable(path), ": ", PathValueText(edit.values(), path));
+  });
+}
+
+JsonObject EditJson(const v1::Adjustment& edit) {
+  std::vector<std::string> paths;
+  for (const std::string& path : edit.paths()) paths.push_back(client::JsonString(path));
+  JsonObject object;
+  object.Add("edit", edit.edit()).AddRaw("paths", JsonArray(paths));
+  object.AddRaw("values", client::FormatMessage(edit.values(), client::OutputSyntax::kJson));
+  if (edit.has_at_step()) object.Add("at_step", edit.at_step());
+  if (!edit.actor().empty()) object.Add("actor", edit.actor());
+  if (edit.has_request_time()) {
+    object.Add("request_time", google::protobuf::util::TimeUtil::ToString(edit.request_time()));
+  }
+  if (!edit.withdrawn_by().empty()) object.Add("withdrawn_by", edit.withdrawn_by());
+  return object;
 }
 
 std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {

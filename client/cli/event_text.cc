@@ -26,15 +26,18 @@ std::string StateText(const v1::StateChanged& change) {
   return WithReason(absl::StrCat(from, from.empty() ? "" : " -> ", client::Word(change.to())), change.reason());
 }
 
-std::string AdjustmentText(absl::string_view what, const v1::Adjustment& adjustment) {
-  return absl::StrCat(what, " (revision ", adjustment.revision(),
-                      "): ", ChangeText(adjustment.old_controls(), adjustment.new_controls()));
+std::string RequestText(const v1::Adjustment& edit) {
+  if (!edit.withdrawn_by().empty()) {
+    return absl::StrCat("withdrawal of edit ", edit.edit(), " asked for by ", Printable(edit.withdrawn_by()));
+  }
+  std::string text = absl::StrCat("edit ", edit.edit(), " asked for by ", Printable(edit.actor()));
+  if (edit.has_at_step()) absl::StrAppend(&text, " from step ", edit.at_step());
+  return absl::StrCat(text, ": ", EditText(edit));
 }
 
-std::string RequestText(const v1::Adjustment& adjustment) {
-  std::string what = absl::StrCat("change asked for by ", Printable(adjustment.actor()));
-  if (adjustment.has_at_step()) absl::StrAppend(&what, " from step ", adjustment.at_step());
-  return AdjustmentText(what, adjustment);
+std::string AppliedText(const v1::Adjustment& edit) {
+  return absl::StrCat("edit ", edit.edit(), " holds from step ", edit.effective_step(), " (revision ", edit.revision(),
+                      "): ", ChangeText(edit.old_controls(), edit.new_controls()));
 }
 
 std::string AlertText(const v1::AlertChanged& change) {
@@ -92,10 +95,9 @@ std::string EventText(const v1::Event& event) {
     case v1::Event::kAdjustRequested:
       return RequestText(event.adjust_requested().adjustment());
     case v1::Event::kAdjusted:
-      return AdjustmentText(absl::StrCat("change holds from step ", event.adjusted().adjustment().effective_step()),
-                            event.adjusted().adjustment());
+      return AppliedText(event.adjusted().adjustment());
     case v1::Event::kAdjustDropped:
-      return WithReason(absl::StrCat("change dropped (revision ", event.adjust_dropped().adjustment().revision(), ")"),
+      return WithReason(absl::StrCat("edit ", event.adjust_dropped().adjustment().edit(), " never held"),
                         event.adjust_dropped().reason());
     case v1::Event::kAlertChanged:
       return AlertText(event.alert_changed());

@@ -60,11 +60,9 @@ std::string TrainerText(const v1::Job& job) {
 }
 
 std::string RevisionText(const v1::Job& job) {
-  std::string text = absl::StrCat("revision ", job.control_revision());
-  if (job.applied_revision() != job.control_revision()) {
-    absl::StrAppend(&text, ", the trainer uses revision ", job.applied_revision());
-  }
-  return text;
+  const std::string text = absl::StrCat("revision ", job.control_revision());
+  if (job.waiting_edits() == 0) return text;
+  return absl::StrCat(text, "; ", job.waiting_edits(), job.waiting_edits() == 1 ? " edit waits" : " edits wait");
 }
 
 }  // namespace

@@ -48,11 +48,17 @@ core::ControlSnapshot Snapshot(int64_t revision, const v1::Controls& controls) {
   return {.revision = revision, .controls = core::ResolveControls(controls)};
 }
 
-// What the run starts with. Controls that are to hold only later come on top of those of the spec.
+// What the run starts with: the controls in force. The edits that wait come after the welcome.
 core::ControlSnapshot InitialControls(const v1::TrainerWelcome& welcome) {
-  const v1::ControlsUpdate& update = welcome.controls();
-  if (!welcome.has_controls() || update.has_at_step()) return Snapshot(1, welcome.spec().controls());
-  return Snapshot(update.revision(), update.controls());
+  if (!welcome.has_controls()) return Snapshot(1, welcome.spec().controls());
+  return Snapshot(welcome.controls().revision(), welcome.controls().controls());
+}
+
+core::ControlEdit ToEdit(const v1::ControlEdit& edit) {
+  return {.edit = edit.edit(),
+          .values = edit.values(),
+          .paths = {edit.paths().begin(), edit.paths().end()},
+          .at_step = edit.has_at_step() ? std::optional(edit.at_step()) : std::nullopt};
 }
 
 }  // namespace
@@ -164,7 +170,12 @@ void Attachment::Obey(const v1::TrainerDirective& directive) {
   last_heard_ = clock_->Monotonic();
   if (directive.has_welcome()) return Welcome(directive.welcome());
   if (!is_welcome_) return;  // nothing means anything before the welcome
-  if (directive.has_controls()) Update(directive.controls());
+  if (directive.has_edits()) {
+    Take(directive.edits());
+  } else {
+    edits_to_come_ = 0;  // they come first
+  }
+  LetBegin();
   if (directive.has_command()) Command(directive.command().action(), controls_.get());
   if (directive.has_ack()) outbox_.Acknowledge(directive.ack());
 }
@@ -175,20 +186,29 @@ void Attachment::Welcome(const v1::TrainerWelcome& welcome) {
   outbox_.Begin(welcome);
   hello_.set_attempt(welcome.attempt());
   const bool is_first = controls_ == nullptr;
-  if (is_first) controls_ = std::make_unique<LiveControls>(InitialControls(welcome));
-  Update(welcome.controls());
+  // Afterwards the run knows better: what it has applied may not have been told yet.
+  if (is_first) {
+    controls_ = std::make_unique<LiveControls>(InitialControls(welcome));
+    first_welcome_ = welcome;
+  }
   // Commands that were given while the stream was broken are told by the welcome, and only there.
   Command(welcome.has_command() ? welcome.command().action() : v1::TrainerCommand::ACTION_RESUME, controls_.get());
   spdlog::info("{} to job {}, attempt {}", is_first ? "attached" : "attached again", hello_.job_id(),
                welcome.attempt());
-  if (!is_first) return;
-  absl::MutexLock lock(&mutex_);
-  welcome_ = welcome;
+  edits_to_come_ = welcome.waiting_edits();
+  LetBegin();
 }
 
-void Attachment::Update(const v1::ControlsUpdate& update) {
-  const std::optional<int64_t> at_step = update.has_at_step() ? std::optional(update.at_step()) : std::nullopt;
-  controls_->Set(Snapshot(update.revision(), update.controls()), at_step);
+void Attachment::Take(const v1::EditBatch& batch) {
+  for (const v1::ControlEdit& edit : batch.edits()) controls_->Add(ToEdit(edit));
+  for (const int64_t edit : batch.withdrawn()) controls_->Withdraw(edit);
+  edits_to_come_ -= batch.edits_size();
+}
+
+void Attachment::LetBegin() {
+  if (edits_to_come_ > 0) return;
+  absl::MutexLock lock(&mutex_);
+  if (!welcome_.has_value()) welcome_ = first_welcome_;
 }
 
 void Attachment::WaitToTryAgain() {
@@ -207,6 +227,8 @@ std::optional<absl::Status> Attachment::Decide() {
   if (stop_requested_.load()) {
     if (controls_ == nullptr) return absl::CancelledError("stopped before the server answered");
     controls_->SetCommand(LiveControls::Command::kStop);
+    edits_to_come_ = 0;  // no step will use them
+    LetBegin();
   }
   if (controls_ == nullptr && clock_->Monotonic() - start_ >= options_.max_wait) {
     return absl::UnavailableError(absl::StrCat("no server for ", absl::FormatDuration(options_.max_wait)));

@@ -50,7 +50,8 @@ class Attachment {
   Attachment(const Attachment&) = delete;
   Attachment& operator=(const Attachment&) = delete;
 
-  // Waits for the first welcome. Errors as for Close; CANCELLED: RequestStop was called; UNAVAILABLE: no server came.
+  // Waits for the first welcome, and for the edits that come with it. Errors as for Close; CANCELLED: RequestStop was
+  // called; UNAVAILABLE: no server came.
   absl::StatusOr<v1::TrainerWelcome> AwaitWelcome();
 
   // After AwaitWelcome: what the server, or RequestStop, wants of the training loop. When the attachment ends by an
@@ -83,7 +84,9 @@ class Attachment {
   void Send(AttachStream& stream);
   void Obey(const v1::TrainerDirective& directive);
   void Welcome(const v1::TrainerWelcome& welcome);
-  void Update(const v1::ControlsUpdate& update);
+  void Take(const v1::EditBatch& batch);
+  // Hands out the first welcome if the edits that belong to it are here.
+  void LetBegin();
   void WaitToTryAgain();
   // How the end is to be told, once the run is over.
   struct Farewell {
@@ -111,7 +114,9 @@ class Attachment {
   v1::TrainerHello hello_;
   client::Backoff backoff_;
   v1::TrainerMessage message_;
-  bool is_welcome_ = false;    // on the present stream
+  bool is_welcome_ = false;  // on the present stream
+  v1::TrainerWelcome first_welcome_;
+  int64_t edits_to_come_ = 0;  // with the welcome
   absl::Duration last_heard_;  // from a server, by the monotonic clock
   absl::Duration last_sent_;   // anything
   absl::Duration last_batch_ = -absl::InfiniteDuration();

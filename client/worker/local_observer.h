@@ -19,7 +19,7 @@ class LocalObserver final : public core::Observer {
 
   void OnStep(const core::StepRecord& record) override;
   void OnAlert(const v1::Alert& alert) override;
-  void OnControlsApplied(int64_t, int64_t) override {}
+  void OnEdit(const core::EditOutcome&) override {}
   void OnPaused(int64_t) override {}
   void OnResumed(int64_t) override {}
 

@@ -19,10 +19,16 @@ void ReportingObserver::OnAlert(const v1::Alert& alert) {
   notify_(std::move(notice));
 }
 
-void ReportingObserver::OnControlsApplied(int64_t revision, int64_t step) {
-  v1::Notice notice = NoticeAfter(step);
-  notice.mutable_controls_applied()->set_revision(revision);
-  notice.mutable_controls_applied()->set_effective_step(step);
+void ReportingObserver::OnEdit(const core::EditOutcome& outcome) {
+  v1::Notice notice = NoticeAfter(outcome.step);
+  if (outcome.applied) {
+    notice.mutable_controls_applied()->set_revision(outcome.revision);
+    notice.mutable_controls_applied()->set_effective_step(outcome.step);
+    notice.mutable_controls_applied()->set_edit(outcome.edit);
+  } else {
+    notice.mutable_edit_dropped()->set_edit(outcome.edit);
+    notice.mutable_edit_dropped()->set_reason(outcome.reason);
+  }
   notify_(std::move(notice));
 }
 

@@ -18,7 +18,7 @@ class ReportingObserver final : public core::Observer {
 
   void OnStep(const core::StepRecord& record) override { reports_->Offer(record); }
   void OnAlert(const v1::Alert& alert) override;
-  void OnControlsApplied(int64_t revision, int64_t step) override;
+  void OnEdit(const core::EditOutcome& outcome) override;
   void OnPaused(int64_t steps_done) override;
   void OnResumed(int64_t steps_done) override;
 

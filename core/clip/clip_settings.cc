@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 
@@ -27,8 +28,10 @@ void CheckThreshold(absl::string_view field, double threshold, bool required, Fi
   }
 }
 
+// "GLOBAL_NORM".
 std::string ModeName(v1::ClipMode mode) {
-  return v1::ClipMode_IsValid(mode) ? v1::ClipMode_Name(mode) : absl::StrCat(static_cast<int>(mode));
+  if (!v1::ClipMode_IsValid(mode)) return absl::StrCat(static_cast<int>(mode));
+  return std::string(absl::StripPrefix(v1::ClipMode_Name(mode), "CLIP_MODE_"));
 }
 
 bool NeedsThreshold(v1::ClipMode mode) {
@@ -175,6 +178,16 @@ absl::Status ValidateClipSettings(const v1::ClipSettings& settings) {
   }
   CheckModeNumbers(settings, &errors);
   return errors.ToStatus();
+}
+
+absl::Status CheckThresholdIsRead(const v1::ClipSettings& settings) {
+  const v1::ClipMode mode = settings.mode();
+  const bool is_read = NeedsThreshold(mode) || mode == v1::CLIP_MODE_ADAPTIVE;
+  if (settings.threshold() == 0 || is_read || !v1::ClipMode_IsValid(mode)) return absl::OkStatus();
+  return InvalidField("threshold",
+                      absl::StrCat("is ", settings.threshold(), ", which mode ",
+                                   mode == v1::CLIP_MODE_UNSPECIFIED ? "NONE" : ModeName(mode),
+                                   " does not read; name mode GLOBAL_NORM, TENSOR_NORM, VALUE or ADAPTIVE"));
 }
 
 v1::ClipSettings ResolveClipSettings(const v1::ClipSettings& settings) {

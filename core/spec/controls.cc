@@ -21,10 +21,13 @@ namespace {
 
 using ::google::protobuf::Descriptor;
 using ::google::protobuf::FieldDescriptor;
+using ::google::protobuf::FieldMask;
 using ::google::protobuf::Message;
+using Overrides = ::google::protobuf::RepeatedPtrField<v1::TensorClip>;
 
 constexpr double kMaxLearningRateScale = 1000;
 constexpr int64_t kMaxReportEvery = 1'000'000;
+constexpr int kMaxPaths = 256;  // more than there are fields and overrides
 constexpr char kClip[] = "clip";
 
 std::vector<std::string> FieldNames(const Descriptor& type, absl::string_view prefix) {
@@ -41,7 +44,7 @@ absl::Status UnknownPath(absl::string_view path) {
   return BadMask(absl::StrCat("no path \"", path, "\"; there are ",
                               absl::StrJoin(FieldNames(*v1::Controls::descriptor(), ""), ", "), ", ",
                               absl::StrJoin(FieldNames(*v1::ClipSettings::descriptor(), "clip."), ", "),
-                              ", and their fields, for example clip.zclip.alpha"));
+                              ", their fields, for example clip.zclip.alpha, and clip.overrides.`GLOB`"));
 }
 
 // `field` of `to` becomes what it is in `from`, also if it is unset there.
@@ -56,27 +59,92 @@ void CopyField(const FieldDescriptor* field, const Message& from, Message* to) {
   to->MergeFrom(*only);
 }
 
-// Follows the names through the messages; false if there is no such path.
-bool CopyNames(absl::Span<const std::string> names, const Message& from, Message* to) {
-  const FieldDescriptor* const field = from.GetDescriptor()->FindFieldByName(names[0]);
+// Whether there is such a field of a message of this type, or of one in it.
+bool HasNames(absl::Span<const std::string> names, const Descriptor& type) {
+  const FieldDescriptor* const field = type.FindFieldByName(names[0]);
   if (field == nullptr) return false;
-  if (names.size() == 1) {
-    CopyField(field, from, to);
-    return true;
-  }
-  if (field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return false;
-  return CopyNames(names.subspan(1), from.GetReflection()->GetMessage(from, field),
-                   to->GetReflection()->MutableMessage(to, field));
+  if (names.size() == 1) return true;
+  return !field->is_repeated() && field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         HasNames(names.subspan(1), *field->message_type());
 }
 
-absl::Status CopyPath(absl::string_view path, const v1::Controls& from, v1::Controls* to) {
+// Follows names that there are through the messages. Where neither side has a message on the way, nothing is made.
+void CopyNames(absl::Span<const std::string> names, const Message& from, Message* to) {
+  const FieldDescriptor* const field = from.GetDescriptor()->FindFieldByName(names[0]);
+  if (names.size() == 1) return CopyField(field, from, to);
+  const google::protobuf::Reflection& reflection = *from.GetReflection();
+  if (!reflection.HasField(from, field) && !reflection.HasField(*to, field)) return;
+  CopyNames(names.subspan(1), reflection.GetMessage(from, field), reflection.MutableMessage(to, field));
+}
+
+// The glob of a path clip.overrides.`GLOB`, which may hold anything; empty if it is another path.
+absl::string_view OverrideGlob(absl::string_view path) {
+  const bool is_one = absl::ConsumePrefix(&path, "clip.overrides.`") && absl::ConsumeSuffix(&path, "`");
+  return is_one ? path : absl::string_view();
+}
+
+// Where the override of exactly this glob is; the size if there is none.
+int FindOverride(const Overrides& overrides, absl::string_view glob) {
+  return static_cast<int>(std::find_if(overrides.begin(), overrides.end(),
+                                       [glob](const v1::TensorClip& limit) { return limit.tensors() == glob; }) -
+                          overrides.begin());
+}
+
+// Removes all of this glob: a second one, which was never read, must not come to life.
+absl::Status RemoveOverride(absl::string_view glob, Overrides* overrides) {
+  const auto end = std::remove_if(overrides->begin(), overrides->end(),
+                                  [glob](const v1::TensorClip& limit) { return limit.tensors() == glob; });
+  if (end == overrides->end()) {
+    const std::string first = overrides->empty() ? "" : absl::StrCat("; the first is ", overrides->begin()->tensors());
+    return InvalidField("clip.overrides",
+                        absl::StrCat("\"", glob, "\" is none of the ", overrides->size(), " overrides", first));
+  }
+  overrides->erase(end, overrides->end());
+  return absl::OkStatus();
+}
+
+// The override of `glob` becomes that of `from`, in its place or before all others; it goes if there is none.
+absl::Status CopyOverride(absl::string_view glob, const Overrides& from, Overrides* to) {
+  const int wanted = FindOverride(from, glob);
+  if (wanted == from.size()) return RemoveOverride(glob, to);
+  const int found = FindOverride(*to, glob);
+  if (found < to->size()) {
+    *to->Mutable(found) = from[wanted];
+    return absl::OkStatus();
+  }
+  *to->Add() = from[wanted];
+  for (int i = to->size() - 1; i > 0; --i) to->SwapElements(i, i - 1);
+  return absl::OkStatus();
+}
+
+absl::Status CopyPath(const std::string& path, const v1::Controls& from, v1::Controls* to) {
+  if (const absl::string_view glob = OverrideGlob(path); !glob.empty()) {
+    return CopyOverride(glob, from.clip().overrides(), to->mutable_clip()->mutable_overrides());
+  }
   const std::vector<std::string> names = absl::StrSplit(path, '.');
-  if (!CopyNames(names, from, to)) return UnknownPath(path);
+  CopyNames(names, from, to);
   const bool names_mode = path == "clip.mode" || (path == kClip && from.has_clip());
   if (names_mode && from.clip().mode() == v1::CLIP_MODE_UNSPECIFIED) {
     return InvalidField("clip.mode", "must be named in a change; NONE ends clipping");
   }
   return absl::OkStatus();
+}
+
+// `threshold_is_new`: somebody writes it now, so that the mode must read it.
+absl::Status CheckControls(const v1::Controls& controls, bool threshold_is_new) {
+  FieldErrors errors;
+  const absl::Status clip = ValidateClipSettings(controls.clip());
+  errors.AddStatus(kClip, clip.ok() && threshold_is_new ? CheckThresholdIsRead(controls.clip()) : clip);
+  if (controls.has_learning_rate_scale()) {
+    CheckAbove(errors, "learning_rate_scale", controls.learning_rate_scale(), 0, kMaxLearningRateScale);
+  }
+  if (controls.has_report_every()) {
+    CheckIntegerRange(errors, "report_every", controls.report_every(), 1, kMaxReportEvery);
+  }
+  if (!v1::StatisticsLevel_IsValid(controls.statistics())) {
+    errors.Add("statistics", absl::StrCat("unknown level ", static_cast<int>(controls.statistics())));
+  }
+  return errors.ToStatus();
 }
 
 // "SGD"; the unset method is SGD too.
@@ -88,18 +156,7 @@ std::string OptimizerName(v1::OptimizerMethod method) {
 }  // namespace
 
 absl::Status ValidateControls(const v1::Controls& controls) {
-  FieldErrors errors;
-  errors.AddStatus(kClip, ValidateClipSettings(controls.clip()));
-  if (controls.has_learning_rate_scale()) {
-    CheckAbove(errors, "learning_rate_scale", controls.learning_rate_scale(), 0, kMaxLearningRateScale);
-  }
-  if (controls.has_report_every()) {
-    CheckIntegerRange(errors, "report_every", controls.report_every(), 1, kMaxReportEvery);
-  }
-  if (!v1::StatisticsLevel_IsValid(controls.statistics())) {
-    errors.Add("statistics", absl::StrCat("unknown level ", static_cast<int>(controls.statistics())));
-  }
-  return errors.ToStatus();
+  return CheckControls(controls, /*threshold_is_new=*/true);
 }
 
 absl::Status CheckControlsFit(const v1::Controls& controls, const v1::OptimizerSpec& optimizer) {
@@ -137,12 +194,45 @@ v1::Controls ResolveControls(const v1::Controls& controls) {
   return resolved;
 }
 
-absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
-                                                 const google::protobuf::FieldMask& mask) {
+absl::Status CheckChangePaths(const FieldMask& mask) {
   if (mask.paths().empty()) return BadMask("required: the paths to change, for example \"clip.threshold\"");
+  if (mask.paths_size() > kMaxPaths) {
+    return BadMask(absl::StrCat("at most ", kMaxPaths, " paths, are ", mask.paths_size()));
+  }
+  for (const std::string& path : mask.paths()) {
+    const std::vector<std::string> names = absl::StrSplit(path, '.');
+    if (OverrideGlob(path).empty() && !HasNames(names, *v1::Controls::descriptor())) return UnknownPath(path);
+  }
+  return absl::OkStatus();
+}
+
+v1::Controls ValuesAt(const v1::Controls& changes, const FieldMask& mask) {
+  v1::Controls values;
+  for (const std::string& path : mask.paths()) {
+    const absl::string_view glob = OverrideGlob(path);
+    // One that is not there says that the override goes.
+    const int wanted = FindOverride(changes.clip().overrides(), glob);
+    if (glob.empty()) {
+      const std::vector<std::string> names = absl::StrSplit(path, '.');
+      CopyNames(names, changes, &values);
+    } else if (wanted < changes.clip().overrides_size()) {
+      Overrides* kept = values.mutable_clip()->mutable_overrides();
+      if (FindOverride(*kept, glob) == kept->size()) *kept->Add() = changes.clip().overrides(wanted);
+    }
+  }
+  return values;
+}
+
+absl::StatusOr<v1::Controls> ApplyControlChanges(const v1::Controls& current, const v1::Controls& changes,
+                                                 const FieldMask& mask) {
+  GW_RETURN_IF_ERROR(CheckChangePaths(mask));
   v1::Controls changed = current;
-  for (const std::string& path : mask.paths()) GW_RETURN_IF_ERROR(CopyPath(path, changes, &changed));
-  GW_RETURN_IF_ERROR(ValidateControls(changed));
+  bool threshold_is_new = false;
+  for (const std::string& path : mask.paths()) {
+    GW_RETURN_IF_ERROR(CopyPath(path, changes, &changed));
+    threshold_is_new |= path == kClip || path == "clip.threshold";
+  }
+  GW_RETURN_IF_ERROR(CheckControls(changed, threshold_is_new));
   return ResolveControls(changed);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/stats/step_record.h"
+#include "core/train/control_edit.h"
 #include "gradwatch/v1/alert.pb.h"
 
 namespace gradwatch::core {
@@ -17,8 +18,10 @@ class Observer {
   virtual void OnStep(const StepRecord& record) = 0;
   // An alert changed its state on the step just reported.
   virtual void OnAlert(const v1::Alert& alert) = 0;
-  // Controls of `revision` hold from `step` on, which is being done: nothing drops it any more.
-  virtual void OnControlsApplied(int64_t revision, int64_t step) = 0;
+  // An edit of the controls was applied, or never will be; in the order of revisions. One that was applied holds from a
+  // step that is being done, so that nothing drops it any more, or, told between OnPaused and OnResumed, from the first
+  // one after the pause.
+  virtual void OnEdit(const EditOutcome& outcome) = 0;
   // The run waits, after `steps_done` steps.
   virtual void OnPaused(int64_t steps_done) = 0;
   // The run goes on.

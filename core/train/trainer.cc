@@ -16,6 +16,7 @@
 #include "core/nn/network.h"
 #include "core/optim/optimizer.h"
 #include "core/optim/schedule.h"
+#include "core/spec/controls.h"
 #include "core/stats/gradient_cosine.h"
 #include "core/stats/gradient_statistics.h"
 #include "core/tensor/arena.h"
@@ -94,8 +95,12 @@ struct Trainer::State {
     record.tensors.resize(tensors.size());
   }
 
-  // Uses `snapshot` from the next step on.
+  // Uses the controls that hold for `step`, after the edits that are due for it, whose outcomes wait to be told.
+  void TakeControls(int64_t step, LiveControls& live);
   void Adopt(std::shared_ptr<const ControlSnapshot> snapshot);
+  // Whether this run can have these controls: what the server checked when it took the edit may be otherwise by now.
+  absl::Status CheckFits(const v1::Controls& changed) const;
+  void TellEdits(Observer& observer);
   // Runs one step and, unless it is dropped, reports it. If it failed, `failure` says why.
   StepEnd RunStep(int64_t step, const LiveControls& live, Observer& observer);
   // Loss and gradients of a step, measured. False: see AccumulateGradients.
@@ -114,7 +119,7 @@ struct Trainer::State {
   std::string TooManyLost() const;
   // Fills what is told of the network at the end of the run.
   void JudgeNetwork(TrainResult* result);
-  // Waits while a pause is asked for; the command to follow then.
+  // Waits while a pause is asked for, and applies and tells edits meanwhile; the command to follow then.
   LiveControls::Command ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer);
 
   const v1::JobSpec spec;
@@ -124,7 +129,7 @@ struct Trainer::State {
   const std::vector<v1::TensorInfo> tensors;
 
   std::shared_ptr<const ControlSnapshot> controls;
-  int64_t told_revision = 0;  // of the controls that the observer knows to hold
+  std::vector<EditOutcome> outcomes;  // that are not told yet
   GradientCosine<float> cosine;
   Clipper<float> clipper;
   std::unique_ptr<Optimizer<float>> optimizer;
@@ -142,6 +147,21 @@ struct Trainer::State {
   int64_t last_learnt = -1;  // the last step that was not skipped; -1: none
   std::string failure;
 };
+
+void Trainer::State::TakeControls(int64_t step, LiveControls& live) {
+  const auto fits = [this](const v1::Controls& changed) { return CheckFits(changed); };
+  if (const auto& snapshot = live.ForStep(step, fits, &outcomes); snapshot != controls) Adopt(snapshot);
+}
+
+absl::Status Trainer::State::CheckFits(const v1::Controls& changed) const {
+  GW_RETURN_IF_ERROR(CheckControlsFit(changed, spec.optimizer()));
+  return CheckOverridesMatch(changed, {tensors.begin(), tensors.end()});
+}
+
+void Trainer::State::TellEdits(Observer& observer) {
+  for (const EditOutcome& outcome : outcomes) observer.OnEdit(outcome);
+  outcomes.clear();
+}
 
 void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot) {
   controls = std::move(snapshot);
@@ -273,8 +293,7 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
     network->RestoreState();
     return StepEnd::kDropped;
   }
-  if (told_revision != controls->revision) observer.OnControlsApplied(controls->revision, step);
-  told_revision = controls->revision;
+  TellEdits(observer);
   record.time = clock->Now();
   alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);
@@ -298,10 +317,14 @@ void Trainer::State::JudgeNetwork(TrainResult* result) {
 }
 
 LiveControls::Command Trainer::State::ObeyPause(int64_t steps_done, LiveControls& live, Observer& observer) {
-  if (live.command() == LiveControls::Command::kPause) {
-    observer.OnPaused(steps_done);
-    if (live.AwaitRun() == LiveControls::Command::kRun) observer.OnResumed(steps_done);
+  LiveControls::Command command = live.command();
+  if (command != LiveControls::Command::kPause) return command;
+  observer.OnPaused(steps_done);
+  for (; command == LiveControls::Command::kPause; command = live.AwaitRun(steps_done)) {
+    TakeControls(steps_done, live);
+    TellEdits(observer);
   }
+  if (command == LiveControls::Command::kRun) observer.OnResumed(steps_done);
   return live.command();
 }
 
@@ -351,9 +374,7 @@ void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& 
       result.state = v1::JOB_STATE_STOPPED;
       break;
     }
-    if (const auto& snapshot = controls.ForStep(result.steps_done); snapshot != state.controls) {
-      state.Adopt(snapshot);
-    }
+    state.TakeControls(result.steps_done, controls);
     const StepEnd end = state.RunStep(result.steps_done, controls, observer);
     if (end == StepEnd::kDropped) continue;  // the stop is still there
     if (++result.steps_done == 1) result.first_loss = state.record.loss;

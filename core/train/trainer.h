@@ -56,6 +56,8 @@ class Trainer {
   // and changes nothing. A pause waits for the end of the step. A network whose parameters are not finite at the end
   // has not succeeded, nor has one that has learnt from no step, or not from more than one step up to the end. Call
   // once. The observer is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
+  // Edits are applied between two steps and told when the first step that uses them can no longer be dropped, those
+  // that come in a pause at once; a stop leaves what waits where it is.
   TrainResult Run(LiveControls& controls, Observer& observer);
 
  private:

@@ -107,13 +107,16 @@ absl::StatusOr<v1::Adjustment> EditOperations::MakeAdjustment(const v1::AdjustJo
   const v1::Controls before = record.edits->ControlsUpTo(step, job.controls());
   const auto after = core::ApplyControlChanges(before, request.controls(), request.update_mask());
   if (!after.ok()) return core::WithFieldPrefix("controls", after.status());
-  GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*after, job.spec().optimizer())));
+  // What the optimizer of a foreign program is, nobody knows, and its memory is its own affair.
+  if (!job.spec().has_external()) {
+    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*after, job.spec().optimizer())));
+    GW_RETURN_IF_ERROR(
+        core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *after, context_->options.limits)));
+  }
   // They are known once the trainer has told them.
   if (!job.tensors().empty()) {
     GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*after, job.tensors())));
   }
-  GW_RETURN_IF_ERROR(
-      core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *after, context_->options.limits)));
 
   v1::Adjustment adjustment;
   adjustment.set_edit(job.last_edit() + 1);

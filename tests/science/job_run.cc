@@ -28,7 +28,7 @@ class Keeper final : public core::Observer {
     controls_->SetCommand(core::LiveControls::Command::kStop);
   }
   void OnAlert(const v1::Alert& alert) override { run_->alerts.push_back(alert); }
-  void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override {}
+  void OnEdit(const core::EditOutcome& /*outcome*/) override {}
   void OnPaused(int64_t /*steps_done*/) override {}
   void OnResumed(int64_t /*steps_done*/) override {}
 

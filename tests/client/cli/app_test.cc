@@ -48,7 +48,7 @@ TEST_F(AppTest, ACommandThatIsNotThereIsNamedWithTheNearestOrAll) {
       {"jobs list", R"(no command "jobs"; did you mean job?)"},
       {"job lst -o json", R"(job: no command "lst"; did you mean list?)"},
       {"help", R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, compare, health, version)"},
-      {"clip", "clip: a command is required; one of get, set"},
+      {"clip", "clip: a command is required; one of get, set, unset, cancel"},
       {"--fast", "not expected: --fast"},
   };
   for (const auto& [arguments, text] : cases) {
@@ -125,6 +125,8 @@ TEST_F(AppTest, NumbersAreDecimal) {
       {"watch x --from-step 0x1", "\"0x1\" is not a decimal number"},
       {"watch x --until-step -1", "\"-1\" is not the number of a step"},
       {"adjust x --at-step 0x10 --lr-scale 2", "\"0x10\" is not a decimal number"},
+      {"clip cancel x 0x10", "\"0x10\" is not a decimal number"},
+      {"clip cancel x 0", "\"0\" is not a whole number above 0"},
       {"adjust x --at-step -1 --lr-scale 2", "\"-1\" is not the number of a step"},
       {"adjust x --lr-scale 0x1p3", "\"0x1p3\" is not a decimal number"},
       {"adjust x --lr-scale nan", "\"nan\" is not a decimal number"},

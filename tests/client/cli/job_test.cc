@@ -85,6 +85,11 @@ controls          revision 0
 last event        0
 created           10 min ago
 )");
+  job_.set_control_revision(4);
+  job_.set_waiting_edits(1);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\ncontrols          revision 4; 1 edit waits\n"));
+  job_.set_waiting_edits(2);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\ncontrols          revision 4; 2 edits wait\n"));
   const CliResult json = Cli("job get x -o json");
   EXPECT_THAT(json.out, HasSubstr(R"("state":"running")"));
   EXPECT_THAT(json.out, HasSubstr(R"("steps_done":5)"));
@@ -134,11 +139,13 @@ TEST_F(JobTest, ListSaysNothingOfWhatItWasNotTold) {
     job.mutable_spec()->set_display_name(request.view() == v1::JOB_VIEW_FULL ? "full" : "basic");
     return grpc::Status::OK;
   };
-  EXPECT_EQ(Cli("job list -o json").out,
-            R"({"jobs":[{"job_id":"x","uid":"","spec":{"display_name":"basic"},"state":"running","failure":"",)"
-            R"("control_revision":0,"applied_revision":0,"etag":"","attempt":0,"steps_done":0,"last_event":0,)"
-            R"("firing_alerts":0,"non_finite_steps":0,"fired_alerts":0}],"next_page_token":""})"
-            "\n")
+  EXPECT_EQ(
+      Cli("job list -o json").out,
+      R"({"jobs":[{"job_id":"x","uid":"","spec":{"display_name":"basic"},"state":"running","failure":"",)"
+      R"("control_revision":0,"applied_revision":0,"etag":"","attempt":0,"steps_done":0,"last_event":0,)"
+      R"("firing_alerts":0,"non_finite_steps":0,"fired_alerts":0,"waiting_edits":0,"last_edit":0,"attach_token":""}],)"
+      R"("next_page_token":""})"
+      "\n")
       << "neither steps of 0 nor an empty list of tensors";
   const std::string full = Cli("job list --view full -o json").out;
   EXPECT_THAT(full, HasSubstr(R"("spec":{"display_name":"full","steps":0)"));
@@ -213,12 +220,14 @@ TEST_F(JobTest, AChangeThatWasNotAnsweredMayHaveBeenMade) {
   server_.delete_job = [&](const v1::DeleteJobRequest&, v1::DeleteJobResponse*) { return late; };
   server_.update_job = [&](const v1::UpdateJobRequest&, v1::Job*) { return late; };
   server_.adjust_job = [&](const v1::AdjustJobRequest&, v1::AdjustJobResponse*) { return late; };
+  server_.cancel_edit = [&](const v1::CancelEditRequest&, v1::CancelEditResponse*) { return late; };
   server_.acknowledge_alert = [&](const v1::AcknowledgeAlertRequest&, v1::Alert*) { return late; };
   server_.create_silence = [&](const v1::CreateSilenceRequest&, v1::Silence*) { return late; };
   server_.delete_silence = [&](const v1::DeleteSilenceRequest&, v1::DeleteSilenceResponse*) { return late; };
   for (const char* arguments :
        {"job pause x", "job resume x", "job stop x", "job delete x", "job update x --name y", "clip set x --max-norm 1",
-        "adjust x --lr-scale 0.5", "alerts ack a", "alerts silence --for 2h --comment c", "alerts unsilence s1"}) {
+        "clip unset x --tensors a", "clip cancel x 1", "adjust x --lr-scale 0.5", "alerts ack a",
+        "alerts silence --for 2h --comment c", "alerts unsilence s1"}) {
     const CliResult result = Cli(arguments);
     EXPECT_EQ(result.exit_code, 124) << arguments;
     EXPECT_EQ(result.err,

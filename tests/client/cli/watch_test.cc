@@ -267,7 +267,7 @@ TEST_F(WatchTest, PrintsNoEventThatHappenedAfterTheStep) {
   hold_ = false;
   EXPECT_EQ(reached.exit_code, 0);
   EXPECT_THAT(reached.out, HasSubstr("\n         3 "));
-  EXPECT_THAT(reached.out, Not(HasSubstr("change asked for")));
+  EXPECT_THAT(reached.out, Not(HasSubstr("asked for by")));
   server_.watch_job = [script = server_.watch_job](const v1::WatchJobRequest& request, grpc::ServerContext* context,
                                                    Writer* writer) {
     script(request, context, writer);
@@ -275,7 +275,7 @@ TEST_F(WatchTest, PrintsNoEventThatHappenedAfterTheStep) {
   };
   const CliResult broken = Cli("watch x --from-beginning --until-step 7");
   EXPECT_THAT(broken.out, HasSubstr("\n         4 "));
-  EXPECT_THAT(broken.out, Not(HasSubstr("change asked for")));
+  EXPECT_THAT(broken.out, Not(HasSubstr("asked for by")));
   EXPECT_THAT(broken.err, HasSubstr("--resume token0")) << "it must not claim what was not printed";
 }
 
@@ -479,7 +479,8 @@ TEST_F(WatchTest, NothingThatCameFromElsewhereMovesTheTerminal) {
   attached.mutable_trainer_attached()->set_engine_variant(evil);
   v1::Event adjusted = StateEvent(6, v1::JOB_STATE_RUNNING);
   adjusted.mutable_adjust_requested()->mutable_adjustment()->set_actor(evil);
-  auto& clip = *adjusted.mutable_adjust_requested()->mutable_adjustment()->mutable_new_controls()->mutable_clip();
+  adjusted.mutable_adjust_requested()->mutable_adjustment()->add_paths("clip");
+  auto& clip = *adjusted.mutable_adjust_requested()->mutable_adjustment()->mutable_values()->mutable_clip();
   clip.add_overrides()->set_tensors(evil);
   v1::Event failed = StateEvent(7, v1::JOB_STATE_FAILED);
   failed.mutable_state_changed()->set_reason(evil);

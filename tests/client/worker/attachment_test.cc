@@ -10,8 +10,11 @@
 #include <filesystem>
 #include <mutex>
 #include <random>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/lib/channel.h"
 #include "core/base/last_words_file.h"
 #include "tests/client/worker/fake_trainer_service.h"
@@ -120,11 +123,33 @@ v1::TrainerDirective Command(v1::TrainerCommand::Action action) {
   return directive;
 }
 
-v1::ControlsUpdate Scale(int64_t revision, double learning_rate_scale) {
-  v1::ControlsUpdate update;
-  update.set_revision(revision);
-  update.mutable_controls()->set_learning_rate_scale(learning_rate_scale);
-  return update;
+// An edit of the learning rate's scale.
+v1::ControlEdit Scale(int64_t edit, double learning_rate_scale, int64_t at_step = -1) {
+  v1::ControlEdit asked;
+  asked.set_edit(edit);
+  asked.mutable_values()->set_learning_rate_scale(learning_rate_scale);
+  asked.add_paths("learning_rate_scale");
+  if (at_step >= 0) asked.set_at_step(at_step);
+  return asked;
+}
+
+v1::TrainerDirective Edits(const std::vector<v1::ControlEdit>& edits, const std::vector<int64_t>& withdrawn = {}) {
+  v1::TrainerDirective directive;
+  for (const v1::ControlEdit& edit : edits) *directive.mutable_edits()->add_edits() = edit;
+  for (const int64_t edit : withdrawn) directive.mutable_edits()->add_withdrawn(edit);
+  return directive;
+}
+
+// What the training loop does for a step: the revision and the scale that hold, and what became of which edits.
+std::string Take(LiveControls& controls, int64_t step) {
+  std::vector<core::EditOutcome> outcomes;
+  const auto fits = [](const v1::Controls&) { return absl::OkStatus(); };
+  const auto now = controls.ForStep(step, fits, &outcomes);
+  std::string text = absl::StrCat(now->revision, ": ", now->controls.learning_rate_scale());
+  for (const core::EditOutcome& outcome : outcomes) {
+    absl::StrAppend(&text, outcome.applied ? ", applied " : ", withdrawn ", outcome.edit);
+  }
+  return text;
 }
 
 // Waits for something that the attach thread does.
@@ -264,34 +289,95 @@ TEST(AttachmentTest, AFencedTrainerStopsTraining) {
   EXPECT_THAT(trainer.attachment.Close(), StatusIs(absl::StatusCode::kAborted, "taken over"));
 }
 
-TEST(AttachmentTest, ControlsComeDown) {
+TEST(AttachmentTest, EditsAndWithdrawalsComeDown) {
   v1::TrainerWelcome welcome = Welcome();
-  *welcome.mutable_controls() = Scale(5, 0.5);
-  v1::TrainerDirective update;
-  *update.mutable_controls() = Scale(6, 0.25);
-  update.mutable_controls()->set_at_step(100);
-  FakeTrainerService service(welcome, {{.directives = {update, Command(v1::TrainerCommand::ACTION_PAUSE)}}});
+  welcome.mutable_controls()->set_revision(5);
+  welcome.mutable_controls()->mutable_controls()->set_learning_rate_scale(0.5);
+  const v1::TrainerDirective first = Edits({Scale(11, 0.25, 100), Scale(12, 4), Scale(13, 8, 50)}, {13, 12});
+  const v1::TrainerDirective second = Edits({Scale(14, 2, 10), Scale(11, 99)});
+  FakeTrainerService service(welcome, {{.directives = {first, second, Command(v1::TrainerCommand::ACTION_PAUSE)}}});
   Trainer trainer(service.address());
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   LiveControls& controls = trainer.attachment.controls();
   EXPECT_TRUE(Eventually([&] { return controls.command() == LiveControls::Command::kPause; }));
-  EXPECT_EQ(controls.ForStep(0)->revision, 5);
-  EXPECT_EQ(controls.ForStep(0)->controls.learning_rate_scale(), 0.5);
-  EXPECT_EQ(controls.ForStep(99)->revision, 5);
-  EXPECT_EQ(controls.ForStep(100)->revision, 6);
+  EXPECT_EQ(Take(controls, 0), "5: 0.5, withdrawn 13, withdrawn 12");
+  EXPECT_EQ(Take(controls, 9), "5: 0.5");
+  EXPECT_EQ(Take(controls, 10), "6: 2, applied 14");
+  EXPECT_EQ(Take(controls, 99), "6: 2");
+  EXPECT_EQ(Take(controls, 100), "7: 0.25, applied 11");
 }
 
-TEST(AttachmentTest, ControlsOfTheWelcomeForLaterComeOnTopOfTheSpecs) {
+TEST(AttachmentTest, WithoutControlsInTheWelcomeThoseOfTheSpecHold) {
   v1::TrainerWelcome welcome = Welcome();
+  welcome.clear_controls();
   welcome.mutable_spec()->mutable_controls()->set_learning_rate_scale(0.5);
-  *welcome.mutable_controls() = Scale(2, 0.25);
-  welcome.mutable_controls()->set_at_step(10);
   FakeTrainerService service(welcome, {{}});
   Trainer trainer(service.address());
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  EXPECT_EQ(Take(trainer.attachment.controls(), 0), "1: 0.5");
+}
+
+// They may be for the first step.
+TEST(AttachmentTest, TheRunBeginsWithTheEditsOfTheWelcome) {
+  const struct {
+    const char* name;
+    std::vector<v1::TrainerDirective> directives;
+    std::string first_step;
+  } cases[] = {
+      {"in two batches",
+       {Edits({Scale(2, 4)}), Edits({Scale(3, 8, 0), Scale(4, 16, 1)})},
+       "3: 8, applied 2, applied 3"},
+      {"fewer than were told, but something else came",
+       {Edits({Scale(2, 4)}), Command(v1::TrainerCommand::ACTION_RESUME)},
+       "2: 4, applied 2"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    v1::TrainerWelcome welcome = Welcome();
+    welcome.set_waiting_edits(3);
+    FakeTrainerService service(welcome, {{.directives = c.directives}});
+    Trainer trainer(service.address());
+    ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+    EXPECT_EQ(Take(trainer.attachment.controls(), 0), c.first_step);
+  }
+}
+
+TEST(AttachmentTest, EditsThatDoNotComeEndWithTheStreamOrAStop) {
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.set_waiting_edits(2);
+  const StreamPlan broken = {.directives = {Edits({Scale(2, 4)})}, .messages = 0};
+  const StreamPlan whole = {.directives = {Edits({Scale(2, 4), Scale(3, 8)})}};
+  FakeTrainerService service(welcome, {broken, whole});
+  Trainer trainer(service.address());
+  trainer.Notify(0);  // a message, on which the first stream breaks
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  EXPECT_EQ(Take(trainer.attachment.controls(), 0), "3: 8, applied 2, applied 3");
+
+  FakeTrainerService silent(welcome, {{}});
+  Trainer stopped(silent.address());
+  ASSERT_TRUE(silent.Await([](const Arrived& arrived) { return !arrived.hellos.empty(); }));
+  stopped.attachment.RequestStop();
+  stopped.attachment.AwaitWelcome().status().IgnoreError();  // whether the welcome or the stop came first
+}
+
+// The server may not have heard yet what the run has applied: its controls are older than those of the run, and what it
+// sends again is known.
+TEST(AttachmentTest, OnlyTheFirstWelcomeSaysWhatHolds) {
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.mutable_controls()->mutable_controls()->set_learning_rate_scale(0.5);
+  const StreamPlan first = {
+      .directives = {Edits({Scale(2, 4), Scale(3, 8, 20)}), Command(v1::TrainerCommand::ACTION_PAUSE)}, .messages = 0};
+  const StreamPlan second = {.directives = {Edits({Scale(2, 4), Scale(3, 8, 20), Scale(4, 16)}, {3}),
+                                            Command(v1::TrainerCommand::ACTION_STOP)}};
+  FakeTrainerService service(welcome, {first, second});
+  Trainer trainer(service.address());
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   LiveControls& controls = trainer.attachment.controls();
-  EXPECT_EQ(controls.ForStep(9)->controls.learning_rate_scale(), 0.5);
-  EXPECT_EQ(controls.ForStep(10)->controls.learning_rate_scale(), 0.25);
+  EXPECT_TRUE(Eventually([&] { return controls.command() == LiveControls::Command::kPause; }));
+  EXPECT_EQ(Take(controls, 0), "2: 4, applied 2");
+  trainer.RunTo(1, 1);  // a message, on which the stream breaks
+  EXPECT_TRUE(Eventually([&] { return controls.command() == LiveControls::Command::kStop; }));
+  EXPECT_EQ(Take(controls, 1), "3: 16, withdrawn 3, applied 4");
 }
 
 TEST(AttachmentTest, ThePauseOfTheWelcomeHoldsBeforeTheFirstStep) {
@@ -300,7 +386,7 @@ TEST(AttachmentTest, ThePauseOfTheWelcomeHoldsBeforeTheFirstStep) {
   FakeTrainerService service(welcome, {{.directives = {Command(v1::TrainerCommand::ACTION_RESUME)}}});
   Trainer trainer(service.address());
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
-  EXPECT_EQ(trainer.attachment.controls().AwaitRun(), LiveControls::Command::kRun);
+  EXPECT_EQ(trainer.attachment.controls().AwaitRun(0), LiveControls::Command::kRun);
 }
 
 TEST(AttachmentTest, StopIsObeyed) {

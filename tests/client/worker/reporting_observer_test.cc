@@ -13,25 +13,30 @@ TEST(ReportingObserverTest, StepsAreOfferedAndTheRestBecomesNotices) {
   const auto notify = [&notices](v1::Notice notice) { notices.push_back(std::move(notice)); };
   ReportingObserver observer(&reports, notify);
 
-  observer.OnControlsApplied(4, 0);
+  observer.OnEdit({.edit = 9, .applied = true, .revision = 4, .step = 0});
   core::StepRecord record;
   observer.OnStep(record);
   v1::Alert alert;
   alert.set_rule("non_finite");
   observer.OnAlert(alert);
   observer.OnPaused(1);
+  observer.OnEdit({.edit = 7, .step = 1, .reason = "too large"});
   observer.OnResumed(1);
 
   EXPECT_EQ(reports.end_step(), 1);
-  ASSERT_EQ(notices.size(), 4u);
+  ASSERT_EQ(notices.size(), 5u);
   EXPECT_EQ(notices[0].controls_applied().revision(), 4);
   EXPECT_EQ(notices[0].controls_applied().effective_step(), 0);
+  EXPECT_EQ(notices[0].controls_applied().edit(), 9);
   EXPECT_EQ(notices[0].steps_done(), 0);
   EXPECT_EQ(notices[1].alert().rule(), "non_finite");
   EXPECT_EQ(notices[1].steps_done(), 1) << "after the report of the step that raised it";
   EXPECT_TRUE(notices[2].has_paused());
   EXPECT_EQ(notices[2].steps_done(), 1);
-  EXPECT_TRUE(notices[3].has_resumed());
+  EXPECT_EQ(notices[3].edit_dropped().edit(), 7);
+  EXPECT_EQ(notices[3].edit_dropped().reason(), "too large");
+  EXPECT_EQ(notices[3].steps_done(), 1);
+  EXPECT_TRUE(notices[4].has_resumed());
 }
 
 }  // namespace

@@ -114,6 +114,32 @@ TEST(ClipSettingsTest, AThresholdWithoutAModeMustStillBeANumber) {
   EXPECT_THAT(ValidateClipSettings(settings), IsOk());
 }
 
+TEST(ClipSettingsTest, AThresholdNeedsAModeThatReadsIt) {
+  const struct {
+    v1::ClipMode mode;
+    bool reads;
+  } cases[] = {
+      {v1::CLIP_MODE_UNSPECIFIED, false}, {v1::CLIP_MODE_NONE, false},  {v1::CLIP_MODE_GLOBAL_NORM, true},
+      {v1::CLIP_MODE_TENSOR_NORM, true},  {v1::CLIP_MODE_VALUE, true},  {v1::CLIP_MODE_ADAPTIVE, true},
+      {v1::CLIP_MODE_AUTOCLIP, false},    {v1::CLIP_MODE_ZCLIP, false}, {v1::CLIP_MODE_ADAGC, false},
+      {v1::CLIP_MODE_SPAM, false},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(v1::ClipMode_Name(c.mode));
+    v1::ClipSettings settings;
+    settings.set_mode(c.mode);
+    EXPECT_THAT(CheckThresholdIsRead(settings), IsOk()) << "there is none";
+    settings.set_threshold(1.5);
+    EXPECT_THAT(ValidateClipSettings(settings), IsOk()) << "it may be one of an earlier mode";
+    const auto violations = GetFieldViolations(CheckThresholdIsRead(settings));
+    ASSERT_EQ(violations.size(), c.reads ? 0u : 1u);
+    if (c.reads) continue;
+    EXPECT_EQ(violations[0].field, "threshold");
+    EXPECT_THAT(violations[0].description, ::testing::HasSubstr("is 1.5, which mode "));
+    EXPECT_THAT(violations[0].description, ::testing::HasSubstr("name mode GLOBAL_NORM, TENSOR_NORM, VALUE"));
+  }
+}
+
 TEST(ClipSettingsTest, ResolvesDefaultsAndKeepsTheRest) {
   const v1::ClipSettings defaults = ResolveClipSettings(v1::ClipSettings());
   EXPECT_EQ(defaults.mode(), v1::CLIP_MODE_NONE);

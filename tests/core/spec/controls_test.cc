@@ -9,6 +9,8 @@
 #include <limits>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/error.h"
 #include "tests/support/status_matchers.h"
 
@@ -92,6 +94,10 @@ TEST(ControlsTest, RefusesValuesOutOfRange) {
        "clip.threshold", "nan"},
       {[](auto* c) { c->mutable_clip()->add_overrides()->set_mode(v1::CLIP_MODE_NONE); }, "clip.overrides[0].tensors",
        ""},
+      {[](auto* c) { c->mutable_clip()->set_threshold(5); }, "clip.threshold", "is 5, which mode NONE does not read"},
+      {[](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_ZCLIP), c->mutable_clip()->set_threshold(5); },
+       "clip.threshold", "is 5, which mode ZCLIP does not read"},
+      {[](auto* c) { c->mutable_clip()->set_threshold(-5); }, "clip.threshold", "must be finite and above 0"},
   };
   for (const auto& c : cases) {
     const absl::Status status = ValidateControls(Make(c.change));
@@ -195,6 +201,142 @@ TEST(ApplyControlChangesTest, PathsReachTheNumbersOfAClipMode) {
   EXPECT_THAT(bad, StatusIs(kInvalid, HasSubstr("clip.zclip.alpha: must be in [0, 1); got 2")));
 }
 
+// Controls with overrides for these globs: TENSOR_NORM, with limits 1, 2, 3.
+v1::Controls Overrides(const std::vector<std::string>& globs) {
+  v1::Controls controls;
+  for (const std::string& glob : globs) {
+    v1::TensorClip* limit = controls.mutable_clip()->add_overrides();
+    limit->set_tensors(glob);
+    limit->set_mode(v1::CLIP_MODE_TENSOR_NORM);
+    limit->set_threshold(controls.clip().overrides_size());
+  }
+  return controls;
+}
+
+// "rnn*=1 dense.*=2".
+std::string OverridesText(const v1::Controls& controls) {
+  return absl::StrJoin(controls.clip().overrides(), " ", [](std::string* text, const v1::TensorClip& limit) {
+    absl::StrAppend(text, limit.tensors(), "=", limit.threshold());
+  });
+}
+
+TEST(ApplyControlChangesTest, AnOverrideOfOneGlobIsChangedAlone) {
+  v1::Controls wanted;
+  for (const char* glob : {"other", "a.*", "a.b.c"}) {
+    v1::TensorClip* limit = wanted.mutable_clip()->add_overrides();
+    limit->set_tensors(glob);
+    limit->set_mode(v1::CLIP_MODE_VALUE);
+    limit->set_threshold(9);
+  }
+  const struct {
+    std::vector<std::string> before;
+    std::vector<std::string> paths;
+    const char* after;
+  } cases[] = {
+      {{}, {"clip.overrides.`a.*`"}, "a.*=9"},
+      {{"x", "a.*", "y"}, {"clip.overrides.`a.*`"}, "x=1 a.*=9 y=3"},  // in its place
+      {{"x", "y"}, {"clip.overrides.`a.*`"}, "a.*=9 x=1 y=2"},         // before all others
+      {{"x", "y"}, {"clip.overrides.`a.*`", "clip.overrides.`a.b.c`"}, "a.b.c=9 a.*=9 x=1 y=2"},
+      {{"x", "y"}, {"clip.overrides.`x`"}, "y=2"},       // removed: the values have none
+      {{"x", "y", "x"}, {"clip.overrides.`x`"}, "y=2"},  // the second one too
+      {{"`", "y"}, {"clip.overrides.```"}, "y=2"},       // a glob may be anything
+      {{"x", "y"}, {"clip.overrides.`a.*`", "clip.overrides.`x`"}, "a.*=9 y=2"},
+      {{"x", "y"}, {"clip.overrides"}, "other=9 a.*=9 a.b.c=9"},  // all of them
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(absl::StrCat(absl::StrJoin(c.before, " "), ": ", absl::StrJoin(c.paths, ", ")));
+    const v1::Controls before = ResolveControls(Overrides(c.before));
+    const auto after = ApplyControlChanges(before, wanted, Mask(c.paths));
+    ASSERT_THAT(after, IsOk());
+    EXPECT_EQ(OverridesText(*after), c.after);
+    const auto again = ApplyControlChanges(before, ValuesAt(wanted, Mask(c.paths)), Mask(c.paths));
+    ASSERT_THAT(again, IsOk());
+    EXPECT_EQ(OverridesText(*again), c.after) << "the values alone make the same change";
+  }
+}
+
+TEST(ApplyControlChangesTest, AnOverrideThatIsNotThereCannotBeRemoved) {
+  const v1::Controls before = ResolveControls(Overrides({"rnn*", "dense*"}));
+  EXPECT_THAT(ApplyControlChanges(before, v1::Controls(), Mask({"clip.overrides.`rnn`"})),
+              StatusIs(kInvalid, "clip.overrides: \"rnn\" is none of the 2 overrides; the first is rnn*"));
+  EXPECT_THAT(ApplyControlChanges(ResolveControls({}), v1::Controls(), Mask({"clip.overrides.`rnn`"})),
+              StatusIs(kInvalid, "clip.overrides: \"rnn\" is none of the 0 overrides"));
+  EXPECT_THAT(ApplyControlChanges(before, v1::Controls(), Mask({"clip.overrides.`rnn*`", "clip.overrides.`rnn*`"})),
+              StatusIs(kInvalid, HasSubstr("\"rnn*\" is none of the 1 overrides")));
+}
+
+TEST(ApplyControlChangesTest, AThresholdThatTheModeDoesNotReadIsRefusedWhereItIsNew) {
+  const auto clip = [](v1::ClipMode mode, double threshold) {
+    return Make([=](auto* c) { c->mutable_clip()->set_mode(mode), c->mutable_clip()->set_threshold(threshold); });
+  };
+  const struct {
+    v1::Controls before, changes;
+    std::vector<std::string> paths;
+    bool ok;
+  } cases[] = {
+      {clip(v1::CLIP_MODE_NONE, 0), clip(v1::CLIP_MODE_UNSPECIFIED, 1), {"clip.threshold"}, false},
+      {clip(v1::CLIP_MODE_AUTOCLIP, 0), clip(v1::CLIP_MODE_UNSPECIFIED, 1), {"clip.threshold"}, false},
+      {clip(v1::CLIP_MODE_NONE, 0), clip(v1::CLIP_MODE_ZCLIP, 1), {"clip"}, false},
+      {clip(v1::CLIP_MODE_NONE, 0), clip(v1::CLIP_MODE_ZCLIP, 1), {"clip.mode", "clip.threshold"}, false},
+      {clip(v1::CLIP_MODE_VALUE, 1), clip(v1::CLIP_MODE_NONE, 1), {"clip.mode", "clip.threshold"}, false},
+      {clip(v1::CLIP_MODE_NONE, 0), clip(v1::CLIP_MODE_VALUE, 1), {"clip.threshold", "clip.mode"}, true},
+      {clip(v1::CLIP_MODE_NONE, 0), clip(v1::CLIP_MODE_VALUE, 1), {"clip"}, true},
+      {clip(v1::CLIP_MODE_VALUE, 1), clip(v1::CLIP_MODE_NONE, 0), {"clip.mode"}, true},  // it is kept
+      {clip(v1::CLIP_MODE_NONE, 1), Make([](auto* c) { c->set_report_every(3); }), {"report_every"}, true},
+      {clip(v1::CLIP_MODE_NONE, 1), v1::Controls(), {"clip.threshold"}, true},           // it goes
+      {clip(v1::CLIP_MODE_NONE, 1), clip(v1::CLIP_MODE_VALUE, 0), {"clip.mode"}, true},  // it is read again
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(absl::StrCat(c.before.ShortDebugString(), ": ", absl::StrJoin(c.paths, ", ")));
+    const auto after = ApplyControlChanges(ResolveControls(c.before), c.changes, Mask(c.paths));
+    if (c.ok) {
+      EXPECT_THAT(after, IsOk());
+    } else {
+      EXPECT_THAT(after, StatusIs(kInvalid, HasSubstr("clip.threshold: is 1, which mode")));
+    }
+  }
+}
+
+TEST(CheckChangePathsTest, TakesFieldsAndOverrides) {
+  for (const char* path : {"clip", "clip.mode", "clip.zclip", "clip.zclip.alpha", "clip.overrides", "report_every",
+                           "clip.overrides.`a`", "clip.overrides.`rnn0.*.b`", "clip.overrides.`no such tensor`"}) {
+    EXPECT_THAT(CheckChangePaths(Mask({path})), IsOk()) << path;
+  }
+  for (const char* path : {"", "clip.", "clips", "clip.overrides.", "clip.overrides.a", "clip.overrides.``",
+                           "clip.overrides.`", "clip.overrides.`a", "clip.overrides.a`", "clip.overrides.`a`.mode",
+                           "overrides.`a`", "clip.zclip.alpha.x", "clip.overrides.tensors"}) {
+    const absl::Status status = CheckChangePaths(Mask({"report_every", path}));
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("update_mask: no path"))) << path;
+    EXPECT_EQ(GetReason(status), "BAD_UPDATE_MASK");
+  }
+  EXPECT_THAT(CheckChangePaths(FieldMask()), StatusIs(kInvalid, HasSubstr("update_mask: required")));
+  EXPECT_THAT(CheckChangePaths(Mask(std::vector<std::string>(256, "clip"))), IsOk());
+  EXPECT_THAT(CheckChangePaths(Mask(std::vector<std::string>(257, "clip"))), StatusIs(kInvalid, HasSubstr("are 257")));
+}
+
+TEST(ValuesAtTest, KeepsWhatThePathsNameAndNothingElse) {
+  v1::Controls all = Current();
+  all.mutable_clip()->mutable_zclip()->set_alpha(0.5);
+  all.mutable_clip()->mutable_zclip()->set_max_norm(2);
+  const struct {
+    std::vector<std::string> paths;
+    const char* values;
+  } cases[] = {
+      {{"report_every"}, "report_every: 10"},
+      {{"clip.threshold", "clip.mode"}, "clip { mode: CLIP_MODE_GLOBAL_NORM threshold: 2 }"},
+      {{"clip.zclip.alpha"}, "clip { zclip { alpha: 0.5 } }"},
+      {{"clip.adagc.beta"}, "clip { }"},  // unset: goes back to its default
+      {{"clip.overrides.`rnn0.*`"}, "clip { overrides { tensors: \"rnn0.*\" mode: CLIP_MODE_VALUE threshold: 3 } }"},
+      {{"clip.overrides.`rnn0.*`", "clip.overrides"},
+       "clip { overrides { tensors: \"rnn0.*\" mode: CLIP_MODE_VALUE threshold: 3 } }"},
+      {{"clip.overrides.`rnn1.*`"}, ""},  // none: goes
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(ValuesAt(all, Mask(c.paths)).ShortDebugString(), c.values) << absl::StrJoin(c.paths, ", ");
+  }
+  EXPECT_EQ(ValuesAt(v1::Controls(), Mask({"clip.mode", "clip.zclip.alpha", "report_every"})).ShortDebugString(), "");
+}
+
 TEST(CheckControlsFitTest, SpamNeedsASecondMoment) {
   const v1::Controls spam = Make([](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_SPAM); });
   for (const auto method : {v1::OPTIMIZER_METHOD_UNSPECIFIED, v1::OPTIMIZER_METHOD_SGD, v1::OPTIMIZER_METHOD_RMSPROP,
@@ -258,6 +400,7 @@ TEST(ApplyControlChangesTest, RefusesMasksThatNameNothing) {
                                                                                      {"clip.tensors"},
                                                                                      {"Clip"},
                                                                                      {"learning_rate_scale.x"},
+                                                                                     {"clip.overrides.`a"},
                                                                                      {"clip.mode", "oops"}}) {
     const absl::Status status = ApplyControlChanges(Current(), Current(), Mask(paths)).status();
     EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("update_mask: "))) << ::testing::PrintToString(paths);

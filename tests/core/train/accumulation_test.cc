@@ -101,46 +101,48 @@ class StoppingData final : public DataSource {
   int64_t filled_ = -1;  // the last batch
 };
 
-// Keeps the controls that are told to hold as well.
-class RecordsAndControls final : public Observer {
+// Keeps what is told of edits as well.
+class RecordsAndEdits final : public Observer {
  public:
   void OnStep(const StepRecord& record) override { steps.push_back(record); }
   void OnAlert(const v1::Alert& /*alert*/) override {}
-  void OnControlsApplied(int64_t revision, int64_t step) override {
-    EXPECT_EQ(step, static_cast<int64_t>(steps.size())) << "before the report of its step, after the one before";
-    controls.emplace_back(revision, step);
+  void OnEdit(const EditOutcome& outcome) override {
+    EXPECT_TRUE(outcome.applied) << outcome.reason;
+    EXPECT_EQ(outcome.step, static_cast<int64_t>(steps.size()))
+        << "before the report of its step, after the one before";
+    edits.emplace_back(outcome.edit, outcome.step);
   }
   void OnPaused(int64_t /*steps_done*/) override {}
   void OnResumed(int64_t /*steps_done*/) override {}
 
   std::vector<StepRecord> steps;
-  std::vector<std::pair<int64_t, int64_t>> controls;  // revision, first step
+  std::vector<std::pair<int64_t, int64_t>> edits;  // id, first step
 };
 
 struct StoppedRun {
   TrainResult result;
   std::vector<float> layer_state;
   std::vector<StepRecord> steps;
-  std::vector<std::pair<int64_t, int64_t>> controls;
+  std::vector<std::pair<int64_t, int64_t>> edits;
   int64_t last_batch = -1;
 };
 
-// A run that is told to stop when it takes batch `stop_at` (-1: never), and to use other controls from step `change_at`
-// on (-1: never).
+// A run that is told to stop when it takes batch `stop_at` (-1: never), and whose controls are edited from step
+// `change_at` on (-1: never).
 StoppedRun RunUntil(const v1::JobSpec& spec, int64_t stop_at, int64_t change_at = -1) {
   LiveControls live({.controls = spec.controls()});
-  if (change_at >= 0) live.Set({.revision = 2, .controls = spec.controls()}, change_at);
+  if (change_at >= 0) live.Add({.edit = 5, .paths = {"gradient_cosine"}, .at_step = change_at});
   auto data = std::make_unique<StoppingData>(*OpenData(spec.data(), spec.seed(), DataRoots()), stop_at, &live);
   const StoppingData* const source = data.get();
   const testing::FakeClock clock;
   const auto trainer = *Trainer::Create(spec, std::move(data), AlertIdentity(), &clock);
-  RecordsAndControls records;
+  RecordsAndEdits records;
   StoppedRun run;
   run.result = trainer->Run(live, records);
   const std::span<const float> state = trainer->layer_state();
   run.layer_state.assign(state.begin(), state.end());
   run.steps = records.steps;
-  run.controls = records.controls;
+  run.edits = records.edits;
   run.last_batch = source->filled();
   return run;
 }
@@ -154,7 +156,7 @@ StoppedRun Untrained(const v1::JobSpec& spec) {
   StoppedRun run;
   const std::span<const float> state = trainer->layer_state();
   run.layer_state.assign(state.begin(), state.end());
-  RecordsAndControls records;
+  RecordsAndEdits records;
   run.result = trainer->Run(live, records);
   return run;
 }
@@ -193,15 +195,15 @@ TEST(AccumulationTest, AStopWithinTheLastBatchDropsNothing) {
   EXPECT_EQ(stopped.layer_state, whole.layer_state);
 }
 
-// Controls are told to hold from a step on only if that step comes to its end.
-TEST(AccumulationTest, ControlsOfADroppedStepHaveNeverHeld) {
+// An edit is told to hold from a step on only if that step comes to its end.
+TEST(AccumulationTest, AnEditOfADroppedStepHasNeverHeld) {
   using ::testing::ElementsAre;
   using ::testing::IsEmpty;
   using ::testing::Pair;
-  EXPECT_THAT(RunUntil(Spirals(3), -1, 2).controls, ElementsAre(Pair(1, 0), Pair(2, 2)));
-  EXPECT_THAT(RunUntil(Spirals(3), 2 * kBatches + 3, 2).controls, ElementsAre(Pair(1, 0)));
-  EXPECT_THAT(RunUntil(Spirals(3), 3 * kBatches - 1, 2).controls, ElementsAre(Pair(1, 0), Pair(2, 2)));
-  EXPECT_THAT(RunUntil(Spirals(3), 3).controls, IsEmpty());
+  EXPECT_THAT(RunUntil(Spirals(3), -1, 2).edits, ElementsAre(Pair(5, 2)));
+  EXPECT_THAT(RunUntil(Spirals(3), 2 * kBatches + 3, 2).edits, IsEmpty());
+  EXPECT_THAT(RunUntil(Spirals(3), 3 * kBatches - 1, 2).edits, ElementsAre(Pair(5, 2)));
+  EXPECT_THAT(RunUntil(Spirals(3), 3).edits, IsEmpty());
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace {
 struct Rates final : Observer {
   void OnStep(const StepRecord& record) override { rates.push_back(record.learning_rate); }
   void OnAlert(const v1::Alert&) override {}
-  void OnControlsApplied(int64_t, int64_t) override {}
+  void OnEdit(const EditOutcome&) override {}
   void OnPaused(int64_t) override {}
   void OnResumed(int64_t) override {}
   std::vector<double> rates;

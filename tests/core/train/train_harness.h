@@ -42,7 +42,7 @@ class StepRecords final : public Observer {
   explicit StepRecords(std::vector<StepRecord>* steps) : steps_(steps) {}
   void OnStep(const StepRecord& record) override { steps_->push_back(record); }
   void OnAlert(const v1::Alert& /*alert*/) override {}
-  void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override {}
+  void OnEdit(const EditOutcome& /*outcome*/) override {}
   void OnPaused(int64_t /*steps_done*/) override {}
   void OnResumed(int64_t /*steps_done*/) override {}
 

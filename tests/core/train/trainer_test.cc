@@ -4,8 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/spec/job_spec.h"
 #include "tests/support/allocation_count.h"
 #include "tests/support/fake_clock.h"
@@ -18,12 +23,13 @@ namespace {
 using ::gradwatch::testing::FakeClock;
 using ::gradwatch::testing::IsOk;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class Records final : public Observer {
  public:
   void OnStep(const StepRecord& record) override { all.push_back(record); }
   void OnAlert(const v1::Alert& /*alert*/) override {}
-  void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override {}
+  void OnEdit(const EditOutcome& /*outcome*/) override {}
   void OnPaused(int64_t /*steps_done*/) override {}
   void OnResumed(int64_t /*steps_done*/) override {}
 
@@ -305,6 +311,112 @@ TEST(TrainerTest, LayersAreMeasuredOnTheStepsThatAreReported) {
   EXPECT_EQ(records.all[2].layers[1].saturated, 0);
 }
 
+ControlEdit Every(int64_t edit, int report_every, std::optional<int64_t> at_step = std::nullopt) {
+  ControlEdit asked = {.edit = edit, .paths = {"report_every"}, .at_step = at_step};
+  asked.values.set_report_every(report_every);
+  return asked;
+}
+
+// All that is told, in its order, as text. What an operator does after it was told something is in `reactions`.
+class Story final : public Observer {
+ public:
+  using Reaction = std::pair<std::string, std::function<void()>>;
+
+  void OnStep(const StepRecord& record) override {
+    Tell(absl::StrCat("step ", record.step, " of revision ", record.control_revision));
+  }
+  void OnAlert(const v1::Alert& /*alert*/) override {}
+  void OnEdit(const EditOutcome& outcome) override {
+    Tell(outcome.applied ? absl::StrCat("edit ", outcome.edit, " is ", outcome.revision, " from ", outcome.step)
+                         : absl::StrCat("edit ", outcome.edit, " never: ", outcome.reason));
+  }
+  void OnPaused(int64_t steps_done) override { Tell(absl::StrCat("paused after ", steps_done)); }
+  void OnResumed(int64_t steps_done) override { Tell(absl::StrCat("resumed after ", steps_done)); }
+
+  std::vector<std::string> told;
+  std::vector<Reaction> reactions;
+
+ private:
+  void Tell(std::string text) {
+    told.push_back(std::move(text));
+    for (const Reaction& reaction : reactions) {
+      if (reaction.first == told.back()) reaction.second();
+    }
+  }
+};
+
+std::vector<std::string> Tell(const v1::JobSpec& spec, LiveControls* live, std::vector<Story::Reaction> reactions) {
+  const FakeClock clock;
+  const auto trainer = *Trainer::Create(spec, DataRoots(), AlertIdentity(), &clock);
+  Story story;
+  story.reactions = std::move(reactions);
+  trainer->Run(*live, story);
+  return story.told;
+}
+
+v1::JobSpec ResolvedSpec(int64_t steps) { return ValidateJob(Spec(8, steps), DataRoots(), SpecLimits())->spec; }
+
+TEST(TrainerTest, EveryEditIsToldWithTheStepThatUsesItFirst) {
+  const v1::JobSpec spec = ResolvedSpec(5);
+  LiveControls live({.controls = spec.controls()});
+  live.Add(Every(3, 2, 3));
+  live.Add(Every(4, 3, 1));
+  live.Add(Every(5, 4, 3));
+  live.Add(Every(6, 4, 9));
+  EXPECT_THAT(Tell(spec, &live, {{"step 1 of revision 2", [&] { live.Add(Every(7, 5)), live.Withdraw(6); }}}),
+              ElementsAre("step 0 of revision 1", "edit 4 is 2 from 1", "step 1 of revision 2",
+                          "edit 6 never: ", "edit 7 is 3 from 2", "step 2 of revision 3", "edit 3 is 4 from 3",
+                          "edit 5 is 5 from 3", "step 3 of revision 5", "step 4 of revision 5"));
+}
+
+// In a pause all that is due for the next step is applied and told at once, and the run goes on waiting.
+TEST(TrainerTest, EditsOfAPausedRunAreToldAtOnceAndHoldFromItsNextStep) {
+  const v1::JobSpec spec = ResolvedSpec(4);
+  LiveControls live({.controls = spec.controls()});
+  live.Add(Every(1, 2, 3));
+  const auto command = [&live](LiveControls::Command what) { return [&live, what] { live.SetCommand(what); }; };
+  EXPECT_THAT(Tell(spec, &live,
+                   {{"step 1 of revision 1", command(LiveControls::Command::kPause)},
+                    {"paused after 2", [&] { live.Add(Every(2, 5)); }},
+                    {"edit 2 is 2 from 2", [&] { live.Add(Every(3, 6, 2)), live.Add(Every(4, 7, 3)); }},
+                    {"edit 3 is 3 from 2", [&] { live.Withdraw(1); }},
+                    {"edit 1 never: ", command(LiveControls::Command::kRun)}}),
+              ElementsAre("step 0 of revision 1", "step 1 of revision 1", "paused after 2", "edit 2 is 2 from 2",
+                          "edit 3 is 3 from 2", "edit 1 never: ", "resumed after 2", "step 2 of revision 3",
+                          "edit 4 is 4 from 3", "step 3 of revision 4"));
+}
+
+TEST(TrainerTest, AStopInAPauseLeavesWhatWaits) {
+  const v1::JobSpec spec = ResolvedSpec(4);
+  LiveControls live({.controls = spec.controls()});
+  live.SetCommand(LiveControls::Command::kPause);
+  EXPECT_THAT(
+      Tell(spec, &live,
+           {{"paused after 0", [&] { live.Add(Every(1, 5)); }},
+            {"edit 1 is 2 from 0", [&] { live.SetCommand(LiveControls::Command::kStop), live.Add(Every(2, 6)); }}}),
+      ElementsAre("paused after 0", "edit 1 is 2 from 0"));
+}
+
+TEST(TrainerTest, AnEditThatDoesNotFitTheRunIsDropped) {
+  const v1::JobSpec spec = ResolvedSpec(2);
+  LiveControls live({.controls = spec.controls()});
+  ControlEdit spam = {.edit = 1, .paths = {"clip.mode"}};
+  spam.values.mutable_clip()->set_mode(v1::CLIP_MODE_SPAM);
+  ControlEdit nowhere = {.edit = 2, .paths = {"clip.overrides.`rnn*`"}};
+  v1::TensorClip* limit = nowhere.values.mutable_clip()->add_overrides();
+  limit->set_tensors("rnn*");
+  limit->set_mode(v1::CLIP_MODE_NONE);
+  live.Add(spam);
+  live.Add(nowhere);
+  live.Add(Every(3, 2));
+  const std::vector<std::string> told = Tell(spec, &live, {});
+  ASSERT_EQ(told.size(), 5u);
+  EXPECT_THAT(told[0], HasSubstr("edit 1 never: clip.mode: SPAM needs optimizer ADAM or ADAMW"));
+  EXPECT_THAT(told[1], HasSubstr("edit 2 never: clip.overrides[0].tensors: \"rnn*\" matches none of the 4 tensors"));
+  EXPECT_EQ(told[2], "edit 3 is 2 from 0");
+  EXPECT_EQ(told[3], "step 0 of revision 2");
+}
+
 // The clock is read twice a step; from the third step on nothing may have been taken from the heap.
 TEST(TrainerTest, ASteadyStepTakesNoMemoryWithEverythingMeasured) {
   if (!gradwatch::testing::CountsAllocations()) GTEST_SKIP() << "this build does not count allocations";
@@ -312,7 +424,7 @@ TEST(TrainerTest, ASteadyStepTakesNoMemoryWithEverythingMeasured) {
    public:
     void OnStep(const StepRecord& /*record*/) override { all.push_back(gradwatch::testing::AllocationCount()); }
     void OnAlert(const v1::Alert& /*alert*/) override {}
-    void OnControlsApplied(int64_t /*revision*/, int64_t /*step*/) override { all.reserve(100); }
+    void OnEdit(const EditOutcome& /*outcome*/) override {}
     void OnPaused(int64_t /*steps_done*/) override {}
     void OnResumed(int64_t /*steps_done*/) override {}
     std::vector<int64_t> all;
@@ -321,6 +433,7 @@ TEST(TrainerTest, ASteadyStepTakesNoMemoryWithEverythingMeasured) {
   spec.mutable_controls()->set_gradient_cosine(true);
   spec.mutable_controls()->set_layer_statistics(true);
   Counts counts;
+  counts.all.reserve(100);
   Train(spec, &counts);
   ASSERT_EQ(counts.all.size(), 50u);
   EXPECT_EQ(counts.all.back(), counts.all[2]);

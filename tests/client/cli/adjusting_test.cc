@@ -1,0 +1,296 @@
+#include "client/cli/adjusting.h"
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/client/cli/cli_fixture.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::gradwatch::testing::Reason;
+using ::gradwatch::testing::RichStatus;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+// A server with one job, read after event 4, whose next edit is 7.
+class ClipSetTest : public CliTest {
+ protected:
+  ClipSetTest() {
+    server_.get_job = [this](const v1::GetJobRequest&, v1::Job* job) {
+      job->set_job_id("x");
+      job->set_etag(absl::StrCat("e", ++reads_));
+      job->mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
+      job->set_control_revision(1);
+      job->set_state(state_);
+      job->set_steps_done(12);
+      job->set_last_event(4);
+      return grpc::Status::OK;
+    };
+    server_.adjust_job = [this](const v1::AdjustJobRequest& request, v1::AdjustJobResponse* response) {
+      requests_.push_back(request);
+      if (static_cast<int>(requests_.size()) <= conflicts_) {
+        return RichStatus(grpc::StatusCode::ABORTED, "the etag is e9", Reason("ETAG_MISMATCH"));
+      }
+      v1::Adjustment& edit = *response->mutable_adjustment();
+      edit.set_edit(7);
+      edit.set_actor("anna");
+      *edit.mutable_values() = request.controls();
+      *edit.mutable_paths() = request.update_mask().paths();
+      if (request.has_at_step()) edit.set_at_step(request.at_step());
+      response->set_event_number(5);
+      return grpc::Status::OK;
+    };
+    server_.watch_job = [this](const v1::WatchJobRequest& request, grpc::ServerContext*,
+                               grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+      EXPECT_EQ(request.after_event(), 4) << "what happened since the job was read";
+      EXPECT_TRUE(request.events_only());
+      writer->Write(answer_);
+      return grpc::Status::OK;
+    };
+  }
+
+  void AnswerState(v1::JobState state) { answer_.add_events()->mutable_state_changed()->set_to(state); }
+
+  void AnswerAdjusted(int64_t edit) {
+    v1::Event& event = *answer_.add_events();
+    event.set_number(6);
+    event.set_attempt(1);
+    v1::Adjustment& adjustment = *event.mutable_adjusted()->mutable_adjustment();
+    adjustment.set_edit(edit);
+    adjustment.set_revision(3);
+    adjustment.mutable_old_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE);
+    adjustment.mutable_old_controls()->mutable_clip()->set_threshold(8);
+    adjustment.mutable_new_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+    adjustment.mutable_new_controls()->mutable_clip()->set_threshold(2);
+    adjustment.set_effective_step(12);
+  }
+
+  void AnswerDropped(int64_t edit, const std::string& reason) {
+    v1::AdjustDropped& dropped = *answer_.add_events()->mutable_adjust_dropped();
+    dropped.mutable_adjustment()->set_edit(edit);
+    dropped.set_reason(reason);
+  }
+
+  std::atomic<int> reads_ = 0;
+  std::atomic<v1::JobState> state_ = v1::JOB_STATE_RUNNING;
+  int conflicts_ = 0;
+  std::vector<v1::AdjustJobRequest> requests_;
+  v1::WatchJobResponse answer_;
+};
+
+TEST_F(ClipSetTest, SaysOldValueNewValueAndTheStep) {
+  AnswerAdjusted(6);  // another edit: not ours
+  AnswerAdjusted(7);
+  const CliResult result = Cli("clip set x --max-norm 2 --at-step 12");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "clip: value 8 -> global_norm 2\nholds from step 12 (revision 3)\n")
+      << "the values are those of the moment when it was applied";
+  EXPECT_EQ(result.err, "");
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].at_step(), 12);
+  EXPECT_EQ(requests_[0].request_id().size(), 36u);
+}
+
+TEST_F(ClipSetTest, PrintsJson) {
+  AnswerAdjusted(7);
+  const CliResult result = Cli("clip set x --max-norm 2 -o json");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const auto objects = gradwatch::testing::JsonLines(result.out);
+  ASSERT_EQ(objects.size(), 1u);
+  const auto& fields = objects[0].fields();
+  EXPECT_EQ(fields.at("job").string_value(), "x");
+  EXPECT_EQ(fields.at("attempt").number_value(), 1);
+  EXPECT_EQ(fields.at("edit").number_value(), 7);
+  EXPECT_EQ(fields.at("state").string_value(), "applied");
+  EXPECT_EQ(fields.at("revision").number_value(), 3);
+  EXPECT_EQ(fields.at("effective_step").number_value(), 12);
+  EXPECT_EQ(fields.at("event").number_value(), 6);
+  const auto clip = [&](const char* when) { return fields.at(when).struct_value().fields().at("clip").struct_value(); };
+  EXPECT_EQ(clip("old").fields().at("mode").string_value(), "value");
+  EXPECT_EQ(clip("new").fields().at("threshold").number_value(), 2);
+}
+
+// What others change meanwhile matters only to an edit that was made from what the job had.
+TEST_F(ClipSetTest, IsGuardedByAnEtagOnlyWhereItDependsOnWhatWasRead) {
+  AnswerAdjusted(7);
+  const struct {
+    const char* arguments;
+    bool guarded;
+  } cases[] = {
+      {"clip set x --max-norm 2", true},   {"clip set x --max-norm 2 --mode global_norm", false},
+      {"clip set x --max-value 2", false}, {"clip set x --tensors a --max-norm 2", false},
+      {"clip unset x --tensors a", false}, {"adjust x --lr-scale 0.5", false},
+  };
+  for (const auto& c : cases) {
+    requests_.clear();
+    EXPECT_EQ(Cli(c.arguments).exit_code, 0) << c.arguments;
+    ASSERT_EQ(requests_.size(), 1u);
+    EXPECT_EQ(!requests_[0].etag().empty(), c.guarded) << c.arguments;
+    requests_.clear();
+    EXPECT_EQ(Cli(absl::StrCat(c.arguments, " --if-etag mine")).exit_code, 0);
+    EXPECT_EQ(requests_[0].etag(), "mine") << c.arguments;
+  }
+}
+
+TEST_F(ClipSetTest, TriesAgainWhenSomebodyElseWasFaster) {
+  conflicts_ = 2;
+  AnswerAdjusted(7);
+  EXPECT_EQ(Cli("clip set x --max-norm 2").exit_code, 0);
+  ASSERT_EQ(requests_.size(), 3u);
+  EXPECT_EQ(requests_[2].etag(), "e3") << "it was read again";
+  EXPECT_NE(requests_[2].request_id(), requests_[1].request_id()) << "another request";
+}
+
+TEST_F(ClipSetTest, AnEtagOfTheUserIsNotReplaced) {
+  conflicts_ = 1;
+  const CliResult result = Cli("clip set x --max-norm 2 --if-etag mine");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: the etag is e9\n");
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].etag(), "mine");
+}
+
+TEST_F(ClipSetTest, ADroppedEditIsAConflict) {
+  AnswerDropped(6, "not ours");
+  AnswerDropped(7, "the job ended first");
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: edit 7 never held: the job ended first\n");
+  EXPECT_EQ(result.out, "");
+}
+
+TEST_F(ClipSetTest, AnEndWithoutAWordDoesNotSayThatItNeverHeld) {
+  answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: the log of the job ended without a word of edit 7\n");
+}
+
+TEST_F(ClipSetTest, DoesNotWaitIfNotWanted) {
+  server_.watch_job = nullptr;
+  const CliResult result = Cli("clip set x --max-norm 2 --no-wait");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "clip.mode: global_norm, clip.threshold: 2\nasked for (edit 7)\n");
+}
+
+TEST_F(ClipSetTest, AnEditForALaterStepIsToldAtOnceAndHowToWithdrawIt) {
+  server_.watch_job = nullptr;
+  const CliResult result = Cli("clip set x --tensors rnn0.* --max-norm 2 --at-step 100");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out,
+            "clip.overrides.`rnn0.*`: tensor_norm 2\n"
+            "waits: holds from step 100 (edit 7; withdraw it with: gradwatch clip cancel x 7)\n");
+  EXPECT_EQ(Cli("adjust x --lr-scale 0.5 --at-step 13 -o json").out,
+            R"({"job":"x","edit":7,"state":"waiting","asked":{"edit":7,"paths":["learning_rate_scale"],)"
+            R"("values":{"learning_rate_scale":0.5},"at_step":13,"actor":"anna"},"event":5})"
+            "\n");
+  state_ = v1::JOB_STATE_PAUSED;
+  EXPECT_THAT(Cli("clip unset x --tensors rnn0.* --at-step 13").out,
+              HasSubstr("clip.overrides.`rnn0.*`: removed\nwaits: holds from step 13 (edit 7; "));
+}
+
+TEST_F(ClipSetTest, WaitsForALaterStepIfAskedTo) {
+  AnswerAdjusted(7);
+  const CliResult result = Cli("clip set x --max-norm 2 --at-step 100 --wait");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("holds from step 12 (revision 3)"));
+  EXPECT_EQ(result.err, "");
+}
+
+// In a pause an edit is applied at once; whether that was so is told by the events.
+TEST_F(ClipSetTest, OfAPausedJobItSaysThatTheStepIsTheFirstAfterThePause) {
+  const struct {
+    v1::JobState before;
+    std::vector<v1::JobState> events;
+    bool in_pause;
+  } cases[] = {
+      {v1::JOB_STATE_PAUSED, {}, true},
+      {v1::JOB_STATE_PAUSING, {v1::JOB_STATE_PAUSED}, true},
+      {v1::JOB_STATE_PAUSED, {v1::JOB_STATE_RUNNING}, false},
+      {v1::JOB_STATE_PAUSING, {}, false},
+      {v1::JOB_STATE_RUNNING, {}, false},
+      {v1::JOB_STATE_RUNNING, {v1::JOB_STATE_PAUSING, v1::JOB_STATE_PAUSED}, true},
+  };
+  for (const auto& c : cases) {
+    state_ = c.before;
+    answer_.Clear();
+    for (const v1::JobState state : c.events) AnswerState(state);
+    AnswerAdjusted(7);
+    const CliResult result = Cli("clip set x --max-norm 2");
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(c.in_pause ? "holds from step 12, the first after the pause (revision 3)\n"
+                                                 : "holds from step 12 (revision 3)\n"));
+    EXPECT_EQ(result.err, "") << "it is not waited for";
+  }
+}
+
+TEST_F(ClipSetTest, SaysWhatIsWaitedFor) {
+  AnswerAdjusted(7);
+  const struct {
+    v1::JobState state;
+    const char* arguments;
+    const char* note;
+  } cases[] = {
+      {v1::JOB_STATE_RUNNING, "", ""},
+      {v1::JOB_STATE_PENDING, "", "gradwatch: x has not started yet; waiting until it does (see --no-wait)\n"},
+      {v1::JOB_STATE_RECOVERING, "", "gradwatch: x has lost its trainer; waiting until it is back (see --no-wait)\n"},
+      {v1::JOB_STATE_PAUSED, " --at-step 13 --wait",
+       "gradwatch: x is paused; waiting until it goes on (see --no-wait)\n"},
+  };
+  for (const auto& c : cases) {
+    state_ = c.state;
+    const CliResult result = Cli(absl::StrCat("clip set x --max-norm 2", c.arguments));
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.err, c.note);
+  }
+}
+
+TEST_F(ClipSetTest, AnEditThatDoesNotHoldInTimeWaits) {
+  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext*, grpc::ServerWriter<v1::WatchJobResponse>*) {
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  };
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 124);
+  EXPECT_EQ(result.err,
+            "gradwatch: edit 7 is accepted and waits; withdraw it with: gradwatch clip cancel x 7\n"
+            "gradwatch: time is up; --timeout gives more\n");
+}
+
+TEST_F(ClipSetTest, UsageErrorsAskNoServer) {
+  server_.Stop();
+  EXPECT_EQ(Cli("clip set x").exit_code, 2);
+  EXPECT_EQ(Cli("clip set x --mode none --max-norm 1").exit_code, 2);
+  EXPECT_EQ(Cli("clip unset x").exit_code, 2);
+  EXPECT_EQ(Cli("clip set x --max-norm 1").exit_code, 3);
+}
+
+TEST_F(ClipSetTest, UnsetNamesTheOverrideAndGivesNoValue) {
+  AnswerAdjusted(7);
+  EXPECT_EQ(Cli("clip unset x --tensors rnn0.*").exit_code, 0);
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_THAT(requests_[0].update_mask().paths(), ElementsAre("clip.overrides.`rnn0.*`"));
+  EXPECT_FALSE(requests_[0].has_controls());
+}
+
+TEST_F(ClipSetTest, AdjustChangesTheOtherControls) {
+  AnswerAdjusted(7);
+  EXPECT_EQ(Cli("adjust x --lr-scale 0.5 --report-every 10 --statistics norm").exit_code, 0);
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_THAT(requests_[0].update_mask().paths(),
+              UnorderedElementsAre("learning_rate_scale", "report_every", "statistics"));
+  EXPECT_EQ(requests_[0].controls().learning_rate_scale(), 0.5);
+  EXPECT_EQ(requests_[0].controls().report_every(), 10);
+  EXPECT_EQ(requests_[0].controls().statistics(), v1::STATISTICS_LEVEL_NORM);
+  EXPECT_EQ(Cli("adjust x").exit_code, 2);
+  EXPECT_EQ(Cli("adjust x --report-every 0").exit_code, 2);
+  EXPECT_EQ(Cli("adjust x --lr-scale -1").exit_code, 2);
+}
+
+}  // namespace
+}  // namespace gradwatch::cli

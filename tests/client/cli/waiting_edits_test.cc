@@ -1,0 +1,269 @@
+#include <google/protobuf/util/time_util.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/controls_text.h"
+#include "client/cli/event_text.h"
+#include "tests/client/cli/cli_fixture.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::gradwatch::testing::Reason;
+using ::gradwatch::testing::RichStatus;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::Adjustment Edit(int64_t edit) {
+  v1::Adjustment asked;
+  asked.set_edit(edit);
+  asked.set_actor("anna");
+  asked.add_paths("clip.mode");
+  asked.add_paths("clip.threshold");
+  asked.mutable_values()->mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+  asked.mutable_values()->mutable_clip()->set_threshold(2);
+  return asked;
+}
+
+TEST(EditTextTest, TellsEveryPathAndItsValue) {
+  v1::Adjustment edit;
+  v1::Controls& values = *edit.mutable_values();
+  values.mutable_clip()->set_mode(v1::CLIP_MODE_ZCLIP);
+  values.mutable_clip()->mutable_zclip()->set_alpha(0.5);
+  values.mutable_clip()->mutable_zclip()->set_method(v1::ZClip::METHOD_MEAN);
+  values.set_report_every(10);
+  values.set_gradient_cosine(true);
+  values.set_layer_statistics(false);
+  v1::TensorClip* own = values.mutable_clip()->add_overrides();
+  own->set_tensors("rnn0.*");
+  own->set_mode(v1::CLIP_MODE_VALUE);
+  own->set_threshold(3);
+  const struct {
+    const char* path;
+    const char* text;
+  } cases[] = {
+      {"clip.mode", "clip.mode: zclip"},
+      {"clip.threshold", "clip.threshold: default"},
+      {"clip.zclip.alpha", "clip.zclip.alpha: 0.5"},
+      {"clip.zclip", "clip.zclip: alpha 0.5, method mean"},
+      {"clip.adagc.beta", "clip.adagc.beta: default"},
+      {"clip", "clip: zclip (alpha 0.5, method mean), rnn0.*: value 3"},
+      {"clip.overrides", "clip.overrides: rnn0.*: value 3"},
+      {"clip.overrides.`rnn0.*`", "clip.overrides.`rnn0.*`: value 3"},
+      {"clip.overrides.`rnn0`", "clip.overrides.`rnn0`: removed"},
+      {"report_every", "report_every: 10"},
+      {"gradient_cosine", "gradient_cosine: on"},
+      {"layer_statistics", "layer_statistics: off"},
+      {"statistics", "statistics: default"},
+      {"of.a.newer.server", "of.a.newer.server: ?"},
+      {"report_every.x", "report_every.x: ?"},
+      {"clip.overrides.`\x1b[31m`", "clip.overrides.`\\x1b[31m`: removed"},
+  };
+  for (const auto& c : cases) {
+    edit.clear_paths();
+    edit.add_paths(c.path);
+    EXPECT_EQ(EditText(edit), c.text);
+  }
+  EXPECT_EQ(EditText(Edit(7)), "clip.mode: global_norm, clip.threshold: 2");
+}
+
+TEST(EventTextTest, TellsEditsByTheirNumber) {
+  v1::Event requested, scheduled, withdrawal, adjusted, dropped;
+  *requested.mutable_adjust_requested()->mutable_adjustment() = Edit(7);
+  EXPECT_EQ(EventText(requested), "edit 7 asked for by anna: clip.mode: global_norm, clip.threshold: 2");
+  scheduled = requested;
+  scheduled.mutable_adjust_requested()->mutable_adjustment()->set_at_step(100);
+  EXPECT_THAT(EventText(scheduled), HasSubstr("edit 7 asked for by anna from step 100: clip.mode"));
+  withdrawal = scheduled;
+  withdrawal.mutable_adjust_requested()->mutable_adjustment()->set_withdrawn_by("bert");
+  EXPECT_EQ(EventText(withdrawal), "withdrawal of edit 7 asked for by bert");
+  v1::Adjustment& applied = *adjusted.mutable_adjusted()->mutable_adjustment();
+  applied = Edit(7);
+  applied.set_revision(3);
+  applied.set_effective_step(131);
+  *applied.mutable_new_controls() = applied.values();
+  EXPECT_EQ(EventText(adjusted), "edit 7 holds from step 131 (revision 3): clip: none -> global_norm 2");
+  *dropped.mutable_adjust_dropped()->mutable_adjustment() = Edit(7);
+  dropped.mutable_adjust_dropped()->set_reason("withdrawn by bert");
+  EXPECT_EQ(EventText(dropped), "edit 7 never held: withdrawn by bert");
+}
+
+// A server with one job, read after event 4, and the edits that wait.
+class WaitingEditsTest : public CliTest {
+ protected:
+  WaitingEditsTest() {
+    server_.get_job = [this](const v1::GetJobRequest&, v1::Job* job) {
+      if (jobs_ > 1 && --jobs_ == 1) edits_.clear();  // they are applied between two reads
+      job->set_job_id("x");
+      job->set_etag("e");
+      job->set_last_event(4);
+      job->set_state(state_);
+      job->set_control_revision(edits_.empty() ? 9 : 1);
+      job->set_waiting_edits(static_cast<int32_t>(edits_.size()));
+      return grpc::Status::OK;
+    };
+    server_.list_edits = [this](const v1::ListEditsRequest& request, v1::ListEditsResponse* response) {
+      EXPECT_EQ(request.job_id(), "x");
+      const size_t first = request.page_token().empty() ? 0 : std::stoul(request.page_token());
+      const size_t end = std::min(first + std::min<size_t>(request.page_size(), 700), edits_.size());
+      for (size_t i = first; i < end; ++i) *response->add_edits() = edits_[i];
+      if (end < edits_.size()) response->set_next_page_token(std::to_string(end));
+      return grpc::Status::OK;
+    };
+    server_.cancel_edit = [this](const v1::CancelEditRequest& request, v1::CancelEditResponse* response) {
+      requests_.push_back(request);
+      if (!refusal_.ok()) return refusal_;
+      response->mutable_adjustment()->set_edit(request.edit());
+      return grpc::Status::OK;
+    };
+    server_.watch_job = [this](const v1::WatchJobRequest& request, grpc::ServerContext*,
+                               grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+      EXPECT_EQ(request.after_event(), refusal_.ok() ? 4 : 0);
+      writer->Write(answer_);
+      return grpc::Status::OK;
+    };
+  }
+
+  void AnswerApplied(int64_t edit) {
+    v1::Adjustment& applied = *answer_.add_events()->mutable_adjusted()->mutable_adjustment();
+    applied.set_edit(edit);
+    applied.set_revision(3);
+    applied.set_effective_step(12);
+  }
+  void AnswerDropped(int64_t edit, const std::string& reason) {
+    v1::AdjustDropped& dropped = *answer_.add_events()->mutable_adjust_dropped();
+    dropped.mutable_adjustment()->set_edit(edit);
+    dropped.set_reason(reason);
+  }
+
+  std::atomic<v1::JobState> state_ = v1::JOB_STATE_RUNNING;
+  std::vector<v1::Adjustment> edits_;
+  int jobs_ = 0;  // reads of the job until the edits are applied; 0: they wait
+  grpc::Status refusal_;
+  std::vector<v1::CancelEditRequest> requests_;
+  v1::WatchJobResponse answer_;
+};
+
+TEST_F(WaitingEditsTest, GetPrintsWhatHolds) {
+  server_.list_edits = nullptr;  // not asked where nothing waits
+  const CliResult result = Cli("clip get x");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e\n");
+  EXPECT_THAT(Cli("clip get x -o json").out, HasSubstr(R"("pending":[]})"));
+}
+
+TEST_F(WaitingEditsTest, GetPrintsWhatWaits) {
+  edits_ = {Edit(7), Edit(5)};
+  edits_[1].set_at_step(100);
+  edits_[1].set_withdrawn_by("bert");
+  *edits_[1].mutable_request_time() = google::protobuf::util::TimeUtil::SecondsToTimestamp(0);
+  const CliResult result = Cli("clip get x");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(
+      result.out,
+      "clip: none\nrevision 1, etag e\n"
+      "waits: edit 7, asked for by anna: clip.mode: global_norm, clip.threshold: 2\n"
+      "waits: edit 5 from step 100, asked for by anna: clip.mode: global_norm, clip.threshold: 2 (its withdrawal is "
+      "asked for by bert)\n");
+  EXPECT_THAT(Cli("clip get x -o json").out,
+              HasSubstr(R"("pending":[{"edit":7,"paths":["clip.mode","clip.threshold"],)"
+                        R"("values":{"clip":{"mode":"global_norm","threshold":2}},"actor":"anna"},)"
+                        R"({"edit":5,"paths":["clip.mode","clip.threshold"],)"
+                        R"("values":{"clip":{"mode":"global_norm","threshold":2}},"at_step":100,"actor":"anna",)"
+                        R"("request_time":"1970-01-01T00:00:00Z","withdrawn_by":"bert"}]})"));
+}
+
+TEST_F(WaitingEditsTest, GetReadsAllPages) {
+  for (int64_t edit = 1; edit <= 10'000; ++edit) edits_.push_back(Edit(edit));
+  const auto objects = gradwatch::testing::JsonLines(Cli("clip get x -o json").out);
+  ASSERT_EQ(objects.size(), 1u);
+  const auto& pending = objects[0].fields().at("pending").list_value();
+  ASSERT_EQ(pending.values_size(), 10'000);
+  EXPECT_EQ(pending.values(9'999).struct_value().fields().at("edit").number_value(), 10'000);
+}
+
+// Whatever is applied between two reads is in one of them and not in none.
+TEST_F(WaitingEditsTest, GetTellsOneMoment) {
+  edits_ = {Edit(7)};
+  jobs_ = 3;  // applied when the job is read again, after the list
+  const CliResult result = Cli("clip get x");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e\n");
+}
+
+TEST_F(WaitingEditsTest, CancelSaysThatItIsWithdrawn) {
+  AnswerDropped(6, "not ours");
+  AnswerDropped(7, "withdrawn by anna");
+  const CliResult result = Cli("clip cancel x 7 --if-etag mine");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "edit 7 withdrawn: it never held\n");
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].edit(), 7);
+  EXPECT_EQ(requests_[0].etag(), "mine");
+  EXPECT_EQ(requests_[0].request_id().size(), 36u);
+  EXPECT_EQ(Cli("clip cancel x 7 -o json").out,
+            R"({"job":"x","edit":7,"state":"withdrawn","reason":"withdrawn by anna","event":0})"
+            "\n");
+}
+
+TEST_F(WaitingEditsTest, CancelTellsAnotherReasonWhyItNeverHeld) {
+  AnswerDropped(7, "the job ended first");
+  const CliResult result = Cli("clip cancel x 7");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "edit 7 withdrawn: it never held (the job ended first)\n");
+}
+
+TEST_F(WaitingEditsTest, CancelThatComesTooLateSaysSinceWhenItHolds) {
+  AnswerApplied(6);
+  AnswerApplied(7);
+  const std::string late =
+      "gradwatch: edit 7 was applied before it could be withdrawn: it holds from step 12 (revision 3)\n";
+  CliResult result = Cli("clip cancel x 7");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, late);
+  EXPECT_EQ(result.out, "");
+  // Also where the server knows that it is done: the log tells.
+  refusal_ = RichStatus(grpc::StatusCode::FAILED_PRECONDITION, "edit 7 is done", Reason("EDIT_DONE"));
+  result = Cli("clip cancel x 7");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, late);
+  answer_.Clear();
+  AnswerDropped(7, "it did not fit");
+  result = Cli("clip cancel x 7");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: edit 7 never held: it did not fit\n");
+  answer_.Clear();
+  answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
+  EXPECT_EQ(Cli("clip cancel x 7").err, "gradwatch: edit 7 is done\n");
+}
+
+TEST_F(WaitingEditsTest, CancelOfAnUnknownEditIsNotFound) {
+  refusal_ = RichStatus(grpc::StatusCode::NOT_FOUND, "no edit 8", Reason("EDIT_NOT_FOUND"));
+  const CliResult result = Cli("clip cancel x 8");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(result.err, "gradwatch: no edit 8\n");
+}
+
+TEST_F(WaitingEditsTest, CancelSaysWhatItWaitsFor) {
+  AnswerDropped(7, "");
+  EXPECT_EQ(Cli("clip cancel x 7").err, "");
+  state_ = v1::JOB_STATE_RECOVERING;
+  const CliResult result = Cli("clip cancel x 7");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "gradwatch: x has lost its trainer; waiting until it is back\n");
+  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext*, grpc::ServerWriter<v1::WatchJobResponse>*) {
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  };
+  const CliResult late = Cli("clip cancel x 7");
+  EXPECT_EQ(late.exit_code, 124);
+  EXPECT_THAT(late.err, HasSubstr("the withdrawal of edit 7 is accepted, but the trainer has not said yet"));
+  EXPECT_THAT(late.err, Not(HasSubstr("never held")));
+}
+
+}  // namespace
+}  // namespace gradwatch::cli
