@@ -97,7 +97,8 @@ std::string EventText(const v1::Event& event) {
     case v1::Event::kAdjusted:
       return AppliedText(event.adjusted().adjustment());
     case v1::Event::kAdjustDropped:
-      return WithReason(absl::StrCat("edit ", event.adjust_dropped().adjustment().edit(), " never held"),
+      return WithReason(absl::StrCat("edit ", event.adjust_dropped().adjustment().edit(),
+                                     event.adjust_dropped().may_have_held() ? " may have held or not" : " never held"),
                         event.adjust_dropped().reason());
     case v1::Event::kAlertChanged:
       return AlertText(event.alert_changed());

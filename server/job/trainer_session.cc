@@ -217,7 +217,9 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
       entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now(),
                           /*came_back=*/row.epoch > 1);
     }
-    link_->Send(MakeWelcome(row, context_->options.data_roots, last_step));
+    v1::TrainerDirective welcome = MakeWelcome(row, context_->options.data_roots, last_step);
+    welcome.mutable_welcome()->set_waiting_edits(static_cast<int32_t>(record.edits->size()));
+    link_->Send(std::move(welcome));
     for (v1::EditBatch& batch : MakeEditBatches(*record.edits)) {
       v1::TrainerDirective directive;
       *directive.mutable_edits() = std::move(batch);
