@@ -24,10 +24,6 @@ namespace {
 // So small that nothing is learnt, and norms stay what they are at the beginning.
 constexpr double kLearningRate = 1e-7;
 
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 // Waits until a process has ended, also one that nobody reaps.
 bool AwaitGone(pid_t pid, absl::Duration timeout) {
   const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));

@@ -2,6 +2,8 @@
 #ifndef GRADWATCH_TESTS_FAULTS_ALERT_HISTORY_H_
 #define GRADWATCH_TESTS_FAULTS_ALERT_HISTORY_H_
 
+#include <google/protobuf/timestamp.pb.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -14,6 +16,10 @@
 #include "tests/support/process.h"
 
 namespace gradwatch::testing {
+
+inline absl::Time ToTime(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
 
 // A run of a spec by `gradwatch-worker train`, without a server.
 class LocalRun {

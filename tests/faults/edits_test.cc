@@ -1,12 +1,12 @@
 // Sixteen people edit one job at once, for now and for later, while the server is killed and the worker is stopped:
 // no edit is lost, each is applied once, in order, and holds from exactly its step.
-#include <atomic>
+#include <algorithm>
 #include <csignal>
+#include <optional>
 #include <set>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
-#include "client/lib/uuid.h"
 #include "tests/faults/edit_history.h"
 #include "tests/faults/edit_writer.h"
 #include "tests/faults/fault_fixture.h"

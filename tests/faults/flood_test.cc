@@ -12,10 +12,6 @@
 namespace gradwatch::testing {
 namespace {
 
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 // All whole numbers in a text, also those with commas in them.
 std::set<int64_t> NumbersIn(const std::string& text) {
   static const std::regex number(R"(\d{1,3}(,\d{3})+|\d+)");

@@ -289,6 +289,7 @@ class Contender {
       case grpc::StatusCode::UNAVAILABLE:
       case grpc::StatusCode::CANCELLED:
       case grpc::StatusCode::UNKNOWN:
+      case grpc::StatusCode::INTERNAL:
         ++contest_.turned_away;
         return Linger(absl::Milliseconds(5 + random_() % 20));
       default:

@@ -251,19 +251,19 @@ TEST_F(TwoPeopleTest, WithdrawalByRpcIsToldWithWhoAsked) {
 
 TEST_F(TwoPeopleTest, OverridesOfTwoPeopleAreKeptAndOneCanBeRemoved) {
   Change({"clip", "set", "job", "--tensors", "dense0.*", "--max-norm", "0.5"});
-  Change({"clip", "set", "job", "--tensors", "dense1.*", "--max-norm", "0.25"});
+  Change({"clip", "set", "job", "--tensors", "dense2.*", "--max-norm", "0.25"});
   ASSERT_EQ(GetByRpc().controls().clip().overrides_size(), 2);
   Change({"clip", "unset", "job", "--tensors", "dense0.*"});
   v1::Job job = GetByRpc();
   ASSERT_EQ(job.controls().clip().overrides_size(), 1);
-  EXPECT_EQ(job.controls().clip().overrides(0).tensors(), "dense1.*");
+  EXPECT_EQ(job.controls().clip().overrides(0).tensors(), "dense2.*");
   EXPECT_EQ(job.controls().clip().overrides(0).threshold(), 0.25);
 
   // The path with the glob is about this override alone; there is none for it in the values.
   v1::AdjustJobRequest request;
   request.set_job_id("job");
   request.mutable_controls();
-  request.mutable_update_mask()->add_paths("clip.overrides.`dense1.*`");
+  request.mutable_update_mask()->add_paths("clip.overrides.`dense2.*`");
   v1::AdjustJobResponse response;
   const grpc::Status removed = Adjust(request, &response);
   ASSERT_TRUE(removed.ok()) << removed.error_message();
