@@ -152,14 +152,14 @@ void MergeFigures(const LiveFigures& figures, v1::Job* job) {
   if (job->applied_revision() == 0 && figures.control_revision > 0) job->set_applied_revision(1);
 }
 
-void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step,
-                        absl::Duration now) {
+void ReportIntake::Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now,
+                        bool came_back) {
   absl::MutexLock lock(&mutex_);
   link_ = link;
   epoch_ = epoch;
   attempt_ = attempt;
   last_step_ = last_step;
-  came_back_ = epoch > 1;
+  came_back_ = came_back;
   arrivals_ = {{now, last_step + 1}};
 }
 

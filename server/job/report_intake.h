@@ -59,9 +59,10 @@ struct AcceptedBatch {
 // Thread-safe.
 class ReportIntake {
  public:
-  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`.
-  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on only `link` may report, in `epoch`, and only steps after `last_step` of `attempt`. `came_back`: its
+  // trainer held the job before.
+  void Open(const TrainerLink* link, int64_t epoch, int32_t attempt, int64_t last_step, absl::Duration now,
+            bool came_back) ABSL_LOCKS_EXCLUDED(mutex_);
   // Nobody may report. Returns after a running Accept.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
 

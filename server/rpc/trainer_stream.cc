@@ -60,7 +60,10 @@ TrainerReactor* TrainerStream::Start(grpc::CallbackServerContext* call) {
   absl::MutexLock lock(&mutex_);
   reactor_ = reactor;
   call_ = call;
-  if (!end_.has_value()) reactor->StartRead(&message_);
+  if (!end_.has_value()) {
+    reading_ = true;
+    reactor->StartRead(&message_);
+  }
   Advance();
   return reactor;
 }
@@ -76,6 +79,13 @@ void TrainerStream::Close(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
   if (!end_.has_value()) end_ = ToGrpcStatus(status);
   Advance();
+}
+
+TrainerLink::Heard TrainerStream::TakeHeard() {
+  absl::MutexLock lock(&mutex_);
+  const bool heard = std::exchange(heard_, false);
+  if (!reading_ && !finished_) return Heard::kBusy;
+  return heard ? Heard::kMessage : Heard::kNothing;
 }
 
 void TrainerStream::Advance() {
@@ -100,6 +110,11 @@ void TrainerStream::End(const grpc::Status& status) {
 }
 
 void TrainerStream::OnReadDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    heard_ = heard_ || ok;
+  }
   if (ok) return Handle(std::move(message_));
   Detach(kStreamEnded);
   End(grpc::Status::OK);
@@ -181,7 +196,9 @@ void TrainerStream::OnAttached(absl::StatusOr<JobManager::Attachment> attachment
 
 void TrainerStream::ReadNext() {
   absl::MutexLock lock(&mutex_);
-  if (reactor_ != nullptr && !finished_) reactor_->StartRead(&message_);
+  if (reactor_ == nullptr || finished_) return;
+  reading_ = true;
+  reactor_->StartRead(&message_);
 }
 
 absl::AnyInvocable<void()> TrainerStream::ReadNextWhenAccepted() {

@@ -41,6 +41,7 @@ class TrainerStream final : public TrainerLink,
 
   void Send(v1::TrainerDirective directive) override ABSL_LOCKS_EXCLUDED(mutex_);
   void Close(const absl::Status& status) override ABSL_LOCKS_EXCLUDED(mutex_);
+  Heard TakeHeard() override ABSL_LOCKS_EXCLUDED(mutex_);
 
   void Tick(absl::Duration now) override ABSL_LOCKS_EXCLUDED(mutex_);
   void BeginShutdown() override;
@@ -81,6 +82,8 @@ class TrainerStream final : public TrainerLink,
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);  // how to finish when the queue is empty
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;  // a read is under way
+  bool heard_ ABSL_GUARDED_BY(mutex_) = false;    // one was through since TakeHeard
   absl::Duration last_write_ ABSL_GUARDED_BY(mutex_);
   bool greeted_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<std::string> detached_ ABSL_GUARDED_BY(mutex_);  // why; the manager is told as soon as it can be
