@@ -236,7 +236,7 @@ class Turn {
   void Hear() {
     if (lease_.state == State::kEnding && lease_.stream) Do(Action::kCloseStream);
     lease_.state = State::kHearing;
-    lease_.stream = false;
+    lease_.stream = lease_.process_ended = false;
     lease_.deadline = absl::InfiniteDuration();
     Do(Action::kHearLastWords);
   }
