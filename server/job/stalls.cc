@@ -13,6 +13,9 @@
 namespace gradwatch::server {
 namespace {
 
+// A trainer says something every five seconds.
+constexpr absl::Duration kHeardLately = absl::Seconds(10);
+
 bool IsActive(const JobEntry& entry) { return entry.working != nullptr && !entry.working->ended(); }
 
 std::string StallIdPrefix(const v1::Job& job, const v1::Rule& rule) {
@@ -64,7 +67,8 @@ void Stalls::Look(const std::shared_ptr<JobEntry>& entry, TrainerLink::Heard hea
     if (!EndsStall(*stall, job.state(), steps_done)) return;
     context_->SubmitQuietly("the end of a stall",
                             [this, entry](LedgerTransaction& transaction) { return End(entry, transaction); });
-  } else if (runs && watch.waited() >= watch.Limit(StallRuleOf(job.spec()))) {
+  } else if (runs && now - entry->trainer.lease.heard <= kHeardLately &&
+             watch.waited() >= watch.Limit(StallRuleOf(job.spec()))) {
     context_->SubmitQuietly("a stall",
                             [this, entry](LedgerTransaction& transaction) { return Tell(entry, transaction); });
   }

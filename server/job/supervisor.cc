@@ -338,7 +338,9 @@ absl::Status Supervisor::ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, 
   if (state == v1::JOB_STATE_STOPPING) {
     edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer was silent for ", silence, killed));
   } else if (state == v1::JOB_STATE_PENDING) {
-    edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer did not attach within ", silence, killed));
+    const LeaseTimes& times = context_->options.lease;
+    const absl::Duration waited = IsExternal(edit.record().row) ? times.lost_after_external : times.lost_after;
+    edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer did not attach within ", absl::FormatDuration(waited)));
   } else {
     edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer was silent for ", silence, killed));
   }
