@@ -250,6 +250,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
       trainer.seen = true;
       trainer.stream_end.reset();
       trainer.stall.Rest();
+      if (takes_) trainer.stall_episode = 0;  // they are counted anew in each attempt
       supervisor_->Advance(entry_, LeaseInput::kWelcomed);
       // One whose welcome was lost has said nothing yet.
       const bool came_back = !takes_ && (row.acked_notice > 0 || row.job.steps_done() > 0);
