@@ -62,6 +62,8 @@ struct Options {
   std::vector<std::string> data_roots;
   std::string worker;
   int max_running_jobs = 16;
+  double lost_after = absl::ToDoubleSeconds(LeaseTimes().lost_after);
+  double lost_after_external = absl::ToDoubleSeconds(LeaseTimes().lost_after_external);
 };
 
 // The worker lies beside this program.
@@ -204,6 +206,8 @@ class Daemon {
     JobManagerOptions options;
     options.words_folder = folder_->File("words");
     GW_ASSIGN_OR_RETURN(options.data_roots, core::DataRoots::Create(roots));
+    options.lease.lost_after = absl::Seconds(options_.lost_after);
+    options.lease.lost_after_external = absl::Seconds(options_.lost_after_external);
     options.max_running_jobs = std::min(options_.max_running_jobs, max_running_jobs);
     if (options.max_running_jobs < options_.max_running_jobs) {
       spdlog::warn("at most {} jobs run at once: the limit of open files (ulimit -Hn) is not enough for {}",
@@ -288,6 +292,17 @@ std::string ReadRunningJobs(std::string& text) {
   return "";
 }
 
+// Decimal seconds, from 1 to 30 days.
+std::string ReadSeconds(std::string& text) {
+  constexpr double kMost = 2'592'000;
+  const std::optional<double> value = core::ParseDecimal(text);
+  if (!value.has_value()) return absl::StrCat("\"", core::Printable(text), "\" is not a decimal number");
+  if (!(*value >= 1 && *value <= kMost)) {
+    return absl::StrCat("\"", core::Printable(text), "\" is not a number from 1 to ", static_cast<int64_t>(kMost));
+  }
+  return "";
+}
+
 int Main(int argc, char** argv) {
   Options options;
   options.worker = DefaultWorker();
@@ -306,6 +321,16 @@ int Main(int argc, char** argv) {
                  "Folder below which data files of jobs may lie; may be given several times (default: DATA-DIR/data)");
   app.add_option("--max-running-jobs", options.max_running_jobs, "Jobs that run at once; more wait")
       ->transform(CLI::Validator(ReadRunningJobs, ""))
+      ->capture_default_str();
+  app.add_option(
+         "--lost-after", options.lost_after,
+         "Seconds for which a job waits for its worker to come, or to be heard again; then the worker is killed "
+         "and the job has failed")
+      ->check(CLI::Validator(ReadSeconds, ""))
+      ->capture_default_str();
+  app.add_option("--lost-after-external", options.lost_after_external,
+                 "The same of jobs whose trainers attach by themselves; nothing is killed")
+      ->check(CLI::Validator(ReadSeconds, ""))
       ->capture_default_str();
   app.add_option("--worker", options.worker, "Program that runs a job")->capture_default_str();
   try {

@@ -1,7 +1,10 @@
 #include "client/cli/job_change.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "client/lib/enum_word.h"
+#include "client/lib/number_option.h"
 #include "client/lib/uuid.h"
 
 namespace gradwatch::cli {
@@ -9,17 +12,15 @@ namespace {
 
 using Stub = v1::JobService::StubInterface;
 
-CLI::App* AddChange(CLI::App& parent, JobChangeOptions* options, const char* verb, const char* description) {
+CLI::App* AddChange(CLI::App& parent, std::string* job_id, const char* verb, const char* description) {
   CLI::App* app = parent.add_subcommand(verb, description);
-  app->add_option("JOB", options->job_id, "The job")->required();
+  app->add_option("JOB", *job_id, "The job")->required();
   return app;
 }
 
 template <typename Request>
 absl::StatusOr<ExitCode> Change(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Job*),
-                                const JobChangeOptions& options, const Session& session) {
-  Request request;
-  request.set_job_id(options.job_id);
+                                Request request, const Session& session) {
   request.set_request_id(client::RandomUuid());
   const absl::StatusOr<v1::Job> job =
       session.connection().Call(session.connection().jobs(), method, request, client::Repeat::kWhenUnavailable);
@@ -31,15 +32,20 @@ absl::StatusOr<ExitCode> Change(grpc::Status (Stub::*method)(grpc::ClientContext
 }  // namespace
 
 CLI::App* AddJobPause(CLI::App& parent, JobChangeOptions* options) {
-  return AddChange(parent, options, "pause", "Ask a job to wait between two steps");
+  return AddChange(parent, &options->job_id, "pause", "Ask a job to wait between two steps");
 }
 
 CLI::App* AddJobResume(CLI::App& parent, JobChangeOptions* options) {
-  return AddChange(parent, options, "resume", "Ask a paused job to go on");
+  return AddChange(parent, &options->job_id, "resume", "Ask a paused job to go on");
 }
 
-CLI::App* AddJobStop(CLI::App& parent, JobChangeOptions* options) {
-  return AddChange(parent, options, "stop", "Ask a job to end");
+CLI::App* AddJobStop(CLI::App& parent, JobStopOptions* options) {
+  CLI::App* app = AddChange(parent, &options->job_id, "stop", "Ask a job to end");
+  CLI::Option* const grace = client::AddSecondsOption(
+      *app, "--grace", options->grace_seconds,
+      "Seconds for its trainer to end by itself, then it is killed (default: 60; at most 86400)", 86'400);
+  app->add_flag("--now", options->now, "Kill its trainer at once: --grace 0")->excludes(grace);
+  return app;
 }
 
 CLI::App* AddJobDelete(CLI::App& parent, JobDeleteOptions* options) {
@@ -53,15 +59,23 @@ CLI::App* AddJobDelete(CLI::App& parent, JobDeleteOptions* options) {
 }
 
 absl::StatusOr<ExitCode> RunJobPause(const JobChangeOptions& options, Session& session) {
-  return Change(&Stub::PauseJob, options, session);
+  v1::PauseJobRequest request;
+  request.set_job_id(options.job_id);
+  return Change(&Stub::PauseJob, std::move(request), session);
 }
 
 absl::StatusOr<ExitCode> RunJobResume(const JobChangeOptions& options, Session& session) {
-  return Change(&Stub::ResumeJob, options, session);
+  v1::ResumeJobRequest request;
+  request.set_job_id(options.job_id);
+  return Change(&Stub::ResumeJob, std::move(request), session);
 }
 
-absl::StatusOr<ExitCode> RunJobStop(const JobChangeOptions& options, Session& session) {
-  return Change(&Stub::StopJob, options, session);
+absl::StatusOr<ExitCode> RunJobStop(const JobStopOptions& options, Session& session) {
+  v1::StopJobRequest request;
+  request.set_job_id(options.job_id);
+  if (options.now) request.set_grace_seconds(0);
+  if (options.grace_seconds.has_value()) request.set_grace_seconds(*options.grace_seconds);
+  return Change(&Stub::StopJob, std::move(request), session);
 }
 
 absl::StatusOr<ExitCode> RunJobDelete(const JobDeleteOptions& options, Session& session) {

@@ -5,13 +5,20 @@
 #include <CLI/App.hpp>
 #include <string>
 
+#include "absl/types/optional.h"
 #include "client/cli/session.h"
 
 namespace gradwatch::cli {
 
-// Of pause, resume and stop.
+// Of pause and resume.
 struct JobChangeOptions {
   std::string job_id;
+};
+
+struct JobStopOptions {
+  std::string job_id;
+  absl::optional<double> grace_seconds;
+  bool now = false;
 };
 
 struct JobDeleteOptions {
@@ -24,13 +31,13 @@ struct JobDeleteOptions {
 
 CLI::App* AddJobPause(CLI::App& parent, JobChangeOptions* options);
 CLI::App* AddJobResume(CLI::App& parent, JobChangeOptions* options);
-CLI::App* AddJobStop(CLI::App& parent, JobChangeOptions* options);
+CLI::App* AddJobStop(CLI::App& parent, JobStopOptions* options);
 CLI::App* AddJobDelete(CLI::App& parent, JobDeleteOptions* options);
 
 // They return when the server has taken the request; `job wait` waits for the end.
 absl::StatusOr<ExitCode> RunJobPause(const JobChangeOptions& options, Session& session);
 absl::StatusOr<ExitCode> RunJobResume(const JobChangeOptions& options, Session& session);
-absl::StatusOr<ExitCode> RunJobStop(const JobChangeOptions& options, Session& session);
+absl::StatusOr<ExitCode> RunJobStop(const JobStopOptions& options, Session& session);
 absl::StatusOr<ExitCode> RunJobDelete(const JobDeleteOptions& options, Session& session);
 
 }  // namespace gradwatch::cli

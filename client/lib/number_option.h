@@ -24,6 +24,21 @@ inline CLI::Validator FinitePositive() {
       "", "FinitePositive");
 }
 
+// Adds an option that takes seconds, from 0 to `most`, also as "1e3" or "0.5". `target` is a double, or an optional
+// one.
+template <typename Target>
+CLI::Option* AddSecondsOption(CLI::App& app, const std::string& name, Target& target, const std::string& description,
+                              double most) {
+  const auto read = [most](std::string& text) -> std::string {
+    const std::optional<double> value = ParseDecimal(text);
+    if (!value.has_value()) return "\"" + text + "\" is not a decimal number";
+    if (!(*value >= 0)) return "\"" + text + "\" is below 0";
+    if (*value > most) return "\"" + text + "\" is too large, at most " + std::to_string(std::llround(most));
+    return "";
+  };
+  return app.add_option(name, target, description)->check(CLI::Validator(read, ""));
+}
+
 // The whole numbers that an option takes, and what it calls those from `least` on: "a whole number above 0".
 struct WholeRange {
   int64_t least = 0;

@@ -22,7 +22,7 @@ std::unique_ptr<Condition> MakeCondition(const v1::Rule& rule, const std::vector
     case v1::Rule::kUpdateRatio:
       return std::make_unique<UpdateRatio>(rule, tensor_names);
     default:
-      return nullptr;  // refused by ValidateRules
+      return nullptr;  // refused by ValidateRules; stalls, which the server judges
   }
 }
 

@@ -43,7 +43,8 @@ class Condition {
                         v1::Alert* alert) const = 0;
 };
 
-// The condition of a resolved rule over the tensors of these names. The rule must be valid.
+// The condition of a resolved rule over the tensors of these names. The rule must be valid. Null: a rule about stalls,
+// which the server judges.
 std::unique_ptr<Condition> MakeCondition(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
 
 // Bytes that this condition allocates, but for its alert.

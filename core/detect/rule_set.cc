@@ -14,6 +14,8 @@ namespace {
 constexpr int kMaxRules = 64;
 constexpr size_t kMaxNameSize = 63;
 constexpr size_t kMaxGlobSize = 256;
+// Every job has a rule of this name, with the condition of the same name.
+constexpr absl::string_view kStallRule = "stall";
 // Norms are doubles: one that is e to this power times another cannot be.
 constexpr double kLargestLogRatio = 709;
 
@@ -64,6 +66,19 @@ void CheckLossJump(const v1::LossJumpCondition& jump, FieldErrors* errors) {
   if (jump.has_window()) CheckRange("loss_jump.window", jump.window(), 5, 10'000, errors);
 }
 
+// The server judges it, by the time and not by steps.
+void CheckStall(const v1::Rule& rule, FieldErrors* errors) {
+  if (rule.stall().has_seconds()) {
+    const double seconds = rule.stall().seconds();
+    if (!(seconds >= 1 && seconds <= 1e6))
+      errors->Add("stall.seconds", absl::StrCat("must be in 1 to 1e6, is ", seconds));
+  }
+  if (rule.has_for_steps()) errors->Add("for_steps", "has no meaning for a rule about steps that do not come");
+  if (rule.has_resolve_after_steps()) {
+    errors->Add("resolve_after_steps", "has no meaning for a rule about steps that do not come");
+  }
+}
+
 void CheckCondition(const v1::Rule& rule, FieldErrors* errors) {
   switch (rule.condition_case()) {
     case v1::Rule::kNonFinite:
@@ -79,6 +94,8 @@ void CheckCondition(const v1::Rule& rule, FieldErrors* errors) {
         CheckPositive("update_ratio.max_ratio", rule.update_ratio().max_ratio(), errors);
       }
       return;
+    case v1::Rule::kStall:
+      return CheckStall(rule, errors);
     case v1::Rule::CONDITION_NOT_SET:
       return errors->Add("condition", "must be set");
     default: {
@@ -108,6 +125,7 @@ void CheckTensors(const v1::Rule& rule, FieldErrors* errors) {
 
 void ResolveRule(v1::Rule* rule) {
   if (rule->severity() == v1::SEVERITY_UNSPECIFIED) rule->set_severity(v1::SEVERITY_WARNING);
+  if (rule->has_stall()) return;
   if (!rule->has_for_steps()) rule->set_for_steps(1);
   if (!rule->has_resolve_after_steps()) rule->set_resolve_after_steps(20);
   if (rule->has_norm_limit()) {
@@ -161,11 +179,17 @@ absl::Status ValidateRules(const v1::RuleSet& rules) {
     return errors.ToStatus();
   }
   std::set<std::string> names;
+  int stalls = 0;
   for (int i = 0; i < rules.rules_size(); ++i) {
     const std::string path = absl::StrCat("rules[", i, "]");
     errors.AddStatus(path, CheckRule(rules.rules(i)));
     if (!names.insert(rules.rules(i).name()).second) {
       errors.Add(path + ".name", absl::StrCat("is there twice: \"", rules.rules(i).name(), "\""));
+    }
+    const bool stall = rules.rules(i).has_stall();
+    if (stall && ++stalls > 1) errors.Add(path + ".stall", "is there twice: a set has one rule about stalls at most");
+    if (!stall && rules.rules(i).name() == kStallRule) {
+      errors.Add(path + ".name", absl::StrCat("\"", kStallRule, "\" is the name of the server's alert about stalls"));
     }
   }
   return errors.ToStatus();

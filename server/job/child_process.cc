@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -82,6 +83,11 @@ absl::StatusOr<int32_t> StartChild(const ChildProcess& child) {
   if (error != 0) return StartError(error, child.program);
   const rlimit no_core = {0, 0};  // it would hold a whole model
   prlimit(pid, RLIMIT_CORE, &no_core, nullptr);
+  if (child.nice > 0) {
+    // Its group is its own: all threads that it may have begun already are in it.
+    const int ours = getpriority(PRIO_PROCESS, 0);
+    (void)setpriority(PRIO_PGRP, static_cast<id_t>(pid), std::min(ours + child.nice, 19));
+  }
   return pid;
 }
 

@@ -16,6 +16,8 @@ struct ChildProcess {
   std::vector<std::string> arguments;  // without the program
   // What its descriptors 0, 1, 2 and so on are; none is taken from the caller. Everything else is closed in the child.
   std::vector<const core::FileDescriptor*> descriptors;
+  // What it is nicer than this process, from 0 to 19.
+  int nice = 0;
 };
 
 // Starts it with this process's environment, in a session and process group of its own, with no signal blocked or

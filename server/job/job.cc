@@ -300,6 +300,14 @@ void JobEdit::AppendAlert(v1::Alert alert) {
   Append(std::move(event));
 }
 
+void JobEdit::ResolveAlerts() {
+  for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
+    alert.set_state(v1::ALERT_STATE_RESOLVED);
+    *alert.mutable_time() = core::ToTimestamp(context_->deps.clock->Now());
+    AppendAlert(std::move(alert));
+  }
+}
+
 void JobEdit::AppendDetached(const std::string& reason) {
   v1::Event event;
   event.mutable_trainer_detached()->set_reason(reason);
@@ -340,13 +348,8 @@ void JobEdit::End(v1::JobState state, const std::string& reason, bool all_told) 
       AppendDropped(*edit, "the job ended before its turn came");
     }
   }
-  const auto now = core::ToTimestamp(context_->deps.clock->Now());
-  for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
-    alert.set_state(v1::ALERT_STATE_RESOLVED);
-    *alert.mutable_time() = now;
-    AppendAlert(std::move(alert));
-  }
-  *job().mutable_end_time() = now;
+  ResolveAlerts();
+  *job().mutable_end_time() = core::ToTimestamp(context_->deps.clock->Now());
   if (state == v1::JOB_STATE_FAILED) job().set_failure(reason);
   MoveTo(state, reason);
 }

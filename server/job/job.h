@@ -21,6 +21,8 @@
 #include "server/job/launcher.h"
 #include "server/job/pending_edits.h"
 #include "server/job/report_intake.h"
+#include "server/job/stall_watch.h"
+#include "server/job/trainer_lease.h"
 #include "server/store/ledger.h"
 #include "server/stream/job_channel.h"
 
@@ -77,12 +79,14 @@ std::string MakeEtag(const v1::Job& job);
 struct TrainerSlot {
   std::shared_ptr<TrainerLink> link;      // of the trainer that holds the job; null: none is attached
   bool welcomed = false;                  // the welcome was sent: directives may follow
-  std::string trainer_id;                 // of the trainer that attached last; empty: none did in this life
+  std::string handle;                     // as in JobRow, also while it could not be stored
+  std::string claimant;                   // the trainer_id of one on its way in; empty: as JobRow says
+  bool seen = false;                      // a trainer attached in this life
   std::optional<ProcessEnd> process_end;  // the process is gone
   std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet
-  bool hears_last_words = false;          // what the process left is being heard
-  // When something that is waited for (an end of stream, a process, a trainer) counts as not coming.
-  absl::Duration deadline = absl::InfiniteDuration();
+  Lease lease;                            // see Supervisor
+  StallWatch stall;
+  int32_t stall_episode = 0;  // alerts about stalls of this attempt are looked for behind it
   absl::Duration figures_saved = -absl::InfiniteDuration();  // when the live figures were last written to the row
 };
 
@@ -139,6 +143,7 @@ class JobEdit {
   // Starts from the first record of a new job.
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first);
 
+  const std::shared_ptr<JobEntry>& entry() const { return entry_; }
   JobRecord& record() { return *record_; }
   const JobRecord& record() const { return *record_; }
   v1::Job& job() { return record_->row.job; }
@@ -151,6 +156,8 @@ class JobEdit {
   // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
   // which silences match, is filled in.
   void AppendAlert(v1::Alert alert);
+  // Ends all alerts that are pending or firing.
+  void ResolveAlerts();
   void AppendDetached(const std::string& reason);
   // Adds the event that an edit that waits will never be applied.
   void AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held = false);

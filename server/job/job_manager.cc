@@ -6,7 +6,9 @@
 #include "server/job/alert_operations.h"
 #include "server/job/edit_operations.h"
 #include "server/job/job_context.h"
+#include "server/job/last_words.h"
 #include "server/job/operations.h"
+#include "server/job/recovery.h"
 #include "server/job/supervisor.h"
 #include "server/job/trainer_session.h"
 
@@ -17,10 +19,16 @@ namespace {
 class LedgerJobManager final : public JobManager {
  public:
   LedgerJobManager(JobManagerDependencies dependencies, JobManagerOptions options)
-      : context_{.deps = dependencies, .options = std::move(options), .table = {}, .silences = {}} {}
+      : context_{.deps = dependencies, .options = std::move(options), .table = {}, .silences = {}} {
+    supervisor_.SetLastWords(&last_words_);
+  }
   ~LedgerJobManager() override { context_.work->Close(); }
 
-  absl::Status Recover() { return supervisor_.Recover(); }
+  absl::Status Recover() {
+    GW_RETURN_IF_ERROR(recovery_.Recover());
+    last_words_.RemoveOld();
+    return absl::OkStatus();
+  }
 
   void Start() override {
     context_.started = true;
@@ -56,16 +64,15 @@ class LedgerJobManager final : public JobManager {
     return server::ListEdits(*record->edits, entry->uid, request);
   }
   void PauseJob(v1::PauseJobRequest request, std::string actor, Done<v1::Job> done) override {
-    operations_.Command(JobCommand::kPause, request.job_id(), KeyOf("PauseJob", request), std::move(actor),
-                        std::move(done));
+    operations_.Command({.command = JobCommand::kPause, .job_id = request.job_id()}, KeyOf("PauseJob", request),
+                        std::move(actor), std::move(done));
   }
   void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) override {
-    operations_.Command(JobCommand::kResume, request.job_id(), KeyOf("ResumeJob", request), std::move(actor),
-                        std::move(done));
+    operations_.Command({.command = JobCommand::kResume, .job_id = request.job_id()}, KeyOf("ResumeJob", request),
+                        std::move(actor), std::move(done));
   }
   void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) override {
-    operations_.Command(JobCommand::kStop, request.job_id(), KeyOf("StopJob", request), std::move(actor),
-                        std::move(done));
+    operations_.Stop(std::move(request), std::move(actor), std::move(done));
   }
   void UpdateJob(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) override {
     operations_.Update(std::move(request), std::move(actor), std::move(done));
@@ -94,7 +101,7 @@ class LedgerJobManager final : public JobManager {
     return context_.table.Figures(context_.deps.clock->Monotonic());
   }
   void TellDataLoss(absl::string_view uid, std::string description) override {
-    supervisor_.TellDataLoss(uid, std::move(description));
+    recovery_.TellDataLoss(uid, std::move(description));
   }
   absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const override {
     const auto entry = context_.table.Find(job_id);
@@ -118,7 +125,10 @@ class LedgerJobManager final : public JobManager {
     sessions_.OnDetached(attachment, link, reason);
   }
 
-  void Tick() override { supervisor_.Tick(); }
+  void Tick() override {
+    supervisor_.Tick();
+    last_words_.Tick();
+  }
   void Drain() override {
     context_.draining = true;
     supervisor_.SaveAllFigures();
@@ -127,10 +137,12 @@ class LedgerJobManager final : public JobManager {
  private:
   JobContext context_;
   Supervisor supervisor_{&context_};
-  JobOperations operations_{&context_, &supervisor_};
+  Recovery recovery_{&context_, &supervisor_};
+  LastWords last_words_{&context_, &supervisor_, &recovery_};
+  JobOperations operations_{&context_, &supervisor_, &recovery_};
   EditOperations edits_{&context_};
   AlertOperations alerts_{&context_};
-  TrainerSessions sessions_{&context_, &supervisor_};
+  TrainerSessions sessions_{&context_, &supervisor_, &recovery_};
 };
 
 }  // namespace

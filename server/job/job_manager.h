@@ -22,6 +22,7 @@
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/base/executor.h"
 #include "server/job/launcher.h"
+#include "server/job/trainer_lease.h"
 #include "server/store/ledger.h"
 #include "server/store/statistics_store.h"
 #include "server/stream/event_channel.h"
@@ -48,11 +49,11 @@ struct JobManagerDependencies {
 struct JobManagerOptions {
   core::DataRoots data_roots;
   core::SpecLimits limits;
-  std::string words_folder = {};                       // where trainers leave last words; empty: nowhere
-  int max_running_jobs = 16;                           // more wait as PENDING
-  int max_waiting_jobs = 1000;                         // more are refused
-  int max_external_jobs = 1000;                        // that have not ended; more are refused
-  absl::Duration reattach_window = absl::Seconds(30);  // how long a job waits for a trainer to come, or to come back
+  std::string words_folder = {};  // where trainers leave last words; empty: nowhere
+  int max_running_jobs = 16;      // hosted ones; more wait as PENDING
+  int max_waiting_jobs = 1000;    // more are refused
+  int max_external_jobs = 1000;   // that have not ended; more are refused
+  LeaseTimes lease = {};          // how long a job waits for its trainer
 };
 
 // The server's end of an attached trainer. Thread-safe; never blocks; messages to a trainer that is gone are dropped.
@@ -63,6 +64,15 @@ class TrainerLink {
   virtual void Send(v1::TrainerDirective directive) = 0;
   // Ends the stream with this status, after what was queued. The first call counts.
   virtual void Close(const absl::Status& status) = 0;
+
+  // What came from the trainer.
+  enum class Heard {
+    kNothing,
+    kMessage,
+    kBusy,  // so much that the next message is not read yet: the server is in arrears, not the trainer
+  };
+  // Since the last call.
+  virtual Heard TakeHeard() = 0;
 };
 
 // Thread-safe.
@@ -114,7 +124,7 @@ class JobManager {
   virtual absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const = 0;
 
   // A trainer attaches. `done` runs after the welcome was sent through the link; then the calls below are allowed.
-  // Errors as AttachTrainer's comment says. A link of the same trainer that was attached before is closed with ABORTED.
+  // Errors as AttachTrainer's comment says. A link that was attached before is closed with ABORTED.
   struct Attachment {
     std::string job_id;
     std::string uid;
@@ -136,7 +146,8 @@ class JobManager {
   virtual void OnDetached(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
                           const std::string& reason) = 0;
 
-  // Time has passed: ends jobs whose trainers did not come back. Called about every second by the owner.
+  // Time has passed: looks after trainers that are silent, away or to be stopped. Called about every second by the
+  // owner; what passes between two calls counts as two seconds at most.
   virtual void Tick() = 0;
   // No more jobs are started or accepted (UNAVAILABLE, reason SHUTTING_DOWN). Trainers go on.
   virtual void Drain() = 0;

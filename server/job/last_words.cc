@@ -14,6 +14,7 @@
 #include "core/base/status_macros.h"
 #include "server/base/unique_text.h"
 #include "server/job/notices.h"
+#include "server/job/recovery.h"
 #include "server/job/supervisor.h"
 
 namespace gradwatch::server {
@@ -111,9 +112,9 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   void ReadLastStep() {
     auto last_step = context().deps.statistics->LastStep(entry().uid, words_.attempt);
     if (last_step.ok() && entry().intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
-    if (last_step.ok()) last_step = supervisor().CatchUp(entry(), words_.attempt, *last_step);
+    if (last_step.ok()) last_step = recovery().CatchUp(entry(), words_.attempt, *last_step);
     if (!absl::IsDataLoss(last_step.status())) return Receive(std::move(last_step));
-    supervisor().MendStatistics(words_.entry, last_step.status(),
+    recovery().MendStatistics(words_.entry, last_step.status(),
                                 [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
                                   self->Receive(mended.ok() ? mended : Away(mended.status()));
                                 });
@@ -127,7 +128,8 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     context().Submit<bool>(
         [self = shared_from_this(), last_step = *last_step](LedgerTransaction&) -> absl::StatusOr<bool> {
           GW_RETURN_IF_ERROR(self->CheckCurrent());
-          self->entry().intake.Open(&self->link_, self->epoch_, self->words_.attempt, last_step, self->owner_->Now());
+          self->entry().intake.Open(&self->link_, self->epoch_, self->words_.attempt, last_step, self->owner_->Now(),
+                                     /*came_back=*/true);
           return true;
         },
         [self = shared_from_this()](absl::StatusOr<bool> opened) {
@@ -158,9 +160,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
 
   // Under the intake's lock: only queues.
   void Store(AcceptedBatch batch) {
-    auto token = context().work->Enter();
-    if (token == nullptr) return;
-    auto stored = [self = shared_from_this(), token = std::move(token), gone = batch.some_are_gone,
+    auto stored = [self = shared_from_this(), gone = batch.some_are_gone,
                    figures = std::move(batch.figures)](const absl::Status& status, std::vector<EncodedReport> reports) {
       const absl::Duration now = self->owner_->Now();
       if (!status.ok()) {
@@ -168,12 +168,12 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
         return self->End(Away(status));
       }
       self->entry().intake.Stored(figures, now);
-      if (gone) self->supervisor().TellLost(self->entry().uid, reports.front(), "gone");
+      if (gone) self->recovery().TellLost(self->entry().uid, reports.front(), "gone");
       self->entry().channel->AppendReports(reports);
       self->context().deps.hub->Notify(self->entry().uid);
       self->OnExecutor([](Hearing& hearing) { hearing.Next(); });
     };
-    context().deps.statistics->Append(entry().uid, std::move(batch.entries), std::move(stored));
+    context().AppendReports(words_.entry, std::move(batch.entries), std::move(stored));
   }
 
   void Record(v1::NoticeBatch batch) {
@@ -204,7 +204,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   // Nothing more is heard, and why: OK: that was all; NOT_FOUND: there is nothing; ABORTED: it does not count any more.
   void End(const absl::Status& status) {
     if (IsDamage(status)) {
-      supervisor().TellDataLoss(entry().uid, absl::StrCat("last words: attempt ", words_.attempt, ", behind message ",
+      recovery().TellDataLoss(entry().uid, absl::StrCat("last words: attempt ", words_.attempt, ", behind message ",
                                                           messages_, ": ", status.message()));
     }
     if (ended_) {
@@ -236,6 +236,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   JobEntry& entry() const { return *words_.entry; }
   JobContext& context() const { return *owner_->context_; }
   Supervisor& supervisor() const { return *owner_->supervisor_; }
+  Recovery& recovery() const { return *owner_->recovery_; }
 
   LastWords* const owner_;
   Later words_;

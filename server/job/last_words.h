@@ -17,6 +17,7 @@
 
 namespace gradwatch::server {
 
+class Recovery;
 class Supervisor;
 
 // Thread-safe. A file is read on the executor, message by message; its reports go the way of all reports, its notices
@@ -28,7 +29,8 @@ class LastWords {
   // `ended`: the job has ended, by these words or otherwise, or is gone.
   using Done = absl::AnyInvocable<void(bool ended)>;
 
-  LastWords(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
+  LastWords(JobContext* context, Supervisor* supervisor, Recovery* recovery)
+      : context_(context), supervisor_(supervisor), recovery_(recovery) {}
 
   // Hears what the trainer of this attempt left; its process has ended, or will never be heard again. The file is
   // removed once the end is durable. `done` runs when it is clear what became of the job, on the ledger's thread, the
@@ -62,6 +64,7 @@ class LastWords {
 
   JobContext* const context_;
   Supervisor* const supervisor_;
+  Recovery* const recovery_;
   absl::Mutex mutex_;
   std::vector<Later> later_ ABSL_GUARDED_BY(mutex_);
 };

@@ -39,14 +39,17 @@ struct ProcessEnd {
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  // Starts a trainer; its process id. `ended` runs once, on a thread of the launcher, when the process has ended.
-  // Errors name what could not be started and why; no process is left behind then.
-  virtual absl::StatusOr<int32_t> Launch(const LaunchRequest& request,
-                                         absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
-  // Watches a process that an earlier life of this server started. `ended` as above, also if it is gone already.
-  virtual void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
-  // Ends a process at once (SIGKILL) if it is one that Launch or Adopt knows and it is still there.
-  virtual void Kill(int32_t pid) = 0;
+  // Starts a trainer; a handle of it, in words that mean something to this launcher alone, and not empty. It is stored,
+  // and outlives the server. `ended` runs once, on a thread of the launcher, when the trainer has ended. Errors name
+  // what could not be started and why; nothing is left behind then.
+  virtual absl::StatusOr<std::string> Launch(const LaunchRequest& request,
+                                             absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
+  // Watches a trainer that an earlier life of this server started. `ended` as above, also if it is gone already, or the
+  // handle is none of this launcher's.
+  virtual void Adopt(const std::string& handle, const LaunchRequest& request,
+                     absl::AnyInvocable<void(const ProcessEnd&)> ended) = 0;
+  // Ends a trainer at once if it is one that Launch or Adopt knows and it is still there.
+  virtual void Kill(const std::string& handle) = 0;
   // Forgets what the trainers of a job wrote, their last words too, attempts 1 to `attempts`.
   virtual void RemoveOutput(const std::string& uid, int32_t attempts) = 0;
 };

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
@@ -23,6 +24,16 @@ namespace {
 
 // What is read back of a log; enough for the last few lines.
 constexpr std::streamoff kOutputTail = 4096;
+// The server comes first, whatever trainers do.
+constexpr int kWorkerNice = 10;
+constexpr absl::string_view kHandlePrefix = "process ";
+
+// Nothing: the handle is none of ours.
+std::optional<int32_t> PidOf(absl::string_view handle) {
+  int32_t pid = 0;
+  if (!absl::ConsumePrefix(&handle, kHandlePrefix) || !absl::SimpleAtoi(handle, &pid) || pid <= 0) return std::nullopt;
+  return pid;
+}
 
 // The last bytes of a file, from the start of a line.
 std::string ReadTail(const std::string& path) {
@@ -63,12 +74,12 @@ void LocalLauncher::SetServerAddress(std::string address) {
   server_address_ = std::move(address);
 }
 
-absl::StatusOr<int32_t> LocalLauncher::Launch(const LaunchRequest& request,
-                                              absl::AnyInvocable<void(const ProcessEnd&)> ended) {
+absl::StatusOr<std::string> LocalLauncher::Launch(const LaunchRequest& request,
+                                                  absl::AnyInvocable<void(const ProcessEnd&)> ended) {
   GW_ASSIGN_OR_RETURN(const int32_t pid, Spawn(request));
   // Until it is reaped, which only the watcher does, the process keeps its number, however soon it ends.
   watcher_.WatchChild(pid, WithOutput(request, std::move(ended)));
-  return pid;
+  return absl::StrCat(kHandlePrefix, pid);
 }
 
 absl::StatusOr<int32_t> LocalLauncher::Spawn(const LaunchRequest& request) const {
@@ -76,8 +87,10 @@ absl::StatusOr<int32_t> LocalLauncher::Spawn(const LaunchRequest& request) const
   GW_ASSIGN_OR_RETURN(const core::FileDescriptor log,
                       OpenForChild(LogFile(request.uid, request.attempt), O_WRONLY | O_CREAT | O_APPEND, 0600));
   GW_ASSIGN_OR_RETURN(const core::FileDescriptor token, TextForChild(request.attach_token));
-  ChildProcess worker = {
-      .program = options_.program, .arguments = options_.prefix, .descriptors = {&nothing, &nothing, &log, &token}};
+  ChildProcess worker = {.program = options_.program,
+                         .arguments = options_.prefix,
+                         .descriptors = {&nothing, &nothing, &log, &token},
+                         .nice = kWorkerNice};
   worker.arguments.insert(worker.arguments.end(), {"attach", "--server", server_address(), "--job", request.job_id,
                                                    "--attempt", absl::StrCat(request.attempt), "--token-fd", "3"});
   if (!options_.words_folder.empty()) {
@@ -92,19 +105,23 @@ std::string LocalLauncher::server_address() const {
   return server_address_;
 }
 
-void LocalLauncher::Adopt(int32_t pid, const LaunchRequest& request,
+void LocalLauncher::Adopt(const std::string& handle, const LaunchRequest& request,
                           absl::AnyInvocable<void(const ProcessEnd&)> ended) {
   auto callback = std::make_shared<absl::AnyInvocable<void(const ProcessEnd&)>>(WithOutput(request, std::move(ended)));
-  const absl::Status watched = watcher_.WatchOther(
-      pid, [pid, job_id = request.job_id] { return CommandLineNames(pid, job_id); },
-      [callback](const ProcessEnd& end) { (*callback)(end); });
-  if (watched.ok()) return;
+  if (const std::optional<int32_t> pid = PidOf(handle); pid.has_value()) {
+    const absl::Status watched = watcher_.WatchOther(
+        *pid, [pid = *pid, job_id = request.job_id] { return CommandLineNames(pid, job_id); },
+        [callback](const ProcessEnd& end) { (*callback)(end); });
+    if (watched.ok()) return;
+  }
   ProcessEnd end;
   end.unknown = true;
   (*callback)(end);
 }
 
-void LocalLauncher::Kill(int32_t pid) { watcher_.Kill(pid); }
+void LocalLauncher::Kill(const std::string& handle) {
+  if (const std::optional<int32_t> pid = PidOf(handle); pid.has_value()) watcher_.Kill(*pid);
+}
 
 void LocalLauncher::RemoveOutput(const std::string& uid, int32_t attempts) {
   std::error_code ignored;

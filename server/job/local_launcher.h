@@ -23,7 +23,9 @@ struct LocalLauncherOptions {
 // Thread-safe. The worker is started as
 //   PROGRAM attach --server ADDRESS --job ID --attempt N --token-fd 3 --last-words FILE
 // with the token in a pipe at descriptor 3 (others of this user could read it in the environment), nothing else to
-// read, no core file, and no other descriptor of the server's. Logs have mode 0600 in a folder of mode 0700.
+// read, no core file, and no other descriptor of the server's. It runs at a lower priority than the server (10 more
+// nice), which has to answer while trainers take every core. Logs have mode 0600 in a folder of mode 0700. The handle
+// of a worker is "process 1234", by its process id.
 class LocalLauncher final : public Launcher {
  public:
   static absl::StatusOr<std::unique_ptr<LocalLauncher>> Create(LocalLauncherOptions options);
@@ -31,11 +33,12 @@ class LocalLauncher final : public Launcher {
   // Where workers reach the server, for example "127.0.0.1:7700". Before the first Launch.
   void SetServerAddress(std::string address) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  absl::StatusOr<int32_t> Launch(const LaunchRequest& request,
-                                 absl::AnyInvocable<void(const ProcessEnd&)> ended) override;
+  absl::StatusOr<std::string> Launch(const LaunchRequest& request,
+                                     absl::AnyInvocable<void(const ProcessEnd&)> ended) override;
   // A process counts as the job's if its command line names the job; another one may have got the number.
-  void Adopt(int32_t pid, const LaunchRequest& request, absl::AnyInvocable<void(const ProcessEnd&)> ended) override;
-  void Kill(int32_t pid) override;
+  void Adopt(const std::string& handle, const LaunchRequest& request,
+             absl::AnyInvocable<void(const ProcessEnd&)> ended) override;
+  void Kill(const std::string& handle) override;
   void RemoveOutput(const std::string& uid, int32_t attempts) override;
 
  private:

@@ -113,14 +113,6 @@ absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
 
 }  // namespace
 
-void ResolveOpenAlerts(absl::Time now, JobEdit& edit) {
-  for (auto [id, alert] : std::map<std::string, v1::Alert>(edit.record().open_alerts)) {
-    alert.set_state(v1::ALERT_STATE_RESOLVED);
-    *alert.mutable_time() = core::ToTimestamp(now);
-    edit.AppendAlert(std::move(alert));
-  }
-}
-
 absl::Status ApplyTensors(absl::string_view field, const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors,
                           v1::Job& job) {
   GW_RETURN_IF_ERROR(CheckToldTensors(field, tensors, job));

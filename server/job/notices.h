@@ -5,7 +5,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "gradwatch/v1/trainer_service.pb.h"
 #include "server/job/job.h"
 
@@ -14,9 +13,6 @@ namespace gradwatch::server {
 // The tensors that the trainer of the present attempt tells become the job's. Errors as CheckToldTensors.
 absl::Status ApplyTensors(absl::string_view field, const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors,
                           v1::Job& job);
-
-// The episodes that the trainer of an attempt has open end with it: another one knows nothing of them.
-void ResolveOpenAlerts(absl::Time now, JobEdit& edit);
 
 // Applies a notice that comes for the first time to its job. INVALID_ARGUMENT: its content. FAILED_PRECONDITION: the
 // job has ended.

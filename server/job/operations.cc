@@ -91,6 +91,12 @@ absl::string_view PastTense(JobCommand command) {
   return command == JobCommand::kPause ? "paused" : command == JobCommand::kResume ? "resumed" : "stopped";
 }
 
+// Nobody has to be told of its end: it waits for its turn, or for a trainer that never came.
+bool HasNotBegun(const JobEntry& entry, const JobRecord& record) {
+  const bool never = IsExternal(record.row) && record.row.trainer_id.empty() && entry.trainer.link == nullptr;
+  return record.waiting() || never;
+}
+
 }  // namespace
 
 bool IsJobId(absl::string_view text) {
@@ -223,38 +229,62 @@ absl::Status JobOperations::CheckRoom(bool external) const {
 
 // --- All else that users ask ---
 
-void JobOperations::Command(JobCommand command, std::string job_id, RequestKey key, std::string actor,
-                            Done<v1::Job> done) {
+void JobOperations::Stop(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) {
+  constexpr double kMostSeconds = 86'400;
+  absl::Duration grace = context_->options.lease.grace;
+  if (request.has_grace_seconds()) {
+    const double seconds = request.grace_seconds();
+    if (!(seconds >= 0 && seconds <= kMostSeconds)) {
+      return done(
+          core::InvalidField("grace_seconds", absl::StrCat("must be in 0 to ", kMostSeconds, ", is ", seconds)));
+    }
+    grace = absl::Seconds(seconds);
+  }
+  Command({.command = JobCommand::kStop, .job_id = request.job_id(), .grace = grace}, KeyOf("StopJob", request),
+          std::move(actor), std::move(done));
+}
+
+void JobOperations::Command(CommandRequest request, RequestKey key, std::string actor, Done<v1::Job> done) {
   context_->SubmitOnce<v1::Job>(
       std::move(key),
-      [this, command, job_id = std::move(job_id), actor = std::move(actor)](const RequestKey& key,
-                                                                            LedgerTransaction& transaction) {
-        return DoCommand(command, job_id, key, actor, transaction);
+      [this, request = std::move(request), actor = std::move(actor)](const RequestKey& key,
+                                                                     LedgerTransaction& transaction) {
+        return DoCommand(request, key, actor, transaction);
       },
       std::move(done));
 }
 
-absl::StatusOr<v1::Job> JobOperations::DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
+absl::StatusOr<v1::Job> JobOperations::DoCommand(const CommandRequest& request, const RequestKey& key,
                                                  const std::string& actor, LedgerTransaction& transaction) {
-  const auto entry = context_->table.FindWorking(job_id);
-  if (entry == nullptr) return JobNotFound(job_id);
+  const auto entry = context_->table.FindWorking(request.job_id);
+  if (entry == nullptr) return JobNotFound(request.job_id);
   JobEdit edit(context_, entry, &transaction);
-  GW_ASSIGN_OR_RETURN(const v1::JobState next, StateAfter(command, edit.job().state()));
-  const std::string reason = absl::StrCat(PastTense(command), " by ", actor);
-  const bool changed = next != edit.job().state();
-  if (command == JobCommand::kStop && edit.record().unattended()) {
+  GW_ASSIGN_OR_RETURN(const v1::JobState next, StateAfter(request.command, edit.job().state()));
+  const std::string reason = absl::StrCat(PastTense(request.command), " by ", actor);
+  const bool stops = request.command == JobCommand::kStop;
+  const bool moves = next != edit.job().state();
+  if (stops && HasNotBegun(*entry, edit.record())) {
     edit.End(v1::JOB_STATE_STOPPED, reason);
   } else {
     edit.MoveTo(next, reason);
   }
+  const bool hurries = stops && !edit.record().ended() && SetStopDeadline(request.grace, &edit.job());
   v1::Job job = edit.job();
-  if (!changed && key.id.empty()) return job;
+  if (!moves && !hurries && key.id.empty()) return job;
   GW_RETURN_IF_ERROR(edit.Write());
   GW_RETURN_IF_ERROR(Remember(transaction, key, job));
-  edit.Publish([entry, changed, command](const JobRecord&) {
-    if (changed) SendIfAttached(entry->trainer, CommandDirective(command));
+  edit.Publish([this, entry, moves, hurries, request](const JobRecord&) {
+    if (moves) SendIfAttached(entry->trainer, CommandDirective(request.command));
+    if (hurries) supervisor_->StopWithin(entry, request.grace);
   });
   return job;
+}
+
+bool JobOperations::SetStopDeadline(absl::Duration grace, v1::Job* job) const {
+  const absl::Time deadline = context_->deps.clock->Now() + grace;
+  if (job->has_stop_deadline() && core::FromTimestamp(job->stop_deadline()) <= deadline) return false;
+  *job->mutable_stop_deadline() = core::ToTimestamp(deadline);
+  return true;
 }
 
 void JobOperations::Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) {
@@ -332,9 +362,9 @@ void JobOperations::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRec
     entry->trainer.link->Close(core::WithReason(absl::AbortedError("the job was deleted"), "TRAINER_FENCED"));
     entry->trainer.link = nullptr;
   }
-  if (const int32_t pid = record.row.trainer_pid; pid != 0 && !record.ended()) context_->deps.launcher->Kill(pid);
+  if (!record.row.handle.empty() && !record.ended()) context_->deps.launcher->Kill(record.row.handle);
   context_->deps.events->Forget(entry->job_id);
-  supervisor_->RemoveFiles(entry->uid, record.row.job.attempt());
+  recovery_->RemoveFiles(entry->uid, record.row.job.attempt());
   context_->deps.hub->Notify(entry->uid);
   supervisor_->StartNext();
 }

@@ -9,6 +9,7 @@
 #include "server/job/job.h"
 #include "server/job/job_context.h"
 #include "server/job/job_state.h"
+#include "server/job/recovery.h"
 #include "server/job/supervisor.h"
 
 namespace gradwatch::server {
@@ -19,11 +20,18 @@ class JobOperations {
   template <typename T>
   using Done = JobManager::Done<T>;
 
-  JobOperations(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
+  JobOperations(JobContext* context, Supervisor* supervisor, Recovery* recovery)
+      : context_(context), supervisor_(supervisor), recovery_(recovery) {}
 
   void Create(v1::CreateJobRequest request, std::string actor, Done<v1::Job> done);
-  // Pause, resume or stop. `key`: of the request.
-  void Command(JobCommand command, std::string job_id, RequestKey key, std::string actor, Done<v1::Job> done);
+  // Pause or resume. `key`: of the request.
+  struct CommandRequest {
+    JobCommand command;
+    std::string job_id;
+    absl::Duration grace = absl::InfiniteDuration();  // of a stop
+  };
+  void Command(CommandRequest request, RequestKey key, std::string actor, Done<v1::Job> done);
+  void Stop(v1::StopJobRequest request, std::string actor, Done<v1::Job> done);
   void Update(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done);
   void Delete(v1::DeleteJobRequest request, std::string actor, Done<v1::DeleteJobResponse> done);
 
@@ -39,8 +47,10 @@ class JobOperations {
                                  LedgerTransaction& transaction);
   // Whether one more job may be accepted, an external one or a hosted one.
   absl::Status CheckRoom(bool external) const;
-  absl::StatusOr<v1::Job> DoCommand(JobCommand command, const std::string& job_id, const RequestKey& key,
-                                    const std::string& actor, LedgerTransaction& transaction);
+  absl::StatusOr<v1::Job> DoCommand(const CommandRequest& request, const RequestKey& key, const std::string& actor,
+                                    LedgerTransaction& transaction);
+  // Sets when the stop that `grace` allows is over, unless that is sooner already. Whether it did.
+  bool SetStopDeadline(absl::Duration grace, v1::Job* job) const;
   absl::StatusOr<v1::Job> DoUpdate(const v1::UpdateJobRequest& request, const std::string& actor, const RequestKey& key,
                                    LedgerTransaction& transaction);
   absl::StatusOr<v1::DeleteJobResponse> DoDelete(const v1::DeleteJobRequest& request, const std::string& actor,
@@ -50,6 +60,7 @@ class JobOperations {
 
   JobContext* const context_;
   Supervisor* const supervisor_;
+  Recovery* const recovery_;
 };
 
 // Whether `text` can be a job's id: ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$.

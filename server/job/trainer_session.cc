@@ -23,37 +23,39 @@ namespace {
 
 absl::Status Fenced(absl::string_view why) { return core::WithReason(absl::AbortedError(why), "TRAINER_FENCED"); }
 
-absl::Status CheckToken(const v1::TrainerHello& hello, const JobRow& row) {
-  if (!row.attach_token.empty() && SecretsEqual(hello.attach_token(), row.attach_token)) return absl::OkStatus();
-  return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
 }
 
-// A foreign trainer: a new process takes an attempt of its own, once nobody holds the job.
-absl::Status CheckMayAttachExternal(const v1::TrainerHello& hello, const JobEntry& entry) {
+// Who knocks: the trainer that holds the job, is on its way in, or another one.
+LeaseInput KnockOf(const v1::TrainerHello& hello, const JobEntry& entry) {
   const JobRow& row = entry.working->row;
-  GW_RETURN_IF_ERROR(CheckToken(hello, row));
-  if (hello.attempt() > row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
-  if (hello.attempt() != 0 && (hello.attempt() < row.job.attempt() || hello.trainer_id() != row.trainer_id)) {
-    return Fenced(absl::StrCat("another trainer has taken the job, as attempt ", row.job.attempt()));
-  }
-  if (entry.trainer.link == nullptr || hello.trainer_id() == row.trainer_id) return absl::OkStatus();
-  return core::WithReason(absl::UnavailableError("another trainer holds the job; try again later"), "JOB_HELD");
+  const std::string& holder = entry.trainer.claimant.empty() ? row.trainer_id : entry.trainer.claimant;
+  const bool holds = hello.trainer_id() == holder;
+  const int32_t attempt = hello.attempt();
+  // An external one that says an attempt was welcomed in it, and holds the job since, or has lost it.
+  const bool former = attempt < row.job.attempt() || (IsExternal(row) && !holds);
+  if (attempt != 0 && former) return LeaseInput::kKnockOfFormer;
+  if (holder.empty()) return LeaseInput::kKnockOfFirst;
+  return holds ? LeaseInput::kKnock : LeaseInput::kKnockOfOther;
 }
 
-absl::Status CheckMayAttach(const v1::TrainerHello& hello, const JobEntry& entry) {
-  const JobRow& row = entry.working->row;
-  if (IsFinal(row.job.state()) && CheckToken(hello, row).ok()) {
-    return StateForbids(row.job.state(), "have a trainer", "it has ended");
+absl::Status CheckMayKnock(const v1::TrainerHello& hello, const JobRow& row) {
+  const int32_t attempt = hello.attempt();
+  if (!IsExternal(row)) {
+    if (attempt == 0) return core::InvalidField("hello.attempt", "is missing");
+    // Its token is no more the job's.
+    if (attempt < row.job.attempt()) return Fenced(absl::StrCat("attempt ", row.job.attempt(), " holds the job"));
   }
-  if (entry.working->external()) return CheckMayAttachExternal(hello, entry);
-  if (hello.attempt() < 1) return core::InvalidField("hello.attempt", "must be that of the job, from 1");
-  if (hello.attempt() < row.job.attempt()) return Fenced(absl::StrCat("attempt ", row.job.attempt(), " holds the job"));
-  GW_RETURN_IF_ERROR(CheckToken(hello, row));
-  if (hello.attempt() != row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
-  if (!entry.trainer.trainer_id.empty() && entry.trainer.trainer_id != hello.trainer_id()) {
-    return Fenced("another trainer holds the job");
+  if (row.attach_token.empty() || !SecretsEqual(hello.attach_token(), row.attach_token)) {
+    return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
   }
+  if (attempt > row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
+  if (IsFinal(row.job.state())) return StateForbids(row.job.state(), "have a trainer", "it has ended");
   return absl::OkStatus();
+}
+
+absl::Status Occupied() {
+  return core::WithReason(absl::UnavailableError("a trainer holds the job, and is not silent; try again later"),
+                          "TRAINER_ATTACHED");
 }
 
 absl::Status StatisticsAway(absl::string_view why) {
@@ -94,17 +96,18 @@ v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots
   return directive;
 }
 
-// One trainer on its way in. Each step leads to the next, from Begin at the top to Welcome at the bottom: the old
-// stream is fenced off, what it had sent is waited for, the last stored step is read, and the trainer is welcomed. So
-// the step in the welcome is exact: nothing is lost and nothing counted twice.
+// One trainer on its way in. Each step leads to the next, from Begin at the top to Welcome at the bottom: the lease
+// says whether it may enter, the old stream is fenced off, what it had sent is waited for, the last stored step is
+// read, and the trainer is welcomed. So the step in the welcome is exact: nothing is lost and nothing counted twice.
 class Attaching final : public std::enable_shared_from_this<Attaching> {
  public:
   using Attachment = JobManager::Attachment;
 
-  Attaching(JobContext* context, Supervisor* supervisor, v1::TrainerHello hello, std::shared_ptr<TrainerLink> link,
-            JobManager::Done<Attachment> done)
+  Attaching(JobContext* context, Supervisor* supervisor, Recovery* recovery, v1::TrainerHello hello,
+            std::shared_ptr<TrainerLink> link, JobManager::Done<Attachment> done)
       : context_(context),
         supervisor_(supervisor),
+        recovery_(recovery),
         hello_(std::move(hello)),
         link_(std::move(link)),
         done_(std::move(done)) {}
@@ -128,25 +131,39 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   absl::StatusOr<std::shared_ptr<JobEntry>> Fence() {
     const auto entry = context_->table.FindWorking(hello_.job_id());
     if (entry == nullptr) return JobNotFound(hello_.job_id());
-    GW_RETURN_IF_ERROR(CheckMayAttach(hello_, *entry));
-    TrainerSlot& trainer = entry->trainer;
-    if (entry->intake.closed_until() > Now()) {
-      // It is there, and comes again: that the store is not must not end its job.
-      if (trainer.deadline != absl::InfiniteDuration() && !trainer.process_end.has_value()) {
-        trainer.deadline = Now() + context_->options.reattach_window;
-      }
-      return StatisticsAway("they could not be stored; try again later");
-    }
-    if (trainer.link != nullptr) {
-      trainer.link->Close(Fenced("the trainer has attached again on another stream"));
-      trainer.stream_end = "the trainer attached again";
-    }
-    trainer.link = link_;
-    trainer.welcomed = false;
-    trainer.trainer_id = hello_.trainer_id();
+    GW_RETURN_IF_ERROR(CheckMayKnock(hello_, entry->working->row));
+    GW_RETURN_IF_ERROR(Knock(entry));
+    const JobRow& row = entry->working->row;
+    takes_ = row.trainer_id != hello_.trainer_id();
+    attempt_ = row.job.attempt();
+    entry->trainer.link = link_;
+    entry->trainer.welcomed = false;
+    entry->trainer.claimant = hello_.trainer_id();
     entry->intake.Close();
     entry_ = entry;
     return entry;
+  }
+
+  absl::Status Knock(const std::shared_ptr<JobEntry>& entry) {
+    const LeaseInput knock = KnockOf(hello_, *entry);
+    const bool holds = knock == LeaseInput::kKnock || knock == LeaseInput::kKnockOfFirst;
+    if (holds && entry->intake.closed_until() > Now()) {
+      supervisor_->Advance(entry, LeaseInput::kTurnedAway);
+      return StatisticsAway("they could not be stored; try again later");
+    }
+    for (const LeaseAction action : supervisor_->Advance(entry, knock).actions) {
+      if (action == LeaseAction::kRefuseFenced) return Fenced("another trainer holds the job");
+      if (action == LeaseAction::kRefuseLater) return Occupied();
+      if (action == LeaseAction::kFenceOld) FenceOld(entry->trainer, holds);
+    }
+    return absl::OkStatus();
+  }
+
+  static void FenceOld(TrainerSlot& trainer, bool same) {
+    if (trainer.link == nullptr) return;
+    trainer.link->Close(
+        Fenced(same ? "the trainer has attached again on another stream" : "another trainer has taken the job over"));
+    trainer.stream_end = same ? "the trainer attached again" : "another trainer took the job over";
   }
 
   void WaitForReports() {
@@ -155,14 +172,15 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   }
 
   void ReadLastStep() {
-    auto last_step = context_->deps.statistics->LastStep(entry_->uid, hello_.attempt());
+    if (BeginsAttempt(entry_->published())) return SubmitWelcome(-1);
+    auto last_step = context_->deps.statistics->LastStep(entry_->uid, attempt_);
     // What can be read may be damaged where it is written.
     if (last_step.ok() && entry_->intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
-    if (last_step.ok()) last_step = supervisor_->CatchUp(*entry_, hello_.attempt(), *last_step);
+    if (last_step.ok()) last_step = recovery_->CatchUp(*entry_, attempt_, *last_step);
     if (!absl::IsDataLoss(last_step.status())) return SubmitWelcome(std::move(last_step));
-    supervisor_->MendStatistics(
-        entry_, last_step.status(),
-        [self = shared_from_this()](absl::StatusOr<int64_t> mended) { self->SubmitWelcome(std::move(mended)); });
+    recovery_->MendStatistics(entry_, last_step.status(), [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
+      self->SubmitWelcome(std::move(mended));
+    });
   }
 
   void SubmitWelcome(absl::StatusOr<int64_t> last_step) {
@@ -182,29 +200,40 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     TrainerSlot& trainer = entry_->trainer;
     if (entry_->working == nullptr) return JobNotFound(entry_->job_id);
     if (trainer.link != link_) return Fenced("the trainer has attached again on another stream");
-    GW_RETURN_IF_ERROR(CheckMayAttach(hello_, *entry_));
+    GW_RETURN_IF_ERROR(CheckMayKnock(hello_, entry_->working->row));
     JobEdit edit(context_, entry_, &transaction);
     if (edit.record().attached) edit.AppendDetached(trainer.stream_end.value_or("the stream was lost"));
-    v1::Job& job = edit.job();
-    if (edit.record().external() && hello_.trainer_id() != edit.record().row.trainer_id) {
-      ResolveOpenAlerts(context_->deps.clock->Now(), edit);
-      job.set_attempt(job.attempt() + 1);
-      job.set_steps_done(0);
-      job.set_non_finite_steps(0);
-      edit.record().row.acked_notice = 0;
-    }
-    edit.record().row.trainer_id = hello_.trainer_id();
-    if (hello_.tensors_size() > 0) GW_RETURN_IF_ERROR(ApplyTensors("hello", hello_.tensors(), job));
+    if (takes_) Take(edit);
     edit.Append(AttachedEvent(hello_));
+    v1::Job& job = edit.job();
+    if (hello_.tensors_size() > 0) GW_RETURN_IF_ERROR(ApplyTensors("hello", hello_.tensors(), job));
     if (!job.has_start_time()) *job.mutable_start_time() = core::ToTimestamp(context_->deps.clock->Now());
     if (job.state() == v1::JOB_STATE_PENDING) edit.MoveTo(v1::JOB_STATE_RUNNING, "");
-    if (job.state() == v1::JOB_STATE_RECOVERING) edit.MoveTo(edit.record().before_recovery, "the trainer came back");
-    const int64_t epoch = ++edit.record().row.epoch;
+    if (job.state() == v1::JOB_STATE_RECOVERING) edit.MoveTo(StateOnReturn(edit.record()), "the trainer came back");
     GW_RETURN_IF_ERROR(edit.Write());
-    trainer.stream_end.reset();
-    if (!trainer.process_end.has_value()) trainer.deadline = absl::InfiniteDuration();
-    edit.Publish([self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record, last_step); });
-    return Attachment{.job_id = entry_->job_id, .uid = entry_->uid, .attempt = job.attempt(), .epoch = epoch};
+    edit.Publish(
+        [self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record, last_step); });
+    return Attachment{
+        .job_id = entry_->job_id, .uid = entry_->uid, .attempt = job.attempt(), .epoch = edit.record().row.epoch};
+  }
+
+  // Whether the trainer will begin another attempt: a hosted one runs that for which it was started.
+  bool BeginsAttempt(const std::shared_ptr<const JobRecord>& record) const {
+    return takes_ && record != nullptr && IsExternal(record->row);
+  }
+  // The job gets another trainer: the next tenure. What the one before had firing is over with it.
+  void Take(JobEdit& edit) const {
+    JobRow& row = edit.record().row;
+    ++row.epoch;
+    row.trainer_id = hello_.trainer_id();
+    if (!IsExternal(row)) return;
+    edit.ResolveAlerts();
+    supervisor_->BeginTenure(edit);
+  }
+  // A trainer that is new to a job that was paused is told to wait, and has not said yet that it does.
+  v1::JobState StateOnReturn(const JobRecord& record) const {
+    const bool pauses = takes_ && record.before_recovery == v1::JOB_STATE_PAUSED;
+    return pauses ? v1::JOB_STATE_PAUSING : record.before_recovery;
   }
 
   // After the commit. A later operation of the same commit may have ended the stream or deleted the job: whoever did
@@ -212,10 +241,18 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   // commit is in the record, or its own callback comes later and finds `welcomed`: each reaches the trainer.
   void Send(const JobRecord& record, int64_t last_step) {
     const JobRow& row = record.row;
-    if (entry_->trainer.link == link_ && entry_->working != nullptr) {
-      entry_->trainer.welcomed = true;
-      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now(),
-                          /*came_back=*/row.epoch > 1);
+    TrainerSlot& trainer = entry_->trainer;
+    if (trainer.link == link_) trainer.claimant.clear();  // the row says it now
+    if (trainer.link == link_ && entry_->working != nullptr) {
+      trainer.welcomed = true;
+      trainer.seen = true;
+      trainer.stream_end.reset();
+      trainer.stall.Rest();
+      if (takes_) trainer.stall_episode = 0;  // they are counted anew in each attempt
+      supervisor_->Advance(entry_, LeaseInput::kWelcomed);
+      // One whose welcome was lost has said nothing yet.
+      const bool came_back = !takes_ && (row.acked_notice > 0 || row.job.steps_done() > 0);
+      entry_->intake.Open(link_.get(), row.epoch, row.job.attempt(), last_step, Now(), came_back);
     }
     v1::TrainerDirective welcome = MakeWelcome(row, context_->options.data_roots, last_step);
     welcome.mutable_welcome()->set_waiting_edits(static_cast<int32_t>(record.edits->size()));
@@ -229,7 +266,11 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
 
   // The ledger's thread: the job goes back to nobody.
   void GiveBack(const absl::Status& status) {
-    if (entry_ != nullptr && entry_->trainer.link == link_) entry_->trainer.link = nullptr;
+    if (entry_ != nullptr && entry_->trainer.link == link_) {
+      entry_->trainer.link = nullptr;
+      entry_->trainer.claimant.clear();
+      supervisor_->Advance(entry_, LeaseInput::kTurnedAway);
+    }
     Answer(status);
   }
   void Answer(absl::StatusOr<Attachment> attachment) { std::exchange(done_, nullptr)(std::move(attachment)); }
@@ -237,10 +278,14 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
 
   JobContext* const context_;
   Supervisor* const supervisor_;
+  Recovery* const recovery_;
   const v1::TrainerHello hello_;
   const std::shared_ptr<TrainerLink> link_;
   JobManager::Done<Attachment> done_;
-  std::shared_ptr<JobEntry> entry_;  // from Fence on
+  // From Fence on.
+  std::shared_ptr<JobEntry> entry_;
+  bool takes_ = false;   // another trainer, or nobody, held the job
+  int32_t attempt_ = 0;  // of the job then
 };
 
 // What is durable of the reports. A batch that holds nothing acknowledges nothing.
@@ -267,7 +312,8 @@ bool TellsEnd(const v1::NoticeBatch& batch) {
 }  // namespace
 
 void TrainerSessions::Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done) {
-  std::make_shared<Attaching>(context_, supervisor_, std::move(hello), std::move(link), std::move(done))->Begin();
+  std::make_shared<Attaching>(context_, supervisor_, recovery_, std::move(hello), std::move(link), std::move(done))
+      ->Begin();
 }
 
 TrainerSessions::Entry TrainerSessions::FindAttached(const Attachment& attachment, const Link& link) const {
@@ -312,7 +358,7 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
       return entry->intake.StoreFailed(status, now);
     }
     entry->intake.Stored(figures, now);
-    if (gone) supervisor_->TellLost(entry->uid, reports.front(), "gone");
+    if (gone) recovery_->TellLost(entry->uid, reports.front(), "gone");
     entry->channel->AppendReports(reports);
     context_->deps.hub->Notify(entry->uid);
     AckStep(last_step, *link);
@@ -364,24 +410,17 @@ absl::StatusOr<int64_t> TrainerSessions::Record(const v1::NoticeBatch& batch, co
   if (!holds || batch.epoch() != entry->working->row.epoch) {
     return core::WithReason(absl::AbortedError("this trainer does not hold the job any more"), "TRAINER_FENCED");
   }
-  int64_t acked = entry->working->row.acked_notice;
-  const auto is_new = [&acked](const v1::Notice& notice) { return notice.number() > acked; };
-  // All of it may have been sent again after a broken stream, also when the job has ended.
-  if (std::none_of(batch.notices().begin(), batch.notices().end(), is_new)) return acked;
+  // A silent trainer that speaks is there: what it says finds the job as it was.
+  GW_RETURN_IF_ERROR(supervisor_->Apply(entry, transaction, LeaseInput::kHeard));
   // The end goes behind all reports: behind those that could not be stored, nowhere.
   if (TellsEnd(batch) && !entry->working->ended()) {
     GW_RETURN_IF_ERROR(entry->intake.CheckHolds(link.get(), batch.epoch()));
   }
   JobEdit edit(context_, entry, &transaction);
-  for (const v1::Notice& notice : batch.notices()) {
-    if (!is_new(notice)) continue;
-    if (notice.number() != acked + 1) {
-      return core::InvalidField("notices.notices.number", absl::StrCat(notice.number(), " comes after ", acked));
-    }
-    GW_RETURN_IF_ERROR(ApplyNotice(notice, edit));
-    acked = notice.number();
-  }
-  edit.record().row.acked_notice = acked;
+  GW_ASSIGN_OR_RETURN(const bool some_are_new, ApplyNotices(batch, edit));
+  const int64_t acked = edit.record().row.acked_notice;
+  // All of it may have been sent again after a broken stream, also when the job has ended.
+  if (!some_are_new) return acked;
   if (edit.record().ended()) {
     GW_RETURN_IF_ERROR(supervisor_->Conclude(edit));
   } else {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "server/job/job_context.h"
+#include "server/job/recovery.h"
 #include "server/job/supervisor.h"
 
 namespace gradwatch::server {
@@ -16,7 +17,8 @@ class TrainerSessions {
   using Attachment = JobManager::Attachment;
   using Link = std::shared_ptr<TrainerLink>;
 
-  TrainerSessions(JobContext* context, Supervisor* supervisor) : context_(context), supervisor_(supervisor) {}
+  TrainerSessions(JobContext* context, Supervisor* supervisor, Recovery* recovery)
+      : context_(context), supervisor_(supervisor), recovery_(recovery) {}
 
   void Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done);
   void OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
@@ -37,6 +39,7 @@ class TrainerSessions {
 
   JobContext* const context_;
   Supervisor* const supervisor_;
+  Recovery* const recovery_;
 };
 
 }  // namespace gradwatch::server

@@ -88,6 +88,13 @@ void TrainerStream::Close(const absl::Status& status) {
   Advance();
 }
 
+TrainerLink::Heard TrainerStream::TakeHeard() {
+  absl::MutexLock lock(&mutex_);
+  const bool heard = std::exchange(heard_, false);
+  if (!reading_ && !finished_) return Heard::kBusy;
+  return heard ? Heard::kMessage : Heard::kNothing;
+}
+
 void TrainerStream::Advance() {
   if (reactor_ == nullptr || writing_ || finished_) return;
   if (!queue_.empty()) {
@@ -110,6 +117,10 @@ void TrainerStream::End(const grpc::Status& status) {
 }
 
 void TrainerStream::OnReadDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    heard_ = heard_ || ok;
+  }
   if (ok) return Handle(std::move(message_));
   {
     absl::MutexLock lock(&mutex_);

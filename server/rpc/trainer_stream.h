@@ -42,6 +42,7 @@ class TrainerStream final : public TrainerLink,
 
   void Send(v1::TrainerDirective directive) override ABSL_LOCKS_EXCLUDED(mutex_);
   void Close(const absl::Status& status) override ABSL_LOCKS_EXCLUDED(mutex_);
+  Heard TakeHeard() override ABSL_LOCKS_EXCLUDED(mutex_);
 
   void Tick(absl::Duration now) override ABSL_LOCKS_EXCLUDED(mutex_);
   void BeginShutdown() override;
@@ -91,6 +92,7 @@ class TrainerStream final : public TrainerLink,
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);  // how to finish when the queue is empty
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool heard_ ABSL_GUARDED_BY(mutex_) = false;  // a message came since TakeHeard
   absl::Duration last_write_ ABSL_GUARDED_BY(mutex_);
   bool greeted_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<std::string> detached_ ABSL_GUARDED_BY(mutex_);  // why; the manager is told as soon as it can be

@@ -1,5 +1,6 @@
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "client/cli/job_change.h"
 #include "client/cli/job_get.h"
 #include "client/cli/job_list.h"
@@ -24,6 +25,12 @@ TEST(JobParseTest, ReadsTheOptions) {
   EXPECT_EQ(ParseOptions(AddJobPause, "x").job_id, "x");
   EXPECT_EQ(ParseOptions(AddJobResume, "x").job_id, "x");
   EXPECT_EQ(ParseOptions(AddJobStop, "x").job_id, "x");
+  EXPECT_FALSE(ParseOptions(AddJobStop, "x").now);
+  EXPECT_EQ(ParseOptions(AddJobStop, "x --grace 2.5").grace_seconds, 2.5);
+  EXPECT_TRUE(ParseOptions(AddJobStop, "x --now").now);
+  for (const char* bad : {"x --grace -1", "x --grace 86401", "x --grace 0x10", "x --grace nan", "x --now --grace 3"}) {
+    EXPECT_THROW(ParseOptions(AddJobStop, bad), CLI::ParseError) << bad;
+  }
   const JobDeleteOptions remove = ParseOptions(AddJobDelete, "x --force --allow-missing");
   EXPECT_EQ(remove.job_id, "x");
   EXPECT_TRUE(remove.force && remove.allow_missing);
@@ -210,6 +217,16 @@ TEST_F(JobTest, PauseResumeAndStopSendARequestId) {
   EXPECT_EQ(Cli("job pause x").out, "x pausing\n");
   EXPECT_EQ(Cli("job resume x").out, "x running\n");
   EXPECT_EQ(Cli("job stop x").out, "x stopping\n");
+}
+
+TEST_F(JobTest, AStopSaysHowLongItWaits) {
+  std::vector<std::string> graces;
+  server_.stop_job = [&](const v1::StopJobRequest& request, v1::Job*) {
+    graces.push_back(request.has_grace_seconds() ? absl::StrCat(request.grace_seconds()) : "unset");
+    return grpc::Status::OK;
+  };
+  for (const char* command : {"job stop x", "job stop x --grace 1e1", "job stop x --now"}) Cli(command);
+  EXPECT_THAT(graces, ElementsAre("unset", "10", "0"));
 }
 
 TEST_F(JobTest, AChangeThatWasNotAnsweredMayHaveBeenMade) {

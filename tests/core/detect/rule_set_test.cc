@@ -35,6 +35,7 @@ TEST(ValidateRulesTest, AcceptsWhatIsServed) {
     rules { name: "b-1" norm_limit { max_norm: 1e-3 per_tensor: true } tensors: "*.weight" }
     rules { name: "c_2" norm_spike { max_deviations: 0.5 window: 10 min_deviation: 1e-3 } for_steps: 3 }
     rules { name: "D" loss_jump { factor: 1.001 window: 5 } resolve_after_steps: 1 }
+    rules { name: "stall" stall { seconds: 90 } severity: SEVERITY_CRITICAL }
     rules { name: "e" update_ratio { max_ratio: 5 } tensors: "*" })")),
               IsOk());
 }
@@ -57,7 +58,13 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].drift", "not served yet", "name: 'a' drift {}"},
       {"rules[1].vanishing", "not served yet", "name: 'a' vanishing {}"},
       {"rules[1].growth", "not served yet", "name: 'a' growth {}"},
-      {"rules[1].stall", "not served yet", "name: 'a' stall {}"},
+      {"rules[1].stall.seconds", "is 0.5", "name: 'a' stall { seconds: 0.5 }"},
+      {"rules[1].stall.seconds", "is 2e+06", "name: 'a' stall { seconds: 2e6 }"},
+      {"rules[1].for_steps", "no meaning", "name: 'a' stall {} for_steps: 2"},
+      {"rules[1].resolve_after_steps", "no meaning", "name: 'a' stall {} resolve_after_steps: 2"},
+      {"rules[1].tensors", "whole network", "name: 'a' stall {} tensors: 'rnn*'"},
+      {"rules[2].stall", "twice", "name: 'a' stall {} } rules { name: 'b' stall {}"},
+      {"rules[1].name", "name of the server's", "name: 'stall' non_finite {}"},
       {"rules[1].for_steps", "is 0", "name: 'a' non_finite {} for_steps: 0"},
       {"rules[1].resolve_after_steps", "is -1", "name: 'a' non_finite {} resolve_after_steps: -1"},
       {"rules[1].norm_limit.max_norm", "is 0", "name: 'a' norm_limit {}"},

@@ -151,7 +151,7 @@ TEST_F(ControlTest, AStopReachesATrainerThatComesLater) {
 
 TEST_F(ControlTest, AStopIsDoneByForceIfTheTrainerIsNotThere) {
   ASSERT_THAT(Stop("job"), IsOk());
-  Pass(absl::Seconds(31));
+  Pass(absl::Seconds(62));
   EXPECT_EQ(State("job"), "STOPPED");
   EXPECT_THAT(launcher_->killed(), SizeIs(1));
 }

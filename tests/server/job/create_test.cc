@@ -267,7 +267,7 @@ TEST_F(FewJobsTest, JobsThatWaitBeginAfterARestart) {
   for (const char* id : {"a", "b"}) ASSERT_THAT(Create(id), IsOk());
   RestartServer();
   EXPECT_THAT(launcher_->launches(), IsEmpty()) << "a may still run";
-  Pass(absl::Seconds(31));
+  Pass(absl::Seconds(62));
   ASSERT_THAT(launcher_->launches(), SizeIs(1));
   EXPECT_EQ(launcher_->launches()[0].job_id, "b");
   EXPECT_EQ(State("a"), "FAILED");

@@ -85,8 +85,7 @@ TEST_F(FullDiskTest, ATrainerWhoseAttachingCouldNotBeWrittenHoldsNothing) {
     ledger_->Submit([](LedgerTransaction& transaction) { return transaction.PutSilence(v1::Silence()); });
   });
   FaultyVfs::full = false;
-  Pass(absl::Seconds(1));
-  Pass(options_.reattach_window);
+  Pass(absl::Seconds(2));
   EXPECT_EQ(State("job"), "RECOVERING") << "nobody is there, and that is noticed";
 }
 

@@ -26,17 +26,18 @@ int Rounds() {
 // Knows the last token of each job; whoever is killed ends a little later.
 class HammerLauncher final : public Launcher {
  public:
-  absl::StatusOr<int32_t> Launch(const LaunchRequest& request,
-                                 absl::AnyInvocable<void(const ProcessEnd&)> ended) override {
+  absl::StatusOr<std::string> Launch(const LaunchRequest& request,
+                                     absl::AnyInvocable<void(const ProcessEnd&)> ended) override {
     absl::MutexLock lock(&mutex_);
     last_[request.job_id] = request;
-    running_[++last_pid_] = std::move(ended);
-    return last_pid_;
+    const std::string handle = absl::StrCat("trainer ", ++launches_);
+    running_[handle] = std::move(ended);
+    return handle;
   }
-  void Adopt(int32_t, const LaunchRequest&, absl::AnyInvocable<void(const ProcessEnd&)>) override {}
-  void Kill(int32_t pid) override {
+  void Adopt(const std::string&, const LaunchRequest&, absl::AnyInvocable<void(const ProcessEnd&)>) override {}
+  void Kill(const std::string& handle) override {
     absl::MutexLock lock(&mutex_);
-    const auto found = running_.find(pid);
+    const auto found = running_.find(handle);
     if (found == running_.end()) return;
     ends_.Run([ended = std::move(found->second)]() mutable {
       ended({.exit_code = 0, .signal = 9, .unknown = false, .last_output = {}});
@@ -52,8 +53,8 @@ class HammerLauncher final : public Launcher {
  private:
   absl::Mutex mutex_;
   std::map<std::string, LaunchRequest> last_ ABSL_GUARDED_BY(mutex_);
-  std::map<int32_t, absl::AnyInvocable<void(const ProcessEnd&)>> running_ ABSL_GUARDED_BY(mutex_);
-  int32_t last_pid_ ABSL_GUARDED_BY(mutex_) = 1000;
+  std::map<std::string, absl::AnyInvocable<void(const ProcessEnd&)>> running_ ABSL_GUARDED_BY(mutex_);
+  int launches_ ABSL_GUARDED_BY(mutex_) = 0;
   ThreadPool ends_{"ends", 1};
 };
 

@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
 #include "server/job/job_manager.h"
 #include "server/job/job_state.h"
@@ -26,28 +28,29 @@
 
 namespace gradwatch::server {
 
-// Starts nothing; the test says how a process ends.
+// Starts nothing; the test says how a process ends. Its handles are "trainer 1001" and so on; the test knows the
+// number.
 class FakeLauncher final : public Launcher {
  public:
   using Ended = absl::AnyInvocable<void(const ProcessEnd&)>;
 
-  absl::StatusOr<int32_t> Launch(const LaunchRequest& request, Ended ended) override {
+  absl::StatusOr<std::string> Launch(const LaunchRequest& request, Ended ended) override {
     absl::MutexLock lock(&mutex_);
     if (!failure_.ok()) return failure_;
     launches_.push_back(request);
     const int32_t pid = 1000 + static_cast<int32_t>(launches_.size());
     running_[pid] = std::move(ended);
-    return pid;
+    return absl::StrCat("trainer ", pid);
   }
-  void Adopt(int32_t pid, const LaunchRequest&, Ended ended) override {
+  void Adopt(const std::string& handle, const LaunchRequest&, Ended ended) override {
     if (gone) return ended({.unknown = true, .last_output = {}});
     absl::MutexLock lock(&mutex_);
-    adopted_.push_back(pid);
-    running_[pid] = std::move(ended);
+    adopted_.push_back(NumberOf(handle));
+    running_[NumberOf(handle)] = std::move(ended);
   }
-  void Kill(int32_t pid) override {
+  void Kill(const std::string& handle) override {
     absl::MutexLock lock(&mutex_);
-    killed_.push_back(pid);
+    killed_.push_back(NumberOf(handle));
   }
   void RemoveOutput(const std::string& uid, int32_t attempts) override {
     absl::MutexLock lock(&mutex_);
@@ -89,6 +92,12 @@ class FakeLauncher final : public Launcher {
   }
 
  private:
+  static int32_t NumberOf(absl::string_view handle) {
+    int32_t number = 0;
+    EXPECT_TRUE(absl::ConsumePrefix(&handle, "trainer ") && absl::SimpleAtoi(handle, &number)) << handle;
+    return number;
+  }
+
   mutable absl::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   std::vector<LaunchRequest> launches_ ABSL_GUARDED_BY(mutex_);
@@ -101,6 +110,10 @@ class FakeLauncher final : public Launcher {
 // Keeps what was sent.
 class RecordingLink final : public TrainerLink {
  public:
+  // What the server hears of the trainer as time passes: its heartbeats, unless the test says otherwise.
+  std::atomic<Heard> heard = Heard::kMessage;
+
+  Heard TakeHeard() override { return heard; }
   void Send(v1::TrainerDirective directive) override {
     absl::MutexLock lock(&mutex_);
     sent_.push_back(std::move(directive));
@@ -353,15 +366,20 @@ class JobManagerTest : public ::testing::Test {
   // one hop on either.
   void Settle() {
     for (int round = 0; round < 12; ++round) {
-      absl::Notification stored, committed;
+      absl::Notification stored;
       statistics_->Barrier([&] { stored.Notify(); });
       stored.WaitForNotification();
-      ledger_->Submit([&](LedgerTransaction& transaction) {
-        transaction.OnCommit([&](const absl::Status&) { committed.Notify(); });
-        return absl::OkStatus();
-      });
-      committed.WaitForNotification();
+      Commit();
     }
+  }
+  // Waits for the operations that are submitted now.
+  void Commit() {
+    absl::Notification committed;
+    ledger_->Submit([&](LedgerTransaction& transaction) {
+      transaction.OnCommit([&](const absl::Status&) { committed.Notify(); });
+      return absl::OkStatus();
+    });
+    committed.WaitForNotification();
   }
 
   // Calls `method` of the manager and waits for its answer and all that follows from it.
@@ -395,9 +413,10 @@ class JobManagerTest : public ::testing::Test {
     request.set_job_id(job_id);
     return Call(&JobManager::ResumeJob, request);
   }
-  absl::StatusOr<v1::Job> Stop(const std::string& job_id) {
+  absl::StatusOr<v1::Job> Stop(const std::string& job_id, std::optional<double> grace_seconds = std::nullopt) {
     v1::StopJobRequest request;
     request.set_job_id(job_id);
+    if (grace_seconds.has_value()) request.set_grace_seconds(*grace_seconds);
     return Call(&JobManager::StopJob, request);
   }
   absl::StatusOr<v1::DeleteJobResponse> Delete(const std::string& job_id, bool force = false) {
@@ -603,9 +622,15 @@ class JobManagerTest : public ::testing::Test {
     jobs_->OnDetached(*trainer.attachment, trainer.link, reason);
     Settle();
   }
+  // As the server's main thread: a tick a second.
   void Pass(absl::Duration time) {
-    clock_.Advance(time);
-    jobs_->Tick();
+    while (time > absl::ZeroDuration()) {
+      const absl::Duration tick = std::min(time, absl::Seconds(1));
+      clock_.Advance(tick);
+      jobs_->Tick();
+      for (int hop = 0; hop < 2; ++hop) Commit();  // the tick, and what it asks for
+      time -= tick;
+    }
     Settle();
   }
   // Everything that is stored for the job's present attempt.

@@ -40,7 +40,8 @@ std::set<v1::JobState> Documented(v1::JobState from) {
     case v1::JOB_STATE_STOPPING:
       return {v1::JOB_STATE_STOPPED, v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED};
     case v1::JOB_STATE_RECOVERING:
-      return {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSED, v1::JOB_STATE_STOPPING, v1::JOB_STATE_FAILED};
+      return {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSED, v1::JOB_STATE_STOPPING, v1::JOB_STATE_SUCCEEDED,
+              v1::JOB_STATE_FAILED};
     default:
       return {};
   }
@@ -65,6 +66,30 @@ TEST(JobState, EveryStepOfAPathIsAllowedAndTheLastIsTheGoal) {
       const bool reachable = !PathBetween(from, to).empty();
       EXPECT_EQ(at, reachable ? to : from);
     }
+  }
+}
+
+// Every cell of the table of ways, the states in the order of their numbers: "R" is by way of RUNNING, "P" of PAUSING,
+// "S" of STOPPING, "+" directly, "." not at all.
+TEST(JobState, EveryWayIsTheOneThatIsMeant) {
+  const std::pair<v1::JobState, const char*> rows[] = {
+      {v1::JOB_STATE_UNSPECIFIED, ".+........"}, {v1::JOB_STATE_PENDING, "..+R.+RR+S"},
+      {v1::JOB_STATE_RUNNING, "..P+P++++S"},     {v1::JOB_STATE_PAUSING, "..+R+++++S"},
+      {v1::JOB_STATE_PAUSED, "..+R.++R+S"},      {v1::JOB_STATE_STOPPING, ".......+++"},
+      {v1::JOB_STATE_RECOVERING, "..+R++R++S"},  {v1::JOB_STATE_SUCCEEDED, ".........."},
+      {v1::JOB_STATE_FAILED, ".........."},      {v1::JOB_STATE_STOPPED, ".........."},
+  };
+  for (const auto& [from, row] : rows) {
+    std::string ways;
+    for (const v1::JobState to : AllStates()) {
+      const std::vector<v1::JobState> path = PathBetween(from, to);
+      ways += path.empty()                            ? '.'
+              : path.size() == 1                      ? '+'
+              : path.front() == v1::JOB_STATE_RUNNING ? 'R'
+              : path.front() == v1::JOB_STATE_PAUSING ? 'P'
+                                                      : 'S';
+    }
+    EXPECT_EQ(ways, row) << StateName(from);
   }
 }
 

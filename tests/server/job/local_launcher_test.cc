@@ -2,12 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "tests/server/job/process_testing.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -33,6 +37,12 @@ class LocalLauncherTest : public ::testing::Test {
     (*launcher)->SetServerAddress("127.0.0.1:7");
     return *std::move(launcher);
   }
+  // The number in "process 1234".
+  static int32_t PidOf(const std::string& handle) {
+    int32_t pid = 0;
+    EXPECT_TRUE(absl::SimpleAtoi(absl::StripPrefix(handle, "process "), &pid)) << handle;
+    return pid;
+  }
   std::string ReadLog() const {
     std::ifstream file(dir_.File("logs/uid-2.log"));
     return std::string((std::istreambuf_iterator<char>(file)), {});
@@ -46,8 +56,8 @@ class LocalLauncherTest : public ::testing::Test {
 TEST_F(LocalLauncherTest, TellsTheWorkerWhatItNeedsAndKeepsWhatItSays) {
   auto launcher = MakeLauncher("echo \"$@\" >&2; cat <&3 >&2; exit 3");
   Ending ending;
-  const auto pid = launcher->Launch(request_, ending.Callback());
-  ASSERT_TRUE(pid.ok()) << pid.status();
+  const auto worker = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(worker.ok()) << worker.status();
   const ProcessEnd end = ending.Await();
   EXPECT_EQ(end.exit_code, 3);
   EXPECT_FALSE(end.unknown);
@@ -100,17 +110,38 @@ TEST_F(LocalLauncherTest, WithoutDescriptorsNothingIsLeftBehind) {
   const std::string before = Children();
   for (int left = 0; left < 8; ++left) {
     Ending ending;
-    absl::StatusOr<int32_t> pid;
+    absl::StatusOr<std::string> worker;
     {
       const FullDescriptorTable full(left);
-      pid = launcher->Launch(request_, ending.Callback());
+      worker = launcher->Launch(request_, ending.Callback());
     }
-    if (pid.ok()) {
+    if (worker.ok()) {
       EXPECT_EQ(ending.Await().exit_code, 5) << left;
     } else {
-      EXPECT_THAT(pid, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("Too many open files"))) << left;
+      EXPECT_THAT(worker, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("Too many open files"))) << left;
     }
     EXPECT_EQ(Children(), before) << "a child that nobody reaped; " << left << " descriptors";
+  }
+}
+
+TEST_F(LocalLauncherTest, WorkersGiveWayToTheServer) {
+  auto launcher = MakeLauncher("sleep 1000");
+  Ending ending;
+  const auto worker = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(worker.ok());
+  EXPECT_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(PidOf(*worker))),
+            std::min(getpriority(PRIO_PROCESS, 0) + 10, 19));
+  launcher->Kill(*worker);
+  ending.Await();
+}
+
+TEST_F(LocalLauncherTest, AHandleOfAnotherLauncherIsOfNothingThatIsThere) {
+  auto launcher = MakeLauncher("");
+  for (const char* handle : {"", "process", "process ", "process x", "process -1", "process 0", "slurm 17"}) {
+    launcher->Kill(handle);
+    Ending ending;
+    launcher->Adopt(handle, request_, ending.Callback());
+    EXPECT_TRUE(ending.Await().unknown) << handle;
   }
 }
 
@@ -126,22 +157,22 @@ TEST_F(LocalLauncherTest, NamesTheSignal) {
 TEST_F(LocalLauncherTest, ChildrenHaveAGroupOfTheirOwnAndNoDescriptorOfOurs) {
   auto launcher = MakeLauncher("ls /proc/self/fd | wc -l >&2; cut -d' ' -f5 /proc/$$/stat >&2; exit 0");
   Ending ending;
-  const auto pid = launcher->Launch(request_, ending.Callback());
-  ASSERT_TRUE(pid.ok());
+  const auto worker = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(worker.ok());
   // Standard streams, the token, and the folder that ls reads.
-  EXPECT_EQ(ending.Await().last_output, absl::StrCat("5\n", *pid, "\n"));
+  EXPECT_EQ(ending.Await().last_output, absl::StrCat("5\n", PidOf(*worker), "\n"));
 }
 
 TEST_F(LocalLauncherTest, KillEndsAChildWithWhatItHasStarted) {
   auto launcher = MakeLauncher("sleep 1000");
   Ending ending;
-  const auto pid = launcher->Launch(request_, ending.Callback());
-  ASSERT_TRUE(pid.ok());
-  std::ifstream file(absl::StrCat("/proc/", *pid, "/limits"));
+  const auto worker = launcher->Launch(request_, ending.Callback());
+  ASSERT_TRUE(worker.ok());
+  std::ifstream file(absl::StrCat("/proc/", PidOf(*worker), "/limits"));
   EXPECT_THAT(std::string((std::istreambuf_iterator<char>(file)), {}), ContainsRegex("Max core file size +0 +0"));
-  launcher->Kill(*pid);
+  launcher->Kill(*worker);
   EXPECT_EQ(ending.Await().signal, SIGKILL);
-  launcher->Kill(*pid);  // it is gone; nobody is hit
+  launcher->Kill(*worker);  // it is gone; nobody is hit
 }
 
 TEST_F(LocalLauncherTest, AProgramThatCannotBeRunIsNamed) {
@@ -162,35 +193,35 @@ TEST_F(LocalLauncherTest, AProgramThatIsNotThereAnyMoreIsNamed) {
 }
 
 TEST_F(LocalLauncherTest, AWorkerOutlivesTheServerAndIsAdopted) {
-  int32_t pid = 0;
+  std::string worker;
   {
     auto launcher = MakeLauncher("sleep 1000");
     const auto launched = launcher->Launch(request_, [](const ProcessEnd&) { ADD_FAILURE(); });
     ASSERT_TRUE(launched.ok());
-    pid = *launched;
+    worker = *launched;
   }
-  ASSERT_EQ(kill(pid, 0), 0);
+  ASSERT_EQ(kill(PidOf(worker), 0), 0);
   auto launcher = MakeLauncher("");
   Ending ending;
-  launcher->Adopt(pid, request_, ending.Callback());
-  launcher->Kill(pid);
+  launcher->Adopt(worker, request_, ending.Callback());
+  launcher->Kill(worker);
   EXPECT_TRUE(ending.Await().unknown);
-  kill(-pid, SIGKILL);
+  kill(-PidOf(worker), SIGKILL);
 }
 
 TEST_F(LocalLauncherTest, AProcessOfAnotherJobIsNotAdopted) {
   auto launcher = MakeLauncher("sleep 1000");
   Ending first, second;
-  const auto pid = launcher->Launch(request_, first.Callback());
-  ASSERT_TRUE(pid.ok());
+  const auto worker = launcher->Launch(request_, first.Callback());
+  ASSERT_TRUE(worker.ok());
   LaunchRequest other = request_;
   other.job_id = "job";  // a part of the id of the job that runs
   auto next = MakeLauncher("");
-  next->Adopt(*pid, other, second.Callback());
+  next->Adopt(*worker, other, second.Callback());
   EXPECT_TRUE(second.Await().unknown);
-  next->Kill(*pid);
-  EXPECT_EQ(kill(*pid, 0), 0) << "it is not that job's";
-  launcher->Kill(*pid);
+  next->Kill(*worker);
+  EXPECT_EQ(kill(PidOf(*worker), 0), 0) << "it is not that job's";
+  launcher->Kill(*worker);
   first.Await();
 }
 

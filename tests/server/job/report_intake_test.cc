@@ -29,6 +29,7 @@ class NoLink : public TrainerLink {
  public:
   void Send(v1::TrainerDirective) override {}
   void Close(const absl::Status&) override {}
+  Heard TakeHeard() override { return Heard::kNothing; }
 };
 
 // "0 to 8", "9" and so on, to compare whole batches.
@@ -38,9 +39,8 @@ std::string Short(const EncodedReport& entry) {
 
 class ReportIntakeTest : public ::testing::Test {
  protected:
-  void Open(const TrainerLink* link, int64_t last_step, int64_t epoch = 1) {
-    epoch_ = epoch;
-    intake_.Open(link, epoch, /*attempt=*/3, last_step, absl::ZeroDuration(), /*came_back=*/epoch > 1);
+  void Open(const TrainerLink* link, int64_t last_step, bool came_back = false) {
+    intake_.Open(link, epoch_, /*attempt=*/3, last_step, absl::ZeroDuration(), came_back);
   }
   // `accepted_` gets what would be stored.
   absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch) {
@@ -115,10 +115,10 @@ TEST_F(ReportIntakeTest, WhatATrainerThatComesBackDoesNotHaveAnyMoreIsLost) {
   Open(&link_, -1);
   ASSERT_THAT(Report(&link_, {5, 6}), IsOk());
   EXPECT_THAT(accepted_, ElementsAre("5", "6")) << "a first trainer may begin anywhere";
-  Open(&link_, 3, /*epoch=*/2);
+  Open(&link_, 3, /*came_back=*/true);
   ASSERT_THAT(Report(&link_, {7, 8}), IsOk());
   EXPECT_THAT(accepted_, ElementsAre("4 to 6", "7", "8")) << "the store has lost them";
-  Open(&link_, 8, /*epoch=*/3);
+  Open(&link_, 8, /*came_back=*/true);
   ASSERT_THAT(Report(&link_, {8, 9}), IsOk());
   EXPECT_THAT(accepted_, ElementsAre("9"));
 }

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <memory>
@@ -95,6 +96,13 @@ class SlowJobManager final : public JobManager {
     }
     done(std::move(attachment));
   }
+  // Waits for reports, which are accepted when it is called.
+  absl::AnyInvocable<void()> AwaitReports() {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&reported_));
+    reported_ = false;
+    return std::move(accepted_);
+  }
   std::vector<std::string> detached() {
     absl::MutexLock lock(&mutex_);
     return detached_;
@@ -145,6 +153,8 @@ class SlowJobManager final : public JobManager {
   std::shared_ptr<TrainerLink> link_ ABSL_GUARDED_BY(mutex_);
   Done<Attachment> done_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> detached_ ABSL_GUARDED_BY(mutex_);
+  bool reported_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::AnyInvocable<void()> accepted_ ABSL_GUARDED_BY(mutex_);
 };
 
 // All that a stream uses while its call lasts; gone with the server.
@@ -194,6 +204,37 @@ TEST(TrainerStreamTest, AnAnswerMayComeWhenTheServerIsGone) {
   jobs.Answer(JobManager::Attachment{.job_id = "job", .uid = "uid", .attempt = 1});
   EXPECT_THAT(jobs.detached(), ElementsAre("job")) << "the job goes back to nobody";
   jobs.link()->Close(absl::AbortedError("another stream"));
+}
+
+TEST(TrainerStreamTest, SaysWhetherTheTrainerWasHeardAndWhenNobodyListens) {
+  SlowJobManager jobs;
+  Surroundings surroundings(&jobs);
+  const auto stub = v1::TrainerService::NewStub(surroundings.server->InProcessChannel({}));
+  grpc::ClientContext call;
+  const auto stream = stub->AttachTrainer(&call);
+  v1::TrainerMessage message;
+  message.mutable_hello()->set_job_id("job");
+  ASSERT_TRUE(stream->Write(message));
+  jobs.WaitUntilAsked();
+  const auto link = jobs.link();
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kBusy) << "nothing is read until it is attached";
+  jobs.Answer(JobManager::Attachment{.job_id = "job", .uid = "uid", .attempt = 1});
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kNothing) << "the hello was told";
+
+  message.mutable_reports();
+  ASSERT_TRUE(stream->Write(message));
+  auto accept = jobs.AwaitReports();
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kBusy);
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kBusy) << "for as long as it lasts";
+  accept();
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kNothing);
+
+  message.mutable_heartbeat();
+  ASSERT_TRUE(stream->Write(message));
+  while (link->TakeHeard() != TrainerLink::Heard::kMessage) sched_yield();
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kNothing);
+  call.TryCancel();
+  stream->Finish();
 }
 
 TEST(TrainerStreamTest, NobodyAttachesWhoIsToldToGo) {

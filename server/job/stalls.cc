@@ -1,0 +1,110 @@
+#include "server/job/stalls.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/base/timestamp.h"
+#include "server/job/stall_watch.h"
+
+namespace gradwatch::server {
+namespace {
+
+// A trainer says something every five seconds.
+constexpr absl::Duration kHeardLately = absl::Seconds(10);
+
+bool IsActive(const JobEntry& entry) { return entry.working != nullptr && !entry.working->ended(); }
+
+std::string StallIdPrefix(const v1::Job& job, const v1::Rule& rule) {
+  return absl::StrCat(job.uid(), "/", job.attempt(), "/", rule.name(), "/");
+}
+
+// Null: none fires.
+const v1::Alert* FindStall(const JobRecord& record) {
+  if (record.open_alerts.empty()) return nullptr;
+  const std::string prefix = StallIdPrefix(record.row.job, StallRuleOf(record.row.job.spec()));
+  const auto found = record.open_alerts.lower_bound(prefix);
+  return found != record.open_alerts.end() && absl::StartsWith(found->first, prefix) ? &found->second : nullptr;
+}
+
+int64_t StepsDone(const JobEntry& entry) {
+  const v1::Job& job = entry.working->row.job;
+  const LiveFigures figures = entry.intake.figures();
+  return figures.attempt == job.attempt() ? std::max(job.steps_done(), figures.steps_done) : job.steps_done();
+}
+
+// Whether it should make steps: a trainer that still builds its model is not judged.
+bool ShouldMakeSteps(const JobEntry& entry, int64_t steps_done) {
+  const JobRow& row = entry.working->row;
+  return row.job.state() == v1::JOB_STATE_RUNNING && entry.trainer.lease.state == LeaseState::kHeld &&
+         (steps_done > 0 || row.acked_notice > 0 || row.job.spec().has_external());
+}
+
+bool EndsStall(const v1::Alert& stall, v1::JobState state, int64_t steps_done) {
+  return steps_done > stall.first_step() || state == v1::JOB_STATE_PAUSED || state == v1::JOB_STATE_STOPPING;
+}
+
+}  // namespace
+
+void Stalls::Look(const std::shared_ptr<JobEntry>& entry, TrainerLink::Heard heard, absl::Duration now) {
+  StallWatch& watch = entry->trainer.stall;
+  const JobRecord& record = *entry->working;
+  const v1::Job& job = record.row.job;
+  const int64_t steps_done = StepsDone(*entry);
+  const bool runs = ShouldMakeSteps(*entry, steps_done) && heard != TrainerLink::Heard::kBusy;
+  if (!runs) {
+    watch.Rest();
+  } else {
+    if (steps_done > 0 && job.has_start_time()) {
+      watch.Expect((context_->deps.clock->Now() - core::FromTimestamp(job.start_time())) / steps_done);
+    }
+    watch.Look(now, steps_done);
+  }
+  if (const v1::Alert* const stall = FindStall(record); stall != nullptr) {
+    if (!EndsStall(*stall, job.state(), steps_done)) return;
+    context_->SubmitQuietly("the end of a stall",
+                            [this, entry](LedgerTransaction& transaction) { return End(entry, transaction); });
+  } else if (runs && now - entry->trainer.lease.heard <= kHeardLately &&
+             watch.waited() >= watch.Limit(StallRuleOf(job.spec()))) {
+    context_->SubmitQuietly("a stall",
+                            [this, entry](LedgerTransaction& transaction) { return Tell(entry, transaction); });
+  }
+}
+
+absl::Status Stalls::Tell(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  if (!IsActive(*entry) || !ShouldMakeSteps(*entry, StepsDone(*entry)) || FindStall(*entry->working) != nullptr) {
+    return absl::OkStatus();
+  }
+  JobEdit edit(context_, entry, &transaction);
+  const v1::Rule rule = StallRuleOf(edit.job().spec());
+  v1::Alert alert = MakeStallAlert(edit.job(), rule, entry->trainer.stall, context_->deps.clock->Now());
+  // How many there were an earlier life of the server may know.
+  int32_t episode = entry->trainer.stall_episode;
+  for (bool known = true; known;) {
+    alert.set_alert_id(absl::StrCat(StallIdPrefix(edit.job(), rule), ++episode));
+    GW_ASSIGN_OR_RETURN(const auto found, transaction.FindAlert(alert.alert_id()));
+    known = found.has_value();
+  }
+  alert.set_episode(episode);
+  edit.AppendAlert(std::move(alert));
+  GW_RETURN_IF_ERROR(edit.Write());
+  entry->trainer.stall_episode = episode - 1;  // the commit may fail
+  edit.Publish();
+  return absl::OkStatus();
+}
+
+absl::Status Stalls::End(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  if (!IsActive(*entry)) return absl::OkStatus();
+  JobEdit edit(context_, entry, &transaction);
+  const v1::Alert* const stall = FindStall(edit.record());
+  if (stall == nullptr) return absl::OkStatus();
+  edit.AppendAlert(EndStallAlert(*stall, edit.job(), context_->deps.clock->Now()));
+  GW_RETURN_IF_ERROR(edit.Write());
+  edit.Publish();
+  return absl::OkStatus();
+}
+
+}  // namespace gradwatch::server
