@@ -66,9 +66,9 @@ std::string CancelCommand(const std::string& job_id, int64_t edit) {
 }
 
 absl::Status NeverHeld(const v1::AdjustDropped& dropped) {
-  return absl::FailedPreconditionError(absl::StrCat(EditName(dropped.adjustment().edit()),
-                                                   dropped.may_have_held() ? " may have held or not: " : " never held: ",
-                                                   dropped.reason()));
+  return absl::FailedPreconditionError(
+      absl::StrCat(EditName(dropped.adjustment().edit()),
+                   dropped.may_have_held() ? " may have held or not: " : " never held: ", dropped.reason()));
 }
 
 }  // namespace gradwatch::cli

@@ -28,8 +28,8 @@ struct FormatOptions {
 std::string FormatMessage(const google::protobuf::Message& message, OutputSyntax syntax,
                           const FormatOptions& options = {});
 
-// `text` as a JSON string, with quotes, and with escapes for all that is not printable (see utf8.h), as far as one escape
-// of JSON holds it (up to U+FFFF).
+// `text` as a JSON string, with quotes, and with escapes for all that is not printable (see utf8.h), as far as one
+// escape of JSON holds it (up to U+FFFF).
 std::string JsonString(absl::string_view text);
 
 }  // namespace gradwatch::client

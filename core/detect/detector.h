@@ -21,8 +21,8 @@ absl::Status ValidateRules(const v1::RuleSet& rules);
 // The set with presets and defaults filled in: every optional field of every rule is set. For a valid set.
 v1::RuleSet ResolveRules(const v1::RuleSet& rules);
 
-// Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for the
-// histories of rules that look at every tensor.
+// Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for
+// the histories of rules that look at every tensor.
 int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& tensor_names);
 
 // Whose alerts a detector makes.

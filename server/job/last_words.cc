@@ -28,6 +28,7 @@ class LinkToNobody final : public TrainerLink {
  public:
   void Send(v1::TrainerDirective) override {}
   void Close(const absl::Status&) override {}
+  Heard TakeHeard() override { return Heard::kNothing; }
 };
 
 absl::Status AnotherHolds() { return absl::AbortedError("a trainer has attached meanwhile"); }
@@ -115,9 +116,9 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     if (last_step.ok()) last_step = recovery().CatchUp(entry(), words_.attempt, *last_step);
     if (!absl::IsDataLoss(last_step.status())) return Receive(std::move(last_step));
     recovery().MendStatistics(words_.entry, last_step.status(),
-                                [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
-                                  self->Receive(mended.ok() ? mended : Away(mended.status()));
-                                });
+                              [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
+                                self->Receive(mended.ok() ? mended : Away(mended.status()));
+                              });
   }
 
   void Receive(absl::StatusOr<int64_t> last_step) {
@@ -129,7 +130,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
         [self = shared_from_this(), last_step = *last_step](LedgerTransaction&) -> absl::StatusOr<bool> {
           GW_RETURN_IF_ERROR(self->CheckCurrent());
           self->entry().intake.Open(&self->link_, self->epoch_, self->words_.attempt, last_step, self->owner_->Now(),
-                                     /*came_back=*/true);
+                                    /*came_back=*/true);
           return true;
         },
         [self = shared_from_this()](absl::StatusOr<bool> opened) {
@@ -160,8 +161,8 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
 
   // Under the intake's lock: only queues.
   void Store(AcceptedBatch batch) {
-    auto stored = [self = shared_from_this(), gone = batch.some_are_gone,
-                   figures = std::move(batch.figures)](const absl::Status& status, std::vector<EncodedReport> reports) {
+    auto stored = [self = shared_from_this(), gone = batch.some_are_gone, figures = std::move(batch.figures)](
+                      const absl::Status& status, std::vector<EncodedReport> reports) {
       const absl::Duration now = self->owner_->Now();
       if (!status.ok()) {
         self->entry().intake.StoreFailed(status, now);
@@ -205,7 +206,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   void End(const absl::Status& status) {
     if (IsDamage(status)) {
       recovery().TellDataLoss(entry().uid, absl::StrCat("last words: attempt ", words_.attempt, ", behind message ",
-                                                          messages_, ": ", status.message()));
+                                                        messages_, ": ", status.message()));
     }
     if (ended_) {
       owner_->Remove(entry().uid, words_.attempt);

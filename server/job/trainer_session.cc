@@ -23,8 +23,6 @@ namespace {
 
 absl::Status Fenced(absl::string_view why) { return core::WithReason(absl::AbortedError(why), "TRAINER_FENCED"); }
 
-}
-
 // Who knocks: the trainer that holds the job, is on its way in, or another one.
 LeaseInput KnockOf(const v1::TrainerHello& hello, const JobEntry& entry) {
   const JobRow& row = entry.working->row;
@@ -211,8 +209,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     if (job.state() == v1::JOB_STATE_PENDING) edit.MoveTo(v1::JOB_STATE_RUNNING, "");
     if (job.state() == v1::JOB_STATE_RECOVERING) edit.MoveTo(StateOnReturn(edit.record()), "the trainer came back");
     GW_RETURN_IF_ERROR(edit.Write());
-    edit.Publish(
-        [self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record, last_step); });
+    edit.Publish([self = shared_from_this(), last_step](const JobRecord& record) { self->Send(record, last_step); });
     return Attachment{
         .job_id = entry_->job_id, .uid = entry_->uid, .attempt = job.attempt(), .epoch = edit.record().row.epoch};
   }

@@ -21,7 +21,8 @@ TEST_P(MemoryTest, StaysWithinTheEstimate) {
   for (const std::string& folder : testing::JobDataFolders()) command.insert(command.end(), {"--data-root", folder});
   const testing::RunResult result = testing::Run(command);
   if (result.err.find("no such file") != std::string::npos) GTEST_SKIP() << result.err;
-  // Under the address sanitizer also: no leak, no invalid access. A job that explodes may have failed after three steps.
+  // Under the address sanitizer also: no leak, no invalid access. A job that explodes may have failed after three
+  // steps.
   const bool has_failed = result.exit_code == kFailure && result.out.find("not learnt from") != std::string::npos;
   ASSERT_TRUE(result.exit_code == kSuccess || has_failed) << result.out << result.err;
   if (!testing::CountsAllocations()) GTEST_SKIP() << "a sanitizer has memory of its own";
