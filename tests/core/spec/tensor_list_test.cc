@@ -22,7 +22,7 @@ using Tensors = google::protobuf::RepeatedPtrField<v1::TensorInfo>;
 // Two tensors that are as large as they may be.
 Tensors Good() {
   Tensors tensors;
-  tensors.Add()->set_name(std::string(255, 'x') + "\xc3\xa9");
+  tensors.Add()->set_name(absl::StrCat(std::string(255, 'x'), "\xc3\xa9"));
   v1::TensorInfo* const second = tensors.Add();
   second->set_name("b");
   for (const int64_t size : {1, 1, 1, 1, 1, 1, 1'000'000, 1'000'000}) second->add_shape(size);

@@ -34,6 +34,7 @@ class QueueLink final : public TrainerLink {
     absl::MutexLock lock(&mutex_);
     queue_.push_back(std::move(directive));
   }
+  Heard TakeHeard() override { return Heard::kMessage; }
   void Close(const absl::Status& status) override {
     absl::MutexLock lock(&mutex_);
     if (!closed_.has_value()) closed_ = status;

@@ -46,7 +46,7 @@ class TrainerTest : public JobManagerTest {
     answered.WaitForNotification();
     return trainer;
   }
-  std::string AlertId(const std::string& job_id, int episode) {
+  std::string EpisodeId(const std::string& job_id, int episode) {
     return absl::StrCat(Get(job_id).uid(), "/1/rule/", episode);
   }
   // The pid that the fake launcher gave the first trainer.
@@ -407,7 +407,7 @@ TEST_F(TrainerTest, AnAlertWaitsForNoStatistics) {
   v1::Notice* const notice = batch.add_notices();
   notice->set_number(2);
   notice->set_steps_done(10);
-  notice->mutable_alert()->set_alert_id(AlertId("job", 1));
+  notice->mutable_alert()->set_alert_id(EpisodeId("job", 1));
   notice->mutable_alert()->set_rule("rule");
   notice->mutable_alert()->set_episode(1);
   notice->mutable_alert()->set_state(v1::ALERT_STATE_FIRING);
