@@ -223,8 +223,8 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
 
   // Nobody reports any more, unless a trainer has attached meanwhile.
   void GiveBack() {
-    context().SubmitQuietly("last words", [self = shared_from_this()](LedgerTransaction&) {
-      if (self->entry().intake.CheckHolds(&self->link_, self->epoch_).ok()) self->entry().intake.Close();
+    context().SubmitQuietly("last words", [self = shared_from_this(), entry = words_.entry](LedgerTransaction&) {
+      if (entry->intake.CheckHolds(&self->link_, self->epoch_).ok()) entry->intake.Close();
       return absl::OkStatus();
     });
   }

@@ -180,9 +180,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
   void Finish(Command& command, StatisticsWriters& writers) {
     switch (command.kind) {
       case Command::Kind::kAppend:
-        command.append_done(command.status, std::move(command.reports));
+        // Before anybody knows of the failure, and may begin anew.
         if (!command.status.ok()) FailQueued(command.uid, command.status);
-        return;
+        return command.append_done(command.status, std::move(command.reports));
       case Command::Kind::kBarrier:
         return command.done();
       case Command::Kind::kRemove:
@@ -197,11 +197,13 @@ class SqliteStatisticsStore final : public StatisticsStore {
     }
   }
 
-  // Whoever appends knows now that an append has failed; what was queued before that would leave a gap before it.
+  // What was queued before whoever appends could know that an append has failed would leave a gap before it.
   void FailQueued(absl::string_view uid, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     for (Command& command : queue_) {
-      if (command.kind == Command::Kind::kAppend && command.uid == uid) command.status = status;
+      if (command.uid != uid) continue;
+      if (command.moves_files()) return;
+      if (command.kind == Command::Kind::kAppend) command.status = status;
     }
   }
 

@@ -339,7 +339,7 @@ class MemoryLimitTest : public JobManagerTest {
 };
 
 TEST_F(MemoryLimitTest, AChangeThatNeedsMoreThanTheLimitIsRefused) {
-  StartJob(2 * 16 * 4 - 1);
+  StartJob(16 * 4 - 1);
   const auto refused = SwitchCosineOn();
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("controls.gradient_cosine")));
   EXPECT_EQ(core::GetReason(refused.status()), "QUOTA_MEMORY");
@@ -348,7 +348,7 @@ TEST_F(MemoryLimitTest, AChangeThatNeedsMoreThanTheLimitIsRefused) {
 }
 
 TEST_F(MemoryLimitTest, AChangeThatFitsIsNot) {
-  StartJob(2 * 16 * 4);
+  StartJob(16 * 4);
   EXPECT_THAT(SwitchCosineOn(), IsOk());
 }
 
