@@ -14,6 +14,7 @@
 #include "core/spec/tensor_list.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
+#include "server/job/stall_watch.h"
 
 namespace gradwatch::server {
 namespace {
@@ -64,8 +65,9 @@ absl::Status CheckIdentity(const v1::Alert& alert, const v1::Job& job) {
     return core::InvalidField("notice.alert.rule",
                               absl::StrCat("must have 1 to ", kMaxRuleName, " letters, digits, '_' or '-'"));
   }
-  if (alert.rule() == kServerRule) {
-    return core::InvalidField("notice.alert.rule", absl::StrCat("\"", kServerRule, "\" is the server's own rule"));
+  // However the job calls it: no alert of a trainer may be taken for the server's.
+  if (alert.rule() == kServerRule || alert.rule() == StallRuleOf(job.spec()).name()) {
+    return core::InvalidField("notice.alert.rule", absl::StrCat("\"", alert.rule(), "\" is the server's own rule"));
   }
   if (alert.episode() < 1) {
     return core::InvalidField("notice.alert.episode", absl::StrCat(alert.episode(), ": they count from 1"));

@@ -134,6 +134,17 @@ TEST(CheckAlertTest, EachBadFieldIsNamed) {
   }
 }
 
+TEST(CheckAlertTest, TheServersOwnRuleIsItsOwnWhateverTheJobCallsIt) {
+  JobRecord record = Record();
+  EXPECT_THAT(CheckAlert(FiringAlert("hangs"), record), IsOk());
+  v1::Rule* const rule = record.row.job.mutable_spec()->mutable_rules()->add_rules();
+  rule->set_name("hangs");
+  rule->mutable_stall();
+  for (const char* name : {"hangs", "stall"}) {
+    EXPECT_THAT(FieldsOf(CheckAlert(FiringAlert(name), record)), ElementsAre("notice.alert.rule")) << name;
+  }
+}
+
 TEST(CheckAlertTest, ANumberOfStepsThatNobodyKnowsIsBoundedAllTheSame) {
   JobRecord record = Record();
   record.row.job.mutable_spec()->clear_steps();
