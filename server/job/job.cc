@@ -188,6 +188,11 @@ int64_t MaxSteps(const v1::Job& job) {
   return job.spec().steps() > 0 ? job.spec().steps() : kMostSteps;
 }
 
+ReportLimits LimitsOf(const JobRecord* record) {
+  if (record == nullptr) return {};
+  return {.tensors = record->row.job.tensors_size(), .steps = MaxSteps(record->row.job)};
+}
+
 std::string WithdrawnBy(absl::string_view actor) { return absl::StrCat("withdrawn by ", actor); }
 
 std::string MakeEtag(const v1::Job& job) {

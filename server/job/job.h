@@ -69,6 +69,8 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader);
 absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader);
 // The numbers of its steps are below this, also where its spec does not say how many it has.
 int64_t MaxSteps(const v1::Job& job);
+// What its reports may say; nothing of a job that is not there (null).
+ReportLimits LimitsOf(const JobRecord* record);
 // Why an edit that `actor` has withdrawn in time never held.
 std::string WithdrawnBy(absl::string_view actor);
 // Changes with each edit of a job's controls that is accepted or withdrawn, with its display name and its labels; not

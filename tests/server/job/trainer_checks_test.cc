@@ -328,6 +328,33 @@ v1::StepReport Report() {
   return report;
 }
 
+// Puts a field that nobody knows into a message and into all that it may hold, each of which is made.
+void FillWithUnknown(google::protobuf::Message* message) {
+  message->GetReflection()->MutableUnknownFields(message)->AddLengthDelimited(1000, "unknown");
+  const google::protobuf::Descriptor* const type = message->GetDescriptor();
+  for (int i = 0; i < type->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* const field = type->field(i);
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) continue;
+    if (field->real_containing_oneof() != nullptr) continue;
+    FillWithUnknown(field->is_repeated() ? message->GetReflection()->AddMessage(message, field)
+                                         : message->GetReflection()->MutableMessage(message, field));
+  }
+}
+
+TEST(DiscardUnknownFieldsTest, NothingIsLeftOfThemAtAnyDepth) {
+  v1::TrainerMessage reports, notices;
+  FillWithUnknown(reports.mutable_reports()->add_reports());
+  FillWithUnknown(notices.mutable_notices()->add_notices()->mutable_alert());
+  FillWithUnknown(notices.mutable_notices()->add_notices()->mutable_model_ready());
+  for (v1::TrainerMessage* message : {&reports, &notices}) {
+    ASSERT_THAT(message->SerializeAsString(), HasSubstr("unknown"));
+    v1::TrainerMessage known = *message;
+    known.DiscardUnknownFields();
+    DiscardUnknownFields(message);
+    EXPECT_EQ(message->SerializeAsString(), known.SerializeAsString());
+  }
+}
+
 TEST(CheckReportTest, NonFiniteNumbersAreToldAsTheyAre) {
   EXPECT_THAT(CheckReport(Report(), 2), IsOk());
   EXPECT_THAT(CheckReport(v1::StepReport(), 2), IsOk()) << "little is required";
