@@ -13,8 +13,10 @@
 namespace gradwatch::worker {
 
 // Thread-safe. Bounded by what may be added: alerts by their budget (core/detect/alert_budget.h), which takes
-// waiting_alerts() into account, so that at most 4,096 wait, of about 1.5 KiB each; outcomes of edits by the 10,000
-// that may wait at the server, of about 200 bytes each. That is 8 MiB at the very most, and in most jobs nothing.
+// waiting_alerts() into account, so that at most 4,096 wait, of about 1.5 KiB each, and 8 KiB where names of tensors
+// are as long as they may be; outcomes of edits by the 10,000 that may wait at the server, of about 200 bytes each.
+// That is 8 MiB in the worst flood of a job with names of usual length, 34 MiB at the very most, and in most jobs
+// nothing.
 class NoticeLog {
  public:
   // Gives the notice the next number, from 1, and keeps it. Notices must be added in the order of steps_done.

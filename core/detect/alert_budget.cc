@@ -59,7 +59,9 @@ std::vector<v1::Alert> AlertBudget::Take(v1::Alert alert, int64_t waiting) {
   Count(alert, rule);
   if (!is_first) return {};
   first_step_ = alert.step();
-  return {Truncation(v1::ALERT_STATE_FIRING, alert.step())};
+  return {Truncation(v1::ALERT_STATE_FIRING, alert.step(),
+                     absl::StrCat("from step ", alert.step(), " on alerts of ", alert.rule(),
+                                  " are counted, not told one by one; how many is told at the end of the run"))};
 }
 
 bool AlertBudget::MayTell(Rule& rule, int64_t waiting) {
@@ -69,7 +71,7 @@ bool AlertBudget::MayTell(Rule& rule, int64_t waiting) {
   rule.filled = now;
   // What is open will be told to its end.
   const bool has_room = waiting + kMostTransitions * (int64_t{open_} + 1) <= options_.max_waiting;
-  if (rule.tokens < 1 || open_ >= options_.max_open) return false;
+  if (rule.tokens < 1) return false;
   if (!has_room && rule.told >= options_.always_told) return false;
   rule.tokens -= 1;
   return true;
@@ -85,10 +87,12 @@ void AlertBudget::Count(const v1::Alert& alert, Rule& rule) {
 
 std::vector<v1::Alert> AlertBudget::Finish(int64_t step) {
   if (counted_ == 0) return {};
-  return {Truncation(v1::ALERT_STATE_RESOLVED, step)};
+  v1::Alert alert = Truncation(v1::ALERT_STATE_RESOLVED, step, Summary());
+  alert.set_value(static_cast<double>(counted_));
+  return {std::move(alert)};
 }
 
-v1::Alert AlertBudget::Truncation(v1::AlertState state, int64_t step) const {
+v1::Alert AlertBudget::Truncation(v1::AlertState state, int64_t step, std::string summary) const {
   v1::Alert alert;
   alert.set_alert_id(absl::StrCat(identity_.job_uid, "/", identity_.attempt, "/", kTruncationRule, "/1"));
   alert.set_job_id(identity_.job_id);
@@ -99,8 +103,7 @@ v1::Alert AlertBudget::Truncation(v1::AlertState state, int64_t step) const {
   alert.set_episode(1);
   alert.set_first_step(first_step_);
   alert.set_step(step);
-  alert.set_value(static_cast<double>(counted_));
-  alert.set_summary(Summary());
+  alert.set_summary(std::move(summary));
   alert.add_diagnosis(absl::StrCat("a rule tells ", options_.burst, " episodes at once and then ", options_.per_second,
                                    " a second, fewer while no server takes them; the others are counted"));
   alert.add_diagnosis("set its limit farther from what is usual, or for_steps and resolve_after_steps higher");

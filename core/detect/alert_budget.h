@@ -23,7 +23,6 @@ inline constexpr char kTruncationRule[] = "alerts_truncated";
 struct AlertBudgetOptions {
   int burst = 100;         // episodes of a rule at once,
   double per_second = 10;  // and then so many a second
-  int max_open = 256;      // episodes that were told and are not resolved, of all rules
   int max_waiting = 2048;  // transitions that nobody has taken yet; beyond that no new episode is told,
   int always_told = 10;    // but for the first ones of each rule: none is silenced by another
 };
@@ -35,8 +34,8 @@ constexpr int MostWaiting(const AlertBudgetOptions& options, int rules) {
 
 // Between a detector and whoever tells its alerts. Whether an episode is told is decided by its first transition, for
 // all of it; one that is not told is counted. One alert of the rule "alerts_truncated", severity WARNING, fires when
-// the counting begins and is resolved at the end of the run; its summary says how many episodes, of which rules and in
-// which steps were counted. Thread-compatible.
+// the counting begins: it says so and nothing more, since it may be the last that is heard of the run. It is resolved
+// at the end, and then says how many episodes, of which rules and in which steps were counted. Thread-compatible.
 class AlertBudget {
  public:
   // `clock` must outlive it.
@@ -64,14 +63,14 @@ class AlertBudget {
   Rule& Find(const std::string& name);
   bool MayTell(Rule& rule, int64_t waiting);
   void Count(const v1::Alert& alert, Rule& rule);
-  v1::Alert Truncation(v1::AlertState state, int64_t step) const;
-  std::string Summary() const;
+  v1::Alert Truncation(v1::AlertState state, int64_t step, std::string summary) const;
+  std::string Summary() const;  // at the end
 
   const AlertIdentity identity_;
   const Clock* const clock_;
   const AlertBudgetOptions options_;
   std::map<std::string, Rule> rules_;
-  int open_ = 0;  // episodes of all rules
+  int open_ = 0;  // episodes that were told and are not resolved, of all rules: one of each at most
   int64_t counted_ = 0;
   int64_t first_step_ = 0;  // at which counting began
 };

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/detect/alert_budget.h"
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
 
@@ -14,14 +15,10 @@ namespace {
 constexpr int kMaxRules = 64;
 constexpr size_t kMaxNameSize = 63;
 constexpr size_t kMaxGlobSize = 256;
-// Every job has a rule of this name, with the condition of the same name.
+// The server tells stalls of every job: without a rule about them under this name, which no other rule may have.
 constexpr absl::string_view kStallRule = "stall";
 // Norms are doubles: one that is e to this power times another cannot be.
 constexpr double kLargestLogRatio = 709;
-
-// Alerts of these names are told by others than a rule: by the server, of a trainer that makes no step, and by the
-// trainer, of alerts that it left out.
-constexpr absl::string_view kReservedNames[] = {"stall", "alerts_truncated"};
 
 void CheckPositive(absl::string_view field, double value, FieldErrors* errors) {
   if (!std::isfinite(value) || value <= 0) errors->Add(field, absl::StrCat("must be finite and above 0, is ", value));
@@ -40,9 +37,7 @@ void CheckName(const std::string& name, FieldErrors* errors) {
     errors->Add("name",
                 absl::StrCat("must have 1 to ", kMaxNameSize, " letters, digits, '_' or '-', is \"", name, "\""));
   }
-  for (const absl::string_view reserved : kReservedNames) {
-    if (name == reserved) errors->Add("name", absl::StrCat("\"", name, "\" is a name that gradwatch uses itself"));
-  }
+  if (name == kTruncationRule) errors->Add("name", absl::StrCat("\"", name, "\" is a name that gradwatch uses itself"));
 }
 
 void CheckSpike(const v1::NormSpikeCondition& spike, FieldErrors* errors) {

@@ -11,8 +11,8 @@
 namespace gradwatch::core {
 
 // What a job of this resolved spec needs with its network and so much data; nothing has to be initialised for it. The
-// sum is never below what an attached trainer has resident, but for alerts and other notices that no server takes,
-// which are 8 MiB at the very most and in most jobs nothing.
+// sum is never below what an attached trainer has resident, but for alerts and other notices that no server takes and
+// edits that wait: in most jobs nothing, in a flood some MiB (see client/worker/notice_log.h).
 v1::ResourceEstimate EstimateResources(const Network<float>& network, const v1::JobSpec& spec, int64_t data_bytes);
 
 // All bytes of an estimate together; the largest number there is, rather than a wrong one.

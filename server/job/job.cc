@@ -20,10 +20,13 @@ constexpr size_t kBytesAtOnce = size_t{1} << 20;
 // More losses of one job are not told: what its store is like is known by then.
 constexpr size_t kMaxLosses = 100;
 
-// An edit as it waits. Servers before there were edits gave each change its revision when it was asked for, and the
-// controls as a whole that it would make.
+// Servers before there were edits gave each change its revision when it was asked for, and the controls as a whole that
+// it would make.
+bool IsOld(const v1::Adjustment& requested) { return requested.edit() == 0; }
+
+// An edit as it waits.
 v1::Adjustment WaitingEdit(v1::Adjustment edit) {
-  if (edit.edit() != 0) return edit;
+  if (!IsOld(edit)) return edit;
   edit.set_edit(edit.revision());
   edit.clear_revision();
   edit.mutable_values()->Swap(edit.mutable_new_controls());
@@ -32,7 +35,7 @@ v1::Adjustment WaitingEdit(v1::Adjustment edit) {
   return edit;
 }
 
-int64_t IdOf(const v1::Adjustment& edit) { return edit.edit() != 0 ? edit.edit() : edit.revision(); }
+int64_t IdOf(const v1::Adjustment& edit) { return IsOld(edit) ? edit.revision() : edit.edit(); }
 
 void SetEdits(PendingEdits::List edits, JobRecord* record) {
   record->row.job.set_waiting_edits(static_cast<int32_t>(edits->size()));
@@ -66,6 +69,20 @@ void FoldAlert(const v1::Alert& alert, JobRecord* record) {
     if (known != record->open_alerts.end()) record->open_alerts.erase(known);
   } else {
     record->open_alerts[alert.alert_id()] = alert;
+  }
+}
+
+// The row of such a server says what was asked for last. `before`: the controls before each change that was asked for,
+// by revision. What is in force are those before the first one that waits.
+void TakeBackWhatWaits(const std::map<int64_t, v1::Controls>& before, JobRecord* record) {
+  v1::Job& job = record->row.job;
+  const int64_t in_force = std::max<int64_t>(job.applied_revision(), 1);
+  if (job.control_revision() <= in_force) return;  // the row is of a server that knows edits
+  for (const auto& [revision, controls] : before) {
+    if (record->edits->Find(revision) == nullptr) continue;
+    *job.mutable_controls() = controls;
+    job.set_control_revision(in_force);
+    return;
   }
 }
 
@@ -134,6 +151,8 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
       FoldRequested(event.adjust_requested().adjustment(), record);
       break;
     case v1::Event::kAdjusted:
+      record->applied_attempt = event.attempt();
+      record->applied_from = event.adjusted().adjustment().effective_step();
       SetEdits(record->edits->Without(IdOf(event.adjusted().adjustment())), record);
       break;
     case v1::Event::kAdjustDropped:
@@ -167,10 +186,14 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader) {
   job.set_firing_alerts(0);  // counted again
   job.set_fired_alerts(0);
   job.set_waiting_edits(0);
-  GW_RETURN_IF_ERROR(ForEachEvent(job.uid(), reader, [&record](const v1::Event& event) {
+  std::map<int64_t, v1::Controls> before;
+  GW_RETURN_IF_ERROR(ForEachEvent(job.uid(), reader, [&](const v1::Event& event) {
     FoldEvent(event, &record);
+    const v1::Adjustment& requested = event.adjust_requested().adjustment();
+    if (event.has_adjust_requested() && IsOld(requested)) before[requested.revision()] = requested.old_controls();
     return true;
   }));
+  TakeBackWhatWaits(before, &record);
   return record;
 }
 
@@ -186,6 +209,11 @@ absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& 
 int64_t MaxSteps(const v1::Job& job) {
   constexpr int64_t kMostSteps = 1'000'000'000'000;  // as core/spec allows
   return job.spec().steps() > 0 ? job.spec().steps() : kMostSteps;
+}
+
+ReportLimits LimitsOf(const JobRecord* record) {
+  if (record == nullptr) return {};
+  return {.tensors = record->row.job.tensors_size(), .steps = MaxSteps(record->row.job)};
 }
 
 std::string WithdrawnBy(absl::string_view actor) { return absl::StrCat("withdrawn by ", actor); }
@@ -339,7 +367,9 @@ bool JobEdit::MoveTo(v1::JobState state, const std::string& reason) {
 
 void JobEdit::End(v1::JobState state, const std::string& reason, bool all_told) {
   const bool known = all_told || !record_->trainer_may_have_edits();
-  for (const PendingEdits::Edit& edit : record_->edits->After({})) {
+  const std::vector<PendingEdits::Edit> waiting = record_->edits->After({});
+  SetEdits(PendingEdits::None(), record_.get());  // at once: each by itself would make the list anew
+  for (const PendingEdits::Edit& edit : waiting) {
     if (!known) {
       AppendDropped(*edit, "its trainer was gone before it told what became of it", /*may_have_held=*/true);
     } else if (!edit->withdrawn_by().empty()) {

@@ -37,6 +37,8 @@ struct JobRecord {
   JobRow row;
   // What follows is folded from the events; of a job that had ended when the server started it is not read.
   std::shared_ptr<const PendingEdits> edits = PendingEdits::None();  // accepted, and neither applied nor dropped
+  int32_t applied_attempt = 0;                                       // the last one in which an edit was applied
+  int64_t applied_from = 0;                                          // and the step from which the last one holds
   std::map<std::string, v1::Alert> open_alerts;                      // pending and firing ones, by id
   std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
   int32_t episodes_attempt = 0;                          // the last one in which alerts were told
@@ -69,6 +71,8 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader);
 absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader);
 // The numbers of its steps are below this, also where its spec does not say how many it has.
 int64_t MaxSteps(const v1::Job& job);
+// What its reports may say; nothing of a job that is not there (null).
+ReportLimits LimitsOf(const JobRecord* record);
 // Why an edit that `actor` has withdrawn in time never held.
 std::string WithdrawnBy(absl::string_view actor);
 // Changes with each edit of a job's controls that is accepted or withdrawn, with its display name and its labels; not

@@ -16,6 +16,7 @@
 #include "server/job/notices.h"
 #include "server/job/recovery.h"
 #include "server/job/supervisor.h"
+#include "server/job/trainer_checks.h"
 
 namespace gradwatch::server {
 namespace {
@@ -36,11 +37,6 @@ absl::Status AnotherHolds() { return absl::AbortedError("a trainer has attached 
 // Whether nothing will make the rest of the words better.
 bool IsDamage(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
-}
-
-ReportLimits LimitsOf(const JobRecord* record) {
-  if (record == nullptr) return {};
-  return {.tensors = record->row.job.tensors_size(), .steps = MaxSteps(record->row.job)};
 }
 
 void RemoveFile(const std::string& path) {
@@ -144,6 +140,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     if (!message.ok()) return End(message.status());
     if (!message->has_value()) return End(absl::OkStatus());
     ++messages_;
+    DiscardUnknownFields(&**message);
     const v1::TrainerMessage& said = **message;
     const int64_t epoch = said.has_reports() ? said.reports().epoch() : said.notices().epoch();
     if (!said.has_reports() && !said.has_notices()) return End(absl::DataLossError("a message says nothing"));

@@ -31,7 +31,9 @@ absl::StatusOr<v1::Adjustment> FindTold(absl::string_view field, int64_t id, con
   return core::InvalidField(absl::StrCat(field, ".edit"), absl::StrCat("edit ", id, " does not wait"));
 }
 
-absl::Status CheckApplied(const v1::ControlsApplied& applied, const v1::Job& job) {
+// What no trainer can have done: a foreign one may be wrong, or lie.
+absl::Status CheckApplied(const v1::ControlsApplied& applied, const v1::Adjustment& told, const JobRecord& record) {
+  const v1::Job& job = record.row.job;
   core::FieldErrors errors;
   if (applied.revision() != job.control_revision() + 1) {
     errors.Add("notice.controls_applied.revision",
@@ -40,6 +42,16 @@ absl::Status CheckApplied(const v1::ControlsApplied& applied, const v1::Job& job
   if (applied.effective_step() < 0 || applied.effective_step() > MaxSteps(job)) {
     errors.Add("notice.controls_applied.effective_step",
                absl::StrCat(applied.effective_step(), ": the job has ", MaxSteps(job), " steps"));
+  } else if (told.has_at_step() && applied.effective_step() < told.at_step()) {
+    errors.Add("notice.controls_applied.effective_step",
+               absl::StrCat(applied.effective_step(), ": edit ", told.edit(), " is for step ", told.at_step()));
+  } else if (record.applied_attempt == job.attempt() && applied.effective_step() < record.applied_from) {
+    errors.Add("notice.controls_applied.effective_step",
+               absl::StrCat(applied.effective_step(), " comes after ", record.applied_from));
+  }
+  if (const auto other = record.edits->PassedOver(told, applied.effective_step()); other != nullptr) {
+    errors.Add("notice.controls_applied.edit",
+               absl::StrCat(told.edit(), ": the turn of edit ", other->edit(), " was before it"));
   }
   return errors.ToStatus();
 }
@@ -47,7 +59,7 @@ absl::Status CheckApplied(const v1::ControlsApplied& applied, const v1::Job& job
 absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
   v1::Job& job = edit.job();
   GW_ASSIGN_OR_RETURN(v1::Adjustment now, FindTold("notice.controls_applied", applied.edit(), edit));
-  GW_RETURN_IF_ERROR(CheckApplied(applied, job));
+  GW_RETURN_IF_ERROR(CheckApplied(applied, now, edit.record()));
   google::protobuf::FieldMask mask;
   *mask.mutable_paths() = now.paths();
   auto controls = core::ApplyControlChanges(job.controls(), now.values(), mask);

@@ -192,6 +192,20 @@ std::vector<PendingEdits::Edit> PendingEdits::ByAge() const {
   return edits;
 }
 
+PendingEdits::Edit PendingEdits::PassedOver(const v1::Adjustment& edit, int64_t step) const {
+  const Place turn = {.at_step = edit.has_at_step() ? edit.at_step() : step, .edit = edit.edit()};
+  for (const auto& chunk : chunks_) {
+    for (size_t i = 0; i < chunk->places.size(); ++i) {
+      const Place place = chunk->places[i];
+      if (place.at_step > step) return nullptr;
+      const bool knew = place.edit < edit.edit() && chunk->edits[i]->withdrawn_by().empty();
+      const Place its_turn = {.at_step = place.at_step < 0 ? step : place.at_step, .edit = place.edit};
+      if (knew && its_turn < turn) return chunk->edits[i];
+    }
+  }
+  return nullptr;
+}
+
 v1::Controls PendingEdits::ControlsUpTo(int64_t step, const v1::Controls& in_force) const {
   LastWrites last;
   for (auto it = chunks_.rbegin(); it != chunks_.rend(); ++it) {

@@ -53,6 +53,9 @@ class PendingEdits {
   std::vector<Edit> After(Place place, size_t limit = kMaxEdits) const;
   // All of them, in the order in which they were accepted.
   std::vector<Edit> ByAge() const;
+  // One whose turn was before that of `edit`, which was applied for `step`, and that its trainer knew: edits reach it
+  // in the order in which they were accepted. Not one that is withdrawn. Null: there is none.
+  Edit PassedOver(const v1::Adjustment& edit, int64_t step) const;
 
   // The controls when all that is due up to `step` has been applied to `in_force` (resolved), but for what is withdrawn
   // and for what does not fit when its turn comes: a forecast, for checking what comes then. Overrides of single

@@ -43,9 +43,19 @@ absl::Status CheckCounts(const v1::ReportBatch& batch) {
   return absl::OkStatus();
 }
 
+absl::string_view FieldOf(const Entry& entry) {
+  return entry.report == nullptr ? "reports.lost" : "reports.reports.step";
+}
+
+// Steps that nobody told would be taken for lost later on, one gap after the other.
+absl::Status Gap(const Entry& entry, int64_t last) {
+  return core::InvalidField(FieldOf(entry), absl::StrCat(entry.first, " comes after ", last, ": step ", last + 1,
+                                                         " is neither reported nor told as lost"));
+}
+
 absl::Status CheckEntry(const Entry& entry, int64_t last, const ReportLimits& limits) {
   const bool lost = entry.report == nullptr;
-  const absl::string_view field = lost ? "reports.lost" : "reports.reports.step";
+  const absl::string_view field = FieldOf(entry);
   if (entry.first <= last) return core::InvalidField(field, absl::StrCat(entry.first, " comes after ", last));
   if (entry.last < entry.first) {
     return core::InvalidField(field, absl::StrCat("the range ends at ", entry.last, ", before ", entry.first));
@@ -74,6 +84,7 @@ absl::StatusOr<std::vector<Entry>> InOrder(v1::ReportBatch* batch, const ReportL
   int64_t last = -1;
   for (const Entry& entry : entries) {
     GW_RETURN_IF_ERROR(CheckEntry(entry, last, limits));
+    if (&entry != &entries.front() && entry.first != last + 1) return Gap(entry, last);
     last = entry.last;
   }
   return entries;
@@ -222,6 +233,10 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
   GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(&batch, limits));
   AcceptedBatch accepted;
   accepted.figures.attempt = attempt_;
+  // The first report of an attempt may be of any step: a program may go on from a checkpoint of its own.
+  if (!came_back_ && last_step_ >= 0 && !entries.empty() && entries[0].first > last_step_ + 1) {
+    return Gap(entries[0], last_step_);
+  }
   // A trainer that was here before has forgotten what was acknowledged, also where the store has lost it since.
   if (came_back_ && !entries.empty() && entries[0].first > last_step_ + 1) {
     accepted.entries.push_back(EncodeLost(attempt_, last_step_ + 1, entries[0].first - 1, kGone));

@@ -1,5 +1,8 @@
 #include "server/job/trainer_checks.h"
 
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,6 +17,7 @@
 #include "core/spec/tensor_list.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
+#include "server/job/stall_watch.h"
 
 namespace gradwatch::server {
 namespace {
@@ -64,8 +68,9 @@ absl::Status CheckIdentity(const v1::Alert& alert, const v1::Job& job) {
     return core::InvalidField("notice.alert.rule",
                               absl::StrCat("must have 1 to ", kMaxRuleName, " letters, digits, '_' or '-'"));
   }
-  if (alert.rule() == kServerRule) {
-    return core::InvalidField("notice.alert.rule", absl::StrCat("\"", kServerRule, "\" is the server's own rule"));
+  // However the job calls it: no alert of a trainer may be taken for the server's.
+  if (alert.rule() == kServerRule || alert.rule() == StallRuleOf(job.spec()).name()) {
+    return core::InvalidField("notice.alert.rule", absl::StrCat("\"", alert.rule(), "\" is the server's own rule"));
   }
   if (alert.episode() < 1) {
     return core::InvalidField("notice.alert.episode", absl::StrCat(alert.episode(), ": they count from 1"));
@@ -258,7 +263,33 @@ absl::Status CheckNumbers(const v1::StepReport& report) {
   return absl::OkStatus();
 }
 
+// --- What is not known ---
+
+void Discard(google::protobuf::Message* message) {
+  const google::protobuf::Reflection& reflection = *message->GetReflection();
+  if (!reflection.GetUnknownFields(*message).empty()) reflection.MutableUnknownFields(message)->Clear();
+}
+
+// As DiscardUnknownFields of protobuf, which takes longer than to parse it: there are many reports.
+void DiscardOfReport(v1::StepReport* report) {
+  Discard(report);
+  if (report->has_clip()) Discard(report->mutable_clip());
+  if (report->has_time()) Discard(report->mutable_time());
+  if (report->has_validation()) Discard(report->mutable_validation());
+  for (v1::LayerStats& layer : *report->mutable_layers()) Discard(&layer);
+  for (v1::TensorStats& tensor : *report->mutable_tensors()) {
+    Discard(&tensor);
+    if (tensor.has_histogram()) Discard(tensor.mutable_histogram());
+  }
+}
+
 }  // namespace
+
+void DiscardUnknownFields(v1::TrainerMessage* message) {
+  if (!message->has_reports()) return message->DiscardUnknownFields();
+  // What it says beside its reports is not kept.
+  for (v1::StepReport& report : *message->mutable_reports()->mutable_reports()) DiscardOfReport(&report);
+}
 
 absl::Status CheckHello(const v1::TrainerHello& hello) {
   core::FieldErrors errors;

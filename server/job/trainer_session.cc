@@ -293,12 +293,6 @@ void AckStep(int64_t step, TrainerLink& link) {
   link.Send(std::move(directive));
 }
 
-ReportLimits LimitsOf(const JobRecord* record) {
-  if (record == nullptr) return {};
-  const v1::Job& job = record->row.job;
-  return {.tensors = job.tensors_size(), .steps = MaxSteps(job)};
-}
-
 constexpr int kMaxNotices = 256;
 
 bool TellsEnd(const v1::NoticeBatch& batch) {

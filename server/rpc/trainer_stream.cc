@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "server/base/grpc_status.h"
 #include "server/base/shutting_down.h"
+#include "server/job/trainer_checks.h"
 
 namespace gradwatch::server {
 namespace {
@@ -13,18 +14,22 @@ namespace {
 constexpr absl::Duration kHelloTimeout = absl::Seconds(10);
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(5);
 constexpr absl::Duration kStalled = absl::Seconds(30);
-// So many bytes of a stream may be on their way into the stores before nothing more is read of it.
-constexpr size_t kReadAhead = size_t{16} << 20;
+// So many bytes of a stream may be on their way into the stores before nothing more is read of it: the 4 MiB of reports
+// that the protocol lets a trainer send without an acknowledgement, and room for notices behind them.
+constexpr size_t kReadAhead = size_t{6} << 20;
+// What a message of notices counts at least. Each is an operation of the ledger, which takes its time however small it
+// is, and stands in one queue with what all other jobs tell.
+constexpr size_t kNoticesWeight = kReadAhead / 8;
 
 // Whether it was closed or broken is not told apart by gRPC's reactions, which come in any order.
 constexpr char kStreamEnded[] = "the trainer's stream ended";
 
-// What counts of notices. The tensors say what reports may hold, so that nothing behind them is looked at before they
-// are known.
-size_t SizeOf(const v1::NoticeBatch& batch) {
+// What counts of notices of so many bytes. The tensors say what reports may hold, so that nothing behind them is looked
+// at before they are known.
+size_t WeightOf(const v1::NoticeBatch& batch, size_t bytes) {
   const bool tells_tensors = std::any_of(batch.notices().begin(), batch.notices().end(),
                                          [](const v1::Notice& notice) { return notice.has_model_ready(); });
-  return tells_tensors ? kReadAhead : batch.ByteSizeLong();
+  return tells_tensors ? kReadAhead : std::max(bytes, kNoticesWeight);
 }
 
 // Acknowledgements are cumulative: the newer one says it all.
@@ -54,10 +59,11 @@ class TrainerStream::Reactor final : public TrainerReactor {
 };
 
 TrainerStream::TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock,
-                             absl::StatusOr<Admission::Watch> admitted)
+                             std::shared_ptr<ReadBudget> budget, absl::StatusOr<Admission::Watch> admitted)
     : jobs_(jobs),
       streams_(streams),
       clock_(clock),
+      budget_(std::move(budget)),
       opened_(clock->Monotonic()),
       admitted_(std::move(admitted)),
       last_write_(opened_) {
@@ -162,6 +168,7 @@ void TrainerStream::OnDone() {
 }
 
 void TrainerStream::Handle(v1::TrainerMessage message) {
+  DiscardUnknownFields(&message);
   std::optional<JobManager::Attachment> attachment;
   bool greeted = false;
   {
@@ -174,10 +181,12 @@ void TrainerStream::Handle(v1::TrainerMessage message) {
     return Close(core::InvalidField("hello", "must be the first message, and only the first"));
   }
   if (message.has_reports()) {
-    auto accepted = CountUntilAccepted(message.reports().ByteSizeLong());
+    const size_t bytes = message.reports().ByteSizeLong();
+    auto accepted = CountUntilAccepted(bytes, bytes);
     jobs_->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()), std::move(accepted));
   } else if (message.has_notices()) {
-    auto accepted = CountUntilAccepted(SizeOf(message.notices()));
+    const size_t bytes = message.notices().ByteSizeLong();
+    auto accepted = CountUntilAccepted(bytes, WeightOf(message.notices(), bytes));
     jobs_->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()), std::move(accepted));
   }
   ReadNext();  // after a heartbeat too, or something from a later version
@@ -213,23 +222,29 @@ void TrainerStream::ReadNext() {
   ReadIfThereIsRoom();
 }
 
-// Nothing more is wanted of a trainer that is told to go.
+// Nothing more is wanted of a trainer that is told to go. Who waits for room has something under way, and looks again
+// when that is accepted.
 void TrainerStream::ReadIfThereIsRoom() {
   if (reading_ || reactor_ == nullptr || end_.has_value() || unaccepted_ >= kReadAhead) return;
+  if (unaccepted_ > 0 && !budget_->HasRoom()) return;
   reading_ = true;
   reactor_->StartRead(&message_);
 }
 
-absl::AnyInvocable<void()> TrainerStream::CountUntilAccepted(size_t bytes) {
+absl::AnyInvocable<void()> TrainerStream::CountUntilAccepted(size_t bytes, size_t weight) {
   absl::MutexLock lock(&mutex_);
-  unaccepted_ += bytes;
-  return [self = shared_from_this(), bytes] { self->OnAccepted(bytes); };
+  unaccepted_ += weight;
+  auto share = std::make_unique<ReadBudget::Share>(budget_, bytes);
+  return [self = shared_from_this(), weight, share = std::move(share)]() mutable {
+    share.reset();
+    self->OnAccepted(weight);
+  };
 }
 
-void TrainerStream::OnAccepted(size_t bytes) {
+void TrainerStream::OnAccepted(size_t weight) {
   {
     absl::MutexLock lock(&mutex_);
-    unaccepted_ -= bytes;
+    unaccepted_ -= weight;
     ReadIfThereIsRoom();
     if (!has_all_ || unaccepted_ > 0) return;
   }

@@ -19,6 +19,7 @@
 #include "server/api/admission.h"
 #include "server/api/stream_registry.h"
 #include "server/job/job_manager.h"
+#include "server/rpc/read_budget.h"
 
 namespace gradwatch::server {
 
@@ -26,15 +27,16 @@ using TrainerReactor = grpc::ServerBidiReactor<v1::TrainerMessage, v1::TrainerDi
 
 // Messages are handed on one after the other, in order. The next one is read while those before it are on their way
 // into the stores, so that a notice does not wait until the reports before it are stored; but only so much is read
-// ahead that a trainer cannot fill the server's memory. Starting an operation of gRPC never runs a reaction on the same
-// stack, so it may be done under the lock. The manager may answer, and keep its link, when gRPC's server and the
-// services are gone: then only the manager is used.
+// ahead that neither a trainer nor all of them can fill the server's memory, or the ledger's queue. Starting an
+// operation of gRPC never runs a reaction on the same stack, so it may be done under the lock. The manager may answer,
+// and keep its link, when gRPC's server and the services are gone: then only the manager is used.
 class TrainerStream final : public TrainerLink,
                             public ManagedStream,
                             public std::enable_shared_from_this<TrainerStream> {
  public:
   // `jobs` outlives its callbacks; `streams` and `clock` outlive the call. What is not admitted ends with that error.
-  TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock,
+  // `budget`: that of all streams.
+  TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock, std::shared_ptr<ReadBudget> budget,
                 absl::StatusOr<Admission::Watch> admitted);
 
   // The object for gRPC. Call it once.
@@ -61,9 +63,10 @@ class TrainerStream final : public TrainerLink,
   void OnAttached(absl::StatusOr<JobManager::Attachment> attachment) ABSL_LOCKS_EXCLUDED(mutex_);
   // The last message was handed on: reads the next one now, or when there is room.
   void ReadNext() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Counts `bytes` as not accepted until what it returns was called.
-  absl::AnyInvocable<void()> CountUntilAccepted(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnAccepted(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Counts a message of `bytes` as not accepted until what it returns was called; it counts as `weight` bytes of this
+  // stream.
+  absl::AnyInvocable<void()> CountUntilAccepted(size_t bytes, size_t weight) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAccepted(size_t weight) ABSL_LOCKS_EXCLUDED(mutex_);
   // The trainer has said all, and it was accepted: ends the stream behind what is queued.
   void EndAfterAll() ABSL_LOCKS_EXCLUDED(mutex_);
   void ReadIfThereIsRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -77,13 +80,14 @@ class TrainerStream final : public TrainerLink,
   JobManager* const jobs_;
   StreamRegistry* const streams_;   // used until OnDone
   const core::Clock* const clock_;  // used until OnDone
+  const std::shared_ptr<ReadBudget> budget_;
   const absl::Duration opened_;
   v1::TrainerMessage message_;  // of the read that is under way
 
   absl::Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;   // a message is being read, or handed on
   bool has_all_ ABSL_GUARDED_BY(mutex_) = false;   // the trainer will say nothing more
-  size_t unaccepted_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of what was handed on
+  size_t unaccepted_ ABSL_GUARDED_BY(mutex_) = 0;  // weight of what was handed on
   absl::StatusOr<Admission::Watch> admitted_ ABSL_GUARDED_BY(mutex_);
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;                   // null: the call is over
   grpc::CallbackServerContext* call_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null: the call is over

@@ -29,7 +29,8 @@ struct Entry {
   std::shared_ptr<Subscriber> subscriber;
   Stage stage = Stage::kIdle;
   Lane lane = Lane::kLive;  // where it runs next
-  int topics = 0;           // 0: unsubscribed, kept only until its run ends
+  bool follows_events = false;
+  int topics = 0;  // 0: unsubscribed, kept only until its run ends
 };
 
 }  // namespace
@@ -38,20 +39,37 @@ struct Hub::State {
   mutable absl::Mutex mutex;
   absl::flat_hash_map<Subscriber*, std::shared_ptr<Entry>> entries ABSL_GUARDED_BY(mutex);
   absl::flat_hash_map<std::string, absl::flat_hash_set<std::shared_ptr<Entry>>> topics ABSL_GUARDED_BY(mutex);
-  std::array<std::deque<std::shared_ptr<Entry>>, 2> queues ABSL_GUARDED_BY(mutex);  // by lane
+  // By lane, and then those who follow the events of all jobs before the others: there are few events and many reports,
+  // so nobody waits for long, and they do not queue behind all watchers. In each whoever has waited longest comes
+  // first.
+  std::array<std::array<std::deque<std::shared_ptr<Entry>>, 2>, 2> queues ABSL_GUARDED_BY(mutex);
   bool closing ABSL_GUARDED_BY(mutex) = false;
   std::vector<std::thread> threads;  // constant after construction
 
-  std::deque<std::shared_ptr<Entry>>& QueueOf(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return queues[static_cast<size_t>(lane)];
+  std::deque<std::shared_ptr<Entry>>& QueueOf(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return queues[static_cast<size_t>(entry.lane)][entry.follows_events ? 0 : 1];
+  }
+  // The queue of the next entry of a lane; null: nobody waits.
+  std::deque<std::shared_ptr<Entry>>* NextQueue(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    for (auto& queue : queues[static_cast<size_t>(lane)]) {
+      if (!queue.empty()) return &queue;
+    }
+    return nullptr;
   }
 
-  void WakeEntry(const std::shared_ptr<Entry>& entry, bool is_first = false) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // An entry that is queued moves to the end of the other queue.
+  void SetFollowsEvents(const std::shared_ptr<Entry>& entry, bool follows) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (entry->follows_events == follows) return;
+    if (entry->stage == Entry::Stage::kQueued) std::erase(QueueOf(*entry), entry);
+    entry->follows_events = follows;
+    if (entry->stage == Entry::Stage::kQueued) QueueOf(*entry).push_back(entry);
+  }
+
+  void WakeEntry(const std::shared_ptr<Entry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (entry->topics == 0) return;
     if (entry->stage == Entry::Stage::kIdle) {
       entry->stage = Entry::Stage::kQueued;
-      std::deque<std::shared_ptr<Entry>>& queue = QueueOf(entry->lane);
-      is_first ? queue.push_front(entry) : queue.push_back(entry);
+      QueueOf(*entry).push_back(entry);
     } else if (entry->stage == Entry::Stage::kRunning) {
       entry->stage = Entry::Stage::kRunningAgain;
     }
@@ -60,11 +78,11 @@ struct Hub::State {
   // The next entry of a lane, now running; null: the hub closes.
   std::shared_ptr<Entry> TakeEntry(Lane lane) ABSL_LOCKS_EXCLUDED(mutex) {
     const auto has_work = [this, lane]()
-                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return closing || !QueueOf(lane).empty(); };
+                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return closing || NextQueue(lane) != nullptr; };
     absl::MutexLock lock(&mutex);
     mutex.Await(absl::Condition(&has_work));
     if (closing) return nullptr;
-    std::deque<std::shared_ptr<Entry>>& queue = QueueOf(lane);
+    std::deque<std::shared_ptr<Entry>>& queue = *NextQueue(lane);
     std::shared_ptr<Entry> entry = std::move(queue.front());
     queue.pop_front();
     entry->stage = Entry::Stage::kRunning;
@@ -123,6 +141,7 @@ void Hub::Subscribe(absl::string_view topic, std::shared_ptr<Subscriber> subscri
     entry->subscriber = std::move(subscriber);
   }
   if (state_->topics[topic].insert(entry).second) ++entry->topics;
+  if (topic == kEventsTopic) state_->SetFollowsEvents(entry, true);
 }
 
 void Hub::Unsubscribe(absl::string_view topic, const std::shared_ptr<Subscriber>& subscriber) {
@@ -134,10 +153,10 @@ void Hub::Unsubscribe(absl::string_view topic, const std::shared_ptr<Subscriber>
   entry = found->second;
   if (members->second.erase(entry) == 0) return;
   if (members->second.empty()) state_->topics.erase(members);
+  if (topic == kEventsTopic) state_->SetFollowsEvents(entry, false);
   if (--entry->topics > 0) return;
   if (entry->stage == Entry::Stage::kQueued) {
-    auto& queue = state_->QueueOf(entry->lane);
-    queue.erase(std::find(queue.begin(), queue.end(), entry));
+    std::erase(state_->QueueOf(*entry), entry);
     entry->stage = Entry::Stage::kIdle;
   }
   if (entry->stage == Entry::Stage::kIdle) state_->entries.erase(found);
@@ -147,9 +166,7 @@ void Hub::Notify(absl::string_view topic) {
   absl::MutexLock lock(&state_->mutex);
   const auto members = state_->topics.find(topic);
   if (members == state_->topics.end()) return;
-  // There are few events and many reports: who follows the events of all jobs does not queue behind all watchers.
-  const bool is_first = topic == kEventsTopic;
-  for (const std::shared_ptr<Entry>& entry : members->second) state_->WakeEntry(entry, is_first);
+  for (const std::shared_ptr<Entry>& entry : members->second) state_->WakeEntry(entry);
 }
 
 void Hub::Wake(const std::shared_ptr<Subscriber>& subscriber) {

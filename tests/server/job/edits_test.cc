@@ -337,6 +337,38 @@ TEST_F(EditsTest, WhatATrainerSaysOfEditsIsChecked) {
   EXPECT_EQ(Get("job").control_revision(), 1);
 }
 
+TEST_F(EditsTest, WhatNoTrainerCanHaveDoneIsRefused) {
+  Trainer trainer = AttachReady("job");
+  for (const auto& request : {ScaleAt(0.5, 100), ScaleRequest("job", 0.25), ScaleAt(2, 100), ScaleRequest("job", 3)}) {
+    ASSERT_THAT(Adjust(request), IsOk());
+  }
+  int64_t heard = 1;
+  const auto refuses = [&](int64_t edit, int64_t step, const char* why) {
+    trainer = AttachAgain(heard);
+    SayApplied(trainer, edit, step);
+    ASSERT_TRUE(trainer.link->closed().has_value()) << why;
+    EXPECT_THAT(*trainer.link->closed(), StatusIs(Code::kInvalidArgument, HasSubstr(why)));
+  };
+  const auto takes = [&](int64_t edit, int64_t step) {
+    trainer = AttachAgain(heard++);
+    SayApplied(trainer, edit, step);
+    EXPECT_FALSE(trainer.link->closed().has_value()) << *trainer.link->closed();
+  };
+  refuses(1, 99, "effective_step: 99: edit 1 is for step 100");
+  refuses(3, 100, "edit: 3: the turn of edit 2 was before it");
+  refuses(4, 50, "edit: 4: the turn of edit 2 was before it");
+  takes(2, 50);
+  refuses(4, 49, "effective_step: 49 comes after 50");
+  refuses(3, 100, "edit: 3: the turn of edit 1 was before it");
+  takes(1, 101);  // late, but so it may be
+  all_launches();
+  RestartServer();
+  refuses(4, 100, "effective_step: 100 comes after 101");
+  refuses(4, 102, "edit: 4: the turn of edit 3 was before it");
+  takes(3, 102);
+  takes(4, 102);
+}
+
 TEST_F(EditsTest, WhatIsLeftAtTheEndIsDropped) {
   Trainer trainer = AttachReady("job");
   ASSERT_THAT(Adjust(ScaleAt(0.5, 900)), IsOk());
@@ -486,9 +518,58 @@ TEST_F(EditsTest, TenThousandMayWait) {
   for (const v1::TrainerDirective& directive : again.link->sent()) EXPECT_LE(directive.edits().edits_size(), 256);
   SayApplied(again, 2, 4);
   EXPECT_THAT(Adjust(ScaleRequest("job", 1)), IsOk()) << "there is room again";
+  // The end answers all of them.
+  const int64_t last = Get("job").last_event();
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+  EXPECT_EQ(Get("job").waiting_edits(), 0);
+  EXPECT_EQ(Get("job").last_event(), last + 10'001);
+  EXPECT_TRUE(EventAt("job", last + 1).has_adjust_dropped());
+  EXPECT_TRUE(EventAt("job", last + 10'000).has_adjust_dropped());
 }
 
 // --- Jobs of servers before there were edits ---
+
+TEST_F(EditsTest, WhatWaitedAtAnOlderServerDoesNotHoldYet) {
+  Trainer trainer = AttachReady("job");
+  StopServer();
+  OpenStores();
+  JobRow row = ledger_->LoadJobs()->at(0);
+  ledger_->Submit([&row](LedgerTransaction& transaction) -> absl::Status {
+    for (const int64_t revision : {2, 3}) {
+      v1::Event event;
+      event.set_job_id("job");
+      event.set_attempt(1);
+      event.set_number(row.job.last_event() + 1);
+      row.job.set_last_event(event.number());
+      v1::Adjustment* const asked = event.mutable_adjust_requested()->mutable_adjustment();
+      asked->set_revision(revision);
+      asked->set_at_step(100 * revision);
+      asked->add_paths("learning_rate_scale");
+      *asked->mutable_old_controls() = row.job.controls();
+      row.job.mutable_controls()->set_learning_rate_scale(static_cast<double>(revision));
+      *asked->mutable_new_controls() = row.job.controls();
+      row.job.set_control_revision(revision);
+      const absl::Status appended = transaction.AppendEvent(row.job.uid(), &event).status();
+      if (!appended.ok()) return appended;
+    }
+    return transaction.PutJob(row);
+  });
+  Commit();
+  MakeManager();
+  jobs_->Start();
+  Settle();
+  EXPECT_EQ(Get("job").control_revision(), 1);
+  EXPECT_EQ(Get("job").controls().learning_rate_scale(), 1);
+  Trainer again = AttachAgain(1);
+  EXPECT_EQ(again.link->sent()[0].welcome().controls().revision(), 1);
+  EXPECT_THAT(SentEdits(again), ElementsAre("2@200", "3@300"));
+  SayApplied(again, 2, 200);
+  RestartServer();
+  EXPECT_EQ(Get("job").control_revision(), 2) << "the row is of this server now";
+  EXPECT_EQ(Get("job").controls().learning_rate_scale(), 2);
+  EXPECT_THAT(Waiting("job"), ElementsAre("3@300"));
+}
 
 class FoldTest : public ::testing::Test {
  protected:

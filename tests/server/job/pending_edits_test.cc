@@ -293,6 +293,35 @@ TEST(PendingEditsTest, BatchesEndAtTheirNumberAndTheirSize) {
   EXPECT_THAT(sizes, ElementsAre(3, 3, 1));
 }
 
+// What waits, which edit was applied for which step, and which one it has passed over; 0: none.
+TEST(PendingEditsTest, AnEditPassesOverWhatItsTrainerKnewAndWasDueBefore) {
+  const struct {
+    std::vector<v1::Adjustment> waiting;
+    int64_t edit, step, passed;
+  } cases[] = {
+      {{Edit(1, -1)}, 1, 5, 0},
+      {{Edit(1, -1), Edit(2, -1)}, 1, 5, 0},
+      {{Edit(1, -1), Edit(2, -1)}, 2, 5, 1},
+      {{Edit(1, -1), Edit(2, 5)}, 2, 5, 1},
+      {{Edit(1, -1), Edit(2, 4)}, 2, 5, 0},  // late, so its turn was that of step 4
+      {{Edit(1, 4), Edit(2, -1)}, 2, 5, 1},
+      {{Edit(1, 6), Edit(2, -1)}, 2, 5, 0},
+      {{Edit(1, 5), Edit(2, 4)}, 2, 5, 0},
+      {{Edit(1, 5), Edit(2, 5)}, 2, 5, 1},
+      {{Edit(3, -1), Edit(4, 2), Edit(2, 5)}, 2, 5, 0},  // accepted later: it may not know them
+      {{Withdrawn(Edit(1, -1)), Edit(2, -1)}, 2, 5, 0},
+  };
+  for (const auto& [waiting, edit, step, passed] : cases) {
+    const auto list = ListOf(waiting);
+    const auto other = list->PassedOver(*list->Find(edit), step);
+    EXPECT_EQ(other == nullptr ? 0 : other->edit(), passed) << edit << " of " << waiting[0].ShortDebugString();
+  }
+  PendingEdits::List many = PendingEdits::None();
+  for (int id = 1; id <= 1000; ++id) many = many->With(Edit(id, 2000 - id));
+  EXPECT_EQ(many->PassedOver(*many->Find(1000), 1500), nullptr);
+  EXPECT_EQ(many->PassedOver(Edit(1001, -1), 1500)->edit(), 1000);
+}
+
 TEST(PendingEditsTest, PagesTellEachEditOnceAlsoWhenSomeGoMeanwhile) {
   PendingEdits::List list = PendingEdits::None();
   for (int id = 1; id <= 120; ++id) list = list->With(Edit(id, id % 2 == 0 ? id % 10 : -1));

@@ -80,10 +80,26 @@ TEST_F(ReportIntakeTest, AStepThatIsSentAgainIsTakenOnce) {
   Open(&link_, -1);
   ASSERT_THAT(Report(&link_, {0, 1, 2}), IsOk());
   EXPECT_THAT(accepted_, ElementsAre("0", "1", "2"));
-  ASSERT_THAT(Report(&link_, {1, 2, 3, 5}), IsOk());
-  EXPECT_THAT(accepted_, ElementsAre("3", "5"));
-  ASSERT_THAT(Report(&link_, {4, 5}), IsOk()) << "nothing is taken that came too late";
+  ASSERT_THAT(Report(&link_, {1, 2, 3, 4}), IsOk());
+  EXPECT_THAT(accepted_, ElementsAre("3", "4"));
+  ASSERT_THAT(Report(&link_, {3, 4}), IsOk());
   EXPECT_THAT(accepted_, IsEmpty());
+}
+
+// A trainer that reports every tenth step would seem to have lost the others, each time that it comes back.
+TEST_F(ReportIntakeTest, AStepThatIsNeitherReportedNorLostIsRefused) {
+  const auto refuses = [this](const absl::Status& status, const char* why) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+  };
+  Open(&link_, -1);
+  refuses(Report(&link_, {0, 10}), "reports.reports.step: 10 comes after 0: step 1 is neither reported");
+  refuses(Lose({{1, 2}}, {0, 4}), "4 comes after 2: step 3");
+  refuses(Lose({{2, 3}}, {0}), "reports.lost: 2 comes after 0: step 1");
+  ASSERT_THAT(Lose({{1, 9}}, {0, 10}), IsOk());
+  refuses(Report(&link_, {20}), "20 comes after 10: step 11");
+  ASSERT_THAT(Lose({{11, 19}}, {20}), IsOk()) << "told as lost they are no gap";
+  Open(&link_, 20);
+  refuses(Report(&link_, {22}), "22 comes after 20: step 21");
 }
 
 TEST_F(ReportIntakeTest, WhatIsStoredAlreadyIsNotTakenAgain) {

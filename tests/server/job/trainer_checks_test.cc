@@ -134,6 +134,17 @@ TEST(CheckAlertTest, EachBadFieldIsNamed) {
   }
 }
 
+TEST(CheckAlertTest, TheServersOwnRuleIsItsOwnWhateverTheJobCallsIt) {
+  JobRecord record = Record();
+  EXPECT_THAT(CheckAlert(FiringAlert("hangs"), record), IsOk());
+  v1::Rule* const rule = record.row.job.mutable_spec()->mutable_rules()->add_rules();
+  rule->set_name("hangs");
+  rule->mutable_stall();
+  for (const char* name : {"hangs", "stall"}) {
+    EXPECT_THAT(FieldsOf(CheckAlert(FiringAlert(name), record)), ElementsAre("notice.alert.rule")) << name;
+  }
+}
+
 TEST(CheckAlertTest, ANumberOfStepsThatNobodyKnowsIsBoundedAllTheSame) {
   JobRecord record = Record();
   record.row.job.mutable_spec()->clear_steps();
@@ -315,6 +326,33 @@ v1::StepReport Report() {
   report.mutable_validation()->set_loss(kNan);
   report.mutable_validation()->set_accuracy(0);
   return report;
+}
+
+// Puts a field that nobody knows into a message and into all that it may hold, each of which is made.
+void FillWithUnknown(google::protobuf::Message* message) {
+  message->GetReflection()->MutableUnknownFields(message)->AddLengthDelimited(1000, "unknown");
+  const google::protobuf::Descriptor* const type = message->GetDescriptor();
+  for (int i = 0; i < type->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* const field = type->field(i);
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) continue;
+    if (field->real_containing_oneof() != nullptr) continue;
+    FillWithUnknown(field->is_repeated() ? message->GetReflection()->AddMessage(message, field)
+                                         : message->GetReflection()->MutableMessage(message, field));
+  }
+}
+
+TEST(DiscardUnknownFieldsTest, NothingIsLeftOfThemAtAnyDepth) {
+  v1::TrainerMessage reports, notices;
+  FillWithUnknown(reports.mutable_reports()->add_reports());
+  FillWithUnknown(notices.mutable_notices()->add_notices()->mutable_alert());
+  FillWithUnknown(notices.mutable_notices()->add_notices()->mutable_model_ready());
+  for (v1::TrainerMessage* message : {&reports, &notices}) {
+    ASSERT_THAT(message->SerializeAsString(), HasSubstr("unknown"));
+    v1::TrainerMessage known = *message;
+    known.DiscardUnknownFields();
+    DiscardUnknownFields(message);
+    EXPECT_EQ(message->SerializeAsString(), known.SerializeAsString());
+  }
 }
 
 TEST(CheckReportTest, NonFiniteNumbersAreToldAsTheyAre) {

@@ -29,9 +29,10 @@ class SlowJobManager final : public JobManager {
  public:
   // Something that arrived.
   struct Said {
-    std::string what;    // "reports 3" by the first step, "notices 1" by the first number
-    size_t bytes = 0;    // serialised
-    size_t waiting = 0;  // bytes of what was not accepted before it
+    std::string what;     // "reports 3" by the first step, "notices 1" by the first number
+    size_t bytes = 0;     // serialised
+    size_t waiting = 0;   // bytes of what was not accepted before it
+    size_t messages = 0;  // number of them
     absl::AnyInvocable<void()> accepted = nullptr;
   };
 
@@ -71,6 +72,12 @@ class SlowJobManager final : public JobManager {
     for (const Said& said : said_) most = std::max(most, said.waiting);
     return most;
   }
+  size_t MostMessagesWaiting() {
+    absl::MutexLock lock(&mutex_);
+    size_t most = 0;
+    for (const Said& said : said_) most = std::max(most, said.messages);
+    return most;
+  }
   // Accepts the message at `index` of what was said.
   void Accept(size_t index) {
     absl::AnyInvocable<void()> accepted;
@@ -78,6 +85,7 @@ class SlowJobManager final : public JobManager {
       absl::MutexLock lock(&mutex_);
       accepted = std::exchange(said_[index].accepted, nullptr);
       waiting_ -= said_[index].bytes;
+      --messages_;
     }
     accepted();
   }
@@ -96,13 +104,6 @@ class SlowJobManager final : public JobManager {
       done = std::move(done_);
     }
     done(std::move(attachment));
-  }
-  // Waits for reports, which are accepted when it is called.
-  absl::AnyInvocable<void()> AwaitReports() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&reported_));
-    reported_ = false;
-    return std::move(accepted_);
   }
   std::vector<std::string> detached() {
     absl::MutexLock lock(&mutex_);
@@ -143,19 +144,19 @@ class SlowJobManager final : public JobManager {
  private:
   void Keep(std::string what, size_t bytes, absl::AnyInvocable<void()> accepted) {
     absl::MutexLock lock(&mutex_);
-    said_.push_back({std::move(what), bytes, waiting_, std::move(accepted)});
+    said_.push_back({std::move(what), bytes, waiting_, messages_, std::move(accepted)});
     waiting_ += bytes;
+    ++messages_;
   }
 
   absl::Mutex mutex_;
   std::vector<Said> said_ ABSL_GUARDED_BY(mutex_);
   size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t messages_ ABSL_GUARDED_BY(mutex_) = 0;
   bool asked_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<TrainerLink> link_ ABSL_GUARDED_BY(mutex_);
   Done<Attachment> done_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> detached_ ABSL_GUARDED_BY(mutex_);
-  bool reported_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::AnyInvocable<void()> accepted_ ABSL_GUARDED_BY(mutex_);
 };
 
 // All that a stream uses while its call lasts; gone with the server.
@@ -164,10 +165,10 @@ struct Surroundings {
   testing::FakeClock clock;
   Api api;
   RpcContext context;
-  TrainerRpc service{&context};
+  TrainerRpc service;
   std::unique_ptr<grpc::Server> server;
 
-  explicit Surroundings(JobManager* jobs, int max_trainers = 1)
+  explicit Surroundings(JobManager* jobs, int max_trainers = 1, size_t read_ahead = ReadBudget::kBytes)
       : api({.jobs = jobs,
              .reader = nullptr,
              .statistics = nullptr,
@@ -177,7 +178,8 @@ struct Surroundings {
              .clock = &clock,
              .info = {},
              .limits = {.max_trainers = max_trainers}}),
-        context{.api = &api, .jobs = jobs, .clock = &clock, .streams = &streams} {
+        context{.api = &api, .jobs = jobs, .clock = &clock, .streams = &streams},
+        service(&context, read_ahead) {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service);
     server = builder.BuildAndStart();
@@ -222,12 +224,12 @@ TEST(TrainerStreamTest, SaysWhetherTheTrainerWasHeardAndWhenNobodyListens) {
   jobs.Answer(JobManager::Attachment{.job_id = "job", .uid = "uid", .attempt = 1});
   EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kNothing) << "the hello was told";
 
-  message.mutable_reports();
+  message.mutable_notices()->add_notices()->mutable_model_ready();  // nothing is read behind it
   ASSERT_TRUE(stream->Write(message));
-  auto accept = jobs.AwaitReports();
-  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kMessage);
-  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kNothing) << "more may come";
-  accept();
+  jobs.AwaitSaid(1);
+  while (link->TakeHeard() != TrainerLink::Heard::kBusy) sched_yield();
+  EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kBusy) << "for as long as it lasts";
+  jobs.Accept(0);
   EXPECT_EQ(link->TakeHeard(), TrainerLink::Heard::kNothing);
 
   message.mutable_heartbeat();
@@ -280,7 +282,8 @@ TEST(TrainerStreamTest, ARefusalMayComeWhenTheServerIsGone) {
 // A trainer that is attached and says what the test wants.
 class AttachedTrainerTest : public ::testing::Test {
  protected:
-  AttachedTrainerTest() {
+  explicit AttachedTrainerTest(size_t read_ahead = ReadBudget::kBytes)
+      : surroundings_(&jobs_, /*max_trainers=*/1, read_ahead) {
     v1::TrainerMessage hello;
     hello.mutable_hello()->set_job_id("job");
     stream_->Write(hello);
@@ -309,7 +312,7 @@ class AttachedTrainerTest : public ::testing::Test {
   }
 
   SlowJobManager jobs_;
-  Surroundings surroundings_{&jobs_};
+  Surroundings surroundings_;
   const std::unique_ptr<v1::TrainerService::Stub> stub_ =
       v1::TrainerService::NewStub(surroundings_.server->InProcessChannel({}));
   grpc::ClientContext call_;
@@ -326,18 +329,32 @@ TEST_F(AttachedTrainerTest, ANoticeDoesNotWaitUntilReportsAreStored) {
 }
 
 TEST_F(AttachedTrainerTest, OnlySoMuchIsReadAhead) {
-  constexpr size_t kReport = size_t{3} << 20, kRoom = size_t{16} << 20;
+  constexpr size_t kReport = size_t{3} << 20, kRoom = size_t{6} << 20;
   constexpr int64_t kReports = 20;
   std::thread trainer([this] {
     for (int64_t step = 0; step < kReports; ++step) Report(step, kReport);
   });
-  jobs_.AwaitSaid(6);  // as many as there is room for
+  jobs_.AwaitSaid(2);  // as many as there is room for
   for (size_t i = 0; i < kReports; ++i) {
     jobs_.AwaitSaid(i + 1);
     jobs_.Accept(i);
   }
   trainer.join();
   EXPECT_LT(jobs_.MostWaiting(), kRoom);
+}
+
+// However small they are: each takes the ledger's time.
+TEST_F(AttachedTrainerTest, OnlySoManyMessagesOfNoticesAreReadAhead) {
+  constexpr size_t kNotices = 40, kAtOnce = 8;
+  std::thread trainer([this] {
+    for (size_t number = 1; number <= kNotices; ++number) NotifyAlert(static_cast<int64_t>(number));
+  });
+  for (size_t i = 0; i < kNotices; ++i) {
+    jobs_.AwaitSaid(std::min(kNotices, i + kAtOnce));
+    jobs_.Accept(i);
+  }
+  trainer.join();
+  EXPECT_LE(jobs_.MostMessagesWaiting(), kAtOnce - 1);
 }
 
 TEST_F(AttachedTrainerTest, ReportsComeWhenTheTensorsAreKnown) {
@@ -367,6 +384,47 @@ TEST_F(AttachedTrainerTest, WhoHasSaidAllStillGetsItsAcknowledgement) {
   EXPECT_FALSE(stream_->Read(&read));
   EXPECT_TRUE(stream_->Finish().ok());
   EXPECT_THAT(jobs_.detached(), ElementsAre("job"));
+}
+
+// All trainers together have had their fill.
+class CrowdedTrainerTest : public AttachedTrainerTest {
+ protected:
+  CrowdedTrainerTest() : AttachedTrainerTest(/*read_ahead=*/1) {}
+};
+
+TEST_F(CrowdedTrainerTest, ThenEachReadsOneMessageAfterTheOther) {
+  for (int64_t step = 0; step < 5; ++step) Report(step);
+  for (size_t i = 0; i < 5; ++i) {
+    jobs_.AwaitSaid(i + 1);
+    jobs_.Accept(i);
+  }
+  EXPECT_EQ(jobs_.MostMessagesWaiting(), 0u);
+}
+
+TEST(ReadBudgetTest, WhatIsNeverAcceptedIsGivenBackToo) {
+  const auto budget = std::make_shared<ReadBudget>(/*bytes=*/100);
+  EXPECT_TRUE(budget->HasRoom());
+  auto first = std::make_unique<ReadBudget::Share>(budget, 60);
+  EXPECT_TRUE(budget->HasRoom());
+  {
+    const ReadBudget::Share second(budget, 60);
+    EXPECT_FALSE(budget->HasRoom());
+  }
+  EXPECT_TRUE(budget->HasRoom());
+  first.reset();
+  EXPECT_TRUE(budget->HasRoom());
+}
+
+TEST_F(AttachedTrainerTest, WhatThisServerDoesNotKnowIsNotHandedOn) {
+  v1::Notice notice;
+  notice.set_number(1);
+  v1::Alert* const alert = notice.mutable_alert();
+  alert->GetReflection()->MutableUnknownFields(alert)->AddLengthDelimited(1000, std::string(1 << 20, 'x'));
+  Notify(std::move(notice));
+  jobs_.AwaitSaid(1);
+  NotifyAlert(2);
+  jobs_.AwaitSaid(2);
+  EXPECT_LT(jobs_.MostWaiting(), 1000u);
 }
 
 }  // namespace

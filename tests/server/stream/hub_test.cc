@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -124,6 +125,63 @@ TEST(HubTest, WhoFollowsAllEventsDoesNotQueueBehindTheOthers) {
   go_on.Notify();
   Drain(hub);
   EXPECT_THAT(order, ElementsAre("alerts", "reports"));
+}
+
+// Each new event finds those who have run already behind those who have not.
+TEST(HubTest, WhoFollowsAllEventsTakesTurns) {
+  absl::Notification running, go_on;
+  Hub hub(1, 1);
+  auto blocker = std::make_shared<TestSubscriber>([&](int) {
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  hub.Subscribe("blocker", blocker);
+  constexpr int kWatchers = 5;
+  std::vector<std::shared_ptr<TestSubscriber>> watchers;
+  std::vector<int> runs(kWatchers), most_ahead(kWatchers);
+  for (int i = 0; i < kWatchers; ++i) {
+    watchers.push_back(std::make_shared<TestSubscriber>([&, i](int wake) {
+      ++runs[i];
+      for (int other = 0; other < kWatchers; ++other) {
+        most_ahead[i] = std::max(most_ahead[i], runs[i] - runs[other]);
+      }
+      if (wake < 20) hub.Notify(Hub::kEventsTopic);  // the next event comes while it runs
+    }));
+    hub.Subscribe(Hub::kEventsTopic, watchers.back());
+  }
+  hub.Notify("blocker");
+  running.WaitForNotification();
+  hub.Notify(Hub::kEventsTopic);
+  go_on.Notify();
+  for (const auto& watcher : watchers) watcher->AwaitWakes(20);
+  Drain(hub);
+  for (int i = 0; i < kWatchers; ++i) EXPECT_LE(most_ahead[i], 1) << i;
+}
+
+// Whatever wakes them: an event, or that their last write is done.
+TEST(HubTest, WhoFollowsAllEventsGoesFirstAlsoWhenItWasQueuedBefore) {
+  absl::Notification running, go_on;
+  Hub hub(1, 1);
+  auto blocker = std::make_shared<TestSubscriber>([&](int) {
+    running.Notify();
+    go_on.WaitForNotification();
+  });
+  std::vector<std::string> order;
+  auto reports = std::make_shared<TestSubscriber>([&](int) { order.push_back("reports"); });
+  auto alerts = std::make_shared<TestSubscriber>([&](int) { order.push_back("alerts"); });
+  auto late = std::make_shared<TestSubscriber>([&](int) { order.push_back("late"); });
+  auto gone = std::make_shared<TestSubscriber>([&](int) { order.push_back("gone"); });
+  hub.Subscribe("blocker", blocker);
+  for (const auto& subscriber : {gone, reports, late}) hub.Subscribe("job", subscriber);
+  for (const auto& subscriber : {gone, alerts}) hub.Subscribe(Hub::kEventsTopic, subscriber);
+  hub.Notify("blocker");
+  running.WaitForNotification();
+  for (const auto& subscriber : {gone, reports, late, alerts}) hub.Wake(subscriber);
+  hub.Unsubscribe(Hub::kEventsTopic, gone);  // goes on as the others
+  hub.Subscribe(Hub::kEventsTopic, late);
+  go_on.Notify();
+  Drain(hub);
+  EXPECT_THAT(order, ElementsAre("alerts", "late", "reports", "gone"));
 }
 
 TEST(HubTest, AWakeUpDuringARunMakesOneMoreRun) {
