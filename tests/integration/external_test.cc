@@ -64,7 +64,7 @@ TEST_F(ExternalTest, FromSubmitToSuccess) {
   ASSERT_FALSE(token.empty());
   EXPECT_EQ(StateOf("theirs"), "pending");
   EXPECT_THAT(Gradwatch({"job", "get", "theirs"}).out, AllOf(HasSubstr("external, test"), Not(HasSubstr(token))));
-  auto alerts = Start({"alerts", "watch", "-o", "json"});
+  auto alerts = Start({"alerts", "watch", "--from-beginning", "-o", "json"});
 
   TestTrainer trainer(outside_->channel, "theirs", token);
   ASSERT_TRUE(trainer.Attach().ok());

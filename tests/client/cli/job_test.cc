@@ -150,7 +150,8 @@ TEST_F(JobTest, ListSaysNothingOfWhatItWasNotTold) {
       Cli("job list -o json").out,
       R"({"jobs":[{"job_id":"x","uid":"","spec":{"display_name":"basic"},"state":"running","failure":"",)"
       R"("control_revision":0,"applied_revision":0,"etag":"","attempt":0,"steps_done":0,"last_event":0,)"
-      R"("firing_alerts":0,"non_finite_steps":0,"fired_alerts":0,"waiting_edits":0,"last_edit":0,"attach_token":""}],)"
+      R"("firing_alerts":0,"non_finite_steps":0,"fired_alerts":0,"waiting_edits":0,"last_edit":0,"attach_token":"",)"
+      R"("tensors_attempt":0}],)"
       R"("next_page_token":""})"
       "\n")
       << "neither steps of 0 nor an empty list of tensors";

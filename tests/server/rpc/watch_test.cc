@@ -254,8 +254,16 @@ TEST_F(WatchTest, AReaderThatDoesNotReadHoldsNobodyUp) {
     for (int64_t i = step; i < step + 10; ++i) {
       v1::StepReport* report = message.mutable_reports()->add_reports();
       report->set_step(i);
-      v1::Histogram* histogram = report->add_tensors()->mutable_histogram();
-      for (int bucket = 0; bucket < 1000; ++bucket) histogram->add_positive_counts(int64_t{1} << 60);
+      for (int32_t tensor = 0; tensor < 2; ++tensor) {
+        report->add_tensors()->set_tensor(tensor);
+        v1::Histogram* histogram = report->mutable_tensors(tensor)->mutable_histogram();
+        histogram->set_positive_offset(-127);
+        histogram->set_negative_offset(-127);
+        for (int bucket = 0; bucket < 250; ++bucket) {
+          histogram->add_positive_counts(int64_t{1} << 60);
+          histogram->add_negative_counts(int64_t{1} << 60);
+        }
+      }
     }
     trainer.Say(message);
     while (trainer.Next().ack().step() < step + 9 && !trainer.over) {
