@@ -125,7 +125,8 @@ class JobManager {
 
   // A trainer attaches. `done` runs after the welcome was sent through the link; then the calls below are allowed.
   // Errors as AttachTrainer's comment says. A link that was attached before is closed with UNAVAILABLE: its trainer may
-  // be the same one, whose streams are read in any order. One that has lost the job is told so (ABORTED) when it knocks.
+  // be the same one, whose streams are read in any order. One that has lost the job is told so (ABORTED) when it
+  // knocks.
   struct Attachment {
     std::string job_id;
     std::string uid;

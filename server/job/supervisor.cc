@@ -120,6 +120,12 @@ void Supervisor::Launch(const std::shared_ptr<JobEntry>& entry, const LaunchRequ
 
 absl::Status Supervisor::OnLaunched(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                                     int32_t attempt, const absl::StatusOr<std::string>& handle) {
+  if (!IsCurrent(*entry, attempt) && IsUndecided(*entry)) {
+    context_->SubmitQuietly("start of a trainer", [this, entry, attempt, handle](LedgerTransaction& transaction) {
+      return OnLaunched(entry, transaction, attempt, handle);
+    });
+    return absl::OkStatus();
+  }
   if (!IsCurrent(*entry, attempt)) {
     if (!handle.ok()) return absl::OkStatus();
     context_->deps.launcher->Kill(*handle);
