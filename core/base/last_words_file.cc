@@ -53,6 +53,22 @@ absl::Status SystemError(absl::string_view path, int error) {
   return error == ENOSPC || error == EDQUOT ? absl::ResourceExhaustedError(text) : absl::UnavailableError(text);
 }
 
+// Whether opening will never succeed by itself: something else is there, or it is somebody else's.
+bool IsLasting(int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+    case ELOOP:
+    case ENOTDIR:
+    case EISDIR:
+    case ENXIO:
+    case ENAMETOOLONG:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::string PartOf(const std::string& path) { return path + ".part"; }
 
 // False: the file system knows no such thing, or there is room enough.
@@ -133,8 +149,10 @@ absl::Status LastWordsWriter::Finish() {
 absl::StatusOr<LastWordsReader> LastWordsReader::Open(const std::string& path) {
   FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (file.get() < 0) {
-    return errno == ENOENT ? absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)))
-                           : SystemError(path, errno);
+    const int error = errno;
+    const std::string text = absl::StrCat(path, ": ", std::strerror(error));
+    if (error == ENOENT) return absl::NotFoundError(text);
+    return IsLasting(error) ? absl::DataLossError(text) : absl::UnavailableError(text);
   }
   struct stat info = {};
   if (fstat(file.get(), &info) != 0) return SystemError(path, errno);

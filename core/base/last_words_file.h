@@ -57,7 +57,8 @@ class LastWordsWriter {
 // Reads one. For one thread.
 class LastWordsReader {
  public:
-  // NOT_FOUND; DATA_LOSS: it does not begin as such a file; UNAVAILABLE: it cannot be read now.
+  // NOT_FOUND; DATA_LOSS: it does not begin as such a file, or is none that this user may read; UNAVAILABLE: it cannot
+  // be read now.
   static absl::StatusOr<LastWordsReader> Open(const std::string& path);
 
   // The next message; nothing: that was the last. DATA_LOSS: what follows is damaged or cut off; what came before is as

@@ -230,6 +230,11 @@ void SendIfAttached(const TrainerSlot& trainer, v1::TrainerDirective directive) 
   if (trainer.link != nullptr && trainer.welcomed) trainer.link->Send(std::move(directive));
 }
 
+int64_t ReportedSteps(const JobEntry& entry) {
+  const LiveFigures figures = entry.intake.figures();
+  return figures.attempt == entry.working->row.job.attempt() ? figures.steps_done : 0;
+}
+
 JobEntry::JobEntry(std::string uid, std::string job_id, int64_t order, std::shared_ptr<JobChannel> channel)
     : uid(std::move(uid)), job_id(std::move(job_id)), order(order), channel(std::move(channel)) {}
 
@@ -293,7 +298,9 @@ JobEdit::JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTra
       transaction_(transaction),
       record_(std::make_shared<JobRecord>(*entry_->working)) {
   record_->Unpack();
-  if (!record_->ended()) MergeFigures(entry_->intake.figures(), &job());
+  if (record_->ended()) return;
+  MergeFigures(entry_->intake.figures(), &job());
+  if (record_->row.handle.empty()) record_->row.handle = entry_->trainer.handle;
 }
 
 JobEdit::JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first)

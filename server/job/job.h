@@ -29,6 +29,7 @@
 namespace gradwatch::server {
 
 struct JobContext;
+class JobEntry;
 class TrainerLink;
 
 // Everything about a job that is durable: its row, and what its events say beyond the row. A value; what is published
@@ -86,13 +87,20 @@ struct TrainerSlot {
   std::string handle;                     // as in JobRow, also while it could not be stored
   std::string claimant;                   // the trainer_id of one on its way in; empty: as JobRow says
   bool seen = false;                      // a trainer attached in this life
+  bool recovers = false;                  // what a restart has made of the job is not durable yet
+  bool to_be_killed = false;              // the launcher was asked to, and may not have known it yet
   std::optional<ProcessEnd> process_end;  // the process is gone
+  bool ended_in_stop = false;             // a stop had been asked for when it ended
   std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet
   Lease lease;                            // see Supervisor
   StallWatch stall;
   int32_t stall_episode = 0;  // alerts about stalls of this attempt are looked for behind it
   absl::Duration figures_saved = -absl::InfiniteDuration();  // when the live figures were last written to the row
 };
+
+// Steps of the present attempt of a job that has a working record, as far as their reports are stored and known in this
+// life of the server. The ledger's thread.
+int64_t ReportedSteps(const JobEntry& entry);
 
 // Sends a directive to the trainer that holds the job, on the ledger's thread. One that is not welcomed yet learns all
 // of it from the welcome and what comes right after it.
@@ -142,7 +150,8 @@ class JobEntry {
 //   edit.Publish();
 class JobEdit {
  public:
-  // Starts from the working record, which must be there, unpacked and with the live figures merged in.
+  // Starts from the working record, which must be there, unpacked, with the live figures merged in, and with the
+  // trainer's handle where that could not be stored yet.
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction);
   // Starts from the first record of a new job.
   JobEdit(JobContext* context, std::shared_ptr<JobEntry> entry, LedgerTransaction* transaction, JobRecord first);

@@ -124,7 +124,9 @@ class JobManager {
   virtual absl::StatusOr<std::shared_ptr<JobChannel>> GetChannel(absl::string_view job_id) const = 0;
 
   // A trainer attaches. `done` runs after the welcome was sent through the link; then the calls below are allowed.
-  // Errors as AttachTrainer's comment says. A link that was attached before is closed with ABORTED.
+  // Errors as AttachTrainer's comment says. A link that was attached before is closed with UNAVAILABLE: its trainer may
+  // be the same one, whose streams are read in any order. One that has lost the job is told so (ABORTED) when it
+  // knocks.
   struct Attachment {
     std::string job_id;
     std::string uid;

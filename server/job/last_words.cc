@@ -63,6 +63,10 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   }
 
   void Open() {
+    if (const auto record = entry().published(); record == nullptr || record->ended()) {
+      ended_ = true;
+      return End(NotHeard());
+    }
     auto reader = core::LastWordsReader::Open(owner_->FileOf(entry().uid, words_.attempt));
     if (!reader.ok()) return End(reader.status());
     reader_.emplace(*std::move(reader));
@@ -91,9 +95,18 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     return true;
   }
 
-  // The ledger's thread. ABORTED: these words do not count any more.
+  // The job has ended otherwise.
+  absl::Status NotHeard() const {
+    if (words_.failures == 0) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat("they could not be taken in before the job ended: ", words_.why));
+  }
+
+  // The ledger's thread. ABORTED: these words do not count any more; UNAVAILABLE: that is not durable yet.
   absl::Status CheckCurrent() {
-    ended_ = entry().working == nullptr || entry().working->ended();
+    const auto& record = entry().working;
+    const bool ended = record == nullptr || record->ended();
+    if (ended && record != entry().published()) return absl::UnavailableError("the job is about to end");
+    ended_ = ended;
     if (ended_) return absl::AbortedError("the job has ended");
     const bool current = entry().working->row.job.attempt() == words_.attempt && entry().trainer.link == nullptr;
     return current ? absl::OkStatus() : AnotherHolds();
@@ -118,15 +131,16 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   }
 
   void Receive(absl::StatusOr<int64_t> last_step) {
-    if (!last_step.ok()) {
-      entry().intake.StoreFailed(last_step.status(), owner_->Now());
-      return End(Away(last_step.status()));
-    }
     context().Submit<bool>(
-        [self = shared_from_this(), last_step = *last_step](LedgerTransaction&) -> absl::StatusOr<bool> {
+        [self = shared_from_this(), last_step](LedgerTransaction&) -> absl::StatusOr<bool> {
           GW_RETURN_IF_ERROR(self->CheckCurrent());
-          self->entry().intake.Open(&self->link_, self->epoch_, self->words_.attempt, last_step, self->owner_->Now(),
-                                    /*came_back=*/true);
+          ReportIntake& intake = self->entry().intake;
+          if (!last_step.ok()) {
+            intake.StoreFailed(last_step.status(), self->owner_->Now());
+            return Away(last_step.status());
+          }
+          intake.Open(&self->link_, self->epoch_, self->words_.attempt, *last_step, self->owner_->Now(),
+                      /*came_back=*/true);
           return true;
         },
         [self = shared_from_this()](absl::StatusOr<bool> opened) {
@@ -152,8 +166,19 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
                                                         is_known = batch.entries.empty();
                                                         if (!is_known) Store(std::move(batch));
                                                       });
+    if (absl::IsAborted(status)) return FindOutWhy();
     if (!status.ok()) return End(status);
     if (is_known) OnExecutor([](Hearing& self) { self.Next(); });
+  }
+
+  // Reports are refused: somebody else has opened or closed the intake.
+  void FindOutWhy() {
+    context().Submit<bool>(
+        [self = shared_from_this()](LedgerTransaction&) -> absl::StatusOr<bool> {
+          GW_RETURN_IF_ERROR(self->CheckCurrent());
+          return absl::UnavailableError("reports are refused for now");
+        },
+        [self = shared_from_this()](const absl::StatusOr<bool>& current) { self->End(current.status()); });
   }
 
   // Under the intake's lock: only queues.
@@ -213,6 +238,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     const bool over = status.ok() || IsDamage(status) || absl::IsNotFound(status) || absl::IsAborted(status);
     if (!over) {
       spdlog::error("job {}: its last words cannot be taken in now: {}", entry().job_id, status.ToString());
+      words_.why = std::string(status.message());
       return owner_->Postpone(std::move(words_));
     }
     words_.done(false);
@@ -247,8 +273,11 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
 
 void LastWords::Hear(const std::shared_ptr<JobEntry>& entry, int32_t attempt, Done done) {
   if (context_->options.words_folder.empty()) return done(false);
-  Begin(
-      {.entry = entry, .attempt = attempt, .failures = 0, .not_before = absl::ZeroDuration(), .done = std::move(done)});
+  Later words;
+  words.entry = entry;
+  words.attempt = attempt;
+  words.done = std::move(done);
+  Begin(std::move(words));
 }
 
 void LastWords::Begin(Later words) { std::make_shared<Hearing>(this, std::move(words))->Begin(); }
@@ -279,7 +308,10 @@ std::string LastWords::FileOf(absl::string_view uid, int32_t attempt) const {
 void LastWords::Remove(const std::string& uid, int32_t attempts) {
   if (context_->options.words_folder.empty()) return;
   context_->RunOnExecutor([this, uid, attempts] {
-    for (int32_t attempt = 1; attempt <= attempts; ++attempt) RemoveFile(FileOf(uid, attempt));
+    for (int32_t attempt = 1; attempt <= attempts; ++attempt) {
+      const std::string file = FileOf(uid, attempt);
+      for (const std::string& path : {file, file + ".part"}) RemoveFile(path);
+    }
   });
 }
 

@@ -40,7 +40,7 @@ class LastWords {
   // Time has passed: hears again what could not be stored.
   void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Forgets the words of a job, attempts 1 to `attempts`.
+  // Forgets the words of a job, attempts 1 to `attempts`, and what was to become some.
   void Remove(const std::string& uid, int32_t attempts);
   // At the start, when the table is whole: removes the words of jobs that have ended and of attempts that are over.
   // Those of jobs that nobody knows stay, as their statistics do: the ledger may be older than they are.
@@ -53,6 +53,7 @@ class LastWords {
     std::shared_ptr<JobEntry> entry;
     int32_t attempt = 0;
     int failures = 0;  // in a row
+    std::string why;   // of the last one
     absl::Duration not_before;
     Done done;
   };

@@ -362,7 +362,8 @@ void JobOperations::CleanUp(const std::shared_ptr<JobEntry>& entry, const JobRec
     entry->trainer.link->Close(core::WithReason(absl::AbortedError("the job was deleted"), "TRAINER_FENCED"));
     entry->trainer.link = nullptr;
   }
-  if (!record.row.handle.empty() && !record.ended()) context_->deps.launcher->Kill(record.row.handle);
+  const std::string& handle = entry->trainer.handle;  // the row's may not have been stored yet
+  if (!handle.empty() && !record.ended()) context_->deps.launcher->Kill(handle);
   context_->deps.events->Forget(entry->job_id);
   recovery_->RemoveFiles(entry->uid, record.row.job.attempt());
   context_->deps.hub->Notify(entry->uid);

@@ -85,7 +85,7 @@ void Recovery::RemoveFiles(const std::string& uid, int32_t attempts) {
 }
 
 void Recovery::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step) {
-  const int64_t known_steps = entry->intake.figures().steps_done;
+  const int64_t known_steps = ReportedSteps(*entry);
   if (last_step.ok()) last_step = CatchUp(*entry, entry->working->row.job.attempt(), *last_step);
   if (last_step.ok() && *last_step >= known_steps - 1) return;
   if (last_step.ok()) return TellGap(entry, *last_step + 1, "gone", [](const absl::Status&, auto) {});
@@ -98,6 +98,10 @@ void Recovery::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::S
 
 absl::StatusOr<int64_t> Recovery::CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step) {
   LiveFigures figures = entry.intake.figures();
+  if (figures.attempt != attempt) {  // of a trainer before this one
+    figures = LiveFigures();
+    figures.attempt = attempt;
+  }
   if (last_step < figures.steps_done) return last_step;
   // Where very much was reported since, only the last of it counts.
   for (int64_t step = figures.steps_done - 1, bytes = 0; step < last_step;) {
@@ -121,7 +125,7 @@ absl::StatusOr<int64_t> Recovery::CatchUp(JobEntry& entry, int32_t attempt, int6
 
 void Recovery::TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
                        StatisticsStore::AppendDone done) {
-  EncodedReport lost = EncodeLost(entry->working->row.job.attempt(), first, entry->intake.figures().steps_done - 1,
+  EncodedReport lost = EncodeLost(entry->working->row.job.attempt(), first, ReportedSteps(*entry) - 1,
                                   absl::StrCat("what was stored of them is ", what));
   TellLost(entry->uid, lost, what);
   context_->AppendReports(entry, {std::move(lost)}, std::move(done));
@@ -141,7 +145,7 @@ void Recovery::MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl
       done(JobNotFound(entry->job_id));
       return absl::OkStatus();
     }
-    const int64_t last_step = entry->intake.figures().steps_done - 1;
+    const int64_t last_step = ReportedSteps(*entry) - 1;
     context_->deps.statistics->SetAside(entry->uid);
     if (last_step < 0) {
       TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", entry->working->row.job.attempt(),

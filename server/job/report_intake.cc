@@ -188,6 +188,11 @@ void ReportIntake::EndStore() {
   RunReady();
 }
 
+bool ReportIntake::storing() const {
+  absl::MutexLock lock(&store_mutex_);
+  return begun_ > ended_;
+}
+
 void ReportIntake::AfterStored(absl::AnyInvocable<void()> task) {
   {
     absl::MutexLock lock(&store_mutex_);

@@ -71,6 +71,8 @@ class ReportIntake {
   // BeginStore, whether it succeeded or not. They end in the order in which they began.
   void BeginStore() ABSL_LOCKS_EXCLUDED(store_mutex_);
   void EndStore() ABSL_LOCKS_EXCLUDED(store_mutex_);
+  // Whether one is under way: some reports that have come count nowhere yet.
+  bool storing() const ABSL_LOCKS_EXCLUDED(store_mutex_);
   // Runs `task` when what is under way now has ended, never under a lock: on the thread that ends it, or at once.
   // Tasks run one after the other, in the order of calls. Other jobs are not waited for. Whoever calls this, or
   // EndStore, holds the job's entry meanwhile.
@@ -140,7 +142,7 @@ class ReportIntake {
   int damages_ ABSL_GUARDED_BY(figures_mutex_) = 0;   // of them that were damage, the last ones
   absl::Duration closed_until_ ABSL_GUARDED_BY(figures_mutex_) = -absl::InfiniteDuration();
 
-  absl::Mutex store_mutex_;
+  mutable absl::Mutex store_mutex_;
   int64_t begun_ ABSL_GUARDED_BY(store_mutex_) = 0;  // writes
   int64_t ended_ ABSL_GUARDED_BY(store_mutex_) = 0;
   std::deque<Waiter> waiters_ ABSL_GUARDED_BY(store_mutex_);

@@ -26,6 +26,8 @@ class StallWatch {
   // It does not run, or nobody can say whether it does: the time begins anew with the next Look.
   void Rest() { since_.reset(); }
 
+  // As of the last Look.
+  int64_t steps_done() const { return steps_done_; }
   // How long no step has come, as of the last Look.
   absl::Duration waited() const { return since_.has_value() ? now_ - *since_ : absl::ZeroDuration(); }
   // Of the last 31 looks that found new steps. Unset: not known.

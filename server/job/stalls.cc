@@ -15,6 +15,8 @@ namespace {
 
 // A trainer says something every five seconds.
 constexpr absl::Duration kHeardLately = absl::Seconds(10);
+// What is said at most of how long steps take before it is measured: pauses are in it too.
+constexpr absl::Duration kMostExpected = absl::Minutes(1);
 
 bool IsActive(const JobEntry& entry) { return entry.working != nullptr && !entry.working->ended(); }
 
@@ -30,11 +32,7 @@ const v1::Alert* FindStall(const JobRecord& record) {
   return found != record.open_alerts.end() && absl::StartsWith(found->first, prefix) ? &found->second : nullptr;
 }
 
-int64_t StepsDone(const JobEntry& entry) {
-  const v1::Job& job = entry.working->row.job;
-  const LiveFigures figures = entry.intake.figures();
-  return figures.attempt == job.attempt() ? std::max(job.steps_done(), figures.steps_done) : job.steps_done();
-}
+int64_t StepsDone(const JobEntry& entry) { return std::max(entry.working->row.job.steps_done(), ReportedSteps(entry)); }
 
 // Whether it should make steps: a trainer that still builds its model is not judged.
 bool ShouldMakeSteps(const JobEntry& entry, int64_t steps_done) {
@@ -54,12 +52,16 @@ void Stalls::Look(const std::shared_ptr<JobEntry>& entry, TrainerLink::Heard hea
   const JobRecord& record = *entry->working;
   const v1::Job& job = record.row.job;
   const int64_t steps_done = StepsDone(*entry);
-  const bool runs = ShouldMakeSteps(*entry, steps_done) && heard != TrainerLink::Heard::kBusy;
+  // Steps whose reports are not read, or not stored yet, may have come.
+  const bool in_arrears =
+      heard == TrainerLink::Heard::kBusy || (entry->intake.storing() && steps_done <= watch.steps_done());
+  const bool runs = ShouldMakeSteps(*entry, steps_done) && !in_arrears;
   if (!runs) {
     watch.Rest();
   } else {
     if (steps_done > 0 && job.has_start_time()) {
-      watch.Expect((context_->deps.clock->Now() - core::FromTimestamp(job.start_time())) / steps_done);
+      const absl::Duration ran = context_->deps.clock->Now() - core::FromTimestamp(job.start_time());
+      watch.Expect(std::min(ran / steps_done, kMostExpected));
     }
     watch.Look(now, steps_done);
   }

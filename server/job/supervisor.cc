@@ -26,7 +26,30 @@ bool IsCurrent(const JobEntry& entry, int32_t attempt) {
 
 bool IsActive(const JobEntry& entry) { return entry.working != nullptr && !entry.working->ended(); }
 
+// Of an operation that may be undone: what it has left of the job is neither durable nor given up yet.
+bool IsUndecided(const JobEntry& entry) { return entry.working != entry.published(); }
+
+// The server went away before it knew the process.
+bool WasCutShort(const JobRow& row) {
+  return row.job.state() == v1::JOB_STATE_PENDING && !row.attach_token.empty() && row.handle.empty() &&
+         !IsExternal(row);
+}
+
+constexpr char kHeardAgain[] = "the trainer is heard again";
+constexpr char kServerAway[] = "the server was away";
+
 std::string WholeSeconds(absl::Duration time) { return absl::FormatDuration(absl::Trunc(time, absl::Seconds(1))); }
+
+std::string HowItEnded(const TrainerSlot& trainer) {
+  const ProcessEnd end = trainer.process_end.value_or(ProcessEnd{.unknown = true, .last_output = {}});
+  return end.unknown && !trainer.seen ? "ended while the server was away" : end.ToString();
+}
+
+// Whether a process that was to stop may have ended for that.
+bool EndsLikeAStop(const TrainerSlot& trainer) {
+  if (!trainer.process_end.has_value() || trainer.process_end->unknown) return true;
+  return trainer.process_end->signal != 0 ? trainer.ended_in_stop : trainer.process_end->exit_code == 0;
+}
 
 }  // namespace
 
@@ -97,6 +120,12 @@ void Supervisor::Launch(const std::shared_ptr<JobEntry>& entry, const LaunchRequ
 
 absl::Status Supervisor::OnLaunched(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                                     int32_t attempt, const absl::StatusOr<std::string>& handle) {
+  if (!IsCurrent(*entry, attempt) && IsUndecided(*entry)) {
+    context_->SubmitQuietly("start of a trainer", [this, entry, attempt, handle](LedgerTransaction& transaction) {
+      return OnLaunched(entry, transaction, attempt, handle);
+    });
+    return absl::OkStatus();
+  }
   if (!IsCurrent(*entry, attempt)) {
     if (!handle.ok()) return absl::OkStatus();
     context_->deps.launcher->Kill(*handle);
@@ -113,37 +142,49 @@ absl::Status Supervisor::OnLaunched(const std::shared_ptr<JobEntry>& entry, Ledg
   }
   entry->trainer.handle = *handle;
   GW_RETURN_IF_ERROR(Apply(entry, transaction, LeaseInput::kLaunched));
-  JobEdit edit(context_, entry, &transaction);
-  edit.record().row.handle = *handle;
+  JobEdit edit(context_, entry, &transaction);  // with the handle, as all that follow if this one fails
   GW_RETURN_IF_ERROR(edit.Write());
   edit.Publish();
   return absl::OkStatus();
 }
 
+bool Supervisor::IsBeingStarted(const JobEntry& entry) const {
+  return !IsExternal(entry.working->row) && entry.trainer.lease.state == LeaseState::kNone &&
+         entry.trainer.handle.empty();
+}
+
 absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   if (!IsActive(*entry)) return absl::OkStatus();
-  entry->trainer.handle = entry->working->row.handle;
+  TrainerSlot& trainer = entry->trainer;
+  const JobRow& row = entry->working->row;
+  trainer.recovers = true;
+  if (WasCutShort(row)) return TellRecovery(entry, transaction);
+  trainer.handle = row.handle;
+  trainer.stream_end = kServerAway;
   Advance(entry, LeaseInput::kAdopted);
-  JobEdit edit(context_, entry, &transaction);
-  JobRow& row = edit.record().row;
-  const v1::JobState state = row.job.state();
-  if (state == v1::JOB_STATE_PENDING && row.handle.empty() && !IsExternal(row)) {
-    // The server went away before it knew the process. A new attempt fences off what may be there.
-    row.attach_token.clear();
-    GW_RETURN_IF_ERROR(edit.Write());
-    edit.Publish([this](const JobRecord&) { StartNext(); });
-    return absl::OkStatus();
-  }
-  if (state == v1::JOB_STATE_STOPPING) {
+  AdoptTrainer(entry, row);  // whatever can be stored: a process that nobody watches can neither end nor be killed
+  if (row.job.state() == v1::JOB_STATE_STOPPING) {
     const absl::Duration left = row.job.has_stop_deadline()
                                     ? core::FromTimestamp(row.job.stop_deadline()) - context_->deps.clock->Now()
                                     : context_->options.lease.grace;
     StopWithin(entry, std::max(left, absl::ZeroDuration()));
   }
-  if (edit.record().attached) edit.AppendDetached("the server was away");
-  if (MayFollow(state, v1::JOB_STATE_RECOVERING)) edit.MoveTo(v1::JOB_STATE_RECOVERING, "the server was away");
+  return TellRecovery(entry, transaction);
+}
+
+absl::Status Supervisor::TellRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
+  const TrainerSlot& trainer = entry->trainer;
+  if (!IsActive(*entry) || !trainer.recovers || HasStream(trainer.lease.state)) return absl::OkStatus();
+  JobEdit edit(context_, entry, &transaction);
+  JobRow& row = edit.record().row;
+  if (WasCutShort(row)) row.attach_token.clear();  // a new attempt fences off what may be there
+  if (edit.record().attached) edit.AppendDetached(kServerAway);
+  if (MayFollow(row.job.state(), v1::JOB_STATE_RECOVERING)) edit.MoveTo(v1::JOB_STATE_RECOVERING, kServerAway);
   GW_RETURN_IF_ERROR(edit.Write());
-  edit.Publish([this, entry](const JobRecord& record) { AdoptTrainer(entry, record.row); });
+  edit.Publish([this, entry](const JobRecord& record) {
+    entry->trainer.recovers = false;
+    if (record.waiting()) StartNext();
+  });
   return absl::OkStatus();
 }
 
@@ -151,6 +192,11 @@ void Supervisor::AdoptTrainer(const std::shared_ptr<JobEntry>& entry, const JobR
   if (row.handle.empty()) return;
   context_->RunOnExecutor([this, entry, handle = row.handle, request = LaunchRequestOf(row)] {
     context_->deps.launcher->Adopt(handle, request, EndCallback(entry, request.attempt));
+    // One that was to be killed before the launcher knew it, or whose job was deleted, lives yet.
+    context_->SubmitQuietly("adoption of a trainer", [this, entry, handle](LedgerTransaction&) {
+      if (entry->published() == nullptr || entry->trainer.to_be_killed) context_->deps.launcher->Kill(handle);
+      return absl::OkStatus();
+    });
   });
 }
 
@@ -170,12 +216,26 @@ LeaseStep Supervisor::Advance(const std::shared_ptr<JobEntry>& entry, LeaseInput
 
 absl::Status Supervisor::Apply(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                                LeaseInput input) {
-  if (!IsActive(*entry)) return absl::OkStatus();
+  if (!IsActive(*entry)) {
+    if (!IsUndecided(*entry)) return absl::OkStatus();
+    context_->SubmitQuietly("a trainer's lease", [this, entry, input](LedgerTransaction& transaction) {
+      return Apply(entry, transaction, input);
+    });
+    return absl::OkStatus();
+  }
   const LeaseStep step = Advance(entry, input);
   for (const LeaseAction action : step.actions) {
     if (IsDue(action, *entry, step.lease)) GW_RETURN_IF_ERROR(Do(action, entry, transaction));
   }
   return absl::OkStatus();
+}
+
+bool Supervisor::Hear(JobEdit& edit) {
+  const LeaseStep step = Advance(edit.entry(), LeaseInput::kHeard);
+  const bool restores =
+      std::find(step.actions.begin(), step.actions.end(), LeaseAction::kRestore) != step.actions.end() &&
+      edit.job().state() == v1::JOB_STATE_RECOVERING;
+  return restores && edit.MoveTo(edit.record().before_recovery, kHeardAgain);
 }
 
 absl::AnyInvocable<void(const ProcessEnd&)> Supervisor::EndCallback(const std::shared_ptr<JobEntry>& entry,
@@ -193,9 +253,19 @@ absl::AnyInvocable<void(const ProcessEnd&)> Supervisor::EndCallback(const std::s
 
 absl::Status Supervisor::OnProcessEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                                       int32_t attempt, const ProcessEnd& end) {
-  if (!IsCurrent(*entry, attempt)) return absl::OkStatus();
-  entry->trainer.process_end = end;
-  return Apply(entry, transaction, LeaseInput::kProcessEnded);
+  if (IsCurrent(*entry, attempt)) {
+    entry->trainer.process_end = end;
+    entry->trainer.ended_in_stop = entry->working->row.job.state() == v1::JOB_STATE_STOPPING;
+    return Apply(entry, transaction, LeaseInput::kProcessEnded);
+  }
+  if (IsUndecided(*entry)) {
+    context_->SubmitQuietly("end of a trainer", [this, entry, attempt, end](LedgerTransaction& transaction) {
+      return OnProcessEnd(entry, transaction, attempt, end);
+    });
+  } else if (last_words_ != nullptr) {
+    last_words_->Remove(entry->uid, attempt);  // nobody will hear what it may have left
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Supervisor::OnStreamEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
@@ -206,7 +276,7 @@ absl::Status Supervisor::OnStreamEnd(const std::shared_ptr<JobEntry>& entry, Led
   trainer.claimant.clear();
   entry->intake.Close();
   // A server that goes down leaves its jobs as they are: the next one looks for their trainers.
-  if (!IsActive(*entry) || context_->draining) return absl::OkStatus();
+  if (context_->draining) return absl::OkStatus();
   trainer.stream_end = reason;
   return Apply(entry, transaction, LeaseInput::kStreamLost);
 }
@@ -265,9 +335,11 @@ absl::Status Supervisor::Do(LeaseAction action, const std::shared_ptr<JobEntry>&
 absl::Status Supervisor::MakeRecovering(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   const TrainerSlot& trainer = entry->trainer;
   const bool silent = trainer.lease.state == LeaseState::kSilent;
-  const std::string reason =
-      silent ? absl::StrCat("nothing was heard of the trainer for ", WholeSeconds(Watched() - trainer.lease.heard))
-             : trainer.stream_end.value_or("the trainer's stream was lost");
+  std::string reason = trainer.stream_end.value_or("the trainer's stream was lost");
+  if (trainer.process_end.has_value()) reason = HowItEnded(trainer);
+  if (silent) {
+    reason = absl::StrCat("nothing was heard of the trainer for ", WholeSeconds(Watched() - trainer.lease.heard));
+  }
   JobEdit edit(context_, entry, &transaction);
   if (edit.record().attached && !silent) edit.AppendDetached(reason);
   if (MayFollow(edit.job().state(), v1::JOB_STATE_RECOVERING)) edit.MoveTo(v1::JOB_STATE_RECOVERING, reason);
@@ -278,7 +350,7 @@ absl::Status Supervisor::MakeRecovering(const std::shared_ptr<JobEntry>& entry, 
 
 absl::Status Supervisor::Restore(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   JobEdit edit(context_, entry, &transaction);
-  edit.MoveTo(edit.record().before_recovery, "the trainer is heard again");
+  edit.MoveTo(edit.record().before_recovery, kHeardAgain);
   GW_RETURN_IF_ERROR(edit.Write());
   edit.Publish();
   return absl::OkStatus();
@@ -298,9 +370,10 @@ void Supervisor::CloseStream(JobEntry& entry) {
   entry.intake.Close();
 }
 
-void Supervisor::Kill(const JobEntry& entry) {
+void Supervisor::Kill(JobEntry& entry) {
   const std::string& handle = entry.trainer.handle;
   if (handle.empty()) return;
+  entry.trainer.to_be_killed = true;
   spdlog::warn("job {}: its trainer is killed: {}", entry.job_id, handle);
   context_->deps.launcher->Kill(handle);
 }
@@ -320,12 +393,14 @@ void Supervisor::HearLastWords(const std::shared_ptr<JobEntry>& entry) {
 }
 
 absl::Status Supervisor::ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
-  const ProcessEnd end = entry->trainer.process_end.value_or(ProcessEnd{.unknown = true, .last_output = {}});
-  const bool away = end.unknown && !entry->trainer.seen;
-  const std::string how = away ? "ended while the server was away" : end.ToString();
+  const TrainerSlot& trainer = entry->trainer;
+  const std::string how = HowItEnded(trainer);
   JobEdit edit(context_, entry, &transaction);
   if (edit.record().attached) edit.AppendDetached(how);
-  edit.End(v1::JOB_STATE_FAILED, absl::StrCat("trainer ", how));
+  // One that is to stop and ends without a word has stopped, unless its exit code says otherwise.
+  const bool stops = edit.job().state() == v1::JOB_STATE_STOPPING;
+  edit.End(stops && EndsLikeAStop(trainer) ? v1::JOB_STATE_STOPPED : v1::JOB_STATE_FAILED,
+           absl::StrCat("trainer ", how));
   return Conclude(edit);
 }
 
@@ -333,7 +408,7 @@ absl::Status Supervisor::ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, 
   JobEdit edit(context_, entry, &transaction);
   const v1::JobState state = edit.job().state();
   const std::string silence = WholeSeconds(Watched() - entry->trainer.lease.heard);
-  const absl::string_view killed = IsExternal(edit.record().row) ? "" : " and was killed";
+  const absl::string_view killed = entry->trainer.to_be_killed ? " and was killed" : "";
   if (edit.record().attached) edit.AppendDetached(absl::StrCat("silent for ", silence));
   if (state == v1::JOB_STATE_STOPPING) {
     edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer was silent for ", silence, killed));
@@ -357,8 +432,10 @@ absl::Status Supervisor::ConcludeStopped(const std::shared_ptr<JobEntry>& entry,
 
 absl::Status Supervisor::Conclude(JobEdit& edit) {
   GW_RETURN_IF_ERROR(edit.Write());
-  edit.Publish([this, entry = edit.entry()](const JobRecord&) {
+  const bool hosted = !IsExternal(edit.record().row);
+  edit.Publish([this, entry = edit.entry(), hosted](const JobRecord& record) {
     Advance(entry, LeaseInput::kJobEnded);
+    if (hosted && last_words_ != nullptr) last_words_->Remove(entry->uid, record.row.job.attempt());
     StartNext();
   });
   return absl::OkStatus();
@@ -386,6 +463,10 @@ void Supervisor::LookAfter(const std::shared_ptr<JobEntry>& entry) {
   if (trainer.lease.state == LeaseState::kNone && IsExternal(entry->working->row)) {
     Advance(entry, LeaseInput::kLaunched);
   }
+  if (trainer.recovers) {
+    context_->SubmitQuietly("recovery of a job",
+                            [this, entry](LedgerTransaction& transaction) { return TellRecovery(entry, transaction); });
+  }
   const auto heard = trainer.link == nullptr ? TrainerLink::Heard::kNothing : trainer.link->TakeHeard();
   if (heard != TrainerLink::Heard::kNothing) Advance(entry, LeaseInput::kHeard);  // what it restores, the tick does
   const LeaseStep step = server::Advance(trainer.lease, LeaseInput::kTick, Watched(), context_->options.lease);
@@ -405,7 +486,7 @@ void Supervisor::LookAfter(const std::shared_ptr<JobEntry>& entry) {
 // Live figures go to the row now and then, so that little is read again after a restart; those of a few jobs in a tick:
 // whole rows of all jobs in one commit would keep an alert waiting.
 void Supervisor::KeepFigures(const std::shared_ptr<JobEntry>& entry) {
-  const bool newer = entry->intake.figures().steps_done > entry->working->row.job.steps_done();
+  const bool newer = ReportedSteps(*entry) > entry->working->row.job.steps_done();
   if (!newer || saves_left_ == 0 || Now() - entry->trainer.figures_saved < kSaveFiguresEvery) return;
   --saves_left_;
   entry->trainer.figures_saved = Now();

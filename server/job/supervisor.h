@@ -38,12 +38,19 @@ class Supervisor {
 
   // All that follows: the ledger's thread.
 
-  // The server has started under a job that had begun: its trainer is looked for, or gets a new attempt.
+  // The server has started under a job that had begun: its trainer is looked for, or gets a new attempt. Once; what
+  // cannot be stored of it is tried again on each tick.
   absl::Status BeginRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   // Something happened to the lease of a job: moves it on and does what is then to be done, but for what a knock is
   // answered with, which is returned.
   LeaseStep Advance(const std::shared_ptr<JobEntry>& entry, LeaseInput input);
   absl::Status Apply(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction, LeaseInput input);
+  // The trainer that holds the job has said what `edit` is about: what its silence has made of the job is taken back
+  // first. Whether that changes anything.
+  bool Hear(JobEdit& edit);
+  // Whether nobody may attach yet: the job is hosted, and its trainer, if there is one, is not known by its handle, so
+  // that it could not be killed.
+  bool IsBeingStarted(const JobEntry& entry) const;
   // The stream of the trainer that held the job is over.
   absl::Status OnStreamEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                            const std::string& reason);
@@ -61,6 +68,8 @@ class Supervisor {
   absl::Status OnLaunched(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction, int32_t attempt,
                           const absl::StatusOr<std::string>& handle);
   void AdoptTrainer(const std::shared_ptr<JobEntry>& entry, const JobRow& row);
+  // Makes what a restart means for a job durable, unless a trainer has attached meanwhile.
+  absl::Status TellRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   // What a launcher calls when the process has ended; does nothing once the manager is gone.
   absl::AnyInvocable<void(const ProcessEnd&)> EndCallback(const std::shared_ptr<JobEntry>& entry, int32_t attempt);
   absl::Status OnProcessEnd(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction, int32_t attempt,
@@ -78,7 +87,7 @@ class Supervisor {
   absl::Status MakeRecovering(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   absl::Status Restore(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   static void CloseStream(JobEntry& entry);
-  void Kill(const JobEntry& entry);
+  void Kill(JobEntry& entry);
   void HearLastWords(const std::shared_ptr<JobEntry>& entry);
   absl::Status ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   absl::Status ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);

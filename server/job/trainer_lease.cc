@@ -46,7 +46,7 @@ class Turn {
         ProcessEnded();
         break;
       case Input::kStop:
-        if (lease_.state != State::kOver) lease_.stop_by = std::min(lease_.stop_by, now_ + grace);
+        Stop(grace);
         break;
       case Input::kTick:
         Tick();
@@ -145,10 +145,20 @@ class Turn {
 
   void Heard() {
     if (lease_.state != State::kHeld && lease_.state != State::kSilent) return;
-    if (lease_.state == State::kSilent) Do(Action::kRestore);
+    Do(Action::kRestore);  // also of one that is held: what made it so may not be durable yet
     lease_.state = State::kHeld;
     lease_.heard = now_;
     lease_.lost_by = absl::InfiniteDuration();
+  }
+
+  void Stop(absl::Duration grace) {
+    if (lease_.state == State::kOver) return;
+    lease_.stop_by = std::min(lease_.stop_by, now_ + grace);
+    if (lease_.state == State::kHearing) lease_.deadline = std::min(lease_.deadline, WordsBy());
+  }
+  // Until when last words are waited for that are looked for now.
+  absl::Duration WordsBy() const {
+    return now_ + std::min(times_.last_words, std::max(lease_.stop_by - now_, times_.reading));
   }
 
   void StreamLost() {
@@ -192,6 +202,7 @@ class Turn {
       case State::kConcluding:
         return Conclude();
       case State::kHearing:
+        return now_ < lease_.deadline ? Do(Action::kRecovering) : Conclude();
       case State::kOver:
         return;
       default:
@@ -237,11 +248,12 @@ class Turn {
     if (lease_.state == State::kEnding && lease_.stream) Do(Action::kCloseStream);
     lease_.state = State::kHearing;
     lease_.stream = lease_.process_ended = false;
-    lease_.deadline = absl::InfiniteDuration();
+    lease_.deadline = WordsBy();
     Do(Action::kHearLastWords);
   }
   void Conclude() {
     lease_.state = State::kConcluding;
+    lease_.deadline = absl::InfiniteDuration();
     Do(lease_.verdict);
   }
 

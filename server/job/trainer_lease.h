@@ -18,6 +18,10 @@ struct LeaseTimes {
   // How long the end of a process and the end of its stream may be apart: whichever comes first waits for the other, so
   // that what the trainer said last is heard and the event says how it ended.
   absl::Duration both_ends = absl::Milliseconds(500);
+  // How long last words are tried again that cannot be read or stored. Of a job that is to end by its grace: until that
+  // is over, and for `reading` in any case.
+  absl::Duration last_words = absl::Hours(24);
+  absl::Duration reading = absl::Seconds(30);
 };
 
 enum class LeaseState {
@@ -70,14 +74,15 @@ enum class LeaseAction {
 // A value. Times are on a clock that stands still while the server itself is stopped.
 struct Lease {
   LeaseState state = LeaseState::kNone;
-  bool external = false;                               // the server has no process to kill
-  absl::Duration heard = -absl::InfiniteDuration();    // when the trainer was last started, or known to be there
-  absl::Duration deadline = absl::InfiniteDuration();  // kDetached, kEnding: until when the other end is waited for
-  absl::Duration lost_by = absl::InfiniteDuration();   // when a trainer that is not heard until then is lost
-  absl::Duration stop_by = absl::InfiniteDuration();   // when one that has not ended is killed, or let go
-  bool stream = false;                                 // kEnding: its stream is still open
-  bool process_ended = false;                          // kEnding: its process has ended
-  LeaseAction verdict = LeaseAction::kConcludeLost;    // kEnding, kHearing, kConcluding: what becomes of the job
+  bool external = false;                             // the server has no process to kill
+  absl::Duration heard = -absl::InfiniteDuration();  // when the trainer was last started, or known to be there
+  // kDetached, kEnding: until when the other end is waited for; kHearing: until when last words are.
+  absl::Duration deadline = absl::InfiniteDuration();
+  absl::Duration lost_by = absl::InfiniteDuration();  // when a trainer that is not heard until then is lost
+  absl::Duration stop_by = absl::InfiniteDuration();  // when one that has not ended is killed, or let go
+  bool stream = false;                                // kEnding: its stream is still open
+  bool process_ended = false;                         // kEnding: its process has ended
+  LeaseAction verdict = LeaseAction::kConcludeLost;   // kEnding, kHearing, kConcluding: what becomes of the job
 
   bool operator==(const Lease&) const = default;
 };

@@ -23,37 +23,67 @@ namespace {
 
 absl::Status Fenced(absl::string_view why) { return core::WithReason(absl::AbortedError(why), "TRAINER_FENCED"); }
 
+// Whether the trainer has lost the job for ever. An external one that says an attempt was welcomed in it, and holds the
+// job since, or has lost it: to one whose welcome is durable, not to one that is on its way in.
+bool IsFormer(const v1::TrainerHello& hello, const JobEntry& entry) {
+  const auto durable = entry.published();
+  if (hello.attempt() == 0 || durable == nullptr) return false;
+  const bool other = hello.trainer_id() != durable->row.trainer_id;
+  return hello.attempt() < durable->row.job.attempt() || (IsExternal(entry.working->row) && other);
+}
+
 // Who knocks: the trainer that holds the job, is on its way in, or another one.
 LeaseInput KnockOf(const v1::TrainerHello& hello, const JobEntry& entry) {
-  const JobRow& row = entry.working->row;
-  const std::string& holder = entry.trainer.claimant.empty() ? row.trainer_id : entry.trainer.claimant;
-  const bool holds = hello.trainer_id() == holder;
-  const int32_t attempt = hello.attempt();
-  // An external one that says an attempt was welcomed in it, and holds the job since, or has lost it.
-  const bool former = attempt < row.job.attempt() || (IsExternal(row) && !holds);
-  if (attempt != 0 && former) return LeaseInput::kKnockOfFormer;
+  const std::string& claimant = entry.trainer.claimant;
+  const std::string& holder = claimant.empty() ? entry.working->row.trainer_id : claimant;
+  if (IsFormer(hello, entry)) return LeaseInput::kKnockOfFormer;
   if (holder.empty()) return LeaseInput::kKnockOfFirst;
-  return holds ? LeaseInput::kKnock : LeaseInput::kKnockOfOther;
+  return hello.trainer_id() == holder ? LeaseInput::kKnock : LeaseInput::kKnockOfOther;
+}
+
+absl::Status CheckToken(const v1::TrainerHello& hello, const JobRow& row) {
+  if (!row.attach_token.empty() && SecretsEqual(hello.attach_token(), row.attach_token)) return absl::OkStatus();
+  return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
 }
 
 absl::Status CheckMayKnock(const v1::TrainerHello& hello, const JobRow& row) {
   const int32_t attempt = hello.attempt();
+  if (IsFinal(row.job.state())) {  // and its spec is packed
+    GW_RETURN_IF_ERROR(CheckToken(hello, row));
+    return StateForbids(row.job.state(), "have a trainer", "it has ended");
+  }
   if (!IsExternal(row)) {
     if (attempt == 0) return core::InvalidField("hello.attempt", "is missing");
     // Its token is no more the job's.
     if (attempt < row.job.attempt()) return Fenced(absl::StrCat("attempt ", row.job.attempt(), " holds the job"));
   }
-  if (row.attach_token.empty() || !SecretsEqual(hello.attach_token(), row.attach_token)) {
-    return core::WithReason(absl::PermissionDeniedError("the attach token is not the job's"), "FORBIDDEN");
-  }
+  GW_RETURN_IF_ERROR(CheckToken(hello, row));
   if (attempt > row.job.attempt()) return core::InvalidField("hello.attempt", "there is no such attempt");
-  if (IsFinal(row.job.state())) return StateForbids(row.job.state(), "have a trainer", "it has ended");
   return absl::OkStatus();
 }
 
-absl::Status Occupied() {
-  return core::WithReason(absl::UnavailableError("a trainer holds the job, and is not silent; try again later"),
-                          "TRAINER_ATTACHED");
+// Why who knocks is to come back later.
+absl::Status Occupied(LeaseState state) {
+  switch (state) {
+    case LeaseState::kEnding:
+    case LeaseState::kHearing:
+    case LeaseState::kConcluding:
+      return core::WithReason(
+          absl::UnavailableError("the job's trainer has ended, and what becomes of the job is looked into"),
+          "TRAINER_ENDED");
+    case LeaseState::kAttaching:
+      return core::WithReason(absl::UnavailableError("a trainer is attaching to the job; try again later"),
+                              "TRAINER_ATTACHED");
+    default:
+      return core::WithReason(absl::UnavailableError("a trainer holds the job, and is not silent; try again later"),
+                              "TRAINER_ATTACHED");
+  }
+}
+
+// Of a stream whose place another one takes. Whether its trainer has lost the job for ever is said when it comes back:
+// the other one may be its own, in whatever order they were read, or fail.
+absl::Status Replaced(absl::string_view why) {
+  return core::WithReason(absl::UnavailableError(why), "STREAM_REPLACED");
 }
 
 absl::Status StatisticsAway(absl::string_view why) {
@@ -133,6 +163,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     GW_RETURN_IF_ERROR(Knock(entry));
     const JobRow& row = entry->working->row;
     takes_ = row.trainer_id != hello_.trainer_id();
+    begins_attempt_ = takes_ && IsExternal(row);
     attempt_ = row.job.attempt();
     entry->trainer.link = link_;
     entry->trainer.welcomed = false;
@@ -143,16 +174,22 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   }
 
   absl::Status Knock(const std::shared_ptr<JobEntry>& entry) {
+    TrainerSlot& trainer = entry->trainer;
+    if (supervisor_->IsBeingStarted(*entry)) {
+      return core::WithReason(absl::UnavailableError("the job's trainer is being started; try again"),
+                              "TRAINER_STARTS");
+    }
     const LeaseInput knock = KnockOf(hello_, *entry);
     const bool holds = knock == LeaseInput::kKnock || knock == LeaseInput::kKnockOfFirst;
     if (holds && entry->intake.closed_until() > Now()) {
-      supervisor_->Advance(entry, LeaseInput::kTurnedAway);
+      // Not of one that has got in before, and is on its way.
+      if (trainer.lease.state != LeaseState::kAttaching) supervisor_->Advance(entry, LeaseInput::kTurnedAway);
       return StatisticsAway("they could not be stored; try again later");
     }
     for (const LeaseAction action : supervisor_->Advance(entry, knock).actions) {
       if (action == LeaseAction::kRefuseFenced) return Fenced("another trainer holds the job");
-      if (action == LeaseAction::kRefuseLater) return Occupied();
-      if (action == LeaseAction::kFenceOld) FenceOld(entry->trainer, holds);
+      if (action == LeaseAction::kRefuseLater) return Occupied(trainer.lease.state);
+      if (action == LeaseAction::kFenceOld) FenceOld(trainer, holds);
     }
     return absl::OkStatus();
   }
@@ -160,7 +197,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   static void FenceOld(TrainerSlot& trainer, bool same) {
     if (trainer.link == nullptr) return;
     trainer.link->Close(
-        Fenced(same ? "the trainer has attached again on another stream" : "another trainer has taken the job over"));
+        Replaced(same ? "the trainer has attached again on another stream" : "another trainer takes the job over"));
     trainer.stream_end = same ? "the trainer attached again" : "another trainer took the job over";
   }
 
@@ -170,7 +207,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   }
 
   void ReadLastStep() {
-    if (BeginsAttempt(entry_->published())) return SubmitWelcome(-1);
+    if (begins_attempt_) return SubmitWelcome(-1);
     auto last_step = context_->deps.statistics->LastStep(entry_->uid, attempt_);
     // What can be read may be damaged where it is written.
     if (last_step.ok() && entry_->intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
@@ -182,10 +219,9 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   }
 
   void SubmitWelcome(absl::StatusOr<int64_t> last_step) {
-    if (!last_step.ok()) entry_->intake.StoreFailed(last_step.status(), Now());
     context_->Submit<Attachment>(
         [self = shared_from_this(), last_step](LedgerTransaction& transaction) -> absl::StatusOr<Attachment> {
-          if (!last_step.ok()) return StatisticsAway(last_step.status().message());
+          if (!last_step.ok()) return self->TurnAway(last_step.status());
           return self->Welcome(*last_step, transaction);
         },
         [self = shared_from_this()](absl::StatusOr<Attachment> attachment) {
@@ -193,11 +229,17 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
         });
   }
 
+  // The ledger's thread: the statistics cannot be read. Whoever has come meanwhile finds that out by itself.
+  absl::Status TurnAway(const absl::Status& why) {
+    if (entry_->trainer.link == link_) entry_->intake.StoreFailed(why, Now());
+    return StatisticsAway(why.message());
+  }
+
   // The ledger's thread: makes the attachment an event and sends the welcome.
   absl::StatusOr<Attachment> Welcome(int64_t last_step, LedgerTransaction& transaction) {
     TrainerSlot& trainer = entry_->trainer;
     if (entry_->working == nullptr) return JobNotFound(entry_->job_id);
-    if (trainer.link != link_) return Fenced("the trainer has attached again on another stream");
+    if (trainer.link != link_) return Replaced("another stream has taken the place of this one");
     GW_RETURN_IF_ERROR(CheckMayKnock(hello_, entry_->working->row));
     JobEdit edit(context_, entry_, &transaction);
     if (edit.record().attached) edit.AppendDetached(trainer.stream_end.value_or("the stream was lost"));
@@ -214,10 +256,6 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
         .job_id = entry_->job_id, .uid = entry_->uid, .attempt = job.attempt(), .epoch = edit.record().row.epoch};
   }
 
-  // Whether the trainer will begin another attempt: a hosted one runs that for which it was started.
-  bool BeginsAttempt(const std::shared_ptr<const JobRecord>& record) const {
-    return takes_ && record != nullptr && IsExternal(record->row);
-  }
   // The job gets another trainer: the next tenure. What the one before had firing is over with it.
   void Take(JobEdit& edit) const {
     JobRow& row = edit.record().row;
@@ -243,6 +281,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     if (trainer.link == link_ && entry_->working != nullptr) {
       trainer.welcomed = true;
       trainer.seen = true;
+      trainer.recovers = false;
       trainer.stream_end.reset();
       trainer.stall.Rest();
       if (takes_) trainer.stall_episode = 0;  // they are counted anew in each attempt
@@ -281,8 +320,9 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   JobManager::Done<Attachment> done_;
   // From Fence on.
   std::shared_ptr<JobEntry> entry_;
-  bool takes_ = false;   // another trainer, or nobody, held the job
-  int32_t attempt_ = 0;  // of the job then
+  bool takes_ = false;           // another trainer, or nobody, held the job
+  bool begins_attempt_ = false;  // it takes it, and does not run the attempt for which it was started
+  int32_t attempt_ = 0;          // of the job then
 };
 
 // What is durable of the reports. A batch that holds nothing acknowledges nothing.
@@ -401,17 +441,18 @@ absl::StatusOr<int64_t> TrainerSessions::Record(const v1::NoticeBatch& batch, co
   if (!holds || batch.epoch() != entry->working->row.epoch) {
     return core::WithReason(absl::AbortedError("this trainer does not hold the job any more"), "TRAINER_FENCED");
   }
-  // A silent trainer that speaks is there: what it says finds the job as it was.
-  GW_RETURN_IF_ERROR(supervisor_->Apply(entry, transaction, LeaseInput::kHeard));
   // The end goes behind all reports: behind those that could not be stored, nowhere.
   if (TellsEnd(batch) && !entry->working->ended()) {
     GW_RETURN_IF_ERROR(entry->intake.CheckHolds(link.get(), batch.epoch()));
   }
+  // A silent trainer that speaks is there: what it says finds the job as it was. In one edit: what is published must
+  // not be undone by what fails behind it.
   JobEdit edit(context_, entry, &transaction);
+  const bool restored = supervisor_->Hear(edit);
   GW_ASSIGN_OR_RETURN(const bool some_are_new, ApplyNotices(batch, edit));
   const int64_t acked = edit.record().row.acked_notice;
   // All of it may have been sent again after a broken stream, also when the job has ended.
-  if (!some_are_new) return acked;
+  if (!some_are_new && !restored) return acked;
   if (edit.record().ended()) {
     GW_RETURN_IF_ERROR(supervisor_->Conclude(edit));
   } else {

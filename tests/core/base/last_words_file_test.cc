@@ -132,6 +132,18 @@ TEST_F(LastWordsFileTest, ErrorsNameTheFile) {
 TEST_F(LastWordsFileTest, WhatIsNoFileIsNotWaitedFor) {
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   EXPECT_THAT(Read().end, StatusIs(absl::StatusCode::kDataLoss, _));
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);
+  EXPECT_THAT(Read().end, StatusIs(absl::StatusCode::kDataLoss, _));
+  std::filesystem::remove(path_);
+  std::filesystem::create_symlink("elsewhere", path_);
+  EXPECT_THAT(Read().end, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("uid-2.words")));
+  Put("a file");  // follows the link
+  EXPECT_THAT(LastWordsReader::Open(dir_.File("elsewhere/uid-2.words")).status(),
+              StatusIs(absl::StatusCode::kDataLoss, _))
+      << "the folder is a file";
+  EXPECT_THAT(LastWordsReader::Open(dir_.File(std::string(300, 'x'))).status(),
+              StatusIs(absl::StatusCode::kDataLoss, _));
 }
 
 // What can be read of a damaged file is a beginning of what was written, and the damage is told.

@@ -228,6 +228,28 @@ TEST_F(ExternalJobTest, ANewProcessIsANewAttemptAndWhatTheOldOneHadOpenIsOver) {
   EXPECT_EQ(core::GetReason(Attach(old).attachment.status()), "TRAINER_FENCED");
 }
 
+TEST_F(ExternalJobTest, StepsOfTheAttemptBeforeAreNotTakenForThoseOfTheNewOne) {
+  const auto job = Create(Request("job"));
+  ASSERT_THAT(job, IsOk());
+  Trainer first = Attach(FirstHello(*job));
+  ASSERT_THAT(first.attachment, IsOk());
+  Report(first, 0, 9);
+  Detach(first);
+  Pass(absl::Seconds(36));
+  v1::TrainerHello hello = FirstHello(*job);
+  hello.set_trainer_id(NewUuid());
+  ASSERT_THAT(Attach(hello).attachment, IsOk());
+  hello.set_attempt(2);
+  statistics_->damaged = true;  // until they are set aside
+  Trainer again = Attach(hello);
+  ASSERT_THAT(again.attachment, IsOk());
+  EXPECT_FALSE(again.link->sent()[0].welcome().has_acked_step()) << "it has reported nothing";
+  Report(again, 0, 4);
+  EXPECT_THAT(StoredGaps("job"), IsEmpty());
+  EXPECT_THAT(StoredSteps("job"), SizeIs(5));
+  EXPECT_EQ(Get("job").steps_done(), 5);
+}
+
 TEST_F(ExternalJobTest, ControlsThatFitNoOptimizerOfOursMayFitTheirs) {
   ASSERT_THAT(Create(Request("job")), IsOk());
   v1::AdjustJobRequest request;

@@ -2,6 +2,7 @@
 #include <csignal>
 
 #include "core/base/error.h"
+#include "server/base/unique_text.h"
 #include "tests/server/job/job_manager_fixture.h"
 #include "tests/server/store/faulty_vfs.h"
 
@@ -160,6 +161,144 @@ TEST_F(FullDiskTest, ATrainerThatDiedMeanwhileFailsItsJob) {
   FaultyVfs::full = false;
   Pass(absl::Seconds(1));
   EXPECT_EQ(Get("job").failure(), "trainer killed by signal 9 (SIGKILL)");
+}
+
+// --- What a trainer is known by ---
+
+// Launches a job whose handle cannot be stored.
+class LostHandleTest : public FullDiskTest {
+ protected:
+  void SetUp() override {
+    FullDiskTest::SetUp();
+    spdlog::set_level(spdlog::level::off);
+    executor_.Hold();
+    ASSERT_THAT(Create("job"), IsOk());
+    FaultyVfs::full = true;
+    executor_.Release();
+    Settle();
+    FaultyVfs::full = false;
+    ASSERT_THAT(launcher_->launches(), SizeIs(1));
+    all_launches();
+  }
+  void RestartOnAFullDisk() {
+    StopServer();
+    OpenStores();
+    FaultyVfs::full = true;
+    MakeManager();
+    jobs_->Start();
+    Settle();
+  }
+};
+
+TEST_F(LostHandleTest, IsStoredWithWhateverComesNext) {
+  ASSERT_THAT(Attach(Hello("job")).attachment, IsOk());
+  RestartServer();
+  EXPECT_THAT(launcher_->adopted(), ElementsAre(1001));
+}
+
+TEST_F(LostHandleTest, IsKnownToWhoDeletesTheJob) {
+  ASSERT_THAT(Delete("job", /*force=*/true), IsOk());
+  EXPECT_THAT(launcher_->killed(), ElementsAre(1001));
+}
+
+TEST_F(LostHandleTest, AStartThatWasCutShortIsMadeAgainWhenThereIsRoom) {
+  RestartOnAFullDisk();
+  EXPECT_THAT(Attach(Hello("job")).attachment, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("started")));
+  EXPECT_THAT(launcher_->launches(), IsEmpty());
+  const v1::TrainerHello old = Hello("job");
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(2));
+  ASSERT_THAT(launcher_->launches(), SizeIs(1));
+  EXPECT_EQ(launcher_->launches()[0].attempt, 2);
+  EXPECT_THAT(Attach(old).attachment, StatusIs(absl::StatusCode::kAborted, _));
+  EXPECT_THAT(Attach(Hello("job")).attachment, IsOk());
+}
+
+TEST_F(LostHandleTest, AJobThatWaitsAgainForItsTurnHasNoDeadline) {
+  options_.max_running_jobs = 1;
+  ASSERT_THAT(Create("other"), IsOk());  // the limit of before
+  ASSERT_THAT(AttachReady("other").attachment, IsOk());
+  RestartServer();
+  Trainer other = Attach(Hello("other"));
+  ASSERT_THAT(other.attachment, IsOk());
+  Pass(absl::Seconds(200));
+  EXPECT_EQ(State("job"), "PENDING");
+  EXPECT_THAT(launcher_->launches(), IsEmpty());
+}
+
+TEST_F(FullDiskTest, AProcessIsWatchedAlthoughTheRecoveryCannotBeStored) {
+  ASSERT_THAT(Create("job"), IsOk());
+  AttachReady("job");
+  spdlog::set_level(spdlog::level::off);
+  StopServer();
+  OpenStores();
+  FaultyVfs::full = true;
+  MakeManager();
+  jobs_->Start();
+  Settle();
+  EXPECT_THAT(launcher_->adopted(), ElementsAre(1001));
+  EXPECT_EQ(State("job"), "RUNNING");
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(1));
+  EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "detached: the server was away", "RECOVERING"));
+  launcher_->End(1001, {.exit_code = 0, .signal = 0, .unknown = true, .last_output = {}});
+  Settle();
+  EXPECT_EQ(Get("job").failure(), "trainer ended while the server was away");
+}
+
+TEST_F(FullDiskTest, AProcessWhoseEndComesBehindAnEndOfItsJobThatIsNotStoredHasEnded) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  v1::NoticeBatch batch;
+  batch.set_epoch(trainer.attachment->epoch);
+  batch.add_notices()->set_number(2);
+  batch.mutable_notices(0)->mutable_finished()->set_state(v1::JOB_STATE_SUCCEEDED);
+  InOneCommit([&] {
+    jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
+    jobs_->OnDetached(*trainer.attachment, trainer.link, "lost");
+    launcher_->End(1001, {.exit_code = 3, .signal = 0, .unknown = false, .last_output = {}});
+  });
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(Get("job").failure(), "trainer ended with exit code 3");
+}
+
+// The holder of an external job was silent, another one is on its way in, and fails.
+TEST_F(FullDiskTest, AMereClaimantFencesNobodyForEver) {
+  v1::CreateJobRequest request;
+  request.set_job_id("job");
+  request.mutable_spec()->mutable_external();
+  const auto job = Create(request);
+  ASSERT_THAT(job, IsOk());
+  v1::TrainerHello hello;
+  hello.set_job_id("job");
+  hello.set_attach_token(job->attach_token());
+  hello.set_trainer_id(kTrainerId);
+  Trainer holder = Attach(hello);
+  ASSERT_THAT(holder.attachment, IsOk());
+  hello.set_attempt(1);
+  holder.link->heard = TrainerLink::Heard::kNothing;
+  Pass(absl::Seconds(36));
+  v1::TrainerHello other = hello;
+  other.set_trainer_id(NewUuid());
+  other.set_attempt(0);
+  executor_.Hold();
+  Trainer claimant;
+  jobs_->Attach(other, claimant.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
+    claimant.attachment = std::move(attachment);
+  });
+  Settle();
+  EXPECT_THAT(*holder.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(Attach(hello).attachment, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("attaching")));
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  executor_.Release();
+  Settle();
+  ExpectFull(claimant.attachment.status());
+  FaultyVfs::full = false;
+  EXPECT_THAT(Attach(hello).attachment, IsOk());
 }
 
 TEST_F(FullDiskTest, AJobThatCouldNotBeStartedIsStartedLater) {

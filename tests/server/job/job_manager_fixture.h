@@ -48,9 +48,10 @@ class FakeLauncher final : public Launcher {
     adopted_.push_back(NumberOf(handle));
     running_[NumberOf(handle)] = std::move(ended);
   }
+  // Only what it has launched or adopted, as a real one does.
   void Kill(const std::string& handle) override {
     absl::MutexLock lock(&mutex_);
-    killed_.push_back(NumberOf(handle));
+    if (running_.contains(NumberOf(handle))) killed_.push_back(NumberOf(handle));
   }
   void RemoveOutput(const std::string& uid, int32_t attempts) override {
     absl::MutexLock lock(&mutex_);
@@ -226,6 +227,16 @@ class TestExecutor final : public Executor {
   void Hold() {
     absl::MutexLock lock(&mutex_);
     held_ = true;
+  }
+  // Runs the newest of what was kept, here: threads take their time.
+  void RunLast() {
+    absl::AnyInvocable<void()> task;
+    {
+      absl::MutexLock lock(&mutex_);
+      task = std::move(tasks_.back());
+      tasks_.pop_back();
+    }
+    task();
   }
   // Runs what was kept, here.
   void Release() {

@@ -328,6 +328,61 @@ TEST_F(LastWordsTest, ThoseThatNobodyNeedsAreRemovedAtTheStart) {
   EXPECT_TRUE(std::filesystem::exists(other));
 }
 
+TEST_F(LastWordsTest, ThatNobodyMayOpenAreDamaged) {
+  std::filesystem::create_symlink("/etc/hostname", WordsFile());
+  EndTrainer();
+  EXPECT_EQ(State("job"), "FAILED");
+  EXPECT_THAT(Losses(), SizeIs(1));
+}
+
+TEST_F(LastWordsTest, AStopEndsTheWaitForWhatCannotBeStored) {
+  SayAll();
+  Leave();
+  statistics_->full = true;
+  EndTrainer();
+  Pass(absl::Seconds(5));
+  EXPECT_EQ(State("job"), "RECOVERING") << "nobody trains";
+  ASSERT_THAT(Stop("job", 10), IsOk());
+  Pass(absl::Seconds(20));
+  EXPECT_EQ(State("job"), "STOPPING") << "there is time to read them";
+  Pass(absl::Seconds(12));
+  EXPECT_EQ(State("job"), "STOPPED");
+  Pass(absl::Seconds(62));
+  EXPECT_THAT(Losses(), SizeIs(1));
+  EXPECT_THAT(Losses(), Each(HasSubstr("before the job ended")));
+  EXPECT_FALSE(std::filesystem::exists(WordsFile()));
+}
+
+TEST_F(LastWordsTest, WhatCanNeverBeStoredIsNotWaitedForForEver) {
+  SayAll();
+  Leave();
+  options_.lease.last_words = absl::Minutes(5);
+  RestartServer();
+  statistics_->full = true;
+  launcher_->End(kPid, {.exit_code = 0, .signal = 0, .unknown = true, .last_output = {}});
+  Pass(absl::Minutes(4));
+  EXPECT_EQ(State("job"), "RECOVERING");
+  Pass(absl::Minutes(2));
+  EXPECT_EQ(State("job"), "FAILED");
+  EXPECT_THAT(Losses(), SizeIs(1));
+}
+
+TEST_F(LastWordsTest, GoWithTheEndOfTheJobAndOfItsProcess) {
+  JobManagerTest::SayFinished(trainer_, v1::JOB_STATE_SUCCEEDED);
+  for (const std::string& file : {WordsFile(), WordsFile() + ".part"}) std::ofstream(file) << "words";
+  EndTrainer();
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+  EXPECT_TRUE(std::filesystem::is_empty(options_.words_folder));
+}
+
+TEST_F(LastWordsTest, ThatDidNotTellTheEndGoToo) {
+  SayReports(10, 19);
+  Leave();
+  EndTrainer();
+  EXPECT_EQ(State("job"), "FAILED");
+  EXPECT_TRUE(std::filesystem::is_empty(options_.words_folder));
+}
+
 TEST_F(LastWordsTest, OfATrainerThatMayComeBackStay) {
   SayAll();
   Leave();

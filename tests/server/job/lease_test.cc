@@ -69,6 +69,53 @@ TEST_F(LeaseTest, WhatASilentTrainerSaysFindsTheJobAsItWas) {
   EXPECT_THAT(LogAfter("job", 3), ElementsAre("PAUSING", "RECOVERING", "RUNNING", "PAUSING", "PAUSED"));
 }
 
+// The tick has heard the trainer, and what it made of the job is not taken back yet when the trainer's notice comes.
+TEST_F(LeaseTest, ANoticeBetweenTheTickThatHearsAndWhatItDoesIsNotLost) {
+  for (const bool tick_first : {true, false}) {
+    SCOPED_TRACE(tick_first);
+    const std::string id = absl::StrCat("job-", tick_first);
+    Trainer trainer = Run(id);
+    ASSERT_THAT(Pause(id), IsOk());
+    trainer.link->heard = Heard::kNothing;
+    Pass(absl::Seconds(36));
+    ASSERT_EQ(State(id), "RECOVERING");
+    trainer.link->heard = Heard::kMessage;
+    v1::NoticeBatch batch;
+    batch.set_epoch(trainer.attachment->epoch);
+    batch.add_notices()->set_number(2);
+    batch.mutable_notices(0)->mutable_paused();
+    InOneCommit([&] {
+      if (tick_first) jobs_->Tick();
+      jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [] {});
+      if (!tick_first) jobs_->Tick();
+    });
+    EXPECT_EQ(State(id), "PAUSED");
+    EXPECT_EQ(trainer.link->sent().back().ack().notice(), 2);
+    EXPECT_THAT(LogAfter(id, 3), ElementsAre("PAUSING", "RECOVERING", "RUNNING", "PAUSING", "PAUSED"));
+    Pass(absl::Seconds(3));
+    EXPECT_EQ(State(id), "PAUSED");
+  }
+}
+
+TEST_F(LeaseTest, ABadNoticeOfASilentTrainerLeavesNothingHalfDone) {
+  Trainer trainer = Run("job");
+  trainer.link->heard = Heard::kNothing;
+  Pass(absl::Seconds(36));
+  v1::NoticeBatch batch;
+  batch.set_epoch(trainer.attachment->epoch);
+  batch.add_notices()->set_number(7);
+  batch.mutable_notices(0)->mutable_paused();
+  InOneCommit([&] {
+    jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
+    jobs_->AdjustJob(ScaleRequest("job", 0.5), "tester",
+                     [](const absl::StatusOr<v1::AdjustJobResponse>& response) { EXPECT_THAT(response, IsOk()); });
+  });
+  EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, _));
+  Pass(absl::Seconds(1));
+  ASSERT_THAT(Adjust(ScaleRequest("job", 0.25)), IsOk()) << "the log goes on where it was";
+  EXPECT_THAT(LogAfter("job", 3), ElementsAre("RECOVERING", "requested 1", "RUNNING", "requested 2"));
+}
+
 TEST_F(LeaseTest, ASilentTrainerMayHaveSucceeded) {
   Trainer trainer = Run("job");
   trainer.link->heard = Heard::kNothing;
@@ -184,6 +231,58 @@ TEST_F(LeaseTest, AStopOfATrainerThatIsBeingStartedHasADeadlineToo) {
   EXPECT_THAT(Log("job"), ElementsAre("PENDING", "STOPPING", "STOPPED"));
 }
 
+TEST_F(LeaseTest, AStopThatIsOverdueAfterARestartKillsAsSoonAsTheProcessIsKnown) {
+  Run("job");
+  ASSERT_THAT(Stop("job", 20), IsOk());
+  clock_.Advance(absl::Seconds(60));
+  executor_.Hold();
+  RestartServer();
+  Pass(absl::Seconds(5));
+  EXPECT_EQ(State("job"), "STOPPED");
+  EXPECT_THAT(launcher_->killed(), IsEmpty()) << "nobody knows the process yet";
+  executor_.Release();
+  Settle();
+  EXPECT_THAT(launcher_->adopted(), ElementsAre(kPid));
+  EXPECT_THAT(launcher_->killed(), ElementsAre(kPid));
+}
+
+TEST_F(LeaseTest, AProcessThatEndsAfterAStopWithoutAWordHasStoppedUnlessItFailed) {
+  const struct {
+    ProcessEnd end;
+    bool stop_first;
+    std::string state;
+  } cases[] = {
+      {{.exit_code = 0, .signal = 0, .unknown = false, .last_output = {}}, true, "STOPPED"},
+      {{.exit_code = 0, .signal = 15, .unknown = false, .last_output = {}}, true, "STOPPED"},
+      {{.exit_code = 1, .signal = 0, .unknown = false, .last_output = {}}, true, "FAILED"},
+      {{.exit_code = 0, .signal = 9, .unknown = false, .last_output = {}}, false, "FAILED"},
+      {{.exit_code = 0, .signal = 0, .unknown = false, .last_output = {}}, false, "STOPPED"},
+  };
+  int32_t pid = kPid - 1;
+  for (const auto& c : cases) {
+    const std::string id = absl::StrCat("job-", ++pid);
+    SCOPED_TRACE(id);
+    Trainer trainer = Run(id);
+    if (c.stop_first) {
+      ASSERT_THAT(Stop(id), IsOk());
+    }
+    launcher_->End(pid, c.end);
+    Settle();
+    if (!c.stop_first) {
+      ASSERT_THAT(Stop(id), IsOk());  // its stream is still open
+    }
+    Detach(trainer);
+    EXPECT_EQ(State(id), c.state);
+  }
+}
+
+TEST_F(LeaseTest, WhoKnocksWhenTheTrainerHasEndedIsToldSo) {
+  Trainer trainer = Run("job");
+  launcher_->End(kPid, kKilled);
+  Settle();
+  EXPECT_THAT(Attach(Hello("job")).attachment, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("has ended")));
+}
+
 // --- Stalls ---
 
 class StallTest : public LeaseTest {
@@ -251,6 +350,34 @@ TEST_F(StallTest, SurvivesARestart) {
   EXPECT_EQ(Log("job").back(), "FIRING " + Stall(2)) << "episodes are counted on";
 }
 
+TEST_F(StallTest, IsNotToldWhileTheServerIsInArrears) {
+  statistics_->Hold(uid_);
+  Go();
+  Pass(absl::Seconds(60));
+  EXPECT_THAT(LogAfter("job", 3), IsEmpty()) << "the step has come, and is not stored";
+  statistics_->Release();
+  Settle();
+  Pass(absl::Seconds(29));
+  EXPECT_THAT(LogAfter("job", 3), IsEmpty());
+  Pass(absl::Seconds(3));
+  EXPECT_THAT(LogAfter("job", 3), ElementsAre("FIRING stall"));
+}
+
+// Eight hours of a pause are not what a step takes.
+TEST_F(StallTest, AfterAPauseAndARestartAHangIsToldWithinMinutes) {
+  ASSERT_THAT(Pause("job"), IsOk());
+  SayPaused(trainer_);
+  clock_.Advance(absl::Hours(8));
+  ASSERT_THAT(Resume("job"), IsOk());
+  SayResumed(trainer_);
+  all_launches();
+  RestartServer();
+  trainer_ = Attach(Hello("job"));
+  const size_t before = Log("job").size();
+  Pass(absl::Minutes(10) + absl::Seconds(2));
+  EXPECT_THAT(LogAfter("job", before), ElementsAre("FIRING stall"));
+}
+
 TEST_F(StallTest, ATrainerThatIsNotHeardIsSilentAndNotStalled) {
   trainer_.link->heard = Heard::kNothing;
   Pass(absl::Seconds(60));
@@ -314,6 +441,7 @@ TEST_F(TwoTrainersTest, OfAHostedJobNeverWriteBoth) {
     created.Wait();
   }
   while (launcher_->launches().size() < kTimes) Settle();
+  Settle();  // until then the last one counts as being started
   for (const LaunchRequest& launch : launcher_->launches()) {
     v1::TrainerHello hello;
     hello.set_job_id(launch.job_id);

@@ -23,6 +23,7 @@ using Action = LeaseAction;
 constexpr absl::Duration kDeadline = absl::Seconds(100);
 constexpr absl::Duration kLostBy = absl::Seconds(200);
 constexpr absl::Duration kNow = absl::Seconds(10);
+constexpr absl::Duration kReading = LeaseTimes().reading;
 
 // The columns of the table: every state, kEnding by which of the two ends is waited for.
 const std::vector<std::pair<std::string, Lease>>& Columns() {
@@ -37,7 +38,7 @@ const std::vector<std::pair<std::string, Lease>>& Columns() {
       {"Ended", {.state = State::kEnding, .deadline = kDeadline, .stream = true, .process_ended = true}},
       {"Killed", {.state = State::kEnding, .deadline = kDeadline, .stream = true}},
       {"KilledAlone", {.state = State::kEnding, .deadline = kDeadline}},
-      {"Hearing", {.state = State::kHearing}},
+      {"Hearing", {.state = State::kHearing, .deadline = kDeadline}},
       {"Concluding", {.state = State::kConcluding}},
       {"Over", {.state = State::kOver}},
   };
@@ -131,26 +132,28 @@ std::vector<Row> HostedRows() {
       {"knock of a former", Input::kKnockOfFormer, In(kAll, "fenced")},
       {"turned away", Input::kTurnedAway, In({"Attaching"}, "Detached")},
       {"welcomed", Input::kWelcomed, In({"Attaching"}, "Held")},
-      {"heard", Input::kHeard, In({"Silent"}, "Held restore")},
+      {"heard", Input::kHeard, In({"Held"}, "restore") + In({"Silent"}, "Held restore")},
       {"stream lost", Input::kStreamLost,
        In(kThere, "Detached") + In({"Ended"}, "Hearing hear") + In({"Killed"}, "KilledAlone")},
       {"process ended", Input::kProcessEnded,
        In(kGone, "Hearing hear") + In(kThere, "Ended") + In({"Killed"}, "Ended") + In({"KilledAlone"}, "Hearing hear")},
       {"stop", Input::kStop, {}},
       {"tick", Input::kTick,
-       In({"Held"}, "restore") + In({"Silent", "Away"}, "recovering") + In({"Concluding"}, "lost")},
+       In({"Held"}, "restore") + In({"Silent", "Away", "Hearing"}, "recovering") + In({"Concluding"}, "lost")},
       {"tick after the deadline", Input::kTick,
        In({"Held"}, "Silent recovering") + In({"Silent", "Away"}, "recovering") + In({"Detached"}, "Away recovering") +
            In({"Ended", "Killed"}, "Hearing close hear") + In({"KilledAlone"}, "Hearing hear") +
-           In({"Concluding"}, "lost"),
+           In({"Hearing"}, "Concluding lost") + In({"Concluding"}, "lost"),
        kDeadline},
       {"tick when it is lost", Input::kTick,
        In({"Awaited", "Detached", "Away"}, "KilledAlone kill") + In({"Silent"}, "Killed kill") +
            In({"Held"}, "Silent recovering") + In({"Ended", "Killed"}, "Hearing close hear") +
-           In({"KilledAlone"}, "Hearing hear") + In({"Concluding"}, "lost"),
+           In({"KilledAlone"}, "Hearing hear") + In({"Hearing"}, "Concluding lost") + In({"Concluding"}, "lost"),
        kLostBy},
       {"tick after the grace", Input::kTick,
-       In(kGone, "KilledAlone kill") + In(kThere, "Killed kill") + In({"Concluding"}, "lost"), kNow, kNow},
+       In(kGone, "KilledAlone kill") + In(kThere, "Killed kill") + In({"Hearing"}, "recovering") +
+           In({"Concluding"}, "lost"),
+       kNow, kNow},
       {"words heard", Input::kWordsHeard, In({"Hearing"}, "Concluding lost")},
       {"job ended", Input::kJobEnded, In({kAll.begin(), kAll.end() - 1}, "Over")},
   };
@@ -175,7 +178,7 @@ std::vector<Row> ExternalRows() {
       {"knock of a former", Input::kKnockOfFormer, In(kExternal, "fenced")},
       {"turned away", Input::kTurnedAway, In({"Attaching"}, "Detached")},
       {"welcomed", Input::kWelcomed, In({"Attaching"}, "Held")},
-      {"heard", Input::kHeard, In({"Silent"}, "Held restore")},
+      {"heard", Input::kHeard, In({"Held"}, "restore") + In({"Silent"}, "Held restore")},
       {"stream lost", Input::kStreamLost, In(kThere, "Detached")},
       {"process ended", Input::kProcessEnded, {}},
       {"stop", Input::kStop, {}},
@@ -358,6 +361,43 @@ TEST(TrainerLease, AfterARestartAnExternalTrainerHasTimeToComeBackBeforeAnotherM
   EXPECT_THAT(late(Input::kKnockOfOther), ElementsAre("admit"));
 }
 
+// One whose process has ended, and whose last words cannot be taken in.
+Course Hearing() {
+  Course course = Held();
+  course(Input::kStreamLost);
+  EXPECT_THAT(course(Input::kProcessEnded), ElementsAre("hear"));
+  return course;
+}
+
+TEST(TrainerLease, LastWordsThatCannotBeTakenInAreTriedForADay) {
+  Course course = Hearing();
+  EXPECT_THAT(course(Input::kTick, absl::Hours(23.9)), ElementsAre("recovering"));
+  EXPECT_THAT(course(Input::kTick, absl::Hours(0.1)), ElementsAre("lost"));
+  EXPECT_THAT(course(Input::kTick), ElementsAre("lost")) << "it could not be stored";
+}
+
+TEST(TrainerLease, AStopEndsTheWaitForLastWords) {
+  Course course = Hearing();
+  course(Input::kStop, absl::Hours(1), absl::Minutes(5));
+  EXPECT_THAT(course(Input::kTick, absl::Minutes(5) - absl::Milliseconds(1)), ElementsAre("recovering"));
+  EXPECT_THAT(course(Input::kTick, absl::Milliseconds(1)), ElementsAre("lost"));
+}
+
+TEST(TrainerLease, LastWordsHaveTimeToBeReadHoweverShortTheGraceIs) {
+  Course killed = Held();
+  killed(Input::kStop, absl::ZeroDuration(), absl::ZeroDuration());
+  EXPECT_THAT(killed(Input::kTick), ElementsAre("kill"));
+  killed(Input::kStreamLost);
+  EXPECT_THAT(killed(Input::kProcessEnded), ElementsAre("hear"));
+  Course stopped = Hearing();
+  stopped(Input::kStop, absl::Hours(1), absl::ZeroDuration());
+  for (Course* course : {&killed, &stopped}) {
+    EXPECT_THAT((*course)(Input::kTick, kReading - absl::Milliseconds(1)), ElementsAre("recovering"));
+  }
+  EXPECT_THAT(killed(Input::kTick, absl::Milliseconds(1)), ElementsAre("stopped"));
+  EXPECT_THAT(stopped(Input::kTick, absl::Milliseconds(1)), ElementsAre("lost"));
+}
+
 // However inputs follow each other: no state but the last is one that time does not lead out of.
 TEST(TrainerLease, EveryLeaseEndsOnceItsTrainerIsStoppedOrGone) {
   for (const bool external : {false, true}) {
@@ -370,7 +410,6 @@ TEST(TrainerLease, EveryLeaseEndsOnceItsTrainerIsStoppedOrGone) {
         now += absl::Seconds(1);
         const LeaseStep step = Advance(lease, Input::kTick, now, LeaseTimes());
         lease = step.lease;
-        if (lease.state == State::kHearing) lease = Advance(lease, Input::kWordsHeard, now, LeaseTimes()).lease;
         if (lease.state == State::kConcluding) lease = Advance(lease, Input::kJobEnded, now, LeaseTimes()).lease;
       }
       EXPECT_EQ(lease.state, State::kOver) << name;

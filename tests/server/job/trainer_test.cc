@@ -206,7 +206,7 @@ TEST_F(TrainerTest, AnOldStreamIsFencedOffByTheNewOne) {
   Report(old, 0, 2);
   Trainer fresh = Attach(Hello("job"));
   ASSERT_THAT(fresh.attachment, IsOk());
-  EXPECT_EQ(core::GetReason(*old.link->closed()), "TRAINER_FENCED");
+  EXPECT_THAT(*old.link->closed(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("another stream")));
   Report(old, 3, 5);
   v1::Notice notice;
   notice.mutable_paused();
@@ -215,6 +215,78 @@ TEST_F(TrainerTest, AnOldStreamIsFencedOffByTheNewOne) {
   Pass(absl::Seconds(2));
   EXPECT_THAT(StoredSteps("job"), ElementsAre(0, 1, 2));
   EXPECT_EQ(State("job"), "RUNNING");
+}
+
+// A server that was stopped reads the hellos of many streams of one trainer, in any order.
+TEST_F(TrainerTest, AStaleHelloBehindTheLiveOneDoesNotEndTheRun) {
+  Trainer live = AttachReady("job");
+  Trainer stale = Attach(Hello("job"));
+  ASSERT_THAT(stale.attachment, IsOk());
+  Report(live, 0, 2);
+  SayPaused(live);
+  EXPECT_THAT(*live.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _)) << "it comes back";
+  Detach(stale);
+  Trainer again = Attach(Hello("job"));
+  ASSERT_THAT(again.attachment, IsOk());
+  again.notices = 1;
+  Report(again, 0, 2);
+  SayFinished(again, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+}
+
+TEST_F(TrainerTest, AStreamThatIsReplacedOnItsWayInIsToComeBack) {
+  executor_.Hold();
+  Trainer first, second;
+  for (Trainer* trainer : {&first, &second}) {
+    jobs_->Attach(Hello("job"), trainer->link, [trainer](absl::StatusOr<JobManager::Attachment> attachment) {
+      trainer->attachment = std::move(attachment);
+    });
+  }
+  Settle();
+  executor_.Release();
+  Settle();
+  EXPECT_THAT(first.attachment, StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_THAT(second.attachment, IsOk());
+}
+
+TEST_F(TrainerTest, AnAttachThatFailsLateLeavesTheOneThatHoldsTheJobAlone) {
+  executor_.Hold();
+  Trainer late, holder;
+  for (Trainer* trainer : {&late, &holder}) {
+    jobs_->Attach(Hello("job"), trainer->link, [trainer](absl::StatusOr<JobManager::Attachment> attachment) {
+      trainer->attachment = std::move(attachment);
+    });
+  }
+  Settle();
+  executor_.RunLast();
+  Settle();
+  ASSERT_THAT(holder.attachment, IsOk());
+  statistics_->away = true;
+  executor_.Release();
+  Settle();
+  statistics_->away = false;
+  EXPECT_THAT(late.attachment, StatusIs(absl::StatusCode::kUnavailable, _));
+  Report(holder, 0, 2);
+  EXPECT_FALSE(holder.link->closed().has_value()) << *holder.link->closed();
+  EXPECT_THAT(StoredSteps("job"), ElementsAre(0, 1, 2));
+}
+
+TEST_F(TrainerTest, OneThatIsTurnedAwayLeavesTheOneThatAttachesAlone) {
+  Trainer trainer = AttachReady("job");
+  statistics_->Hold(Get("job").uid());
+  Report(trainer, 0, 9);
+  executor_.Hold();
+  Trainer again;
+  jobs_->Attach(Hello("job"), again.link,
+                [&](absl::StatusOr<JobManager::Attachment> attachment) { again.attachment = std::move(attachment); });
+  Settle();
+  statistics_->Release(absl::UnavailableError("away"));
+  EXPECT_THAT(Attach(Hello("job")).attachment, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("statistics")));
+  executor_.Release();
+  Settle();
+  ASSERT_THAT(again.attachment, IsOk());
+  Pass(absl::Seconds(70));
+  EXPECT_EQ(State("job"), "RUNNING") << "it is there, and heard";
 }
 
 TEST_F(TrainerTest, NoticesCountOnceAndWithoutGap) {
