@@ -131,16 +131,14 @@ absl::Status SetModeAlone(v1::ClipMode mode, v1::ClipMode present, v1::AdjustJob
 
 // The settings of all tensors that have no limit of their own.
 absl::Status SetForAll(const ClipSetOptions& options, v1::ClipMode present, v1::AdjustJobRequest* request) {
-  const v1::ClipMode named = NamedMode(options);
-  const absl::Status status =
-      SetNumbers(options.numbers, named == v1::CLIP_MODE_UNSPECIFIED ? present : named, request);
+  const bool is_named = NamedMode(options) != v1::CLIP_MODE_UNSPECIFIED;
+  const v1::ClipMode unnamed = HasLimit(options) ? v1::CLIP_MODE_GLOBAL_NORM : present;
+  const v1::ClipMode mode = is_named ? NamedMode(options) : unnamed;
+  const absl::Status status = SetNumbers(options.numbers, mode, request);
   if (!status.ok()) return status;
-  if (!HasLimit(options)) {
-    return named == v1::CLIP_MODE_UNSPECIFIED ? absl::OkStatus() : SetModeAlone(named, present, request);
-  }
-  // Nobody named a mode: that of a norm stays what it is, whoever may set it.
-  const bool stays = named == v1::CLIP_MODE_UNSPECIFIED && LimitOf(present) == Limit::kNorm;
-  if (!stays) SetMode(named == v1::CLIP_MODE_UNSPECIFIED ? v1::CLIP_MODE_GLOBAL_NORM : named, request);
+  if (!HasLimit(options)) return is_named ? SetModeAlone(mode, present, request) : absl::OkStatus();
+  // A mode that reads a norm, and that nobody named here, is left to whoever sets it.
+  if (is_named || LimitOf(present) != Limit::kNorm) SetMode(mode, request);
   SetThreshold(LimitValue(options), request);
   return absl::OkStatus();
 }
