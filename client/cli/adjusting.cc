@@ -1,10 +1,13 @@
 #include "client/cli/adjusting.h"
 
+#include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
-#include "client/cli/edit_outcome.h"
+#include "client/cli/edit_answer.h"
 #include "client/cli/option_types.h"
 #include "client/lib/uuid.h"
 
@@ -12,7 +15,8 @@ namespace gradwatch::cli {
 namespace {
 
 constexpr int kMaxTries = 20;  // against others who change the same job at the same time
-constexpr absl::Duration kWait = absl::Seconds(60);
+// A job that pauses tells which step is its next before it has told all reports of the steps before.
+constexpr absl::Duration kPauseTime = absl::Seconds(1);
 
 // Sets `job` to what it was before.
 absl::StatusOr<v1::AdjustJobResponse> SendOnce(const AdjustingOptions& options, const MakeAdjustment& make,
@@ -43,7 +47,30 @@ bool IsForLater(const AdjustingOptions& options, const v1::Job& job) {
   return options.at_step.has_value() && *options.at_step > job.steps_done();
 }
 
-void PrintApplied(const std::string& job_id, const EditOutcome& applied, const Session& session) {
+bool Pauses(const v1::Job& job) { return job.state() == v1::JOB_STATE_PAUSING || job.state() == v1::JOB_STATE_PAUSED; }
+
+// What becomes of the edit; nothing if that is not waited for, or takes longer than a job takes that pauses.
+absl::StatusOr<std::optional<EditAnswer>> AwaitIfWanted(const AdjustingOptions& options, const v1::Job& job,
+                                                        int64_t edit, const Session& session) {
+  const bool is_for_later = IsForLater(options, job);
+  const bool only_if_at_once = is_for_later && !options.wait;
+  if (options.no_wait || (only_if_at_once && !Pauses(job))) return std::nullopt;
+  if (const std::string text = WaitText(job, is_for_later); !only_if_at_once && !text.empty()) {
+    session.Note(absl::StrCat("gradwatch: ", options.job_id, " ", text, " (see --no-wait)"));
+  }
+  const absl::Time deadline = only_if_at_once ? std::min(session.Deadline(), session.io().now() + kPauseTime)
+                                              : session.Deadline(options.wait ? absl::InfiniteDuration() : kAnswerTime);
+  absl::StatusOr<EditAnswer> answer = AwaitAnswer(job, edit, deadline, session);
+  if (answer.ok()) return *std::move(answer);
+  if (absl::IsDeadlineExceeded(answer.status()) && only_if_at_once) return std::nullopt;
+  if (absl::IsDeadlineExceeded(answer.status()) || absl::IsCancelled(answer.status())) {
+    session.Note(absl::StrCat("gradwatch: ", EditName(edit),
+                              " is accepted and waits; withdraw it with: ", CancelCommand(options.job_id, edit)));
+  }
+  return answer.status();
+}
+
+void PrintApplied(const std::string& job_id, const EditAnswer& applied, const Session& session) {
   const v1::Event& event = applied.event;
   const v1::Adjustment& adjustment = event.adjusted().adjustment();
   JsonObject object;
@@ -85,24 +112,16 @@ absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjus
   v1::Job job;
   const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session, &job);
   if (!response.ok()) return response.status();
-  const bool is_for_later = IsForLater(options, job);
-  if (options.no_wait || (is_for_later && !options.wait)) {
-    PrintWaits(options, *response, is_for_later, session);
+  const absl::StatusOr<std::optional<EditAnswer>> answer =
+      AwaitIfWanted(options, job, response->adjustment().edit(), session);
+  if (!answer.ok()) return answer.status();
+  if (!answer->has_value()) {
+    PrintWaits(options, *response, IsForLater(options, job), session);
     return ExitCode::kSuccess;
   }
-  if (const std::string text = WaitText(job, is_for_later); !text.empty()) {
-    session.Note(absl::StrCat("gradwatch: ", options.job_id, " ", text, " (see --no-wait)"));
-  }
-  const int64_t edit = response->adjustment().edit();
-  const absl::Time deadline = session.Deadline(options.wait ? absl::InfiniteDuration() : kWait);
-  const absl::StatusOr<EditOutcome> outcome = AwaitOutcome(job, edit, deadline, session);
-  if (absl::IsDeadlineExceeded(outcome.status()) || absl::IsCancelled(outcome.status())) {
-    session.Note(absl::StrCat("gradwatch: ", EditName(edit),
-                              " is accepted and waits; withdraw it with: ", CancelCommand(options.job_id, edit)));
-  }
-  if (!outcome.ok()) return outcome.status();
-  if (outcome->event.has_adjust_dropped()) return NeverHeld(outcome->event.adjust_dropped());
-  PrintApplied(options.job_id, *outcome, session);
+  const EditAnswer& told = **answer;
+  if (told.event.has_adjust_dropped()) return NeverHeld(told.event.adjust_dropped());
+  PrintApplied(options.job_id, told, session);
   return ExitCode::kSuccess;
 }
 

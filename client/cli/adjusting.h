@@ -30,8 +30,9 @@ using MakeAdjustment = std::function<absl::StatusOr<v1::AdjustJobRequest>(const 
 // Reads the job and sends what `make` makes of it. An edit does not depend on what others change meanwhile, so that
 // nothing guards it but an etag of the user's, or that of `make`: then it is made again if somebody else was faster.
 // Waits for what becomes of it, 60 s unless --timeout says otherwise, and prints old values, new values and the step.
-// Of an edit for a later step that is told at once, and how to withdraw it; `wait` waits for its step, however long
-// that takes. FAILED_PRECONDITION, with the reason: it never held.
+// Of an edit for a later step that is told at once (of a job that pauses after a second, in case the step is its next),
+// and how to withdraw it; `wait` waits for its step, however long that takes. FAILED_PRECONDITION, with the reason: it
+// never held, or nobody knows whether it did.
 absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session);
 
 }  // namespace gradwatch::cli

@@ -15,7 +15,6 @@
 #include "client/cli/clip_cancel.h"
 #include "client/cli/clip_get.h"
 #include "client/cli/clip_set.h"
-#include "client/cli/clip_unset.h"
 #include "client/cli/compare.h"
 #include "client/cli/health.h"
 #include "client/cli/job_change.h"

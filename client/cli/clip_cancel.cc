@@ -2,7 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/cli/edit_outcome.h"
+#include "client/cli/edit_answer.h"
 #include "client/cli/option_types.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/uuid.h"
@@ -10,21 +10,22 @@
 namespace gradwatch::cli {
 namespace {
 
-constexpr absl::Duration kWait = absl::Seconds(60);
 constexpr absl::Duration kSearch = absl::Seconds(10);  // in the log, for what was done before
 
-absl::Status AppliedBefore(int64_t edit, const EditOutcome& applied) {
+absl::Status AppliedBefore(int64_t edit, const EditAnswer& applied) {
   return absl::FailedPreconditionError(
       absl::StrCat(EditName(edit), " was applied before it could be withdrawn: it ", HoldsText(applied)));
 }
 
-// What became of an edit that the server says is done; `refusal` if the log does not tell.
+// What became of an edit that the server says is done; `refusal` if the log does not tell, as of the number of a
+// withdrawal.
 absl::Status TellDone(const std::string& job_id, int64_t edit, const absl::Status& refusal, const Session& session) {
-  v1::Job from_beginning;
-  from_beginning.set_job_id(job_id);
-  const auto outcome = AwaitOutcome(from_beginning, edit, session.Deadline(kSearch), session);
-  if (!outcome.ok()) return refusal;
-  return outcome->event.has_adjusted() ? AppliedBefore(edit, *outcome) : NeverHeld(outcome->event.adjust_dropped());
+  const absl::StatusOr<v1::Job> job = session.GetJob(job_id);  // its log tells all that the server knew
+  if (!job.ok()) return refusal;
+  const auto answer = FindAnswer(*job, edit, session.Deadline(kSearch), session);
+  if (!answer.ok() || !answer->has_value()) return refusal;
+  const EditAnswer& found = **answer;
+  return found.event.has_adjusted() ? AppliedBefore(edit, found) : NeverHeld(found.event.adjust_dropped());
 }
 
 void PrintWithdrawn(const ClipCancelOptions& options, const v1::Event& event, const Session& session) {
@@ -65,17 +66,19 @@ absl::StatusOr<ExitCode> RunClipCancel(const ClipCancelOptions& options, Session
     return TellDone(options.job_id, options.edit, response.status(), session);
   }
   if (!response.ok()) return response.status();
-  if (const std::string text = WaitText(*job, /*is_for_later=*/false); !text.empty()) {
-    session.Note(absl::StrCat("gradwatch: ", options.job_id, " ", text));
-  }
-  const auto outcome = AwaitOutcome(*job, options.edit, session.Deadline(kWait), session);
-  if (absl::IsDeadlineExceeded(outcome.status()) || absl::IsCancelled(outcome.status())) {
+  // Of a job that has not started nobody else has the edit: it is withdrawn at once.
+  const std::string text = job->state() == v1::JOB_STATE_PENDING ? "" : WaitText(*job, /*is_for_later=*/false);
+  if (!text.empty()) session.Note(absl::StrCat("gradwatch: ", options.job_id, " ", text));
+  const auto answer = AwaitAnswer(*job, options.edit, session.Deadline(kAnswerTime), session);
+  if (absl::IsDeadlineExceeded(answer.status()) || absl::IsCancelled(answer.status())) {
     session.Note(absl::StrCat("gradwatch: the withdrawal of ", EditName(options.edit),
                               " is accepted, but the trainer has not said yet whether it came in time"));
   }
-  if (!outcome.ok()) return outcome.status();
-  if (outcome->event.has_adjusted()) return AppliedBefore(options.edit, *outcome);
-  PrintWithdrawn(options, outcome->event, session);
+  if (!answer.ok()) return answer.status();
+  if (answer->event.has_adjusted()) return AppliedBefore(options.edit, *answer);
+  const v1::AdjustDropped& dropped = answer->event.adjust_dropped();
+  if (dropped.may_have_held()) return NeverHeld(dropped);
+  PrintWithdrawn(options, answer->event, session);
   return ExitCode::kSuccess;
 }
 

@@ -6,47 +6,43 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/controls_text.h"
-#include "client/cli/edit_outcome.h"
-#include "client/cli/pages.h"
+#include "client/cli/edit_answer.h"
+#include "client/cli/waiting_edits.h"
 #include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 namespace {
 
-constexpr int kMaxEdits = 10'000;  // more never wait
 constexpr int kMaxReads = 5;
 
 struct Read {
   v1::Job job;
-  v1::ListEditsResponse waiting;
+  Edits waiting;
+  bool is_moment = true;  // else an edit that was applied meanwhile may stand among those that wait, too
 };
-
-absl::StatusOr<v1::ListEditsResponse> ReadEdits(const std::string& job_id, const Session& session) {
-  v1::ListEditsRequest request;
-  request.set_job_id(job_id);
-  return ReadPages(session, session.connection().jobs(), &v1::JobService::StubInterface::ListEdits,
-                   &v1::ListEditsResponse::mutable_edits, request, kMaxEdits);
-}
 
 bool AreSame(const v1::Job& a, const v1::Job& b) {
   return a.control_revision() == b.control_revision() && a.etag() == b.etag() && a.waiting_edits() == b.waiting_edits();
 }
 
-// What holds and what waits at one moment: read again while edits are applied in between.
+// What holds and what waits at one moment: read again while edits are accepted or applied in between.
 absl::StatusOr<Read> ReadBoth(const std::string& job_id, const Session& session) {
   absl::StatusOr<v1::Job> job = session.GetJob(job_id);
   Read read;
-  for (int reads = 1; job.ok() && job->waiting_edits() > 0; ++reads) {
-    absl::StatusOr<v1::ListEditsResponse> waiting = ReadEdits(job_id, session);
+  for (int reads = 1; job.ok() && job->waiting_edits() > 0 && reads <= kMaxReads; ++reads) {
+    absl::StatusOr<Edits> waiting = ReadWaitingEdits(job_id, session);
     if (!waiting.ok()) return waiting.status();
     read.waiting = *std::move(waiting);
     absl::StatusOr<v1::Job> after = session.GetJob(job_id);
-    const bool is_moment = reads == kMaxReads || (after.ok() && AreSame(*job, *after));
+    read.is_moment = after.ok() && AreSame(*job, *after);
     job = std::move(after);
-    if (is_moment) break;
+    if (read.is_moment) break;
   }
   if (!job.ok()) return job.status();
-  if (job->waiting_edits() == 0) read.waiting.Clear();
+  if (job->waiting_edits() == 0) {
+    read.waiting.Clear();
+    read.is_moment = true;
+  }
   read.job = *std::move(job);
   return read;
 }
@@ -72,16 +68,19 @@ absl::StatusOr<ExitCode> RunClipGet(const ClipGetOptions& options, Session& sess
   const absl::StatusOr<Read> read = ReadBoth(options.job_id, session);
   if (!read.ok()) return read.status();
   const v1::Job& job = read->job;
+  if (!read->is_moment) {
+    session.Note(absl::StrCat("gradwatch: the edits of ", job.job_id(),
+                              " change too fast: what is said to wait may hold already, or not be all"));
+  }
   std::vector<std::string> pending;
-  for (const v1::Adjustment& edit : read->waiting.edits()) pending.push_back(EditJson(edit).Build());
+  for (const v1::Adjustment& edit : read->waiting) pending.push_back(EditJson(edit).Build());
   JsonObject object;
-  object.Add("job", job.job_id()).Add("revision", job.control_revision());
-  object.Add("applied_revision", job.applied_revision()).Add("etag", job.etag());
+  object.Add("job", job.job_id()).Add("revision", job.control_revision()).Add("etag", job.etag());
   object.Add("clip", JsonObject().AddFields(job.controls().clip())).AddRaw("pending", JsonArray(pending));
   session.Print(object, [&] {
     std::string text = absl::StrCat("clip: ", ClipText(job.controls().clip()), "\nrevision ", job.control_revision(),
                                     ", etag ", job.etag());
-    for (const v1::Adjustment& edit : read->waiting.edits()) absl::StrAppend(&text, WaitingText(edit));
+    for (const v1::Adjustment& edit : read->waiting) absl::StrAppend(&text, WaitingText(edit));
     return text;
   });
   return ExitCode::kSuccess;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/controls_text.h"
 #include "client/cli/option_types.h"
+#include "client/cli/waiting_edits.h"
 #include "client/lib/set_field.h"
 
 namespace gradwatch::cli {
@@ -18,18 +19,34 @@ bool HasLimit(const ClipSetOptions& options) {
   return options.max_norm.has_value() || options.max_value.has_value() || options.factor.has_value();
 }
 
-bool LimitsNorm(v1::ClipMode mode) { return mode == v1::CLIP_MODE_GLOBAL_NORM || mode == v1::CLIP_MODE_TENSOR_NORM; }
+// What the threshold of a mode is: numbers of two kinds mean nothing in place of each other.
+enum class Limit { kNone, kNorm, kValue, kFactor };
+
+Limit LimitOf(v1::ClipMode mode) {
+  switch (mode) {
+    case v1::CLIP_MODE_GLOBAL_NORM:
+    case v1::CLIP_MODE_TENSOR_NORM:
+      return Limit::kNorm;
+    case v1::CLIP_MODE_VALUE:
+      return Limit::kValue;
+    case v1::CLIP_MODE_ADAPTIVE:
+      return Limit::kFactor;
+    default:
+      return Limit::kNone;
+  }
+}
 
 // Each limit goes with the modes that read it, if a mode is named at all.
 absl::Status CheckLimits(const ClipSetOptions& options) {
   if (options.mode == v1::CLIP_MODE_UNSPECIFIED) return absl::OkStatus();
-  if (options.max_norm.has_value() && !LimitsNorm(options.mode)) {
+  const Limit limit = LimitOf(options.mode);
+  if (options.max_norm.has_value() && limit != Limit::kNorm) {
     return absl::InvalidArgumentError("--max-norm goes with --mode global_norm or tensor_norm only");
   }
-  if (options.max_value.has_value() && options.mode != v1::CLIP_MODE_VALUE) {
+  if (options.max_value.has_value() && limit != Limit::kValue) {
     return absl::InvalidArgumentError("--max-value goes with --mode value only");
   }
-  if (options.factor.has_value() && options.mode != v1::CLIP_MODE_ADAPTIVE) {
+  if (options.factor.has_value() && limit != Limit::kFactor) {
     return absl::InvalidArgumentError("--factor goes with --mode adaptive only");
   }
   return absl::OkStatus();
@@ -44,19 +61,29 @@ absl::Status CheckOptions(const ClipSetOptions& options) {
   if (!options.tensors.empty() && !options.numbers.empty()) {
     return absl::InvalidArgumentError("--set goes for all tensors, not with --tensors");
   }
+  if (!options.tensors.empty() && !HasLimit(options) && options.mode != v1::CLIP_MODE_NONE) {
+    return absl::InvalidArgumentError("give the limit: --max-norm, --max-value or --factor");
+  }
   return CheckLimits(options);
 }
 
-// The mode that is asked for; `norm_mode` is what --max-norm alone means, `present` what no limit at all means.
-v1::ClipMode WantedMode(const ClipSetOptions& options, v1::ClipMode norm_mode, v1::ClipMode present) {
+// The mode that the options name, or that their limit can only mean; unspecified if what there is decides.
+v1::ClipMode NamedMode(const ClipSetOptions& options) {
   if (options.mode != v1::CLIP_MODE_UNSPECIFIED) return options.mode;
   if (options.max_value.has_value()) return v1::CLIP_MODE_VALUE;
-  if (options.factor.has_value()) return v1::CLIP_MODE_ADAPTIVE;
-  return options.max_norm.has_value() ? norm_mode : present;
+  return options.factor.has_value() ? v1::CLIP_MODE_ADAPTIVE : v1::CLIP_MODE_UNSPECIFIED;
 }
 
-double WantedThreshold(const ClipSetOptions& options, double unset) {
-  return options.max_norm.value_or(options.max_value.value_or(options.factor.value_or(unset)));
+double LimitValue(const ClipSetOptions& options) {
+  return options.max_norm.value_or(options.max_value.value_or(options.factor.value_or(0)));
+}
+
+// Whether the edit that the options ask for depends on the settings that it will find.
+bool DependsOnPresent(const ClipSetOptions& options) {
+  if (!options.tensors.empty()) return false;
+  const v1::ClipMode mode = NamedMode(options);
+  if (HasLimit(options)) return mode == v1::CLIP_MODE_UNSPECIFIED;
+  return mode == v1::CLIP_MODE_UNSPECIFIED ? !options.numbers.empty() : LimitOf(mode) != Limit::kNone;
 }
 
 // Sets the numbers of the mode's own message.
@@ -77,59 +104,53 @@ absl::Status SetNumbers(const std::vector<std::string>& numbers, v1::ClipMode mo
   return absl::OkStatus();
 }
 
-// Whether the options alone say which mode is meant, whatever the job has now.
-bool SaysMode(const ClipSetOptions& options) {
-  return options.mode != v1::CLIP_MODE_UNSPECIFIED || options.max_value.has_value() || options.factor.has_value();
+void SetMode(v1::ClipMode mode, v1::AdjustJobRequest* request) {
+  request->mutable_controls()->mutable_clip()->set_mode(mode);
+  request->mutable_update_mask()->add_paths("clip.mode");
 }
 
-absl::Status SetForAll(const ClipSetOptions& options, const v1::Job& job, v1::AdjustJobRequest* request) {
-  const v1::ClipMode present = job.controls().clip().mode();
-  const bool by_tensor = present == v1::CLIP_MODE_TENSOR_NORM;
-  const v1::ClipMode mode =
-      WantedMode(options, by_tensor ? v1::CLIP_MODE_TENSOR_NORM : v1::CLIP_MODE_GLOBAL_NORM, present);
-  if (!SaysMode(options)) request->set_etag(job.etag());
-  const absl::Status status = SetNumbers(options.numbers, mode, request);
-  if (!status.ok()) return status;
-  if (!SaysMode(options) && !HasLimit(options)) return absl::OkStatus();  // --set alone
-  v1::ClipSettings* clip = request->mutable_controls()->mutable_clip();
-  clip->set_mode(mode);
-  request->mutable_update_mask()->add_paths("clip.mode");
-  if (HasLimit(options)) {
-    clip->set_threshold(WantedThreshold(options, 0));
-    request->mutable_update_mask()->add_paths("clip.threshold");
-    return absl::OkStatus();
+void SetThreshold(double threshold, v1::AdjustJobRequest* request) {
+  request->mutable_controls()->mutable_clip()->set_threshold(threshold);
+  request->mutable_update_mask()->add_paths("clip.threshold");
+}
+
+// A mode without its limit: the limit stays, if it is one of this kind. A fraction of weights has a default, a norm or
+// a value has none.
+absl::Status SetModeAlone(v1::ClipMode mode, v1::ClipMode present, v1::AdjustJobRequest* request) {
+  const Limit limit = LimitOf(mode);
+  const bool stays = limit == Limit::kNone || limit == LimitOf(present);
+  if (!stays && limit != Limit::kFactor) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("mode ", client::Word(mode), " needs a limit, and none that holds is a ",
+                     limit == Limit::kNorm ? "norm: give --max-norm" : "value: give --max-value"));
   }
-  // The threshold stays, also where none is read, for the day when it is again. But a fraction of weights is no norm,
-  // and a norm no fraction: it goes back to its default.
-  const bool adaptive = mode == v1::CLIP_MODE_ADAPTIVE;
-  if (!adaptive && !LimitsNorm(mode) && mode != v1::CLIP_MODE_VALUE) return absl::OkStatus();
-  request->set_etag(job.etag());
-  if (adaptive != (present == v1::CLIP_MODE_ADAPTIVE)) request->mutable_update_mask()->add_paths("clip.threshold");
+  SetMode(mode, request);
+  if (!stays) request->mutable_update_mask()->add_paths("clip.threshold");  // without a value: the default
   return absl::OkStatus();
 }
 
-// The limit that this very glob has now; 0 if it has none.
-double PresentThreshold(const v1::ClipSettings& present, const std::string& glob) {
-  for (const v1::TensorClip& own : present.overrides()) {
-    if (own.tensors() == glob) return own.threshold();
-  }
-  return 0;
+// The settings of all tensors that have no limit of their own.
+absl::Status SetForAll(const ClipSetOptions& options, v1::ClipMode present, v1::AdjustJobRequest* request) {
+  const bool is_named = NamedMode(options) != v1::CLIP_MODE_UNSPECIFIED;
+  const v1::ClipMode unnamed = HasLimit(options) ? v1::CLIP_MODE_GLOBAL_NORM : present;
+  const v1::ClipMode mode = is_named ? NamedMode(options) : unnamed;
+  const absl::Status status = SetNumbers(options.numbers, mode, request);
+  if (!status.ok()) return status;
+  if (!HasLimit(options)) return is_named ? SetModeAlone(mode, present, request) : absl::OkStatus();
+  // A mode that reads a norm, and that nobody named here, is left to whoever sets it.
+  if (is_named || LimitOf(present) != Limit::kNorm) SetMode(mode, request);
+  SetThreshold(LimitValue(options), request);
+  return absl::OkStatus();
 }
 
 // The override of this very glob, and no other.
-absl::Status SetOverride(const ClipSetOptions& options, const v1::Job& job, v1::AdjustJobRequest* request) {
+void SetOverride(const ClipSetOptions& options, v1::AdjustJobRequest* request) {
   v1::TensorClip* wanted = request->mutable_controls()->mutable_clip()->add_overrides();
+  const v1::ClipMode named = NamedMode(options);
   wanted->set_tensors(options.tensors);
-  wanted->set_mode(WantedMode(options, v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_TENSOR_NORM));
-  if (wanted->mode() != v1::CLIP_MODE_NONE) {
-    wanted->set_threshold(WantedThreshold(options, PresentThreshold(job.controls().clip(), options.tensors)));
-    if (!HasLimit(options)) request->set_etag(job.etag());
-    if (wanted->threshold() == 0) {
-      return absl::InvalidArgumentError("give the limit: --max-norm, --max-value or --factor");
-    }
-  }
+  wanted->set_mode(named == v1::CLIP_MODE_UNSPECIFIED ? v1::CLIP_MODE_TENSOR_NORM : named);
+  if (HasLimit(options)) wanted->set_threshold(LimitValue(options));
   request->mutable_update_mask()->add_paths(OverridePath(options.tensors));
-  return absl::OkStatus();
 }
 
 // "A number of the mode: adaptive: epsilon; autoclip: percentile, history; ...".
@@ -171,18 +192,24 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
   return app;
 }
 
-absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::Job& job) {
+CLI::App* AddClipUnset(CLI::App& parent, ClipUnsetOptions* options) {
+  CLI::App* app = parent.add_subcommand(
+      "unset", "Take away the limit that some tensors have of their own, so that they are limited as all are");
+  AddAdjustingOptions(*app, &options->adjusting);
+  app->add_option("--tensors", options->tensors, "The glob of that limit, as `clip get` shows it")->required();
+  return app;
+}
+
+absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, v1::ClipMode present) {
   absl::Status status = CheckOptions(options);
-  v1::AdjustJobRequest request;
-  const bool has_change = HasLimit(options) || !options.numbers.empty() || options.mode != v1::CLIP_MODE_UNSPECIFIED;
-  if (status.ok() && has_change) {
-    if (options.tensors.empty()) {
-      status = SetForAll(options, job, &request);
-    } else {
-      status = SetOverride(options, job, &request);
-    }
-  }
   if (!status.ok()) return status;
+  v1::AdjustJobRequest request;
+  if (options.tensors.empty()) {
+    status = SetForAll(options, present, &request);
+    if (!status.ok()) return status;
+  } else {
+    SetOverride(options, &request);
+  }
   if (options.non_finite != v1::NON_FINITE_ACTION_UNSPECIFIED) {
     request.mutable_controls()->mutable_clip()->set_non_finite(options.non_finite);
     request.mutable_update_mask()->add_paths("clip.non_finite");
@@ -193,8 +220,22 @@ absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& optio
 absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& session) {
   const absl::Status status = CheckOptions(options);  // before the server is asked
   if (!status.ok()) return status;
+  const MakeAdjustment make = [&](const v1::Job& job) -> absl::StatusOr<v1::AdjustJobRequest> {
+    if (!DependsOnPresent(options)) return MakeClipRequest(options, v1::CLIP_MODE_UNSPECIFIED);
+    const absl::StatusOr<v1::ClipMode> present = ReadModeUpTo(options.adjusting.at_step, job, session);
+    if (!present.ok()) return present.status();
+    absl::StatusOr<v1::AdjustJobRequest> request = MakeClipRequest(options, *present);
+    if (request.ok()) request->set_etag(job.etag());
+    return request;
+  };
+  return Adjust(options.adjusting, make, session);
+}
+
+absl::StatusOr<ExitCode> RunClipUnset(const ClipUnsetOptions& options, Session& session) {
+  v1::AdjustJobRequest request;
+  request.mutable_update_mask()->add_paths(OverridePath(options.tensors));  // without a value: it goes
   return Adjust(
-      options.adjusting, [&options](const v1::Job& job) { return MakeClipRequest(options, job); }, session);
+      options.adjusting, [&request](const v1::Job&) { return request; }, session);
 }
 
 }  // namespace gradwatch::cli

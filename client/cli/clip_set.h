@@ -1,4 +1,5 @@
-// gradwatch clip set: changes how the gradients of a running job are limited, and says from which step it holds.
+// gradwatch clip set and clip unset: change how the gradients of a running job are limited, and say from which step it
+// holds.
 #ifndef GRADWATCH_CLIENT_CLI_CLIP_SET_H_
 #define GRADWATCH_CLIENT_CLI_CLIP_SET_H_
 
@@ -23,14 +24,22 @@ struct ClipSetOptions {
   v1::NonFiniteAction non_finite = v1::NON_FINITE_ACTION_UNSPECIFIED;  // unspecified: unchanged
 };
 
-CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options);
+struct ClipUnsetOptions {
+  AdjustingOptions adjusting;
+  std::string tensors;
+};
 
-// The edit that the options ask for: only what they name. Where that depends on what the job has now (--max-norm keeps
-// the mode tensor_norm, --mode alone the threshold), it has the job's etag. INVALID_ARGUMENT if they say nothing or
-// contradict each other.
-absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const v1::Job& job);
+CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options);
+// Takes away the limit that some tensors have of their own.
+CLI::App* AddClipUnset(CLI::App& parent, ClipUnsetOptions* options);
+
+// The edit that the options ask for, and nothing that they do not: --max-norm alone leaves a mode that reads a norm to
+// whoever sets it, and --mode alone a limit of the same kind. `present`: the mode that the edit will find.
+// INVALID_ARGUMENT if the options say nothing, contradict each other, or need a limit.
+absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, v1::ClipMode present);
 
 absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& session);
+absl::StatusOr<ExitCode> RunClipUnset(const ClipUnsetOptions& options, Session& session);
 
 }  // namespace gradwatch::cli
 

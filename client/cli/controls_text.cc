@@ -84,6 +84,7 @@ std::string OverrideValueText(const v1::ClipSettings& values, absl::string_view 
 // What the values say at a path.
 std::string PathValueText(const v1::Controls& values, absl::string_view path) {
   absl::string_view glob = path;
+  // As OverrideGlob of core/spec/controls.cc reads it, which a client does not share: the contract is the proto's.
   if (absl::ConsumePrefix(&glob, "clip.overrides.`") && absl::ConsumeSuffix(&glob, "`")) {
     return OverrideValueText(values.clip(), glob);
   }

@@ -43,8 +43,10 @@ CLI::App* AddJobStop(CLI::App& parent, JobStopOptions* options) {
   CLI::App* app = AddChange(parent, &options->job_id, "stop", "Ask a job to end");
   CLI::Option* const grace = client::AddSecondsOption(
       *app, "--grace", options->grace_seconds,
-      "Seconds for its trainer to end by itself, then it is killed (default: 60; at most 86400)", 86'400);
-  app->add_flag("--now", options->now, "Kill its trainer at once: --grace 0")->excludes(grace);
+      "Seconds for its trainer to end by itself, then it is killed, or let go if it is a foreign program "
+      "(default: 60; at most 86400)",
+      86'400);
+  app->add_flag("--now", options->now, "Do not wait for its trainer to end by itself: --grace 0")->excludes(grace);
   return app;
 }
 

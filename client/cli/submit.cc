@@ -11,6 +11,7 @@ namespace {
 
 // Checking a large table takes the server minutes where it has much to do.
 constexpr absl::Duration kTimeout = absl::Minutes(5);
+constexpr int kExternalTries = 3;  // within that time
 
 // The spec of the user. What is wrong with it is a usage error, a missing file too.
 absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
@@ -44,14 +45,29 @@ void PrintDryRun(const v1::Job& job, const Session& session) {
   NoteData(job, session);
 }
 
+// Asks for the job. The answer about an external one holds a secret that is told nobody else: it is asked for again
+// where it does not come, as the same request.
+absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request, const Session& session) {
+  const int tries = request.spec().has_external() ? kExternalTries : 1;
+  const absl::Duration timeout = session.Timeout(kTimeout) / tries;
+  absl::StatusOr<v1::Job> job = absl::DeadlineExceededError("");
+  for (int i = 0; i < tries && absl::IsDeadlineExceeded(job.status()); ++i) {
+    job = session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob, request,
+                                    client::Repeat::kWhenUnavailable, timeout);
+  }
+  return job;
+}
+
 // The error where nobody waited any more: the server may be checking still, and accept the job then.
-absl::Status Unanswered(const absl::Status& status, bool dry_run) {
+absl::Status Unanswered(const absl::Status& status, const v1::CreateJobRequest& request) {
   const std::string what = absl::IsCancelled(status) ? "interrupted" : "time is up";
-  if (dry_run) return absl::Status(status.code(), absl::StrCat(what, " before the spec was checked"));
+  if (request.validate_only()) return absl::Status(status.code(), absl::StrCat(what, " before the spec was checked"));
+  const char* const advice =
+      request.spec().has_external()
+          ? "its token is lost then: delete it (gradwatch job delete --force) and submit it again"
+          : "repeated with the same --job-id it cannot start a second time";
   return absl::Status(status.code(),
-                      absl::StrCat(what,
-                                   "; the job may be accepted all the same: see gradwatch job list; repeated with "
-                                   "the same --job-id it cannot start a second time"));
+                      absl::StrCat(what, "; the job may be accepted all the same: see gradwatch job list; ", advice));
 }
 
 }  // namespace
@@ -70,7 +86,9 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
       ->excludes(follow);
   app->footer(
       "Without --timeout the server has 5 minutes to check the spec and its data. When the time is up the job may be\n"
-      "accepted all the same; with --job-id the same command cannot start a second one.");
+      "accepted all the same; with --job-id the same command cannot start a second one. The token of an external job "
+      "is\n"
+      "told only once: one whose answer was lost is to be deleted and submitted again.");
   return app;
 }
 
@@ -82,10 +100,9 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   request.set_job_id(options.job_id);
   request.set_request_id(client::RandomUuid());
   request.set_validate_only(options.dry_run);
-  const auto job = session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob,
-                                             request, client::Repeat::kWhenUnavailable, session.Timeout(kTimeout));
+  const absl::StatusOr<v1::Job> job = Create(request, session);
   if (absl::IsDeadlineExceeded(job.status()) || absl::IsCancelled(job.status())) {
-    return Unanswered(job.status(), options.dry_run);
+    return Unanswered(job.status(), request);
   }
   if (!job.ok()) return job.status();
   if (options.dry_run) {

@@ -19,8 +19,12 @@ namespace {
 constexpr int kMaxAttempts = 4;
 constexpr uint64_t kServing = 1;  // grpc.health.v1.HealthCheckResponse.SERVING
 
-bool IsWorthRepeating(const grpc::Status& status) {
-  return status.error_code() == grpc::StatusCode::UNAVAILABLE && !IsConnectFailure(status);
+// For a server that was there a moment ago.
+constexpr absl::Duration kReconnectTime = absl::Seconds(2);
+
+// A server that was never reached is not there. One that was, and is not any more, may be on its way back.
+bool IsWorthRepeating(const grpc::Status& status, bool was_reached) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE && (was_reached || !IsConnectFailure(status));
 }
 
 // Field 1 of the message; 0 if unset.
@@ -53,9 +57,12 @@ absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat, a
       Cancellation::Registration registration(options_.cancellation, &context);
       status = attempt(&context);
     }
-    const bool again = repeat == Repeat::kWhenUnavailable && IsWorthRepeating(status) && tries < kMaxAttempts;
-    if (!again) return DescribeStatus(status, address_);
-    if (!CancellationOrNever().Wait(backoff.Next())) return absl::CancelledError("interrupted");
+    const bool may_repeat = repeat == Repeat::kWhenUnavailable && tries < kMaxAttempts;
+    if (!may_repeat || !IsWorthRepeating(status, /*was_reached=*/tries > 1)) return DescribeStatus(status, address_);
+    const absl::Duration left = std::max(deadline - absl::Now(), absl::ZeroDuration());
+    const bool goes_on = IsConnectFailure(status) ? AwaitReconnection(std::min(kReconnectTime, left))
+                                                  : CancellationOrNever().Wait(backoff.Next());
+    if (!goes_on) return absl::CancelledError("interrupted");
   }
 }
 

@@ -45,8 +45,9 @@ class Connection {
 
   // Makes a unary call, for example Call(c.jobs(), &v1::JobService::StubInterface::GetJob, request, ...), with
   // `timeout` in place of that of the options. A server that is not there is UNAVAILABLE within about 2 s, without
-  // repetition. Where nobody waited for the answer to a change any more (DEADLINE_EXCEEDED, CANCELLED) the error says
-  // that it may have been made.
+  // repetition; one that was there when the call began is waited for some seconds, since the answer may be lost with
+  // it. Where nobody waited for the answer to a change any more (DEADLINE_EXCEEDED, CANCELLED) the error says that it
+  // may have been made.
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Call(Stub& stub,
                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),

@@ -73,7 +73,6 @@ Attachment::Attachment(std::shared_ptr<grpc::Channel> channel, v1::TrainerHello 
       backoff_(options.min_backoff, options.max_backoff),
       last_heard_(clock->Monotonic()),
       last_sent_(last_heard_),
-      start_(last_heard_),
       thread_([this] { Run(); }) {}
 
 Attachment::~Attachment() {
@@ -206,9 +205,10 @@ void Attachment::Take(const v1::EditBatch& batch) {
 }
 
 void Attachment::LetBegin() {
-  if (edits_to_come_ > 0) return;
+  if (edits_to_come_ > 0 || has_begun_) return;
+  has_begun_ = true;
   absl::MutexLock lock(&mutex_);
-  if (!welcome_.has_value()) welcome_ = first_welcome_;
+  welcome_ = first_welcome_;
 }
 
 void Attachment::WaitToTryAgain() {
@@ -230,8 +230,11 @@ std::optional<absl::Status> Attachment::Decide() {
     edits_to_come_ = 0;  // no step will use them
     LetBegin();
   }
-  if (controls_ == nullptr && clock_->Monotonic() - start_ >= options_.max_wait) {
-    return absl::UnavailableError(absl::StrCat("no server for ", absl::FormatDuration(options_.max_wait)));
+  if (clock_->Monotonic() - last_heard_ >= options_.max_wait) {
+    if (!has_begun_) {
+      return absl::UnavailableError(absl::StrCat("no server for ", absl::FormatDuration(options_.max_wait)));
+    }
+    LeavePause();
   }
   std::optional<Farewell> farewell;
   {
@@ -240,6 +243,13 @@ std::optional<absl::Status> Attachment::Decide() {
   }
   if (!farewell.has_value()) return std::nullopt;
   return CheckFarewell(*farewell);
+}
+
+void Attachment::LeavePause() {
+  if (controls_->command() != LiveControls::Command::kPause) return;
+  spdlog::error("no server for {}, and nobody else ends the pause: the run is stopped",
+                absl::FormatDuration(options_.max_wait));
+  controls_->SetCommand(LiveControls::Command::kStop);
 }
 
 std::optional<absl::Status> Attachment::CheckFarewell(const Farewell& farewell) {

@@ -33,7 +33,8 @@ struct AttachmentOptions {
   // At the end: so long without an acknowledgement, and what is not acknowledged is left in the file.
   absl::Duration patience = absl::Seconds(10);
   absl::Duration retry_file = absl::Seconds(1);  // after the file could not be written
-  // For the first welcome, and at the end for the server or the file. In between nobody is waited for.
+  // Without a word of a server: until the run may begin, in a pause, and at the end, for the server or the file. Else
+  // nobody is waited for.
   absl::Duration max_wait = absl::Hours(24);
   absl::Duration min_backoff = absl::Seconds(0.1);  // between two streams; a random part of a doubling time
   absl::Duration max_backoff = absl::Seconds(2);
@@ -51,7 +52,7 @@ class Attachment {
   Attachment& operator=(const Attachment&) = delete;
 
   // Waits for the first welcome, and for the edits that come with it. Errors as for Close; CANCELLED: RequestStop was
-  // called; UNAVAILABLE: no server came.
+  // called; UNAVAILABLE: no server came, or it went before the edits came, for AttachmentOptions::max_wait.
   absl::StatusOr<v1::TrainerWelcome> AwaitWelcome();
 
   // After AwaitWelcome: what the server, or RequestStop, wants of the training loop. When the attachment ends by an
@@ -97,6 +98,8 @@ class Attachment {
   // Whether the attachment is to end now, and why; once it is, that stays.
   const std::optional<absl::Status>& CheckEnd();
   std::optional<absl::Status> Decide();
+  // Stops a run that waits in a pause.
+  void LeavePause();
   std::optional<absl::Status> CheckFarewell(const Farewell& farewell);
   // Whether what is not acknowledged lies in the file now.
   bool LeaveLastWords(const std::string& path);
@@ -117,10 +120,10 @@ class Attachment {
   bool is_welcome_ = false;  // on the present stream
   v1::TrainerWelcome first_welcome_;
   int64_t edits_to_come_ = 0;  // with the welcome
-  absl::Duration last_heard_;  // from a server, by the monotonic clock
+  bool has_begun_ = false;     // the first welcome is handed out
+  absl::Duration last_heard_;  // from a server, by the monotonic clock; at first the start
   absl::Duration last_sent_;   // anything
   absl::Duration last_batch_ = -absl::InfiniteDuration();
-  const absl::Duration start_;
   std::optional<absl::Status> decided_;  // see CheckEnd
   // Of the farewell, once it has begun.
   std::optional<absl::Duration> farewell_since_;

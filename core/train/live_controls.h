@@ -51,7 +51,7 @@ class LiveControls {
   // must not go back. The same pointer as before means the same controls.
   const std::shared_ptr<const ControlSnapshot>& ForStep(int64_t step, FitsRun fits, std::vector<EditOutcome>* outcomes)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // For the training thread. The command now.
+  // The command now.
   Command command() const { return command_.load(std::memory_order_acquire); }
   // For the training thread. Waits until the command is not kPause, or ForStep(step) has something to do, and returns
   // the command.

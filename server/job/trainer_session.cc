@@ -108,7 +108,11 @@ v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots
   welcome->set_job_uid(job.uid());
   welcome->set_epoch(row.epoch);
   const bool hosted = !job.spec().has_external();
-  if (hosted) *welcome->mutable_spec() = job.spec();
+  if (hosted) {
+    *welcome->mutable_spec() = job.spec();
+  } else {
+    *welcome->mutable_rules() = job.spec().rules();
+  }
   welcome->mutable_controls()->set_revision(job.control_revision());
   *welcome->mutable_controls()->mutable_controls() = job.controls();
   welcome->set_acked_notice(row.acked_notice);

@@ -20,8 +20,8 @@ namespace gradwatch::testing {
 // Makes an edit; `index` counts those of a writer. Every writer calls it on its own thread.
 using MakeEdit = std::function<v1::AdjustJobRequest(int writer, int index, std::mt19937_64* random)>;
 
-// Writes edits of a job on a thread of its own, one after the other, each until it is answered. One that is
-// OUT_OF_RANGE is made anew: its step has passed meanwhile.
+// Writes edits of a job on a thread of its own, one after the other, each until it is answered, to the end of the job
+// at most. One that is OUT_OF_RANGE is made anew: its step has passed meanwhile.
 class Writer {
  public:
   // `outside` must outlive it. Between two edits it waits for up to `pause`.
@@ -35,7 +35,7 @@ class Writer {
 
  private:
   void Run();
-  // False: it was refused, which fails the test.
+  // False: it was refused, which fails the test unless the job has ended.
   bool Write(int index);
 
   const Outside& outside_;

@@ -144,6 +144,57 @@ TEST_F(ExternalTest, ALostStreamLosesAndDoublesNothing) {
   EXPECT_EQ(Number(GetJob("theirs"), "fired_alerts"), 1);
 }
 
+TEST_F(ExternalTest, WhatWaitedForItHoldsFromItsFirstStep) {
+  const std::string token = SubmitExternal("theirs");
+  EXPECT_EQ(Gradwatch({"clip", "set", "theirs", "--max-norm", "2", "--no-wait"}).exit_code, 0);
+  EXPECT_EQ(
+      Gradwatch({"clip", "set", "theirs", "--tensors", "linear.*", "--max-norm", "3", "--at-step", "2"}).exit_code, 0);
+  EXPECT_EQ(Gradwatch({"clip", "unset", "theirs", "--tensors", "linear.*", "--at-step", "7"}).exit_code, 0);
+  TestTrainer trainer(outside_->channel, "theirs", token);
+  ASSERT_TRUE(trainer.Attach().ok());
+  EXPECT_EQ(trainer.welcome().waiting_edits(), 3);
+  EXPECT_GT(trainer.welcome().rules().rules_size(), 0) << "what it would have to judge";
+  ASSERT_TRUE(trainer.RunTo(5));
+  ASSERT_EQ(trainer.controls().controls().clip().overrides_size(), 1);
+  EXPECT_EQ(trainer.controls().controls().clip().overrides(0).threshold(), 3);
+  ASSERT_TRUE(trainer.RunTo(10));
+  EXPECT_EQ(trainer.controls().controls().clip().overrides_size(), 0);
+  EXPECT_TRUE(trainer.Finish(v1::JOB_STATE_SUCCEEDED));
+  for (const Struct& report : Reports("theirs")) {
+    const double step = Number(report, "step");
+    EXPECT_EQ(Number(report, "control_revision"), step < 2 ? 2 : step < 7 ? 3 : 4) << "at step " << step;
+  }
+  EXPECT_EQ(Number(GetJob("theirs"), "control_revision"), 4);
+}
+
+// More than one message takes of notices and of reports, and the end, which comes last.
+TEST_F(ExternalTest, AllThatItHasDoneAloneIsToldWhenItComesBack) {
+  TestTrainer trainer(outside_->channel, "theirs", SubmitExternal("theirs"));
+  ASSERT_TRUE(trainer.Attach().ok());
+  ASSERT_TRUE(trainer.RunTo(5));
+  EXPECT_TRUE(trainer.AwaitAcknowledged());
+  trainer.Lose();
+  constexpr int kEpisodes = 150;
+  for (int episode = 1; episode <= kEpisodes; ++episode) {
+    for (const v1::AlertState state : {v1::ALERT_STATE_FIRING, v1::ALERT_STATE_RESOLVED}) {
+      v1::Notice notice = AlertNotice(trainer, state, 4);
+      notice.mutable_alert()->set_episode(episode);
+      notice.mutable_alert()->set_alert_id(absl::StrCat(trainer.welcome().job_uid(), "/1/norm-spike/", episode));
+      trainer.Tell(std::move(notice));
+    }
+  }
+  ASSERT_TRUE(trainer.Attach().ok());
+  EXPECT_TRUE(trainer.AwaitAcknowledged()) << "there is no report with which the rest could go";
+  EXPECT_EQ(Number(GetJob("theirs"), "fired_alerts"), kEpisodes);
+  trainer.Lose();
+  ASSERT_TRUE(trainer.RunTo(3000));
+  EXPECT_FALSE(trainer.Finish(v1::JOB_STATE_SUCCEEDED)) << "nobody hears it yet";
+  ASSERT_TRUE(trainer.Attach().ok());
+  EXPECT_TRUE(trainer.AwaitAcknowledged());
+  EXPECT_EQ(StateOf("theirs"), "succeeded");
+  EXPECT_EQ(Reports("theirs").size(), 3000u);
+}
+
 TEST_F(ExternalTest, AJobHasOneTrainer) {
   const std::string token = SubmitExternal("theirs");
   TestTrainer stranger(outside_->channel, "theirs", std::string(64, '0'));

@@ -1,5 +1,6 @@
-// A foreign trainer, written from the comments of trainer_service.proto alone. Its network has one tensor, its gradient
-// is always of norm 10, and a step takes a millisecond, or nothing while it is alone.
+// A foreign trainer, written from the comments of the protocol alone. Its network has one tensor, its gradient is
+// always of norm 10, and a step takes a millisecond, or nothing while it is alone. It judges no rules: who uses it
+// tells alerts.
 #ifndef GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
 #define GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
 
@@ -16,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/lib/uuid.h"
@@ -45,13 +48,19 @@ class TestTrainer {
     hello->mutable_tensors(0)->add_shape(3);
     v1::TrainerDirective answer;
     if (!stream_->Write(message) || !stream_->Read(&answer)) return Lose();
-    const bool begins = welcome_.attempt() == 0;
     welcome_ = answer.welcome();
-    if (begins) controls_ = welcome_.controls();  // one that comes back knows better
+    if (!begun_) controls_ = welcome_.controls();  // one that comes back knows better
     sent_notice_ = welcome_.acked_notice();
     sent_step_ = welcome_.has_acked_step() ? welcome_.acked_step() : -1;
     Forget(sent_notice_, sent_step_);
     TakeCommand(welcome_.has_command() ? welcome_.command().action() : v1::TrainerCommand::ACTION_RESUME);
+    // The edits that wait may be for the first step.
+    for (int64_t to_come = begun_ ? 0 : welcome_.waiting_edits(); to_come > 0;) {
+      if (!stream_->Read(&answer)) return Lose();
+      Take(answer);
+      to_come = answer.has_edits() ? to_come - answer.edits().edits_size() : 0;
+    }
+    begun_ = true;
     over_ = false;
     reader_ = std::thread([this] {
       for (v1::TrainerDirective directive; stream_->Read(&directive);) {
@@ -171,20 +180,44 @@ class TestTrainer {
   }
   void Apply(const v1::ControlEdit& edit) {
     using google::protobuf::util::FieldMaskUtil;
-    google::protobuf::FieldMask mask;
-    mask.mutable_paths()->Assign(edit.paths().begin(), edit.paths().end());
-    if (!FieldMaskUtil::IsValidFieldMask<v1::Controls>(mask))
-      return Drop(edit.edit(), "this trainer knows no such path");
-    FieldMaskUtil::MergeOptions replace;
-    replace.set_replace_message_fields(true);
-    replace.set_replace_repeated_fields(true);
-    FieldMaskUtil::MergeMessageTo(edit.values(), mask, replace, controls_.mutable_controls());
+    v1::Controls changed = controls_.controls();
+    for (const std::string& path : edit.paths()) {
+      absl::string_view glob = path;
+      if (absl::ConsumePrefix(&glob, "clip.overrides.`") && absl::ConsumeSuffix(&glob, "`")) {
+        SetOverride(glob, edit.values().clip(), changed.mutable_clip()->mutable_overrides());
+        continue;
+      }
+      if (!FieldMaskUtil::IsValidPath<v1::Controls>(path)) return Drop(edit.edit(), "this trainer knows no " + path);
+      google::protobuf::FieldMask mask;
+      mask.add_paths(path);
+      FieldMaskUtil::MergeOptions replace;
+      replace.set_replace_message_fields(true);
+      replace.set_replace_repeated_fields(true);
+      FieldMaskUtil::MergeMessageTo(edit.values(), mask, replace, &changed);
+    }
+    *controls_.mutable_controls() = std::move(changed);
     controls_.set_revision(controls_.revision() + 1);
     v1::Notice notice;
     notice.mutable_controls_applied()->set_edit(edit.edit());
     notice.mutable_controls_applied()->set_revision(controls_.revision());
     notice.mutable_controls_applied()->set_effective_step(next_step_);
     Tell(std::move(notice));
+  }
+  // Puts the override that `values` has for exactly this glob in the place of the one that there is, or before all
+  // others, or takes it away.
+  static void SetOverride(absl::string_view glob, const v1::ClipSettings& values,
+                          google::protobuf::RepeatedPtrField<v1::TensorClip>* overrides) {
+    const auto is_its = [glob](const v1::TensorClip& limit) { return limit.tensors() == glob; };
+    const auto wanted = std::find_if(values.overrides().begin(), values.overrides().end(), is_its);
+    const auto present = std::find_if(overrides->begin(), overrides->end(), is_its);
+    if (wanted == values.overrides().end()) {
+      if (present != overrides->end()) overrides->erase(present);
+    } else if (present != overrides->end()) {
+      *present = *wanted;
+    } else {
+      *overrides->Add() = *wanted;
+      std::rotate(overrides->begin(), overrides->end() - 1, overrides->end());
+    }
   }
   void Drop(int64_t edit, const std::string& reason) {
     v1::Notice notice;
@@ -209,27 +242,28 @@ class TestTrainer {
     reports_.push_back(std::move(report));
     Send();
   }
-  // Sends what was not sent on this stream yet: notices before reports, but for the end. What a broken stream does not
-  // take is sent again on the next.
+  // Sends what was not sent on this stream yet: all notices, then all reports, then the end. What a broken stream does
+  // not take is sent again on the next.
   void Send() {
-    if (stream_ == nullptr) return;
-    v1::TrainerMessage notices, reports, end;
-    for (const v1::Notice& notice : notices_) {
-      if (notice.number() <= sent_notice_ || notices.notices().notices_size() == 256) continue;
-      *(notice.has_finished() ? end : notices).mutable_notices()->add_notices() = notice;
-      sent_notice_ = notice.number();
+    for (v1::TrainerMessage message; stream_ != nullptr; message.Clear()) {
+      const bool all_told = reports_.empty() || reports_.back().step() <= sent_step_;
+      for (const v1::Notice& notice : notices_) {
+        if (notice.number() <= sent_notice_ || (notice.has_finished() && !all_told)) continue;
+        if (message.notices().notices_size() == 256) break;
+        *message.mutable_notices()->add_notices() = notice;
+        sent_notice_ = notice.number();
+      }
+      for (const v1::StepReport& report : reports_) {
+        if (message.has_notices() || message.reports().reports_size() == 1024) break;
+        if (report.step() <= sent_step_) continue;
+        *message.mutable_reports()->add_reports() = report;
+        sent_step_ = report.step();
+      }
+      if (message.has_notices()) message.mutable_notices()->set_epoch(welcome_.epoch());
+      if (message.has_reports()) message.mutable_reports()->set_epoch(welcome_.epoch());
+      if (message.what_case() == v1::TrainerMessage::WHAT_NOT_SET) return;
+      stream_->Write(message);
     }
-    for (const v1::StepReport& report : reports_) {
-      if (report.step() <= sent_step_ || reports.reports().reports_size() == 1024) continue;
-      *reports.mutable_reports()->add_reports() = report;
-      sent_step_ = report.step();
-    }
-    for (v1::TrainerMessage* message : {&notices, &reports, &end}) {
-      if (message->has_reports()) message->mutable_reports()->set_epoch(welcome_.epoch());
-      if (message->has_notices()) message->mutable_notices()->set_epoch(welcome_.epoch());
-      if (message->what_case() != v1::TrainerMessage::WHAT_NOT_SET) stream_->Write(*message);
-    }
-    if (!reports_.empty() && reports_.back().step() > sent_step_) Send();
   }
 
   const std::unique_ptr<v1::TrainerService::Stub> stub_;
@@ -239,7 +273,7 @@ class TestTrainer {
   std::thread reader_;
   absl::Mutex mutex_;
   std::deque<v1::TrainerDirective> heard_;
-  bool over_ = true;
+  bool over_ = true, begun_ = false;
   v1::TrainerWelcome welcome_;
   v1::RevisedControls controls_;  // in force
   int64_t next_step_ = 0, notice_number_ = 0, sent_notice_ = 0, sent_step_ = -1;

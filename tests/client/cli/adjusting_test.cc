@@ -1,6 +1,7 @@
 #include "client/cli/adjusting.h"
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,9 @@ class ClipSetTest : public CliTest {
     server_.get_job = [this](const v1::GetJobRequest&, v1::Job* job) {
       job->set_job_id("x");
       job->set_etag(absl::StrCat("e", ++reads_));
-      job->mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
+      job->mutable_controls()->mutable_clip()->set_mode(mode_);
       job->set_control_revision(1);
+      job->set_waiting_edits(static_cast<int32_t>(waiting_.size()));
       job->set_state(state_);
       job->set_steps_done(12);
       job->set_last_event(4);
@@ -44,6 +46,11 @@ class ClipSetTest : public CliTest {
       *edit.mutable_paths() = request.update_mask().paths();
       if (request.has_at_step()) edit.set_at_step(request.at_step());
       response->set_event_number(5);
+      return grpc::Status::OK;
+    };
+    server_.list_edits = [this](const v1::ListEditsRequest&, v1::ListEditsResponse* response) {
+      if (on_list_) on_list_();
+      for (const v1::Adjustment& edit : waiting_) *response->add_edits() = edit;
       return grpc::Status::OK;
     };
     server_.watch_job = [this](const v1::WatchJobRequest& request, grpc::ServerContext*,
@@ -71,13 +78,33 @@ class ClipSetTest : public CliTest {
     adjustment.set_effective_step(12);
   }
 
-  void AnswerDropped(int64_t edit, const std::string& reason) {
+  void AnswerDropped(int64_t edit, const std::string& reason, bool may_have_held = false) {
     v1::AdjustDropped& dropped = *answer_.add_events()->mutable_adjust_dropped();
     dropped.mutable_adjustment()->set_edit(edit);
     dropped.set_reason(reason);
+    dropped.set_may_have_held(may_have_held);
+  }
+  // An edit that waits and sets the mode.
+  v1::Adjustment& AddWaiting(v1::ClipMode mode) {
+    v1::Adjustment& edit = waiting_.emplace_back();
+    edit.add_paths("clip.mode");
+    edit.mutable_values()->mutable_clip()->set_mode(mode);
+    return edit;
+  }
+  // The paths of the edit that a command asks for.
+  std::vector<std::string> PathsOf(const std::string& arguments) {
+    requests_.clear();
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 0) << arguments << ": " << result.err;
+    if (requests_.size() != 1) return {};
+    const auto& paths = requests_[0].update_mask().paths();
+    return {paths.begin(), paths.end()};
   }
 
   std::atomic<int> reads_ = 0;
+  v1::ClipMode mode_ = v1::CLIP_MODE_NONE;  // in force
+  std::vector<v1::Adjustment> waiting_;
+  std::function<void()> on_list_;  // before the waiting edits are read
   std::atomic<v1::JobState> state_ = v1::JOB_STATE_RUNNING;
   int conflicts_ = 0;
   std::vector<v1::AdjustJobRequest> requests_;
@@ -123,10 +150,19 @@ TEST_F(ClipSetTest, IsGuardedByAnEtagOnlyWhereItDependsOnWhatWasRead) {
     const char* arguments;
     bool guarded;
   } cases[] = {
-      {"clip set x --max-norm 2", true},   {"clip set x --max-norm 2 --mode global_norm", false},
-      {"clip set x --max-value 2", false}, {"clip set x --tensors a --max-norm 2", false},
-      {"clip unset x --tensors a", false}, {"adjust x --lr-scale 0.5", false},
+      {"clip set x --max-norm 2", true},
+      {"clip set x --max-norm 2 --mode global_norm", false},
+      {"clip set x --max-value 2", false},
+      {"clip set x --mode value", true},
+      {"clip set x --mode adaptive", true},
+      {"clip set x --mode none", false},
+      {"clip set x --mode zclip --set alpha=0.5", false},
+      {"clip set x --non-finite zero", false},
+      {"clip set x --tensors a --max-norm 2", false},
+      {"clip unset x --tensors a", false},
+      {"adjust x --lr-scale 0.5", false},
   };
+  mode_ = v1::CLIP_MODE_VALUE;
   for (const auto& c : cases) {
     requests_.clear();
     EXPECT_EQ(Cli(c.arguments).exit_code, 0) << c.arguments;
@@ -136,6 +172,41 @@ TEST_F(ClipSetTest, IsGuardedByAnEtagOnlyWhereItDependsOnWhatWasRead) {
     EXPECT_EQ(Cli(absl::StrCat(c.arguments, " --if-etag mine")).exit_code, 0);
     EXPECT_EQ(requests_[0].etag(), "mine") << c.arguments;
   }
+}
+
+// Somebody's mode waits for step 100: a norm for a later step is not a change of that mode.
+TEST_F(ClipSetTest, AnEditIsMadeFromWhatItWillFind) {
+  AnswerAdjusted(7);
+  AddWaiting(v1::CLIP_MODE_TENSOR_NORM).set_at_step(100);
+  const std::vector<std::string> both = {"clip.mode", "clip.threshold"};
+  EXPECT_THAT(PathsOf("clip set x --max-norm 2 --at-step 200"), ElementsAre("clip.threshold"));
+  EXPECT_THAT(PathsOf("clip set x --max-norm 2 --at-step 100"), ElementsAre("clip.threshold")) << "it comes after it";
+  EXPECT_EQ(PathsOf("clip set x --max-norm 2 --at-step 99"), both);
+  EXPECT_EQ(PathsOf("clip set x --max-norm 2"), both);
+  EXPECT_THAT(PathsOf("clip set x --mode global_norm --at-step 200"), ElementsAre("clip.mode"));
+  EXPECT_EQ(Cli("clip set x --mode global_norm").exit_code, 2) << "there is no norm yet";
+  waiting_[0].set_withdrawn_by("bert");
+  EXPECT_EQ(PathsOf("clip set x --max-norm 2 --at-step 200"), both);
+
+  waiting_.clear();
+  AddWaiting(v1::CLIP_MODE_ZCLIP);
+  EXPECT_THAT(PathsOf("clip set x --set alpha=0.5"), ElementsAre("clip.zclip.alpha"));
+  waiting_[0].set_paths(0, "clip.threshold");  // it says nothing of the mode
+  EXPECT_EQ(Cli("clip set x --set alpha=0.5").exit_code, 2);
+  waiting_[0].set_paths(0, "clip");
+  EXPECT_THAT(PathsOf("clip set x --set alpha=0.5"), ElementsAre("clip.zclip.alpha"));
+}
+
+// The etag does not tell that an edit was applied between the reads of the job and of its edits.
+TEST_F(ClipSetTest, WhatIsAppliedMeanwhileIsNotMissed) {
+  AnswerAdjusted(7);
+  AddWaiting(v1::CLIP_MODE_TENSOR_NORM);
+  on_list_ = [this] {
+    mode_ = v1::CLIP_MODE_TENSOR_NORM;
+    waiting_.clear();
+  };
+  EXPECT_THAT(PathsOf("clip set x --max-norm 2"), ElementsAre("clip.threshold"));
+  EXPECT_EQ(requests_[0].etag(), "e1") << "that of the first read: nothing was accepted since";
 }
 
 TEST_F(ClipSetTest, TriesAgainWhenSomebodyElseWasFaster) {
@@ -165,6 +236,13 @@ TEST_F(ClipSetTest, ADroppedEditIsAConflict) {
   EXPECT_EQ(result.out, "");
 }
 
+TEST_F(ClipSetTest, WhatMayHaveHeldIsNotSaidNeverToHave) {
+  AnswerDropped(7, "the trainer was lost", /*may_have_held=*/true);
+  const CliResult result = Cli("adjust x --lr-scale 0.5");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: edit 7 may have held or not: the trainer was lost\n");
+}
+
 TEST_F(ClipSetTest, AnEndWithoutAWordDoesNotSayThatItNeverHeld) {
   answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
   const CliResult result = Cli("clip set x --max-norm 2");
@@ -190,9 +268,30 @@ TEST_F(ClipSetTest, AnEditForALaterStepIsToldAtOnceAndHowToWithdrawIt) {
             R"({"job":"x","edit":7,"state":"waiting","asked":{"edit":7,"paths":["learning_rate_scale"],)"
             R"("values":{"learning_rate_scale":0.5},"at_step":13,"actor":"anna"},"event":5})"
             "\n");
-  state_ = v1::JOB_STATE_PAUSED;
-  EXPECT_THAT(Cli("clip unset x --tensors rnn0.* --at-step 13").out,
-              HasSubstr("clip.overrides.`rnn0.*`: removed\nwaits: holds from step 13 (edit 7; "));
+}
+
+// The reports of its last steps may come after the news of a pause: then the step is the next one, and the edit is
+// applied at once.
+TEST_F(ClipSetTest, OfAPausedJobItIsSeenWhetherALaterStepIsTheNext) {
+  for (const v1::JobState state : {v1::JOB_STATE_PAUSED, v1::JOB_STATE_PAUSING}) {
+    state_ = state;
+    answer_.Clear();
+    AnswerState(v1::JOB_STATE_PAUSED);
+    AnswerAdjusted(7);
+    const CliResult result = Cli("clip set x --max-norm 2 --at-step 14");
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("holds from step 12, the first after the pause (revision 3)\n"));
+    EXPECT_EQ(result.err, "");
+  }
+  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext* context,
+                         grpc::ServerWriter<v1::WatchJobResponse>*) {
+    EXPECT_LT(absl::FromChrono(context->deadline()), absl::Now() + absl::Seconds(30)) << "a moment only";
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  };
+  const CliResult result = Cli("clip unset x --tensors rnn0.* --at-step 13");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("clip.overrides.`rnn0.*`: removed\nwaits: holds from step 13 (edit 7; "));
+  EXPECT_EQ(result.err, "");
 }
 
 TEST_F(ClipSetTest, WaitsForALaterStepIfAskedTo) {

@@ -45,64 +45,71 @@ TEST(ClipSetParseTest, RefusesWhatIsNoLimit) {
   }
 }
 
-// The request that the arguments make for a job whose clip is `present`.
-absl::StatusOr<v1::AdjustJobRequest> Make(const std::string& arguments, const v1::ClipSettings& present = {}) {
-  v1::Job job;
-  *job.mutable_controls()->mutable_clip() = present;
-  job.set_etag("e");
-  return MakeClipRequest(ParseOptions(AddClipSet, "job " + arguments), job);
+// The request that the arguments make where the edit will find the mode `present`.
+absl::StatusOr<v1::AdjustJobRequest> Make(const std::string& arguments,
+                                          v1::ClipMode present = v1::CLIP_MODE_UNSPECIFIED) {
+  return MakeClipRequest(ParseOptions(AddClipSet, "job " + arguments), present);
 }
 
-// An edit says what was asked for and nothing else; where that depends on what the job has, the etag guards it.
-TEST(MakeClipRequestTest, ALimitSetsModeAndThreshold) {
+// An edit says what was asked for and nothing else.
+TEST(MakeClipRequestTest, ALimitSetsTheThresholdAndTheModeWhereNoneReadsIt) {
   const struct {
     const char* arguments;
-    v1::ClipMode before, after;
-    double threshold;  // 0: it is not told, or unset
+    v1::ClipMode before;
+    v1::ClipMode asked;  // unspecified: it is left as it is
+    double threshold;    // 0: it is not told, or unset
     std::vector<std::string> paths;
-    bool guarded;
   } cases[] = {
-      {"--max-norm 2", v1::CLIP_MODE_UNSPECIFIED, v1::CLIP_MODE_GLOBAL_NORM, 2, {"clip.mode", "clip.threshold"}, true},
-      {"--max-norm 2", v1::CLIP_MODE_VALUE, v1::CLIP_MODE_GLOBAL_NORM, 2, {"clip.mode", "clip.threshold"}, true},
-      {"--max-norm 2", v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_TENSOR_NORM, 2, {"clip.mode", "clip.threshold"}, true},
+      {"--max-norm 2", v1::CLIP_MODE_UNSPECIFIED, v1::CLIP_MODE_GLOBAL_NORM, 2, {"clip.mode", "clip.threshold"}},
+      {"--max-norm 2", v1::CLIP_MODE_VALUE, v1::CLIP_MODE_GLOBAL_NORM, 2, {"clip.mode", "clip.threshold"}},
+      {"--max-norm 2", v1::CLIP_MODE_ZCLIP, v1::CLIP_MODE_GLOBAL_NORM, 2, {"clip.mode", "clip.threshold"}},
+      {"--max-norm 2", v1::CLIP_MODE_TENSOR_NORM, v1::CLIP_MODE_UNSPECIFIED, 2, {"clip.threshold"}},
+      {"--max-norm 2", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_UNSPECIFIED, 2, {"clip.threshold"}},
       {"--max-norm 2 --mode global_norm",
        v1::CLIP_MODE_TENSOR_NORM,
        v1::CLIP_MODE_GLOBAL_NORM,
        2,
-       {"clip.mode", "clip.threshold"},
-       false},
-      {"--max-value 3", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_VALUE, 3, {"clip.mode", "clip.threshold"}, false},
-      {"--factor 0.02",
-       v1::CLIP_MODE_GLOBAL_NORM,
-       v1::CLIP_MODE_ADAPTIVE,
-       0.02,
-       {"clip.mode", "clip.threshold"},
-       false},
+       {"clip.mode", "clip.threshold"}},
+      {"--max-value 3", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_VALUE, 3, {"clip.mode", "clip.threshold"}},
+      {"--factor 0.02", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_ADAPTIVE, 0.02, {"clip.mode", "clip.threshold"}},
       // The limit stays.
-      {"--mode tensor_norm", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_TENSOR_NORM, 0, {"clip.mode"}, true},
-      {"--mode adaptive", v1::CLIP_MODE_ADAPTIVE, v1::CLIP_MODE_ADAPTIVE, 0, {"clip.mode"}, true},
-      // A norm is no fraction: back to the default, and the server refuses a norm without one.
-      {"--mode adaptive", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_ADAPTIVE, 0, {"clip.mode", "clip.threshold"}, true},
-      {"--mode global_norm",
-       v1::CLIP_MODE_ADAPTIVE,
-       v1::CLIP_MODE_GLOBAL_NORM,
-       0,
-       {"clip.mode", "clip.threshold"},
-       true},
-      {"--mode none", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_NONE, 0, {"clip.mode"}, false},
-      {"--non-finite zero", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_UNSPECIFIED, 0, {"clip.non_finite"}, false},
+      {"--mode tensor_norm", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_TENSOR_NORM, 0, {"clip.mode"}},
+      {"--mode value", v1::CLIP_MODE_VALUE, v1::CLIP_MODE_VALUE, 0, {"clip.mode"}},
+      {"--mode adaptive", v1::CLIP_MODE_ADAPTIVE, v1::CLIP_MODE_ADAPTIVE, 0, {"clip.mode"}},
+      // A norm is no fraction: back to the default.
+      {"--mode adaptive", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_ADAPTIVE, 0, {"clip.mode", "clip.threshold"}},
+      {"--mode adaptive", v1::CLIP_MODE_ZCLIP, v1::CLIP_MODE_ADAPTIVE, 0, {"clip.mode", "clip.threshold"}},
+      {"--mode none", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_NONE, 0, {"clip.mode"}},
+      {"--mode zclip", v1::CLIP_MODE_ADAPTIVE, v1::CLIP_MODE_ZCLIP, 0, {"clip.mode"}},
+      {"--non-finite zero", v1::CLIP_MODE_GLOBAL_NORM, v1::CLIP_MODE_UNSPECIFIED, 0, {"clip.non_finite"}},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(absl::StrCat(c.arguments, " after ", v1::ClipMode_Name(c.before)));
-    v1::ClipSettings present;
-    present.set_mode(c.before);
-    present.set_threshold(9);
-    const auto request = Make(c.arguments, present);
+    const auto request = Make(c.arguments, c.before);
     ASSERT_THAT(request, IsOk());
-    EXPECT_EQ(request->controls().clip().mode(), c.after);
+    EXPECT_EQ(request->controls().clip().mode(), c.asked);
     EXPECT_EQ(request->controls().clip().threshold(), c.threshold);
     EXPECT_THAT(request->update_mask().paths(), ::testing::ElementsAreArray(c.paths));
-    EXPECT_EQ(request->etag(), c.guarded ? "e" : "");
+  }
+}
+
+// Whatever number is there was meant for something else, also one that was kept while no mode read it.
+TEST(MakeClipRequestTest, AModeThatFindsNoLimitOfItsKindAsksForOne) {
+  const struct {
+    const char* arguments;
+    v1::ClipMode before;
+    const char* needs;
+  } cases[] = {
+      {"--mode global_norm", v1::CLIP_MODE_ADAPTIVE, "give --max-norm"},
+      {"--mode global_norm", v1::CLIP_MODE_ZCLIP, "give --max-norm"},  // adaptive before that
+      {"--mode tensor_norm", v1::CLIP_MODE_NONE, "give --max-norm"},
+      {"--mode tensor_norm", v1::CLIP_MODE_VALUE, "give --max-norm"},
+      {"--mode value", v1::CLIP_MODE_GLOBAL_NORM, "give --max-value"},
+      {"--mode value", v1::CLIP_MODE_UNSPECIFIED, "give --max-value"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_THAT(Make(c.arguments, c.before), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.needs)))
+        << c.arguments << " after " << v1::ClipMode_Name(c.before);
   }
 }
 
@@ -135,34 +142,28 @@ TEST(MakeClipRequestTest, EveryModeOfItsOwnNumbersCanBeSet) {
        {"clip.adaptive.epsilon", "clip.mode", "clip.threshold"},
        "mode: CLIP_MODE_ADAPTIVE threshold: 0.02 adaptive { epsilon: 0.01 }"},
   };
-  v1::ClipSettings present;
-  present.set_mode(v1::CLIP_MODE_GLOBAL_NORM);
-  present.set_threshold(9);
   for (const auto& c : cases) {
-    const auto request = Make(c.arguments, present);
+    const auto request = Make(c.arguments, v1::CLIP_MODE_GLOBAL_NORM);
     ASSERT_THAT(request, IsOk()) << c.arguments;
     EXPECT_THAT(request->update_mask().paths(), ::testing::ElementsAreArray(c.paths)) << c.arguments;
     v1::ClipSettings want;
     ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(c.clip, &want));
     EXPECT_EQ(request->controls().clip().DebugString(), want.DebugString()) << c.arguments;
-    EXPECT_EQ(request->etag(), "") << c.arguments << " says all";
   }
 }
 
 TEST(MakeClipRequestTest, SetAloneChangesTheModeThatHolds) {
-  v1::ClipSettings present;
-  present.set_mode(v1::CLIP_MODE_ZCLIP);
-  const auto request = Make("--set z_threshold=3", present);
+  const auto request = Make("--set z_threshold=3", v1::CLIP_MODE_ZCLIP);
   ASSERT_THAT(request, IsOk());
   EXPECT_THAT(request->update_mask().paths(), ElementsAre("clip.zclip.z_threshold"));
   EXPECT_EQ(request->controls().clip().zclip().z_threshold(), 3);
-  EXPECT_EQ(request->etag(), "e");
-  for (const char* wrong : {"--set percentile=3", "--set z_threshold=much", "--set z_threshold", "--set =3",
-                            "--set alpha.x=3", "--mode global_norm --max-norm 1 --set alpha=3"}) {
-    EXPECT_THAT(Make(wrong, present), StatusIs(absl::StatusCode::kInvalidArgument, _)) << wrong;
+  for (const char* wrong :
+       {"--set percentile=3", "--set z_threshold=much", "--set z_threshold", "--set =3", "--set alpha.x=3",
+        "--mode global_norm --max-norm 1 --set alpha=3", "--max-norm 1 --set alpha=3"}) {
+    EXPECT_THAT(Make(wrong, v1::CLIP_MODE_ZCLIP), StatusIs(absl::StatusCode::kInvalidArgument, _)) << wrong;
   }
-  present.set_mode(v1::CLIP_MODE_NONE);
-  EXPECT_THAT(Make("--set alpha=0.9", present), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("zclip")));
+  EXPECT_THAT(Make("--set alpha=0.9", v1::CLIP_MODE_NONE),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("zclip")));
 }
 
 TEST(MakeClipRequestTest, AGlobMayBeAdaptive) {
@@ -181,32 +182,25 @@ TEST(MakeClipRequestTest, ModeNoneKeepsTheThreshold) {
 }
 
 TEST(MakeClipRequestTest, AGlobGetsItsOwnLimitAndOthersAreNotTouched) {
-  v1::ClipSettings present;
-  auto* all = present.add_overrides();
-  all->set_tensors("*");
-  all->set_mode(v1::CLIP_MODE_VALUE);
-  all->set_threshold(5);
   const struct {
     const char* arguments;
     const char* path;
     v1::ClipMode mode;
     double threshold;
-    bool guarded;
   } cases[] = {
-      {"--tensors rnn0.* --max-norm 2", "clip.overrides.`rnn0.*`", v1::CLIP_MODE_TENSOR_NORM, 2, false},
-      {"--tensors * --max-value 2", "clip.overrides.`*`", v1::CLIP_MODE_VALUE, 2, false},
-      {"--tensors * --mode none", "clip.overrides.`*`", v1::CLIP_MODE_NONE, 0, false},
-      {"--tensors * --mode tensor_norm", "clip.overrides.`*`", v1::CLIP_MODE_TENSOR_NORM, 5, true},  // keeps the limit
+      {"--tensors rnn0.* --max-norm 2", "clip.overrides.`rnn0.*`", v1::CLIP_MODE_TENSOR_NORM, 2},
+      {"--tensors * --max-value 2", "clip.overrides.`*`", v1::CLIP_MODE_VALUE, 2},
+      {"--tensors * --mode none", "clip.overrides.`*`", v1::CLIP_MODE_NONE, 0},
+      {"--tensors * --mode tensor_norm --max-norm 3", "clip.overrides.`*`", v1::CLIP_MODE_TENSOR_NORM, 3},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.arguments);
-    const auto request = Make(c.arguments, present);
+    const auto request = Make(c.arguments, v1::CLIP_MODE_VALUE);
     ASSERT_THAT(request, IsOk());
     EXPECT_THAT(request->update_mask().paths(), ElementsAre(c.path));
     ASSERT_EQ(request->controls().clip().overrides_size(), 1);
     EXPECT_EQ(request->controls().clip().overrides(0).mode(), c.mode);
     EXPECT_EQ(request->controls().clip().overrides(0).threshold(), c.threshold);
-    EXPECT_EQ(request->etag(), c.guarded ? "e" : "");
   }
 }
 

@@ -1,5 +1,7 @@
 #include "client/cli/submit.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/client/cli/cli_fixture.h"
@@ -108,6 +110,33 @@ TEST_F(SubmitExternalTest, ADryRunSaysWhoTrainsIt) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("a foreign program is to train it"));
   EXPECT_THAT(result.err, ::testing::Not(HasSubstr("needs")));
+}
+
+// The server gives the same answer to the same request, and to no other.
+TEST_F(SubmitExternalTest, AnAnswerThatDoesNotComeIsAskedForAgain) {
+  const auto answer = server_.create_job;
+  std::vector<v1::CreateJobRequest> requests;
+  server_.create_job = [&](const v1::CreateJobRequest& request, v1::Job* job) {
+    requests.push_back(request);
+    if (requests.size() < 3) return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+    return answer(request, job);
+  };
+  const CliResult result = Cli("submit " + external_);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("5ec4e7\n"));
+  ASSERT_EQ(requests.size(), 3u);
+  for (const v1::CreateJobRequest& request : requests) EXPECT_EQ(request.request_id(), requests[0].request_id());
+}
+
+TEST_F(SubmitExternalTest, AnAnswerThatNeverComesLosesTheToken) {
+  server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
+    return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  };
+  const CliResult result = Cli("submit " + external_);
+  EXPECT_EQ(result.exit_code, 124);
+  EXPECT_THAT(result.err,
+              HasSubstr("its token is lost then: delete it (gradwatch job delete --force) and submit it again"));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("--job-id")));
 }
 
 TEST_F(SubmitTest, SendsTheSpecWithTheUsersChanges) {

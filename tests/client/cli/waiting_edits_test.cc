@@ -91,6 +91,9 @@ TEST(EventTextTest, TellsEditsByTheirNumber) {
   *dropped.mutable_adjust_dropped()->mutable_adjustment() = Edit(7);
   dropped.mutable_adjust_dropped()->set_reason("withdrawn by bert");
   EXPECT_EQ(EventText(dropped), "edit 7 never held: withdrawn by bert");
+  dropped.mutable_adjust_dropped()->set_may_have_held(true);
+  dropped.mutable_adjust_dropped()->set_reason("the trainer was lost");
+  EXPECT_EQ(EventText(dropped), "edit 7 may have held or not: the trainer was lost");
 }
 
 // A server with one job, read after event 4, and the edits that wait.
@@ -154,7 +157,8 @@ TEST_F(WaitingEditsTest, GetPrintsWhatHolds) {
   const CliResult result = Cli("clip get x");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e\n");
-  EXPECT_THAT(Cli("clip get x -o json").out, HasSubstr(R"("pending":[]})"));
+  EXPECT_EQ(Cli("clip get x -o json").out, R"({"job":"x","revision":9,"etag":"e","clip":{},"pending":[]})"
+                                           "\n");
 }
 
 TEST_F(WaitingEditsTest, GetPrintsWhatWaits) {
@@ -196,6 +200,21 @@ TEST_F(WaitingEditsTest, GetTellsOneMoment) {
   EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e\n");
 }
 
+TEST_F(WaitingEditsTest, GetSaysWhereItIsNoMoment) {
+  edits_ = {Edit(7)};
+  const auto list = server_.list_edits;
+  server_.list_edits = [this, list](const v1::ListEditsRequest& request, v1::ListEditsResponse* response) {
+    const grpc::Status status = list(request, response);
+    edits_.push_back(Edit(static_cast<int64_t>(edits_.size()) + 7));  // somebody writes all the while
+    return status;
+  };
+  const CliResult result = Cli("clip get x");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("waits: edit 7"));
+  EXPECT_EQ(result.err,
+            "gradwatch: the edits of x change too fast: what is said to wait may hold already, or not be all\n");
+}
+
 TEST_F(WaitingEditsTest, CancelSaysThatItIsWithdrawn) {
   AnswerDropped(6, "not ours");
   AnswerDropped(7, "withdrawn by anna");
@@ -216,6 +235,17 @@ TEST_F(WaitingEditsTest, CancelTellsAnotherReasonWhyItNeverHeld) {
   const CliResult result = Cli("clip cancel x 7");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "edit 7 withdrawn: it never held (the job ended first)\n");
+}
+
+TEST_F(WaitingEditsTest, CancelOfWhatMayHaveHeldDoesNotSayThatItNeverDid) {
+  AnswerDropped(7, "the trainer was lost");
+  answer_.mutable_events(0)->mutable_adjust_dropped()->set_may_have_held(true);
+  for (const char* form : {"", " -o json"}) {
+    const CliResult result = Cli(absl::StrCat("clip cancel x 7", form));
+    EXPECT_EQ(result.exit_code, 6);
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(result.err, "gradwatch: edit 7 may have held or not: the trainer was lost\n");
+  }
 }
 
 TEST_F(WaitingEditsTest, CancelThatComesTooLateSaysSinceWhenItHolds) {
@@ -242,6 +272,24 @@ TEST_F(WaitingEditsTest, CancelThatComesTooLateSaysSinceWhenItHolds) {
   EXPECT_EQ(Cli("clip cancel x 7").err, "gradwatch: edit 7 is done\n");
 }
 
+// Numbers of withdrawals are no edits: the log is read as far as it was when the server refused, and no further.
+TEST_F(WaitingEditsTest, CancelOfWhatIsNoEditDoesNotWaitForMoreOfTheLog) {
+  refusal_ = RichStatus(grpc::StatusCode::FAILED_PRECONDITION, "no edit 8 waits", Reason("EDIT_DONE"));
+  server_.watch_job = [this](const v1::WatchJobRequest&, grpc::ServerContext*,
+                             grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+    for (int64_t number = 1; number <= 4; ++number) answer_.add_events()->set_number(number);
+    writer->Write(answer_);
+    answer_.Clear();
+    AnswerApplied(8);
+    answer_.mutable_events(0)->set_number(5);
+    writer->Write(answer_);
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("clip cancel x 8");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: no edit 8 waits\n");
+}
+
 TEST_F(WaitingEditsTest, CancelOfAnUnknownEditIsNotFound) {
   refusal_ = RichStatus(grpc::StatusCode::NOT_FOUND, "no edit 8", Reason("EDIT_NOT_FOUND"));
   const CliResult result = Cli("clip cancel x 8");
@@ -252,6 +300,8 @@ TEST_F(WaitingEditsTest, CancelOfAnUnknownEditIsNotFound) {
 TEST_F(WaitingEditsTest, CancelSaysWhatItWaitsFor) {
   AnswerDropped(7, "");
   EXPECT_EQ(Cli("clip cancel x 7").err, "");
+  state_ = v1::JOB_STATE_PENDING;
+  EXPECT_EQ(Cli("clip cancel x 7").err, "") << "nobody else has it: that is at once";
   state_ = v1::JOB_STATE_RECOVERING;
   const CliResult result = Cli("clip cancel x 7");
   EXPECT_EQ(result.exit_code, 0);

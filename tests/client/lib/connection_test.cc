@@ -91,6 +91,24 @@ TEST_F(RepeatTest, NeverRepeatsWhatCouldBeDoneTwice) {
   EXPECT_EQ(calls_, 1);
 }
 
+// The answer may be lost with the server: it is asked for again when it is back.
+TEST_F(RepeatTest, AsksAgainWhereTheServerWasAwayInBetween) {
+  std::thread restart;
+  server_.get_job = [&](const v1::GetJobRequest&, v1::Job*) {
+    if (++calls_ > 1) return grpc::Status::OK;
+    restart = std::thread([this] {
+      server_.Stop();
+      // For longer than it takes to ask once more.
+      absl::Notification().WaitForNotificationWithTimeout(absl::Milliseconds(300));
+      server_.Restart();
+    });
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
+  };
+  EXPECT_THAT(GetJob(connection_, Repeat::kWhenUnavailable), IsOk());
+  EXPECT_GE(calls_, 2);
+  restart.join();
+}
+
 TEST(ConnectionTest, EndsWithItsTimeout) {
   absl::Notification done;
   FakeServer server;

@@ -342,22 +342,51 @@ TEST(AttachmentTest, TheRunBeginsWithTheEditsOfTheWelcome) {
   }
 }
 
-TEST(AttachmentTest, EditsThatDoNotComeEndWithTheStreamOrAStop) {
+v1::TrainerWelcome WelcomeWithEditsToCome() {
   v1::TrainerWelcome welcome = Welcome();
   welcome.set_waiting_edits(2);
+  return welcome;
+}
+
+TEST(AttachmentTest, EditsThatDoNotComeEndWithTheStream) {
   const StreamPlan broken = {.directives = {Edits({Scale(2, 4)})}, .messages = 0};
   const StreamPlan whole = {.directives = {Edits({Scale(2, 4), Scale(3, 8)})}};
-  FakeTrainerService service(welcome, {broken, whole});
+  FakeTrainerService service(WelcomeWithEditsToCome(), {broken, whole});
   Trainer trainer(service.address());
   trainer.Notify(0);  // a message, on which the first stream breaks
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   EXPECT_EQ(Take(trainer.attachment.controls(), 0), "3: 8, applied 2, applied 3");
+}
 
-  FakeTrainerService silent(welcome, {{}});
-  Trainer stopped(silent.address());
-  ASSERT_TRUE(silent.Await([](const Arrived& arrived) { return !arrived.hellos.empty(); }));
-  stopped.attachment.RequestStop();
-  stopped.attachment.AwaitWelcome().status().IgnoreError();  // whether the welcome or the stop came first
+// Welcome by a server that says nothing more.
+class AttachmentWithoutItsEditsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // A heartbeat is said by who is welcome.
+    ASSERT_TRUE(Eventually([this] {
+      clock_.Advance(absl::Seconds(1));
+      return service_->Await([](const Arrived& arrived) { return arrived.heartbeats > 0; }, absl::Milliseconds(1));
+    }));
+  }
+
+  const testing::TempDir dir_;
+  const std::string address_ = "unix:" + dir_.File("server");
+  std::unique_ptr<FakeTrainerService> service_ = std::make_unique<FakeTrainerService>(
+      WelcomeWithEditsToCome(), std::vector<StreamPlan>{{.acknowledges = false}}, address_);
+  testing::FakeClock clock_;
+  Trainer trainer_{address_, Quick(), &clock_};
+};
+
+TEST_F(AttachmentWithoutItsEditsTest, AStopDoesNotWaitForThem) {
+  trainer_.attachment.RequestStop();
+  ASSERT_THAT(trainer_.attachment.AwaitWelcome(), IsOk());
+  EXPECT_EQ(trainer_.attachment.controls().command(), LiveControls::Command::kStop);
+}
+
+TEST_F(AttachmentWithoutItsEditsTest, AServerThatIsGoneForGoodIsNotWaitedForWithoutEnd) {
+  service_.reset();
+  clock_.Advance(absl::Hours(24));
+  EXPECT_THAT(trainer_.attachment.AwaitWelcome(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("24h")));
 }
 
 // The server may not have heard yet what the run has applied: its controls are older than those of the run, and what it
@@ -437,6 +466,28 @@ TEST(AttachmentTest, ARunIsNeverStoppedBecauseTheServerIsAway) {
     return service->Await([](const Arrived& arrived) { return arrived.steps.size() == 10; }, absl::Milliseconds(1));
   }));
   EXPECT_EQ(trainer.attachment.controls().command(), LiveControls::Command::kRun);
+}
+
+// Nobody else would ever end the pause.
+TEST(AttachmentTest, APauseDoesNotOutliveItsServerForMoreThanADay) {
+  const testing::TempDir dir;
+  const std::string address = "unix:" + dir.File("server");
+  v1::TrainerWelcome welcome = Welcome();
+  welcome.mutable_command()->set_action(v1::TrainerCommand::ACTION_PAUSE);
+  auto service = std::make_unique<FakeTrainerService>(welcome, std::vector<StreamPlan>(1), address);
+  AttachmentOptions options = Quick();
+  options.patience = absl::ZeroDuration();
+  testing::FakeClock clock;
+  Trainer trainer(address, options, &clock);
+  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
+  LiveControls& controls = trainer.attachment.controls();
+  EXPECT_EQ(controls.command(), LiveControls::Command::kPause);
+  service.reset();
+  clock.Advance(absl::Hours(24));
+  EXPECT_EQ(controls.AwaitRun(0), LiveControls::Command::kStop);
+  trainer.Finish();
+  EXPECT_THAT(trainer.attachment.Close(dir.File("words")), IsOk());
+  EXPECT_TRUE(std::filesystem::exists(dir.File("words"))) << "a server that comes later hears of it";
 }
 
 TEST(AttachmentTest, HeartbeatsAreSaidWhenNothingElseIs) {

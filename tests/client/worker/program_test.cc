@@ -184,13 +184,13 @@ TEST_F(ProgramTest, UsageAndInvalidSpecsAreTwo) {
   }
 }
 
-// CLI11 would take hexadecimal numbers, "nan" as a number above 0, and "010" as 8.
 TEST_F(ProgramTest, AJobOfAForeignProgramIsNotItsToTrain) {
   const RunResult result = Worker({"train", dir_.Write("external.yaml", "external: {framework: pytorch}\n")});
   EXPECT_EQ(result.exit_code, kUsage);
   EXPECT_THAT(result.err, HasSubstr("external: this job is trained by a foreign program"));
 }
 
+// CLI11 would take hexadecimal numbers, "nan" as a number above 0, and "010" as 8.
 TEST_F(ProgramTest, NumbersAreDecimal) {
   const std::vector<std::string> attach = {"attach", "--server", "127.0.0.1:1", "--job", "j", "--attempt"};
   const auto with = [&attach](std::vector<std::string> more) {

@@ -161,6 +161,8 @@ TEST_F(ExternalJobTest, ATrainerWithTheTokenRunsIt) {
   EXPECT_EQ(welcome.attempt(), 1);
   EXPECT_EQ(welcome.job_uid(), job->uid());
   EXPECT_FALSE(welcome.has_spec()) << "it knows what it trains";
+  EXPECT_GT(welcome.rules().rules_size(), 0) << "and is told what to judge";
+  EXPECT_EQ(welcome.rules().DebugString(), job->spec().rules().DebugString());
   EXPECT_THAT(welcome.data_roots(), IsEmpty());
   EXPECT_EQ(welcome.controls().revision(), 1);
   EXPECT_EQ(State("job"), "RUNNING");

@@ -60,6 +60,7 @@ TEST_F(TrainerTest, AWholeRun) {
   const v1::TrainerWelcome welcome = trainer.link->sent()[0].welcome();
   EXPECT_EQ(welcome.attempt(), 1);
   EXPECT_EQ(welcome.spec().steps(), 1000);
+  EXPECT_FALSE(welcome.has_rules()) << "they are in the spec";
   EXPECT_EQ(welcome.controls().revision(), 1);
   EXPECT_EQ(welcome.job_uid(), Get("job").uid());
   EXPECT_FALSE(welcome.has_acked_step());

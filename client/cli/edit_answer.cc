@@ -1,5 +1,6 @@
-#include "client/cli/edit_outcome.h"
+#include "client/cli/edit_answer.h"
 
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,29 +15,54 @@ bool Tells(const v1::Event& event, int64_t edit) {
   return event.has_adjust_dropped() && event.adjust_dropped().adjustment().edit() == edit;
 }
 
-}  // namespace
+// Events of a job, in their order.
+struct Events {
+  std::string job_id;
+  int64_t after = 0;            // these are not read
+  int64_t last = 0;             // nor any after this one
+  v1::JobState state_before{};  // of the job, before the first of them
+};
 
-absl::StatusOr<EditOutcome> AwaitOutcome(const v1::Job& job, int64_t edit, absl::Time deadline,
-                                         const Session& session) {
+// The first of them that tells what became of the edit, if one does.
+absl::StatusOr<std::optional<EditAnswer>> Read(const Events& events, int64_t edit, absl::Time deadline,
+                                               const Session& session) {
   v1::WatchJobRequest request;
-  request.set_job_id(job.job_id());
-  request.set_after_event(job.last_event());
+  request.set_job_id(events.job_id);
+  request.set_after_event(events.after);
   request.set_events_only(true);
   client::ResumeOptions options;
   options.deadline = deadline;
   auto stream = client::WatchJob(session.connection(), request, options);
-  v1::JobState state = job.state();
-  while (true) {
+  v1::JobState state = events.state_before;
+  for (int64_t number = events.after; number < events.last;) {
     const auto response = stream->Next();
     if (!response.ok()) return response.status();
-    if (!response->has_value()) {
-      return absl::FailedPreconditionError(absl::StrCat("the log of the job ended without a word of ", EditName(edit)));
-    }
+    if (!response->has_value()) break;
     for (const v1::Event& event : (*response)->events()) {
+      number = event.number();
       if (event.has_state_changed()) state = event.state_changed().to();
-      if (Tells(event, edit)) return EditOutcome{event, event.has_adjusted() && state == v1::JOB_STATE_PAUSED};
+      if (Tells(event, edit)) return EditAnswer{event, event.has_adjusted() && state == v1::JOB_STATE_PAUSED};
     }
   }
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<EditAnswer> AwaitAnswer(const v1::Job& job, int64_t edit, absl::Time deadline, const Session& session) {
+  const Events events = {.job_id = job.job_id(),
+                         .after = job.last_event(),
+                         .last = std::numeric_limits<int64_t>::max(),
+                         .state_before = job.state()};
+  absl::StatusOr<std::optional<EditAnswer>> answer = Read(events, edit, deadline, session);
+  if (!answer.ok()) return answer.status();
+  if (answer->has_value()) return **std::move(answer);
+  return absl::FailedPreconditionError(absl::StrCat("the log of the job ended without a word of ", EditName(edit)));
+}
+
+absl::StatusOr<std::optional<EditAnswer>> FindAnswer(const v1::Job& job, int64_t edit, absl::Time deadline,
+                                                     const Session& session) {
+  return Read({.job_id = job.job_id(), .last = job.last_event()}, edit, deadline, session);
 }
 
 std::string WaitText(const v1::Job& job, bool is_for_later) {
@@ -55,7 +81,7 @@ std::string WaitText(const v1::Job& job, bool is_for_later) {
 
 std::string EditName(int64_t edit) { return absl::StrCat("edit ", edit); }
 
-std::string HoldsText(const EditOutcome& applied) {
+std::string HoldsText(const EditAnswer& applied) {
   const v1::Adjustment& adjustment = applied.event.adjusted().adjustment();
   return absl::StrCat("holds from step ", adjustment.effective_step(),
                       applied.in_pause ? ", the first after the pause" : "", " (revision ", adjustment.revision(), ")");
