@@ -21,6 +21,7 @@
 #include "core/base/engine_variant.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread_name.h"
+#include "core/base/timestamp.h"
 #include "core/detect/alert_budget.h"
 #include "core/spec/job_spec.h"
 #include "core/stats/report_ring.h"
@@ -74,6 +75,7 @@ v1::Notice Finished(const core::TrainResult& result) {
   notice.mutable_finished()->set_state(result.state);
   notice.mutable_finished()->set_failure(result.failure);
   notice.mutable_finished()->set_parameters_sha256(result.parameters_sha256);
+  *notice.mutable_finished()->mutable_end_time() = core::ToTimestamp(core::RealClock().Now());
   return notice;
 }
 

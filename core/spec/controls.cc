@@ -103,17 +103,15 @@ absl::Status RemoveOverride(absl::string_view glob, Overrides* overrides) {
   return absl::OkStatus();
 }
 
-// The override of `glob` becomes that of `from`, in its place or before all others; it goes if there is none.
+// The override of `glob` becomes that of `from`, before all others: behind a glob that matches the same tensors it
+// would say nothing. It goes if there is none.
 absl::Status CopyOverride(absl::string_view glob, const Overrides& from, Overrides* to) {
   const int wanted = FindOverride(from, glob);
   if (wanted == from.size()) return RemoveOverride(glob, to);
   const int found = FindOverride(*to, glob);
-  if (found < to->size()) {
-    *to->Mutable(found) = from[wanted];
-    return absl::OkStatus();
-  }
-  *to->Add() = from[wanted];
-  for (int i = to->size() - 1; i > 0; --i) to->SwapElements(i, i - 1);
+  if (found == to->size()) to->Add();
+  for (int i = std::min(found, to->size() - 1); i > 0; --i) to->SwapElements(i, i - 1);
+  *to->Mutable(0) = from[wanted];
   return absl::OkStatus();
 }
 

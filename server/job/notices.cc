@@ -120,6 +120,13 @@ absl::Status ApplyFinished(const v1::TrainerFinished& finished, JobEdit& edit) {
   const bool silent = finished.state() == v1::JOB_STATE_FAILED && finished.failure().empty();
   // It goes to logs and terminals as it is, however long it was.
   edit.End(finished.state(), silent ? "the trainer did not say why" : Excerpt(finished.failure()), /*all_told=*/true);
+  v1::Job& job = edit.job();
+  // It may be heard long after. Clocks of two machines may not agree, so it lies between what this one saw.
+  if (finished.has_end_time()) {
+    const absl::Time told = core::FromTimestamp(finished.end_time());
+    const absl::Time start = core::FromTimestamp(job.start_time()), now = core::FromTimestamp(job.end_time());
+    *job.mutable_end_time() = core::ToTimestamp(std::max(std::min(told, now), std::min(start, now)));
+  }
   return absl::OkStatus();
 }
 

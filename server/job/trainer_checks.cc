@@ -336,6 +336,7 @@ absl::Status CheckFinished(const v1::TrainerFinished& finished) {
   if (core::CountCodePoints(finished.failure()) == core::kInvalidUtf8) {
     return core::InvalidField("notice.finished.failure", "must be UTF-8");
   }
+  if (finished.has_end_time()) GW_RETURN_IF_ERROR(CheckTime("notice.finished.end_time", finished.end_time()));
   const std::string& digest = finished.parameters_sha256();
   const bool is_hex = std::all_of(digest.begin(), digest.end(),
                                   [](char c) { return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'); });

@@ -234,8 +234,8 @@ TEST(ApplyControlChangesTest, AnOverrideOfOneGlobIsChangedAlone) {
     const char* after;
   } cases[] = {
       {{}, {"clip.overrides.`a.*`"}, "a.*=9"},
-      {{"x", "a.*", "y"}, {"clip.overrides.`a.*`"}, "x=1 a.*=9 y=3"},  // in its place
-      {{"x", "y"}, {"clip.overrides.`a.*`"}, "a.*=9 x=1 y=2"},         // before all others
+      {{"x", "a.*", "y"}, {"clip.overrides.`a.*`"}, "a.*=9 x=1 y=3"},  // no glob hides what was said last
+      {{"x", "y"}, {"clip.overrides.`a.*`"}, "a.*=9 x=1 y=2"},
       {{"x", "y"}, {"clip.overrides.`a.*`", "clip.overrides.`a.b.c`"}, "a.b.c=9 a.*=9 x=1 y=2"},
       {{"x", "y"}, {"clip.overrides.`x`"}, "y=2"},       // removed: the values have none
       {{"x", "y", "x"}, {"clip.overrides.`x`"}, "y=2"},  // the second one too
