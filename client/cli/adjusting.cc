@@ -49,6 +49,10 @@ bool IsForLater(const AdjustingOptions& options, const v1::Job& job) {
 
 bool Pauses(const v1::Job& job) { return job.state() == v1::JOB_STATE_PAUSING || job.state() == v1::JOB_STATE_PAUSED; }
 
+std::string AcceptedText(const std::string& job_id, int64_t edit) {
+  return absl::StrCat(EditName(edit), " is accepted and waits; withdraw it with: ", CancelCommand(job_id, edit));
+}
+
 // What becomes of the edit; nothing if that is not waited for, or takes longer than a job takes that pauses.
 absl::StatusOr<std::optional<EditAnswer>> AwaitIfWanted(const AdjustingOptions& options, const v1::Job& job,
                                                         int64_t edit, const Session& session) {
@@ -64,22 +68,14 @@ absl::StatusOr<std::optional<EditAnswer>> AwaitIfWanted(const AdjustingOptions& 
   if (answer.ok()) return *std::move(answer);
   if (absl::IsDeadlineExceeded(answer.status()) && only_if_at_once) return std::nullopt;
   if (absl::IsDeadlineExceeded(answer.status()) || absl::IsCancelled(answer.status())) {
-    session.Note(absl::StrCat("gradwatch: ", EditName(edit),
-                              " is accepted and waits; withdraw it with: ", CancelCommand(options.job_id, edit)));
+    session.Note(absl::StrCat("gradwatch: ", AcceptedText(options.job_id, edit)));
   }
   return answer.status();
 }
 
 void PrintApplied(const std::string& job_id, const EditAnswer& applied, const Session& session) {
-  const v1::Event& event = applied.event;
-  const v1::Adjustment& adjustment = event.adjusted().adjustment();
-  JsonObject object;
-  object.Add("job", job_id).Add("attempt", event.attempt()).Add("edit", adjustment.edit());
-  object.Add("state", "applied").Add("revision", adjustment.revision());
-  object.Add("old", JsonObject().AddFields(adjustment.old_controls()));
-  object.Add("new", JsonObject().AddFields(adjustment.new_controls()));
-  object.Add("effective_step", adjustment.effective_step()).Add("event", event.number());
-  session.Print(object, [&] {
+  const v1::Adjustment& adjustment = applied.event.adjusted().adjustment();
+  session.Print(AppliedJson(job_id, applied.event), [&] {
     return absl::StrCat(ChangeText(adjustment.old_controls(), adjustment.new_controls()), "\n", HoldsText(applied));
   });
 }
@@ -102,25 +98,32 @@ void PrintWaits(const AdjustingOptions& options, const v1::AdjustJobResponse& re
 
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
   app.add_option("JOB", options->job_id, "The job")->required();
-  app.add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one");
+  app.add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one")->check(NotEmpty());
   AddStepOption(app, "--at-step", options->at_step, "First step that is to use the change; unset: the next");
   auto* wait = app.add_flag("--wait", options->wait, "Wait for the step of --at-step, however long it takes");
   app.add_flag("--no-wait", options->no_wait, "Do not wait for the step from which the change holds")->excludes(wait);
+  app.footer(
+      "Waits until the change holds, for 60 seconds unless --timeout says otherwise, and says from which step. Where\n"
+      "--at-step lies ahead it does not wait, unless --wait is given. `clip get` shows what waits, `clip get --edit` "
+      "what\n"
+      "became of it, and `clip cancel` withdraws it.");
 }
 
 absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session) {
   v1::Job job;
   const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session, &job);
   if (!response.ok()) return response.status();
-  const absl::StatusOr<std::optional<EditAnswer>> answer =
-      AwaitIfWanted(options, job, response->adjustment().edit(), session);
+  const int64_t edit = response->adjustment().edit();
+  const absl::StatusOr<std::optional<EditAnswer>> answer = AwaitIfWanted(options, job, edit, session);
   if (!answer.ok()) return answer.status();
   if (!answer->has_value()) {
+    session.SetDone(AcceptedText(options.job_id, edit));
     PrintWaits(options, *response, IsForLater(options, job), session);
     return ExitCode::kSuccess;
   }
   const EditAnswer& told = **answer;
-  if (told.event.has_adjust_dropped()) return NeverHeld(told.event.adjust_dropped());
+  if (told.event.has_adjust_dropped()) return NeverHeld(told.event);
+  session.SetDone(absl::StrCat(EditName(edit), " ", HoldsText(told)));
   PrintApplied(options.job_id, told, session);
   return ExitCode::kSuccess;
 }

@@ -70,7 +70,7 @@ std::string ResumeCommand(const AlertsWatchOptions& options) {
 
 CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
   CLI::App* app = parent.add_subcommand("list", "List alerts, newest first");
-  app->add_option("--job", options->job_id, "Only alerts of this job");
+  app->add_option("--job", options->job_id, "Only alerts of this job")->check(NotEmpty());
   AddWordOption(*app, "--min-severity", options->min_severity,
                 "Only alerts at least this bad: info, warning, critical");
   AddWordListOption(*app, "--state", options->states, "Only alerts in this state; may be repeated");
@@ -80,7 +80,7 @@ CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
 
 CLI::App* AddAlertsWatch(CLI::App& parent, AlertsWatchOptions* options) {
   CLI::App* app = parent.add_subcommand("watch", "Print changes of alerts as they come");
-  app->add_option("--job", options->job_id, "Only alerts of this job, which need not exist yet");
+  app->add_option("--job", options->job_id, "Only alerts of this job, which need not exist yet")->check(NotEmpty());
   AddWordOption(*app, "--min-severity", options->min_severity,
                 "Only alerts at least this bad: info, warning, critical");
   auto* beginning = app->add_flag("--from-beginning", options->from_beginning, "With everything that is kept");
@@ -165,10 +165,11 @@ absl::StatusOr<ExitCode> RunAlertsAck(const AlertsAckOptions& options, Session& 
   const auto alert = session.connection().Call(session.connection().alerts(), &Stub::AcknowledgeAlert, request,
                                                client::Repeat::kWhenUnavailable);
   if (!alert.ok()) return alert.status();
-  session.Print(*alert, [&] {
-    return absl::StrCat(client::Printable(alert->rule()), " of ", alert->job_id(), " (", client::Word(alert->state()),
-                        ") acknowledged by ", client::Printable(alert->acknowledged_by()));
-  });
+  const std::string text =
+      absl::StrCat(client::Printable(alert->rule()), " of ", alert->job_id(), " (", client::Word(alert->state()),
+                   ") acknowledged by ", client::Printable(alert->acknowledged_by()));
+  session.SetDone(text);
+  session.Print(*alert, [&] { return text; });
   return ExitCode::kSuccess;
 }
 

@@ -132,7 +132,7 @@ ExitCode RunCommand(const Command& command, const GlobalOptions& options, const 
                                 {.timeout = timeout.value_or(kCallTimeout), .cancellation = cancellation});
   Session session(io, options.output, connection, timeout);
   absl::StatusOr<ExitCode> code = command(session);
-  if (const absl::Status written = session.CheckOutput(); code.ok() && !written.ok()) code = written;
+  if (const absl::Status written = session.CheckOutput(); code.ok() && !written.ok()) code = session.WithDone(written);
   if (code.ok()) return *code;
   PrintError(*io.err, code.status());
   return cancellation->cancelled() ? ExitCode::kInterrupted : ExitCodeOf(code.status());

@@ -25,7 +25,7 @@ absl::Status TellDone(const std::string& job_id, int64_t edit, const absl::Statu
   const auto answer = FindAnswer(*job, edit, session.Deadline(kSearch), session);
   if (!answer.ok() || !answer->has_value()) return refusal;
   const EditAnswer& found = **answer;
-  return found.event.has_adjusted() ? AppliedBefore(edit, found) : NeverHeld(found.event.adjust_dropped());
+  return found.event.has_adjusted() ? AppliedBefore(edit, found) : NeverHeld(found.event);
 }
 
 void PrintWithdrawn(const ClipCancelOptions& options, const v1::Event& event, const Session& session) {
@@ -47,7 +47,7 @@ CLI::App* AddClipCancel(CLI::App& parent, ClipCancelOptions* options) {
   CLI::App* app = parent.add_subcommand("cancel", "Withdraw a change that waits, also one of `adjust`");
   app->add_option("JOB", options->job_id, "The job")->required();
   AddCountOption(*app, "EDIT", options->edit, "Number of the edit, as `clip get` shows it")->required();
-  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one");
+  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one")->check(NotEmpty());
   return app;
 }
 
@@ -76,8 +76,8 @@ absl::StatusOr<ExitCode> RunClipCancel(const ClipCancelOptions& options, Session
   }
   if (!answer.ok()) return answer.status();
   if (answer->event.has_adjusted()) return AppliedBefore(options.edit, *answer);
-  const v1::AdjustDropped& dropped = answer->event.adjust_dropped();
-  if (dropped.may_have_held()) return NeverHeld(dropped);
+  if (answer->event.adjust_dropped().may_have_held()) return NeverHeld(answer->event);
+  session.SetDone(absl::StrCat(EditName(options.edit), " is withdrawn: it never held"));
   PrintWithdrawn(options, answer->event, session);
   return ExitCode::kSuccess;
 }

@@ -53,8 +53,11 @@ absl::Status CheckLimits(const ClipSetOptions& options) {
 }
 
 absl::Status CheckOptions(const ClipSetOptions& options) {
-  const bool has_change = HasLimit(options) || !options.numbers.empty() || options.mode != v1::CLIP_MODE_UNSPECIFIED;
-  if (!has_change && (options.non_finite == v1::NON_FINITE_ACTION_UNSPECIFIED || !options.tensors.empty())) {
+  const bool has_non_finite = options.non_finite != v1::NON_FINITE_ACTION_UNSPECIFIED;
+  if (!options.tensors.empty() && has_non_finite) {
+    return absl::InvalidArgumentError("--non-finite goes for all tensors, not with --tensors");
+  }
+  if (!HasLimit(options) && options.numbers.empty() && options.mode == v1::CLIP_MODE_UNSPECIFIED && !has_non_finite) {
     return absl::InvalidArgumentError(
         "nothing to set: give --max-norm, --max-value, --factor, --mode, --set or --non-finite");
   }
@@ -187,8 +190,10 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
       ->allow_extra_args(false)
       ->take_all();
   app->add_option("--tensors", options->tensors,
-                  "Only tensors that match this glob get this limit; `clip unset` takes it away");
-  AddWordOption(*app, "--non-finite", options->non_finite, "On NaN and infinities: skip_step, zero, stop");
+                  "Only tensors that match this glob get this limit; `clip unset` takes it away")
+      ->check(NotEmpty());
+  AddWordOption(*app, "--non-finite", options->non_finite,
+                "On NaN and infinities in any tensor: skip_step, zero, stop");
   return app;
 }
 
@@ -196,7 +201,9 @@ CLI::App* AddClipUnset(CLI::App& parent, ClipUnsetOptions* options) {
   CLI::App* app = parent.add_subcommand(
       "unset", "Take away the limit that some tensors have of their own, so that they are limited as all are");
   AddAdjustingOptions(*app, &options->adjusting);
-  app->add_option("--tensors", options->tensors, "The glob of that limit, as `clip get` shows it")->required();
+  app->add_option("--tensors", options->tensors, "The glob of that limit, as `clip get` shows it")
+      ->required()
+      ->check(NotEmpty());
   return app;
 }
 

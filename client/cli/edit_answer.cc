@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/event_text.h"
 #include "client/cli/text.h"
 #include "client/lib/resuming_stream.h"
 
@@ -91,10 +92,16 @@ std::string CancelCommand(const std::string& job_id, int64_t edit) {
   return absl::StrCat("gradwatch clip cancel ", ShellQuoted(job_id), " ", edit);
 }
 
-absl::Status NeverHeld(const v1::AdjustDropped& dropped) {
-  return absl::FailedPreconditionError(
-      absl::StrCat(EditName(dropped.adjustment().edit()),
-                   dropped.may_have_held() ? " may have held or not: " : " never held: ", dropped.reason()));
+JsonObject AppliedJson(const std::string& job_id, const v1::Event& adjusted) {
+  const v1::Adjustment& adjustment = adjusted.adjusted().adjustment();
+  JsonObject object;
+  object.Add("job", job_id).Add("attempt", adjusted.attempt()).Add("edit", adjustment.edit());
+  object.Add("state", "applied").Add("revision", adjustment.revision());
+  object.Add("old", JsonObject().AddFields(adjustment.old_controls()));
+  object.Add("new", JsonObject().AddFields(adjustment.new_controls()));
+  return object.Add("effective_step", adjustment.effective_step()).Add("event", adjusted.number());
 }
+
+absl::Status NeverHeld(const v1::Event& dropped) { return absl::FailedPreconditionError(DroppedText(dropped)); }
 
 }  // namespace gradwatch::cli

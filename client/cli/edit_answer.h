@@ -1,5 +1,5 @@
-// What became of an edit of a job's controls, as its log tells it: shared by `clip set`, `clip unset`, `adjust` and
-// `clip cancel`.
+// What became of an edit of a job's controls, as its log tells it: shared by `clip set`, `clip unset`, `adjust`, `clip
+// cancel` and `clip get`.
 #ifndef GRADWATCH_CLIENT_CLI_EDIT_ANSWER_H_
 #define GRADWATCH_CLIENT_CLI_EDIT_ANSWER_H_
 
@@ -39,9 +39,11 @@ std::string EditName(int64_t edit);
 std::string HoldsText(const EditAnswer& applied);
 // How to withdraw an edit: "gradwatch clip cancel JOB 7".
 std::string CancelCommand(const std::string& job_id, int64_t edit);
-// FAILED_PRECONDITION "edit 7 never held: the job ended first", or "edit 7 may have held or not: ..." where nobody
-// knows.
-absl::Status NeverHeld(const v1::AdjustDropped& dropped);
+// What an edit that was applied did, for programs: job, attempt, edit, state, revision, old, new, effective_step,
+// event.
+JsonObject AppliedJson(const std::string& job_id, const v1::Event& adjusted);
+// FAILED_PRECONDITION with the DroppedText of the event.
+absl::Status NeverHeld(const v1::Event& dropped);
 
 }  // namespace gradwatch::cli
 

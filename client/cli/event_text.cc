@@ -72,6 +72,18 @@ std::string UpdatedText(const v1::JobUpdated& updated) {
 
 }  // namespace
 
+std::string DroppedText(const v1::Event& event) {
+  const v1::AdjustDropped& dropped = event.adjust_dropped();
+  const v1::Adjustment& edit = dropped.adjustment();
+  std::string text =
+      absl::StrCat("edit ", edit.edit(), dropped.may_have_held() ? " may have held or not" : " never held");
+  if (dropped.may_have_held() && edit.has_at_step() && edit.at_step() > event.steps_done()) {
+    absl::StrAppend(&text, " (asked for step ", edit.at_step(), "; the run is known to have come to step ",
+                    event.steps_done(), ")");
+  }
+  return WithReason(text, dropped.reason());
+}
+
 bool BeginsToFire(const v1::Event& event) {
   return event.alert_changed().alert().state() == v1::ALERT_STATE_FIRING && !event.alert_changed().acknowledgement();
 }
@@ -97,9 +109,7 @@ std::string EventText(const v1::Event& event) {
     case v1::Event::kAdjusted:
       return AppliedText(event.adjusted().adjustment());
     case v1::Event::kAdjustDropped:
-      return WithReason(absl::StrCat("edit ", event.adjust_dropped().adjustment().edit(),
-                                     event.adjust_dropped().may_have_held() ? " may have held or not" : " never held"),
-                        event.adjust_dropped().reason());
+      return DroppedText(event);
     case v1::Event::kAlertChanged:
       return AlertText(event.alert_changed());
     case v1::Event::kTrainerAttached:

@@ -14,6 +14,11 @@ namespace gradwatch::cli {
 // What happened, without job and number: one line, for an alert that fires one more for each line of the diagnosis.
 std::string EventText(const v1::Event& event);
 
+// What an event says of an edit that was dropped: "edit 7 never held: the job ended first", or, where nobody knows,
+// "edit 7 may have held or not (asked for step 900; the run is known to have come to step 23): ...", the steps if its
+// own may not have been reached.
+std::string DroppedText(const v1::Event& event);
+
 // Whether the event tells that an alert fires from now on; that somebody acknowledges one that does is no news.
 bool BeginsToFire(const v1::Event& event);
 

@@ -15,8 +15,9 @@ struct Io {
   std::ostream* err = nullptr;  // everything else
   bool out_is_tty = false;
   bool err_is_tty = false;
-  bool color = false;  // whether `out` may carry colours
-  int width = 100;     // columns of the terminal
+  bool color = false;                                // whether `out` may carry colours
+  int width = 100;                                   // columns of the terminal
+  absl::TimeZone time_zone = absl::LocalTimeZone();  // of times of day
   std::function<absl::Time()> now = [] { return absl::Now(); };
 };
 

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/option_types.h"
+#include "client/cli/text.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/number_option.h"
 #include "client/lib/uuid.h"
@@ -18,14 +20,24 @@ CLI::App* AddChange(CLI::App& parent, std::string* job_id, const char* verb, con
   return app;
 }
 
+// "x stopping: stops by 14:03:05 at the latest; a stop can only be made sooner".
+std::string StateText(const v1::Job& job, const Io& io) {
+  const std::string text = absl::StrCat(job.job_id(), " ", client::Word(job.state()));
+  if (job.state() != v1::JOB_STATE_STOPPING || !job.has_stop_deadline()) return text;
+  return absl::StrCat(text, ": stops by ", ClockText(job.stop_deadline(), io.now(), io.time_zone),
+                      " at the latest; a stop can only be made sooner");
+}
+
 template <typename Request>
 absl::StatusOr<ExitCode> Change(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Job*),
-                                Request request, const Session& session) {
+                                Request request, Session& session) {
   request.set_request_id(client::RandomUuid());
   const absl::StatusOr<v1::Job> job =
       session.connection().Call(session.connection().jobs(), method, request, client::Repeat::kWhenUnavailable);
   if (!job.ok()) return job.status();
-  session.Print(*job, [&] { return absl::StrCat(job->job_id(), " ", client::Word(job->state())); });
+  const std::string text = StateText(*job, session.io());
+  session.SetDone(text);
+  session.Print(*job, [&] { return text; });
   return ExitCode::kSuccess;
 }
 
@@ -44,7 +56,7 @@ CLI::App* AddJobStop(CLI::App& parent, JobStopOptions* options) {
   CLI::Option* const grace = client::AddSecondsOption(
       *app, "--grace", options->grace_seconds,
       "Seconds for its trainer to end by itself, then it is killed, or let go if it is a foreign program "
-      "(default: 60; at most 86400)",
+      "(default: 60; at most 86400); of several stops the one that ends it first counts",
       86'400);
   app->add_flag("--now", options->now, "Do not wait for its trainer to end by itself: --grace 0")->excludes(grace);
   return app;
@@ -55,8 +67,9 @@ CLI::App* AddJobDelete(CLI::App& parent, JobDeleteOptions* options) {
   app->add_option("JOB", options->job_id, "The job")->required();
   app->add_flag("--force", options->force, "Stop it first if it has not ended");
   app->add_flag("--allow-missing", options->allow_missing, "A job that is not there counts as deleted");
-  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one");
-  app->add_option("--if-uid", options->if_uid, "Only if the job's uid is this one, not another job of the same id");
+  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one")->check(NotEmpty());
+  app->add_option("--if-uid", options->if_uid, "Only if the job's uid is this one, not another job of the same id")
+      ->check(NotEmpty());
   return app;
 }
 
@@ -91,8 +104,9 @@ absl::StatusOr<ExitCode> RunJobDelete(const JobDeleteOptions& options, Session& 
   const auto response = session.connection().Call(session.connection().jobs(), &Stub::DeleteJob, request,
                                                   client::Repeat::kWhenUnavailable);
   if (!response.ok()) return response.status();
-  session.Print(JsonObject().Add("job", options.job_id).Add("state", "deleted"),
-                [&] { return absl::StrCat(options.job_id, " deleted"); });
+  const std::string text = absl::StrCat(options.job_id, " deleted");
+  session.SetDone(text);
+  session.Print(JsonObject().Add("job", options.job_id).Add("state", "deleted"), [&] { return text; });
   return ExitCode::kSuccess;
 }
 

@@ -13,7 +13,7 @@ CLI::App* AddJobGet(CLI::App& parent, JobGetOptions* options) {
 absl::StatusOr<ExitCode> RunJobGet(const JobGetOptions& options, Session& session) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
   if (!job.ok()) return job.status();
-  session.Print(*job, [&] { return JobText(*job, session.io().now()); });
+  session.Print(*job, [&] { return JobText(*job, session.io().now(), session.io().time_zone); });
   return ExitCode::kSuccess;
 }
 

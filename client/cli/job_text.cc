@@ -12,6 +12,7 @@
 #include "client/cli/report_text.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
+#include "client/lib/timestamp.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -59,6 +60,14 @@ std::string TrainerText(const v1::Job& job) {
   return job.state() == v1::JOB_STATE_PENDING ? absl::StrCat(text, "; it has not attached yet") : text;
 }
 
+// "14:03:05 at the latest, in 45 s"; nothing about a job that is not to stop.
+std::string StopText(const v1::Job& job, absl::Time now, absl::TimeZone zone) {
+  if (job.state() != v1::JOB_STATE_STOPPING || !job.has_stop_deadline()) return "";
+  const std::string text = absl::StrCat(ClockText(job.stop_deadline(), now, zone), " at the latest");
+  const absl::Duration left = client::FromTimestamp(job.stop_deadline()) - now;
+  return left > absl::ZeroDuration() ? absl::StrCat(text, ", in ", DurationText(left)) : text;
+}
+
 std::string RevisionText(const v1::Job& job) {
   const std::string text = absl::StrCat("revision ", job.control_revision());
   if (job.waiting_edits() == 0) return text;
@@ -67,7 +76,7 @@ std::string RevisionText(const v1::Job& job) {
 
 }  // namespace
 
-std::string JobText(const v1::Job& job, absl::Time now) {
+std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone) {
   std::vector<std::vector<std::string>> rows;
   const auto add = [&rows](const char* name, const std::string& value) {
     if (!value.empty()) rows.push_back({name, value});
@@ -76,6 +85,7 @@ std::string JobText(const v1::Job& job, absl::Time now) {
   add("name", job.spec().display_name());
   add("labels", job.spec().labels().empty() ? "" : LabelsText(job.spec().labels()));
   add("state", client::Word(job.state()));
+  add("stops by", StopText(job, now, zone));
   add("trainer", TrainerText(job));
   add("failure", job.failure());
   add("steps", StepsText(job));

@@ -11,7 +11,7 @@
 namespace gradwatch::cli {
 
 // Name and value, a line each.
-std::string JobText(const v1::Job& job, absl::Time now);
+std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone = absl::LocalTimeZone());
 
 // One line a job, with a header.
 std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/event_text.h"
+#include "client/cli/option_types.h"
 #include "client/lib/printable.h"
 #include "client/lib/uuid.h"
 
@@ -68,7 +69,7 @@ CLI::App* AddJobUpdate(CLI::App& parent, JobUpdateOptions* options) {
   app->add_option("--label", options->labels, "KEY=VALUE, or KEY- to remove it; may be repeated")
       ->allow_extra_args(false)
       ->take_all();
-  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one");
+  app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one")->check(NotEmpty());
   return app;
 }
 
@@ -86,10 +87,10 @@ absl::StatusOr<ExitCode> RunJobUpdate(const JobUpdateOptions& options, Session& 
     job = SendOnce(options, session);
   }
   if (!job.ok()) return job.status();
-  session.Print(*job, [&] {
-    return absl::StrCat(job->job_id(), ": name \"", client::Printable(job->spec().display_name()), "\", labels ",
-                        LabelsText(job->spec().labels()));
-  });
+  const std::string text = absl::StrCat(job->job_id(), ": name \"", client::Printable(job->spec().display_name()),
+                                        "\", labels ", LabelsText(job->spec().labels()));
+  session.SetDone(text);
+  session.Print(*job, [&] { return text; });
   return ExitCode::kSuccess;
 }
 

@@ -1,4 +1,4 @@
-// Options whose value is a word of an enum, true or false, a count or a step.
+// Options whose value is a word of an enum, true or false, a count or a step, and texts that must not be empty.
 #ifndef GRADWATCH_CLIENT_CLI_OPTION_TYPES_H_
 #define GRADWATCH_CLIENT_CLI_OPTION_TYPES_H_
 
@@ -9,20 +9,27 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "absl/types/optional.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/number_option.h"
 
 namespace gradwatch::cli {
 
-// The enum value of `text`; a usage error if it is none.
+// Refuses an empty text: that of a shell variable which nobody has set would otherwise mean "all" or "any".
+inline CLI::Validator NotEmpty() {
+  return CLI::Validator([](const std::string& text) -> std::string { return text.empty() ? "is empty" : ""; }, "");
+}
+
+// The enum value of `text`: its short word, or its name as the protocol and the server's errors have it, in any case of
+// letters, with '-' or '_'; a usage error if it is none.
 template <typename E>
 E ParseWord(const std::string& option, const std::string& text) {
-  const auto words = client::WordMap<E>();
-  const auto found = words.find(text);
-  if (found != words.end()) return found->second;
+  const auto& type = *google::protobuf::GetEnumDescriptor<E>();
+  const auto* const found = client::FindEnumValue(type, absl::StrReplaceAll(text, {{"-", "_"}}));
+  if (found != nullptr && found->number() != 0) return static_cast<E>(found->number());  // 0 means unset
   std::string known;
-  for (const auto& [word, value] : words) known += (known.empty() ? "" : ", ") + word;
+  for (const auto& [word, value] : client::WordMap<E>()) known += (known.empty() ? "" : ", ") + word;
   throw CLI::ValidationError(option, "\"" + text + "\" is none of " + known);
 }
 

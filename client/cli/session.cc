@@ -1,5 +1,8 @@
 #include "client/cli/session.h"
 
+#include <csignal>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/lib/grpc_status.h"
@@ -53,6 +56,15 @@ absl::Status Session::CheckOutput() const {
   const client::Cancellation* cancellation = connection_.cancellation();
   if (cancellation != nullptr && cancellation->cancelled()) return absl::CancelledError("interrupted");
   return OutputLost();
+}
+
+void Session::SetDone(std::string what) {
+  done_ = std::move(what);
+  std::signal(SIGPIPE, SIG_IGN);  // also where whoever was to read the answer is gone
+}
+
+absl::Status Session::WithDone(const absl::Status& status) const {
+  return done_.empty() ? status : absl::Status(status.code(), absl::StrCat(status.message(), "; ", done_));
 }
 
 void Session::Note(absl::string_view line) const { *io_.err << client::Printable(line) << '\n' << std::flush; }

@@ -46,6 +46,11 @@ class Session {
   void PrintItem(const JsonObject& object) const;
   // OK as long as all that was printed is written; else CANCELLED after Ctrl-C, or DATA_LOSS, say for a full disk.
   absl::Status CheckOutput() const;
+  // What the command has done by now, in one sentence for people. Where its output cannot be written, the error says
+  // it: it is done all the same.
+  void SetDone(std::string what);
+  // `status` with what was done.
+  absl::Status WithDone(const absl::Status& status) const;
   // One line for people, on the error stream, escaped as in PrintText.
   void Note(absl::string_view line) const;
 
@@ -59,6 +64,7 @@ class Session {
   const Output output_;
   client::Connection& connection_;
   const absl::optional<absl::Duration> timeout_;
+  std::string done_;
 };
 
 // What was printed could not be written.

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "client/cli/option_types.h"
 #include "client/cli/pages.h"
 #include "client/cli/text.h"
 #include "client/lib/decimal.h"
@@ -61,9 +62,10 @@ std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time
 
 CLI::App* AddAlertsSilence(CLI::App& parent, AlertsSilenceOptions* options) {
   CLI::App* app = parent.add_subcommand("silence", "Mark alerts that match as silenced, for a time");
-  app->add_option("--jobs", options->jobs, "Alerts of jobs that match this glob; unset: of all");
-  app->add_option("--rules", options->rules, "Alerts of rules that match this glob; unset: of all");
-  app->add_option("--tensors", options->tensors, "Alerts that name a tensor that matches this glob; unset: all alerts");
+  app->add_option("--jobs", options->jobs, "Alerts of jobs that match this glob; unset: of all")->check(NotEmpty());
+  app->add_option("--rules", options->rules, "Alerts of rules that match this glob; unset: of all")->check(NotEmpty());
+  app->add_option("--tensors", options->tensors, "Alerts that name a tensor that matches this glob; unset: all alerts")
+      ->check(NotEmpty());
   auto* end = app->add_option_group("end", "When it ends, at most a year from now");
   end->add_option_function<std::string>(
          "--for", [options](const std::string& text) { options->duration = ParseSpan(text); },
@@ -110,10 +112,10 @@ absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, S
   const auto made = session.connection().Call(session.connection().alerts(), &Stub::CreateSilence, request,
                                               client::Repeat::kWhenUnavailable);
   if (!made.ok()) return made.status();
-  session.Print(*made, [&] {
-    return absl::StrCat("silence ", client::Printable(made->silence_id()), " ends in ",
-                        LeftText(*made, session.io().now()));
-  });
+  const std::string text =
+      absl::StrCat("silence ", client::Printable(made->silence_id()), " ends in ", LeftText(*made, session.io().now()));
+  session.SetDone(text);
+  session.Print(*made, [&] { return text; });
   return ExitCode::kSuccess;
 }
 
@@ -135,8 +137,9 @@ absl::StatusOr<ExitCode> RunAlertsUnsilence(const AlertsUnsilenceOptions& option
   const auto response =
       session.connection().Call(session.connection().alerts(), &Stub::DeleteSilence, request, client::Repeat::kNever);
   if (!response.ok()) return response.status();
-  session.Print(JsonObject().Add("silence", options.silence_id).Add("state", "ended"),
-                [&] { return absl::StrCat("silence ", options.silence_id, " ended"); });
+  const std::string text = absl::StrCat("silence ", options.silence_id, " ended");
+  session.SetDone(text);
+  session.Print(JsonObject().Add("silence", options.silence_id).Add("state", "ended"), [&] { return text; });
   return ExitCode::kSuccess;
 }
 

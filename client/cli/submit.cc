@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/job_text.h"
+#include "client/cli/option_types.h"
 #include "client/cli/watch.h"
 #include "client/lib/spec_reader.h"
 #include "client/lib/uuid.h"
@@ -36,6 +37,16 @@ std::string AttachText(const v1::Job& job) {
       "the job waits for its trainer, which attaches by TrainerService.AttachTrainer with this token, told "
       "only now: ",
       job.attach_token());
+}
+
+// Before the stream of a job that is followed: for programs as its first object.
+void TellToken(const v1::Job& job, Session& session) {
+  const std::string text = AttachText(job);
+  if (session.output() == Output::kTable) return session.Note(text);
+  session.SetDone(text);
+  session.PrintItem(
+      JsonObject().Add("type", "submitted").Add("job", job.job_id()).Add("attach_token", job.attach_token()));
+  if (!session.CheckOutput().ok()) session.Note(text);
 }
 
 void PrintDryRun(const v1::Job& job, const Session& session) {
@@ -79,16 +90,19 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
       ->allow_extra_args(false)
       ->take_all();
   app->add_option("--name", options->name, "What people call the job");
-  app->add_option("--job-id", options->job_id, "The id wanted; unset: the server makes one");
+  app->add_option("--job-id", options->job_id, "The id wanted; unset: the server makes one")->check(NotEmpty());
   auto* follow = app->add_flag("--follow", options->follow, "Watch the job to its end, which gives the exit code");
   app->add_flag("--dry-run", options->dry_run,
                 "Only check, and print the spec as it would run: with the defaults of controls, rules and optimizer")
       ->excludes(follow);
   app->footer(
+      "A spec with an `external` part is a job that a program of yours trains: it waits until that attaches, with the\n"
+      "token that is told here, once: with the job, in JSON as `attach_token`; with --follow on the error stream, in "
+      "JSON\n"
+      "as the first object. Where the output cannot be written the error tells it. One whose answer was lost is to be\n"
+      "stopped (gradwatch job delete --force) and submitted again.\n"
       "Without --timeout the server has 5 minutes to check the spec and its data. When the time is up the job may be\n"
-      "accepted all the same; with --job-id the same command cannot start a second one. The token of an external job "
-      "is\n"
-      "told only once: one whose answer was lost is to be deleted and submitted again.");
+      "accepted all the same; with --job-id the same command cannot start a second one.");
   return app;
 }
 
@@ -111,17 +125,17 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   }
   if (options.follow) {
     session.Note(absl::StrCat("job ", job->job_id(), " submitted"));
-    if (job->spec().has_external()) session.Note(AttachText(*job));
+    if (job->spec().has_external()) TellToken(*job, session);
     NoteData(*job, session);
     WatchOptions watch;
     watch.job_id = job->job_id();
     watch.from_beginning = true;
     return RunWatch(watch, session);
   }
-  session.Print(*job, [&] {
-    const std::string text = absl::StrCat(job->job_id(), " submitted");
-    return job->spec().has_external() ? absl::StrCat(text, "; ", AttachText(*job)) : text;
-  });
+  std::string text = absl::StrCat(job->job_id(), " submitted");
+  if (job->spec().has_external()) absl::StrAppend(&text, "; ", AttachText(*job));
+  session.SetDone(text);  // with the token, which nobody can ask for again
+  session.Print(*job, [&] { return text; });
   NoteData(*job, session);
   return ExitCode::kSuccess;
 }

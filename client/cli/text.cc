@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/civil_time.h"
 #include "client/lib/printable.h"
 #include "client/lib/timestamp.h"
 
@@ -37,6 +38,12 @@ std::string DurationText(absl::Duration duration) {
 std::string AgoText(const google::protobuf::Timestamp& time, absl::Time now) {
   if (time.seconds() == 0) return "";
   return absl::StrCat(DurationText(std::max(now - client::FromTimestamp(time), absl::ZeroDuration())), " ago");
+}
+
+std::string ClockText(const google::protobuf::Timestamp& time, absl::Time now, absl::TimeZone zone) {
+  const absl::Time second = absl::FromUnixSeconds(time.seconds() + (time.nanos() > 0 ? 1 : 0));
+  const bool is_today = absl::ToCivilDay(second, zone) == absl::ToCivilDay(now, zone);
+  return absl::FormatTime(is_today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", second, zone);
 }
 
 int CharacterCount(absl::string_view text) {

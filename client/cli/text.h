@@ -21,6 +21,8 @@ std::string BytesText(int64_t bytes);
 std::string DurationText(absl::Duration duration);
 // "45 s ago", or "" for an unset time.
 std::string AgoText(const google::protobuf::Timestamp& time, absl::Time now);
+// "14:03:05", in whole seconds, rounded up; "2026-01-31 14:03:05" if that is another day than `now`.
+std::string ClockText(const google::protobuf::Timestamp& time, absl::Time now, absl::TimeZone zone);
 // Number of characters of UTF-8 text.
 int CharacterCount(absl::string_view text);
 // `text` in quotes for a POSIX shell, if it needs them.

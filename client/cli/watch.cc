@@ -252,13 +252,14 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   start->require_option(0, 1);
   AddCountOption(*app, "--every", options->every, "Only steps that are a multiple of this");
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
+      ->check(NotEmpty())
       ->allow_extra_args(false)
       ->take_all();
   auto* until =
       AddStepOption(*app, "--until-step", options->until_step, "Print nothing after this step; then end with success");
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
   AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
-                "End with exit code 9 when an alert of at least this severity fires");
+                "End with exit code 9 when an alert of at least this severity fires, also a silenced one");
   app->footer(
       "Exit code: 0 the job succeeded or --until-step was reached, 1 it failed, 8 it was stopped, 5 it was deleted,\n"
       "9 --fail-on-alert, 124 --timeout is over, 130 Ctrl-C. The job goes on whatever ends the watch.");

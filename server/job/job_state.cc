@@ -32,6 +32,8 @@ constexpr Transition kTransitions[] = {
     {v1::JOB_STATE_RECOVERING, v1::JOB_STATE_FAILED},
 };
 
+constexpr char kHasEnded[] = "it has ended";
+
 absl::StatusOr<v1::JobState> AfterPause(v1::JobState state) {
   switch (state) {
     case v1::JOB_STATE_RUNNING:
@@ -40,7 +42,7 @@ absl::StatusOr<v1::JobState> AfterPause(v1::JobState state) {
     case v1::JOB_STATE_PAUSED:
       return state;
     default:
-      return StateForbids(state, "pause", "only a job whose trainer is attached can wait");
+      return StateForbids(state, "pause", IsFinal(state) ? kHasEnded : "only a job whose trainer is attached can wait");
   }
 }
 
@@ -53,7 +55,7 @@ absl::StatusOr<v1::JobState> AfterResume(v1::JobState state) {
     case v1::JOB_STATE_RUNNING:
       return state;
     default:
-      return StateForbids(state, "resume", "it does not wait");
+      return StateForbids(state, "resume", IsFinal(state) ? kHasEnded : "it does not wait");
   }
 }
 

@@ -426,7 +426,7 @@ absl::Status Supervisor::ConcludeStopped(const std::shared_ptr<JobEntry>& entry,
   JobEdit edit(context_, entry, &transaction);
   const absl::string_view done = IsExternal(edit.record().row) ? "let go" : "killed";
   if (edit.record().attached) edit.AppendDetached(std::string(done));
-  edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer had not ended in time and was ", done));
+  edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer was ", done, " when its time to end was up"));
   return Conclude(edit);
 }
 

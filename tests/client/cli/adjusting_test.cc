@@ -243,6 +243,21 @@ TEST_F(ClipSetTest, WhatMayHaveHeldIsNotSaidNeverToHave) {
   EXPECT_EQ(result.err, "gradwatch: edit 7 may have held or not: the trainer was lost\n");
 }
 
+// Whether it can have held is seen from the steps.
+TEST_F(ClipSetTest, OfWhatMayHaveHeldLaterBothStepsAreTold) {
+  AnswerDropped(7, "the trainer was lost", /*may_have_held=*/true);
+  v1::Event& event = *answer_.mutable_events(0);
+  event.mutable_adjust_dropped()->mutable_adjustment()->set_at_step(90'000);
+  event.set_steps_done(2346);
+  EXPECT_EQ(
+      Cli("adjust x --lr-scale 0.5 --at-step 90000 --wait").err,
+      "gradwatch: edit 7 may have held or not (asked for step 90000; the run is known to have come to step 2346): "
+      "the trainer was lost\n");
+  event.set_steps_done(90'000);
+  EXPECT_EQ(Cli("adjust x --lr-scale 0.5 --at-step 90000 --wait").err,
+            "gradwatch: edit 7 may have held or not: the trainer was lost\n");
+}
+
 TEST_F(ClipSetTest, AnEndWithoutAWordDoesNotSayThatItNeverHeld) {
   answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
   const CliResult result = Cli("clip set x --max-norm 2");
@@ -359,6 +374,20 @@ TEST_F(ClipSetTest, AnEditThatDoesNotHoldInTimeWaits) {
   EXPECT_EQ(result.err,
             "gradwatch: edit 7 is accepted and waits; withdraw it with: gradwatch clip cancel x 7\n"
             "gradwatch: time is up; --timeout gives more\n");
+}
+
+TEST_F(ClipSetTest, WhatCannotBePrintedHoldsAllTheSame) {
+  AnswerAdjusted(7);
+  const std::string lost = "gradwatch: cannot write to the standard output; edit 7 ";
+  for (const char* command : {"clip set x --max-norm 2", "clip unset x --tensors a", "adjust x --lr-scale 0.5"}) {
+    for (const char* form : {"", " -o json"}) {
+      const CliResult result = CliIntoNothing(absl::StrCat(command, form));
+      EXPECT_EQ(result.exit_code, 1);
+      EXPECT_EQ(result.err, lost + "holds from step 12 (revision 3)\n") << command;
+    }
+  }
+  EXPECT_EQ(CliIntoNothing("clip set x --max-norm 2 --at-step 100").err,
+            lost + "is accepted and waits; withdraw it with: gradwatch clip cancel x 7\n");
 }
 
 TEST_F(ClipSetTest, UsageErrorsAskNoServer) {

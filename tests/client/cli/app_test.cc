@@ -1,9 +1,14 @@
 #include "client/cli/app.h"
 
+#include <unistd.h>
+
 #include <csignal>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/interrupt.h"
+#include "client/cli/output_buffer.h"
 #include "tests/client/cli/cli_fixture.h"
 
 namespace gradwatch::cli {
@@ -83,6 +88,69 @@ TEST_F(AppTest, OutputThatCannotBeWrittenIsAnError) {
       {"job", "get", "x", "--server", server_.address()}, [](const std::string&) { return ""; }, io_, &cancellation_);
   EXPECT_EQ(static_cast<int>(code), 1);
   EXPECT_EQ(err.str(), "gradwatch: cannot write to the standard output\n");
+}
+
+// Of a shell variable that nobody has set: it would mean all tensors, all jobs, or no guard.
+TEST_F(AppTest, TextsThatMustSaySomethingMustNotBeEmpty) {
+  server_.Stop();
+  const std::vector<std::string> cases[] = {
+      {"clip", "set", "x", "--max-norm", "1", "--tensors", ""},
+      {"clip", "unset", "x", "--tensors", ""},
+      {"clip", "set", "x", "--max-norm", "1", "--if-etag", ""},
+      {"clip", "cancel", "x", "1", "--if-etag", ""},
+      {"adjust", "x", "--lr-scale", "1", "--if-etag", ""},
+      {"job", "update", "x", "--name", "y", "--if-etag", ""},
+      {"job", "delete", "x", "--if-etag", ""},
+      {"job", "delete", "x", "--if-uid", ""},
+      {"submit", "job.yaml", "--job-id", ""},
+      {"watch", "x", "--tensors", "a", "--tensors", ""},
+      {"alerts", "list", "--job", ""},
+      {"alerts", "watch", "--job", ""},
+      {"alerts", "silence", "--for", "2h", "--comment", "c", "--jobs", ""},
+      {"alerts", "silence", "--for", "2h", "--comment", "c", "--rules", ""},
+      {"alerts", "silence", "--for", "2h", "--comment", "c", "--tensors", ""},
+  };
+  for (const std::vector<std::string>& words : cases) {
+    const CliResult result = CliWords(words);
+    const std::string& option = words[words.size() - 2];
+    EXPECT_EQ(result.exit_code, 2) << words[0] << " " << words[1] << " " << option;
+    EXPECT_THAT(result.err, StartsWith(absl::StrCat(option, ": is empty\n")));
+  }
+}
+
+// The reader is gone, and the change holds.
+TEST_F(AppTest, WhatWasDoneIsSaidWhereTheAnswerCannotBeWritten) {
+  server_.pause_job = [](const v1::PauseJobRequest&, v1::Job* job) {
+    job->set_job_id("x");
+    job->set_state(v1::JOB_STATE_PAUSING);
+    return grpc::Status::OK;
+  };
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[0]);
+  {
+    OutputBuffer buffer(ends[1], &cancellation_);
+    std::ostream out(&buffer);
+    std::ostringstream err;
+    io_.out = &out;
+    io_.err = &err;
+    const ExitCode code = RunApp(
+        {"job", "pause", "x", "--server", server_.address()}, [](const std::string&) { return ""; }, io_,
+        &cancellation_);
+    EXPECT_EQ(static_cast<int>(code), 1);
+    EXPECT_EQ(err.str(), "gradwatch: cannot write to the standard output; x pausing\n");
+  }
+  close(ends[1]);
+}
+
+TEST_F(AppTest, HelpTellsWhatIsNotPlain) {
+  for (const char* command : {"clip set --help", "clip unset --help", "adjust --help"}) {
+    EXPECT_THAT(Cli(command).out, HasSubstr("Waits until the change holds, for 60 seconds")) << command;
+    EXPECT_THAT(Cli(command).out, HasSubstr("it does not wait, unless --wait is given")) << command;
+  }
+  EXPECT_THAT(Cli("submit --help").out, HasSubstr("a job that a program of yours trains"));
+  EXPECT_THAT(Cli("watch --help").out, HasSubstr("also a silenced one"));
+  EXPECT_THAT(Cli("job stop --help").out, HasSubstr("of several stops"));
 }
 
 TEST_F(AppTest, JobsMayBeCalledLikeCommands) {

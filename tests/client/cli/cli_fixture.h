@@ -62,6 +62,15 @@ class CliTest : public ::testing::Test {
     return RunInto(absl::StrSplit(arguments, ' ', absl::SkipEmpty()), &out, &cancellation);
   }
 
+  // The same with a standard output that cannot be written.
+  CliResult CliIntoNothing(const std::string& arguments) {
+    class Full : public std::stringbuf {
+      int_type overflow(int_type) override { return traits_type::eof(); }
+      std::streamsize xsputn(const char*, std::streamsize) override { return 0; }
+    } full;
+    return RunInto(absl::StrSplit(arguments, ' ', absl::SkipEmpty()), &full, &cancellation_);
+  }
+
   // With standard output into `buffer`.
   CliResult RunInto(const std::vector<std::string>& words, std::stringbuf* buffer, client::Cancellation* cancellation) {
     std::ostream out(buffer);

@@ -45,6 +45,17 @@ TEST(ClipSetParseTest, RefusesWhatIsNoLimit) {
   }
 }
 
+// As errors and the protocol have them.
+TEST(ClipSetParseTest, WordsMayBeInAnyCaseAndWithHyphens) {
+  for (const char* mode : {"global_norm", "GLOBAL_NORM", "global-norm", "Global-Norm", "CLIP_MODE_GLOBAL_NORM"}) {
+    EXPECT_EQ(ParseOptions(AddClipSet, absl::StrCat("x --mode ", mode)).mode, v1::CLIP_MODE_GLOBAL_NORM) << mode;
+  }
+  EXPECT_EQ(ParseOptions(AddClipSet, "x --non-finite SKIP-STEP").non_finite, v1::NON_FINITE_ACTION_SKIP_STEP);
+  for (const char* mode : {"unspecified", "CLIP_MODE_UNSPECIFIED", "globalnorm", "-", "global norm"}) {
+    EXPECT_THROW(ParseOptions(AddClipSet, absl::StrCat("x --mode=", mode)), CLI::ParseError) << mode;
+  }
+}
+
 // The request that the arguments make where the edit will find the mode `present`.
 absl::StatusOr<v1::AdjustJobRequest> Make(const std::string& arguments,
                                           v1::ClipMode present = v1::CLIP_MODE_UNSPECIFIED) {
@@ -209,8 +220,17 @@ TEST(MakeClipRequestTest, RefusesContradictions) {
        {"", "--tensors a", "--tensors a --non-finite zero", "--mode none --max-norm 1", "--mode value --max-norm 1",
         "--mode global_norm --max-value 1", "--tensors a --mode tensor_norm", "--mode zclip --max-norm 1",
         "--mode zclip --factor 1", "--mode none --factor 1", "--mode adaptive --max-value 1",
-        "--tensors a --max-norm 1 --set alpha=1"}) {
+        "--tensors a --max-norm 1 --set alpha=1", "--tensors a --max-norm 1 --non-finite zero"}) {
     EXPECT_THAT(Make(arguments), StatusIs(absl::StatusCode::kInvalidArgument, _)) << arguments;
+  }
+}
+
+// It was given: "nothing to set" would be no help.
+TEST(MakeClipRequestTest, WhatGoesForAllTensorsIsSaidTo) {
+  for (const char* arguments : {"--tensors a --non-finite zero", "--tensors a --max-norm 1 --non-finite zero"}) {
+    EXPECT_THAT(Make(arguments),
+                StatusIs(absl::StatusCode::kInvalidArgument, "--non-finite goes for all tensors, not with --tensors"))
+        << arguments;
   }
 }
 

@@ -230,6 +230,29 @@ TEST_F(JobTest, AStopSaysHowLongItWaits) {
   EXPECT_THAT(graces, ElementsAre("unset", "10", "0"));
 }
 
+TEST_F(JobTest, AStopSaysByWhenItEnds) {
+  io_.time_zone = absl::FixedTimeZone(3600);
+  server_.stop_job = [&](const v1::StopJobRequest&, v1::Job* job) {
+    *job = job_;
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("job stop x").out, "x running\n");
+  job_.set_state(v1::JOB_STATE_STOPPING);
+  EXPECT_EQ(Cli("job stop x").out, "x stopping\n") << "of a server that does not say";
+  EXPECT_THAT(Cli("job get x").out, Not(HasSubstr("stops by")));
+  job_.mutable_stop_deadline()->set_seconds(1009);
+  job_.mutable_stop_deadline()->set_nanos(1);
+  const std::string stops = "x stopping: stops by 01:16:50 at the latest; a stop can only be made sooner\n";
+  EXPECT_EQ(Cli("job stop x --grace 300").out, stops);
+  EXPECT_EQ(CliIntoNothing("job stop x").err, "gradwatch: cannot write to the standard output; " + stops);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\nstops by          01:16:50 at the latest, in 9 s\n"));
+  EXPECT_THAT(Cli("job stop x -o json").out, HasSubstr("\"stop_deadline\":\"1970-01-01T00:16:49"));
+  job_.mutable_stop_deadline()->set_seconds(999);
+  EXPECT_THAT(Cli("job get x").out, HasSubstr("\nstops by          01:16:40 at the latest\n"));
+  job_.set_state(v1::JOB_STATE_STOPPED);
+  EXPECT_THAT(Cli("job get x").out, Not(HasSubstr("stops by")));
+}
+
 TEST_F(JobTest, AChangeThatWasNotAnsweredMayHaveBeenMade) {
   const grpc::Status late(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
   server_.pause_job = [&](const v1::PauseJobRequest&, v1::Job*) { return late; };

@@ -105,6 +105,32 @@ TEST_F(SubmitExternalTest, FollowingTellsTheTokenAndWaits) {
   EXPECT_THAT(result.err, HasSubstr("5ec4e7\n"));
 }
 
+// Nobody can ask for it again.
+TEST_F(SubmitExternalTest, TheTokenIsToldWhereTheOutputCannotBeWritten) {
+  for (const char* form : {"", " -o json", " -o yaml"}) {
+    const CliResult result = CliIntoNothing(absl::StrCat("submit ", external_, form));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, StartsWith("gradwatch: cannot write to the standard output; x submitted; "));
+    EXPECT_THAT(result.err, HasSubstr("AttachTrainer"));
+    EXPECT_THAT(result.err, HasSubstr("5ec4e7\n"));
+  }
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  for (const char* form : {"", " -o json"}) {
+    const CliResult result = CliIntoNothing(absl::StrCat("submit --follow ", external_, form));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr("5ec4e7\n"));
+  }
+}
+
+TEST_F(SubmitExternalTest, FollowingForProgramsTellsTheTokenFirst) {
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  const CliResult result = Cli("submit --follow -o json " + external_);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("{\"type\":\"submitted\",\"job\":\"x\",\"attach_token\":\"5ec4e7\"}\n"));
+  EXPECT_EQ(gradwatch::testing::JsonLines(result.out).size(), 3u) << "then event and end";
+  EXPECT_EQ(result.err, "job x submitted\n");
+}
+
 TEST_F(SubmitExternalTest, ADryRunSaysWhoTrainsIt) {
   const CliResult result = Cli("submit " + external_ + " --dry-run");
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -156,6 +182,11 @@ TEST_F(SubmitTest, PrintsTheJobInJson) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr(R"("job_id":"x")"));
   EXPECT_EQ(gradwatch::testing::JsonLines(result.out).size(), 1u);
+}
+
+TEST_F(SubmitTest, AJobThatCannotBePrintedIsSaidToBeSubmitted) {
+  EXPECT_EQ(CliIntoNothing("submit " + spec_).err, "gradwatch: cannot write to the standard output; x submitted\n");
+  EXPECT_EQ(CliIntoNothing("submit --dry-run " + spec_).exit_code, 1);
 }
 
 TEST_F(SubmitTest, ADryRunPrintsTheSpecAndTheEstimate) {

@@ -29,6 +29,16 @@ TEST(TextTest, BytesAndTimes) {
   EXPECT_EQ(AgoText(time, absl::FromUnixSeconds(50)), "0 s ago");
 }
 
+TEST(TextTest, TimesOfDayNameTheDayIfItIsAnother) {
+  google::protobuf::Timestamp time;
+  time.set_seconds(86'399);
+  const absl::TimeZone utc = absl::UTCTimeZone();
+  EXPECT_EQ(ClockText(time, absl::UnixEpoch(), utc), "23:59:59");
+  EXPECT_EQ(ClockText(time, absl::UnixEpoch(), absl::FixedTimeZone(7200)), "1970-01-02 01:59:59");
+  time.set_nanos(1);
+  EXPECT_EQ(ClockText(time, absl::UnixEpoch(), utc), "1970-01-02 00:00:00") << "not before it";
+}
+
 TEST(TextTest, QuotesForTheShellOnlyWhereNeeded) {
   EXPECT_EQ(ShellQuoted("abc-1.2_3="), "abc-1.2_3=");
   EXPECT_EQ(ShellQuoted("rnn0.*"), "'rnn0.*'");

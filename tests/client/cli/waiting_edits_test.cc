@@ -94,6 +94,14 @@ TEST(EventTextTest, TellsEditsByTheirNumber) {
   dropped.mutable_adjust_dropped()->set_may_have_held(true);
   dropped.mutable_adjust_dropped()->set_reason("the trainer was lost");
   EXPECT_EQ(EventText(dropped), "edit 7 may have held or not: the trainer was lost");
+  dropped.mutable_adjust_dropped()->mutable_adjustment()->set_at_step(900);
+  dropped.set_steps_done(23);
+  EXPECT_EQ(
+      EventText(dropped),
+      "edit 7 may have held or not (asked for step 900; the run is known to have come to step 23): the trainer was "
+      "lost");
+  dropped.mutable_adjust_dropped()->set_may_have_held(false);
+  EXPECT_EQ(EventText(dropped), "edit 7 never held: the trainer was lost");
 }
 
 // A server with one job, read after event 4, and the edits that wait.
@@ -105,6 +113,7 @@ class WaitingEditsTest : public CliTest {
       job->set_job_id("x");
       job->set_etag("e");
       job->set_last_event(4);
+      job->set_steps_done(12);
       job->set_state(state_);
       job->set_control_revision(edits_.empty() ? 9 : 1);
       job->set_waiting_edits(static_cast<int32_t>(edits_.size()));
@@ -126,7 +135,7 @@ class WaitingEditsTest : public CliTest {
     };
     server_.watch_job = [this](const v1::WatchJobRequest& request, grpc::ServerContext*,
                                grpc::ServerWriter<v1::WatchJobResponse>* writer) {
-      EXPECT_EQ(request.after_event(), refusal_.ok() ? 4 : 0);
+      EXPECT_EQ(request.after_event(), refusal_.ok() && !reads_log_ ? 4 : 0);
       writer->Write(answer_);
       return grpc::Status::OK;
     };
@@ -148,6 +157,7 @@ class WaitingEditsTest : public CliTest {
   std::vector<v1::Adjustment> edits_;
   int jobs_ = 0;  // reads of the job until the edits are applied; 0: they wait
   grpc::Status refusal_;
+  bool reads_log_ = false;  // from its beginning
   std::vector<v1::CancelEditRequest> requests_;
   v1::WatchJobResponse answer_;
 };
@@ -156,9 +166,10 @@ TEST_F(WaitingEditsTest, GetPrintsWhatHolds) {
   server_.list_edits = nullptr;  // not asked where nothing waits
   const CliResult result = Cli("clip get x");
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e\n");
-  EXPECT_EQ(Cli("clip get x -o json").out, R"({"job":"x","revision":9,"etag":"e","clip":{},"pending":[]})"
-                                           "\n");
+  EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e, at step 12\n");
+  EXPECT_EQ(Cli("clip get x -o json").out,
+            R"({"job":"x","revision":9,"etag":"e","steps_done":12,"clip":{},"pending":[]})"
+            "\n");
 }
 
 TEST_F(WaitingEditsTest, GetPrintsWhatWaits) {
@@ -170,7 +181,7 @@ TEST_F(WaitingEditsTest, GetPrintsWhatWaits) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(
       result.out,
-      "clip: none\nrevision 1, etag e\n"
+      "clip: none\nrevision 1, etag e, at step 12\n"
       "waits: edit 7, asked for by anna: clip.mode: global_norm, clip.threshold: 2\n"
       "waits: edit 5 from step 100, asked for by anna: clip.mode: global_norm, clip.threshold: 2 (its withdrawal is "
       "asked for by bert)\n");
@@ -197,7 +208,7 @@ TEST_F(WaitingEditsTest, GetTellsOneMoment) {
   jobs_ = 3;  // applied when the job is read again, after the list
   const CliResult result = Cli("clip get x");
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e\n");
+  EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e, at step 12\n");
 }
 
 TEST_F(WaitingEditsTest, GetSaysWhereItIsNoMoment) {
@@ -213,6 +224,87 @@ TEST_F(WaitingEditsTest, GetSaysWhereItIsNoMoment) {
   EXPECT_THAT(result.out, HasSubstr("waits: edit 7"));
   EXPECT_EQ(result.err,
             "gradwatch: the edits of x change too fast: what is said to wait may hold already, or not be all\n");
+}
+
+TEST_F(WaitingEditsTest, GetOfAnEditSaysThatItWaits) {
+  edits_ = {Edit(7), Edit(5)};
+  edits_[1].set_at_step(100);
+  const CliResult result = Cli("clip get x --edit 5");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out,
+            "waits: edit 5 from step 100, asked for by anna: clip.mode: global_norm, clip.threshold: 2\n"
+            "the job is at step 12\n");
+  EXPECT_EQ(Cli("clip get x --edit 5 -o json").out,
+            R"({"job":"x","edit":5,"state":"waiting","asked":{"edit":5,"paths":["clip.mode","clip.threshold"],)"
+            R"("values":{"clip":{"mode":"global_norm","threshold":2}},"at_step":100,"actor":"anna"},"steps_done":12})"
+            "\n");
+}
+
+TEST_F(WaitingEditsTest, GetOfAnEditSaysFromWhichStepItHolds) {
+  reads_log_ = true;
+  AnswerApplied(6);
+  AnswerApplied(7);
+  v1::Adjustment& edit = *answer_.mutable_events(1)->mutable_adjusted()->mutable_adjustment();
+  edit.set_actor("anna");
+  edit.mutable_new_controls()->set_learning_rate_scale(0.5);
+  const CliResult result = Cli("clip get x --edit 7");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out,
+            "edit 7, asked for by anna: learning_rate_scale: 1 -> 0.5\n"
+            "holds from step 12 (revision 3); the controls are at revision 9 now\n");
+  const auto objects = gradwatch::testing::JsonLines(Cli("clip get x --edit 7 -o json").out);
+  ASSERT_EQ(objects.size(), 1u);
+  EXPECT_EQ(objects[0].fields().at("state").string_value(), "applied");
+  EXPECT_EQ(objects[0].fields().at("effective_step").number_value(), 12);
+  EXPECT_EQ(objects[0].fields().at("actor").string_value(), "anna");
+  edit.set_revision(9);
+  EXPECT_THAT(Cli("clip get x --edit 7").out, HasSubstr("\nholds from step 12 (revision 9)\n"));
+}
+
+TEST_F(WaitingEditsTest, GetOfAnEditSaysWhyItNeverHeldOrThatNobodyKnows) {
+  reads_log_ = true;
+  AnswerDropped(7, "withdrawn by anna");
+  CliResult result = Cli("clip get x --edit 7");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "edit 7 never held: withdrawn by anna\n");
+  EXPECT_THAT(Cli("clip get x --edit 7 -o json").out,
+              HasSubstr(R"("edit":7,"state":"never_held","reason":"withdrawn by anna",)"));
+  answer_.mutable_events(0)->mutable_adjust_dropped()->set_may_have_held(true);
+  result = Cli("clip get x --edit 7");
+  EXPECT_EQ(result.out, "edit 7 may have held or not: withdrawn by anna\n");
+  EXPECT_THAT(Cli("clip get x --edit 7 -o json").out, HasSubstr(R"("state":"may_have_held")"));
+}
+
+TEST_F(WaitingEditsTest, GetOfAnUnknownEditIsNotFound) {
+  reads_log_ = true;
+  answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
+  const CliResult result = Cli("clip get x --edit 8");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(result.err, "gradwatch: job \"x\" has no edit 8\n");
+  EXPECT_EQ(Cli("clip get x --edit 0").exit_code, 2);
+}
+
+// Between the two reads it is in the list of those that wait no more.
+TEST_F(WaitingEditsTest, GetOfAnEditThatIsAppliedMeanwhileReadsTheLogAfterTheList) {
+  reads_log_ = true;
+  edits_ = {Edit(6)};
+  const auto list = server_.list_edits;
+  server_.list_edits = [this, list](const v1::ListEditsRequest& request, v1::ListEditsResponse* response) {
+    AnswerApplied(7);
+    return list(request, response);
+  };
+  EXPECT_THAT(Cli("clip get x --edit 7").out, HasSubstr("holds from step 12 (revision 3)"));
+}
+
+TEST_F(WaitingEditsTest, GetSaysAfterHowManyStepsAJobHasEnded) {
+  state_ = v1::JOB_STATE_FAILED;
+  EXPECT_THAT(Cli("clip get x").out, HasSubstr("revision 9, etag e, ended after 12 steps\n"));
+}
+
+TEST_F(WaitingEditsTest, AWithdrawalThatCannotBePrintedIsSaidToBeDone) {
+  AnswerDropped(7, "withdrawn by anna");
+  EXPECT_EQ(CliIntoNothing("clip cancel x 7").err,
+            "gradwatch: cannot write to the standard output; edit 7 is withdrawn: it never held\n");
 }
 
 TEST_F(WaitingEditsTest, CancelSaysThatItIsWithdrawn) {

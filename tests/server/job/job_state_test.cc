@@ -13,6 +13,7 @@ namespace {
 
 using ::gradwatch::testing::StatusIs;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -120,6 +121,17 @@ TEST(JobState, EveryStateThatHasNotEndedCanFailAndStop) {
 }
 
 constexpr v1::JobState kRefused = v1::JOB_STATE_UNSPECIFIED;
+
+TEST(JobState, OfAJobThatHasEndedNothingElseIsSaid) {
+  for (const v1::JobState state : {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_STOPPED}) {
+    for (const JobCommand command : {JobCommand::kPause, JobCommand::kResume}) {
+      EXPECT_THAT(StateAfter(command, state),
+                  StatusIs(absl::StatusCode::kFailedPrecondition, EndsWith("it has ended")));
+    }
+  }
+  EXPECT_THAT(StateAfter(JobCommand::kPause, v1::JOB_STATE_PENDING).status().message(),
+              HasSubstr("trainer is attached"));
+}
 
 TEST(JobState, CommandsInEveryState) {
   const struct {

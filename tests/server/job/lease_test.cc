@@ -199,6 +199,9 @@ TEST_F(LeaseTest, WithoutGraceItIsKilledAtOnce) {
   launcher_->End(kPid, kKilled);
   Detach(trainer);
   EXPECT_EQ(State("job"), "STOPPED");
+  EXPECT_EQ(EventAt("job", Get("job").last_event()).state_changed().reason(),
+            "the trainer was killed when its time to end was up")
+      << "there was no time in which it had to end";
 }
 
 TEST_F(LeaseTest, GracesAreChecked) {
@@ -591,6 +594,7 @@ TEST_F(TwoTrainersTest, AnExternalTrainerThatDoesNotEndIsLetGo) {
   Trainer trainer = Attach(hello);
   ASSERT_THAT(Stop("job", 0), IsOk());
   EXPECT_THAT(Log("job"), ElementsAre("PENDING", "attached", "RUNNING", "STOPPING", "detached: let go", "STOPPED"));
+  EXPECT_EQ(EventAt("job", 6).state_changed().reason(), "the trainer was let go when its time to end was up");
   EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kFailedPrecondition, _));
 }
 
