@@ -354,7 +354,7 @@ TEST_F(StallTest, SurvivesARestart) {
 }
 
 TEST_F(StallTest, IsNotToldWhileTheServerIsInArrears) {
-  statistics_->Hold(uid_);
+  statistics_->Hold(Get("job").uid());
   Go();
   Pass(absl::Seconds(60));
   EXPECT_THAT(LogAfter("job", 3), IsEmpty()) << "the step has come, and is not stored";
