@@ -13,6 +13,8 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/base/status_macros.h"
 
 namespace gradwatch::server {
@@ -58,6 +60,22 @@ void SetAttributes(posix_spawnattr_t* attributes) {
   posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 }
 
+// Lowers the priority of a child that has a session of its own.
+void GiveWay(pid_t pid, int nice) {
+  // Its group is its own: all threads that it may have begun already are in it.
+  const int level = std::min(getpriority(PRIO_PROCESS, 0) + nice, 19);
+  (void)setpriority(PRIO_PGRP, static_cast<id_t>(pid), level);
+  // Where the kernel shares the processors out among sessions first, levels count within one alone, and each session
+  // has a level of its own, which others than root may set ten times a second only.
+  const int file = open(absl::StrCat("/proc/", pid, "/autogroup").c_str(), O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  const std::string text = absl::StrCat(level);
+  for (int tries = 0; write(file, text.data(), text.size()) < 0 && errno == EAGAIN && tries < 20; ++tries) {
+    absl::SleepFor(absl::Milliseconds(60));
+  }
+  close(file);
+}
+
 }  // namespace
 
 absl::StatusOr<int32_t> StartChild(const ChildProcess& child) {
@@ -83,11 +101,7 @@ absl::StatusOr<int32_t> StartChild(const ChildProcess& child) {
   if (error != 0) return StartError(error, child.program);
   const rlimit no_core = {0, 0};  // it would hold a whole model
   prlimit(pid, RLIMIT_CORE, &no_core, nullptr);
-  if (child.nice > 0) {
-    // Its group is its own: all threads that it may have begun already are in it.
-    const int ours = getpriority(PRIO_PROCESS, 0);
-    (void)setpriority(PRIO_PGRP, static_cast<id_t>(pid), std::min(ours + child.nice, 19));
-  }
+  if (child.nice > 0) GiveWay(pid, child.nice);
   return pid;
 }
 

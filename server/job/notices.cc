@@ -156,6 +156,11 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
     case v1::Notice::kEditDropped:
       return ApplyEditDropped(notice.edit_dropped(), edit);
     case v1::Notice::kAlert:
+      // What watchers put into order by steps must not lie far ahead of them.
+      if (notice.alert().step() > std::max<int64_t>(notice.steps_done() - 1, 0)) {
+        return core::InvalidField("notice.alert.step", absl::StrCat(notice.alert().step(), ": when it was told ",
+                                                                    notice.steps_done(), " steps were done"));
+      }
       return ApplyAlert(notice.alert(), edit);
     case v1::Notice::kPaused:
       ApplyPaused(edit);
@@ -164,6 +169,11 @@ absl::Status ApplyNotice(const v1::Notice& notice, JobEdit& edit) {
       ApplyResumed(edit);
       return absl::OkStatus();
     case v1::Notice::kFinished:
+      // It comes behind all reports. A hosted trainer tells what it could not keep, too.
+      if (edit.record().external() && notice.steps_done() > job.steps_done()) {
+        return core::InvalidField("notice.steps_done", absl::StrCat(notice.steps_done(), ": reports were told of ",
+                                                                    job.steps_done(), " steps"));
+      }
       job.set_steps_done(std::max(job.steps_done(), notice.steps_done()));
       return ApplyFinished(notice.finished(), edit);
     case v1::Notice::WHAT_NOT_SET:

@@ -14,7 +14,7 @@ namespace gradwatch::server {
 namespace {
 
 constexpr int kMaxEntries = 1024;  // of each kind in a batch
-constexpr char kNotKept[] = "the trainer could not keep them while the server was away";
+constexpr char kNotKept[] = "the trainer could not keep them while the server was away, or too slow";
 constexpr char kGone[] = "they were reported, and what was stored of them is gone";
 
 constexpr absl::Duration kFirstPause = absl::Seconds(1);

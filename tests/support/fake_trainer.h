@@ -95,6 +95,7 @@ class FakeTrainer {
   }
   bool Alert(int32_t episode, v1::AlertState state) {
     v1::Notice notice;
+    notice.set_steps_done(episode + 1);
     v1::Alert* alert = notice.mutable_alert();
     alert->set_alert_id(absl::StrCat(welcome_.job_uid(), "/1/rule/", episode));
     alert->set_job_id(job_id_);

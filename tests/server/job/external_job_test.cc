@@ -264,5 +264,26 @@ TEST_F(ExternalJobTest, ControlsThatFitNoOptimizerOfOursMayFitTheirs) {
   EXPECT_THAT(Adjust(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at_step")));
 }
 
+// What watchers put into order by steps, and what a restart takes for stored, is what was told of.
+TEST_F(ExternalJobTest, NothingIsToldOfStepsThatWereNotDone) {
+  for (const bool finishes : {false, true}) {
+    const std::string name = finishes ? "finished" : "alert";
+    const auto job = Create(Request(name));
+    ASSERT_THAT(job, IsOk());
+    Trainer trainer = Attach(FirstHello(*job));
+    ASSERT_THAT(trainer.attachment, IsOk());
+    Report(trainer, 0, 9);
+    v1::Notice notice = finishes ? v1::Notice() : AlertNotice(trainer, "rule", v1::ALERT_STATE_FIRING);
+    notice.set_number(1);
+    notice.set_steps_done(finishes ? 11 : 10);
+    if (finishes) notice.mutable_finished()->set_state(v1::JOB_STATE_SUCCEEDED);
+    if (!finishes) notice.mutable_alert()->set_step(10);
+    Say(trainer, notice);
+    ASSERT_TRUE(trainer.link->closed().has_value());
+    EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("notice.")));
+    EXPECT_EQ(State(name), "RUNNING");
+  }
+}
+
 }  // namespace
 }  // namespace gradwatch::server

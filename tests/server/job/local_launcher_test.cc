@@ -131,6 +131,12 @@ TEST_F(LocalLauncherTest, WorkersGiveWayToTheServer) {
   ASSERT_TRUE(worker.ok());
   EXPECT_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(PidOf(*worker))),
             std::min(getpriority(PRIO_PROCESS, 0) + 10, 19));
+  // Levels count within a session alone where the kernel shares out among sessions first: it must give way, too.
+  std::ifstream group(absl::StrCat("/proc/", PidOf(*worker), "/autogroup"));
+  std::string text;
+  if (std::getline(group, text)) {
+    EXPECT_THAT(text, ::testing::EndsWith(absl::StrCat(" nice ", std::min(getpriority(PRIO_PROCESS, 0) + 10, 19))));
+  }
   launcher->Kill(*worker);
   ending.Await();
 }
