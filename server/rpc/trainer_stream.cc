@@ -97,7 +97,8 @@ void TrainerStream::Close(const absl::Status& status) {
 TrainerLink::Heard TrainerStream::TakeHeard() {
   absl::MutexLock lock(&mutex_);
   const bool heard = std::exchange(heard_, false);
-  if (!reading_ && !finished_) return Heard::kBusy;
+  // While it attaches, too, which takes as long as the store does.
+  if (!finished_ && (!reading_ || !attachment_.has_value())) return Heard::kBusy;
   return heard ? Heard::kMessage : Heard::kNothing;
 }
 

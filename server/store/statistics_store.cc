@@ -180,9 +180,9 @@ class SqliteStatisticsStore final : public StatisticsStore {
   void Finish(Command& command, StatisticsWriters& writers) {
     switch (command.kind) {
       case Command::Kind::kAppend:
-        // Before anybody knows of the failure, and may begin anew.
+        command.append_done(command.status, std::move(command.reports));
         if (!command.status.ok()) FailQueued(command.uid, command.status);
-        return command.append_done(command.status, std::move(command.reports));
+        return;
       case Command::Kind::kBarrier:
         return command.done();
       case Command::Kind::kRemove:
@@ -197,7 +197,8 @@ class SqliteStatisticsStore final : public StatisticsStore {
     }
   }
 
-  // What was queued before whoever appends could know that an append has failed would leave a gap before it.
+  // Whoever appends knows now that an append has failed; what was queued before that would leave a gap before it. What
+  // comes behind a new beginning would not.
   void FailQueued(absl::string_view uid, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     for (Command& command : queue_) {

@@ -77,7 +77,7 @@ class TestTrainer {
   grpc::Status Lose() {
     if (stream_ == nullptr) return grpc::Status::OK;
     if (reader_.joinable()) {
-      context_->TryCancel();
+      if (!IsOver()) context_->TryCancel();  // how the server has ended it is told else
       reader_.join();
     }
     const grpc::Status status = std::exchange(stream_, nullptr)->Finish();
@@ -118,6 +118,10 @@ class TestTrainer {
     notice.mutable_finished()->set_state(state);
     Tell(std::move(notice));
     return AwaitAcknowledged();
+  }
+  bool IsOver() {
+    absl::MutexLock lock(&mutex_);
+    return over_;
   }
   // False: the stream is over.
   bool AwaitAcknowledged() {

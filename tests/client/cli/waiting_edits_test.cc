@@ -168,7 +168,8 @@ TEST_F(WaitingEditsTest, GetPrintsWhatHolds) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.out, "clip: none\nrevision 9, etag e, at step 12\n");
   EXPECT_EQ(Cli("clip get x -o json").out,
-            R"({"job":"x","revision":9,"etag":"e","steps_done":12,"clip":{},"pending":[]})"
+            R"({"job":"x","revision":9,"etag":"e","steps_done":12,"clip":{"mode":"unspecified",)"
+            R"("threshold":0,"non_finite":"unspecified","overrides":[]},"pending":[]})"
             "\n");
 }
 
