@@ -20,11 +20,12 @@ class Outbox {
   static constexpr int kMaxNotices = 256;
   // What a server takes of notices or reports in one message.
   static constexpr size_t kMaxBatchBytes = size_t{3} << 20;
-  // A batch of reports ends with the report that makes it so large: a notice waits while one is encoded and written.
-  static constexpr size_t kReportBytes = size_t{128} << 10;
+  // A batch of reports ends with the report that makes it so large: a notice waits while one is encoded and written,
+  // and while the server takes in what is on its way before it.
+  static constexpr size_t kReportBytes = size_t{16} << 10;
   // No batch of reports begins with so much on its way that is not acknowledged.
-  static constexpr size_t kMaxBytesOnWay = (size_t{4} << 20) - kReportBytes;
-  static constexpr int kMaxReportsOnWay = 4096;
+  static constexpr size_t kMaxBytesOnWay = (size_t{64} << 10) - kReportBytes;
+  static constexpr int kMaxReportsOnWay = 1024;
 
   // `notices` must outlive this object.
   explicit Outbox(NoticeLog* notices) : notices_(notices) {}

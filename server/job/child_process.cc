@@ -13,8 +13,6 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "core/base/status_macros.h"
 
 namespace gradwatch::server {
@@ -51,29 +49,23 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }
 
 void SetAttributes(posix_spawnattr_t* attributes) {
-  sigset_t none, all;
-  sigemptyset(&none);
+  sigset_t hang_up, all;
+  sigemptyset(&hang_up);
+  sigaddset(&hang_up, SIGHUP);
   sigfillset(&all);
-  posix_spawnattr_setsigmask(attributes, &none);
+  // Of a group whose last parent goes, the kernel hangs up on the processes that are stopped.
+  posix_spawnattr_setsigmask(attributes, &hang_up);
   posix_spawnattr_setsigdefault(attributes, &all);
-  // A session, not only a group: a stopped process of a group whose last parent goes is ended by the kernel (SIGHUP).
-  posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  // Not a session: where the kernel shares the processors out among sessions first, a child with one of its own would
+  // never give way to this process, however nice it is.
+  posix_spawnattr_setpgroup(attributes, 0);
+  posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 }
 
-// Lowers the priority of a child that has a session of its own.
 void GiveWay(pid_t pid, int nice) {
   // Its group is its own: all threads that it may have begun already are in it.
   const int level = std::min(getpriority(PRIO_PROCESS, 0) + nice, 19);
   (void)setpriority(PRIO_PGRP, static_cast<id_t>(pid), level);
-  // Where the kernel shares the processors out among sessions first, levels count within one alone, and each session
-  // has a level of its own, which others than root may set ten times a second only.
-  const int file = open(absl::StrCat("/proc/", pid, "/autogroup").c_str(), O_WRONLY | O_CLOEXEC);
-  if (file < 0) return;
-  const std::string text = absl::StrCat(level);
-  for (int tries = 0; write(file, text.data(), text.size()) < 0 && errno == EAGAIN && tries < 20; ++tries) {
-    absl::SleepFor(absl::Milliseconds(60));
-  }
-  close(file);
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ struct ChildProcess {
   int nice = 0;
 };
 
-// Starts it with this process's environment, in a session and process group of its own, with no signal blocked or
-// ignored and no core file; its process id. The caller must reap it. UNAVAILABLE or RESOURCE_EXHAUSTED, naming the
+// Starts it with this process's environment, in a process group of its own, with no signal ignored, none blocked but
+// SIGHUP, and no core file; its process id. The caller must reap it. UNAVAILABLE or RESOURCE_EXHAUSTED, naming the
 // program: it could not be started.
 absl::StatusOr<int32_t> StartChild(const ChildProcess& child);
 

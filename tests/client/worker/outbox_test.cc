@@ -183,6 +183,8 @@ TEST_F(OutboxTest, FewReportsWaitForMore) {
     reports.Offer(record);
   }
   EXPECT_TRUE(outbox_.Next(Outbox::Urgency::kCanWait, &message)) << "a full batch does not wait";
+  while (outbox_.Next(Outbox::Urgency::kCanWait, &message)) continue;  // nor does what it left
+  Acknowledge(0, record.step - 1);
   reports.Offer(record);
   EXPECT_FALSE(outbox_.Next(Outbox::Urgency::kCanWait, &message));
   Add(reports.end_step());
@@ -269,8 +271,8 @@ class OutboxByteCreditTest : public OutboxCreditTest {
 TEST_F(OutboxByteCreditTest, OnlySoManyBytesAreOnTheirWay) {
   EXPECT_LT(Send(), Outbox::kMaxReportsOnWay);
   const size_t all = std::accumulate(bytes_.begin(), bytes_.end(), size_t{0});
-  EXPECT_LE(all, size_t{4} << 20);
-  EXPECT_GT(all, size_t{3} << 20);
+  EXPECT_LE(all, Outbox::kMaxBytesOnWay + 2 * Outbox::kReportBytes);
+  EXPECT_GE(all, Outbox::kMaxBytesOnWay);
   for (const size_t bytes : bytes_) EXPECT_LT(bytes, 2 * Outbox::kReportBytes) << "a notice waits for one batch";
   Acknowledge(0, ends_.back());
   const size_t batches = bytes_.size();
@@ -314,9 +316,12 @@ std::vector<v1::ReportBatch> Batches(int64_t steps, size_t tensors, size_t bytes
 
 TEST_F(OutboxTest, BatchesAreBoundedInNumber) {
   const std::vector<v1::ReportBatch> batches = Batches(2500, 0, size_t{16} << 20);
-  ASSERT_EQ(batches.size(), 3u);
-  EXPECT_EQ(batches[0].reports_size(), Outbox::kMaxReports);
-  EXPECT_EQ(batches[2].reports_size(), 2500 - 2 * Outbox::kMaxReports);
+  int64_t reports = 0;
+  for (const v1::ReportBatch& batch : batches) {
+    EXPECT_LE(batch.reports_size(), Outbox::kMaxReports);
+    reports += batch.reports_size();
+  }
+  EXPECT_EQ(reports, 2500);
 }
 
 TEST_F(OutboxTest, BatchesAreBoundedInBytes) {
