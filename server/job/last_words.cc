@@ -225,7 +225,9 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   }
 
   // Nothing more is heard, and why: OK: that was all; NOT_FOUND: there is nothing; ABORTED: it does not count any more.
-  void End(const absl::Status& status) {
+  void End(const absl::Status& why) {
+    // The job may have ended since the file was opened.
+    const absl::Status status = ended_ && absl::IsAborted(why) ? NotHeard() : why;
     if (IsDamage(status)) {
       recovery().TellDataLoss(entry().uid, absl::StrCat("last words: attempt ", words_.attempt, ", behind message ",
                                                         messages_, ": ", status.message()));

@@ -609,7 +609,7 @@ TEST(AttachmentTest, AServerThatTakesNothingIsNotWaitedForEither) {
   trainer.RunTo(10);
   trainer.Finish();
   // Heartbeats, and new streams, are no progress.
-  EXPECT_THAT(CloseWhileTimePasses(trainer, clock, absl::Milliseconds(100), dir.File("words")), IsOk());
+  EXPECT_THAT(CloseWhileTimePasses(trainer, clock, absl::Milliseconds(1), dir.File("words")), IsOk());
   EXPECT_TRUE(ReadWords(dir.File("words")).notices.back().has_finished());
 }
 
