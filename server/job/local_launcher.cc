@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -52,9 +53,10 @@ std::optional<bool> CommandLineNames(int32_t pid, const std::string& job_id) {
   errno = 0;
   std::ifstream file(absl::StrCat("/proc/", pid, "/cmdline"), std::ios::binary);
   if (!file && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) return std::nullopt;
-  const std::string line((std::istreambuf_iterator<char>(file)), {});
+  std::ostringstream line;
+  line << file.rdbuf();  // throws nothing when the process goes meanwhile
   const std::string argument = absl::StrCat(std::string(1, '\0'), job_id, std::string(1, '\0'));
-  return absl::StrContains(line, argument);
+  return absl::StrContains(line.str(), argument);
 }
 
 }  // namespace

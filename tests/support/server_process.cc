@@ -22,7 +22,9 @@ namespace fs = std::filesystem;
 
 std::string ReadAll(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  return std::string((std::istreambuf_iterator<char>(file)), {});
+  std::ostringstream text;
+  text << file.rdbuf();  // throws nothing when a process goes meanwhile
+  return text.str();
 }
 
 bool Contains(const std::vector<std::string>& words, const std::string& word) {

@@ -604,7 +604,9 @@ TEST(AttachmentTest, AServerThatTakesNothingIsNotWaitedForEither) {
   const testing::TempDir dir;
   FakeTrainerService service(WelcomeOfEpoch9(), {{.acknowledges = false}});
   testing::FakeClock clock;
-  Trainer trainer(service.address(), Quick(), &clock);
+  AttachmentOptions options = Quick();
+  options.max_silence = absl::Hours(1000);  // a new stream would say what has arrived
+  Trainer trainer(service.address(), options, &clock);
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   trainer.RunTo(10);
   trainer.Finish();
@@ -734,7 +736,9 @@ TEST(AttachmentTest, WhoIsNotWantedAnyMoreLeavesNoFile) {
 TEST(AttachmentTest, WithoutAFileTheServerIsWaitedForADay) {
   FakeTrainerService service(Welcome(), {{.acknowledges = false}});
   testing::FakeClock clock;
-  Trainer trainer(service.address(), Quick(), &clock);
+  AttachmentOptions options = Quick();
+  options.max_silence = absl::Hours(1000);  // a new stream would say what has arrived
+  Trainer trainer(service.address(), options, &clock);
   ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
   trainer.Finish();
   const absl::Duration begin = clock.Monotonic();
