@@ -380,6 +380,9 @@ TEST_F(StatisticsStoreTest, NothingIsStoredBehindWhatIsMissing) {
   over.WaitForNotification();
   EXPECT_THAT(behind, StatusIs(absl::StatusCode::kResourceExhausted, _));
   EXPECT_EQ(*store_->LastStep("u", 1), 0);
+  absl::Notification settled;  // what is queued until then fails too
+  store_->Barrier([&settled] { settled.Notify(); });
+  settled.WaitForNotification();
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 2)), IsOk());
   EXPECT_EQ(*store_->LastStep("u", 1), 2);
   store_.reset();  // before the file system
