@@ -181,7 +181,9 @@ class LostHandleTest : public FullDiskTest {
     all_launches();
   }
   void RestartOnAFullDisk() {
+    FaultyVfs::full = true;  // what a server stores as it goes has the handle too
     StopServer();
+    FaultyVfs::full = false;
     OpenStores();
     FaultyVfs::full = true;
     MakeManager();
@@ -201,7 +203,7 @@ TEST_F(LostHandleTest, IsKnownToWhoDeletesTheJob) {
   EXPECT_THAT(launcher_->killed(), ElementsAre(1001));
 }
 
-// Disabled: in one run of ten the start is not made again, and why is not known yet.
+// Disabled: the start is not made again in nine runs of ten, and why is not known yet.
 TEST_F(LostHandleTest, DISABLED_AStartThatWasCutShortIsMadeAgainWhenThereIsRoom) {
   RestartOnAFullDisk();
   EXPECT_THAT(Attach(Hello("job")).attachment, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("started")));
