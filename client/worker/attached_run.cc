@@ -137,7 +137,8 @@ void RunAttempt(const v1::TrainerWelcome& welcome, const AttachedRunOptions& opt
 }
 
 // The threads that train, this one and those that it starts, give way to those that tell of it: an alert must not wait
-// until the next slice of a machine on which all processors train.
+// until the next slice of a machine on which all processors train. After the welcome: by then the server, which sets the
+// whole process behind itself, has done that.
 void TrainBehindTheOthers() {
   constexpr int kLevels = 9, kLast = 19;
   (void)setpriority(PRIO_PROCESS, 0, std::min(getpriority(PRIO_PROCESS, 0) + kLevels, kLast));  // of this thread
@@ -156,10 +157,10 @@ ExitCode RunAttached(const AttachedRunOptions& options, sigset_t stop_signals) {
   Attachment attachment(client::MakeChannel(options.server), MakeHello(options), options.attachment,
                         &core::RealClock());
   SignalWatch signals(stop_signals, [&attachment] { attachment.RequestStop(); });
-  TrainBehindTheOthers();
 
   const absl::StatusOr<v1::TrainerWelcome> welcome = attachment.AwaitWelcome();
   if (!welcome.ok()) return Fail(welcome.status());
+  TrainBehindTheOthers();
   RunAttempt(*welcome, options, attachment, &reports);
   if (absl::Status end = attachment.Close(options.last_words); !end.ok()) return Fail(end);
   return kSuccess;

@@ -12,6 +12,8 @@ namespace {
 constexpr size_t kFraming = 16;
 // First line, hello, end, and batches that are nearly empty.
 constexpr size_t kBesides = size_t{64} << 10;
+// Of reports in a message. The server takes in one message after the other.
+constexpr size_t kReportBytes = size_t{1} << 20;
 
 size_t NoticeBytes(const NoticeLog& notices) {
   size_t bytes = 0;
@@ -79,7 +81,7 @@ absl::Status LastWords::Leave(const std::string& path, const v1::TrainerHello& h
     position.set_acked_step(plan_->first_step - 1);
   }
   // An outbox of its own says it in the same words, as if a server had just answered that acknowledges all reports.
-  Outbox outbox(notices_);
+  Outbox outbox(notices_, kReportBytes);
   outbox.SetReports(outbox_->reports());
   outbox.Begin(position);
   while (outbox.Next(Outbox::Urgency::kNow, &message)) {

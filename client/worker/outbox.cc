@@ -91,7 +91,7 @@ bool Outbox::AllAcknowledged() const {
 void Outbox::FillBatch(ReportBuffer* reports, int64_t end, v1::ReportBatch* batch) {
   const int most = std::min(kMaxReports, kMaxReportsOnWay - reports_on_way_);
   size_t bytes = 0;
-  while (next_step_ < end && batch->reports_size() < most && bytes < kReportBytes) {
+  while (next_step_ < end && batch->reports_size() < most && bytes < report_bytes_) {
     if (const int64_t oldest = reports->oldest_step(); next_step_ < oldest) {
       SkipLost(std::min(oldest, end), batch);
       continue;

@@ -27,8 +27,10 @@ class Outbox {
   static constexpr size_t kMaxBytesOnWay = (size_t{64} << 10) - kReportBytes;
   static constexpr int kMaxReportsOnWay = 1024;
 
-  // `notices` must outlive this object.
-  explicit Outbox(NoticeLog* notices) : notices_(notices) {}
+  // `notices` must outlive this object. `report_bytes`: takes the place of kReportBytes where nobody waits behind a
+  // batch.
+  explicit Outbox(NoticeLog* notices, size_t report_bytes = kReportBytes)
+      : notices_(notices), report_bytes_(report_bytes) {}
 
   // Any thread, once: reports come from `reports` from now on, which must outlive this object.
   void SetReports(ReportBuffer* reports) { reports_.store(reports, std::memory_order_release); }
@@ -69,6 +71,7 @@ class Outbox {
   void FillNotices(v1::NoticeBatch* batch);
 
   NoticeLog* const notices_;
+  const size_t report_bytes_;
   std::atomic<ReportBuffer*> reports_{nullptr};
   int32_t attempt_ = 0;
   int64_t epoch_ = 0;

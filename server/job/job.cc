@@ -349,6 +349,13 @@ void JobEdit::AppendDetached(const std::string& reason) {
   Append(std::move(event));
 }
 
+void JobEdit::AppendDataLoss(const std::string& description) {
+  if (record_->data_losses.contains(description)) return;
+  v1::Event event;
+  event.mutable_data_loss()->set_description(description);
+  Append(std::move(event));
+}
+
 void JobEdit::AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held) {
   edit.clear_withdrawn_by();  // it is answered
   v1::Event event;

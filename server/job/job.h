@@ -91,6 +91,8 @@ struct TrainerSlot {
   bool to_be_killed = false;              // the launcher was asked to, and may not have known it yet
   std::optional<ProcessEnd> process_end;  // the process is gone
   bool ended_in_stop = false;             // a stop had been asked for when it ended
+  std::optional<std::string> not_started;  // it could not be started, and why
+  std::string unheard_words;  // why what it has left would not be heard, if the job ended now; empty: nothing is there
   std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet
   Lease lease;                            // see Supervisor
   StallWatch stall;
@@ -172,6 +174,8 @@ class JobEdit {
   // Ends all alerts that are pending or firing.
   void ResolveAlerts();
   void AppendDetached(const std::string& reason);
+  // Adds the event that something of the job is lost, unless one has told the same.
+  void AppendDataLoss(const std::string& description);
   // Adds the event that an edit that waits will never be applied.
   void AppendDropped(v1::Adjustment edit, std::string reason, bool may_have_held = false);
   // Moves the job to `state` by way of the states between, an event each; nothing if it is there already. False: there

@@ -54,7 +54,8 @@ struct JobContext {
   std::atomic<bool> started = false;
   std::atomic<bool> draining = false;
 
-  // Runs `operation` on the ledger's thread. `done` gets its result after the commit, or the error of either.
+  // Runs `operation` on the ledger's thread. `done` gets its result after the commit, or the error of either: that of
+  // the commit, if both failed, since what the operation saw may be what another one of the commit had left.
   template <typename T>
   void Submit(absl::AnyInvocable<absl::StatusOr<T>(LedgerTransaction&)> operation,
               absl::AnyInvocable<void(absl::StatusOr<T>)> done) {
@@ -66,11 +67,7 @@ struct JobContext {
       const absl::Status status = result.status();
       transaction.OnCommit(
           [token, result = std::move(result), done = std::move(done)](const absl::Status& committed) mutable {
-            if (committed.ok() || !result.ok()) {
-              done(std::move(result));
-            } else {
-              done(committed);
-            }
+            committed.ok() ? done(std::move(result)) : done(committed);
           });
       return status;
     });

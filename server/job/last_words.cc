@@ -23,6 +23,8 @@ namespace {
 
 constexpr absl::Duration kFirstPause = absl::Seconds(1);
 constexpr absl::Duration kLongestPause = absl::Seconds(30);
+// How often the job's lease hears that they go on.
+constexpr absl::Duration kSayEvery = absl::Seconds(1);
 
 // Stands for a trainer that is gone: its reports come by this link, and nobody is told anything.
 class LinkToNobody final : public TrainerLink {
@@ -65,7 +67,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   void Open() {
     if (const auto record = entry().published(); record == nullptr || record->ended()) {
       ended_ = true;
-      return End(NotHeard());
+      return End(absl::OkStatus());
     }
     auto reader = core::LastWordsReader::Open(owner_->FileOf(entry().uid, words_.attempt));
     if (!reader.ok()) return End(reader.status());
@@ -93,12 +95,6 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     epoch_ = row.epoch;
     entry().intake.Close();
     return true;
-  }
-
-  // The job has ended otherwise.
-  absl::Status NotHeard() const {
-    if (words_.failures == 0) return absl::OkStatus();
-    return absl::DataLossError(absl::StrCat("they could not be taken in before the job ended: ", words_.why));
   }
 
   // The ledger's thread. ABORTED: these words do not count any more; UNAVAILABLE: that is not durable yet.
@@ -191,6 +187,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
         return self->End(Away(status));
       }
       self->entry().intake.Stored(figures, now);
+      self->GoOn();
       if (gone) self->recovery().TellLost(self->entry().uid, reports.front(), "gone");
       self->entry().channel->AppendReports(reports);
       self->context().deps.hub->Notify(self->entry().uid);
@@ -209,9 +206,20 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
                            });
   }
 
+  // Some were taken in: there is time for the next ones.
+  void GoOn() {
+    if (owner_->Now() - went_on_ < kSayEvery) return;
+    went_on_ = owner_->Now();
+    context().SubmitQuietly("last words", [self = shared_from_this()](LedgerTransaction&) {
+      if (self->CheckCurrent().ok()) self->supervisor().Advance(self->words_.entry, LeaseInput::kWordsGoOn);
+      return absl::OkStatus();
+    });
+  }
+
   // The ledger's thread: makes notices events. Whether the job has ended by them.
   absl::StatusOr<bool> Apply(const v1::NoticeBatch& batch, LedgerTransaction& transaction) {
     GW_RETURN_IF_ERROR(CheckCurrent());
+    supervisor().Advance(words_.entry, LeaseInput::kWordsGoOn);
     JobEdit edit(owner_->context_, words_.entry, &transaction);
     GW_ASSIGN_OR_RETURN(const bool some_are_new, ApplyNotices(batch, edit));
     if (!some_are_new) return false;
@@ -226,24 +234,44 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
 
   // Nothing more is heard, and why: OK: that was all; NOT_FOUND: there is nothing; ABORTED: it does not count any more.
   void End(const absl::Status& why) {
-    // The job may have ended since the file was opened.
-    const absl::Status status = ended_ && absl::IsAborted(why) ? NotHeard() : why;
-    if (IsDamage(status)) {
-      recovery().TellDataLoss(entry().uid, absl::StrCat("last words: attempt ", words_.attempt, ", behind message ",
-                                                        messages_, ": ", status.message()));
+    context().Submit<bool>(
+        [self = shared_from_this(), why](LedgerTransaction&) -> absl::StatusOr<bool> {
+          self->Judge(why);
+          return true;
+        },
+        // Nothing was written: an error is about others of the commit, unless the server goes down.
+        [self = shared_from_this(), why](const absl::StatusOr<bool>&) { self->Leave(why); });
+  }
+
+  // The ledger's thread: what will be told of the rest if the job ends now.
+  void Judge(const absl::Status& why) {
+    const auto& record = entry().working;
+    if (record == nullptr || record->ended() || record->row.job.attempt() != words_.attempt) return;
+    std::string& unheard = entry().trainer.unheard_words;
+    if (why.ok() || absl::IsNotFound(why) || entry().trainer.link != nullptr) {
+      unheard.clear();
+    } else if (IsDamage(why)) {
+      unheard = Damage(why);
+    } else {
+      unheard = absl::StrCat("they could not be taken in before the job ended: ", why.message());
     }
+  }
+  std::string Damage(const absl::Status& why) const {
+    return absl::StrCat("behind message ", messages_, ": ", why.message());
+  }
+
+  void Leave(const absl::Status& why) {
     if (ended_) {
+      // Behind the end, which they told themselves.
+      if (IsDamage(why)) recovery().TellDataLoss(entry().uid, LossOf(words_.attempt, Damage(why)));
       owner_->Remove(entry().uid, words_.attempt);
       return words_.done(true);
     }
     GiveBack();
-    const bool over = status.ok() || IsDamage(status) || absl::IsNotFound(status) || absl::IsAborted(status);
-    if (!over) {
-      spdlog::error("job {}: its last words cannot be taken in now: {}", entry().job_id, status.ToString());
-      words_.why = std::string(status.message());
-      return owner_->Postpone(std::move(words_));
-    }
-    words_.done(false);
+    const bool over = why.ok() || IsDamage(why) || absl::IsNotFound(why) || absl::IsAborted(why);
+    if (over) return words_.done(false);
+    spdlog::error("job {}: its last words cannot be taken in now: {}", entry().job_id, why.ToString());
+    owner_->Postpone(std::move(words_));
   }
 
   // Nobody reports any more, unless a trainer has attached meanwhile.
@@ -271,10 +299,16 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   int64_t epoch_ = 0;
   int64_t messages_ = 0;  // behind the hello
   bool ended_ = false;    // the job has ended, or is gone
+  absl::Duration went_on_ = -absl::InfiniteDuration();  // when the lease was last told that they go on
 };
+
+std::string LastWords::LossOf(int32_t attempt, absl::string_view what) {
+  return absl::StrCat("last words: attempt ", attempt, ", ", what);
+}
 
 void LastWords::Hear(const std::shared_ptr<JobEntry>& entry, int32_t attempt, Done done) {
   if (context_->options.words_folder.empty()) return done(false);
+  entry->trainer.unheard_words = "there was no time to hear them, if there are any";
   Later words;
   words.entry = entry;
   words.attempt = attempt;

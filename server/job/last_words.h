@@ -23,7 +23,8 @@ class Supervisor;
 // Thread-safe. A file is read on the executor, message by message; its reports go the way of all reports, its notices
 // that of all notices, with the same checks. What the server knows already counts once, so a file may be heard again
 // from its beginning, also after the server was killed in the middle of it. What is damaged, or of another trainer or
-// tenure, ends it there: what came before holds, and an event DATA_LOSS tells it.
+// tenure, ends it there, and what came before holds. What the job ends without is an event DATA_LOSS, written together
+// with its end (TrainerSlot::unheard_words).
 class LastWords {
  public:
   // `ended`: the job has ended, by these words or otherwise, or is gone.
@@ -35,11 +36,14 @@ class LastWords {
   // Hears what the trainer of this attempt left; its process has ended, or will never be heard again. The file is
   // removed once the end is durable. `done` runs when it is clear what became of the job, on the ledger's thread, the
   // executor's, or before this returns: at once where there is no file, not before there is room again where what was
-  // read cannot be stored. It does not run when the server goes down. One call for a job at a time.
+  // read cannot be stored. It does not run when the server goes down. One call for a job at a time, on the ledger's
+  // thread.
   void Hear(const std::shared_ptr<JobEntry>& entry, int32_t attempt, Done done);
   // Time has passed: hears again what could not be stored.
   void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // The description of a loss of such words.
+  static std::string LossOf(int32_t attempt, absl::string_view what);
   // Forgets the words of a job, attempts 1 to `attempts`, and what was to become some.
   void Remove(const std::string& uid, int32_t attempts);
   // At the start, when the table is whole: removes the words of jobs that have ended and of attempts that are over.
@@ -53,7 +57,6 @@ class LastWords {
     std::shared_ptr<JobEntry> entry;
     int32_t attempt = 0;
     int failures = 0;  // in a row
-    std::string why;   // of the last one
     absl::Duration not_before;
     Done done;
   };

@@ -98,7 +98,8 @@ void Recovery::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::S
 
 absl::StatusOr<int64_t> Recovery::CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step) {
   LiveFigures figures = entry.intake.figures();
-  if (figures.attempt != attempt) {  // of a trainer before this one
+  if (figures.attempt > attempt) return last_step;  // another trainer has the job meanwhile
+  if (figures.attempt < attempt) {
     figures = LiveFigures();
     figures.attempt = attempt;
   }
@@ -118,8 +119,7 @@ absl::StatusOr<int64_t> Recovery::CatchUp(JobEntry& entry, int32_t attempt, int6
       figures.Add(report);
     }
   }
-  entry.intake.Restore(figures);
-  entry.channel->SkipTo(attempt, last_step);
+  if (entry.intake.Restore(figures)) entry.channel->SkipTo(attempt, last_step);
   return last_step;
 }
 
@@ -187,9 +187,7 @@ void Recovery::TellDataLoss(absl::string_view uid, std::string description) {
         [this, entry, description](LedgerTransaction& transaction) -> absl::StatusOr<bool> {
           if (entry->working == nullptr) return false;
           JobEdit edit(context_, entry, &transaction);
-          v1::Event event;
-          event.mutable_data_loss()->set_description(description);
-          edit.Append(std::move(event));
+          edit.AppendDataLoss(description);
           GW_RETURN_IF_ERROR(edit.Write());
           edit.Publish();
           return true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -295,9 +296,11 @@ absl::Duration ReportIntake::closed_until() const {
   return closed_until_;
 }
 
-void ReportIntake::Restore(const LiveFigures& figures) {
+bool ReportIntake::Restore(const LiveFigures& figures) {
   absl::MutexLock lock(&figures_mutex_);
+  if (std::tie(figures.attempt, figures.steps_done) < std::tie(figures_.attempt, figures_.steps_done)) return false;
   figures_ = figures;
+  return true;
 }
 
 LiveFigures ReportIntake::figures() const {

@@ -97,8 +97,8 @@ class ReportIntake {
   // When a trainer may attach again.
   absl::Duration closed_until() const ABSL_LOCKS_EXCLUDED(figures_mutex_);
 
-  // What a server knows when it starts.
-  void Restore(const LiveFigures& figures) ABSL_LOCKS_EXCLUDED(figures_mutex_);
+  // What is stored of the job, as somebody has read it. False: more is known by now, and nothing has changed.
+  bool Restore(const LiveFigures& figures) ABSL_LOCKS_EXCLUDED(figures_mutex_);
   LiveFigures figures() const ABSL_LOCKS_EXCLUDED(figures_mutex_);
   // Steps a second that came in over the last ten seconds, or since the trainer attached. Unset: no trainer is
   // attached, or it is too early to say.

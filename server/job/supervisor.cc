@@ -29,10 +29,11 @@ bool IsActive(const JobEntry& entry) { return entry.working != nullptr && !entry
 // Of an operation that may be undone: what it has left of the job is neither durable nor given up yet.
 bool IsUndecided(const JobEntry& entry) { return entry.working != entry.published(); }
 
-// The server went away before it knew the process.
+// The server went away before it knew the process, which could not attach before that.
 bool WasCutShort(const JobRow& row) {
-  return row.job.state() == v1::JOB_STATE_PENDING && !row.attach_token.empty() && row.handle.empty() &&
-         !IsExternal(row);
+  const v1::JobState state = row.job.state();
+  const bool began = (state != v1::JOB_STATE_PENDING && state != v1::JOB_STATE_STOPPING) || row.attach_token.empty();
+  return !began && row.handle.empty() && !IsExternal(row);
 }
 
 constexpr char kHeardAgain[] = "the trainer is heard again";
@@ -41,6 +42,7 @@ constexpr char kServerAway[] = "the server was away";
 std::string WholeSeconds(absl::Duration time) { return absl::FormatDuration(absl::Trunc(time, absl::Seconds(1))); }
 
 std::string HowItEnded(const TrainerSlot& trainer) {
+  if (trainer.not_started.has_value()) return absl::StrCat("could not be started: ", *trainer.not_started);
   const ProcessEnd end = trainer.process_end.value_or(ProcessEnd{.unknown = true, .last_output = {}});
   return end.unknown && !trainer.seen ? "ended while the server was away" : end.ToString();
 }
@@ -100,8 +102,8 @@ absl::Status Supervisor::BeginAttempt(const std::shared_ptr<JobEntry>& entry, Le
   row.handle.clear();
   row.trainer_id.clear();
   GW_RETURN_IF_ERROR(edit.Write());
-  entry->trainer = TrainerSlot();
   edit.Publish([this, entry](const JobRecord& record) {
+    entry->trainer = TrainerSlot();
     Launch(entry, LaunchRequestOf(record.row));
     StartNext();
   });
@@ -136,9 +138,8 @@ absl::Status Supervisor::OnLaunched(const std::shared_ptr<JobEntry>& entry, Ledg
     return absl::OkStatus();
   }
   if (!handle.ok()) {
-    JobEdit edit(context_, entry, &transaction);
-    edit.End(v1::JOB_STATE_FAILED, absl::StrCat("the trainer could not be started: ", handle.status().message()));
-    return Conclude(edit);
+    entry->trainer.not_started = std::string(handle.status().message());
+    return Apply(entry, transaction, LeaseInput::kProcessEnded);
   }
   entry->trainer.handle = *handle;
   GW_RETURN_IF_ERROR(Apply(entry, transaction, LeaseInput::kLaunched));
@@ -158,12 +159,18 @@ absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, L
   TrainerSlot& trainer = entry->trainer;
   const JobRow& row = entry->working->row;
   trainer.recovers = true;
+  const bool stops = row.job.state() == v1::JOB_STATE_STOPPING;
+  if (WasCutShort(row) && stops) {
+    trainer.recovers = false;
+    trainer.not_started = kServerAway;
+    return Apply(entry, transaction, LeaseInput::kProcessEnded);
+  }
   if (WasCutShort(row)) return TellRecovery(entry, transaction);
   trainer.handle = row.handle;
   trainer.stream_end = kServerAway;
   Advance(entry, LeaseInput::kAdopted);
   AdoptTrainer(entry, row);  // whatever can be stored: a process that nobody watches can neither end nor be killed
-  if (row.job.state() == v1::JOB_STATE_STOPPING) {
+  if (stops) {
     const absl::Duration left = row.job.has_stop_deadline()
                                     ? core::FromTimestamp(row.job.stop_deadline()) - context_->deps.clock->Now()
                                     : context_->options.lease.grace;
@@ -217,10 +224,7 @@ LeaseStep Supervisor::Advance(const std::shared_ptr<JobEntry>& entry, LeaseInput
 absl::Status Supervisor::Apply(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction,
                                LeaseInput input) {
   if (!IsActive(*entry)) {
-    if (!IsUndecided(*entry)) return absl::OkStatus();
-    context_->SubmitQuietly("a trainer's lease", [this, entry, input](LedgerTransaction& transaction) {
-      return Apply(entry, transaction, input);
-    });
+    if (IsUndecided(*entry)) ApplyLater(entry, input);
     return absl::OkStatus();
   }
   const LeaseStep step = Advance(entry, input);
@@ -228,6 +232,14 @@ absl::Status Supervisor::Apply(const std::shared_ptr<JobEntry>& entry, LedgerTra
     if (IsDue(action, *entry, step.lease)) GW_RETURN_IF_ERROR(Do(action, entry, transaction));
   }
   return absl::OkStatus();
+}
+
+void Supervisor::ApplyLater(const std::shared_ptr<JobEntry>& entry, LeaseInput input) {
+  context_->SubmitQuietly("a trainer's lease", [this, entry, input](LedgerTransaction& transaction) {
+    // The end of a stream is no news once there is another one.
+    if (input == LeaseInput::kStreamLost && entry->trainer.link != nullptr) return absl::OkStatus();
+    return Apply(entry, transaction, input);
+  });
 }
 
 bool Supervisor::Hear(JobEdit& edit) {
@@ -285,10 +297,7 @@ void Supervisor::StopWithin(const std::shared_ptr<JobEntry>& entry, absl::Durati
   if (!IsActive(*entry)) return;
   Lease& lease = entry->trainer.lease;
   lease = server::Advance(lease, LeaseInput::kStop, Watched(), context_->options.lease, grace).lease;
-  if (grace > absl::ZeroDuration()) return;
-  context_->SubmitQuietly("stop of a trainer", [this, entry](LedgerTransaction& transaction) {
-    return Apply(entry, transaction, LeaseInput::kTick);
-  });
+  if (grace <= absl::ZeroDuration()) ApplyLater(entry, LeaseInput::kTick);
 }
 
 // --- What is done then ---
@@ -392,11 +401,19 @@ void Supervisor::HearLastWords(const std::shared_ptr<JobEntry>& entry) {
   last_words_ == nullptr ? heard(false) : last_words_->Hear(entry, attempt, std::move(heard));
 }
 
+// What becomes of a job does not rest on words of its trainer that are there and were not heard: that is told with it.
+void Supervisor::TellUnheard(JobEdit& edit) {
+  const std::string& why = edit.entry()->trainer.unheard_words;
+  if (why.empty()) return;
+  edit.AppendDataLoss(LastWords::LossOf(edit.job().attempt(), why));
+}
+
 absl::Status Supervisor::ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   const TrainerSlot& trainer = entry->trainer;
   const std::string how = HowItEnded(trainer);
   JobEdit edit(context_, entry, &transaction);
   if (edit.record().attached) edit.AppendDetached(how);
+  TellUnheard(edit);
   // One that is to stop and ends without a word has stopped, unless its exit code says otherwise.
   const bool stops = edit.job().state() == v1::JOB_STATE_STOPPING;
   edit.End(stops && EndsLikeAStop(trainer) ? v1::JOB_STATE_STOPPED : v1::JOB_STATE_FAILED,
@@ -410,6 +427,7 @@ absl::Status Supervisor::ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, 
   const std::string silence = WholeSeconds(Watched() - entry->trainer.lease.heard);
   const absl::string_view killed = entry->trainer.to_be_killed ? " and was killed" : "";
   if (edit.record().attached) edit.AppendDetached(absl::StrCat("silent for ", silence));
+  TellUnheard(edit);
   if (state == v1::JOB_STATE_STOPPING) {
     edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer was silent for ", silence, killed));
   } else if (state == v1::JOB_STATE_PENDING) {
@@ -424,8 +442,9 @@ absl::Status Supervisor::ConcludeAbsent(const std::shared_ptr<JobEntry>& entry, 
 
 absl::Status Supervisor::ConcludeStopped(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
   JobEdit edit(context_, entry, &transaction);
-  const absl::string_view done = IsExternal(edit.record().row) ? "let go" : "killed";
+  const absl::string_view done = entry->trainer.to_be_killed ? "killed" : "let go";
   if (edit.record().attached) edit.AppendDetached(std::string(done));
+  TellUnheard(edit);
   edit.End(v1::JOB_STATE_STOPPED, absl::StrCat("the trainer was ", done, " when its time to end was up"));
   return Conclude(edit);
 }
@@ -473,9 +492,7 @@ void Supervisor::LookAfter(const std::shared_ptr<JobEntry>& entry) {
   const bool due = std::any_of(step.actions.begin(), step.actions.end(),
                                [&](LeaseAction action) { return IsDue(action, *entry, step.lease); });
   if (due) {
-    context_->SubmitQuietly("a trainer's lease", [this, entry](LedgerTransaction& transaction) {
-      return Apply(entry, transaction, LeaseInput::kTick);
-    });
+    ApplyLater(entry, LeaseInput::kTick);
   } else {
     trainer.lease = step.lease;
   }

@@ -45,6 +45,7 @@ class Supervisor {
   // answered with, which is returned.
   LeaseStep Advance(const std::shared_ptr<JobEntry>& entry, LeaseInput input);
   absl::Status Apply(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction, LeaseInput input);
+  void ApplyLater(const std::shared_ptr<JobEntry>& entry, LeaseInput input);
   // The trainer that holds the job has said what `edit` is about: what its silence has made of the job is taken back
   // first. Whether that changes anything.
   bool Hear(JobEdit& edit);
@@ -87,6 +88,7 @@ class Supervisor {
   absl::Status MakeRecovering(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   absl::Status Restore(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);
   static void CloseStream(JobEntry& entry);
+  static void TellUnheard(JobEdit& edit);
   void Kill(JobEntry& entry);
   void HearLastWords(const std::shared_ptr<JobEntry>& entry);
   absl::Status ConcludeLost(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction);

@@ -51,6 +51,9 @@ class Turn {
       case Input::kTick:
         Tick();
         break;
+      case Input::kWordsGoOn:
+        if (lease_.state == State::kHearing) lease_.deadline = std::max(lease_.deadline, now_ + times_.reading);
+        break;
       case Input::kWordsHeard:
         if (lease_.state == State::kHearing) Conclude();
         break;

@@ -19,7 +19,7 @@ struct LeaseTimes {
   // that what the trainer said last is heard and the event says how it ended.
   absl::Duration both_ends = absl::Milliseconds(500);
   // How long last words are tried again that cannot be read or stored. Of a job that is to end by its grace: until that
-  // is over, and for `reading` in any case.
+  // is over, and for `reading` in any case, from the last time that some were taken in.
   absl::Duration last_words = absl::Hours(24);
   absl::Duration reading = absl::Seconds(30);
 };
@@ -52,7 +52,8 @@ enum class LeaseInput {
   kProcessEnded,   // its process is
   kStop,           // somebody asked for the end of the job
   kTick,           // time has passed
-  kWordsHeard,     // what it has left was read, and has not ended the job
+  kWordsGoOn,      // some of what it has left was taken in
+  kWordsHeard,     // all of it was, as far as it can be, and has not ended the job
   kJobEnded,       // the job has ended, by whatever it was
 };
 

@@ -122,7 +122,7 @@ void SqliteTransaction::Commit() {
   }
   std::vector<Callback> callbacks = std::move(callbacks_);
   callbacks_.clear();
-  for (Callback& callback : callbacks) callback.done(callback.operation.ok() ? group_ : callback.operation);
+  for (Callback& callback : callbacks) callback.done(group_.ok() ? callback.operation : group_);
 }
 
 void SqliteTransaction::OnCommit(absl::AnyInvocable<void(const absl::Status&)> done) {

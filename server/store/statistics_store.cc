@@ -157,7 +157,7 @@ class SqliteStatisticsStore final : public StatisticsStore {
     std::vector<Command> round;
     while (TakeRound(writers.UntilMaintenance(), &round)) {
       WriteRound(round, writers);
-      for (Command& command : round) Finish(command, writers);
+      for (Command& command : round) Finish(command, round.back(), writers);
       round.clear();
       writers.Maintain();
     }
@@ -177,11 +177,13 @@ class SqliteStatisticsStore final : public StatisticsStore {
     }
   }
 
-  void Finish(Command& command, StatisticsWriters& writers) {
+  // `last`: of the round.
+  void Finish(Command& command, const Command& last, StatisticsWriters& writers) {
+    const bool begins_anew = last.uid == command.uid && last.moves_files();
     switch (command.kind) {
       case Command::Kind::kAppend:
         command.append_done(command.status, std::move(command.reports));
-        if (!command.status.ok()) FailQueued(command.uid, command.status);
+        if (!command.status.ok() && !begins_anew) FailQueued(command.uid, command.status);
         return;
       case Command::Kind::kBarrier:
         return command.done();

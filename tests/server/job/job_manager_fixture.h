@@ -149,26 +149,17 @@ class TestStatistics final : public StatisticsStore {
   std::atomic<bool> damaged = false;
   std::atomic<bool> unwritable = false;
 
-  // Keeps what is appended for a job from now on, until Release writes it, or fails it.
+  // Keeps what is appended for a job from now on, until Release writes it, or fails it, or LetThrough writes it and goes
+  // on to keep what comes then.
   void Hold(std::string uid) {
     absl::MutexLock lock(&mutex_);
     held_uid_ = std::move(uid);
   }
-  void Release(const absl::Status& status = absl::OkStatus()) {
-    std::vector<Kept> kept;
-    std::string uid;
-    {
-      absl::MutexLock lock(&mutex_);
-      kept.swap(kept_);
-      uid.swap(held_uid_);
-    }
-    for (Kept& append : kept) {
-      if (status.ok()) {
-        Append(uid, std::move(append.reports), std::move(append.done));
-      } else {
-        append.done(status, std::move(append.reports));
-      }
-    }
+  void Release(const absl::Status& status = absl::OkStatus()) { GiveBack(/*goes_on=*/false, status); }
+  void LetThrough() { GiveBack(/*goes_on=*/true, absl::OkStatus()); }
+  size_t kept() {
+    absl::MutexLock lock(&mutex_);
+    return kept_.size();
   }
 
   void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) override {
@@ -176,6 +167,9 @@ class TestStatistics final : public StatisticsStore {
       absl::MutexLock lock(&mutex_);
       if (uid == held_uid_) return kept_.push_back({std::move(reports), std::move(done)});
     }
+    Write(uid, std::move(reports), std::move(done));
+  }
+  void Write(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) {
     if (!full && !damaged && !unwritable) return real_->Append(uid, std::move(reports), std::move(done));
     real_->Barrier([this, reports = std::move(reports), done = std::move(done)]() mutable {
       done(full ? absl::ResourceExhaustedError("the disk is full") : Damaged(), std::move(reports));
@@ -206,6 +200,23 @@ class TestStatistics final : public StatisticsStore {
     std::vector<EncodedReport> reports;
     AppendDone done;
   };
+  void GiveBack(bool goes_on, const absl::Status& status) {
+    std::vector<Kept> kept;
+    std::string uid;
+    {
+      absl::MutexLock lock(&mutex_);
+      kept.swap(kept_);
+      uid = held_uid_;
+      if (!goes_on) held_uid_.clear();
+    }
+    for (Kept& append : kept) {
+      if (status.ok()) {
+        Write(uid, std::move(append.reports), std::move(append.done));
+      } else {
+        append.done(status, std::move(append.reports));
+      }
+    }
+  }
   static absl::Status Damaged() { return absl::DataLossError("malformed"); }
 
   const std::unique_ptr<StatisticsStore> real_;

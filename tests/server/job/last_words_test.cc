@@ -2,12 +2,14 @@
 #include "server/job/last_words.h"
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "core/base/last_words_file.h"
 #include "tests/server/job/job_manager_fixture.h"
+#include "tests/server/store/faulty_vfs.h"
 
 namespace gradwatch::server {
 namespace {
@@ -351,6 +353,63 @@ TEST_F(LastWordsTest, AStopEndsTheWaitForWhatCannotBeStored) {
   EXPECT_THAT(Losses(), SizeIs(1));
   EXPECT_THAT(Losses(), Each(HasSubstr("before the job ended")));
   EXPECT_FALSE(std::filesystem::exists(WordsFile()));
+}
+
+// However short the grace is: while some of them are taken in again and again, the next ones are waited for.
+TEST_F(LastWordsTest, OfAJobThatIsToStopAreHeardToTheirEnd) {
+  SayReports(10, 14);
+  SayReports(15, 19);
+  SayReports(20, 29);
+  SayFinished();
+  Leave();
+  ASSERT_THAT(Stop("job", 0), IsOk());
+  statistics_->Hold(Get("job").uid());
+  EndTrainer();
+  for (int message = 0; message < 3; ++message) {
+    Pass(absl::Seconds(25));
+    EXPECT_EQ(State("job"), "STOPPING");
+    EXPECT_EQ(statistics_->kept(), 1u);
+    statistics_->LetThrough();
+    Settle();
+  }
+  EXPECT_EQ(State("job"), "SUCCEEDED");
+  EXPECT_THAT(StoredSteps("job"), SizeIs(30));
+  EXPECT_THAT(Losses(), IsEmpty());
+}
+
+TEST_F(LastWordsTest, ThereIsNoMoreTimeForAreToldWithTheEndOfTheJob) {
+  SayAll();
+  Leave();
+  ASSERT_THAT(Stop("job", 0), IsOk());
+  statistics_->Hold(Get("job").uid());
+  EndTrainer();
+  Pass(absl::Seconds(31));
+  EXPECT_EQ(State("job"), "STOPPED");
+  EXPECT_THAT(Losses(), SizeIs(1));
+  EXPECT_THAT(Losses(), Each(HasSubstr("no time")));
+  const auto log = Log("job");
+  EXPECT_EQ(log.back(), "STOPPED") << "nothing follows the end";
+  statistics_->Release();
+  Settle();
+  RestartServer();
+  EXPECT_EQ(Log("job"), log);
+}
+
+// The verdict is stored when there is room again, and the loss with it.
+TEST_F(LastWordsTest, ThatAreDamagedAreToldHoweverLateTheEndIsStored) {
+  std::ofstream(WordsFile(), std::ios::binary) << "words";
+  FaultyVfs vfs;
+  RestartServer();  // on that file system
+  FaultyVfs::full = true;
+  launcher_->End(kPid, {.exit_code = 0, .signal = SIGKILL, .unknown = false, .last_output = {}});
+  Settle();
+  Pass(absl::Seconds(2));
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(2));
+  EXPECT_EQ(State("job"), "FAILED");
+  EXPECT_THAT(Losses(), SizeIs(1));
+  EXPECT_EQ(Log("job").back(), "FAILED");
+  StopServer();  // before the file system
 }
 
 TEST_F(LastWordsTest, WhatCanNeverBeStoredIsNotWaitedForForEver) {

@@ -171,6 +171,25 @@ TEST_F(ReportIntakeTest, OnlyTheTrainerThatHoldsTheJobMayReport) {
   EXPECT_THAT(accepted_, IsEmpty());
 }
 
+// Two that attach may read at one time, and reports may come meanwhile.
+TEST_F(ReportIntakeTest, WhatIsReadLateTakesNothingBack) {
+  LiveFigures stored;
+  stored.attempt = 2;
+  stored.steps_done = 10;
+  EXPECT_TRUE(intake_.Restore(stored));
+  for (const auto& [attempt, steps_done] : {std::pair{2, 9}, {1, 100}}) {
+    LiveFigures late;
+    late.attempt = attempt;
+    late.steps_done = steps_done;
+    EXPECT_FALSE(intake_.Restore(late));
+    EXPECT_EQ(intake_.figures().attempt, 2);
+    EXPECT_EQ(intake_.figures().steps_done, 10);
+  }
+  stored.attempt = 3;
+  stored.steps_done = 0;
+  EXPECT_TRUE(intake_.Restore(stored));
+}
+
 TEST_F(ReportIntakeTest, AFailingStoreIsLeftAloneForLongerAndLonger) {
   absl::Duration now = absl::Hours(1);
   EXPECT_LT(intake_.closed_until(), now);

@@ -154,6 +154,7 @@ std::vector<Row> HostedRows() {
        In(kGone, "KilledAlone kill") + In(kThere, "Killed kill") + In({"Hearing"}, "recovering") +
            In({"Concluding"}, "lost"),
        kNow, kNow},
+      {"words go on", Input::kWordsGoOn, {}},
       {"words heard", Input::kWordsHeard, In({"Hearing"}, "Concluding lost")},
       {"job ended", Input::kJobEnded, In({kAll.begin(), kAll.end() - 1}, "Over")},
   };
@@ -195,6 +196,7 @@ std::vector<Row> ExternalRows() {
       {"tick after the grace", Input::kTick,
        In(kGone, "Concluding stopped") + In(kThere, "Concluding close stopped") + In({"Concluding"}, "lost"), kNow,
        kNow},
+      {"words go on", Input::kWordsGoOn, {}},
       {"words heard", Input::kWordsHeard, {}},
       {"job ended", Input::kJobEnded, In({kExternal.begin(), kExternal.end() - 1}, "Over")},
   };
@@ -396,6 +398,19 @@ TEST(TrainerLease, LastWordsHaveTimeToBeReadHoweverShortTheGraceIs) {
   }
   EXPECT_THAT(killed(Input::kTick, absl::Milliseconds(1)), ElementsAre("stopped"));
   EXPECT_THAT(stopped(Input::kTick, absl::Milliseconds(1)), ElementsAre("lost"));
+}
+
+TEST(TrainerLease, LastWordsThatGoOnAreNotCutShort) {
+  Course course = Hearing();
+  course(Input::kStop, absl::ZeroDuration(), absl::ZeroDuration());
+  for (int message = 0; message < 10; ++message) {
+    course(Input::kWordsGoOn, kReading - absl::Milliseconds(1));
+    EXPECT_THAT(course(Input::kTick), ElementsAre("recovering"));
+  }
+  EXPECT_THAT(course(Input::kTick, kReading), ElementsAre("lost"));
+  Course waits = Hearing();
+  waits(Input::kWordsGoOn);
+  EXPECT_THAT(waits(Input::kTick, absl::Hours(23)), ElementsAre("recovering")) << "never less time than before";
 }
 
 // However inputs follow each other: no state but the last is one that time does not lead out of.

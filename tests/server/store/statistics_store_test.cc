@@ -388,5 +388,28 @@ TEST_F(StatisticsStoreTest, NothingIsStoredBehindWhatIsMissing) {
   store_.reset();  // before the file system
 }
 
+// The failure and the new beginning are done at one time.
+TEST_F(StatisticsStoreTest, WhatComesBehindANewBeginningIsStored) {
+  FaultyVfs vfs;
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 0)), IsOk());
+  FaultyVfs::full = true;
+  absl::Notification hold, over;
+  store_->Barrier([&hold] { hold.WaitForNotification(); });
+  absl::Status behind;
+  store_->Append("u", MakeReports(1, 1, 1), [](const absl::Status& status, auto) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, _));
+    FaultyVfs::full = false;
+  });
+  store_->SetAside("u");
+  store_->Append("u", MakeReports(1, 5, 5), [&](const absl::Status& status, auto) {
+    behind = status;
+    over.Notify();
+  });
+  hold.Notify();
+  over.WaitForNotification();
+  EXPECT_THAT(behind, IsOk());
+  store_.reset();  // before the file system
+}
+
 }  // namespace
 }  // namespace gradwatch::server
