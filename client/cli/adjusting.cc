@@ -9,6 +9,7 @@
 #include "client/cli/controls_text.h"
 #include "client/cli/edit_answer.h"
 #include "client/cli/option_types.h"
+#include "client/cli/waiting_edits.h"
 #include "client/lib/uuid.h"
 
 namespace gradwatch::cli {
@@ -49,6 +50,15 @@ bool IsForLater(const AdjustingOptions& options, const v1::Job& job) {
 
 bool Pauses(const v1::Job& job) { return job.state() == v1::JOB_STATE_PAUSING || job.state() == v1::JOB_STATE_PAUSED; }
 
+// Says which edit that waited before will overturn the one that was accepted. A hint: nothing if that cannot be read.
+void NoteOverturned(const v1::Job& before, const v1::Adjustment& accepted, const Session& session) {
+  if (before.waiting_edits() == 0) return;
+  const absl::StatusOr<Edits> waiting = ReadWaitingEdits(before.job_id(), session);
+  if (!waiting.ok()) return;
+  const std::string text = OverturnedText(accepted, before.steps_done(), *waiting);
+  if (!text.empty()) session.Note(absl::StrCat("gradwatch: ", text));
+}
+
 std::string AcceptedText(const std::string& job_id, int64_t edit) {
   return absl::StrCat(EditName(edit), " is accepted and waits; withdraw it with: ", CancelCommand(job_id, edit));
 }
@@ -67,9 +77,10 @@ absl::StatusOr<std::optional<EditAnswer>> AwaitIfWanted(const AdjustingOptions& 
   absl::StatusOr<EditAnswer> answer = AwaitAnswer(job, edit, deadline, session);
   if (answer.ok()) return *std::move(answer);
   if (absl::IsDeadlineExceeded(answer.status()) && only_if_at_once) return std::nullopt;
-  if (absl::IsDeadlineExceeded(answer.status()) || absl::IsCancelled(answer.status())) {
-    session.Note(absl::StrCat("gradwatch: ", AcceptedText(options.job_id, edit)));
-  }
+  // Whatever it was, also a server that went away: the edit is there, and has a number.
+  session.Note(absl::StrCat("gradwatch: ", EditName(edit),
+                            " is accepted; what becomes of it: ", LookUpCommand(options.job_id, edit),
+                            "; withdraw it with: ", CancelCommand(options.job_id, edit)));
   return answer.status();
 }
 
@@ -114,6 +125,7 @@ absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjus
   const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session, &job);
   if (!response.ok()) return response.status();
   const int64_t edit = response->adjustment().edit();
+  NoteOverturned(job, response->adjustment(), session);
   const absl::StatusOr<std::optional<EditAnswer>> answer = AwaitIfWanted(options, job, edit, session);
   if (!answer.ok()) return answer.status();
   if (!answer->has_value()) {

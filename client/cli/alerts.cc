@@ -85,6 +85,7 @@ CLI::App* AddAlertsWatch(CLI::App& parent, AlertsWatchOptions* options) {
                 "Only alerts at least this bad: info, warning, critical");
   auto* beginning = app->add_flag("--from-beginning", options->from_beginning, "With everything that is kept");
   app->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped")
+      ->check(NotEmpty())
       ->excludes(beginning);
   return app;
 }

@@ -70,11 +70,13 @@ absl::StatusOr<ExitCode> RunClipCancel(const ClipCancelOptions& options, Session
   const std::string text = job->state() == v1::JOB_STATE_PENDING ? "" : WaitText(*job, /*is_for_later=*/false);
   if (!text.empty()) session.Note(absl::StrCat("gradwatch: ", options.job_id, " ", text));
   const auto answer = AwaitAnswer(*job, options.edit, session.Deadline(kAnswerTime), session);
-  if (absl::IsDeadlineExceeded(answer.status()) || absl::IsCancelled(answer.status())) {
+  if (!answer.ok()) {
     session.Note(absl::StrCat("gradwatch: the withdrawal of ", EditName(options.edit),
-                              " is accepted, but the trainer has not said yet whether it came in time"));
+                              " is accepted, but the trainer has not said yet whether it came in time; what becomes of "
+                              "it: ",
+                              LookUpCommand(options.job_id, options.edit)));
+    return answer.status();
   }
-  if (!answer.ok()) return answer.status();
   if (answer->event.has_adjusted()) return AppliedBefore(options.edit, *answer);
   if (answer->event.adjust_dropped().may_have_held()) return NeverHeld(answer->event);
   session.SetDone(absl::StrCat(EditName(options.edit), " is withdrawn: it never held"));

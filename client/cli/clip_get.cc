@@ -23,7 +23,7 @@ constexpr absl::Duration kSearch = absl::Seconds(30);  // in the whole log of a 
 
 struct Read {
   v1::Job job;
-  Edits waiting;
+  Edits waiting;          // in the order of their turns
   bool is_moment = true;  // else an edit that was applied meanwhile may stand among those that wait, too
 };
 
@@ -49,6 +49,7 @@ absl::StatusOr<Read> ReadBoth(const std::string& job_id, const Session& session)
     read.waiting.Clear();
     read.is_moment = true;
   }
+  read.waiting = InTurn(std::move(read.waiting), job->steps_done());
   read.job = *std::move(job);
   return read;
 }

@@ -133,15 +133,19 @@ absl::Status SetModeAlone(v1::ClipMode mode, v1::ClipMode present, v1::AdjustJob
 }
 
 // The settings of all tensors that have no limit of their own.
-absl::Status SetForAll(const ClipSetOptions& options, v1::ClipMode present, v1::AdjustJobRequest* request) {
+absl::Status SetForAll(const ClipSetOptions& options, const FoundMode& found, v1::AdjustJobRequest* request) {
   const bool is_named = NamedMode(options) != v1::CLIP_MODE_UNSPECIFIED;
-  const v1::ClipMode unnamed = HasLimit(options) ? v1::CLIP_MODE_GLOBAL_NORM : present;
+  const v1::ClipMode present = found.mode;
+  // A limit that names no mode is a norm.
+  const bool fits = !HasLimit(options) || LimitOf(present) == Limit::kNorm;
+  const v1::ClipMode unnamed = fits ? present : v1::CLIP_MODE_GLOBAL_NORM;
   const v1::ClipMode mode = is_named ? NamedMode(options) : unnamed;
   const absl::Status status = SetNumbers(options.numbers, mode, request);
   if (!status.ok()) return status;
   if (!HasLimit(options)) return is_named ? SetModeAlone(mode, present, request) : absl::OkStatus();
-  // A mode that reads a norm, and that nobody named here, is left to whoever sets it.
-  if (is_named || LimitOf(present) != Limit::kNorm) SetMode(mode, request);
+  // A mode that reads a norm, and that nobody named here, is left to whoever sets it, if that can be no other: else the
+  // norm might be taken for the largest value of an element.
+  if (is_named || !fits || !found.is_sure) SetMode(mode, request);
   SetThreshold(LimitValue(options), request);
   return absl::OkStatus();
 }
@@ -207,7 +211,7 @@ CLI::App* AddClipUnset(CLI::App& parent, ClipUnsetOptions* options) {
   return app;
 }
 
-absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, v1::ClipMode present) {
+absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const FoundMode& present) {
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
   v1::AdjustJobRequest request;
@@ -228,8 +232,8 @@ absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& sess
   const absl::Status status = CheckOptions(options);  // before the server is asked
   if (!status.ok()) return status;
   const MakeAdjustment make = [&](const v1::Job& job) -> absl::StatusOr<v1::AdjustJobRequest> {
-    if (!DependsOnPresent(options)) return MakeClipRequest(options, v1::CLIP_MODE_UNSPECIFIED);
-    const absl::StatusOr<v1::ClipMode> present = ReadModeUpTo(options.adjusting.at_step, job, session);
+    if (!DependsOnPresent(options)) return MakeClipRequest(options, {});
+    const absl::StatusOr<FoundMode> present = ReadModeUpTo(options.adjusting.at_step, job, session);
     if (!present.ok()) return present.status();
     absl::StatusOr<v1::AdjustJobRequest> request = MakeClipRequest(options, *present);
     if (request.ok()) request->set_etag(job.etag());

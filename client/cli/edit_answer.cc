@@ -88,6 +88,10 @@ std::string HoldsText(const EditAnswer& applied) {
                       applied.in_pause ? ", the first after the pause" : "", " (revision ", adjustment.revision(), ")");
 }
 
+std::string LookUpCommand(const std::string& job_id, int64_t edit) {
+  return absl::StrCat("gradwatch clip get ", ShellQuoted(job_id), " --edit ", edit);
+}
+
 std::string CancelCommand(const std::string& job_id, int64_t edit) {
   return absl::StrCat("gradwatch clip cancel ", ShellQuoted(job_id), " ", edit);
 }

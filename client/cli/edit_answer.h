@@ -37,6 +37,8 @@ std::string WaitText(const v1::Job& job, bool is_for_later);
 std::string EditName(int64_t edit);
 // "holds from step 12, the first after the pause (revision 2)".
 std::string HoldsText(const EditAnswer& applied);
+// How to see what became of an edit: "gradwatch clip get JOB --edit 7".
+std::string LookUpCommand(const std::string& job_id, int64_t edit);
 // How to withdraw an edit: "gradwatch clip cancel JOB 7".
 std::string CancelCommand(const std::string& job_id, int64_t edit);
 // What an edit that was applied did, for programs: job, attempt, edit, state, revision, old, new, effective_step,

@@ -22,7 +22,8 @@ inline constexpr int kMaxPage = 1000;  // a server sends no more at once
 // Adds --limit, described by `limit_text`, and --page-token.
 inline void AddPageOptions(CLI::App& app, const char* limit_text, int* limit, std::string* page_token) {
   AddCountOption(app, "--limit", *limit, limit_text)->capture_default_str();
-  app.add_option("--page-token", *page_token, "Go on where a list with the same filters was cut: its next_page_token");
+  app.add_option("--page-token", *page_token, "Go on where a list with the same filters was cut: its next_page_token")
+      ->check(NotEmpty());
 }
 
 // Reads pages, from the page token of `request` on, until there are `limit` items, or no more; `items` is the

@@ -1,6 +1,10 @@
 #include "client/cli/submit.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "client/cli/job_text.h"
 #include "client/cli/option_types.h"
 #include "client/cli/watch.h"
@@ -12,7 +16,8 @@ namespace {
 
 // Checking a large table takes the server minutes where it has much to do.
 constexpr absl::Duration kTimeout = absl::Minutes(5);
-constexpr int kExternalTries = 3;  // within that time
+constexpr int kExternalTries = 3;                           // within that time
+constexpr absl::Duration kPause = absl::Milliseconds(500);  // for a server that went away
 
 // The spec of the user. What is wrong with it is a usage error, a missing file too.
 absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
@@ -39,6 +44,8 @@ std::string AttachText(const v1::Job& job) {
       job.attach_token());
 }
 
+std::string SubmittedText(const v1::Job& job) { return absl::StrCat("job ", job.job_id(), " submitted"); }
+
 // Before the stream of a job that is followed: for programs as its first object.
 void TellToken(const v1::Job& job, Session& session) {
   const std::string text = AttachText(job);
@@ -46,7 +53,8 @@ void TellToken(const v1::Job& job, Session& session) {
   session.SetDone(text);
   session.PrintItem(
       JsonObject().Add("type", "submitted").Add("job", job.job_id()).Add("attach_token", job.attach_token()));
-  if (!session.CheckOutput().ok()) session.Note(text);
+  if (!session.CheckOutput().ok()) return session.Note(text);
+  session.SetDone(SubmittedText(job));  // the token is told
 }
 
 void PrintDryRun(const v1::Job& job, const Session& session) {
@@ -56,29 +64,50 @@ void PrintDryRun(const v1::Job& job, const Session& session) {
   NoteData(job, session);
 }
 
-// Asks for the job. The answer about an external one holds a secret that is told nobody else: it is asked for again
-// where it does not come, as the same request.
-absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request, const Session& session) {
-  const int tries = request.spec().has_external() ? kExternalTries : 1;
-  const absl::Duration timeout = session.Timeout(kTimeout) / tries;
-  absl::StatusOr<v1::Job> job = absl::DeadlineExceededError("");
-  for (int i = 0; i < tries && absl::IsDeadlineExceeded(job.status()); ++i) {
-    job = session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob, request,
-                                    client::Repeat::kWhenUnavailable, timeout);
-  }
-  return job;
+// Whether it is worth asking again, as the same request: the answer may tell of a job that is accepted.
+bool IsUnanswered(const absl::Status& status) {
+  return absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status);
 }
 
-// The error where nobody waited any more: the server may be checking still, and accept the job then.
+// Asks for the job. The answer about an external one holds a secret that is told nobody else: where it does not come,
+// or is lost with the server, it is asked for again, as the same request, while there is time. `may_be_accepted`:
+// whether there may be such a job though there is an error.
+absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request, const Session& session, bool* may_be_accepted) {
+  const bool has_secret = request.spec().has_external() && !request.validate_only();
+  const int tries = has_secret ? kExternalTries : 1;  // that wait for their whole time
+  const absl::Duration timeout = session.Timeout(kTimeout) / tries;
+  const absl::Time deadline = session.Deadline(kTimeout);
+  absl::Duration left = timeout;
+  for (int late = 0;;) {
+    absl::StatusOr<v1::Job> job =
+        session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob, request,
+                                  client::Repeat::kWhenUnavailable, std::min(timeout, left));
+    // Once it may be, that no server is there any more, or turns all away, does not change it; an answer does.
+    const bool is_open = IsUnanswered(job.status()) || absl::IsResourceExhausted(job.status());
+    *may_be_accepted = client::MayBeDone(job.status()) || (*may_be_accepted && is_open);
+    if (absl::IsDeadlineExceeded(job.status())) ++late;
+    left = deadline - session.io().now();
+    if (!has_secret || !*may_be_accepted || !IsUnanswered(job.status()) || late == tries) return job;
+    if (left <= absl::ZeroDuration()) return job;
+    if (absl::IsUnavailable(job.status()) && !session.connection().AwaitReconnection(std::min(kPause, left))) {
+      return absl::CancelledError("interrupted");
+    }
+  }
+}
+
+// The error where there was no answer: the server may be checking still, and accept the job then, or have accepted it.
 absl::Status Unanswered(const absl::Status& status, const v1::CreateJobRequest& request) {
-  const std::string what = absl::IsCancelled(status) ? "interrupted" : "time is up";
-  if (request.validate_only()) return absl::Status(status.code(), absl::StrCat(what, " before the spec was checked"));
+  const absl::string_view message = absl::StripSuffix(status.message(), client::kMayBeDone);
+  const bool is_unheard = absl::IsCancelled(status) || absl::IsDeadlineExceeded(status);
+  if (request.validate_only()) {
+    return absl::Status(status.code(), absl::StrCat(message, is_unheard ? " before the spec was checked" : ""));
+  }
   const char* const advice =
       request.spec().has_external()
           ? "its token is lost then: delete it (gradwatch job delete --force) and submit it again"
           : "repeated with the same --job-id it cannot start a second time";
-  return absl::Status(status.code(),
-                      absl::StrCat(what, "; the job may be accepted all the same: see gradwatch job list; ", advice));
+  return absl::Status(
+      status.code(), absl::StrCat(message, "; the job may be accepted all the same: see gradwatch job list; ", advice));
 }
 
 }  // namespace
@@ -101,8 +130,9 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
       "JSON\n"
       "as the first object. Where the output cannot be written the error tells it. One whose answer was lost is to be\n"
       "stopped (gradwatch job delete --force) and submitted again.\n"
-      "Without --timeout the server has 5 minutes to check the spec and its data. When the time is up the job may be\n"
-      "accepted all the same; with --job-id the same command cannot start a second one.");
+      "Without --timeout the server has 5 minutes to check the spec and its data. When the time is up, or the server\n"
+      "went away with its answer, the job may be accepted all the same; with --job-id the same command cannot start a\n"
+      "second one.");
   return app;
 }
 
@@ -114,17 +144,16 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   request.set_job_id(options.job_id);
   request.set_request_id(client::RandomUuid());
   request.set_validate_only(options.dry_run);
-  const absl::StatusOr<v1::Job> job = Create(request, session);
-  if (absl::IsDeadlineExceeded(job.status()) || absl::IsCancelled(job.status())) {
-    return Unanswered(job.status(), request);
-  }
+  bool may_be_accepted = false;
+  const absl::StatusOr<v1::Job> job = Create(request, session, &may_be_accepted);
+  if (may_be_accepted) return Unanswered(job.status(), request);
   if (!job.ok()) return job.status();
   if (options.dry_run) {
     PrintDryRun(*job, session);
     return ExitCode::kSuccess;
   }
   if (options.follow) {
-    session.Note(absl::StrCat("job ", job->job_id(), " submitted"));
+    session.Note(SubmittedText(*job));
     if (job->spec().has_external()) TellToken(*job, session);
     NoteData(*job, session);
     WatchOptions watch;

@@ -1,18 +1,43 @@
 #include "client/cli/waiting_edits.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "client/cli/edit_answer.h"
 #include "client/cli/pages.h"
 
 namespace gradwatch::cli {
 namespace {
+
+using Paths = google::protobuf::RepeatedPtrField<std::string>;
 
 constexpr int kMaxEdits = 10'000;  // more never wait
 
 bool SetsMode(const v1::Adjustment& edit) {
   return std::any_of(edit.paths().begin(), edit.paths().end(),
                      [](const std::string& path) { return path == "clip" || path == "clip.mode"; });
+}
+
+// Whether a change of path `a` changes what `b` says, or the other way round: they are one, or one holds the other.
+bool Overlap(absl::string_view a, absl::string_view b) {
+  if (a.size() > b.size()) std::swap(a, b);
+  return absl::StartsWith(b, a) && (a.size() == b.size() || b[a.size()] == '.');
+}
+
+// Those of `paths` that an edit of `others` changes too.
+std::vector<std::string> Overlapping(const Paths& paths, const Paths& others) {
+  std::vector<std::string> overlapping;
+  std::copy_if(paths.begin(), paths.end(), std::back_inserter(overlapping), [&others](const std::string& path) {
+    return std::any_of(others.begin(), others.end(),
+                       [&path](const std::string& other) { return Overlap(path, other); });
+  });
+  return overlapping;
 }
 
 }  // namespace
@@ -27,23 +52,47 @@ absl::StatusOr<Edits> ReadWaitingEdits(const std::string& job_id, const Session&
   return std::move(*all->mutable_edits());
 }
 
-v1::ClipMode ModeUpTo(int64_t step, v1::ClipMode in_force, const Edits& waiting) {
+Edits InTurn(Edits edits, int64_t next_step) {
+  const auto turn = [next_step](const v1::Adjustment& edit) {
+    return std::pair(edit.has_at_step() ? edit.at_step() : next_step, edit.edit());
+  };
+  std::sort(edits.pointer_begin(), edits.pointer_end(),
+            [&turn](const v1::Adjustment* a, const v1::Adjustment* b) { return turn(*a) < turn(*b); });
+  return edits;
+}
+
+v1::ClipMode ModeUpTo(int64_t step, int64_t next_step, v1::ClipMode in_force, const Edits& waiting) {
   v1::ClipMode mode = in_force;
-  for (const v1::Adjustment& edit : waiting) {
+  for (const v1::Adjustment& edit : InTurn(waiting, next_step)) {
     const bool is_due = !edit.has_at_step() || edit.at_step() <= step;
     if (is_due && edit.withdrawn_by().empty() && SetsMode(edit)) mode = edit.values().clip().mode();
   }
   return mode;
 }
 
-absl::StatusOr<v1::ClipMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1::Job& job, const Session& session) {
-  if (job.waiting_edits() == 0) return job.controls().clip().mode();
+absl::StatusOr<FoundMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1::Job& job, const Session& session) {
+  if (job.waiting_edits() == 0) return FoundMode{.mode = job.controls().clip().mode()};
   const absl::StatusOr<Edits> waiting = ReadWaitingEdits(job.job_id(), session);
   if (!waiting.ok()) return waiting.status();
   // After the list: what was applied in between is in one of them or in both, never in none.
   const absl::StatusOr<v1::Job> after = session.GetJob(job.job_id());
   if (!after.ok()) return after.status();
-  return ModeUpTo(at_step.value_or(after->steps_done()), after->controls().clip().mode(), *waiting);
+  const int64_t next_step = after->steps_done();
+  const int64_t step = at_step.value_or(next_step);
+  return FoundMode{.mode = ModeUpTo(step, next_step, after->controls().clip().mode(), *waiting),
+                   .is_sure = std::none_of(waiting->begin(), waiting->end(), SetsMode)};
+}
+
+std::string OverturnedText(const v1::Adjustment& edit, int64_t next_step, const Edits& waiting) {
+  const int64_t step = edit.has_at_step() ? edit.at_step() : next_step;
+  for (const v1::Adjustment& later : InTurn(waiting, next_step)) {
+    if (!later.has_at_step() || later.at_step() <= step || !later.withdrawn_by().empty()) continue;
+    const std::vector<std::string> paths = Overlapping(later.paths(), edit.paths());
+    if (paths.empty()) continue;
+    return absl::StrCat(EditName(later.edit()), " sets ", absl::StrJoin(paths, ", "), " again at step ",
+                        later.at_step());
+  }
+  return "";
 }
 
 }  // namespace gradwatch::cli

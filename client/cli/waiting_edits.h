@@ -15,16 +15,31 @@ namespace gradwatch::cli {
 
 using Edits = google::protobuf::RepeatedPtrField<v1::Adjustment>;
 
-// All of them, in the order in which they will be applied.
+// All of them, as the server lists them: those without at_step first, then those with, by their steps.
 absl::StatusOr<Edits> ReadWaitingEdits(const std::string& job_id, const Session& session);
 
-// The clip mode that an edit for `step` which is made now will find: the mode in force, or what the edits that wait and
-// are due by then make of it, but for those whose withdrawal is asked for.
-v1::ClipMode ModeUpTo(int64_t step, v1::ClipMode in_force, const Edits& waiting);
+// The same edits in the order in which a trainer applies them whose next step is `next_step`, as far as is known: by
+// (at_step, edit), where one without at_step counts as one of the next step.
+Edits InTurn(Edits edits, int64_t next_step);
 
-// The same, read from the server; unset: for the next step. `job` was read before. Where its etag goes with the edit,
-// edits that were accepted or withdrawn since are noticed; those that were applied since make no difference.
-absl::StatusOr<v1::ClipMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1::Job& job, const Session& session);
+// The clip mode that an edit for `step` which is made now will find: the mode in force, or what the edits that wait and
+// are due by then make of it in their turns, but for those whose withdrawal is asked for.
+v1::ClipMode ModeUpTo(int64_t step, int64_t next_step, v1::ClipMode in_force, const Edits& waiting);
+
+struct FoundMode {
+  v1::ClipMode mode = v1::CLIP_MODE_UNSPECIFIED;
+  // No edit that waits sets the mode. Else it may be another one: the trainer is further than is known here, so that
+  // more may be due, or in another order, and a withdrawal may come too late.
+  bool is_sure = true;
+};
+// What ModeUpTo says, read from the server; at_step unset: for the next step. `job` was read before. Where its etag
+// goes with the edit, edits that were accepted or withdrawn since are noticed; those that were applied since make no
+// difference.
+absl::StatusOr<FoundMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1::Job& job, const Session& session);
+
+// "edit 7 sets clip.threshold again at step 3000": the first of those that wait which will overturn `edit`, or a part
+// of it; empty: none.
+std::string OverturnedText(const v1::Adjustment& edit, int64_t next_step, const Edits& waiting);
 
 }  // namespace gradwatch::cli
 

@@ -248,7 +248,8 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   auto* start = app->add_option_group("start", "Where to start; unset: from now");
   start->add_flag("--from-beginning", options->from_beginning, "With everything that is kept");
   AddStepOption(*start, "--from-step", options->from_step, "With this step of the present attempt");
-  start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped");
+  start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped")
+      ->check(NotEmpty());
   start->require_option(0, 1);
   AddCountOption(*app, "--every", options->every, "Only steps that are a multiple of this");
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "client/lib/backoff.h"
 #include "client/lib/channel.h"
@@ -19,12 +21,21 @@ namespace {
 constexpr int kMaxAttempts = 4;
 constexpr uint64_t kServing = 1;  // grpc.health.v1.HealthCheckResponse.SERVING
 
+// Marks an error after an attempt whose answer may be lost.
+constexpr char kReached[] = "gradwatch/reached";
+
 // For a server that was there a moment ago.
 constexpr absl::Duration kReconnectTime = absl::Seconds(2);
 
 // A server that was never reached is not there. One that was, and is not any more, may be on its way back.
 bool IsWorthRepeating(const grpc::Status& status, bool was_reached) {
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && (was_reached || !IsConnectFailure(status));
+}
+
+// Whether the server may have got, and done, what was asked for: also if it said UNAVAILABLE itself, as when it shuts
+// down with a call under way.
+bool MayHaveReached(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE && !IsConnectFailure(status);
 }
 
 // Field 1 of the message; 0 if unset.
@@ -38,6 +49,10 @@ uint64_t FirstField(const google::protobuf::Empty& message) {
 
 }  // namespace
 
+bool MayBeDone(const absl::Status& status) {
+  return absl::IsDeadlineExceeded(status) || absl::IsCancelled(status) || status.GetPayload(kReached).has_value();
+}
+
 Connection::Connection(std::string address, Options options)
     : address_(std::move(address)),
       options_(options),
@@ -49,6 +64,7 @@ Connection::Connection(std::string address, Options options)
 absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat, absl::Duration timeout) const {
   const absl::Time deadline = absl::Now() + timeout;
   Backoff backoff(absl::Milliseconds(100), absl::Seconds(2));
+  bool reached = false;
   for (int tries = 1;; ++tries) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
@@ -57,8 +73,9 @@ absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat, a
       Cancellation::Registration registration(options_.cancellation, &context);
       status = attempt(&context);
     }
+    reached = reached || MayHaveReached(status);
     const bool may_repeat = repeat == Repeat::kWhenUnavailable && tries < kMaxAttempts;
-    if (!may_repeat || !IsWorthRepeating(status, /*was_reached=*/tries > 1)) return DescribeStatus(status, address_);
+    if (!may_repeat || !IsWorthRepeating(status, /*was_reached=*/tries > 1)) return Describe(status, reached);
     const absl::Duration left = std::max(deadline - absl::Now(), absl::ZeroDuration());
     const bool goes_on = IsConnectFailure(status) ? AwaitReconnection(std::min(kReconnectTime, left))
                                                   : CancellationOrNever().Wait(backoff.Next());
@@ -66,12 +83,20 @@ absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat, a
   }
 }
 
+absl::Status Connection::Describe(const grpc::Status& status, bool reached) const {
+  absl::Status described = DescribeStatus(status, address_);
+  // Other errors are answers to the same request: it was not done. But who is turned away is not looked at.
+  const bool is_answer = !absl::IsUnavailable(described) && !absl::IsResourceExhausted(described);
+  if (reached && !is_answer) described.SetPayload(kReached, absl::Cord());
+  return described;
+}
+
 absl::Status Connection::OfChange(absl::Status status) {
-  constexpr char kMayBeDone[] = "what was asked for may have been done all the same";
-  if (absl::IsDeadlineExceeded(status)) {
-    return absl::DeadlineExceededError(absl::StrCat(status.message(), "; ", kMayBeDone));
-  }
-  return absl::IsCancelled(status) ? absl::CancelledError(absl::StrCat("interrupted; ", kMayBeDone)) : status;
+  if (!MayBeDone(status)) return status;
+  const absl::string_view what = absl::IsCancelled(status) ? "interrupted" : status.message();
+  absl::Status told(status.code(), absl::StrCat(what, kMayBeDone));
+  status.ForEachPayload([&told](absl::string_view type, const absl::Cord& payload) { told.SetPayload(type, payload); });
+  return told;
 }
 
 const Cancellation& Connection::CancellationOrNever() const {

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/lib/cancellation.h"
 #include "gradwatch/v1/alert_service.grpc.pb.h"
@@ -24,6 +25,12 @@ namespace gradwatch::client {
 // Whether a call may be sent again when it fails with UNAVAILABLE. Only reads, and requests with a request_id, may:
 // else the server could do twice what was asked once.
 enum class Repeat { kNever, kWhenUnavailable };
+
+// Whether a call that failed so may have done what it asked for: nobody waited for its answer any more, or the answer
+// may be lost with the connection, or with the server.
+bool MayBeDone(const absl::Status& status);
+// What the error of a change ends with that MayBeDone.
+inline constexpr absl::string_view kMayBeDone = "; what was asked for may have been done all the same";
 
 // Thread-safe.
 class Connection {
@@ -46,8 +53,7 @@ class Connection {
   // Makes a unary call, for example Call(c.jobs(), &v1::JobService::StubInterface::GetJob, request, ...), with
   // `timeout` in place of that of the options. A server that is not there is UNAVAILABLE within about 2 s, without
   // repetition; one that was there when the call began is waited for some seconds, since the answer may be lost with
-  // it. Where nobody waited for the answer to a change any more (DEADLINE_EXCEEDED, CANCELLED) the error says that it
-  // may have been made.
+  // it. Where a change MayBeDone though it failed, the error says so.
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Call(Stub& stub,
                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
@@ -74,6 +80,8 @@ class Connection {
  private:
   using Attempt = std::function<grpc::Status(grpc::ClientContext*)>;
   absl::Status CallRepeatedly(const Attempt& attempt, Repeat repeat, absl::Duration timeout) const;
+  // The error of a call; `reached`: an attempt at it may have reached the server, though the answer was UNAVAILABLE.
+  absl::Status Describe(const grpc::Status& status, bool reached) const;
   // The error of a call that asked for a change.
   static absl::Status OfChange(absl::Status status);
   const Cancellation& CancellationOrNever() const;

@@ -18,7 +18,7 @@
 namespace gradwatch::worker {
 namespace {
 
-constexpr int kNice = 15;
+constexpr int kNice = 19;                  // as threads that train: the last level
 constexpr size_t kMaxQuestion = 16 << 20;  // four times what a call to the server may carry
 constexpr rlim_t kMaxAnswer = 64 << 20;
 

@@ -104,7 +104,7 @@ absl::StatusOr<v1::Adjustment> EditOperations::MakeAdjustment(const v1::AdjustJo
   const v1::Job& job = record.row.job;
   // What it will be applied to, as far as that is known now; the trainer checks again.
   const int64_t step = request.has_at_step() ? request.at_step() : job.steps_done();
-  const v1::Controls before = record.edits->ControlsUpTo(step, job.controls());
+  const v1::Controls before = record.edits->ControlsUpTo(step, job.steps_done(), job.controls());
   const auto after = core::ApplyControlChanges(before, request.controls(), request.update_mask());
   if (!after.ok()) return core::WithFieldPrefix("controls", after.status());
   // What the optimizer of a foreign program is, nobody knows, and its memory is its own affair.

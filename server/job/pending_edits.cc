@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -45,8 +46,10 @@ struct Write {
   const std::string* path;
 };
 
+}  // namespace
+
 // Of many changes in a row those that count in the end: ten thousand edits mostly change the same few paths.
-class LastWrites {
+class PendingEdits::LastWrites {
  public:
   // To be told from the last to the first.
   void Add(const Write& write) {
@@ -76,8 +79,6 @@ class LastWrites {
   absl::flat_hash_set<absl::string_view> paths_;  // of the edits
   std::vector<Write> last_first_;
 };
-
-}  // namespace
 
 struct PendingEdits::Chunk {
   std::vector<Place> places;  // beside `edits`, since they are searched
@@ -206,17 +207,44 @@ PendingEdits::Edit PendingEdits::PassedOver(const v1::Adjustment& edit, int64_t 
   return nullptr;
 }
 
-v1::Controls PendingEdits::ControlsUpTo(int64_t step, const v1::Controls& in_force) const {
-  LastWrites last;
+bool PendingEdits::IsInTurn(int64_t next_step) const {
+  if (chunks_.empty() || chunks_.front()->places.front().at_step >= 0) return true;
+  const std::vector<Edit> scheduled = After({.at_step = -1, .edit = std::numeric_limits<int64_t>::max()}, 1);
+  return scheduled.empty() || scheduled[0]->at_step() > next_step;
+}
+
+std::vector<PendingEdits::Edit> PendingEdits::DueInTurn(int64_t step, int64_t next_step) const {
+  std::vector<Edit> due = After({});
+  const auto later =
+      std::partition_point(due.begin(), due.end(), [step](const Edit& edit) { return PlaceOf(*edit).at_step <= step; });
+  due.erase(later, due.end());
+  const auto turn = [next_step](const Edit& edit) {
+    return Place{.at_step = edit->has_at_step() ? edit->at_step() : next_step, .edit = edit->edit()};
+  };
+  std::sort(due.begin(), due.end(), [&turn](const Edit& a, const Edit& b) { return turn(a) < turn(b); });
+  return due;
+}
+
+void PendingEdits::AddDue(int64_t step, LastWrites* last) const {
   for (auto it = chunks_.rbegin(); it != chunks_.rend(); ++it) {
     const Chunk& chunk = **it;
     if (chunk.places.back().at_step <= step) {
-      for (auto write = chunk.writes.rbegin(); write != chunk.writes.rend(); ++write) last.Add(*write);
+      for (auto write = chunk.writes.rbegin(); write != chunk.writes.rend(); ++write) last->Add(*write);
       continue;
     }
     for (size_t i = chunk.edits.size(); i-- > 0;) {
-      if (chunk.places[i].at_step <= step) last.Add(*chunk.edits[i]);
+      if (chunk.places[i].at_step <= step) last->Add(*chunk.edits[i]);
     }
+  }
+}
+
+v1::Controls PendingEdits::ControlsUpTo(int64_t step, int64_t next_step, const v1::Controls& in_force) const {
+  LastWrites last;
+  if (IsInTurn(next_step)) {
+    AddDue(step, &last);
+  } else {  // rare
+    const std::vector<Edit> due = DueInTurn(step, next_step);
+    for (auto edit = due.rbegin(); edit != due.rend(); ++edit) last.Add(**edit);
   }
   v1::Controls controls = in_force;
   for (const Write& write : last.Take()) core::CopyControlPath(*write.path, write.edit->values(), &controls);
@@ -225,13 +253,12 @@ v1::Controls PendingEdits::ControlsUpTo(int64_t step, const v1::Controls& in_for
   google::protobuf::FieldMask nothing;
   nothing.add_paths("report_every");
   auto checked = core::ApplyControlChanges(controls, controls, nothing);
-  return checked.ok() ? *std::move(checked) : Replay(step, in_force);
+  return checked.ok() ? *std::move(checked) : Replay(step, next_step, in_force);
 }
 
-v1::Controls PendingEdits::Replay(int64_t step, const v1::Controls& in_force) const {
+v1::Controls PendingEdits::Replay(int64_t step, int64_t next_step, const v1::Controls& in_force) const {
   v1::Controls controls = in_force;
-  for (const Edit& edit : After({})) {
-    if (PlaceOf(*edit).at_step > step) break;
+  for (const Edit& edit : DueInTurn(step, next_step)) {
     if (!edit->withdrawn_by().empty()) continue;
     google::protobuf::FieldMask mask;
     *mask.mutable_paths() = edit->paths();

@@ -16,9 +16,10 @@
 
 namespace gradwatch::server {
 
-// Edits in the order in which they are applied. Never changed once it is made: a record of a job shares it with all
-// others that have the same edits, and each change makes a new list, which shares all but a few edits with the old one.
-// Thread-safe.
+// Edits by their steps: first those without at_step, then those with, each by id. That is not yet the order in which
+// they are applied: one without at_step takes its turn as if it had its trainer's next step for at_step. Never changed
+// once it is made: a record of a job shares it with all others that have the same edits, and each change makes a new
+// list, which shares all but a few edits with the old one. Thread-safe.
 class PendingEdits {
  public:
   using Edit = std::shared_ptr<const v1::Adjustment>;
@@ -27,7 +28,7 @@ class PendingEdits {
   static constexpr size_t kMaxEdits = 10'000;
   static constexpr size_t kMaxBytes = size_t{16} << 20;  // serialised
 
-  // Where an edit stands in the order. One without at_step comes first: it is due at once.
+  // Where an edit stands in the list.
   struct Place {
     int64_t at_step = -1;  // -1: none
     int64_t edit = 0;
@@ -49,7 +50,7 @@ class PendingEdits {
   List With(v1::Adjustment edit) const;
   // The list without the edit of this id.
   List Without(int64_t edit) const;
-  // At most `limit` of those behind `place`, in order.
+  // At most `limit` of those behind `place`, in the list's order.
   std::vector<Edit> After(Place place, size_t limit = kMaxEdits) const;
   // All of them, in the order in which they were accepted.
   std::vector<Edit> ByAge() const;
@@ -57,21 +58,29 @@ class PendingEdits {
   // in the order in which they were accepted. Not one that is withdrawn. Null: there is none.
   Edit PassedOver(const v1::Adjustment& edit, int64_t step) const;
 
-  // The controls when all that is due up to `step` has been applied to `in_force` (resolved), but for what is withdrawn
-  // and for what does not fit when its turn comes: a forecast, for checking what comes then. Overrides of single
-  // tensors may be in another order.
-  v1::Controls ControlsUpTo(int64_t step, const v1::Controls& in_force) const;
+  // The controls when a trainer whose next step is `next_step` has applied all that is due up to `step`, which is not
+  // before, to `in_force` (resolved), but for what is withdrawn and for what does not fit when its turn comes: a
+  // forecast, for checking what comes then. Overrides of single tensors may be in another order.
+  v1::Controls ControlsUpTo(int64_t step, int64_t next_step, const v1::Controls& in_force) const;
 
  private:
   // Up to some hundred edits in a row: what a change copies.
   struct Chunk;
+  class LastWrites;
 
   // The first chunk that ends at `place` or behind; their number if there is none.
   size_t ChunkOf(Place place) const;
   // Puts edits into the place of chunk `index`: one chunk, two if they are many, none if there are none.
   void Replace(size_t index, std::vector<Edit> edits);
+  // Whether the list has them in the order of their turns too: none without at_step waits, or none for a step that is
+  // the next or before it.
+  bool IsInTurn(int64_t next_step) const;
+  // Tells what is due up to `step`, from the last to the first of the list: quick, since chunks know what counts.
+  void AddDue(int64_t step, LastWrites* last) const;
+  // What is due up to `step`, in the order of turns.
+  std::vector<Edit> DueInTurn(int64_t step, int64_t next_step) const;
   // What ControlsUpTo says, edit by edit, each of them checked.
-  v1::Controls Replay(int64_t step, const v1::Controls& in_force) const;
+  v1::Controls Replay(int64_t step, int64_t next_step, const v1::Controls& in_force) const;
 
   std::vector<std::shared_ptr<const Chunk>> chunks_;  // none is empty
   size_t size_ = 0;

@@ -30,7 +30,7 @@ struct ProcessSpecCheckerOptions {
   int64_t max_bytes = int64_t{1} << 30;  // address space of a check; the program itself takes some 50 MiB
   // Of processor time, which bounds the work of a check.
   absl::Duration max_work = absl::Seconds(30);
-  // From its start. Longer than its work: a check is nice, and has a tenth of a core beside a trainer on each.
+  // From its start. Longer than its work: a check is as nice as the threads that train, and shares each core with them.
   absl::Duration max_time = absl::Minutes(2);
   absl::Duration max_wait = absl::Minutes(5);    // until a check begins; nobody waits longer for an answer
   int max_running = 2;                           // checks at once

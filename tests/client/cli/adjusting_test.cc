@@ -84,6 +84,12 @@ class ClipSetTest : public CliTest {
     dropped.set_reason(reason);
     dropped.set_may_have_held(may_have_held);
   }
+  // What is said where waiting for the edit ends with an error.
+  static std::string Accepted() {
+    return "gradwatch: edit 7 is accepted; what becomes of it: gradwatch clip get x --edit 7; withdraw it with: "
+           "gradwatch "
+           "clip cancel x 7\n";
+  }
   // An edit that waits and sets the mode.
   v1::Adjustment& AddWaiting(v1::ClipMode mode) {
     v1::Adjustment& edit = waiting_.emplace_back();
@@ -179,14 +185,18 @@ TEST_F(ClipSetTest, AnEditIsMadeFromWhatItWillFind) {
   AnswerAdjusted(7);
   AddWaiting(v1::CLIP_MODE_TENSOR_NORM).set_at_step(100);
   const std::vector<std::string> both = {"clip.mode", "clip.threshold"};
-  EXPECT_THAT(PathsOf("clip set x --max-norm 2 --at-step 200"), ElementsAre("clip.threshold"));
-  EXPECT_THAT(PathsOf("clip set x --max-norm 2 --at-step 100"), ElementsAre("clip.threshold")) << "it comes after it";
-  EXPECT_EQ(PathsOf("clip set x --max-norm 2 --at-step 99"), both);
-  EXPECT_EQ(PathsOf("clip set x --max-norm 2"), both);
+  const auto mode_of = [&](const std::string& arguments) {
+    EXPECT_EQ(PathsOf(arguments), both) << arguments;
+    return requests_.empty() ? v1::CLIP_MODE_UNSPECIFIED : requests_[0].controls().clip().mode();
+  };
+  EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 200"), v1::CLIP_MODE_TENSOR_NORM);
+  EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 100"), v1::CLIP_MODE_TENSOR_NORM) << "it comes after it";
+  EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 99"), v1::CLIP_MODE_GLOBAL_NORM);
+  EXPECT_EQ(mode_of("clip set x --max-norm 2"), v1::CLIP_MODE_GLOBAL_NORM);
   EXPECT_THAT(PathsOf("clip set x --mode global_norm --at-step 200"), ElementsAre("clip.mode"));
   EXPECT_EQ(Cli("clip set x --mode global_norm").exit_code, 2) << "there is no norm yet";
   waiting_[0].set_withdrawn_by("bert");
-  EXPECT_EQ(PathsOf("clip set x --max-norm 2 --at-step 200"), both);
+  EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 200"), v1::CLIP_MODE_GLOBAL_NORM);
 
   waiting_.clear();
   AddWaiting(v1::CLIP_MODE_ZCLIP);
@@ -195,6 +205,58 @@ TEST_F(ClipSetTest, AnEditIsMadeFromWhatItWillFind) {
   EXPECT_EQ(Cli("clip set x --set alpha=0.5").exit_code, 2);
   waiting_[0].set_paths(0, "clip");
   EXPECT_THAT(PathsOf("clip set x --set alpha=0.5"), ElementsAre("clip.zclip.alpha"));
+}
+
+// The trainer applies the edit of step 12, then the other. The list has the one without a step first.
+TEST_F(ClipSetTest, AnEditWithoutAStepTakesItsTurnAmongThoseOfTheNext) {
+  state_ = v1::JOB_STATE_PENDING;
+  AnswerAdjusted(7);
+  AddWaiting(v1::CLIP_MODE_VALUE).set_edit(2);
+  v1::Adjustment& first = AddWaiting(v1::CLIP_MODE_TENSOR_NORM);
+  first.set_edit(1);
+  first.set_at_step(12);
+  EXPECT_THAT(PathsOf("clip set x --max-norm 1"), ElementsAre("clip.mode", "clip.threshold"));
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].controls().clip().mode(), v1::CLIP_MODE_GLOBAL_NORM) << "or the norm would be a value";
+}
+
+// Their steps may have passed already, and a withdrawal may come too late.
+TEST_F(ClipSetTest, ANormSaysItsModeWhereAnyEditThatWaitsSetsOne) {
+  AnswerAdjusted(7);
+  mode_ = v1::CLIP_MODE_TENSOR_NORM;
+  EXPECT_THAT(PathsOf("clip set x --max-norm 1"), ElementsAre("clip.threshold")) << "nothing waits";
+  AddWaiting(v1::CLIP_MODE_VALUE).set_at_step(14);
+  for (const char* withdrawn_by : {"", "bert"}) {
+    waiting_[0].set_withdrawn_by(withdrawn_by);
+    EXPECT_THAT(PathsOf("clip set x --max-norm 1"), ElementsAre("clip.mode", "clip.threshold"));
+    ASSERT_EQ(requests_.size(), 1u);
+    EXPECT_EQ(requests_[0].controls().clip().mode(), v1::CLIP_MODE_TENSOR_NORM) << "that was found";
+  }
+  waiting_[0].set_paths(0, "clip.non_finite");
+  EXPECT_THAT(PathsOf("clip set x --max-norm 1"), ElementsAre("clip.threshold"));
+}
+
+TEST_F(ClipSetTest, SaysWhichEditThatWaitsOverturnsIt) {
+  AnswerAdjusted(7);
+  for (const int64_t step : {4000, 3000, 12}) {
+    v1::Adjustment& edit = AddWaiting(v1::CLIP_MODE_GLOBAL_NORM);
+    edit.set_edit(step / 1000 + 1);
+    edit.add_paths("clip.threshold");
+    edit.set_at_step(step);
+  }
+  const std::string note = "gradwatch: edit 4 sets clip.threshold again at step 3000\n";
+  EXPECT_EQ(Cli("clip set x --max-value 1 --no-wait").err,
+            "gradwatch: edit 4 sets clip.mode, clip.threshold again at step 3000\n");
+  waiting_[1].mutable_paths()->Clear();
+  waiting_[1].add_paths("clip.threshold");
+  EXPECT_EQ(Cli("clip set x --max-value 1").err, note);
+  EXPECT_EQ(Cli("clip set x --max-value 1 --at-step 2999 -o json").err, note);
+  EXPECT_EQ(Cli("clip set x --max-value 1 --at-step 4000").err, "") << "this one is the last";
+  EXPECT_EQ(Cli("clip set x --non-finite zero").err, "");
+  EXPECT_EQ(Cli("adjust x --lr-scale 0.5").err, "");
+  waiting_[1].set_withdrawn_by("bert");
+  waiting_[0].set_paths(0, "clip");
+  EXPECT_EQ(Cli("clip unset x --tensors a").err, "gradwatch: edit 5 sets clip again at step 4000\n");
 }
 
 // The etag does not tell that an edit was applied between the reads of the job and of its edits.
@@ -206,6 +268,7 @@ TEST_F(ClipSetTest, WhatIsAppliedMeanwhileIsNotMissed) {
     waiting_.clear();
   };
   EXPECT_THAT(PathsOf("clip set x --max-norm 2"), ElementsAre("clip.threshold"));
+  ASSERT_EQ(requests_.size(), 1u);
   EXPECT_EQ(requests_[0].etag(), "e1") << "that of the first read: nothing was accepted since";
 }
 
@@ -262,7 +325,7 @@ TEST_F(ClipSetTest, AnEndWithoutAWordDoesNotSayThatItNeverHeld) {
   answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
   const CliResult result = Cli("clip set x --max-norm 2");
   EXPECT_EQ(result.exit_code, 6);
-  EXPECT_EQ(result.err, "gradwatch: the log of the job ended without a word of edit 7\n");
+  EXPECT_EQ(result.err, Accepted() + "gradwatch: the log of the job ended without a word of edit 7\n");
 }
 
 TEST_F(ClipSetTest, DoesNotWaitIfNotWanted) {
@@ -371,9 +434,18 @@ TEST_F(ClipSetTest, AnEditThatDoesNotHoldInTimeWaits) {
   };
   const CliResult result = Cli("clip set x --max-norm 2");
   EXPECT_EQ(result.exit_code, 124);
-  EXPECT_EQ(result.err,
-            "gradwatch: edit 7 is accepted and waits; withdraw it with: gradwatch clip cancel x 7\n"
-            "gradwatch: time is up; --timeout gives more\n");
+  EXPECT_EQ(result.err, Accepted() + "gradwatch: time is up; --timeout gives more\n");
+}
+
+// The server went away when it had answered: nobody else would tell the number.
+TEST_F(ClipSetTest, AnEditWhoseOutcomeCannotBeReadIsSaidToBeAccepted) {
+  for (const char* command : {"clip set x --max-norm 2", "clip unset x --tensors a", "adjust x --lr-scale 0.5"}) {
+    for (const auto code : {grpc::StatusCode::NOT_FOUND, grpc::StatusCode::DATA_LOSS}) {
+      server_.watch_job = [code](const v1::WatchJobRequest&, grpc::ServerContext*,
+                                 grpc::ServerWriter<v1::WatchJobResponse>*) { return grpc::Status(code, "no"); };
+      EXPECT_EQ(Cli(command).err, Accepted() + "gradwatch: no\n") << command;
+    }
+  }
 }
 
 TEST_F(ClipSetTest, WhatCannotBePrintedHoldsAllTheSame) {

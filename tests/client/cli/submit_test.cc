@@ -1,5 +1,8 @@
 #include "client/cli/submit.h"
 
+#include <algorithm>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -165,6 +168,59 @@ TEST_F(SubmitExternalTest, AnAnswerThatNeverComesLosesTheToken) {
   EXPECT_THAT(result.err, ::testing::Not(HasSubstr("--job-id")));
 }
 
+// The server took the request, and went away before it had answered.
+TEST_F(SubmitExternalTest, AnAnswerThatIsLostWithTheServerIsAskedForAgain) {
+  const auto answer = server_.create_job;
+  std::vector<v1::CreateJobRequest> requests;
+  server_.create_job = [&](const v1::CreateJobRequest& request, v1::Job* job) {
+    requests.push_back(request);
+    // More often than one call asks.
+    if (requests.size() < 6) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+    return answer(request, job);
+  };
+  const CliResult result = Cli("submit " + external_);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("5ec4e7\n"));
+  ASSERT_EQ(requests.size(), 6u);
+  for (const v1::CreateJobRequest& request : requests) EXPECT_EQ(request.request_id(), requests[0].request_id());
+}
+
+TEST_F(SubmitExternalTest, AnAnswerThatStaysLostLosesTheToken) {
+  server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+  };
+  absl::Time now = absl::Now();
+  io_.now = [&now] { return now += absl::Minutes(6); };  // time for one call
+  const CliResult result = Cli("submit " + external_);
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.err,
+            "gradwatch: Socket closed; the job may be accepted all the same: see gradwatch job list; its token is lost "
+            "then: delete it (gradwatch job delete --force) and submit it again\n");
+  EXPECT_EQ(Cli("submit --dry-run " + external_).err, "gradwatch: Socket closed\n") << "nothing is lost";
+}
+
+// Full once it holds two lines.
+class TwoLines : public std::stringbuf {
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    const std::string all = str();
+    return std::count(all.begin(), all.end(), '\n') >= 2 ? 0 : std::stringbuf::xsputn(text, size);
+  }
+  int_type overflow(int_type c) override {
+    const std::string all = str();
+    return std::count(all.begin(), all.end(), '\n') >= 2 ? traits_type::eof() : std::stringbuf::overflow(c);
+  }
+};
+
+// Its job has ended, and the token was told.
+TEST_F(SubmitExternalTest, AnOutputThatFailsLaterDoesNotTellTheTokenAgain) {
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  TwoLines out;
+  const CliResult result = RunInto({"submit", "--follow", "-o", "json", external_}, &out, &cancellation_);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.out, HasSubstr("5ec4e7"));
+  EXPECT_EQ(result.err, "job x submitted\ngradwatch: cannot write to the standard output; job x submitted\n");
+}
+
 TEST_F(SubmitTest, SendsTheSpecWithTheUsersChanges) {
   const CliResult result = Cli("submit " + spec_ + " --set seed=7 --name Mine --job-id x");
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -281,6 +337,17 @@ TEST_F(SubmitTest, AJobThatWasNotAnsweredMayBeAcceptedAllTheSame) {
   const CliResult interrupted = Cli("submit " + spec_);
   EXPECT_EQ(interrupted.exit_code, 130);
   EXPECT_THAT(interrupted.err, StartsWith("gradwatch: interrupted; the job may be accepted all the same: "));
+}
+
+TEST_F(SubmitTest, AJobWhoseAnswerWasLostMayBeAccepted) {
+  server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+  };
+  const CliResult result = Cli("submit " + spec_);
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.err,
+            "gradwatch: Socket closed; the job may be accepted all the same: see gradwatch job list; repeated with the "
+            "same --job-id it cannot start a second time\n");
 }
 
 TEST_F(SubmitTest, FollowEndsAsTheJobDoes) {

@@ -1,3 +1,5 @@
+#include "client/cli/waiting_edits.h"
+
 #include <google/protobuf/util/time_util.h>
 
 #include <atomic>
@@ -104,6 +106,29 @@ TEST(EventTextTest, TellsEditsByTheirNumber) {
   EXPECT_EQ(EventText(dropped), "edit 7 never held: the trainer was lost");
 }
 
+Edits ListOf(const std::vector<v1::Adjustment>& edits) { return {edits.begin(), edits.end()}; }
+
+v1::Adjustment ModeEdit(int64_t edit, int64_t at_step, v1::ClipMode mode) {
+  v1::Adjustment asked;
+  asked.set_edit(edit);
+  if (at_step >= 0) asked.set_at_step(at_step);
+  asked.add_paths("clip.mode");
+  asked.mutable_values()->mutable_clip()->set_mode(mode);
+  return asked;
+}
+
+TEST(ModeUpToTest, EditsTakeTheirTurnsAsTheTrainerLetsThem) {
+  const v1::ClipMode none = v1::CLIP_MODE_NONE, tensor = v1::CLIP_MODE_TENSOR_NORM, value = v1::CLIP_MODE_VALUE;
+  // As the server lists them.
+  const Edits waiting = ListOf({ModeEdit(2, -1, value), ModeEdit(1, 5, tensor), ModeEdit(3, 9, none)});
+  EXPECT_EQ(ModeUpTo(5, 5, none, waiting), value) << "1, then 2";
+  EXPECT_EQ(ModeUpTo(5, 4, none, waiting), tensor) << "2, then 1";
+  EXPECT_EQ(ModeUpTo(4, 4, none, waiting), value);
+  EXPECT_EQ(ModeUpTo(8, 6, none, waiting), value) << "1 is late";
+  EXPECT_EQ(ModeUpTo(9, 6, tensor, waiting), none);
+  EXPECT_EQ(ModeUpTo(9, 6, tensor, {}), tensor);
+}
+
 // A server with one job, read after event 4, and the edits that wait.
 class WaitingEditsTest : public CliTest {
  protected:
@@ -192,6 +217,17 @@ TEST_F(WaitingEditsTest, GetPrintsWhatWaits) {
                         R"({"edit":5,"paths":["clip.mode","clip.threshold"],)"
                         R"("values":{"clip":{"mode":"global_norm","threshold":2}},"at_step":100,"actor":"anna",)"
                         R"("request_time":"1970-01-01T00:00:00Z","withdrawn_by":"bert"}]})"));
+}
+
+// The job is at step 12.
+TEST_F(WaitingEditsTest, GetPrintsThemInTheOrderOfTheirTurns) {
+  edits_ = {Edit(7), Edit(5), Edit(8)};
+  edits_[1].set_at_step(12);
+  edits_[2].set_at_step(12);
+  const std::string out = Cli("clip get x").out;
+  EXPECT_LT(out.find("waits: edit 5 "), out.find("waits: edit 7,"));
+  EXPECT_LT(out.find("waits: edit 7,"), out.find("waits: edit 8 "));
+  EXPECT_NE(out.find("waits: edit 8 "), out.npos);
 }
 
 TEST_F(WaitingEditsTest, GetReadsAllPages) {
@@ -404,8 +440,15 @@ TEST_F(WaitingEditsTest, CancelSaysWhatItWaitsFor) {
   };
   const CliResult late = Cli("clip cancel x 7");
   EXPECT_EQ(late.exit_code, 124);
-  EXPECT_THAT(late.err, HasSubstr("the withdrawal of edit 7 is accepted, but the trainer has not said yet"));
+  EXPECT_THAT(late.err, HasSubstr("the withdrawal of edit 7 is accepted, but the trainer has not said yet whether it "
+                                  "came in time; what becomes of it: gradwatch clip get x --edit 7\n"));
   EXPECT_THAT(late.err, Not(HasSubstr("never held")));
+  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext*, grpc::ServerWriter<v1::WatchJobResponse>*) {
+    return grpc::Status(grpc::StatusCode::DATA_LOSS, "no");
+  };
+  EXPECT_THAT(Cli("clip cancel x 7").err,
+              HasSubstr("what becomes of it: gradwatch clip get x --edit 7\ngradwatch: no\n"))
+      << "whatever the error";
 }
 
 }  // namespace

@@ -2,8 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <atomic>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -107,6 +110,58 @@ TEST_F(RepeatTest, AsksAgainWhereTheServerWasAwayInBetween) {
   EXPECT_THAT(GetJob(connection_, Repeat::kWhenUnavailable), IsOk());
   EXPECT_GE(calls_, 2);
   restart.join();
+}
+
+// A service that fails as the network does, attempt by attempt; the last failure stays.
+struct FailingStub {
+  std::vector<grpc::Status> failures;
+  size_t calls = 0;
+  template <typename Request, typename Response>
+  grpc::Status Call(grpc::ClientContext*, const Request&, Response*) {
+    return failures[std::min(calls++, failures.size() - 1)];
+  }
+};
+const grpc::Status kLost(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+const grpc::Status kNoServer(grpc::StatusCode::UNAVAILABLE,
+                             "failed to connect to all addresses; last error: UNKNOWN: Connection refused");
+constexpr char kMayHaveBeenDone[] = "; what was asked for may have been done all the same";
+
+// The server may have done it, and be gone: that there is no server any more is not all that is to be said.
+TEST(ConnectionTest, AChangeWhoseAnswerWasLostMayHaveBeenDone) {
+  const grpc::Status overloaded =
+      RichStatus(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many calls", Reason("OVERLOADED"));
+  const grpc::Status conflict(grpc::StatusCode::ABORTED, "the etag is e9");
+  const std::string no_server = "no server at 127.0.0.1:1 (connection refused)";
+  const struct {
+    std::vector<grpc::Status> failures;
+    std::string message;
+    bool may_be_done;
+  } cases[] = {
+      {{kNoServer}, no_server, false},
+      {{kLost, kLost, kLost, kNoServer}, no_server, true},
+      {{kLost}, "Socket closed", true},
+      {{kLost, overloaded}, "too many calls", true},
+      {{overloaded}, "too many calls", false},
+      {{kLost, conflict}, "the etag is e9", false},  // it was looked at, under the same id
+  };
+  const Connection connection("127.0.0.1:1", {});
+  for (const auto& c : cases) {
+    FailingStub stub = {.failures = c.failures};
+    const auto response = connection.Call(stub, &FailingStub::Call<v1::AdjustJobRequest, v1::AdjustJobResponse>,
+                                          v1::AdjustJobRequest(), Repeat::kWhenUnavailable);
+    EXPECT_EQ(response.status().message(), c.message + (c.may_be_done ? kMayHaveBeenDone : ""));
+    EXPECT_EQ(MayBeDone(response.status()), c.may_be_done) << response.status();
+    EXPECT_EQ(GetReason(response.status()).empty(), c.message != "too many calls");
+  }
+}
+
+TEST(ConnectionTest, AReadIsNotSaidToHaveBeenDone) {
+  const Connection connection("127.0.0.1:1", {});
+  FailingStub stub = {.failures = {kLost}};
+  EXPECT_THAT(connection.Call(stub, &FailingStub::Call<v1::GetJobRequest, v1::Job>, v1::GetJobRequest(),
+                              Repeat::kWhenUnavailable),
+              StatusIs(absl::StatusCode::kUnavailable, "Socket closed"));
+  EXPECT_EQ(stub.calls, 4u);
 }
 
 TEST(ConnectionTest, EndsWithItsTimeout) {

@@ -177,6 +177,24 @@ TEST_F(EditsTest, AnEditIsCheckedAgainstWhatWillHoldAtItsTurn) {
   EXPECT_FALSE(Adjust(mode).ok());
 }
 
+// The job has not started: its next step is 0. What is for step 0 and was accepted first is applied first, too.
+TEST_F(EditsTest, TheForecastTakesThoseOfTheNextStepInTheirTurn) {
+  v1::AdjustJobRequest first = ClipRequest(5);
+  first.set_at_step(0);
+  ASSERT_THAT(Adjust(first), IsOk());
+  v1::AdjustJobRequest none;
+  none.set_job_id("job");
+  none.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_NONE);
+  none.mutable_update_mask()->add_paths("clip.mode");
+  ASSERT_THAT(Adjust(none), IsOk());
+  EXPECT_THAT(Waiting("job"), ElementsAre("2", "1@0"));
+  v1::AdjustJobRequest threshold = ClipRequest(1);
+  threshold.mutable_update_mask()->clear_paths();
+  threshold.mutable_update_mask()->add_paths("clip.threshold");
+  EXPECT_THAT(Adjust(threshold), StatusIs(Code::kInvalidArgument, HasSubstr("controls.clip.threshold")))
+      << "no mode will read it";
+}
+
 TEST_F(EditsTest, TheEtagChangesWithEachEditAndEachWithdrawalOnly) {
   Trainer trainer = AttachReady("job");
   std::set<std::string> etags = {Get("job").etag()};

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -167,8 +168,8 @@ v1::Controls Defaults() { return core::ResolveControls({}); }
 
 TEST(PendingEditsTest, WhatIsDueByThenWillHold) {
   const auto list = ListOf({Scale(1, 300, 4), Scale(2, -1, 2), Scale(3, 100, 3), Scale(5, 300, 5)});
-  const auto scale = [&](int64_t step) { return list->ControlsUpTo(step, Defaults()).learning_rate_scale(); };
-  EXPECT_EQ(PendingEdits::None()->ControlsUpTo(7, Defaults()).learning_rate_scale(), 1);
+  const auto scale = [&](int64_t step) { return list->ControlsUpTo(step, 0, Defaults()).learning_rate_scale(); };
+  EXPECT_EQ(PendingEdits::None()->ControlsUpTo(7, 0, Defaults()).learning_rate_scale(), 1);
   EXPECT_EQ(scale(0), 2);
   EXPECT_EQ(scale(99), 2);
   EXPECT_EQ(scale(100), 3);
@@ -178,18 +179,18 @@ TEST(PendingEditsTest, WhatIsDueByThenWillHold) {
 
 TEST(PendingEditsTest, WhatIsWithdrawnIsTakenForGone) {
   const auto list = ListOf({Scale(1, -1, 2), Withdrawn(Scale(2, -1, 3))});
-  EXPECT_EQ(list->ControlsUpTo(0, Defaults()).learning_rate_scale(), 2);
+  EXPECT_EQ(list->ControlsUpTo(0, 0, Defaults()).learning_rate_scale(), 2);
 }
 
 TEST(PendingEditsTest, AMessageReplacesItsFieldsAndAFieldStaysInItsMessage) {
   auto list =
       ListOf({Clip(1, -1, v1::CLIP_MODE_VALUE, 3, {"clip.mode", "clip.threshold"}),
               Clip(2, -1, v1::CLIP_MODE_GLOBAL_NORM, 2), Clip(3, -1, v1::CLIP_MODE_TENSOR_NORM, 9, {"clip.mode"})});
-  v1::Controls controls = list->ControlsUpTo(0, Defaults());
+  v1::Controls controls = list->ControlsUpTo(0, 0, Defaults());
   EXPECT_EQ(controls.clip().mode(), v1::CLIP_MODE_TENSOR_NORM);
   EXPECT_EQ(controls.clip().threshold(), 2);
   list = list->With(Clip(4, -1, v1::CLIP_MODE_NONE, 0));
-  controls = list->ControlsUpTo(0, Defaults());
+  controls = list->ControlsUpTo(0, 0, Defaults());
   EXPECT_EQ(controls.clip().mode(), v1::CLIP_MODE_NONE);
   EXPECT_EQ(controls.clip().threshold(), 0);
 }
@@ -198,7 +199,7 @@ TEST(PendingEditsTest, WhatWillNotFitIsLeftOut) {
   // The mode of the third needs a threshold, which the second takes away after it was accepted.
   const auto list = ListOf({Clip(1, -1, v1::CLIP_MODE_GLOBAL_NORM, 1), Clip(2, -1, v1::CLIP_MODE_NONE, 0),
                             Clip(3, 100, v1::CLIP_MODE_VALUE, 0, {"clip.mode"}), Scale(4, 100, 3)});
-  const v1::Controls controls = list->ControlsUpTo(100, Defaults());
+  const v1::Controls controls = list->ControlsUpTo(100, 0, Defaults());
   EXPECT_EQ(controls.clip().mode(), v1::CLIP_MODE_NONE);
   EXPECT_EQ(controls.learning_rate_scale(), 3);
 }
@@ -227,21 +228,34 @@ v1::Adjustment AnyEdit(int64_t id, std::mt19937& random) {
   }
 }
 
+// The edits in the order in which a trainer applies them whose next step is `next_step`, each with the step of its
+// turn.
+std::map<std::pair<int64_t, int64_t>, PendingEdits::Edit> Turns(const PendingEdits& list, int64_t next_step) {
+  std::map<std::pair<int64_t, int64_t>, PendingEdits::Edit> turns;
+  for (const auto& edit : list.After({})) {
+    turns[{edit->has_at_step() ? edit->at_step() : next_step, edit->edit()}] = edit;
+  }
+  return turns;
+}
+
 TEST(PendingEditsTest, TheForecastIsWhatApplyingOneByOneGives) {
   std::mt19937 random(2);
   PendingEdits::List list = PendingEdits::None();
   for (int id = 1; id <= 600; ++id) {
     list = list->With(AnyEdit(id, random));
     if (id % 20 != 0) continue;
+    // Before all that is for a step, among it, and behind it.
+    const int64_t next_step = id % 60 == 0 ? 0 : id % 60 == 20 ? 25 : 60;
     v1::Controls controls = Defaults();
     int64_t step = -1;
     const auto expect_same = [&] {
-      ASSERT_EQ(list->ControlsUpTo(step, Defaults()).SerializeAsString(), controls.SerializeAsString()) << step;
+      if (step < next_step) return;
+      ASSERT_EQ(list->ControlsUpTo(step, next_step, Defaults()).SerializeAsString(), controls.SerializeAsString())
+          << step << " after " << next_step;
     };
-    for (const auto& edit : list->After({})) {
-      const int64_t due = edit->has_at_step() ? edit->at_step() : -1;
-      if (due != step) expect_same();
-      step = due;
+    for (const auto& [turn, edit] : Turns(*list, next_step)) {
+      if (turn.first != step) expect_same();
+      step = turn.first;
       google::protobuf::FieldMask mask;
       *mask.mutable_paths() = edit->paths();
       const auto changed = core::ApplyControlChanges(controls, edit->values(), mask);
@@ -250,6 +264,29 @@ TEST(PendingEditsTest, TheForecastIsWhatApplyingOneByOneGives) {
     }
     expect_same();
   }
+}
+
+// Those without at_step stand before them in the list.
+TEST(PendingEditsTest, WhatIsForTheNextStepTakesItsTurnByItsId) {
+  const auto list = ListOf({Scale(1, 7, 2), Scale(2, -1, 3), Scale(3, 7, 4), Scale(4, -1, 5), Scale(5, 6, 6)});
+  const auto scale = [&](int64_t step, int64_t next) {
+    return list->ControlsUpTo(step, next, Defaults()).learning_rate_scale();
+  };
+  EXPECT_EQ(scale(7, 7), 5) << "5 is late, then 1, 2, 3 and 4";
+  EXPECT_EQ(list->Without(4)->ControlsUpTo(7, 7, Defaults()).learning_rate_scale(), 4);
+  EXPECT_EQ(scale(9, 9), 5) << "those for a step are late";
+  EXPECT_EQ(scale(6, 6), 6) << "2, 4, 5";
+  EXPECT_EQ(scale(7, 6), 4) << "2, 4, 5, 1, 3";
+  EXPECT_EQ(scale(5, 5), 5) << "2, 4";
+}
+
+// Each edit is checked in its turn, where something does not fit.
+TEST(PendingEditsTest, WhatWillNotFitIsFoundInTheOrderOfTurns) {
+  const auto list = ListOf({Clip(1, 0, v1::CLIP_MODE_TENSOR_NORM, 5), Clip(2, -1, v1::CLIP_MODE_NONE, 0),
+                            Clip(3, 0, v1::CLIP_MODE_VALUE, 0, {"clip.mode"}), Scale(4, -1, 3)});
+  const v1::Controls controls = list->ControlsUpTo(0, 0, Defaults());
+  EXPECT_EQ(controls.clip().mode(), v1::CLIP_MODE_NONE) << "1, 2, and 3 finds no threshold";
+  EXPECT_EQ(controls.learning_rate_scale(), 3);
 }
 
 // --- For trainers and users ---
