@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <fstream>
@@ -97,13 +98,10 @@ class SlowAbsenceTest : public FaultTest {
     request.set_job_id(job_id);
     request.set_from_beginning(true);
     std::vector<v1::StepReport> reports;
-    ASSERT_TRUE(outside_->Watch(
-        request,
-        [&reports](const v1::WatchJobResponse& response) {
-          reports.insert(reports.end(), response.reports().begin(), response.reports().end());
-          return response.has_ended();
-        },
-        absl::Minutes(4)));
+    ASSERT_TRUE(outside_->Watch(request, [&reports](const v1::WatchJobResponse& response) {
+      reports.insert(reports.end(), response.reports().begin(), response.reports().end());
+      return response.has_ended();
+    }));
     ASSERT_EQ(reports.size(), 1500u);
     // The first steps are slower than the rest.
     const absl::Duration took = ToTime(reports.back().time()) - ToTime(reports[300].time());
@@ -117,8 +115,9 @@ class SlowAbsenceTest : public FaultTest {
     pace_.deviation = std::sqrt(squares / 1500 - pace_.log_norm * pace_.log_norm);
   }
 
-  // Edits that do not change what is learnt, for steps all over the absence; the trainer knows them when it begins.
-  void EditForLater(const std::string& job_id, int64_t first_step, int64_t steps) {
+  // Edits that do not change what is learnt, for steps all over the absence; the trainer is to know them when it
+  // begins. False: the job has come too far for that.
+  bool EditForLater(const std::string& job_id, int64_t first_step, int64_t steps) {
     edits_.clear();
     for (int i = 0; i < 12; ++i) {
       AcknowledgedEdit edit;
@@ -129,10 +128,22 @@ class SlowAbsenceTest : public FaultTest {
       // From the last to the first; the very last is for now, and comes to the trainer behind the others.
       if (i < 11) edit.request.set_at_step(steps - 1 - (steps - first_step) * i / 11);
       const grpc::Status status = outside_->jobs->AdjustJob(Outside::Context().get(), edit.request, &edit.answer);
-      ASSERT_TRUE(status.ok()) << status.error_message();
+      // Their steps are over, or the job is.
+      if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) return false;
+      if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) return false;
+      EXPECT_TRUE(status.ok()) << status.error_message();
+      if (!status.ok()) return false;
       edits_.push_back(std::move(edit));
     }
-    ASSERT_TRUE(AwaitSettled(*outside_, job_id, {edits_.back().id()}));
+    EXPECT_TRUE(AwaitSettled(*outside_, job_id, {edits_.back().id()}));
+    return true;
+  }
+  // Whether the last edit, behind which the trainer knew all others, held before the first of their steps.
+  bool KnewInTime(int64_t first_step, const std::vector<v1::Event>& events) const {
+    return std::any_of(events.begin(), events.end(), [&](const v1::Event& event) {
+      const v1::Adjustment& applied = event.adjusted().adjustment();
+      return applied.edit() == edits_.back().id() && applied.effective_step() <= first_step;
+    });
   }
 
   void Leave(Absence how) {
@@ -157,7 +168,7 @@ class SlowAbsenceTest : public FaultTest {
   }
 
   // One job that ends about `until_end` into an absence. False: it did not, since steps took longer or less long than
-  // before; nothing is wrong.
+  // when they were measured, for they give way to all that runs on the machine; nothing is wrong.
   bool EndsMeanwhile(const std::string& job_id, Absence how, absl::Duration until_end, Return when) {
     const double seconds = absl::ToDoubleSeconds(until_end);
     const auto before = static_cast<int64_t>(2 * pace_.steps_per_second) + 100;  // steps with the server
@@ -168,26 +179,29 @@ class SlowAbsenceTest : public FaultTest {
                             "}, resolve_after_steps: 1}\n    - {name: always, norm_limit: {max_norm: 1e-20}}\n"));
     Create(job_id, spec);
     EXPECT_TRUE(outside_->AwaitStep(job_id, 5));
-    EditForLater(job_id, before, steps);
-    EXPECT_TRUE(outside_->AwaitStep(job_id, before, absl::Minutes(2)));
+    const bool is_in_time = EditForLater(job_id, before, steps) && outside_->AwaitStep(job_id, before);
     const std::vector<pid_t> workers = server_->Workers(job_id);
-    if (workers.size() != 1 || HasFailure()) return HasFailure();
+    if (!is_in_time || workers.size() != 1 || HasFailure()) {
+      EXPECT_TRUE(outside_->Delete(job_id).ok());  // it must not slow the next round down
+      return HasFailure();
+    }
 
     Leave(how);
     std::optional<LocalRun> alone;
     if (until_end > absl::Seconds(10)) alone.emplace(dir_.path(), spec);  // takes as long as the job
     absl::Notification().WaitForNotificationWithTimeout(until_end + absl::Seconds(1));
-    const bool is_gone = when != Return::kAfterTheWorker || AwaitGone(workers[0], until_end + absl::Minutes(3));
+    const bool is_gone = when != Return::kAfterTheWorker || AwaitGone(workers[0], until_end * 3 + kLongWait);
     EXPECT_TRUE(is_gone) << "the worker stays for ever";
     ComeBack(how);
     if (HasFatalFailure()) return true;
-    EXPECT_TRUE(outside_->AwaitEnd(job_id, until_end + absl::Minutes(2)));
+    EXPECT_TRUE(outside_->AwaitEnd(job_id, until_end * 3 + kLongWait));
     if (!alone.has_value()) alone.emplace(dir_.path(), spec);
-    return CheckEnd(job_id, steps, alone->AwaitAlerts(until_end * 3 + absl::Minutes(3)));
+    return CheckEnd(job_id, before, steps, alone->AwaitAlerts(until_end * 3 + kLongWait));
   }
 
-  // False: it did not end in the absence.
-  bool CheckEnd(const std::string& job_id, int64_t steps, const std::map<std::string, int64_t>& expected_alerts) {
+  // False: it did not end in the absence, or had come too far when it was edited.
+  bool CheckEnd(const std::string& job_id, int64_t first_edited, int64_t steps,
+                const std::map<std::string, int64_t>& expected_alerts) {
     const v1::Job job = Get(job_id);
     EXPECT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.failure();
     EXPECT_EQ(job.steps_done(), steps);
@@ -202,11 +216,12 @@ class SlowAbsenceTest : public FaultTest {
     for (const auto& [rule, episodes] : told) alerts[rule] = episodes.fired;
     EXPECT_EQ(alerts, expected_alerts) << "as without a server";
     const EditCounts counts = CheckEdits(job_id, edits_, job.spec().controls(), events);
+    if (!KnewInTime(first_edited, events)) return false;
     EXPECT_EQ(counts.applied, 12);
     EXPECT_EQ(counts.on_time, 11);
 
     auto late = Subscriber::OfJob(*outside_, job_id, /*events_only=*/false, /*cut_after=*/0);
-    EXPECT_TRUE(late->AwaitEnd(absl::Minutes(4)));
+    EXPECT_TRUE(late->AwaitEnd());
     const Recording recording = late->Stop();
     CheckEvents("the subscriber", recording.events, events);
     const int64_t lost = CheckStatistics(job_id, recording.statistics, steps);
@@ -223,12 +238,12 @@ class SlowAbsenceTest : public FaultTest {
   void EndJobsMeanwhile(Absence how, const std::vector<absl::Duration>& until_end, Return when) {
     ASSERT_NO_FATAL_FAILURE(StartServer());
     size_ = until_end.back() > absl::Seconds(10) ? 384 : 96;
-    ASSERT_NO_FATAL_FAILURE(Measure("pace"));
     for (const absl::Duration duration : until_end) {
       bool is_done = false;
-      for (int round = 0; round < 4 && !is_done && !HasFailure(); ++round) {
-        const int64_t seconds = absl::ToInt64Seconds(duration);
-        is_done = EndsMeanwhile(absl::StrCat("ends-after-", seconds, "-", round), how, duration, when);
+      for (int round = 0; round < 10 && !is_done && !HasFailure(); ++round) {
+        const std::string job_id = absl::StrCat("ends-after-", absl::ToInt64Seconds(duration), "-", round);
+        ASSERT_NO_FATAL_FAILURE(Measure(job_id + "-pace"));
+        is_done = EndsMeanwhile(job_id, how, duration, when);
       }
       EXPECT_TRUE(is_done) << "no job ended in the absence of its server";
     }

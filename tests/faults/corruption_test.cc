@@ -107,7 +107,7 @@ class SlowCorruptionTest : public FaultTest, public ::testing::WithParamInterfac
 
   // Until an event of the log says that data is lost: it is told when it is found, which may be after the watch.
   bool AwaitDataLoss(const std::string& job_id) {
-    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    const absl::Time deadline = absl::Now() + kLongWait;
     do {
       std::vector<v1::Event> events;
       EXPECT_TRUE(outside_->Events(job_id, &events).ok());

@@ -60,7 +60,7 @@ TEST_F(SlowDeleteRaceTest, TheServerOutlivesJobsThatAreDeletedWhileTheirTrainerA
     return server_->Workers().size() + FilesIn(server_->data_file("statistics")) + FilesIn(server_->data_file("logs"));
   };
   const size_t workers = 1, statistics = 3, logs = 1;  // the bystander's, whose database has two files beside it
-  const absl::Time deadline = absl::Now() + absl::Seconds(60);
+  const absl::Time deadline = absl::Now() + kLongWait;
   while (left() > workers + statistics + logs && absl::Now() < deadline) Get("bystander");
   EXPECT_LE(left(), workers + statistics + logs) << server_->Workers().size() << " workers";
 }
@@ -88,7 +88,7 @@ TEST_F(LeftBehindTest, AKillAfterADeletionLeavesNoFiles) {
     }
     return files;
   };
-  for (const absl::Time deadline = absl::Now() + absl::Seconds(60); left() > 0 && absl::Now() < deadline;) {
+  for (const absl::Time deadline = absl::Now() + kLongWait; left() > 0 && absl::Now() < deadline;) {
     ASSERT_TRUE(outside_->AwaitAnswer());
   }
   EXPECT_EQ(left(), 0);

@@ -38,7 +38,7 @@ grpc::Status AskUntilAnswered(const Outside& outside, const std::function<grpc::
 
 // Waits until the log says of each of these edits what became of it.
 bool AwaitSettled(const Outside& outside, const std::string& job_id, std::set<int64_t> edits,
-                  absl::Duration timeout = absl::Minutes(2));
+                  absl::Duration timeout = kLongWait);
 
 // The edits that wait, by pages.
 grpc::Status ListEdits(const Outside& outside, const std::string& job_id, std::vector<v1::Adjustment>* edits);

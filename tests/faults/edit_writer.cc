@@ -18,7 +18,7 @@ Writer::Writer(const Outside& outside, std::string job_id, int number, int edits
       number_(number),
       edits_(edits),
       pause_(pause),
-      give_up_(absl::Now() + (IsLong() ? absl::Minutes(30) : absl::Minutes(4))),
+      give_up_(absl::Now() + (IsLong() ? absl::Minutes(30) : 2 * kLongWait)),
       random_(seed),
       make_(std::move(make)),
       thread_([this] { Run(); }) {}
@@ -77,7 +77,7 @@ void Withdrawer::Withdraw(int64_t edit) {
   v1::CancelEditResponse response;
   const grpc::Status status = AskUntilAnswered(
       outside_, [&] { return outside_.jobs->CancelEdit(Outside::Context().get(), request, &response); },
-      absl::Now() + absl::Minutes(4));
+      absl::Now() + kLongWait);
   ASSERT_TRUE(status.ok()) << edit << ": " << status.error_code() << " " << status.error_message();
   EXPECT_EQ(response.adjustment().edit(), edit);
   EXPECT_NE(response.adjustment().withdrawn_by(), "");

@@ -116,7 +116,7 @@ class SlowEditsTest : public FaultTest {
       if (index % 3 != 0) return request;
       v1::Job job;
       const grpc::Status status = AskUntilAnswered(
-          outside, [&] { return outside.Get("job", &job); }, absl::Now() + absl::Minutes(4));
+          outside, [&] { return outside.Get("job", &job); }, absl::Now() + kLongWait);
       EXPECT_TRUE(status.ok()) << status.error_message();
       const bool never = (*random)() % 16 == 0;
       request.set_at_step(never ? kNever + static_cast<int64_t>((*random)() % 1000)
@@ -155,7 +155,7 @@ class SlowEditsTest : public FaultTest {
     EXPECT_EQ(job.control_revision(), counts.applied + 1);
 
     auto late = Subscriber::OfJob(*outside_, "job", /*events_only=*/false, /*cut_after=*/0);
-    EXPECT_TRUE(late->AwaitEnd(absl::Minutes(4)));
+    EXPECT_TRUE(late->AwaitEnd());
     const Recording recording = late->Stop();
     EXPECT_EQ(recording.error, "");
     EXPECT_EQ(CheckStatistics("the statistics", recording.statistics, job.steps_done()), 0);
@@ -189,7 +189,7 @@ class SlowEditsTest : public FaultTest {
     for (const AcknowledgedEdit& edit : edits) {
       if (!IsForEver(edit)) due.insert(edit.id());
     }
-    ASSERT_TRUE(AwaitSettled(*outside_, "job", due, IsLong() ? absl::Minutes(10) : absl::Minutes(2)));
+    ASSERT_TRUE(AwaitSettled(*outside_, "job", due, IsLong() ? 2 * kLongWait : kLongWait));
     CheckWaiting(edits);
     const EditCounts counts = StopAndCheck(edits);
     EXPECT_EQ(counts.applied, static_cast<int64_t>(due.size())) << "those that never come are dropped, no others";
@@ -235,12 +235,24 @@ class SlowWaitingEditsTest : public SlowEditsTest {
     v1::Job job;
     grpc::Status status;
     // Of a job that its trainer has not come back to it is refused: nothing else says when it has.
-    for (const absl::Time deadline = absl::Now() + absl::Minutes(1); absl::Now() < deadline;) {
+    for (const absl::Time deadline = absl::Now() + kLongWait; absl::Now() < deadline;) {
       status = outside_->jobs->ResumeJob(Outside::Context().get(), request, &job);
       if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) break;
       Linger(absl::Milliseconds(20));
     }
     ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+
+  // Until the log says of some edit that it holds.
+  bool AwaitAdjusted(const std::string& job_id) {
+    v1::WatchJobRequest request;
+    request.set_job_id(job_id);
+    request.set_from_beginning(true);
+    request.set_events_only(true);
+    return outside_->Watch(request, [](const v1::WatchJobResponse& response) {
+      return std::any_of(response.events().begin(), response.events().end(),
+                         [](const v1::Event& event) { return event.has_adjusted(); });
+    });
   }
 
   int64_t paused_at_ = -1;
@@ -360,13 +372,14 @@ TEST_F(SlowWaitingEditsTest, AreDroppedOnceWithTheirWorker) {
                                                    return request;
                                                  }));
     }
-    Linger(absl::Milliseconds(200 + random() % 500));
+    EXPECT_TRUE(AwaitAdjusted(job)) << job;
+    Linger(absl::Milliseconds(random() % 500));
     if (server_too) server_->Kill();
     kill(workers[0], SIGKILL);
     if (server_too) {
       ASSERT_NO_FATAL_FAILURE(RestartServer());
     }
-    ASSERT_TRUE(outside_->AwaitEnd(job, absl::Minutes(2))) << job;
+    ASSERT_TRUE(outside_->AwaitEnd(job)) << job;
     const std::vector<AcknowledgedEdit> edits = JoinAll(&writers);
     const v1::Job ended = Get(job);
     EXPECT_EQ(ended.state(), v1::JOB_STATE_FAILED);
@@ -381,7 +394,7 @@ TEST_F(SlowWaitingEditsTest, AreDroppedOnceWithTheirWorker) {
     EXPECT_TRUE(ListEdits(*outside_, job, &waiting).ok());
     EXPECT_TRUE(waiting.empty());
     auto late = Subscriber::OfJob(*outside_, job, /*events_only=*/false, /*cut_after=*/0);
-    EXPECT_TRUE(late->AwaitEnd(absl::Minutes(2)));
+    EXPECT_TRUE(late->AwaitEnd());
     const int64_t doubtful = CheckDropped(late->Stop().statistics, events, ended.control_revision());
     std::cout << job << ": " << edits.size() << " edits, " << counts.applied << " applied, " << counts.dropped
               << " dropped, of which " << doubtful << " may have held" << std::endl;

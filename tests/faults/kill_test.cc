@@ -68,7 +68,7 @@ class Adjuster {
 
   const Outside& outside_;
   const std::vector<std::string> jobs_;
-  const absl::Time give_up_ = absl::Now() + absl::Minutes(4);
+  const absl::Time give_up_ = absl::Now() + 2 * kLongWait;
   std::mt19937_64 random_;
   absl::Notification stop_;
   std::atomic<bool> restarted_{false};

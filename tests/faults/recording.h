@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/outside.h"
 
 namespace gradwatch::testing {
@@ -47,9 +48,9 @@ class Subscriber {
   ~Subscriber();
 
   // Waits until so many events have come; false: not in time.
-  bool AwaitEvents(size_t count, absl::Duration timeout = absl::Seconds(60));
+  bool AwaitEvents(size_t count, absl::Duration timeout = kLongWait);
   // Waits until the job's end was told.
-  bool AwaitEnd(absl::Duration timeout = absl::Seconds(60));
+  bool AwaitEnd(absl::Duration timeout = kLongWait);
   // Ends the subscription and returns what came.
   Recording Stop();
 

@@ -30,7 +30,7 @@ struct Life {
 class TrainerStream {
  public:
   TrainerStream(const Outside& outside, const std::string& job_id, const std::string& token, Life* life)
-      : context_(Outside::Context(absl::Minutes(4))),
+      : context_(Outside::Context(2 * kLongWait)),
         life_(*life),
         stream_(outside.trainers->AttachTrainer(context_.get())) {
     v1::TrainerMessage message;
@@ -227,7 +227,7 @@ class Contender {
 
  private:
   void Run() {
-    const absl::Time deadline = absl::Now() + (IsLong() ? absl::Hours(1) : absl::Minutes(4));
+    const absl::Time deadline = absl::Now() + (IsLong() ? absl::Hours(1) : 2 * kLongWait);
     Begin();
     while (!contest_.over && !::testing::Test::HasFailure()) {
       if (absl::Now() > deadline) {
@@ -360,7 +360,7 @@ TEST_F(SlowTwoTrainersTest, TheSilentOneIsFencedWithItsStreamOpen) {
 
   std::unique_ptr<TrainerStream> heir;
   int knocks = 0;
-  for (const absl::Time deadline = absl::Now() + absl::Minutes(2); absl::Now() < deadline; ++knocks) {
+  for (const absl::Time deadline = absl::Now() + kLongWait; absl::Now() < deadline; ++knocks) {
     heir = std::make_unique<TrainerStream>(other, "wanted", token_, &lives[1]);
     if (heir->is_welcome()) break;
     EXPECT_EQ(heir->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);

@@ -1,7 +1,9 @@
 // A foreign program trains a job: real server, real command line, and a trainer that knows the protocol alone.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <atomic>
+#include <vector>
 
 #include "absl/strings/str_split.h"
 #include "tests/integration/server_fixture.h"
@@ -12,6 +14,7 @@ namespace gradwatch::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -165,6 +168,53 @@ TEST_F(ExternalTest, WhatWaitedForItHoldsFromItsFirstStep) {
     EXPECT_EQ(Number(report, "control_revision"), step < 2 ? 2 : step < 7 ? 3 : 4) << "at step " << step;
   }
   EXPECT_EQ(Number(GetJob("theirs"), "control_revision"), 4);
+}
+
+// The server tells everybody which overrides there are, and in which order: it is to be that of the trainer.
+TEST_F(ExternalTest, TheOverrideThatWasChangedLastWins) {
+  const std::string token = SubmitExternal("theirs");
+  const auto limit = [this](const std::string& glob, const std::string& norm, const std::string& step) {
+    const RunResult set =
+        Gradwatch({"clip", "set", "theirs", "--tensors", glob, "--max-norm", norm, "--at-step", step});
+    EXPECT_EQ(set.exit_code, 0) << set.err;
+  };
+  limit("linear.*", "4", "1");
+  limit("*.weight", "3", "2");
+  limit("linear.*", "2", "4");
+  TestTrainer trainer(outside_->channel, "theirs", token);
+  ASSERT_TRUE(trainer.Attach().ok());
+  ASSERT_TRUE(trainer.RunTo(6));
+  ASSERT_EQ(trainer.controls().controls().clip().overrides_size(), 2);
+  EXPECT_EQ(trainer.controls().controls().clip().overrides(0).tensors(), "linear.*");
+  EXPECT_TRUE(trainer.Finish(v1::JOB_STATE_SUCCEEDED));
+  v1::Job job;
+  ASSERT_TRUE(outside_->Get("theirs", &job).ok());
+  EXPECT_EQ(job.controls().clip().ShortDebugString(), trainer.controls().controls().clip().ShortDebugString());
+  v1::WatchJobRequest request;
+  request.set_job_id("theirs");
+  request.set_from_beginning(true);
+  std::vector<double> norms;
+  EXPECT_TRUE(outside_->Watch(request, [&norms](const v1::WatchJobResponse& response) {
+    for (const v1::StepReport& report : response.reports()) norms.push_back(report.clip().norm_after());
+    return response.has_ended();
+  }));
+  EXPECT_THAT(norms, ElementsAre(10, 4, 3, 3, 2, 2));
+}
+
+TEST_F(ExternalTest, AClipModeThatItDoesNotDoIsDroppedWithTheReason) {
+  const std::string token = SubmitExternal("theirs");
+  const RunResult set = Gradwatch({"clip", "set", "theirs", "--max-value", "1", "--at-step", "3"});
+  ASSERT_EQ(set.exit_code, 0) << set.err;
+  TestTrainer trainer(outside_->channel, "theirs", token);
+  ASSERT_TRUE(trainer.Attach().ok());
+  ASSERT_TRUE(trainer.RunTo(6));
+  EXPECT_TRUE(trainer.Finish(v1::JOB_STATE_SUCCEEDED));
+  std::vector<v1::Event> events;
+  ASSERT_TRUE(outside_->Events("theirs", &events).ok());
+  const auto dropped = std::find_if(events.begin(), events.end(), [](const auto& e) { return e.has_adjust_dropped(); });
+  ASSERT_NE(dropped, events.end());
+  EXPECT_THAT(dropped->adjust_dropped().reason(), HasSubstr("CLIP_MODE_VALUE"));
+  EXPECT_EQ(Number(GetJob("theirs"), "control_revision"), 1);
 }
 
 // More than one message takes of notices and of reports, and the end, which comes last.

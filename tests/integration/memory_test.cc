@@ -46,12 +46,9 @@ class SlowAttachedMemoryTest : public ::testing::TestWithParam<MemoryCase> {
   static bool AwaitStepLive(const Outside& outside, int64_t step) {
     v1::WatchJobRequest request;
     request.set_job_id("job");
-    return outside.Watch(
-        request,
-        [step](const v1::WatchJobResponse& response) {
-          return response.reports_size() > 0 && response.reports(response.reports_size() - 1).step() >= step;
-        },
-        absl::Minutes(3));
+    return outside.Watch(request, [step](const v1::WatchJobResponse& response) {
+      return response.reports_size() > 0 && response.reports(response.reports_size() - 1).step() >= step;
+    });
   }
 
   TempDir dir_;

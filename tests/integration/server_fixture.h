@@ -9,6 +9,7 @@
 #include <csignal>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -85,15 +86,17 @@ class ServerTest : public ::testing::Test {
   // Workers outlive their server: end those of this one.
   void TearDown() override {
     if (address_.empty()) return;
-    for (pid_t worker = WorkerOf(address_); worker > 0; worker = WorkerOf(address_)) kill(worker, SIGKILL);
+    for (pid_t worker = WorkerOf(""); worker > 0; worker = WorkerOf("")) kill(worker, SIGKILL);
   }
 
-  // The process id of a worker whose command line holds `text`: its job's id, its server's address; -1: there is none.
-  static pid_t WorkerOf(const std::string& text) {
-    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-      std::ifstream file(entry.path() / "cmdline");
-      const std::string command((std::istreambuf_iterator<char>(file)), {});
-      if (absl::StrContains(command, "gradwatch-worker") && absl::StrContains(command, text)) {
+  // The process id of a worker of this server whose command line holds `text`, its job's id; -1: there is none.
+  pid_t WorkerOf(const std::string& text) const {
+    std::error_code gone;  // processes may end while they are looked at
+    for (const auto& entry : std::filesystem::directory_iterator("/proc", gone)) {
+      std::ostringstream command;
+      command << std::ifstream(entry.path() / "cmdline").rdbuf();  // throws nothing when a process goes meanwhile
+      if (absl::StrContains(command.str(), "gradwatch-worker") && absl::StrContains(command.str(), address_) &&
+          absl::StrContains(command.str(), text)) {
         return static_cast<pid_t>(std::stol(entry.path().filename().string()));
       }
     }

@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "client/lib/uuid.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/outside.h"
 #include "tests/support/process.h"
 
@@ -125,7 +126,7 @@ class FakeTrainer {
     return stream_->Write(message);
   }
   // Waits until all reports so far are durable.
-  bool AwaitAcknowledged(absl::Duration timeout = absl::Seconds(60)) {
+  bool AwaitAcknowledged(absl::Duration timeout = kLongWait) {
     absl::MutexLock lock(&mutex_);
     const auto all = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return acked_step_ == step_ - 1 || over_; };
     mutex_.AwaitWithTimeout(absl::Condition(&all), timeout);

@@ -18,6 +18,7 @@
 #include "gradwatch/v1/job_service.grpc.pb.h"
 #include "gradwatch/v1/trainer_service.grpc.pb.h"
 #include "gradwatch/v1/watch_service.grpc.pb.h"
+#include "tests/support/long_wait.h"
 
 namespace gradwatch::testing {
 
@@ -40,14 +41,14 @@ struct Outside {
   }
 
   // A context whose call cannot hang a test for ever.
-  static std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout = absl::Seconds(60)) {
+  static std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout = kLongWait) {
     auto context = std::make_unique<grpc::ClientContext>();
     context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
     return context;
   }
 
   grpc::Status Create(const std::string& job_id, const v1::JobSpec& spec, bool validate_only = false,
-                      absl::Duration timeout = absl::Seconds(60)) const {
+                      absl::Duration timeout = kLongWait) const {
     v1::CreateJobRequest request;
     if (!validate_only) request.set_job_id(job_id);
     *request.mutable_spec() = spec;
@@ -55,7 +56,7 @@ struct Outside {
     v1::Job response;
     return jobs->CreateJob(Context(timeout).get(), request, &response);
   }
-  grpc::Status Get(const std::string& job_id, v1::Job* job, absl::Duration timeout = absl::Seconds(60)) const {
+  grpc::Status Get(const std::string& job_id, v1::Job* job, absl::Duration timeout = kLongWait) const {
     v1::GetJobRequest request;
     request.set_job_id(job_id);
     return jobs->GetJob(Context(timeout).get(), request, job);
@@ -75,7 +76,7 @@ struct Outside {
   }
   // Sets the threshold of the global norm. `request_id` may be empty.
   grpc::Status SetClip(const std::string& job_id, double threshold, const std::string& request_id,
-                       v1::AdjustJobResponse* response, absl::Duration timeout = absl::Seconds(60)) const {
+                       v1::AdjustJobResponse* response, absl::Duration timeout = kLongWait) const {
     v1::AdjustJobRequest request;
     request.set_job_id(job_id);
     request.mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
@@ -103,7 +104,7 @@ struct Outside {
 
   // Reads a stream of WatchJob until `enough` says so or it ends. Whether there was enough.
   bool Watch(const v1::WatchJobRequest& request, const std::function<bool(const v1::WatchJobResponse&)>& enough,
-             absl::Duration timeout = absl::Seconds(60)) const {
+             absl::Duration timeout = kLongWait) const {
     const auto context = Context(timeout);
     const auto reader = watches->WatchJob(context.get(), request);
     bool done = false;
@@ -128,7 +129,7 @@ struct Outside {
     return step;
   }
   // Until a job has reported a step; false: it ended before.
-  bool AwaitStep(const std::string& job_id, int64_t step, absl::Duration timeout = absl::Seconds(60)) const {
+  bool AwaitStep(const std::string& job_id, int64_t step, absl::Duration timeout = kLongWait) const {
     v1::WatchJobRequest request;
     request.set_job_id(job_id);
     request.set_from_beginning(true);
@@ -140,7 +141,7 @@ struct Outside {
         timeout);
   }
   // Until a job has ended.
-  bool AwaitEnd(const std::string& job_id, absl::Duration timeout = absl::Seconds(60)) const {
+  bool AwaitEnd(const std::string& job_id, absl::Duration timeout = kLongWait) const {
     v1::WatchJobRequest request;
     request.set_job_id(job_id);
     request.set_from_beginning(true);
@@ -153,7 +154,7 @@ struct Outside {
         timeout);
   }
   // Until the server answers calls. A connection that is there may still be that of a server that was killed just now.
-  bool AwaitAnswer(absl::Duration timeout = absl::Seconds(60)) const {
+  bool AwaitAnswer(absl::Duration timeout = kLongWait) const {
     for (const absl::Time deadline = absl::Now() + timeout; absl::Now() < deadline;) {
       const auto context = Context(deadline - absl::Now());
       context->set_wait_for_ready(true);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "tests/support/long_wait.h"
 
 namespace gradwatch::testing {
 
@@ -25,14 +26,14 @@ class Process {
 
   pid_t pid() const { return pid_; }
   // The next line of standard output without its end; nothing when it has ended or no line came in time.
-  std::optional<std::string> ReadLine(absl::Duration timeout = absl::Seconds(60));
+  std::optional<std::string> ReadLine(absl::Duration timeout = kLongWait);
   // Reads lines until one contains `text` and returns it; nothing as above.
-  std::optional<std::string> ReadUntil(const std::string& text, absl::Duration timeout = absl::Seconds(60));
+  std::optional<std::string> ReadUntil(const std::string& text, absl::Duration timeout = kLongWait);
   // Bytes that it has written and nobody has read.
   int unread() const;
   void Signal(int signal);
   // Waits for the end: the exit code, or minus the signal that killed it; nothing if it did not end in time.
-  std::optional<int> Wait(absl::Duration timeout = absl::Seconds(60));
+  std::optional<int> Wait(absl::Duration timeout = kLongWait);
   // What it wrote to standard error so far.
   std::string Errors() const;
 
@@ -56,7 +57,7 @@ struct RunResult {
 RunResult Run(std::vector<std::string> arguments, std::vector<std::string> environment = {});
 
 // Waits until a file is there (written and renamed into place, or closed); false if it did not come in time.
-bool WaitForFile(const std::string& path, absl::Duration timeout = absl::Seconds(60));
+bool WaitForFile(const std::string& path, absl::Duration timeout = kLongWait);
 
 }  // namespace gradwatch::testing
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/process.h"
 
 namespace gradwatch::testing {
@@ -37,12 +38,12 @@ class ServerProcess {
   }
   // The same in two parts, for what happens to a server that is not ready yet.
   void Launch();
-  bool AwaitReady(absl::Duration timeout = absl::Seconds(60));
+  bool AwaitReady(absl::Duration timeout = kLongWait);
 
   // kill -9, and reaped.
   void Kill();
   // SIGTERM: the exit code, minus the signal that ended it, or nothing if it is still there.
-  std::optional<int> Terminate(absl::Duration timeout = absl::Seconds(60));
+  std::optional<int> Terminate(absl::Duration timeout = kLongWait);
   bool alive() const;
 
   const std::string& address() const { return address_; }  // empty before the first start

@@ -1,6 +1,6 @@
 // A foreign trainer, written from the comments of the protocol alone. Its network has one tensor, its gradient is
-// always of norm 10, and a step takes a millisecond, or nothing while it is alone. It judges no rules: who uses it
-// tells alerts.
+// always of norm 10, and a step takes a millisecond, or nothing while it is alone. It limits the global norm, or the
+// tensor's by an override, and drops edits that ask for more. It judges no rules: who uses it tells alerts.
 #ifndef GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
 #define GRADWATCH_TESTS_SUPPORT_TEST_TRAINER_H_
 
@@ -22,6 +22,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/lib/uuid.h"
+#include "core/base/glob.h"
 #include "gradwatch/v1/trainer_service.grpc.pb.h"
 
 namespace gradwatch::testing {
@@ -44,7 +45,7 @@ class TestTrainer {
     hello->set_trainer_id(trainer_id_);
     hello->set_attempt(welcome_.attempt());
     hello->set_trainer("test trainer");
-    hello->add_tensors()->set_name("linear.weight");
+    hello->add_tensors()->set_name(kTensor);
     hello->mutable_tensors(0)->add_shape(3);
     v1::TrainerDirective answer;
     if (!stream_->Write(message) || !stream_->Read(&answer)) return Lose();
@@ -148,6 +149,7 @@ class TestTrainer {
 
  private:
   static constexpr absl::Duration kHeartbeatEvery = absl::Seconds(5);
+  static constexpr char kTensor[] = "linear.weight";
 
   void Take(const v1::TrainerDirective& directive) {
     if (directive.has_ack()) {
@@ -199,6 +201,9 @@ class TestTrainer {
       replace.set_replace_repeated_fields(true);
       FieldMaskUtil::MergeMessageTo(edit.values(), mask, replace, &changed);
     }
+    if (const std::string mode = UnknownMode(changed.clip()); !mode.empty()) {
+      return Drop(edit.edit(), "this trainer does no clip mode " + mode);
+    }
     *controls_.mutable_controls() = std::move(changed);
     controls_.set_revision(controls_.revision() + 1);
     v1::Notice notice;
@@ -207,21 +212,27 @@ class TestTrainer {
     notice.mutable_controls_applied()->set_effective_step(next_step_);
     Tell(std::move(notice));
   }
-  // Puts the override that `values` has for exactly this glob in the place of the one that there is, or before all
-  // others, or takes it away.
+  // A mode of these settings that this trainer does not do; empty: there is none.
+  static std::string UnknownMode(const v1::ClipSettings& clip) {
+    const bool is_known = clip.mode() <= v1::CLIP_MODE_NONE || clip.mode() == v1::CLIP_MODE_GLOBAL_NORM;
+    if (!is_known) return v1::ClipMode_Name(clip.mode());
+    for (const v1::TensorClip& limit : clip.overrides()) {
+      if (limit.mode() != v1::CLIP_MODE_NONE && limit.mode() != v1::CLIP_MODE_TENSOR_NORM) {
+        return v1::ClipMode_Name(limit.mode());
+      }
+    }
+    return "";
+  }
+  // Puts the override that `values` has for exactly this glob before all others, or takes the one that there is away.
   static void SetOverride(absl::string_view glob, const v1::ClipSettings& values,
                           google::protobuf::RepeatedPtrField<v1::TensorClip>* overrides) {
     const auto is_its = [glob](const v1::TensorClip& limit) { return limit.tensors() == glob; };
     const auto wanted = std::find_if(values.overrides().begin(), values.overrides().end(), is_its);
     const auto present = std::find_if(overrides->begin(), overrides->end(), is_its);
-    if (wanted == values.overrides().end()) {
-      if (present != overrides->end()) overrides->erase(present);
-    } else if (present != overrides->end()) {
-      *present = *wanted;
-    } else {
-      *overrides->Add() = *wanted;
-      std::rotate(overrides->begin(), overrides->end() - 1, overrides->end());
-    }
+    if (present != overrides->end()) overrides->erase(present);
+    if (wanted == values.overrides().end()) return;
+    *overrides->Add() = *wanted;
+    std::rotate(overrides->begin(), overrides->end() - 1, overrides->end());
   }
   void Drop(int64_t edit, const std::string& reason) {
     v1::Notice notice;
@@ -229,10 +240,21 @@ class TestTrainer {
     notice.mutable_edit_dropped()->set_reason(reason);
     Tell(std::move(notice));
   }
+  // The limit of its own that the tensor has, the first that matches; null: none.
+  const v1::TensorClip* OwnLimit() const {
+    for (const v1::TensorClip& limit : controls_.controls().clip().overrides()) {
+      if (core::GlobMatches(limit.tensors(), kTensor)) return &limit;
+    }
+    return nullptr;
+  }
   void Step() {
     constexpr double kNorm = 10;
     const v1::ClipSettings& clip = controls_.controls().clip();
-    const bool clips = clip.mode() == v1::CLIP_MODE_GLOBAL_NORM && clip.threshold() < kNorm;
+    const v1::TensorClip* const own = OwnLimit();  // what has one is left out of the global norm
+    const bool is_limited =
+        own != nullptr ? own->mode() == v1::CLIP_MODE_TENSOR_NORM : clip.mode() == v1::CLIP_MODE_GLOBAL_NORM;
+    const double limit = !is_limited ? kNorm : own != nullptr ? own->threshold() : clip.threshold();
+    const bool clips = limit < kNorm;
     v1::StepReport report;
     report.set_step(next_step_++);
     report.set_loss(1);
@@ -240,8 +262,10 @@ class TestTrainer {
     report.set_learning_rate(0.1 * controls_.controls().learning_rate_scale());
     report.set_control_revision(controls_.revision());
     report.mutable_clip()->set_action(clips ? v1::ClipOutcome::ACTION_CLIPPED : v1::ClipOutcome::ACTION_NOT_NEEDED);
-    report.mutable_clip()->set_norm_after(clips ? clip.threshold() : kNorm);
-    report.mutable_clip()->set_coefficient(report.clip().norm_after() / kNorm);
+    report.mutable_clip()->set_norm_after(clips ? limit : kNorm);
+    report.mutable_clip()->set_coefficient(clips && own == nullptr ? limit / kNorm : 1);
+    report.mutable_clip()->set_tensors_clipped(clips ? 1 : 0);
+    if (clip.mode() == v1::CLIP_MODE_GLOBAL_NORM) report.mutable_clip()->set_threshold(clip.threshold());
     report.add_tensors()->set_l2_norm(kNorm);
     reports_.push_back(std::move(report));
     Send();

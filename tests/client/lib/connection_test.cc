@@ -1,6 +1,11 @@
 #include "client/lib/connection.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "client/lib/grpc_status.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::client {
@@ -94,6 +100,41 @@ TEST_F(RepeatTest, NeverRepeatsWhatCouldBeDoneTwice) {
   EXPECT_EQ(calls_, 1);
 }
 
+// A socket that listens at 127.0.0.1 and has no server behind it.
+class EmptySocket {
+ public:
+  EmptySocket() : descriptor_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const int yes = 1;
+    setsockopt(descriptor_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  }
+  ~EmptySocket() { close(descriptor_); }
+  EmptySocket(const EmptySocket&) = delete;
+  EmptySocket& operator=(const EmptySocket&) = delete;
+
+  // Whether somebody listens there.
+  bool Connect(int port) { return connect(descriptor_, At(port), sizeof address_) == 0; }
+  // Listens, and breaks the first connection that comes.
+  void Disappoint(int port) {
+    while (bind(descriptor_, At(port), sizeof address_) != 0) std::this_thread::yield();
+    EXPECT_EQ(listen(descriptor_, 1), 0);
+    pollfd waiting = {descriptor_, POLLIN, 0};
+    const bool came = poll(&waiting, 1, static_cast<int>(absl::ToInt64Milliseconds(testing::kLongWait))) == 1;
+    EXPECT_TRUE(came) << "nobody came";
+    if (came) close(accept(descriptor_, nullptr, nullptr));
+  }
+
+ private:
+  const sockaddr* At(int port) {
+    address_.sin_family = AF_INET;
+    address_.sin_port = htons(static_cast<uint16_t>(port));
+    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return reinterpret_cast<const sockaddr*>(&address_);
+  }
+
+  const int descriptor_;
+  sockaddr_in address_{};
+};
+
 // The answer may be lost with the server: it is asked for again when it is back.
 TEST_F(RepeatTest, AsksAgainWhereTheServerWasAwayInBetween) {
   std::thread restart;
@@ -101,14 +142,15 @@ TEST_F(RepeatTest, AsksAgainWhereTheServerWasAwayInBetween) {
     if (++calls_ > 1) return grpc::Status::OK;
     restart = std::thread([this] {
       server_.Stop();
-      // For longer than it takes to ask once more.
-      absl::Notification().WaitForNotificationWithTimeout(absl::Milliseconds(300));
+      EmptySocket().Disappoint(server_.port());  // somebody asks while it is away
       server_.Restart();
     });
+    // Whoever hears of the end asks nobody who is still there.
+    while (EmptySocket().Connect(server_.port())) std::this_thread::yield();
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
   };
   EXPECT_THAT(GetJob(connection_, Repeat::kWhenUnavailable), IsOk());
-  EXPECT_GE(calls_, 2);
+  EXPECT_EQ(calls_, 2);
   restart.join();
 }
 

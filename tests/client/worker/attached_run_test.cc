@@ -159,7 +159,9 @@ TEST(AttachedRunTest, ARunThatOutlivesItsServerEndsAndLeavesItsLastWords) {
   AttachedRunOptions options = Options("unix:" + dir.File("server"));
   options.last_words = dir.File("words");
   options.attachment.patience = absl::ZeroDuration();
-  auto service = std::make_unique<FakeTrainerService>(Welcome(kSteps), std::vector<StreamPlan>(1), options.server);
+  // It acknowledges nothing, so that the run is not over for it however late it goes.
+  const std::vector<StreamPlan> plans = {{.acknowledges = false}};
+  auto service = std::make_unique<FakeTrainerService>(Welcome(kSteps), plans, options.server);
   std::thread killer([&service] {
     EXPECT_TRUE(service->Await([](const Arrived& arrived) { return !arrived.steps.empty(); }));
     service.reset();

@@ -15,10 +15,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "client/lib/channel.h"
 #include "core/base/last_words_file.h"
 #include "tests/client/worker/fake_trainer_service.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -33,8 +35,6 @@ using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
 using testing::StreamPlan;
-
-constexpr absl::Duration kLong = absl::Minutes(1);
 
 v1::TrainerWelcome Welcome() {
   v1::TrainerWelcome welcome;
@@ -155,7 +155,7 @@ std::string Take(LiveControls& controls, int64_t step) {
 // Waits for something that the attach thread does.
 template <typename Predicate>
 bool Eventually(Predicate holds) {
-  const absl::Time end = absl::Now() + kLong;
+  const absl::Time end = absl::Now() + testing::kLongWait;
   while (!holds()) {
     if (absl::Now() > end) return false;
     std::this_thread::yield();
@@ -185,8 +185,8 @@ TEST(AttachmentTest, NothingIsLostOrDoubledOverBrokenStreams) {
   for (int i = 0; i < 30; ++i) {
     StreamPlan& plan = plans.emplace_back();
     plan.acknowledges = random() % 2 == 0;
-    // Without an acknowledgement a trainer stops after four full batches.
-    plan.messages = static_cast<int>(random() % (plan.acknowledges ? 12 : 4));
+    // Without an acknowledgement a trainer stops after three full batches, and the last of them breaks the stream.
+    plan.messages = static_cast<int>(random() % (plan.acknowledges ? 12 : 3));
   }
   plans.emplace_back();
   FakeTrainerService service(Welcome(), plans);
@@ -633,36 +633,31 @@ TEST(AttachmentTest, AServerThatComesBackInTimeIsToldAndNoFileIsLeft) {
   EXPECT_FALSE(std::filesystem::exists(dir.File("words")));
 }
 
+// The clock goes on before each welcome and nowhere else: what a stream acknowledges comes three seconds after what the
+// one before did, and the last of it many times the patience after the end of the run.
 TEST(AttachmentTest, WhileAcknowledgementsAdvanceItWaits) {
-  constexpr int kNotices = 30;
+  constexpr int kStreams = 40;
   const testing::TempDir dir;
-  // Each stream takes one message, and the welcome of the next acknowledges it.
-  std::vector<StreamPlan> plans(kNotices + 10, {.messages = 1});
-  plans.emplace_back();
-  FakeTrainerService service(WelcomeOfEpoch9(), plans);
   testing::FakeClock clock;
-  Trainer trainer(service.address(), Quick(), &clock);
-  ASSERT_THAT(trainer.attachment.AwaitWelcome(), IsOk());
-  trainer.RunTo(kNotices, 1);
+  absl::Notification closing;
+  const auto go_on = [&] {
+    closing.WaitForNotification();
+    clock.Advance(absl::Seconds(3));
+  };
+  // Each stream takes a message full of notices and breaks on the next; the welcome of the one after acknowledges it.
+  std::vector<StreamPlan> plans(kStreams, {.before_welcome = go_on, .messages = 1, .acknowledges = false});
+  plans.push_back({.before_welcome = go_on});
+  FakeTrainerService service(WelcomeOfEpoch9(), plans);
+  AttachmentOptions options = Quick();
+  options.min_backoff = options.max_backoff = absl::ZeroDuration();  // of a clock that stands still
+  Trainer trainer(service.address(), options, &clock);
+  for (int i = 0; i < kStreams * Outbox::kMaxNotices; ++i) trainer.Notify(0);
   trainer.Finish();
-  std::atomic<bool> closed = false;
-  absl::Status status;
-  std::thread closer([&] {
-    status = trainer.attachment.Close(dir.File("words"));
-    closed = true;
-  });
-  for (size_t streams = 2; !closed; ++streams) {
-    clock.Advance(absl::Seconds(4));  // in all many times the patience
-    Eventually([&] {
-      clock.Advance(absl::Milliseconds(1));
-      return closed || service.Await([=](const Arrived& arrived) { return arrived.hellos.size() >= streams; },
-                                     absl::Milliseconds(1));
-    });
-  }
-  closer.join();
-  EXPECT_THAT(status, IsOk());
+  closing.Notify();
+  EXPECT_THAT(trainer.attachment.Close(dir.File("words")), IsOk());
   EXPECT_FALSE(std::filesystem::exists(dir.File("words")));
   EXPECT_TRUE(service.arrived().finished);
+  EXPECT_EQ(service.arrived().hellos.size(), plans.size());
 }
 
 // Counts what is logged as an error.
@@ -677,10 +672,22 @@ class ErrorCount final : public spdlog::sinks::base_sink<std::mutex> {
   std::atomic<int> count_ = 0;
 };
 
+// Takes the place of the default logger while it lives.
+class DefaultLogger {
+ public:
+  explicit DefaultLogger(spdlog::sink_ptr sink) {
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", std::move(sink)));
+  }
+  ~DefaultLogger() { spdlog::set_default_logger(before_); }
+  DefaultLogger(const DefaultLogger&) = delete;
+  DefaultLogger& operator=(const DefaultLogger&) = delete;
+
+ private:
+  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+};
+
 class AttachmentOnAFullDiskTest : public ::testing::Test {
  protected:
-  AttachmentOnAFullDiskTest() { spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", errors_)); }
-  ~AttachmentOnAFullDiskTest() override { spdlog::set_default_logger(before_); }
   // Ends a run whose server is away and whose file cannot be written, and waits until that was tried.
   void EndRun() {
     service_.reset();
@@ -691,7 +698,7 @@ class AttachmentOnAFullDiskTest : public ::testing::Test {
   }
 
   const std::shared_ptr<ErrorCount> errors_ = std::make_shared<ErrorCount>();
-  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  const DefaultLogger logger_{errors_};  // before the trainer, whose thread logs
   const testing::TempDir dir_;
   const std::string address_ = "unix:" + dir_.File("server");
   const std::string words_ = dir_.File("folder/words");  // the folder is not there

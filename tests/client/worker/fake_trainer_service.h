@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <set>
@@ -18,12 +19,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "gradwatch/v1/trainer_service.grpc.pb.h"
+#include "tests/support/long_wait.h"
 
 namespace gradwatch::testing {
 
 // What happens on one stream. By default it goes on until the trainer ends it.
 struct StreamPlan {
   grpc::Status refusal{};                           // not OK: the answer to hello
+  std::function<void()> before_welcome{};           // what happens meanwhile
   std::vector<v1::TrainerDirective> directives{};   // said after the welcome
   std::vector<v1::TrainerDirective> when_paused{};  // said after a notice of a pause
   // The stream breaks with `end` when this many messages after hello were taken; the next one is lost on the way.
@@ -72,7 +75,7 @@ class FakeTrainerService final : public v1::TrainerService::Service {
   }
   // Waits until `holds` says so of what arrived; false if that does not come.
   template <typename Predicate>
-  bool Await(Predicate holds, absl::Duration timeout = absl::Seconds(60)) {
+  bool Await(Predicate holds, absl::Duration timeout = kLongWait) {
     absl::MutexLock lock(&mutex_);
     const auto condition = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return static_cast<bool>(holds(arrived_)); };
     return mutex_.AwaitWithTimeout(absl::Condition(&condition), timeout);
@@ -90,6 +93,7 @@ class FakeTrainerService final : public v1::TrainerService::Service {
     if (!stream->Read(&message) || !message.has_hello()) return {grpc::StatusCode::INVALID_ARGUMENT, "no hello"};
     const StreamPlan plan = Greet(message.hello());
     if (!plan.refusal.ok()) return plan.refusal;
+    if (plan.before_welcome) plan.before_welcome();
     stream->Write(Welcome());
     for (const v1::TrainerDirective& directive : plan.directives) stream->Write(directive);
     if (!plan.reads) AwaitRelease();

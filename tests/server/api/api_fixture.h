@@ -14,6 +14,7 @@
 #include "absl/synchronization/notification.h"
 #include "server/api/api.h"
 #include "tests/server/job/job_manager_fixture.h"
+#include "tests/support/long_wait.h"
 
 namespace gradwatch::server {
 
@@ -77,12 +78,14 @@ class FakeSink final : public WatchSink {
   void AwaitMessages(size_t count) const {
     const auto reached = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return messages_.size() >= count; };
     absl::MutexLock lock(&mutex_);
-    ASSERT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&reached), absl::Seconds(30))) << "messages did not come";
+    ASSERT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&reached), gradwatch::testing::kLongWait))
+        << "messages did not come";
   }
   absl::Status AwaitEnd() const {
     const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return end_.has_value(); };
     absl::MutexLock lock(&mutex_);
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&ended), absl::Seconds(30))) return absl::UnknownError("no end came");
+    if (!mutex_.AwaitWithTimeout(absl::Condition(&ended), gradwatch::testing::kLongWait))
+      return absl::UnknownError("no end came");
     return *end_;
   }
   bool ended() const {

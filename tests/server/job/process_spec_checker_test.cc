@@ -12,6 +12,7 @@
 #include "absl/synchronization/notification.h"
 #include "core/base/error.h"
 #include "tests/server/job/process_testing.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/process.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -26,7 +27,6 @@ using ::testing::_;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
 #else
@@ -44,7 +44,7 @@ class Answer {
     };
   }
   const absl::StatusOr<core::ValidatedJob>& Await() {
-    EXPECT_TRUE(answered_.WaitForNotificationWithTimeout(kLong));
+    EXPECT_TRUE(answered_.WaitForNotificationWithTimeout(testing::kLongWait));
     return answer_;
   }
   bool is_there() const { return answered_.HasBeenNotified(); }
@@ -205,7 +205,7 @@ TEST_F(ProcessSpecCheckerTest, WhoeverCannotWaitIsToldAtOnceAndWhoeverWaitsAtThe
   Answer answers[kMany];
   auto checker = MakeChecker(options);
   checker->Check(spec_, answers[0].Callback());
-  ASSERT_TRUE(testing::WaitForFile(dir_.File("runs"), kLong));
+  ASSERT_TRUE(testing::WaitForFile(dir_.File("runs"), testing::kLongWait));
   // From here on the first one runs, two wait, and nobody else has a place.
   for (int i = 1; i < kMany; ++i) {
     checker->Check(spec_, answers[i].Callback());

@@ -9,12 +9,14 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/synchronization/notification.h"
 #include "server/job/launcher.h"
+#include "tests/support/long_wait.h"
 
 namespace gradwatch::server {
 
@@ -28,7 +30,7 @@ class Ending {
     };
   }
   ProcessEnd Await() {
-    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(absl::Seconds(60)));
+    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(testing::kLongWait));
     return end_;
   }
 
@@ -39,12 +41,13 @@ class Ending {
 
 // The process ids of this process's children, those included that have ended and that nobody has reaped.
 inline std::string Children() {
-  std::string children;
+  std::ostringstream children;
   for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream file(thread.path() / "children");
-    children.append((std::istreambuf_iterator<char>(file)), {});
+    std::ostringstream own;
+    own << std::ifstream(thread.path() / "children").rdbuf();  // throws nothing when a thread goes meanwhile
+    children << own.str();
   }
-  return children;
+  return children.str();
 }
 
 // Takes all descriptors that this process may have, as a server with too many connections does.
