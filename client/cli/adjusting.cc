@@ -10,12 +10,16 @@
 #include "client/cli/edit_answer.h"
 #include "client/cli/option_types.h"
 #include "client/cli/waiting_edits.h"
+#include "client/lib/backoff.h"
 #include "client/lib/uuid.h"
 
 namespace gradwatch::cli {
 namespace {
 
-constexpr int kMaxTries = 20;  // against others who change the same job at the same time
+// Against others who change the same job at the same time: on average a tenth of a second and more between the later
+// tries, for some two seconds.
+constexpr int kMaxTries = 24;
+constexpr absl::Duration kFirstPause = absl::Milliseconds(5), kLongestPause = absl::Milliseconds(250);
 // A job that pauses tells which step is its next before it has told all reports of the steps before.
 constexpr absl::Duration kPauseTime = absl::Seconds(1);
 
@@ -37,9 +41,14 @@ absl::StatusOr<v1::AdjustJobResponse> SendOnce(const AdjustingOptions& options, 
 
 absl::StatusOr<v1::AdjustJobResponse> Send(const AdjustingOptions& options, const MakeAdjustment& make,
                                            const Session& session, v1::Job* job) {
+  client::Backoff backoff(kFirstPause, kLongestPause);
   for (int tries = 1;; ++tries) {
     absl::StatusOr<v1::AdjustJobResponse> response = SendOnce(options, make, session, job);
-    if (!absl::IsAborted(response.status()) || !options.if_etag.empty() || tries == kMaxTries) return response;
+    if (!absl::IsAborted(response.status()) || !options.if_etag.empty()) return response;
+    if (tries == kMaxTries) {
+      return absl::AbortedError("others change the job all the time; nothing was done; try it again");
+    }
+    if (!session.connection().AwaitReconnection(backoff.Next())) return absl::CancelledError("interrupted");
   }
 }
 

@@ -44,6 +44,9 @@ absl::StatusOr<std::optional<EditAnswer>> Read(const Events& events, int64_t edi
       if (event.has_state_changed()) state = event.state_changed().to();
       if (Tells(event, edit)) return EditAnswer{event, event.has_adjusted() && state == v1::JOB_STATE_PAUSED};
     }
+    if ((*response)->ended().reason() == v1::WatchEnded::REASON_DELETED) {
+      return absl::NotFoundError(absl::StrCat("job ", events.job_id, " was deleted"));
+    }
   }
   return std::nullopt;
 }

@@ -77,6 +77,11 @@ bool IsBrokenStream(const grpc::Status& status) {
   }
 }
 
+grpc::Status NotCancelledHere(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::CANCELLED) return status;
+  return {grpc::StatusCode::UNAVAILABLE, "the server gave the call up"};
+}
+
 absl::Status DescribeStatus(const grpc::Status& status, const std::string& address) {
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return absl::DeadlineExceededError("time is up");
   if (!IsConnectFailure(status)) return ToAbslStatus(status);

@@ -25,6 +25,10 @@ bool IsConnectFailure(const grpc::Status& status);
 // Whether a stream broke on the way (or was cancelled by the server) and may be opened again.
 bool IsBrokenStream(const grpc::Status& status);
 
+// The status of a call that nobody here has cancelled, as it is meant: a server that goes down gives calls up before it
+// has looked at them, which gRPC tells as CANCELLED.
+grpc::Status NotCancelledHere(const grpc::Status& status);
+
 // As ToAbslStatus, but what gRPC itself says is told in plain words: UNAVAILABLE "no server at 127.0.0.1:7700
 // (connection refused)", DEADLINE_EXCEEDED "time is up".
 absl::Status DescribeStatus(const grpc::Status& status, const std::string& address);

@@ -73,6 +73,7 @@ absl::Status Connection::CallRepeatedly(const Attempt& attempt, Repeat repeat, a
       Cancellation::Registration registration(options_.cancellation, &context);
       status = attempt(&context);
     }
+    if (!CancellationOrNever().cancelled()) status = NotCancelledHere(status);
     reached = reached || MayHaveReached(status);
     const bool may_repeat = repeat == Repeat::kWhenUnavailable && tries < kMaxAttempts;
     if (!may_repeat || !IsWorthRepeating(status, /*was_reached=*/tries > 1)) return Describe(status, reached);

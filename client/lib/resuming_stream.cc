@@ -43,7 +43,7 @@ void ResumePolicy::OnMessage() {
 
 absl::Status ResumePolicy::OnBreak(const grpc::Status& status) {
   if (cancellation() != nullptr && cancellation()->cancelled()) return absl::CancelledError("interrupted");
-  const absl::Status cause = DescribeStatus(status, connection_.address());
+  const absl::Status cause = DescribeStatus(NotCancelledHere(status), connection_.address());
   // A stream that ends with OK but not with a last message was rotated.
   if (!status.ok() && !IsBrokenStream(status)) return cause;
   if (!had_message_ && IsConnectFailure(status)) return cause;

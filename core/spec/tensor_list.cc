@@ -1,6 +1,7 @@
 #include "core/spec/tensor_list.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -15,6 +16,7 @@ namespace gradwatch::core {
 namespace {
 
 constexpr int kMaxTensors = 20'000;
+constexpr size_t kMaxBytes = size_t{2} << 20;  // serialised
 constexpr int64_t kMaxNameCharacters = 256;
 constexpr int kMaxDimensions = 8;
 constexpr int64_t kMaxElements = int64_t{1} << 48;
@@ -45,6 +47,7 @@ absl::Status CheckTensorList(const google::protobuf::RepeatedPtrField<v1::Tensor
   if (tensors.size() > kMaxTensors) {
     return InvalidField("tensors", absl::StrCat(tensors.size(), " are more than ", kMaxTensors));
   }
+  size_t bytes = 0;
   std::set<absl::string_view> names;
   for (int i = 0; i < tensors.size(); ++i) {
     const v1::TensorInfo& tensor = tensors[i];
@@ -55,6 +58,10 @@ absl::Status CheckTensorList(const google::protobuf::RepeatedPtrField<v1::Tensor
     }
     GW_RETURN_IF_ERROR(CheckShape(tensor, path + ".shape"));
     if (tensor.depth() < 0) return InvalidField(path + ".depth", absl::StrCat("must be from 0; got ", tensor.depth()));
+    bytes += tensor.ByteSizeLong();
+  }
+  if (bytes > kMaxBytes) {
+    return InvalidField("tensors", absl::StrCat("their names and shapes take ", bytes, " bytes; at most ", kMaxBytes));
   }
   return absl::OkStatus();
 }

@@ -91,6 +91,9 @@ void Supervisor::BeginTenure(JobEdit& edit) const {
   row.job.set_attempt(row.job.attempt() + 1);
   row.job.set_steps_done(0);
   row.job.set_non_finite_steps(0);
+  row.job.clear_last_loss();
+  row.job.clear_last_grad_norm();
+  row.job.clear_last_non_finite();
   row.acked_notice = 0;
 }
 

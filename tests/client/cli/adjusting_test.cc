@@ -281,6 +281,18 @@ TEST_F(ClipSetTest, TriesAgainWhenSomebodyElseWasFaster) {
   EXPECT_NE(requests_[2].request_id(), requests_[1].request_id()) << "another request";
 }
 
+// As with twenty others at it.
+TEST_F(ClipSetTest, ManyWhoAreFasterAreNoErrorAndNeverAskedForAnEtag) {
+  conflicts_ = 22;
+  AnswerAdjusted(7);
+  EXPECT_EQ(Cli("clip set x --max-norm 2").exit_code, 0);
+  requests_.clear();
+  conflicts_ = 1000;
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_EQ(result.err, "gradwatch: others change the job all the time; nothing was done; try it again\n");
+}
+
 TEST_F(ClipSetTest, AnEtagOfTheUserIsNotReplaced) {
   conflicts_ = 1;
   const CliResult result = Cli("clip set x --max-norm 2 --if-etag mine");
@@ -326,6 +338,13 @@ TEST_F(ClipSetTest, AnEndWithoutAWordDoesNotSayThatItNeverHeld) {
   const CliResult result = Cli("clip set x --max-norm 2");
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_EQ(result.err, Accepted() + "gradwatch: the log of the job ended without a word of edit 7\n");
+}
+
+TEST_F(ClipSetTest, AJobThatIsDeletedMeanwhileIsSaidToBe) {
+  answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
+  const CliResult result = Cli("clip set x --max-norm 2");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(result.err, Accepted() + "gradwatch: job x was deleted\n");
 }
 
 TEST_F(ClipSetTest, DoesNotWaitIfNotWanted) {

@@ -197,6 +197,22 @@ TEST(ConnectionTest, AChangeWhoseAnswerWasLostMayHaveBeenDone) {
   }
 }
 
+// As of a server that goes down with calls that it has not looked at.
+TEST(ConnectionTest, ACallThatTheServerGivesUpIsMadeAgain) {
+  FakeServer server;
+  int calls = 0;
+  server.get_job = [&calls](const v1::GetJobRequest&, v1::Job*) {
+    return ++calls < 3 ? grpc::Status(grpc::StatusCode::CANCELLED, "") : grpc::Status::OK;
+  };
+  const Connection connection(server.address(), {});
+  EXPECT_THAT(GetJob(connection, Repeat::kWhenUnavailable), IsOk());
+  EXPECT_EQ(calls, 3);
+  calls = 0;
+  EXPECT_THAT(GetJob(connection, Repeat::kNever),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("the server gave the call up")))
+      << "nobody has interrupted it";
+}
+
 TEST(ConnectionTest, AReadIsNotSaidToHaveBeenDone) {
   const Connection connection("127.0.0.1:1", {});
   FailingStub stub = {.failures = {kLost}};

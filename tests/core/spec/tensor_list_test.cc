@@ -50,6 +50,10 @@ TEST(TensorListTest, EachBadFieldIsNamed) {
        [](auto& t) {
          for (int i = 0; i < 20'000; ++i) t.Add()->set_name(absl::StrCat("tensor", i));
        }},
+      {"tensors",
+       [](auto& t) {
+         for (int i = 0; i < 10'000; ++i) t.Add()->set_name(absl::StrCat(std::string(220, 'x'), i));
+       }},
   };
   for (const auto& [field, spoil] : cases) {
     Tensors tensors = Good();

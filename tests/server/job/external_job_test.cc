@@ -221,6 +221,7 @@ TEST_F(ExternalJobTest, ANewProcessIsANewAttemptAndWhatTheOldOneHadOpenIsOver) {
   EXPECT_EQ(second.link->sent()[0].welcome().acked_notice(), 0);
   EXPECT_FALSE(second.link->sent()[0].welcome().has_acked_step());
   EXPECT_EQ(Get("job").steps_done(), 0);
+  EXPECT_FALSE(Get("job").has_last_loss() || Get("job").has_last_grad_norm());
   EXPECT_EQ(Get("job").tensors(0).shape(0), 4) << "another attempt may have other tensors";
   EXPECT_EQ(Get("job").firing_alerts(), 0);
   SayAlert(second, "norm-spike", v1::ALERT_STATE_FIRING);
