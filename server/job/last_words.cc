@@ -219,10 +219,10 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   // The ledger's thread: makes notices events. Whether the job has ended by them.
   absl::StatusOr<bool> Apply(const v1::NoticeBatch& batch, LedgerTransaction& transaction) {
     GW_RETURN_IF_ERROR(CheckCurrent());
-    supervisor().Advance(words_.entry, LeaseInput::kWordsGoOn);
     JobEdit edit(owner_->context_, words_.entry, &transaction);
     GW_ASSIGN_OR_RETURN(const bool some_are_new, ApplyNotices(batch, edit));
     if (!some_are_new) return false;
+    supervisor().Advance(words_.entry, LeaseInput::kWordsGoOn);
     if (edit.record().ended()) {
       GW_RETURN_IF_ERROR(supervisor().Conclude(edit));
       return true;

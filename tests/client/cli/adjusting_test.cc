@@ -334,7 +334,7 @@ TEST_F(ClipSetTest, OfWhatMayHaveHeldLaterBothStepsAreTold) {
 }
 
 TEST_F(ClipSetTest, AnEndWithoutAWordDoesNotSayThatItNeverHeld) {
-  answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_DELETED);
+  answer_.mutable_ended()->set_reason(v1::WatchEnded::REASON_TERMINAL);
   const CliResult result = Cli("clip set x --max-norm 2");
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_EQ(result.err, Accepted() + "gradwatch: the log of the job ended without a word of edit 7\n");
