@@ -688,11 +688,13 @@ class JobManagerTest : public ::testing::Test {
 
   // Runs `submit` while the ledger's thread waits, so that the operations that it submits share one commit.
   void InOneCommit(absl::FunctionRef<void()> submit) {
-    absl::Notification submitted;
-    ledger_->Submit([&submitted](LedgerTransaction&) {
+    absl::Notification begun, submitted;
+    ledger_->Submit([&](LedgerTransaction&) {
+      begun.Notify();
       submitted.WaitForNotification();
       return absl::OkStatus();
     });
+    begun.WaitForNotification();  // what is submitted now is not of that commit
     submit();
     submitted.Notify();
     Settle();
