@@ -118,7 +118,11 @@ void PrintWaits(const AdjustingOptions& options, const v1::AdjustJobResponse& re
 
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
   app.add_option("JOB", options->job_id, "The job")->required();
-  app.add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one")->check(NotEmpty());
+  app.add_option(
+         "--if-etag", options->if_etag,
+         "Only if the job's etag is still this one: it changes when somebody asks for a change or withdraws one, "
+         "not when one comes into force")
+      ->check(NotEmpty());
   AddStepOption(app, "--at-step", options->at_step, "First step that is to use the change; unset: the next");
   auto* wait = app.add_flag("--wait", options->wait, "Wait for the step of --at-step, however long it takes");
   app.add_flag("--no-wait", options->no_wait, "Do not wait for the step from which the change holds")->excludes(wait);

@@ -144,8 +144,9 @@ absl::Status SetForAll(const ClipSetOptions& options, const FoundMode& found, v1
   if (!status.ok()) return status;
   if (!HasLimit(options)) return is_named ? SetModeAlone(mode, present, request) : absl::OkStatus();
   // A mode that reads a norm, and that nobody named here, is left to whoever sets it, if that can be no other: else the
-  // norm might be taken for the largest value of an element.
-  if (is_named || !fits || !found.is_sure) SetMode(mode, request);
+  // norm might be taken for the largest value of an element. Until a step that is named anybody may set another one.
+  const bool may_change = !found.is_sure || options.adjusting.at_step.has_value();
+  if (is_named || !fits || may_change) SetMode(mode, request);
   SetThreshold(LimitValue(options), request);
   return absl::OkStatus();
 }
@@ -194,7 +195,8 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options) {
       ->allow_extra_args(false)
       ->take_all();
   app->add_option("--tensors", options->tensors,
-                  "Only tensors that match this glob get this limit; `clip unset` takes it away")
+                  "Only tensors that match this glob get this limit, before all other globs that match them; `clip "
+                  "unset` takes it away")
       ->check(NotEmpty());
   AddWordOption(*app, "--non-finite", options->non_finite,
                 "On NaN and infinities in any tensor: skip_step, zero, stop");

@@ -3,6 +3,7 @@
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -111,6 +112,16 @@ std::string StatisticsText(v1::StatisticsLevel level) {
   return client::Word(level == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : level);
 }
 
+// The controls but for the clip, by name.
+std::vector<std::pair<const char*, std::string>> Settings(const v1::Controls& c) {
+  const auto on = [](bool is_on) { return is_on ? "on" : "off"; };
+  return {{"learning_rate_scale", NumberText(c.has_learning_rate_scale() ? c.learning_rate_scale() : 1.0)},
+          {"report_every", absl::StrCat(c.has_report_every() ? c.report_every() : 1)},
+          {"statistics", StatisticsText(c.statistics())},
+          {"gradient_cosine", on(c.gradient_cosine())},
+          {"layer_statistics", on(c.layer_statistics())}};
+}
+
 }  // namespace
 
 const FieldDescriptor* ModeField(v1::ClipMode mode) {
@@ -154,20 +165,27 @@ JsonObject EditJson(const v1::Adjustment& edit) {
   return object;
 }
 
+std::string SettingsText(const v1::Controls& controls) {
+  static const auto* const defaults = new auto(Settings(v1::Controls()));
+  std::vector<std::string> parts;
+  const auto settings = Settings(controls);
+  for (size_t i = 0; i < settings.size(); ++i) {
+    const auto& [name, text] = settings[i];
+    if (text != (*defaults)[i].second) parts.push_back(absl::StrCat(name, " ", text));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {
   std::vector<std::string> changes;
   const auto compare = [&changes](const char* name, const std::string& old_text, const std::string& new_text) {
     if (old_text != new_text) changes.push_back(absl::StrCat(name, ": ", old_text, " -> ", new_text));
   };
-  const auto scale = [](const v1::Controls& c) { return c.has_learning_rate_scale() ? c.learning_rate_scale() : 1.0; };
-  const auto every = [](const v1::Controls& c) { return absl::StrCat(c.has_report_every() ? c.report_every() : 1); };
   compare("clip", ClipText(before.clip()), ClipText(after.clip()));
-  compare("learning_rate_scale", NumberText(scale(before)), NumberText(scale(after)));
-  compare("report_every", every(before), every(after));
-  compare("statistics", StatisticsText(before.statistics()), StatisticsText(after.statistics()));
-  const auto on = [](bool is_on) { return std::string(is_on ? "on" : "off"); };
-  compare("gradient_cosine", on(before.gradient_cosine()), on(after.gradient_cosine()));
-  compare("layer_statistics", on(before.layer_statistics()), on(after.layer_statistics()));
+  const auto old_settings = Settings(before), new_settings = Settings(after);
+  for (size_t i = 0; i < old_settings.size(); ++i) {
+    compare(old_settings[i].first, old_settings[i].second, new_settings[i].second);
+  }
   return changes.empty() ? "no change" : absl::StrJoin(changes, ", ");
 }
 

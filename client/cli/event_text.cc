@@ -115,7 +115,7 @@ std::string EventText(const v1::Event& event) {
     case v1::Event::kTrainerAttached:
       return AttachedText(event.trainer_attached());
     case v1::Event::kTrainerDetached:
-      return WithReason("trainer is gone", event.trainer_detached().reason());
+      return WithReason("stream of the trainer is over", event.trainer_detached().reason());
     case v1::Event::kCheckpointWritten:
       return absl::StrCat("checkpoint at step ", event.checkpoint_written().checkpoint().step(), ", ",
                           BytesText(event.checkpoint_written().checkpoint().size_bytes()));

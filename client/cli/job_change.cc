@@ -6,6 +6,7 @@
 #include "client/cli/option_types.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
+#include "client/lib/job_state.h"
 #include "client/lib/number_option.h"
 #include "client/lib/uuid.h"
 
@@ -22,7 +23,11 @@ CLI::App* AddChange(CLI::App& parent, std::string* job_id, const char* verb, con
 
 // "x stopping: stops by 14:03:05 at the latest; a stop can only be made sooner".
 std::string StateText(const v1::Job& job, const Io& io) {
-  const std::string text = absl::StrCat(job.job_id(), " ", client::Word(job.state()));
+  std::string text = absl::StrCat(job.job_id(), " ", client::Word(job.state()));
+  if (client::IsFinal(job.state())) {
+    text = absl::StrCat(job.job_id(), " has ended: ", client::Word(job.state()));
+    return job.failure().empty() ? text : absl::StrCat(text, ": ", job.failure());
+  }
   if (job.state() != v1::JOB_STATE_STOPPING || !job.has_stop_deadline()) return text;
   return absl::StrCat(text, ": stops by ", ClockText(job.stop_deadline(), io.now(), io.time_zone),
                       " at the latest; a stop can only be made sooner");

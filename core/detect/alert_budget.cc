@@ -55,13 +55,25 @@ std::vector<v1::Alert> AlertBudget::Take(v1::Alert alert, int64_t waiting) {
     }
     return {std::move(alert)};
   }
-  const bool is_first = counted_ == 0;
   Count(alert, rule);
-  if (!is_first) return {};
+  if (episode_ > 0 && alert.severity() <= severity_) return {};
+  return BeginCounting(alert);
+}
+
+std::vector<v1::Alert> AlertBudget::BeginCounting(const v1::Alert& alert) {
+  std::vector<v1::Alert> told;
+  if (episode_ > 0) {
+    told.push_back(Truncation(v1::ALERT_STATE_RESOLVED, alert.step(),
+                              absl::StrCat("from step ", alert.step(), " on alerts of ", alert.rule(),
+                                           ", which are more severe, are counted too: another alert tells it")));
+  }
+  ++episode_;
+  severity_ = alert.severity();
   first_step_ = alert.step();
-  return {Truncation(v1::ALERT_STATE_FIRING, alert.step(),
-                     absl::StrCat("from step ", alert.step(), " on alerts of ", alert.rule(),
-                                  " are counted, not told one by one; how many is told at the end of the run"))};
+  told.push_back(Truncation(v1::ALERT_STATE_FIRING, alert.step(),
+                            absl::StrCat("from step ", alert.step(), " on alerts of ", alert.rule(),
+                                         " are counted, not told one by one; how many is told at the end of the run")));
+  return told;
 }
 
 bool AlertBudget::MayTell(Rule& rule, int64_t waiting) {
@@ -94,13 +106,13 @@ std::vector<v1::Alert> AlertBudget::Finish(int64_t step) {
 
 v1::Alert AlertBudget::Truncation(v1::AlertState state, int64_t step, std::string summary) const {
   v1::Alert alert;
-  alert.set_alert_id(absl::StrCat(identity_.job_uid, "/", identity_.attempt, "/", kTruncationRule, "/1"));
+  alert.set_alert_id(absl::StrCat(identity_.job_uid, "/", identity_.attempt, "/", kTruncationRule, "/", episode_));
   alert.set_job_id(identity_.job_id);
   alert.set_attempt(identity_.attempt);
   alert.set_rule(kTruncationRule);
-  alert.set_severity(v1::SEVERITY_WARNING);
+  alert.set_severity(severity_);
   alert.set_state(state);
-  alert.set_episode(1);
+  alert.set_episode(episode_);
   alert.set_first_step(first_step_);
   alert.set_step(step);
   alert.set_summary(std::move(summary));

@@ -27,15 +27,17 @@ struct AlertBudgetOptions {
   int always_told = 10;    // but for the first ones of each rule: none is silenced by another
 };
 
-// Transitions of so many rules that may wait at once: an episode has at most three, and that of the counting two.
+// Transitions of so many rules that may wait at once: an episode has at most three, and those of the counting, one for
+// each severity, have two.
 constexpr int MostWaiting(const AlertBudgetOptions& options, int rules) {
-  return options.max_waiting + 3 * options.always_told * rules + 2;
+  return options.max_waiting + 3 * options.always_told * rules + 2 * 3;
 }
 
 // Between a detector and whoever tells its alerts. Whether an episode is told is decided by its first transition, for
-// all of it; one that is not told is counted. One alert of the rule "alerts_truncated", severity WARNING, fires when
-// the counting begins: it says so and nothing more, since it may be the last that is heard of the run. It is resolved
-// at the end, and then says how many episodes, of which rules and in which steps were counted. Thread-compatible.
+// all of it; one that is not told is counted. An alert of the rule "alerts_truncated" fires when the counting begins,
+// as severe as what is counted first: it says so and nothing more, since it may be the last that is heard of the run.
+// It is resolved at the end, and then says how many episodes, of which rules and in which steps were counted. Where
+// something more severe is counted for the first time, another episode of that severity takes over. Thread-compatible.
 class AlertBudget {
  public:
   // `clock` must outlive it.
@@ -63,6 +65,7 @@ class AlertBudget {
   Rule& Find(const std::string& name);
   bool MayTell(Rule& rule, int64_t waiting);
   void Count(const v1::Alert& alert, Rule& rule);
+  std::vector<v1::Alert> BeginCounting(const v1::Alert& alert);
   v1::Alert Truncation(v1::AlertState state, int64_t step, std::string summary) const;
   std::string Summary() const;  // at the end
 
@@ -72,7 +75,10 @@ class AlertBudget {
   std::map<std::string, Rule> rules_;
   int open_ = 0;  // episodes that were told and are not resolved, of all rules: one of each at most
   int64_t counted_ = 0;
-  int64_t first_step_ = 0;  // at which counting began
+  // The episode of the counting:
+  int32_t episode_ = 0;  // 0: nothing is counted yet
+  v1::Severity severity_ = v1::SEVERITY_UNSPECIFIED;
+  int64_t first_step_ = 0;
 };
 
 }  // namespace gradwatch::core

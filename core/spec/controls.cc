@@ -95,9 +95,9 @@ absl::Status RemoveOverride(absl::string_view glob, Overrides* overrides) {
   const auto end = std::remove_if(overrides->begin(), overrides->end(),
                                   [glob](const v1::TensorClip& limit) { return limit.tensors() == glob; });
   if (end == overrides->end()) {
-    const std::string first = overrides->empty() ? "" : absl::StrCat("; the first is ", overrides->begin()->tensors());
-    return InvalidField("clip.overrides",
-                        absl::StrCat("\"", glob, "\" is none of the ", overrides->size(), " overrides", first));
+    if (overrides->empty()) return InvalidField("clip.overrides", "no tensors have a limit of their own");
+    return InvalidField("clip.overrides", absl::StrCat("\"", glob, "\" is none of the ", overrides->size(),
+                                                       " overrides; the first is ", overrides->begin()->tensors()));
   }
   overrides->erase(end, overrides->end());
   return absl::OkStatus();

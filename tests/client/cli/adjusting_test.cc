@@ -236,6 +236,15 @@ TEST_F(ClipSetTest, ANormSaysItsModeWhereAnyEditThatWaitsSetsOne) {
   EXPECT_THAT(PathsOf("clip set x --max-norm 1"), ElementsAre("clip.threshold"));
 }
 
+// Until then anybody may set a mode of another kind.
+TEST_F(ClipSetTest, ALimitForLaterNamesItsMode) {
+  AnswerAdjusted(7);
+  mode_ = v1::CLIP_MODE_TENSOR_NORM;
+  EXPECT_THAT(PathsOf("clip set x --max-norm 1 --at-step 5000"), ElementsAre("clip.mode", "clip.threshold"));
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].controls().clip().mode(), v1::CLIP_MODE_TENSOR_NORM);
+}
+
 TEST_F(ClipSetTest, SaysWhichEditThatWaitsOverturnsIt) {
   AnswerAdjusted(7);
   for (const int64_t step : {4000, 3000, 12}) {

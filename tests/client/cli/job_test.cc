@@ -237,6 +237,10 @@ TEST_F(JobTest, AStopSaysByWhenItEnds) {
     return grpc::Status::OK;
   };
   EXPECT_EQ(Cli("job stop x").out, "x running\n");
+  job_.set_state(v1::JOB_STATE_FAILED);
+  job_.set_failure("the loss is not finite");
+  EXPECT_EQ(Cli("job stop x").out, "x has ended: failed: the loss is not finite\n") << "the stop has not failed";
+  job_.clear_failure();
   job_.set_state(v1::JOB_STATE_STOPPING);
   EXPECT_EQ(Cli("job stop x").out, "x stopping\n") << "of a server that does not say";
   EXPECT_THAT(Cli("job get x").out, Not(HasSubstr("stops by")));

@@ -39,6 +39,18 @@ TEST(EstimateTextTest, NoPartIsLeftOut) {
   }
 }
 
+TEST(JobTextTest, WhatWasAdjustedIsShown) {
+  v1::Job job;
+  job.mutable_controls()->set_learning_rate_scale(1);
+  job.mutable_controls()->set_statistics(v1::STATISTICS_LEVEL_FULL);
+  EXPECT_THAT(JobText(job, absl::UnixEpoch()), Not(HasSubstr("adjusted")));
+  job.mutable_controls()->set_learning_rate_scale(0.5);
+  job.mutable_controls()->set_report_every(10);
+  job.mutable_controls()->set_layer_statistics(true);
+  EXPECT_THAT(JobText(job, absl::UnixEpoch()),
+              ContainsRegex("adjusted +learning_rate_scale 0.5, report_every 10, layer_statistics on\n"));
+}
+
 TEST(JobTextTest, AJobOfAForeignProgramSaysSoAndNothingOfAModel) {
   v1::Job job;
   job.set_job_id("theirs");

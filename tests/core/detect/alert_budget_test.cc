@@ -30,6 +30,7 @@ class AlertBudgetTest : public ::testing::Test {
     v1::Alert alert;
     alert.set_rule(rule);
     alert.set_episode(episode);
+    alert.set_severity(severity_);
     alert.set_state(state);
     alert.set_first_step(step);
     alert.set_step(step);
@@ -50,6 +51,7 @@ class AlertBudgetTest : public ::testing::Test {
     return told + Take(rule, episode, kResolved, step + 1, waiting).size();
   }
 
+  v1::Severity severity_ = v1::SEVERITY_WARNING;  // of what is taken
   testing::FakeClock clock_;
   AlertBudgetOptions options_;
   AlertBudget budget_{{.job_id = "job", .job_uid = "uid", .attempt = 2}, &clock_};
@@ -108,6 +110,33 @@ TEST_F(AlertBudgetTest, WhatIsCountedIsToldByOneAlert) {
   EXPECT_EQ(truncation_.step(), 20'000);
   EXPECT_EQ(truncation_.value(), 900);
   EXPECT_EQ(truncation_.summary(), "900 alerts were counted, not told: 900 of flap in steps 5000 to 11001");
+}
+
+// Who hears of critical alerts alone must hear that some of them are left out.
+TEST_F(AlertBudgetTest, AnAlertAsSevereAsWhatIsCountedTellsIt) {
+  const auto flood = [this](const std::string& rule, v1::Severity severity, int64_t step) {
+    severity_ = severity;
+    std::vector<std::string> told;
+    for (int32_t episode = 1; episode <= 150; ++episode) {
+      for (const v1::AlertState state : {kFiring, kResolved}) {
+        for (std::string& text : Take(rule, episode, state, step)) {
+          if (absl::StartsWith(text, kTruncationRule)) told.push_back(std::move(text));
+        }
+      }
+    }
+    return told;
+  };
+  EXPECT_THAT(flood("a", v1::SEVERITY_WARNING, 10), ElementsAre("alerts_truncated/1 FIRING"));
+  EXPECT_EQ(truncation_.severity(), v1::SEVERITY_WARNING);
+  EXPECT_THAT(flood("b", v1::SEVERITY_INFO, 20), IsEmpty());
+  EXPECT_THAT(flood("c", v1::SEVERITY_CRITICAL, 30),
+              ElementsAre("alerts_truncated/1 RESOLVED", "alerts_truncated/2 FIRING"));
+  EXPECT_EQ(truncation_.severity(), v1::SEVERITY_CRITICAL);
+  EXPECT_EQ(truncation_.alert_id(), "uid/2/alerts_truncated/2");
+  EXPECT_EQ(truncation_.first_step(), 30);
+  EXPECT_THAT(flood("d", v1::SEVERITY_CRITICAL, 40), IsEmpty());
+  EXPECT_THAT(Told(budget_.Finish(50)), ElementsAre("alerts_truncated/2 RESOLVED"));
+  EXPECT_EQ(truncation_.value(), 200) << "of all rules";
 }
 
 // Its process may be killed: what was said when the counting began is then all that is ever said of it, and is true.
