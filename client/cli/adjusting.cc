@@ -42,13 +42,16 @@ absl::StatusOr<v1::AdjustJobResponse> SendOnce(const AdjustingOptions& options, 
 absl::StatusOr<v1::AdjustJobResponse> Send(const AdjustingOptions& options, const MakeAdjustment& make,
                                            const Session& session, v1::Job* job) {
   client::Backoff backoff(kFirstPause, kLongestPause);
+  const absl::Time deadline = session.Deadline();
   for (int tries = 1;; ++tries) {
     absl::StatusOr<v1::AdjustJobResponse> response = SendOnce(options, make, session, job);
     if (!absl::IsAborted(response.status()) || !options.if_etag.empty()) return response;
     if (tries == kMaxTries) {
       return absl::AbortedError("others change the job all the time; nothing was done; try it again");
     }
-    if (!session.connection().AwaitReconnection(backoff.Next())) return absl::CancelledError("interrupted");
+    const absl::Duration pause = backoff.Next();
+    if (session.io().now() + pause > deadline) return absl::DeadlineExceededError("time is up; nothing was done");
+    if (!session.connection().AwaitReconnection(pause)) return absl::CancelledError("interrupted");
   }
 }
 
@@ -86,7 +89,8 @@ absl::StatusOr<std::optional<EditAnswer>> AwaitIfWanted(const AdjustingOptions& 
   absl::StatusOr<EditAnswer> answer = AwaitAnswer(job, edit, deadline, session);
   if (answer.ok()) return *std::move(answer);
   if (absl::IsDeadlineExceeded(answer.status()) && only_if_at_once) return std::nullopt;
-  // Whatever it was, also a server that went away: the edit is there, and has a number.
+  if (absl::IsNotFound(answer.status())) return answer.status();  // there is nothing to look up any more
+  // Whatever else it was, also a server that went away: the edit is there, and has a number.
   session.Note(absl::StrCat("gradwatch: ", EditName(edit),
                             " is accepted; what becomes of it: ", LookUpCommand(options.job_id, edit),
                             "; withdraw it with: ", CancelCommand(options.job_id, edit)));

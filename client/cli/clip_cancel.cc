@@ -70,6 +70,7 @@ absl::StatusOr<ExitCode> RunClipCancel(const ClipCancelOptions& options, Session
   const std::string text = job->state() == v1::JOB_STATE_PENDING ? "" : WaitText(*job, /*is_for_later=*/false);
   if (!text.empty()) session.Note(absl::StrCat("gradwatch: ", options.job_id, " ", text));
   const auto answer = AwaitAnswer(*job, options.edit, session.Deadline(kAnswerTime), session);
+  if (absl::IsNotFound(answer.status())) return answer.status();  // the job is gone
   if (!answer.ok()) {
     session.Note(absl::StrCat("gradwatch: the withdrawal of ", EditName(options.edit),
                               " is accepted, but the trainer has not said yet whether it came in time; what becomes of "

@@ -1,5 +1,6 @@
 #include "client/cli/clip_set.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -117,14 +118,16 @@ void SetThreshold(double threshold, v1::AdjustJobRequest* request) {
   request->mutable_update_mask()->add_paths("clip.threshold");
 }
 
-// A mode without its limit: the limit stays, if it is one of this kind. A fraction of weights has a default, a norm or
-// a value has none.
-absl::Status SetModeAlone(v1::ClipMode mode, v1::ClipMode present, v1::AdjustJobRequest* request) {
+// A mode without its limit: the limit stays, if it is one of this kind, whatever the edits that wait make of it. A
+// fraction of weights has a default, a norm or a value has none.
+absl::Status SetModeAlone(v1::ClipMode mode, const FoundMode& found, v1::AdjustJobRequest* request) {
   const Limit limit = LimitOf(mode);
-  const bool stays = limit == Limit::kNone || limit == LimitOf(present);
+  const auto is_of_kind = [limit](v1::ClipMode other) { return LimitOf(other) == limit; };
+  const bool stays = limit == Limit::kNone ||
+                     (is_of_kind(found.mode) && std::all_of(found.waiting.begin(), found.waiting.end(), is_of_kind));
   if (!stays && limit != Limit::kFactor) {
     return absl::InvalidArgumentError(
-        absl::StrCat("mode ", client::Word(mode), " needs a limit, and none that holds is a ",
+        absl::StrCat("mode ", client::Word(mode), " needs a limit, and not all that hold or wait are a ",
                      limit == Limit::kNorm ? "norm: give --max-norm" : "value: give --max-value"));
   }
   SetMode(mode, request);
@@ -142,10 +145,10 @@ absl::Status SetForAll(const ClipSetOptions& options, const FoundMode& found, v1
   const v1::ClipMode mode = is_named ? NamedMode(options) : unnamed;
   const absl::Status status = SetNumbers(options.numbers, mode, request);
   if (!status.ok()) return status;
-  if (!HasLimit(options)) return is_named ? SetModeAlone(mode, present, request) : absl::OkStatus();
+  if (!HasLimit(options)) return is_named ? SetModeAlone(mode, found, request) : absl::OkStatus();
   // A mode that reads a norm, and that nobody named here, is left to whoever sets it, if that can be no other: else the
   // norm might be taken for the largest value of an element. Until a step that is named anybody may set another one.
-  const bool may_change = !found.is_sure || options.adjusting.at_step.has_value();
+  const bool may_change = !found.waiting.empty() || options.adjusting.at_step.has_value();
   if (is_named || !fits || may_change) SetMode(mode, request);
   SetThreshold(LimitValue(options), request);
   return absl::OkStatus();

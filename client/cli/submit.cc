@@ -1,6 +1,7 @@
 #include "client/cli/submit.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -78,6 +79,7 @@ absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request, const Sessio
   const absl::Duration timeout = session.Timeout(kTimeout) / tries;
   const absl::Time deadline = session.Deadline(kTimeout);
   absl::Duration left = timeout;
+  bool said = false;
   for (int late = 0;;) {
     absl::StatusOr<v1::Job> job =
         session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob, request,
@@ -89,9 +91,11 @@ absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request, const Sessio
     left = deadline - session.io().now();
     if (!has_secret || !*may_be_accepted || !IsUnanswered(job.status()) || late == tries) return job;
     if (left <= absl::ZeroDuration()) return job;
-    if (absl::IsUnavailable(job.status()) && !session.connection().AwaitReconnection(std::min(kPause, left))) {
-      return absl::CancelledError("interrupted");
+    if (!absl::IsUnavailable(job.status())) continue;
+    if (!std::exchange(said, true)) {
+      session.Note("gradwatch: the server went away before it answered; it is asked again, as the same request");
     }
+    if (!session.connection().AwaitReconnection(std::min(kPause, left))) return absl::CancelledError("interrupted");
   }
 }
 

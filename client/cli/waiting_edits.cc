@@ -79,8 +79,11 @@ absl::StatusOr<FoundMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1
   if (!after.ok()) return after.status();
   const int64_t next_step = after->steps_done();
   const int64_t step = at_step.value_or(next_step);
-  return FoundMode{.mode = ModeUpTo(step, next_step, after->controls().clip().mode(), *waiting),
-                   .is_sure = std::none_of(waiting->begin(), waiting->end(), SetsMode)};
+  FoundMode found = {.mode = ModeUpTo(step, next_step, after->controls().clip().mode(), *waiting)};
+  for (const v1::Adjustment& edit : *waiting) {
+    if (SetsMode(edit)) found.waiting.push_back(edit.values().clip().mode());
+  }
+  return found;
 }
 
 std::string OverturnedText(const v1::Adjustment& edit, int64_t next_step, const Edits& waiting) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/types/optional.h"
 #include "client/cli/session.h"
@@ -28,9 +29,9 @@ v1::ClipMode ModeUpTo(int64_t step, int64_t next_step, v1::ClipMode in_force, co
 
 struct FoundMode {
   v1::ClipMode mode = v1::CLIP_MODE_UNSPECIFIED;
-  // No edit that waits sets the mode. Else it may be another one: the trainer is further than is known here, so that
-  // more may be due, or in another order, and a withdrawal may come too late.
-  bool is_sure = true;
+  // What the edits that wait set. It may be any of these: the trainer is further than is known here, so that more may
+  // be due, or in another order, and a withdrawal may come too late.
+  std::vector<v1::ClipMode> waiting = {};
 };
 // What ModeUpTo says, read from the server; at_step unset: for the next step. `job` was read before. Where its etag
 // goes with the edit, edits that were accepted or withdrawn since are noticed; those that were applied since make no

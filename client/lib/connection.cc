@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "client/lib/backoff.h"
 #include "client/lib/channel.h"
+#include "client/lib/grpc_status.h"
 
 namespace gradwatch::client {
 namespace {
@@ -32,10 +33,12 @@ bool IsWorthRepeating(const grpc::Status& status, bool was_reached) {
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && (was_reached || !IsConnectFailure(status));
 }
 
-// Whether the server may have got, and done, what was asked for: also if it said UNAVAILABLE itself, as when it shuts
-// down with a call under way.
+// Whether the server may have got, and done, what was asked for: also if it said itself that it goes down, with the
+// call under way. Any other reason is an answer: nothing was done.
 bool MayHaveReached(const grpc::Status& status) {
-  return status.error_code() == grpc::StatusCode::UNAVAILABLE && !IsConnectFailure(status);
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || IsConnectFailure(status)) return false;
+  const std::string reason = GetReason(ToAbslStatus(status));
+  return reason.empty() || reason == "SHUTTING_DOWN";
 }
 
 // Field 1 of the message; 0 if unset.

@@ -202,6 +202,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
                            [self = shared_from_this()](absl::StatusOr<bool> ended) {
                              if (!ended.ok()) return self->End(ended.status());
                              self->ended_ = *ended;
+                             if (std::exchange(self->took_in_, false)) self->GoOn();
                              self->OnExecutor([](Hearing& hearing) { hearing.Next(); });
                            });
   }
@@ -211,7 +212,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     if (owner_->Now() - went_on_ < kSayEvery) return;
     went_on_ = owner_->Now();
     context().SubmitQuietly("last words", [self = shared_from_this()](LedgerTransaction&) {
-      if (self->CheckCurrent().ok()) self->supervisor().Advance(self->words_.entry, LeaseInput::kWordsGoOn);
+      self->supervisor().Advance(self->words_.entry, LeaseInput::kWordsGoOn);
       return absl::OkStatus();
     });
   }
@@ -221,8 +222,8 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     GW_RETURN_IF_ERROR(CheckCurrent());
     JobEdit edit(owner_->context_, words_.entry, &transaction);
     GW_ASSIGN_OR_RETURN(const bool some_are_new, ApplyNotices(batch, edit));
+    took_in_ = some_are_new;
     if (!some_are_new) return false;
-    supervisor().Advance(words_.entry, LeaseInput::kWordsGoOn);
     if (edit.record().ended()) {
       GW_RETURN_IF_ERROR(supervisor().Conclude(edit));
       return true;
@@ -240,13 +241,17 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
           return true;
         },
         // Nothing was written: an error is about others of the commit, unless the server goes down.
-        [self = shared_from_this(), why](const absl::StatusOr<bool>&) { self->Leave(why); });
+        [self = shared_from_this(), why](const absl::StatusOr<bool>&) {
+          std::exchange(self->is_undecided_, false) ? self->End(why) : self->Leave(why);
+        });
   }
 
   // The ledger's thread: what will be told of the rest if the job ends now.
   void Judge(const absl::Status& why) {
     const auto& record = entry().working;
-    if (record == nullptr || record->ended() || record->row.job.attempt() != words_.attempt) return;
+    const bool has_ended = record == nullptr || record->ended();
+    is_undecided_ = has_ended && record != entry().published();  // and may be undone
+    if (has_ended || record->row.job.attempt() != words_.attempt) return;
     std::string& unheard = entry().trainer.unheard_words;
     if (why.ok() || absl::IsNotFound(why) || entry().trainer.link != nullptr) {
       unheard.clear();
@@ -297,8 +302,10 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
   LinkToNobody link_;
   std::optional<core::LastWordsReader> reader_;
   int64_t epoch_ = 0;
-  int64_t messages_ = 0;  // behind the hello
-  bool ended_ = false;    // the job has ended, or is gone
+  int64_t messages_ = 0;                                // behind the hello
+  bool ended_ = false;                                  // the job has ended, or is gone
+  bool took_in_ = false;                                // notices of the message that is recorded
+  bool is_undecided_ = false;                           // whether the job has ended is not durable yet
   absl::Duration went_on_ = -absl::InfiniteDuration();  // when the lease was last told that they go on
 };
 

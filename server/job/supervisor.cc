@@ -94,6 +94,8 @@ void Supervisor::BeginTenure(JobEdit& edit) const {
   row.job.clear_last_loss();
   row.job.clear_last_grad_norm();
   row.job.clear_last_non_finite();
+  row.job.clear_last_validation();
+  row.job.clear_last_validation_step();
   row.acked_notice = 0;
 }
 
@@ -162,18 +164,12 @@ absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, L
   TrainerSlot& trainer = entry->trainer;
   const JobRow& row = entry->working->row;
   trainer.recovers = true;
-  const bool stops = row.job.state() == v1::JOB_STATE_STOPPING;
-  if (WasCutShort(row) && stops) {
-    trainer.recovers = false;
-    trainer.not_started = kServerAway;
-    return Apply(entry, transaction, LeaseInput::kProcessEnded);
-  }
   if (WasCutShort(row)) return TellRecovery(entry, transaction);
   trainer.handle = row.handle;
   trainer.stream_end = kServerAway;
   Advance(entry, LeaseInput::kAdopted);
   AdoptTrainer(entry, row);  // whatever can be stored: a process that nobody watches can neither end nor be killed
-  if (stops) {
+  if (row.job.state() == v1::JOB_STATE_STOPPING) {
     const absl::Duration left = row.job.has_stop_deadline()
                                     ? core::FromTimestamp(row.job.stop_deadline()) - context_->deps.clock->Now()
                                     : context_->options.lease.grace;
@@ -183,8 +179,13 @@ absl::Status Supervisor::BeginRecovery(const std::shared_ptr<JobEntry>& entry, L
 }
 
 absl::Status Supervisor::TellRecovery(const std::shared_ptr<JobEntry>& entry, LedgerTransaction& transaction) {
-  const TrainerSlot& trainer = entry->trainer;
+  TrainerSlot& trainer = entry->trainer;
   if (!IsActive(*entry) || !trainer.recovers || HasStream(trainer.lease.state)) return absl::OkStatus();
+  if (const JobRow& row = entry->working->row; WasCutShort(row) && row.job.state() == v1::JOB_STATE_STOPPING) {
+    trainer.recovers = false;
+    trainer.not_started = "the server went away before it was known";
+    return Apply(entry, transaction, LeaseInput::kProcessEnded);
+  }
   JobEdit edit(context_, entry, &transaction);
   JobRow& row = edit.record().row;
   if (WasCutShort(row)) row.attach_token.clear();  // a new attempt fences off what may be there
@@ -391,17 +392,12 @@ void Supervisor::Kill(JobEntry& entry) {
 }
 
 void Supervisor::HearLastWords(const std::shared_ptr<JobEntry>& entry) {
-  const int32_t attempt = entry->working->row.job.attempt();
   // What they said is seen by what they left of the job.
-  auto heard = [this, entry, attempt, work = context_->work](bool) {
-    const auto token = work->Enter();
-    if (token == nullptr) return;
-    context_->SubmitQuietly("end of a trainer", [this, entry, attempt](LedgerTransaction& transaction) {
-      if (!IsCurrent(*entry, attempt)) return absl::OkStatus();
-      return Apply(entry, transaction, LeaseInput::kWordsHeard);
-    });
+  auto heard = [this, entry, work = context_->work](bool) {
+    if (const auto token = work->Enter(); token != nullptr) ApplyLater(entry, LeaseInput::kWordsHeard);
   };
-  last_words_ == nullptr ? heard(false) : last_words_->Hear(entry, attempt, std::move(heard));
+  const bool none = last_words_ == nullptr || entry->trainer.not_started.has_value();
+  none ? heard(false) : last_words_->Hear(entry, entry->working->row.job.attempt(), std::move(heard));
 }
 
 // What becomes of a job does not rest on words of its trainer that are there and were not heard: that is told with it.

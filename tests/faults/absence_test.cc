@@ -182,6 +182,9 @@ class SlowAbsenceTest : public FaultTest {
     const bool is_in_time = EditForLater(job_id, before, steps) && outside_->AwaitStep(job_id, before);
     const std::vector<pid_t> workers = server_->Workers(job_id);
     if (!is_in_time || workers.size() != 1 || HasFailure()) {
+      v1::Job job;
+      EXPECT_TRUE(outside_->Get(job_id, &job).ok());
+      EXPECT_NE(job.state(), v1::JOB_STATE_FAILED) << job.failure();
       EXPECT_TRUE(outside_->Delete(job_id).ok());  // it must not slow the next round down
       return HasFailure();
     }

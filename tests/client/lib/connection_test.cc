@@ -197,6 +197,17 @@ TEST(ConnectionTest, AChangeWhoseAnswerWasLostMayHaveBeenDone) {
   }
 }
 
+TEST(ConnectionTest, AServerThatSaysWhyHasNotDoneIt) {
+  const Connection connection("127.0.0.1:1", {});
+  for (const bool goes_down : {false, true}) {
+    const char* const reason = goes_down ? "SHUTTING_DOWN" : "BACKEND_DOWN";
+    FailingStub stub = {.failures = {RichStatus(grpc::StatusCode::UNAVAILABLE, "no", Reason(reason))}};
+    const auto response = connection.Call(stub, &FailingStub::Call<v1::AdjustJobRequest, v1::AdjustJobResponse>,
+                                          v1::AdjustJobRequest(), Repeat::kWhenUnavailable);
+    EXPECT_EQ(MayBeDone(response.status()), goes_down) << response.status();
+  }
+}
+
 // As of a server that goes down with calls that it has not looked at.
 TEST(ConnectionTest, ACallThatTheServerGivesUpIsMadeAgain) {
   FakeServer server;

@@ -207,7 +207,10 @@ TEST_F(ExternalJobTest, ANewProcessIsANewAttemptAndWhatTheOldOneHadOpenIsOver) {
   ASSERT_THAT(job, IsOk());
   Trainer first = Attach(FirstHello(*job));
   ASSERT_THAT(first.attachment, IsOk());
-  Report(first, 0, 9);
+  v1::ReportBatch reports = Reports(0, 9);
+  reports.mutable_reports(5)->mutable_validation()->set_loss(1);
+  Report(first, reports);
+  EXPECT_TRUE(Get("job").has_last_validation());
   SayAlert(first, "norm-spike", v1::ALERT_STATE_FIRING);
   v1::TrainerHello hello = FirstHello(*job);
   hello.set_trainer_id(NewUuid());
@@ -221,7 +224,7 @@ TEST_F(ExternalJobTest, ANewProcessIsANewAttemptAndWhatTheOldOneHadOpenIsOver) {
   EXPECT_EQ(second.link->sent()[0].welcome().acked_notice(), 0);
   EXPECT_FALSE(second.link->sent()[0].welcome().has_acked_step());
   EXPECT_EQ(Get("job").steps_done(), 0);
-  EXPECT_FALSE(Get("job").has_last_loss() || Get("job").has_last_grad_norm());
+  EXPECT_FALSE(Get("job").has_last_loss() || Get("job").has_last_grad_norm() || Get("job").has_last_validation());
   EXPECT_EQ(Get("job").tensors(0).shape(0), 4) << "another attempt may have other tensors";
   EXPECT_EQ(Get("job").firing_alerts(), 0);
   SayAlert(second, "norm-spike", v1::ALERT_STATE_FIRING);

@@ -233,6 +233,14 @@ TEST_F(FullDiskTest, AJobThatWasToStopBeforeItsTrainerWasKnownHasStopped) {
   EXPECT_THAT(Attach(hello).attachment, StatusIs(absl::StatusCode::kFailedPrecondition, _));
 }
 
+TEST_F(LostHandleTest, AStopBeforeTheRestartIsStoredIsNotWaitedForEither) {
+  RestartOnAFullDisk();
+  FaultyVfs::full = false;
+  ASSERT_THAT(Stop("job", 3600), IsOk());
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(State("job"), "STOPPED");
+}
+
 TEST_F(LostHandleTest, AJobThatWaitsAgainForItsTurnHasNoDeadline) {
   options_.max_running_jobs = 1;
   ASSERT_THAT(Create("other"), IsOk());  // the limit of before
@@ -359,9 +367,8 @@ TEST_F(FullDiskTest, ATrainerIsNotTurnedAwayForGoodByWhatIsNotStored) {
     jobs_->DeleteJob(request, "tester",
                      [&](const absl::StatusOr<v1::DeleteJobResponse>& answer) { deleted = answer.status(); });
     jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
-    jobs_->Attach(Hello("job"), again.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
-      again.attachment = std::move(attachment);
-    });
+    jobs_->Attach(Hello("job"), again.link,
+                  [&](absl::StatusOr<JobManager::Attachment> attachment) { again.attachment = std::move(attachment); });
   });
   ExpectFull(deleted);
   ExpectFull(*trainer.link->closed());
@@ -403,9 +410,8 @@ TEST_F(FullDiskTest, TheEndOfAStreamDoesNotCountOnceThereIsAnother) {
   hold.Notify();
   second.WaitForNotification();
   // The one after it.
-  jobs_->Attach(Hello("job"), again.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
-    again.attachment = std::move(attachment);
-  });
+  jobs_->Attach(Hello("job"), again.link,
+                [&](absl::StatusOr<JobManager::Attachment> attachment) { again.attachment = std::move(attachment); });
   go_on.Notify();
   Settle();
   ASSERT_THAT(again.attachment, IsOk());

@@ -355,6 +355,33 @@ TEST_F(LastWordsTest, AStopEndsTheWaitForWhatCannotBeStored) {
   EXPECT_FALSE(std::filesystem::exists(WordsFile()));
 }
 
+// A deletion that is not stored stands in one commit with the word that nothing is left.
+TEST_F(LastWordsTest, ThatAreNoneEndTheJobAlsoBehindADeletionThatFails) {
+  FaultyVfs vfs;
+  RestartServer();
+  executor_.Hold();
+  launcher_->End(kPid, {.exit_code = 3, .signal = 0, .unknown = false, .last_output = {}});
+  Settle();
+  v1::DeleteJobRequest request;
+  request.set_job_id("job");
+  request.set_force(true);
+  FaultyVfs::full = true;
+  absl::Notification answered;
+  InOneCommit([&] {
+    jobs_->DeleteJob(request, "tester", [&](const absl::StatusOr<v1::DeleteJobResponse>& answer) {
+      EXPECT_FALSE(answer.ok());
+      answered.Notify();
+    });
+    executor_.Release();  // the file is looked for, and what that says is queued behind the deletion
+  });
+  answered.WaitForNotification();
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(2));
+  EXPECT_EQ(Get("job").failure(), "trainer ended with exit code 3");
+  EXPECT_THAT(Losses(), IsEmpty());
+  StopServer();  // before the file system
+}
+
 // However short the grace is: while some of them are taken in again and again, the next ones are waited for.
 TEST_F(LastWordsTest, OfAJobThatIsToStopAreHeardToTheirEnd) {
   SayReports(10, 14);
