@@ -224,7 +224,7 @@ TEST(LiveControlsTest, WhatDoesNotFitIsDroppedWithAReasonAndChangesNothing) {
   live.ForStep(
       9, [](const v1::Controls&) { return absl::OkStatus(); }, &outcomes);
   ASSERT_EQ(outcomes.size(), 1u);
-  EXPECT_EQ(outcomes[0].reason, "clip.overrides: \"rnn*\" is none of the 0 overrides");
+  EXPECT_EQ(outcomes[0].reason, "clip.overrides: no tensors have a limit of their own");
   EXPECT_EQ(outcomes[0].step, 9);
 }
 
