@@ -14,7 +14,7 @@ v1::Notice NoticeAfter(int64_t steps_done) {
 }  // namespace
 
 void ReportingObserver::OnAlert(const v1::Alert& alert) {
-  v1::Notice notice = NoticeAfter(reports_->end_step());
+  v1::Notice notice = NoticeAfter(alert.step() + 1);
   *notice.mutable_alert() = alert;
   notify_(std::move(notice));
 }

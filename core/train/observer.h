@@ -16,7 +16,7 @@ class Observer {
   virtual ~Observer() = default;
   // A step is done. The record is valid during the call.
   virtual void OnStep(const StepRecord& record) = 0;
-  // An alert changed its state on the step just reported.
+  // An alert changed its state on the step that is being done, as soon as that is known: before OnStep of it.
   virtual void OnAlert(const v1::Alert& alert) = 0;
   // An edit of the controls was applied, or never will be; in the order of revisions. One that was applied holds from a
   // step that is being done, so that nothing drops it any more, or, told between OnPaused and OnResumed, from the first

@@ -101,6 +101,7 @@ struct Trainer::State {
   // Whether this run can have these controls: what the server checked when it took the edit may be otherwise by now.
   absl::Status CheckFits(const v1::Controls& changed) const;
   void TellEdits(Observer& observer);
+  void TellAlerts(Observer& observer);
   // Runs one step and, unless it is dropped, reports it. If it failed, `failure` says why.
   StepEnd RunStep(int64_t step, const LiveControls& live, Observer& observer);
   // Loss and gradients of a step, measured. False: see AccumulateGradients.
@@ -137,7 +138,7 @@ struct Trainer::State {
   Detector detector;
   Workers workers;
   StepRecord record;
-  std::vector<v1::Alert> alerts;  // of the present step
+  std::vector<v1::Alert> alerts;  // to be told
   // Sum of the gradients of a step's batches so far, which may be beyond a float where their mean is not; empty where a
   // step is one batch.
   Arena<double> accumulated;
@@ -281,6 +282,13 @@ void Trainer::State::Validate(int64_t step, const LiveControls& live) {
   }
 }
 
+// At once: an alert waits neither for the update nor for a validation, nor for the processor, which may be taken from
+// this thread at any moment.
+void Trainer::State::TellAlerts(Observer& observer) {
+  for (const v1::Alert& alert : alerts) observer.OnAlert(alert);
+  alerts.clear();
+}
+
 StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
@@ -295,14 +303,14 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
   }
   TellEdits(observer);
   record.time = clock->Now();
-  alerts.clear();
   detector.JudgeGradients(record, record.time, &alerts);
+  TellAlerts(observer);
   Update();
   detector.JudgeUpdate(record, record.time, &alerts);
+  TellAlerts(observer);
   record.step_seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
   Validate(step, live);
   observer.OnStep(record);
-  for (const v1::Alert& alert : alerts) observer.OnAlert(alert);
   return MustEnd() ? StepEnd::kFailed : StepEnd::kDone;
 }
 
@@ -389,7 +397,7 @@ void Trainer::RunSteps(LiveControls& controls, Observer& observer, TrainResult& 
   state.alerts.clear();
   const int64_t last_step = std::max<int64_t>(result.steps_done - 1, 0);
   state.detector.Finish(last_step, state.clock->Now(), &state.alerts);
-  for (const v1::Alert& alert : state.alerts) observer.OnAlert(alert);
+  state.TellAlerts(observer);
   state.JudgeNetwork(&result);
 }
 

@@ -14,11 +14,11 @@ TEST(ReportingObserverTest, StepsAreOfferedAndTheRestBecomesNotices) {
   ReportingObserver observer(&reports, notify);
 
   observer.OnEdit({.edit = 9, .applied = true, .revision = 4, .step = 0});
-  core::StepRecord record;
-  observer.OnStep(record);
   v1::Alert alert;
   alert.set_rule("non_finite");
   observer.OnAlert(alert);
+  core::StepRecord record;
+  observer.OnStep(record);
   observer.OnPaused(1);
   observer.OnEdit({.edit = 7, .step = 1, .reason = "too large"});
   observer.OnResumed(1);

@@ -417,6 +417,35 @@ TEST(TrainerTest, AnEditThatDoesNotFitTheRunIsDropped) {
   EXPECT_EQ(told[3], "step 0 of revision 2");
 }
 
+// A validation may take minutes, and the processor may be taken away at any moment.
+TEST(TrainerTest, AnAlertIsToldBeforeAllElseOfItsStep) {
+  class Order final : public Observer {
+   public:
+    void OnStep(const StepRecord& record) override {
+      told.push_back(absl::StrCat(record.validation.measured ? "validated " : "step ", record.step));
+    }
+    void OnAlert(const v1::Alert& alert) override {
+      told.push_back(absl::StrCat(alert.rule(), " ", v1::AlertState_Name(alert.state()).substr(12), " ", alert.step()));
+    }
+    void OnEdit(const EditOutcome& /*outcome*/) override {}
+    void OnPaused(int64_t /*steps_done*/) override {}
+    void OnResumed(int64_t /*steps_done*/) override {}
+    std::vector<std::string> told;
+  };
+  v1::JobSpec spec = Spec(8, 2);
+  spec.mutable_validation()->set_examples(8);
+  v1::Rule* norm = spec.mutable_rules()->add_rules();
+  norm->set_name("norm");
+  norm->mutable_norm_limit()->set_max_norm(1e-9);
+  v1::Rule* update = spec.mutable_rules()->add_rules();
+  update->set_name("update");
+  update->mutable_update_ratio()->set_max_ratio(1e-9);
+  Order order;
+  Train(spec, &order);
+  EXPECT_THAT(order.told, ElementsAre("norm FIRING 0", "update FIRING 0", "step 0", "validated 1", "norm RESOLVED 1",
+                                      "update RESOLVED 1"));
+}
+
 // The clock is read twice a step; from the third step on nothing may have been taken from the heap.
 TEST(TrainerTest, ASteadyStepTakesNoMemoryWithEverythingMeasured) {
   if (!gradwatch::testing::CountsAllocations()) GTEST_SKIP() << "this build does not count allocations";
