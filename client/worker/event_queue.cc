@@ -2,9 +2,18 @@
 
 #include <grpc/support/time.h>
 
+#include "core/base/thread_name.h"
+
 namespace gradwatch::worker {
 
+EventQueue::EventQueue() : waker_([this] { RunWaker(); }) {}
+
 EventQueue::~EventQueue() {
+  {
+    absl::MutexLock lock(&mutex_);
+    closing_ = true;
+  }
+  waker_.join();
   alarm_.Cancel();
   queue_.Shutdown();
   void* tag = nullptr;
@@ -30,8 +39,23 @@ EventQueue::Event EventQueue::Await() {
 }
 
 void EventQueue::Wake() {
-  if (!is_waking_.exchange(true, std::memory_order_acq_rel)) {
-    alarm_.Set(&queue_, gpr_time_0(GPR_CLOCK_MONOTONIC), nullptr);  // long past: not a moment's delay by a timer
+  absl::MutexLock lock(&mutex_);
+  is_wanted_ = true;
+}
+
+void EventQueue::RunWaker() {
+  core::NameThisThread("wake");
+  const auto has_work = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_wanted_ || closing_; };
+  for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&has_work));
+      if (closing_) return;
+      is_wanted_ = false;
+    }
+    if (!is_waking_.exchange(true, std::memory_order_acq_rel)) {
+      alarm_.Set(&queue_, gpr_time_0(GPR_CLOCK_MONOTONIC), nullptr);  // long past: not a moment's delay by a timer
+    }
   }
 }
 
