@@ -19,8 +19,9 @@ namespace gradwatch::worker {
 // For one thread, except Wake. All operations must have ended before it is destroyed.
 //
 // Wake only tells a thread of this object, which then does it. gRPC's way to wake whoever waits for operations takes
-// several locks and wakes threads of its own first. A thread that trains, nicer than all of these, lost the processor in
-// the middle of that, and had it again when its turn among all that train came: an alert waited for a quarter of a second.
+// several locks and wakes threads of its own first. A thread that trains, nicer than all of these, lost the processor
+// in the middle of that, and had it again when its turn among all that train came: an alert waited for a quarter of a
+// second.
 class EventQueue {
  public:
   // The end of an operation.
