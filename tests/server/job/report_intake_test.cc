@@ -88,7 +88,7 @@ TEST_F(ReportIntakeTest, AStepThatIsSentAgainIsTakenOnce) {
 
 // A trainer that reports every tenth step would seem to have lost the others, each time that it comes back.
 TEST_F(ReportIntakeTest, AStepThatIsNeitherReportedNorLostIsRefused) {
-  const auto refuses = [this](const absl::Status& status, const char* why) {
+  const auto refuses = [](const absl::Status& status, const char* why) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
   };
   Open(&link_, -1);
