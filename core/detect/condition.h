@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/detect/run_context.h"
+#include "core/detect/run_signals.h"
 #include "core/stats/step_record.h"
 #include "gradwatch/v1/alert.pb.h"
 
@@ -37,9 +37,9 @@ class Condition {
   // Whether it judges the update rather than the gradients of a step.
   virtual bool judges_update() const { return false; }
   // Judges a step, then takes it into its history, if it has one. Never allocates.
-  virtual Verdict Judge(const StepRecord& record) = 0;
+  virtual Verdict Judge(const StepRecord& record, const RunSignals& signals) = 0;
   // Fills tensor, summary and diagnosis of the alert about a step that it has just found to hold.
-  virtual void Describe(const StepRecord& record, const Verdict& verdict, const RunContext& context,
+  virtual void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                         v1::Alert* alert) const = 0;
 };
 

@@ -1,0 +1,139 @@
+// The series of a run that its rules share, kept once for all of them: loss, gradient norm, update and learning rate,
+// what was usual of them, and what they were when the loss was best.
+#ifndef GRADWATCH_CORE_DETECT_RUN_SIGNALS_H_
+#define GRADWATCH_CORE_DETECT_RUN_SIGNALS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/detect/history.h"
+#include "core/stats/sorted_window.h"
+#include "core/stats/step_record.h"
+
+namespace gradwatch::core {
+
+// Index of the tensor with the largest gradient norm; -1 if no tensor has one.
+int LargestTensor(const StepRecord& record);
+
+// What is known of a run beside its reports. NaN: not known.
+struct RunFacts {
+  // The loss of guessing: ln(classes) for a softmax cross-entropy, the variance of the targets for a squared error.
+  double guessing_loss = std::numeric_limits<double>::quiet_NaN();
+};
+
+// Losses are judged by l = ln(loss), norms by y = ln(norm): both are near log-normal. From the first loss on that is not
+// above 0, l = asinh(loss / |first loss|), and everything about losses begins anew (loss_era).
+//
+// A step whose loss or gradients are not finite moves nothing here, but for `last_update`.
+//
+// The windows of "what was" come in two kinds. A usual window (History) takes a step in after the rules have judged it,
+// and no outlier ever. A trailing window has the present step already, and everything: its median does not follow an
+// outlier. What is best is a minimum of medians, so that no outlier can move it and it never rises.
+//
+// Order of a step: BeginStep, rules about gradients, EndGradients; ObserveUpdate, rules about updates, EndUpdate.
+// Allocates only when it is made. Thread-compatible.
+class RunSignals {
+ public:
+  static constexpr int kUsualWindow = 30;
+  static constexpr int kUsualWarmUp = 20;
+
+  // The last step whose loss and gradients were finite, before the present one.
+  struct FiniteStep {
+    int64_t step = -1;  // -1: there was none
+    double grad_norm = 0;
+    int largest = -1;  // see LargestTensor
+  };
+  // The update that was largest against its weights, of the last step with one. Of tensors with "weight" in their
+  // name, or of all if none has it; tensors of norm below 1e-12 are left out, and those that were when they were first
+  // seen for 100 steps.
+  struct Update {
+    int64_t step = -1;  // -1: there was none
+    double ratio = 0;
+    int tensor = -1;
+  };
+  // How things were when the loss was best.
+  struct Best {
+    int64_t step = -1;           // -1: too little was seen; the others are then not known, but for `loss`
+    double loss = 0;             // lowest median of 50 of l so far, from 5 losses on; before: start_loss()
+    double norm = 0;             // median of 50 of y; above any norm if there was none
+    double update_ratio = 0;     // median of the last ratios; 0: not known
+    double learning_rate = 0;
+  };
+
+  explicit RunSignals(std::vector<std::string> tensor_names, RunFacts facts = {});
+  // Bytes that one of these names takes.
+  static int64_t Bytes(const std::vector<std::string>& tensor_names);
+
+  void BeginStep(const StepRecord& record);
+  void EndGradients(const StepRecord& record);
+  void ObserveUpdate(const StepRecord& record);
+  void EndUpdate(const StepRecord& record);
+
+  // Name of a tensor; "" for -1.
+  const std::string& NameOf(int tensor) const;
+  const std::vector<std::string>& tensor_names() const { return tensor_names_; }
+  const RunFacts& facts() const { return facts_; }
+
+  // Whether loss and gradients of the present step are finite. If not, rules with a history know nothing about it.
+  bool finite() const { return finite_; }
+  // Whether the present step has a norm to judge: it is finite and above 0.
+  bool has_norm() const { return finite_ && has_norm_; }
+  // l and y of the present step; as of the last one that had them, otherwise.
+  double loss() const { return loss_; }
+  double norm() const { return norm_; }
+  // The loss that has this l, for people.
+  double LossOf(double l) const;
+
+  // Finite steps of the present era, the present one included.
+  int64_t losses() const { return losses_; }
+  // Norms so far, the present one included.
+  int64_t norms() const { return norms_; }
+  // Rises when everything about losses begins anew.
+  int loss_era() const { return loss_era_; }
+
+  // l of the first losses: the larger of the first and the median of those of the first five that are within a factor
+  // of 3 of it.
+  double start_loss() const { return start_loss_; }
+  const Best& best() const { return best_; }
+  // Standard deviation of single steps of l and of y, measured on the good side only: a loss that climbs lies above its
+  // median and cannot widen the scale that judges it.
+  double loss_deviation() const { return loss_deviation_; }
+  double norm_deviation() const { return norm_deviation_; }
+
+  // Usual windows of l and y; not `ready` below kUsualWarmUp.
+  const History& usual_losses() const { return usual_losses_; }
+  const History& usual_norms() const { return usual_norms_; }
+  // Median of the usual norms as a norm; 0: not known yet. For people, from 5 norms on.
+  double usual_norm() const;
+
+  // Trailing windows of l and y.
+  const SortedWindow& losses10() const { return losses10_; }
+  const SortedWindow& losses20() const { return losses20_; }
+  const SortedWindow& losses30() const { return losses30_; }
+  const SortedWindow& losses50() const { return losses50_; }
+  const SortedWindow& norms10() const { return norms10_; }
+  const SortedWindow& norms20() const { return norms20_; }
+  const SortedWindow& norms50() const { return norms50_; }
+
+  // Before ObserveUpdate those of the step before; of a step without an update, those of the last one with one.
+  const FiniteStep& last_finite() const { return last_finite_; }
+  const Update& last_update() const { return last_update_; }
+  // The largest ratio of update to weights of the last step; 0: it had no update, or it was not measured.
+  double update_ratio() const { return update_ratio_; }
+  // Trailing windows of that ratio.
+  const SortedWindow& ratios5() const { return ratios5_; }
+  const SortedWindow& ratios50() const { return ratios50_; }
+  // Median of the last 50 ratios of steps whose rate was not above 1.2 times top_rate(), if known; 0: of none yet.
+  double usual_ratio() const { return usual_ratio_; }
+
+  // The highest learning rate that stood for 20 steps without a higher one: the warm-up is over. 0: it is not.
+  double top_rate() const { return top_rate_; }
+
+ private:
+  // See the .cc file.
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DETECT_RUN_SIGNALS_H_
