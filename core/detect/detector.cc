@@ -1,11 +1,13 @@
 #include "core/detect/detector.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "core/base/timestamp.h"
 #include "core/detect/condition.h"
 #include "core/detect/episode.h"
-#include "core/detect/run_context.h"
+#include "core/detect/run_signals.h"
 
 namespace gradwatch::core {
 namespace {
@@ -15,6 +17,7 @@ constexpr int64_t kAlertBytes = 6 << 10;
 
 // A rule at work.
 struct Watch {
+  v1::Rule rule;
   std::unique_ptr<Condition> condition;
   Episode episode;
 };
@@ -22,60 +25,98 @@ struct Watch {
 }  // namespace
 
 struct Detector::State {
-  explicit State(std::vector<std::string> tensor_names) : context(std::move(tensor_names)) {}
+  State(std::vector<std::string> tensor_names, AlertIdentity who, RunFacts facts)
+      : identity(std::move(who)), signals(std::move(tensor_names), facts) {}
 
   void Judge(const StepRecord& record, bool update, absl::Time now, std::vector<v1::Alert>* transitions);
+  void Tell(Watch* watch, absl::Time now, std::vector<v1::Alert>* transitions);
+  // A watch of this rule: `old` if that is one and the rule has not changed.
+  void Install(const v1::Rule& rule, std::vector<Watch>* old);
 
-  RunContext context;
+  const AlertIdentity identity;
+  RunSignals signals;
   std::vector<Watch> watches;
+  std::map<std::string, int32_t> episodes;  // of rules that were there before, by name: ids are never given twice
 };
 
 void Detector::State::Judge(const StepRecord& record, bool update, absl::Time now,
                             std::vector<v1::Alert>* transitions) {
   for (Watch& watch : watches) {
     if (watch.condition->judges_update() != update) continue;
-    const Verdict verdict = watch.condition->Judge(record);
+    const Verdict verdict = watch.condition->Judge(record, signals);
     const Episode::Change change = watch.episode.Advance(record.step, verdict);
     if (change == Episode::Change::kNone) continue;
-    v1::Alert& alert = watch.episode.alert();
-    if (change != Episode::Change::kResolved) watch.condition->Describe(record, verdict, context, &alert);
-    *alert.mutable_time() = ToTimestamp(now);
-    transitions->push_back(alert);
+    if (change != Episode::Change::kResolved) {
+      watch.condition->Describe(record, verdict, signals, &watch.episode.alert());
+    }
+    Tell(&watch, now, transitions);
   }
 }
 
+void Detector::State::Tell(Watch* watch, absl::Time now, std::vector<v1::Alert>* transitions) {
+  *watch->episode.alert().mutable_time() = ToTimestamp(now);
+  transitions->push_back(watch->episode.alert());
+}
+
+void Detector::State::Install(const v1::Rule& rule, std::vector<Watch>* old) {
+  const auto same = [&](const Watch& watch) {
+    return watch.rule.name() == rule.name() && watch.rule.SerializeAsString() == rule.SerializeAsString();
+  };
+  if (const auto found = std::find_if(old->begin(), old->end(), same); found != old->end()) {
+    watches.push_back(std::move(*found));
+    old->erase(found);
+    return;
+  }
+  auto condition = MakeCondition(rule, signals.tensor_names());
+  if (condition == nullptr) return;
+  watches.push_back({rule, std::move(condition), Episode(rule, identity, episodes[rule.name()])});
+}
+
 int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& tensor_names) {
-  int64_t bytes = RunContext::Bytes(tensor_names);
+  int64_t bytes = RunSignals::Bytes(tensor_names);
   for (const v1::Rule& rule : rules.rules()) bytes += kAlertBytes + ConditionBytes(rule, tensor_names);
   return bytes;
 }
 
-Detector::Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity)
-    : state_(std::make_unique<State>(std::move(tensor_names))) {
+Detector::Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity,
+                   RunFacts facts)
+    : state_(std::make_unique<State>(std::move(tensor_names), std::move(identity), facts)) {
+  std::vector<Watch> none;
   const v1::RuleSet resolved = ResolveRules(rules);
-  for (const v1::Rule& rule : resolved.rules()) {
-    auto condition = MakeCondition(rule, state_->context.tensor_names());
-    if (condition != nullptr) state_->watches.push_back({std::move(condition), Episode(rule, identity)});
-  }
+  for (const v1::Rule& rule : resolved.rules()) state_->Install(rule, &none);
 }
 
 Detector::~Detector() = default;
 
 void Detector::JudgeGradients(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions) {
+  state_->signals.BeginStep(record);
   state_->Judge(record, false, now, transitions);
-  state_->context.ObserveGradients(record);
+  state_->signals.EndGradients(record);
 }
 
 void Detector::JudgeUpdate(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions) {
+  state_->signals.ObserveUpdate(record);
   state_->Judge(record, true, now, transitions);
-  state_->context.ObserveUpdate(record);
+  state_->signals.EndUpdate(record);
+}
+
+void Detector::SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, std::vector<v1::Alert>* transitions) {
+  State& state = *state_;
+  std::vector<Watch> old = std::exchange(state.watches, {});
+  for (const Watch& watch : old) {
+    int32_t& episodes = state.episodes[watch.rule.name()];
+    episodes = std::max(episodes, watch.episode.episodes());
+  }
+  const v1::RuleSet resolved = ResolveRules(rules);
+  for (const v1::Rule& rule : resolved.rules()) state.Install(rule, &old);
+  for (Watch& watch : old) {
+    if (watch.episode.End(step, "its rule was changed") != Episode::Change::kNone) state.Tell(&watch, now, transitions);
+  }
 }
 
 void Detector::Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions) {
   for (Watch& watch : state_->watches) {
-    if (watch.episode.Finish(step) == Episode::Change::kNone) continue;
-    *watch.episode.alert().mutable_time() = ToTimestamp(now);
-    transitions->push_back(watch.episode.alert());
+    if (watch.episode.Finish(step) != Episode::Change::kNone) state_->Tell(&watch, now, transitions);
   }
 }
 

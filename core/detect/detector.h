@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/detect/run_signals.h"
 #include "core/stats/step_record.h"
 #include "gradwatch/v1/alert.pb.h"
 
@@ -36,21 +37,27 @@ struct AlertIdentity {
 //
 // A rule has one episode at a time: PENDING (only with for_steps above 1, and once half of them have held), FIRING
 // once, RESOLVED once. A PENDING alert that never fires is RESOLVED too, at the first quiet step, because it has been
-// told. RESOLVED keeps tensor, diagnosis and the worst value of the episode; its summary says how it ended. A step that
-// a rule cannot judge (not measured, a non-finite value, too little history) changes nothing about its episode.
+// told. RESOLVED keeps tensor, diagnosis and the worst value of the episode; its summary says how it ended and why it
+// was. A step that a rule cannot judge (not measured, a non-finite value, too little history) changes nothing about its
+// episode.
 //
-// Rules with a history judge a step before they take it in, and outliers stay out of the history; how a lasting change
-// becomes the usual nevertheless, and at what price, is told in core/detect/history.h.
+// Rules judge a step before it becomes part of what was usual, and outliers never do; how a lasting change becomes the
+// usual nevertheless, and at what price, is told in core/detect/history.h. What rules share is in run_signals.h.
 class Detector {
  public:
   // `tensor_names` in arena order. `rules` must be valid.
-  Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity);
+  Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity,
+           RunFacts facts = {});
   ~Detector();
 
   // Judges the loss and the gradients of a step, before its update. Call once a step.
   void JudgeGradients(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions);
   // Judges the update of the same step, after it.
   void JudgeUpdate(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions);
+  // Other rules, which must be valid, from `step` on. A rule that is as it was goes on; the episode of one that is gone
+  // or changed is resolved. What is known of the run stays, so that a new rule that judges by it alone is armed at
+  // once. Allocates. Call between two steps.
+  void SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
   // Resolves what is firing because the job has ended at `step`.
   void Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
 

@@ -1,24 +1,35 @@
 #include "core/detect/history.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace gradwatch::core {
 
-History::History(int window, int warm_up) : warm_up_(std::min(window, warm_up)), usual_(window), outliers_(window) {}
+History::History(int window, int warm_up)
+    : warm_up_(std::min(window, warm_up)), usual_(window), last_(window), flags_(window) {}
 
 void History::Admit(double sample, bool outlier) {
-  if (!outlier) {
-    usual_.Add(sample);
-    if (++calm_ == kForgetAfter) outliers_.Clear();
-    return;
+  outliers_ += (outlier ? 1 : 0) - flags_[next_];
+  last_[next_] = sample;
+  flags_[next_] = outlier ? 1 : 0;
+  next_ = (next_ + 1) % last_.size();
+  if (!outlier) usual_.Add(sample);
+  if (2 * outliers_ > usual_.capacity()) TakeOutliersAsUsual();
+}
+
+void History::TakeOutliersAsUsual() {
+  usual_.Clear();
+  for (size_t i = 0; i < last_.size(); ++i) {
+    const size_t place = (next_ + i) % last_.size();  // the oldest first
+    if (flags_[place] != 0) usual_.Add(last_[place]);
   }
-  calm_ = 0;
-  outliers_.Add(sample);
-  if (outliers_.size() == outliers_.capacity()) {
-    std::swap(usual_, outliers_);
-    outliers_.Clear();
-  }
+  std::fill(flags_.begin(), flags_.end(), 0);
+  outliers_ = 0;
+}
+
+void History::Clear() {
+  usual_.Clear();
+  std::fill(flags_.begin(), flags_.end(), 0);
+  outliers_ = 0;
 }
 
 }  // namespace gradwatch::core

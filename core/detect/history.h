@@ -1,30 +1,32 @@
-// What was usual of a series: a window of samples that no outlier gets into, unless outliers have become the usual.
+// What was usual of a series: a window of samples that no outlier gets into, unless most samples have become outliers.
 #ifndef GRADWATCH_CORE_DETECT_HISTORY_H_
 #define GRADWATCH_CORE_DETECT_HISTORY_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "core/stats/sorted_window.h"
 
 namespace gradwatch::core {
 
-// Outliers are kept apart. They are forgotten after kForgetAfter samples in a row that are none. But when as many as a
-// whole window have come without such a calm, the series has changed for good (a new phase of training, another
-// learning rate): they become the history, and what was before is dropped. Otherwise such a change would be an alert
+// Outliers stay out, however often they come: one in ten, or every other one, is never the usual. But when more than
+// half of the last window of samples were outliers, the series has changed for good (a new phase of training, another
+// learning rate): those become the history, and what was before is dropped. Otherwise such a change would be an alert
 // for ever.
 //
-// The price: a run that stays broken for a whole window is then taken as it is, and its alert ends (the summary of the
-// alert says when it began); and a change for good alerts for a whole window.
+// The price: a run that stays broken for half a window is then taken as it is, and its alert ends (the summary of the
+// alert says when it began); what has a memory of the whole run (loss_divergence) still knows.
 //
 // Samples must be finite: one NaN would make any statistic blind. Allocates only when it is made.
 class History {
  public:
-  static constexpr int kForgetAfter = 20;
-
   // `window` samples are kept; the history is ready with `warm_up` of them, at most `window`.
   History(int window, int warm_up);
-  // Bytes that one of this window allocates: also the outliers may fill it.
-  static int64_t Bytes(int64_t window) { return 2 * SortedWindow::Bytes(window); }
+  // Bytes that one of this window allocates.
+  static int64_t Bytes(int64_t window) {
+    return SortedWindow::Bytes(window) + window * (sizeof(double) + sizeof(char));
+  }
 
   // Whether there are enough samples to judge another by.
   bool ready() const { return usual_.size() >= warm_up_; }
@@ -32,12 +34,18 @@ class History {
   const SortedWindow& usual() const { return usual_; }
   // Takes in a sample after it was judged.
   void Admit(double sample, bool outlier);
+  void Clear();
 
  private:
+  void TakeOutliersAsUsual();
+
   const int warm_up_;
   SortedWindow usual_;
-  SortedWindow outliers_;
-  int calm_ = 0;  // samples in a row that are no outliers
+  // The last samples of either kind, a ring, and whether each was an outlier.
+  std::vector<double> last_;
+  std::vector<char> flags_;
+  size_t next_ = 0;
+  int outliers_ = 0;  // of those
 };
 
 }  // namespace gradwatch::core

@@ -3,7 +3,9 @@
 #ifndef GRADWATCH_CORE_DETECT_RUN_SIGNALS_H_
 #define GRADWATCH_CORE_DETECT_RUN_SIGNALS_H_
 
+#include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,8 +24,8 @@ struct RunFacts {
   double guessing_loss = std::numeric_limits<double>::quiet_NaN();
 };
 
-// Losses are judged by l = ln(loss), norms by y = ln(norm): both are near log-normal. From the first loss on that is not
-// above 0, l = asinh(loss / |first loss|), and everything about losses begins anew (loss_era).
+// Losses are judged by l = ln(loss), norms by y = ln(norm): both are near log-normal. From the first loss on that is
+// not above 0, l = asinh(loss / |first loss|), and everything about losses begins anew (loss_era).
 //
 // A step whose loss or gradients are not finite moves nothing here, but for `last_update`.
 //
@@ -54,10 +56,10 @@ class RunSignals {
   };
   // How things were when the loss was best.
   struct Best {
-    int64_t step = -1;           // -1: too little was seen; the others are then not known, but for `loss`
-    double loss = 0;             // lowest median of 50 of l so far, from 5 losses on; before: start_loss()
-    double norm = 0;             // median of 50 of y; above any norm if there was none
-    double update_ratio = 0;     // median of the last ratios; 0: not known
+    int64_t step = -1;  // -1: too little was seen; the others are then not known, but for `loss`
+    double loss = 0;    // lowest median of 50 of l so far, from 5 losses on; before: start_loss()
+    double norm = std::numeric_limits<double>::infinity();  // median of 50 of y
+    double update_ratio = 0;                                // median of the last ratios; 0: not known
     double learning_rate = 0;
   };
 
@@ -96,6 +98,9 @@ class RunSignals {
   // of 3 of it.
   double start_loss() const { return start_loss_; }
   const Best& best() const { return best_; }
+  // Whether 20 losses in a row were once below 3 times the best and 1.5 times the start: the run has begun to learn, or
+  // at least to hold still.
+  bool settled() const { return settled_; }
   // Standard deviation of single steps of l and of y, measured on the good side only: a loss that climbs lies above its
   // median and cannot widen the scale that judges it.
   double loss_deviation() const { return loss_deviation_; }
@@ -106,6 +111,8 @@ class RunSignals {
   const History& usual_norms() const { return usual_norms_; }
   // Median of the usual norms as a norm; 0: not known yet. For people, from 5 norms on.
   double usual_norm() const;
+  // The largest y of the present step and the two norms before it.
+  double recent_norm() const;
 
   // Trailing windows of l and y.
   const SortedWindow& losses10() const { return losses10_; }
@@ -119,7 +126,7 @@ class RunSignals {
   // Before ObserveUpdate those of the step before; of a step without an update, those of the last one with one.
   const FiniteStep& last_finite() const { return last_finite_; }
   const Update& last_update() const { return last_update_; }
-  // The largest ratio of update to weights of the last step; 0: it had no update, or it was not measured.
+  // The largest ratio of update to weights of the last step that had an update, see Update; NaN: it was not measured.
   double update_ratio() const { return update_ratio_; }
   // Trailing windows of that ratio.
   const SortedWindow& ratios5() const { return ratios5_; }
@@ -131,8 +138,71 @@ class RunSignals {
   double top_rate() const { return top_rate_; }
 
  private:
-  // See the .cc file.
+  struct Outlier {
+    double factor;      // natural logarithm
+    double deviations;  // robust standard deviations
+    double smallest_deviation;
+  };
+  static bool IsOutlier(double sample, const History& usual, const Outlier& limits);
+
+  void TakeLoss(double loss);
+  void BeginLossEra(double loss);
+  void ObserveStart();
+  void TakeNorm(double norm);
+  void ObserveBest(const StepRecord& record);
+  Update LargestUpdate(const StepRecord& record);
+  void ObserveRate(double rate);
+
+  const std::vector<std::string> tensor_names_;
+  const RunFacts facts_;
+  const std::vector<int> weights_;  // the tensors whose updates are looked at
+
+  bool finite_ = false;
+  bool has_norm_ = false;
+  FiniteStep last_finite_;
+
+  // Losses.
+  bool is_additive_ = false;  // whether l is an asinh
+  double loss_scale_ = 0;     // the first loss, as a magnitude
+  int loss_era_ = 0;
+  double loss_ = 0;
+  int64_t losses_ = 0;
+  double start_loss_ = 0;
+  std::array<double, 5> first_losses_{};
+  int first_losses_count_ = 0;
+  bool settled_ = false;
+  int calm_ = 0;  // losses in a row that were not far above best and start
+  Best best_;
+  double loss_deviation_ = 0;
+  int64_t deviating_losses_ = 0;
+  History usual_losses_{kUsualWindow, kUsualWarmUp};
+  SortedWindow losses10_{10}, losses20_{20}, losses30_{30}, losses50_{50};
+
+  // Norms.
+  double norm_ = 0;
+  std::array<double, 2> last_norms_;  // before the present one
+  int64_t norms_ = 0;
+  double norm_deviation_ = 0;
+  int64_t deviating_norms_ = 0;
+  History usual_norms_{kUsualWindow, kUsualWarmUp};
+  SortedWindow norms10_{10}, norms20_{20}, norms50_{50};
+
+  // Updates.
+  std::vector<int64_t> judged_from_;  // of each of weights_: its first step to look at; below 0: not seen yet
+  Update last_update_;
+  double update_ratio_ = std::numeric_limits<double>::quiet_NaN();
+  SortedWindow ratios5_{5}, ratios50_{50};
+  SortedWindow usual_ratios_{50};
+  double usual_ratio_ = 0;
+
+  // Learning rate.
+  double highest_rate_ = 0;
+  int steps_since_highest_ = 0;
+  double top_rate_ = 0;
 };
+
+// What a rule of an update needs: whether weights were changed and how much was measured.
+bool WasUpdated(const StepRecord& record);
 
 }  // namespace gradwatch::core
 

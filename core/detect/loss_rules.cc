@@ -1,0 +1,334 @@
+#include "core/detect/loss_rules.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/detect/diagnosis.h"
+
+namespace gradwatch::core {
+namespace {
+
+// MAD times this is the standard deviation of a normal distribution.
+constexpr double kDeviationOfMad = 1.4826;
+// Against losses that are constant to the last digit.
+constexpr double kSmallestDeviation = 1e-3;
+// A gradient norm this many times the median goes with the jump of the loss.
+constexpr double kLargeNorm = 3;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// loss_divergence: a step counts 1 at most, so these are steps far above. A catapult of three is silent.
+constexpr double kLimit = 4;
+constexpr double kBrokenLimit = 5;
+// The loss is falling back if it is this factor below its highest since it went above.
+const double kFallingBack = std::log(1.3);
+// Updates of this ratio replace the weights within a few steps.
+constexpr double kTurningOver = 0.2;
+// The loss never recovered: it stays for this many steps above this factor of its start, or above the second one where
+// updates are so small that the loss is settling by itself.
+constexpr int kNeverSteps = 30;
+const double kNeverFactor = std::log(2.0);
+const double kNeverFactorSettling = std::log(100.0);
+constexpr double kSettlingRatio = 0.01;
+const double kHalf = std::log(2.0);
+
+// joint_growth: deviations beyond which a median is no noise.
+constexpr int kWitnesses = 50;
+constexpr double kNormDeviations = 4;
+constexpr double kUpdateLossDeviations = 2.5;
+// Updates below this share of the weights harm nobody.
+constexpr double kSmallestRatio = 0.003;
+
+void AddClamped(double excess, double limit, double* sum) {
+  *sum = std::clamp(*sum + std::clamp(excess, -1.0, 1.0), 0.0, 2 * limit);
+}
+
+Verdict Quiet() {
+  Verdict verdict;
+  verdict.kind = Verdict::Kind::kQuiet;
+  return verdict;
+}
+
+void DescribeBest(const RunSignals& signals, v1::Alert* alert) {
+  const RunSignals::Best& best = signals.best();
+  if (best.step < 0) return;
+  alert->add_diagnosis(absl::StrFormat("The best loss was %s, the median of 50 steps up to step %d.",
+                                       Number(signals.LossOf(best.loss)), best.step));
+}
+
+// What the norm and the updates do at this step, where they say something.
+void DescribeWitnesses(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const double usual = signals.usual_norm();
+  if (usual > 0 && record.grad_norm > kLargeNorm * usual) {
+    alert->add_diagnosis(absl::StrFormat("The gradient norm is %s, %s times its median%s.", Number(record.grad_norm),
+                                         Number(record.grad_norm / usual),
+                                         LargestIn(signals.NameOf(LargestTensor(record)))));
+  }
+}
+
+}  // namespace
+
+bool LossJump::IsShared(const v1::Rule& rule) {
+  // Where its outliers are those of the run too.
+  return rule.loss_jump().window() == RunSignals::kUsualWindow && rule.loss_jump().factor() >= 3;
+}
+
+LossJump::LossJump(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : log_factor_(std::log(rule.loss_jump().factor())),
+      max_deviations_(rule.loss_jump().max_deviations()),
+      log_norm_factor_(rule.loss_jump().has_norm_factor() ? std::log(rule.loss_jump().norm_factor()) : 0),
+      shared_(IsShared(rule)),
+      history_(shared_ ? 1 : rule.loss_jump().window(), kWarmUp) {
+  static_cast<void>(tensor_names);
+}
+
+int64_t LossJump::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>&) {
+  return History::Bytes(IsShared(rule) ? 1 : rule.loss_jump().window());
+}
+
+bool LossJump::NormIsLarge(const RunSignals& signals) const {
+  if (log_norm_factor_ == 0) return true;
+  const double usual = signals.usual_norm();
+  return usual > 0 && signals.norms() > 0 && signals.recent_norm() > std::log(usual) + log_norm_factor_;
+}
+
+void LossJump::Admit(double loss, bool outlier, const RunSignals& signals) {
+  if (shared_) return;
+  if (era_ != signals.loss_era()) history_.Clear();
+  era_ = signals.loss_era();
+  history_.Admit(loss, outlier);
+}
+
+Verdict LossJump::Judge(const StepRecord& record, const RunSignals& signals) {
+  Verdict verdict;
+  if (record.loss == kInfinity) {
+    verdict.kind = Verdict::Kind::kHolds;
+    verdict.value = verdict.limit = kInfinity;
+    return verdict;
+  }
+  if (!signals.finite()) return verdict;
+  const History& history = shared_ ? signals.usual_losses() : history_;
+  if (!history.ready() || (!shared_ && era_ != signals.loss_era())) {
+    Admit(signals.loss(), false, signals);
+    return verdict;
+  }
+  const double median = history.usual().Median();
+  const double deviation = std::max(kDeviationOfMad * history.usual().MedianDeviation(), kSmallestDeviation);
+  const double limit = median + std::max(log_factor_, max_deviations_ * deviation);
+  const bool outlier = signals.loss() > limit;
+  verdict = Quiet();
+  if (outlier && NormIsLarge(signals)) {
+    verdict.kind = Verdict::Kind::kHolds;
+    verdict.value = record.loss;
+    verdict.limit = signals.LossOf(limit);
+    verdict.usual = signals.LossOf(median);
+  }
+  Admit(signals.loss(), outlier, signals);
+  return verdict;
+}
+
+void LossJump::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                        v1::Alert* alert) const {
+  if (std::isinf(verdict.value)) {
+    alert->set_summary("the loss is +Inf, above any limit");
+  } else if (verdict.usual > 0) {
+    alert->set_summary(absl::StrFormat("loss %s is %s times its median %s", Number(verdict.value),
+                                       Number(verdict.value / verdict.usual), Number(verdict.usual)));
+  } else {
+    alert->set_summary(
+        absl::StrFormat("loss %s is far above its median %s", Number(verdict.value), Number(verdict.usual)));
+  }
+  const bool large_update = ExplainLastUpdate(record, signals, alert);
+  const double usual_norm = signals.usual_norm();
+  if (usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm) {
+    DescribeWitnesses(record, signals, alert);
+    SuggestCures(record, LargestTensor(record), signals, alert);
+  } else if (usual_norm > 0 && !large_update) {
+    alert->add_diagnosis("The gradient norm is as usual: look at the data, or at units that saturate.");
+  }
+}
+
+LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : log_factor_(std::log(rule.loss_divergence().factor())),
+      log_start_factor_(std::log(rule.loss_divergence().start_factor())),
+      max_deviations_(rule.loss_divergence().max_deviations()) {
+  static_cast<void>(tensor_names);
+  BeginAnew(0);
+}
+
+void LossDivergence::BeginAnew(int era) {
+  era_ = era;
+  sum_ = broken_sum_ = 0;
+  highest_ = highest_median_ = -kInfinity;
+  worse_ = 0;
+}
+
+Verdict LossDivergence::Judge(const StepRecord& record, const RunSignals& signals) {
+  if (!signals.finite()) return Verdict();
+  if (era_ != signals.loss_era()) BeginAnew(signals.loss_era());
+  const double best = signals.best().loss;
+  const double loose = std::max(best + log_factor_, signals.start_loss() + log_start_factor_);
+  const double reference =
+      signals.settled() ? best + std::max(log_factor_, max_deviations_ * signals.loss_deviation()) : loose;
+  if (sum_ <= 0) above_since_ = record.step;
+  const Way way = JudgeLoss(signals, reference, loose);
+  Verdict verdict = Quiet();
+  if (way == Way::kNone) return verdict;
+  way_ = way;
+  verdict.kind = Verdict::Kind::kHolds;
+  verdict.value = record.loss;
+  verdict.usual = signals.LossOf(way == Way::kNever ? signals.start_loss() : best);
+  verdict.limit = signals.LossOf(way == Way::kNever  ? signals.start_loss() + kNeverFactor
+                                 : way == Way::kLeft ? reference
+                                                     : loose);
+  return verdict;
+}
+
+LossDivergence::Way LossDivergence::JudgeLoss(const RunSignals& signals, double reference, double loose_reference) {
+  const double loss = signals.loss();
+  AddClamped(loss - reference, kLimit, &sum_);
+  AddClamped(loss - loose_reference, kBrokenLimit, &broken_sum_);
+  highest_ = sum_ <= 0 ? -kInfinity : std::max(highest_, loss);
+  const bool never = NeverRecovered(signals);
+  const bool stays = loss >= highest_ - kFallingBack || sum_ >= 2 * kLimit;
+  if (signals.settled() && sum_ >= kLimit && stays) return Way::kLeft;
+  if (broken_sum_ >= kBrokenLimit && signals.update_ratio() >= kTurningOver) return Way::kBroken;
+  return never ? Way::kNever : Way::kNone;
+}
+
+bool LossDivergence::NeverRecovered(const RunSignals& signals) {
+  const double factor = signals.update_ratio() < kSettlingRatio ? kNeverFactorSettling : kNeverFactor;
+  worse_ = signals.losses30().Median() > signals.start_loss() + factor ? worse_ + 1 : 0;
+  const double median = signals.losses10().Median();
+  if (signals.losses10().size() >= 5) highest_median_ = std::max(highest_median_, median);
+  return worse_ >= kNeverSteps && median >= highest_median_ - kHalf;
+}
+
+void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                              v1::Alert* alert) const {
+  const std::string factor =
+      verdict.usual > 0 ? absl::StrCat(Number(verdict.value / verdict.usual), " times") : "above";
+  if (way_ == Way::kNever) {
+    alert->set_summary(absl::StrFormat("loss %s has been above its start, %s, for more than %d steps and does not fall",
+                                       Number(verdict.value), Number(verdict.usual), kNeverSteps));
+  } else {
+    alert->set_summary(absl::StrFormat("loss %s is %s its best, %s, and does not come back; far above since step %d",
+                                       Number(verdict.value), factor, Number(verdict.usual), above_since_));
+  }
+  DescribeBest(signals, alert);
+  if (way_ == Way::kBroken) {
+    const RunSignals::Update& update = signals.last_update();
+    alert->add_diagnosis(absl::StrFormat("Meanwhile updates turn the weights over: that of step %d was %s times %s.",
+                                         update.step, Number(update.ratio), signals.NameOf(update.tensor)));
+  }
+  DescribeWitnesses(record, signals, alert);
+  ExplainLastUpdate(record, signals, alert);
+  SuggestCures(record, LargestTensor(record), signals, alert);
+}
+
+LossCollapse::LossCollapse(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : log_factor_(std::log(rule.loss_collapse().factor())),
+      max_deviations_(rule.loss_collapse().max_deviations()),
+      log_start_share_(std::log(rule.loss_collapse().start_share())) {
+  static_cast<void>(tensor_names);
+}
+
+Verdict LossCollapse::Judge(const StepRecord& record, const RunSignals& signals) {
+  const SortedWindow& losses = signals.losses30();
+  if (!signals.finite() || losses.size() < losses.capacity()) return Verdict();
+  Verdict verdict = Quiet();
+  const double best = signals.best().loss;
+  const double limit = best + std::max(log_factor_, max_deviations_ * signals.loss_deviation());
+  const bool lasting = signals.settled() && losses.Quantile(0.1) > limit;
+  if (!lasting || !(losses.Median() > signals.start_loss() + log_start_share_)) return verdict;
+  verdict.kind = Verdict::Kind::kHolds;
+  verdict.value = record.loss;
+  verdict.limit = signals.LossOf(limit);
+  verdict.usual = signals.LossOf(best);
+  return verdict;
+}
+
+void LossCollapse::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                            v1::Alert* alert) const {
+  alert->set_summary(
+      absl::StrFormat("the loss is back where it began: %s over 30 steps, after a best of %s and a start of %s",
+                      Number(signals.LossOf(signals.losses30().Median())), Number(verdict.usual),
+                      Number(signals.LossOf(signals.start_loss()))));
+  DescribeBest(signals, alert);
+  const double guessing = signals.facts().guessing_loss;
+  if (std::isfinite(guessing) && record.loss > guessing / 2) {
+    alert->add_diagnosis(absl::StrFormat("Guessing alone would have a loss of %s.", Number(guessing)));
+  }
+  alert->add_diagnosis(
+      "What it had learnt is lost: go back to an earlier state of the parameters, with a lower rate or a clip "
+      "threshold.");
+}
+
+JointGrowth::JointGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : log_loss_factor_(std::log(rule.joint_growth().loss_factor())),
+      log_norm_factor_(std::log(rule.joint_growth().norm_factor())),
+      log_update_loss_factor_(std::log(rule.joint_growth().update_loss_factor())),
+      log_update_factor_(std::log(rule.joint_growth().update_factor())) {
+  static_cast<void>(tensor_names);
+}
+
+Verdict JointGrowth::Judge(const StepRecord& record, const RunSignals& signals) {
+  if (!signals.finite() || signals.losses50().size() < kWitnesses || signals.norms50().size() < kWitnesses) {
+    return Verdict();
+  }
+  Verdict verdict = Quiet();
+  if (!signals.settled()) return verdict;
+  by_norm_ = NormHasGrown(signals);
+  if (!by_norm_ && !UpdateHasGrown(record, signals)) return verdict;
+  verdict.kind = Verdict::Kind::kHolds;
+  verdict.value = record.loss;
+  verdict.usual = signals.LossOf(signals.best().loss);
+  verdict.limit = signals.LossOf(signals.best().loss + (by_norm_ ? log_loss_factor_ : log_update_loss_factor_));
+  return verdict;
+}
+
+bool JointGrowth::NormHasGrown(const RunSignals& signals) const {
+  const RunSignals::Best& best = signals.best();
+  const double loss = best.loss + std::max(log_loss_factor_, kNormDeviations * signals.loss_deviation());
+  const double norm = best.norm + std::max(log_norm_factor_, kNormDeviations * signals.norm_deviation());
+  return signals.losses20().Median() > loss && signals.norms20().Median() > norm;
+}
+
+bool JointGrowth::UpdateHasGrown(const StepRecord& record, const RunSignals& signals) const {
+  const RunSignals::Best& best = signals.best();
+  if (!(best.update_ratio > 0) || signals.ratios5().size() < signals.ratios5().capacity()) return false;
+  const double loss = best.loss + std::max(log_update_loss_factor_, kUpdateLossDeviations * signals.loss_deviation());
+  if (!(signals.losses10().Median() > loss)) return false;
+  const double explained = best.learning_rate > 0
+                               ? std::max(1.0, std::min(record.learning_rate, signals.top_rate()) / best.learning_rate)
+                               : 1;
+  const double factor = std::exp(std::max(log_update_factor_, kNormDeviations * signals.norm_deviation()));
+  const double ratio = signals.ratios5().Median();
+  return ratio >= kSmallestRatio && ratio > factor * explained * best.update_ratio;
+}
+
+void JointGrowth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                           v1::Alert* alert) const {
+  const RunSignals::Best& best = signals.best();
+  if (by_norm_) {
+    alert->set_summary(absl::StrFormat(
+        "loss and gradient norm have grown together: over 20 steps the loss is %s, best %s, and the norm %s, %s then",
+        Number(signals.LossOf(signals.losses20().Median())), Number(verdict.usual),
+        Number(std::exp(signals.norms20().Median())), Number(std::exp(best.norm))));
+  } else {
+    const RunSignals::Update& update = signals.last_update();
+    alert->set_tensor(signals.NameOf(update.tensor));
+    alert->set_summary(absl::StrFormat(
+        "loss and updates have grown together: over 10 steps the loss is %s, best %s, and updates are %s of the "
+        "weights, %s then; largest in %s",
+        Number(signals.LossOf(signals.losses10().Median())), Number(verdict.usual), Number(signals.ratios5().Median()),
+        Number(best.update_ratio), alert->tensor()));
+  }
+  DescribeBest(signals, alert);
+  ExplainLastUpdate(record, signals, alert);
+  SuggestCures(record, LargestTensor(record), signals, alert);
+}
+
+}  // namespace gradwatch::core

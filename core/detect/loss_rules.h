@@ -1,0 +1,121 @@
+// Conditions about the loss: that it jumped, that it left its best behind, that it is back where it began.
+#ifndef GRADWATCH_CORE_DETECT_LOSS_RULES_H_
+#define GRADWATCH_CORE_DETECT_LOSS_RULES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/detect/condition.h"
+#include "core/detect/history.h"
+
+namespace gradwatch::core {
+
+// A loss far above what was usual: l = ln(loss) above its median by ln(factor), and by max_deviations robust standard
+// deviations, because the losses of single batches of a run that has nearly converged differ by powers of ten. With
+// norm_factor also one of the last three norms must be that many times the usual one. An infinite loss is above
+// everything; NaN is non_finite's business. Silent until kWarmUp losses are in.
+class LossJump final : public Condition {
+ public:
+  static constexpr int kWarmUp = 20;
+
+  LossJump(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  static bool IsShared(const v1::Rule& rule);
+  bool NormIsLarge(const RunSignals& signals) const;
+  void Admit(double loss, bool outlier, const RunSignals& signals);
+
+  const double log_factor_;
+  const double max_deviations_;
+  const double log_norm_factor_;  // 0: norms are not looked at
+  const bool shared_;             // whether the history is that of the run
+  History history_;
+  int era_ = 0;
+};
+
+// A loss that has left its best behind. `reference` is the best plus ln(factor) and max_deviations standard deviations;
+// before the run has settled, and for the second sum always, the larger of best + ln(factor) and start +
+// ln(start_factor). Neither rises with the loss that is judged. Three ways:
+//
+//   left:   the sum of l - reference, clamped to 1 a step, has reached kLimit, and the loss is not falling back;
+//   broken: the same with the looser reference and kBrokenLimit, while updates still turn the weights over;
+//   never:  the median of 30 has been above start + ln 2 for 30 steps, with no fall to half its peak.
+class LossDivergence final : public Condition {
+ public:
+  LossDivergence(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  enum class Way { kNone, kLeft, kBroken, kNever };
+
+  void BeginAnew(int era);
+  Way JudgeLoss(const RunSignals& signals, double reference, double loose_reference);
+  bool NeverRecovered(const RunSignals& signals);
+
+  const double log_factor_;
+  const double log_start_factor_;
+  const double max_deviations_;
+
+  int era_ = 0;
+  double sum_ = 0;
+  double broken_sum_ = 0;
+  double highest_ = 0;       // loss since sum_ left 0
+  int worse_ = 0;            // steps in a row with a median far above the start
+  double highest_median_;    // of 10 losses
+  int64_t above_since_ = 0;  // the step since which sum_ is not 0
+  Way way_ = Way::kNone;
+};
+
+// A loss that is lastingly back where it began: the lowest tenth of the last 30 losses above the best by ln(factor) and
+// max_deviations standard deviations, and their median above start_share of the start.
+class LossCollapse final : public Condition {
+ public:
+  LossCollapse(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  const double log_factor_;
+  const double max_deviations_;
+  const double log_start_share_;
+};
+
+// Two witnesses, each beyond its own noise: the loss above its best, and with it the norms, or the updates, above what
+// they were when the loss was best. What the learning rate explains of the updates is taken off, up to the highest rate
+// that was held, so that a warm restart is silent.
+class JointGrowth final : public Condition {
+ public:
+  JointGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  bool NormHasGrown(const RunSignals& signals) const;
+  bool UpdateHasGrown(const StepRecord& record, const RunSignals& signals) const;
+
+  const double log_loss_factor_;
+  const double log_norm_factor_;
+  const double log_update_loss_factor_;
+  const double log_update_factor_;
+  bool by_norm_ = false;  // of the last verdict that holds
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DETECT_LOSS_RULES_H_

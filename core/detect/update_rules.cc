@@ -1,0 +1,245 @@
+#include "core/detect/update_rules.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/detect/diagnosis.h"
+
+namespace gradwatch::core {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// A ratio to aim at when a lower rate is suggested; 0.001 to 0.01 is usual.
+constexpr double kHealthyRatio = 0.01;
+// An update that replaces the weights: no rate to suggest follows from it.
+constexpr double kHopelessRatio = 10;
+// A gradient norm this many times the median is why the update is large.
+constexpr double kLargeNorm = 3;
+
+// update_overshoot: the most that one ratio counts.
+const double kMostRatio = std::log(4.0);
+constexpr double kSmallestRatio = 1e-9;
+
+// update_growth: rises that are no accident; what share of the first half's growth the second has in a geometric ramp;
+// steps without a rise that end one; what is a rise, in logarithms.
+constexpr int kFewestRises = 8;
+constexpr double kGeometricShare = 0.8;
+constexpr int kFlatSteps = 3;
+constexpr double kRise = 1e-6;
+constexpr double kSmallestRate = 1e-38;
+
+void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, const RunSignals& signals,
+                        v1::Alert* alert) {
+  const TensorStatistics& statistics = record.tensors[tensor];
+  alert->add_diagnosis(absl::StrFormat("The weights have norm %s, the update %s, the gradient %s before clipping.",
+                                       Number(statistics.weight_norm), Number(statistics.update_norm),
+                                       Number(statistics.l2_norm)));
+  const double usual_norm = signals.usual_norm();
+  if (usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm) {
+    alert->add_diagnosis(
+        absl::StrFormat("The global gradient norm is %s, %s times its median: it is the gradient that is large.",
+                        Number(record.grad_norm), Number(record.grad_norm / usual_norm)));
+    SuggestCures(record, tensor, signals, alert);
+  } else if (!(ratio < kHopelessRatio)) {
+    alert->add_diagnosis("Such an update replaces the weights: gradient and learning rate together are far too large.");
+    SuggestCures(record, tensor, signals, alert);
+  } else if (record.learning_rate > 0) {
+    alert->add_diagnosis(absl::StrFormat(
+        "The learning rate %s is too high for this tensor: about %.1g would bring the ratio to %s.",
+        Number(record.learning_rate), record.learning_rate * kHealthyRatio / ratio, Number(kHealthyRatio)));
+  }
+}
+
+}  // namespace
+
+UpdateRatio::UpdateRatio(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : max_ratio_(rule.update_ratio().max_ratio()),
+      tensors_(MatchingTensors(rule, tensor_names)),
+      judged_from_(tensors_.size(), kUnseen) {}
+
+int64_t UpdateRatio::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
+  return static_cast<int64_t>(MatchingTensors(rule, tensor_names).size() * sizeof(int64_t));
+}
+
+Verdict UpdateRatio::JudgeSkipped(const StepRecord& record) const {
+  Verdict verdict;
+  if (record.level != v1::STATISTICS_LEVEL_FULL) return verdict;
+  for (const int i : tensors_) {
+    if (i >= static_cast<int>(record.tensors.size()) || record.tensors[i].non_finite() == 0) continue;
+    verdict.kind = Verdict::Kind::kHolds;
+    verdict.value = kInfinity;
+    verdict.limit = max_ratio_;
+    verdict.tensor = i;
+    return verdict;
+  }
+  return verdict;
+}
+
+Verdict UpdateRatio::Judge(const StepRecord& record, const RunSignals&) {
+  Verdict worst;
+  if (!WasUpdated(record)) return JudgeSkipped(record);
+  worst.limit = max_ratio_;
+  for (size_t i = 0; i < tensors_.size() && tensors_[i] < static_cast<int>(record.tensors.size()); ++i) {
+    const TensorStatistics& tensor = record.tensors[tensors_[i]];
+    const bool zero = tensor.weight_norm < kSmallestWeightNorm;
+    if (judged_from_[i] == kUnseen) judged_from_[i] = record.step + (zero ? kStepsAfterZero : 0);
+    if (zero || !std::isfinite(tensor.weight_norm) || record.step < judged_from_[i]) continue;
+    if (worst.kind == Verdict::Kind::kUnknown) worst.kind = Verdict::Kind::kQuiet;
+    const double ratio = tensor.update_norm / tensor.weight_norm;
+    if (ratio <= worst.value) continue;  // false for NaN: a broken update is worse than any
+    worst.value = ratio;
+    worst.tensor = tensors_[i];
+    if (std::isnan(ratio)) break;
+  }
+  if (worst.tensor >= 0 && !(worst.value <= max_ratio_)) worst.kind = Verdict::Kind::kHolds;
+  return worst;
+}
+
+void UpdateRatio::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                           v1::Alert* alert) const {
+  alert->set_tensor(signals.NameOf(verdict.tensor));
+  if (!WasUpdated(record)) {
+    alert->set_summary(
+        absl::StrCat("the update of ", alert->tensor(), " was not made: its gradient is not finite, nor would it be"));
+    SuggestCures(record, verdict.tensor, signals, alert);
+    return;
+  }
+  alert->set_summary(absl::StrFormat("the update of %s is %s times its weights, above the limit %s", alert->tensor(),
+                                     Number(verdict.value), Number(max_ratio_)));
+  ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+}
+
+Overshoot::Overshoot(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : limit_(rule.overshoot().max_log_product()), log_start_factor_(std::log(rule.overshoot().start_factor())) {
+  static_cast<void>(tensor_names);
+}
+
+Verdict Overshoot::Judge(const StepRecord& record, const RunSignals& signals) {
+  Verdict verdict;
+  // The first step's update cannot have broken its loss.
+  const bool judged = signals.finite() && signals.losses() > 1 && signals.last_update().step == record.step;
+  if (!judged) return verdict;
+  const bool broken = signals.loss() > signals.start_loss() + log_start_factor_;
+  const double ratio = std::log(std::max(signals.update_ratio(), kSmallestRatio));
+  log_product_ = broken ? std::max(0.0, log_product_ + std::min(kMostRatio, ratio)) : 0;
+  verdict.kind = log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
+  verdict.value = signals.update_ratio();
+  verdict.limit = std::exp(limit_);
+  verdict.tensor = signals.last_update().tensor;
+  log_product_ = std::min(log_product_, 2 * limit_);
+  return verdict;
+}
+
+void Overshoot::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                         v1::Alert* alert) const {
+  alert->set_tensor(signals.NameOf(verdict.tensor));
+  alert->set_summary(absl::StrFormat(
+      "updates turn the weights over while the loss is broken: this one is %s times %s, and the loss %s after a start "
+      "of %s",
+      Number(verdict.value), alert->tensor(), Number(record.loss), Number(signals.LossOf(signals.start_loss()))));
+  ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+}
+
+UpdateGrowth::UpdateGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : log_rate_factor_(std::log(rule.update_growth().rate_factor())),
+      update_factor_(rule.update_growth().update_factor()) {
+  static_cast<void>(tensor_names);
+}
+
+void UpdateGrowth::FollowRate(double rate, int64_t step, const RunSignals& signals) {
+  const double log_rate = std::log(std::max(rate, kSmallestRate));
+  if (has_rate_ && signals.top_rate() > 0 && log_rate > last_rate_ + kRise) {
+    if (rises_ == 0) {
+      rate_before_ = last_rate_;
+      ratio_before_ = signals.usual_ratio();
+      began_ = step;
+    }
+    if (rises_ < kMostRises) rates_[rises_] = log_rate;
+    ++rises_;
+    flat_ = 0;
+  } else if (log_rate < last_rate_ - kRise || ++flat_ >= kFlatSteps) {
+    rises_ = 0;
+  }
+  last_rate_ = log_rate;
+  has_rate_ = true;
+}
+
+bool UpdateGrowth::IsGeometric() const {
+  if (rises_ < kFewestRises || rises_ >= kMostRises) return false;
+  const double middle = rates_[rises_ / 2 - 1];
+  return last_rate_ - rate_before_ >= log_rate_factor_ &&
+         last_rate_ - middle >= kGeometricShare * (middle - rate_before_);
+}
+
+Verdict UpdateGrowth::Judge(const StepRecord& record, const RunSignals& signals) {
+  Verdict verdict;
+  if (!signals.finite()) return verdict;
+  FollowRate(record.learning_rate, record.step, signals);
+  if (std::isnan(signals.update_ratio())) return verdict;
+  const double ratio = signals.ratios5().size() > 0 ? signals.ratios5().Median() : 0;
+  const bool holds = IsGeometric() && ratio_before_ > 0 && ratio >= update_factor_ * ratio_before_;
+  verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
+  verdict.value = ratio;
+  verdict.limit = update_factor_ * ratio_before_;
+  verdict.usual = ratio_before_;
+  verdict.tensor = signals.last_update().tensor;
+  return verdict;
+}
+
+void UpdateGrowth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                            v1::Alert* alert) const {
+  const double growth = last_rate_ - rate_before_;
+  alert->set_tensor(signals.NameOf(verdict.tensor));
+  alert->set_summary(absl::StrFormat(
+      "the learning rate has risen to %s, %s times that of before step %d, and updates with it: from %s to %s of the "
+      "weights; largest in %s",
+      Number(record.learning_rate), Number(std::exp(growth)), began_, Number(verdict.usual), Number(verdict.value),
+      alert->tensor()));
+  alert->add_diagnosis(
+      absl::StrFormat("At this pace the rate doubles every %.0f steps, and the run breaks sooner or "
+                      "later: hold or lower it, for example with `gradwatch adjust`.",
+                      std::max(1.0, rises_ * std::log(2.0) / growth)));
+}
+
+FirstStep::FirstStep(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : max_update_ratio_(rule.first_step().max_update_ratio()), max_loss_factor_(rule.first_step().max_loss_factor()) {
+  static_cast<void>(tensor_names);
+}
+
+Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
+  Verdict verdict;
+  if (!signals.finite()) return verdict;
+  verdict.kind = Verdict::Kind::kQuiet;
+  if (done_ || signals.losses() > 1 || signals.loss_era() > 1) return verdict;
+  done_ = true;
+  const RunSignals::Update& update = signals.last_update();
+  const double guessing = signals.facts().guessing_loss;
+  if (update.step == record.step && update.ratio >= max_update_ratio_) {
+    verdict = {Verdict::Kind::kHolds, update.ratio, max_update_ratio_, update.tensor};
+  } else if (guessing > 0 && record.loss > max_loss_factor_ * guessing) {
+    verdict = {Verdict::Kind::kHolds, record.loss, max_loss_factor_ * guessing};
+  }
+  return verdict;
+}
+
+void FirstStep::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                         v1::Alert* alert) const {
+  if (verdict.tensor < 0) {
+    alert->set_summary(absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
+                                       Number(record.loss / signals.facts().guessing_loss),
+                                       Number(signals.facts().guessing_loss)));
+    alert->add_diagnosis(
+        "The outputs are far too large at the start: look at the scale of the inputs and of the "
+        "initial weights.");
+    return;
+  }
+  alert->set_tensor(signals.NameOf(verdict.tensor));
+  alert->set_summary(absl::StrFormat("the first update is as large as the weights: %s times %s", Number(verdict.value),
+                                     alert->tensor()));
+  ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+}
+
+}  // namespace gradwatch::core

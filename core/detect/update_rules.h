@@ -1,0 +1,106 @@
+// Conditions about updates against the weights that they change, and about the very first step.
+#ifndef GRADWATCH_CORE_DETECT_UPDATE_RULES_H_
+#define GRADWATCH_CORE_DETECT_UPDATE_RULES_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/detect/condition.h"
+
+namespace gradwatch::core {
+
+// |update| / |weights| > max_ratio for any matching tensor of norm 1e-12 and more. Needs level FULL. A step that was
+// skipped because something was not finite would have had an infinite update, and counts as one. A tensor that is zero
+// when it is first seen (a bias, as a rule) is left out for 100 steps, because it must grow by large parts of itself.
+class UpdateRatio final : public Condition {
+ public:
+  static constexpr double kSmallestWeightNorm = 1e-12;
+  static constexpr int64_t kStepsAfterZero = 100;
+
+  UpdateRatio(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+
+  bool judges_update() const override { return true; }
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  static constexpr int64_t kUnseen = -1;
+  Verdict JudgeSkipped(const StepRecord& record) const;
+
+  const double max_ratio_;
+  const std::vector<int> tensors_;
+  std::vector<int64_t> judged_from_;  // of each of tensors_: its first step to judge
+};
+
+// Updates that have turned the weights over while the loss is broken: the sum of ln(ratio), each 4 at most, over steps
+// in a row with a loss above start_factor times its start; it never falls below 0.
+class Overshoot final : public Condition {
+ public:
+  Overshoot(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+
+  bool judges_update() const override { return true; }
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  const double limit_;
+  const double log_start_factor_;
+  double log_product_ = 0;
+};
+
+// A learning rate that, after its warm-up, rises from step to step in a geometric way (in the second half of its rise
+// by at least 0.8 times as much, in logarithms, as in the first: a linear one slows down), by rate_factor in all, and
+// ratios that follow by update_factor. Single raises, restarts, triangles and second warm-ups are none.
+class UpdateGrowth final : public Condition {
+ public:
+  UpdateGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+
+  bool judges_update() const override { return true; }
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  static constexpr int kMostRises = 128;
+  void FollowRate(double rate, int64_t step, const RunSignals& signals);
+  bool IsGeometric() const;
+
+  const double log_rate_factor_;
+  const double update_factor_;
+  std::array<double, kMostRises> rates_{};  // ln(rate) after each rise of the ramp
+  int rises_ = 0;
+  int flat_ = 0;             // steps in a row without a rise or a fall
+  double last_rate_ = 0;     // ln
+  bool has_rate_ = false;    // whether there is a last_rate_
+  double rate_before_ = 0;   // ln, before the ramp
+  double ratio_before_ = 0;  // usual ratio before the ramp
+  int64_t began_ = 0;        // step of the first rise
+};
+
+// The first step, judged once its update is known.
+class FirstStep final : public Condition {
+ public:
+  FirstStep(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+
+  bool judges_update() const override { return true; }
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  const double max_update_ratio_;
+  const double max_loss_factor_;
+  bool done_ = false;
+};
+
+}  // namespace gradwatch::core
+
+#endif  // GRADWATCH_CORE_DETECT_UPDATE_RULES_H_
