@@ -21,31 +21,49 @@ TEST(HistoryTest, IsReadyAfterTheWarmUp) {
 TEST(HistoryTest, FlaggedSamplesStayOut) {
   History history(10, 3);
   for (int i = 0; i < 5; ++i) history.Admit(1, false);
-  for (int i = 0; i < 9; ++i) history.Admit(100, true);
+  for (int i = 0; i < 5; ++i) history.Admit(100, true);
   EXPECT_EQ(history.usual().size(), 5);
   EXPECT_EQ(history.usual().Median(), 1);
 }
 
-TEST(HistoryTest, AWholeWindowOfFlaggedSamplesIsTheNewUsual) {
+TEST(HistoryTest, MoreThanHalfAWindowOfFlaggedSamplesIsTheNewUsual) {
   History history(10, 3);
   for (int i = 0; i < 10; ++i) history.Admit(1, false);
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 6; ++i) {
     EXPECT_EQ(history.usual().Median(), 1);
-    history.Admit(100, true);
-    if (i == 4) history.Admit(1, false);  // a few calm samples do not stop it
+    history.Admit(100 + i, true);
+    if (i == 3) history.Admit(1, false);  // a calm sample does not stop it
   }
   EXPECT_TRUE(history.ready());
-  EXPECT_EQ(history.usual().size(), 10);
-  EXPECT_EQ(history.usual().Median(), 100);
+  ASSERT_EQ(history.usual().size(), 6);
+  EXPECT_EQ(history.usual().Median(), 102.5);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(history.usual().ByAge(i), 100 + i);
+  // They are no outliers any more: another change takes as long.
+  for (int i = 0; i < 5; ++i) history.Admit(1000, true);
+  EXPECT_EQ(history.usual().Median(), 102.5);
 }
 
-TEST(HistoryTest, ACalmForgetsFlaggedSamples) {
-  History history(10, 3);
-  for (int round = 0; round < 5; ++round) {
-    for (int i = 0; i < 9; ++i) history.Admit(100, true);
-    for (int i = 0; i < History::kForgetAfter; ++i) history.Admit(1, false);
-    EXPECT_EQ(history.usual().Median(), 1);
+// However often they come, and for how long.
+TEST(HistoryTest, PeriodicOutliersNeverBecomeTheUsual) {
+  for (const int period : {2, 3, 10}) {
+    History history(30, 20);
+    for (int i = 0; i < 30; ++i) history.Admit(1, false);
+    for (int i = 0; i < 100'000; ++i) {
+      const bool bad = i % period == 0;
+      history.Admit(bad ? 50 : 1, bad);
+      ASSERT_EQ(history.usual().Quantile(1), 1) << "one in " << period << ", sample " << i;
+    }
   }
+}
+
+TEST(HistoryTest, ForgetsAllWhenCleared) {
+  History history(10, 3);
+  for (int i = 0; i < 10; ++i) history.Admit(1, i % 2 == 0);
+  history.Clear();
+  EXPECT_EQ(history.usual().size(), 0);
+  EXPECT_FALSE(history.ready());
+  for (int i = 0; i < 5; ++i) history.Admit(100, true);  // those from before do not count
+  EXPECT_EQ(history.usual().size(), 0);
 }
 
 }  // namespace
