@@ -313,7 +313,7 @@ void Frozen::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   ExplainWhy(record, past, alert->tensor(), alert);
 }
 
-void Frozen::ExplainWhy(const StepRecord& record, const Past& past, const std::string& name, v1::Alert* alert) const {
+void Frozen::ExplainWhy(const StepRecord& record, const Past& past, const std::string& name, v1::Alert* alert) {
   if (past.motion == Motion::kZeroGradient) {
     alert->add_diagnosis(
         "Nothing of the loss comes back to it: units behind it are dead, or its outputs are not used.");

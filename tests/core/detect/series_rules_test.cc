@@ -155,7 +155,7 @@ TEST(SeriesTest, MeanAndDeviationAreThoseOfTheLastValues) {
         held += holds ? 1 : 0;
         seen.push_back(loss);
       }
-      EXPECT_GT(held, 50) << window;
+      EXPECT_GT(held, 10) << window;
     }
   }
 }
@@ -166,7 +166,7 @@ TEST(SeriesTest, MovingMeanAndDeviationAreThoseOfTheWeights) {
   constexpr int kWindow = 20, kWarmUp = 5;
   v1::RuleSet rules = SeriesRule(SeriesSpec::SERIES_LOSS, SeriesSpec::BASELINE_MOVING, kWindow);
   Condition(&rules)->set_warm_up(kWarmUp);
-  Condition(&rules)->set_max_deviations(2);
+  Condition(&rules)->set_max_deviations(0.5);
   Judge judge(rules);
   const std::vector<double> losses = OddLosses(1'500, 3);
   int compared = 0;
@@ -183,12 +183,12 @@ TEST(SeriesTest, MovingMeanAndDeviationAreThoseOfTheWeights) {
       double mean = 0, variance = 0;
       for (size_t i = 0; i < n; ++i) mean += weights[i] * losses[i];
       for (size_t i = 0; i < n; ++i) variance += weights[i] * (losses[i] - mean) * (losses[i] - mean);
-      ASSERT_NEAR(judge.alert().limit(), mean + 2 * std::sqrt(variance), 1e-9 * std::abs(judge.alert().limit())) << n;
+      ASSERT_NEAR(judge.alert().limit(), mean + 0.5 * std::sqrt(variance), 1e-9 * std::abs(judge.alert().limit())) << n;
       ++compared;
     }
     before = holds;
   }
-  EXPECT_GT(compared, 20);
+  EXPECT_GT(compared, 10);
 }
 
 TEST(SeriesTest, OneLimitAboveTheLargestOfTheFirst) {
@@ -539,14 +539,14 @@ bool Clipped(Judge* judge, double norm, double threshold = 1) {
 TEST(ClippingTest, HoldsWhenTheNormHasGrownBehindIt) {
   Judge judge(ClippingRule());
   for (int i = 0; i < 200; ++i) ASSERT_FALSE(Clipped(&judge, 50)) << i;
-  // More than half of the last 50 must be large.
+  // Half of the last 50 must be large: their median is the mean of both kinds then.
   int step = 0;
   while (!Clipped(&judge, 2'000) && step < 1'000) ++step;
-  EXPECT_EQ(step, 25);
-  EXPECT_EQ(judge.alert().value(), 2'000);
+  EXPECT_EQ(step, 24);
+  EXPECT_EQ(judge.alert().value(), 1'025);
   EXPECT_EQ(judge.alert().limit(), 100);
-  EXPECT_THAT(judge.alert().summary(), HasSubstr("median gradient norm is 2e+03 before it and 1 after it"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown 40 times, from 50"));
+  EXPECT_THAT(judge.alert().summary(), HasSubstr("median gradient norm is 1.02e+03 before it and 1 after it"));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown 20.5 times, from 50"));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
 }
 
