@@ -1,0 +1,329 @@
+#include "core/detect/layer_rules.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/detect/diagnosis.h"
+
+namespace gradwatch::core {
+namespace {
+
+constexpr char kMeasureLayers[] =
+    "Where the signal is lost is told by what goes through every layer: measure it, for example with `gradwatch adjust "
+    "JOB --layer-statistics true`.";
+
+// Those of this step; empty where none was measured on it.
+std::span<const LayerStatistics> MeasuredLayers(const StepRecord& record) {
+  return record.report_tensors ? std::span<const LayerStatistics>(record.layers) : std::span<const LayerStatistics>();
+}
+
+// Layers have no names here: their place says which one it is.
+std::string LayerText(int layer, size_t layers) {
+  return absl::StrCat("layer ", layer, " of ", layers, ", counted from 0 and forward,");
+}
+
+// The share of a layer that does not let a gradient pass; NaN: it has no function that could.
+double ShareShut(const LayerStatistics& layer) {
+  return std::isnan(layer.dead) ? layer.saturated : std::fmax(layer.dead, layer.saturated);
+}
+
+// Says which layer lets least of the gradient pass, or how to learn that.
+void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
+  const auto layers = MeasuredLayers(record);
+  if (layers.empty()) {
+    alert->add_diagnosis(kMeasureLayers);
+    return;
+  }
+  int worst = -1;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const double least = worst < 0 ? 0 : ShareShut(layers[worst]);
+    if (ShareShut(layers[i]) > least) worst = static_cast<int>(i);  // false for NaN
+  }
+  if (worst < 0) return;
+  alert->add_diagnosis(absl::StrFormat("In %s %.0f%% is saturated or dead and lets no gradient pass.",
+                                       LayerText(worst, layers.size()), 100 * ShareShut(layers[worst])));
+}
+
+bool WasUpdated(const StepRecord& record) {
+  return record.clip.action != v1::ClipOutcome::ACTION_SKIPPED && record.clip.action != v1::ClipOutcome::ACTION_STOPPED;
+}
+
+// How many of `tensors`, in ascending order, the record has.
+size_t TensorsOf(const StepRecord& record, const std::vector<int>& tensors) {
+  const auto end = std::lower_bound(tensors.begin(), tensors.end(), static_cast<int>(record.tensors.size()));
+  return static_cast<size_t>(end - tensors.begin());
+}
+
+// The position of a tensor that is among them.
+size_t PositionOf(int tensor, const std::vector<int>& tensors) {
+  return static_cast<size_t>(std::lower_bound(tensors.begin(), tensors.end(), tensor) - tensors.begin());
+}
+
+}  // namespace
+
+Vanishing::Vanishing(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : min_mean_abs_(rule.vanishing().min_mean_abs()),
+      tensors_(MatchingTensors(rule, tensor_names)),
+      past_(tensors_.size()) {}
+
+int64_t Vanishing::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
+  return static_cast<int64_t>(MatchingTensors(rule, tensor_names).size() * sizeof(Past));
+}
+
+const Vanishing::Past& Vanishing::PastOf(int tensor) const { return past_[PositionOf(tensor, tensors_)]; }
+
+Verdict Vanishing::Judge(const StepRecord& record, const RunSignals& signals) {
+  Verdict worst;
+  if (record.level != v1::STATISTICS_LEVEL_FULL || !signals.finite()) return worst;
+  worst.limit = min_mean_abs_;
+  const size_t count = TensorsOf(record, tensors_);
+  for (size_t i = 0; i < count; ++i) {
+    const TensorStatistics& tensor = record.tensors[tensors_[i]];
+    if (tensor.non_finite() > 0 || !std::isfinite(tensor.mean_abs)) continue;
+    Past& past = past_[i];
+    if (past.largest_step == kNever || tensor.mean_abs > past.largest) {
+      past.largest = tensor.mean_abs;
+      past.largest_step = record.step;
+    }
+    if (worst.kind == Verdict::Kind::kUnknown) worst.kind = Verdict::Kind::kQuiet;
+    if (tensor.mean_abs >= min_mean_abs_) {
+      past.below_since = kNever;
+      continue;
+    }
+    if (past.below_since == kNever) past.below_since = record.step;
+    if (worst.kind == Verdict::Kind::kHolds && tensor.mean_abs >= worst.value) continue;
+    worst.kind = Verdict::Kind::kHolds;
+    worst.value = tensor.mean_abs;
+    worst.tensor = tensors_[i];
+  }
+  return worst;
+}
+
+void Vanishing::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                         v1::Alert* alert) const {
+  const Past& past = PastOf(verdict.tensor);
+  alert->set_tensor(signals.NameOf(verdict.tensor));
+  alert->set_summary(absl::StrFormat("the gradient of %s has mean magnitude %s, below the limit %s since step %d",
+                                     alert->tensor(), Number(verdict.value), Number(min_mean_abs_), past.below_since));
+  alert->add_diagnosis(
+      past.largest < min_mean_abs_
+          ? absl::StrFormat("It has never been larger than %s.", Number(past.largest))
+          : absl::StrFormat("It was largest at step %d: %s.", past.largest_step, Number(past.largest)));
+  ExplainWhere(record, signals, alert);
+}
+
+// Whether it is this tensor or all of them tells a signal that dies on its way from a loss that has reached its end.
+void Vanishing::ExplainWhere(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) const {
+  const size_t count = TensorsOf(record, tensors_);
+  size_t below = 0;
+  int largest = -1;
+  for (size_t i = 0; i < count; ++i) {
+    if (past_[i].below_since != kNever) ++below;
+    if (largest < 0 || record.tensors[tensors_[i]].mean_abs > record.tensors[largest].mean_abs) largest = tensors_[i];
+  }
+  if (below == count) {
+    alert->add_diagnosis(
+        absl::StrFormat("The gradients of all %d tensors that this rule looks at are below it, with a loss of %s.",
+                        count, Number(record.loss)));
+  } else {
+    alert->add_diagnosis(absl::StrFormat("So it is with %d of %d tensors; the largest mean magnitude is %s, of %s.",
+                                         below, count, Number(record.tensors[largest].mean_abs),
+                                         signals.NameOf(largest)));
+  }
+  ExplainShutLayers(record, alert);
+}
+
+Growth::Growth(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
+    : max_growth_(rule.growth().max_growth()) {}
+
+Verdict Growth::JudgeLayers(const StepRecord& record) {
+  Verdict verdict;
+  const auto layers = MeasuredLayers(record);
+  if (layers.empty()) return verdict;
+  const LayerStatistics& output = layers.back();
+  // From a gradient that is zero or broken already nothing can be told to have grown.
+  if (!output.has_backward || !std::isfinite(output.backward_norm) || output.backward_norm <= 0) return verdict;
+  verdict.kind = Verdict::Kind::kQuiet;
+  verdict.limit = max_growth_;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (!layers[i].has_backward) continue;
+    const double growth = layers[i].backward_norm / output.backward_norm;
+    if (growth <= std::max(verdict.value, max_growth_)) continue;  // false for NaN: worse than any
+    verdict.kind = Verdict::Kind::kHolds;
+    verdict.value = growth;
+    worst_layer_ = static_cast<int>(i);
+    if (std::isnan(growth)) break;
+  }
+  return verdict;
+}
+
+Verdict Growth::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
+  return since_.Take(record.step, JudgeLayers(record));
+}
+
+void Growth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+                      v1::Alert* alert) const {
+  const auto layers = MeasuredLayers(record);
+  alert->set_summary(absl::StrFormat(
+      "the backward signal grows %s times on its way from the output to %s above the limit %s since step %d",
+      Number(verdict.value), LayerText(worst_layer_, layers.size()), Number(max_growth_), since_.first()));
+  alert->add_diagnosis(absl::StrFormat("The gradient has norm %s at the output of the network and %s there.",
+                                       Number(layers.back().backward_norm),
+                                       Number(layers[worst_layer_].backward_norm)));
+  int steepest = -1;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const double most = steepest < 0 ? 0 : layers[steepest].backward_growth;
+    if (layers[i].backward_growth > most) steepest = static_cast<int>(i);  // false for NaN
+  }
+  if (steepest >= 0) {
+    alert->add_diagnosis(absl::StrFormat("In a single layer it grows most in %s by %s times.",
+                                         LayerText(steepest, layers.size()),
+                                         Number(std::exp(layers[steepest].backward_growth))));
+  }
+  alert->add_diagnosis(
+      "The cure is another start: an initialisation that fits the activation (He for ReLU, Xavier for tanh, orthogonal "
+      "for recurrent weights), normalisation or residual blocks. A running job can be given smaller steps, for example "
+      "with `gradwatch adjust JOB --lr-scale 0.1`.");
+}
+
+Saturation::Saturation(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
+    : max_saturated_(rule.saturation().max_saturated()), max_dead_(rule.saturation().max_dead()) {}
+
+Verdict Saturation::JudgeLayers(const StepRecord& record) {
+  Verdict worst;
+  const auto layers = MeasuredLayers(record);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    for (const bool dead : {false, true}) {
+      const double share = dead ? layers[i].dead : layers[i].saturated, limit = dead ? max_dead_ : max_saturated_;
+      if (std::isnan(share)) continue;
+      if (worst.kind == Verdict::Kind::kUnknown) worst.kind = Verdict::Kind::kQuiet;
+      if (share <= limit) continue;
+      if (worst.kind == Verdict::Kind::kHolds && share / limit <= worst.value / worst.limit) continue;
+      worst.kind = Verdict::Kind::kHolds;
+      worst.value = share;
+      worst.limit = limit;
+      worst_layer_ = static_cast<int>(i);
+      worst_is_dead_ = dead;
+    }
+  }
+  return worst;
+}
+
+Verdict Saturation::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
+  return since_.Take(record.step, JudgeLayers(record));
+}
+
+void Saturation::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+                          v1::Alert* alert) const {
+  const auto layers = MeasuredLayers(record);
+  alert->set_summary(absl::StrFormat("%.0f%% of %s %s, above the limit %.0f%% since step %d", 100 * verdict.value,
+                                     LayerText(worst_layer_, layers.size()),
+                                     worst_is_dead_ ? "are dead" : "is saturated", 100 * verdict.limit,
+                                     since_.first()));
+  int above = 0;
+  for (const LayerStatistics& layer : layers) {
+    above += layer.dead > max_dead_ || layer.saturated > max_saturated_ ? 1 : 0;  // false for NaN
+  }
+  const LayerStatistics& worst = layers[worst_layer_];
+  alert->add_diagnosis(
+      absl::StrFormat("So it is with %d of %d layers. The outputs of this one have mean %s and standard "
+                      "deviation %s.",
+                      above, layers.size(), Number(worst.output_mean), Number(std::sqrt(worst.output_variance))));
+  alert->add_diagnosis(
+      worst_is_dead_
+          ? "A unit that is 0 for every example learns nothing any more. Large updates do this: start again with a "
+            "lower "
+            "learning rate, a leaky activation or normalisation; while it runs, `gradwatch adjust JOB --lr-scale 0.1` "
+            "saves what is left."
+          : "A saturated unit lets almost no gradient pass. Scale the inputs, start with smaller weights, or put a "
+            "normalisation before it; while it runs, `gradwatch adjust JOB --lr-scale 0.1` keeps it from getting "
+            "worse.");
+}
+
+Frozen::Frozen(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+    : tensors_(MatchingTensors(rule, tensor_names)), past_(tensors_.size()) {}
+
+int64_t Frozen::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
+  return static_cast<int64_t>(MatchingTensors(rule, tensor_names).size() * sizeof(Past));
+}
+
+const Frozen::Past& Frozen::PastOf(int tensor) const { return past_[PositionOf(tensor, tensors_)]; }
+
+Frozen::Motion Frozen::MotionOf(const StepRecord& record, const TensorStatistics& tensor, const Past& past) {
+  if (tensor.non_finite() > 0) return Motion::kUnknown;
+  if (tensor.l2_norm == 0) return Motion::kZeroGradient;
+  const bool judged = record.level == v1::STATISTICS_LEVEL_FULL && WasUpdated(record) && record.learning_rate > 0;
+  if (!judged) return past.motion == Motion::kZeroUpdate ? Motion::kUnknown : Motion::kMoves;
+  return tensor.update_norm == 0 ? Motion::kZeroUpdate : Motion::kMoves;
+}
+
+void Frozen::Remember(int64_t step, Motion motion, Past* past) {
+  if (motion == Motion::kUnknown) return;
+  past->motion = motion;
+  if (motion == Motion::kMoves) {
+    past->last_moved = step;
+    past->frozen_since = kNever;
+  } else if (past->frozen_since == kNever) {
+    past->frozen_since = step;
+  }
+}
+
+Verdict Frozen::Judge(const StepRecord& record, const RunSignals& signals) {
+  Verdict verdict;
+  // Where the network has a gradient and no tensor has, tensors were not measured.
+  if (!signals.finite() || (record.grad_norm > 0 && LargestTensor(record) < 0)) return verdict;
+  const bool learnt = record.loss == 0 && record.grad_norm == 0;
+  const size_t count = TensorsOf(record, tensors_);
+  bool unknown = false;
+  for (size_t i = 0; i < count; ++i) {
+    Past& past = past_[i];
+    const Motion motion = learnt ? Motion::kMoves : MotionOf(record, record.tensors[tensors_[i]], past);
+    Remember(record.step, motion, &past);
+    if (motion == Motion::kUnknown) {
+      unknown = true;
+    } else if (verdict.kind == Verdict::Kind::kUnknown) {
+      verdict.kind = Verdict::Kind::kQuiet;
+    }
+    if (motion != Motion::kZeroGradient && motion != Motion::kZeroUpdate) continue;
+    verdict.kind = Verdict::Kind::kHolds;
+    ++verdict.value;
+    if (verdict.tensor < 0 || past.frozen_since < PastOf(verdict.tensor).frozen_since) verdict.tensor = tensors_[i];
+  }
+  if (verdict.kind == Verdict::Kind::kQuiet && unknown) verdict.kind = Verdict::Kind::kUnknown;
+  return verdict;
+}
+
+void Frozen::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                      v1::Alert* alert) const {
+  const Past& past = PastOf(verdict.tensor);
+  const bool no_gradient = past.motion == Motion::kZeroGradient;
+  alert->set_tensor(signals.NameOf(verdict.tensor));
+  alert->set_summary(absl::StrFormat("the %s of %s has been zero in all elements since step %d",
+                                     no_gradient ? "gradient" : "update", alert->tensor(), past.frozen_since));
+  alert->add_diagnosis(past.last_moved == kNever
+                           ? std::string("It has not moved since the job began or the rule was set.")
+                           : absl::StrFormat("It last moved at step %d.", past.last_moved));
+  if (verdict.value > 1) {
+    alert->add_diagnosis(absl::StrFormat("%.0f of %d tensors that this rule looks at do not move.", verdict.value,
+                                         TensorsOf(record, tensors_)));
+  }
+  ExplainWhy(record, past, alert->tensor(), alert);
+}
+
+void Frozen::ExplainWhy(const StepRecord& record, const Past& past, const std::string& name, v1::Alert* alert) {
+  if (past.motion == Motion::kZeroGradient) {
+    alert->add_diagnosis(
+        "Nothing of the loss comes back to it: units behind it are dead, or its outputs are not used.");
+    return ExplainShutLayers(record, alert);
+  }
+  alert->add_diagnosis(absl::StrFormat(
+      "The learning rate is %s and the gradient of %s is not zero: the update is too small to be a number, as with a "
+      "clip limit or a rate that is far too low. A rate is raised, for example, with `gradwatch adjust JOB --lr-scale "
+      "10`.",
+      Number(record.learning_rate), name));
+}
+
+}  // namespace gradwatch::core

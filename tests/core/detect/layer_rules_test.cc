@@ -1,0 +1,439 @@
+// What the conditions about dying and growing signals judge, at which levels, and what they say.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "tests/core/detect/detector_harness.h"
+#include "tests/support/allocation_count.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::DetectorHarness;
+using ::gradwatch::testing::OneRule;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr int kInput = 0, kRecurrent = 1, kDenseWeight = 3, kDenseBias = 4;
+
+// A set with just this rule, which resolves with the first quiet step.
+v1::RuleSet JustOne() {
+  v1::RuleSet rules = OneRule(1, 1);
+  rules.set_preset("none");
+  return rules;
+}
+
+v1::RuleSet VanishingRule() {
+  v1::RuleSet rules = JustOne();
+  rules.mutable_rules(0)->mutable_vanishing();
+  return rules;
+}
+
+v1::RuleSet GrowthRule(double max_growth) {
+  v1::RuleSet rules = JustOne();
+  rules.mutable_rules(0)->mutable_growth()->set_max_growth(max_growth);
+  return rules;
+}
+
+v1::RuleSet SaturationRule(double max_saturated = 0.5, double max_dead = 0.5) {
+  v1::RuleSet rules = JustOne();
+  rules.mutable_rules(0)->mutable_saturation()->set_max_saturated(max_saturated);
+  rules.mutable_rules(0)->mutable_saturation()->set_max_dead(max_dead);
+  return rules;
+}
+
+v1::RuleSet FrozenRule() {
+  v1::RuleSet rules = JustOne();
+  rules.mutable_rules(0)->mutable_frozen();
+  return rules;
+}
+
+std::string Diagnosis(const v1::Alert& alert) { return absl::StrJoin(alert.diagnosis(), "\n"); }
+
+// Runs the step and tells what it made of the rule's alert: UNSPECIFIED if it left it as it was.
+v1::AlertState StateAfter(DetectorHarness* harness) {
+  const auto alerts = harness->Step();
+  EXPECT_LE(alerts.size(), 1u);
+  return alerts.empty() ? v1::ALERT_STATE_UNSPECIFIED : alerts[0].state();
+}
+
+void SetMeans(DetectorHarness* harness, double mean_abs) {
+  for (TensorStatistics& tensor : harness->record().tensors) tensor.mean_abs = mean_abs;
+}
+
+// Of a layer whose output has a gradient of this norm.
+LayerStatistics Backward(double norm) {
+  LayerStatistics layer;
+  layer.has_backward = true;
+  layer.backward_norm = norm;
+  return layer;
+}
+
+LayerStatistics Saturated(double share) {
+  LayerStatistics layer;
+  layer.saturated = share;
+  return layer;
+}
+
+LayerStatistics Dead(double share) {
+  LayerStatistics layer;
+  layer.dead = share;
+  return layer;
+}
+
+TEST(VanishingTest, NamesTheLowestTensorAndSaysSinceWhenAndWhatItWas) {
+  DetectorHarness harness(VanishingRule());
+  for (int step = 0; step < 10; ++step) {
+    SetMeans(&harness, 0.01);
+    harness.tensor(kInput).mean_abs = step == 4 ? 0.5 : 1e-3;
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
+  SetMeans(&harness, 0.01);
+  harness.tensor(kDenseWeight).mean_abs = 0.02;
+  harness.tensor(kRecurrent).mean_abs = 5e-8;
+  harness.tensor(kInput).mean_abs = 4e-8;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "rnn0.weight_ih");
+  EXPECT_EQ(alert.value(), 4e-8);
+  EXPECT_EQ(alert.limit(), 1e-7);
+  EXPECT_EQ(alert.summary(),
+            "the gradient of rnn0.weight_ih has mean magnitude 4e-08, below the limit 1e-07 since step 10");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("largest at step 4: 0.5"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("2 of 5 tensors; the largest mean magnitude is 0.02, of dense1.weight"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --layer-statistics true"));
+}
+
+TEST(VanishingTest, BelowIsBelowAndZeroIsToo) {
+  v1::RuleSet rules = VanishingRule();
+  rules.mutable_rules(0)->mutable_vanishing()->set_min_mean_abs(0.25);
+  DetectorHarness harness(rules);
+  const struct {
+    double mean_abs;
+    v1::AlertState state;
+  } steps[] = {{0.25, v1::ALERT_STATE_UNSPECIFIED},
+               {std::nextafter(0.25, 0), v1::ALERT_STATE_FIRING},
+               {0.25, v1::ALERT_STATE_RESOLVED},
+               {0, v1::ALERT_STATE_FIRING}};
+  for (const auto& step : steps) {
+    SetMeans(&harness, step.mean_abs);
+    EXPECT_EQ(StateAfter(&harness), step.state) << step.mean_abs;
+  }
+}
+
+TEST(VanishingTest, SaysWhetherItIsAllOfThemAndWhichLayerIsShut) {
+  DetectorHarness harness(VanishingRule());
+  SetMeans(&harness, 1e-9);
+  harness.record().layers = {Saturated(0.2), LayerStatistics(), Dead(0.97)};
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("all 5 tensors"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("never been larger than 1e-09"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("In layer 2 of 3, counted from 0 and forward, 97%"));
+}
+
+// What is not measured neither begins nor ends an alert.
+TEST(VanishingTest, WhatIsNotMeasuredChangesNothing) {
+  DetectorHarness harness(VanishingRule());
+  const auto unknown_steps = [&harness](double mean_abs) {
+    for (const auto level : {v1::STATISTICS_LEVEL_NORM, v1::STATISTICS_LEVEL_NONE}) {
+      harness.record().level = level;
+      SetMeans(&harness, mean_abs);
+      EXPECT_THAT(harness.Step(), IsEmpty());
+    }
+    harness.record().level = v1::STATISTICS_LEVEL_FULL;
+    harness.record().loss = NAN;
+    SetMeans(&harness, mean_abs);
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  };
+  unknown_steps(0);
+  SetMeans(&harness, 0);
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_FIRING);
+  unknown_steps(1);
+  SetMeans(&harness, 1);
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
+}
+
+TEST(VanishingTest, AGlobLooksOnlyAtItsTensors) {
+  v1::RuleSet rules = VanishingRule();
+  rules.mutable_rules(0)->set_tensors("dense*");
+  DetectorHarness harness(rules);
+  SetMeans(&harness, 1);
+  harness.tensor(kRecurrent).mean_abs = 0;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  SetMeans(&harness, 1);
+  harness.tensor(kDenseBias).mean_abs = 0;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "dense1.bias");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("1 of 2 tensors"));
+}
+
+// Along a chain of layers the growth is the product of those of the layers behind a place.
+TEST(GrowthTest, IsTheProductOfTheGrowthsOfTheLayersBehind) {
+  Random random(3, RandomStream::kSyntheticData, 0);
+  DetectorHarness harness(GrowthRule(1e3));
+  int fired = 0;
+  for (int network = 0; network < 500; ++network) {
+    constexpr int kLayers = 12;
+    std::vector<LayerStatistics> layers(kLayers, Backward(1e-5));
+    double log_growth = 0, largest = 0;
+    int worst = kLayers - 1;
+    for (int i = kLayers - 1; i >= 0; --i) {
+      layers[i].backward_norm = 1e-5 * std::exp(log_growth);
+      if (log_growth > largest) worst = i;
+      largest = std::max(largest, log_growth);
+      if (i > 0) layers[i].backward_growth = 0.4 + 0.8 * random.NextNormal();
+      log_growth += i > 0 ? layers[i].backward_growth : 0;
+    }
+    const bool fires = largest > std::log(1e3);
+    harness.record().layers = layers;
+    const auto alerts = harness.Step();
+    ASSERT_EQ(alerts.size(), fires ? 1u : 0u);
+    if (fires) {
+      ++fired;
+      EXPECT_NEAR(std::log(alerts[0].value()), largest, 1e-9);
+      EXPECT_THAT(alerts[0].summary(), HasSubstr("to layer " + std::to_string(worst) + " of 12,"));
+    }
+    harness.record().layers = std::vector<LayerStatistics>(kLayers, Backward(1));
+    EXPECT_EQ(StateAfter(&harness), fires ? v1::ALERT_STATE_RESOLVED : v1::ALERT_STATE_UNSPECIFIED);
+  }
+  EXPECT_GT(fired, 50);
+  EXPECT_LT(fired, 450);
+}
+
+// A block comes behind the layers in it: the signal grows 50 times in two layers of the block and 60 times in the whole
+// of it, by the way around them. Multiplied it would be 3,000.
+TEST(GrowthTest, ABlockDoesNotCountTwice) {
+  const auto network = [] {
+    std::vector<LayerStatistics> layers = {Backward(60), Backward(5), Backward(1), Backward(1), Backward(1)};
+    layers[1].backward_growth = layers[2].backward_growth = std::log(7.07);
+    layers[3].backward_growth = std::log(60);  // the block
+    layers[4].backward_growth = 0;
+    return layers;
+  };
+  DetectorHarness above(GrowthRule(100)), below(GrowthRule(59));
+  above.record().layers = below.record().layers = network();
+  EXPECT_THAT(above.Step(), IsEmpty());
+  const v1::Alert alert = below.Step().at(0);
+  EXPECT_EQ(alert.value(), 60);
+  EXPECT_EQ(alert.tensor(), "");
+  EXPECT_THAT(alert.summary(), HasSubstr("grows 60 times on its way from the output to layer 0 of 5,"));
+  EXPECT_THAT(alert.summary(), HasSubstr("above the limit 59 since step 0"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("most in layer 3 of 5, counted from 0 and forward, by 60 times"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+}
+
+TEST(GrowthTest, TheLimitItselfIsQuietAndWhatIsNotFiniteIsAboveIt) {
+  DetectorHarness harness(GrowthRule(16));
+  const struct {
+    double first, output;
+    v1::AlertState state;
+  } steps[] = {{32, 2, v1::ALERT_STATE_UNSPECIFIED},   {std::nextafter(32, 33), 2, v1::ALERT_STATE_FIRING},
+               {1, 2, v1::ALERT_STATE_RESOLVED},       {kInfinity, 2, v1::ALERT_STATE_FIRING},
+               {2, 2, v1::ALERT_STATE_RESOLVED},       {NAN, 2, v1::ALERT_STATE_FIRING},
+               {1, 0, v1::ALERT_STATE_UNSPECIFIED},    {1, kInfinity, v1::ALERT_STATE_UNSPECIFIED},
+               {1, NAN, v1::ALERT_STATE_UNSPECIFIED},  {0, 1, v1::ALERT_STATE_RESOLVED},
+               {1e300, 1e-300, v1::ALERT_STATE_FIRING}};
+  for (const auto& step : steps) {
+    harness.record().layers = {Backward(step.first), Backward(step.output)};
+    EXPECT_EQ(StateAfter(&harness), step.state) << step.first << " / " << step.output;
+  }
+}
+
+TEST(GrowthTest, StepsWithoutLayersChangeNothing) {
+  DetectorHarness harness(GrowthRule(10));
+  harness.record().layers = {Backward(11), Backward(1)};
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_FIRING);
+  harness.record().layers = {Backward(1), Backward(1)};
+  harness.record().report_tensors = false;  // they are of an older step
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.record().report_tensors = true;
+  harness.record().layers = {LayerStatistics(), LayerStatistics()};  // nothing came back
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.record().layers.clear();
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.record().layers = {LayerStatistics(), Backward(1)};  // the first one needs none
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
+}
+
+TEST(SaturationTest, NamesTheLayerFurthestAboveItsLimit) {
+  DetectorHarness harness(SaturationRule(0.8, 0.2));
+  harness.record().layers = {Saturated(0.95), Dead(0.3), Saturated(0.1), LayerStatistics()};
+  harness.record().layers[1].output_mean = 0.25;
+  harness.record().layers[1].output_variance = 4;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.value(), 0.3);
+  EXPECT_EQ(alert.limit(), 0.2);
+  EXPECT_EQ(alert.summary(),
+            "30% of layer 1 of 4, counted from 0 and forward, are dead, above the limit 20% since step 0");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("2 of 4 layers"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("mean 0.25 and standard deviation 2"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+}
+
+TEST(SaturationTest, MoreThanTheShareAndOnlyWhereItIsMeasured) {
+  DetectorHarness harness(SaturationRule());
+  const struct {
+    const char* what;
+    std::vector<LayerStatistics> layers;
+    bool reported;
+    v1::AlertState state;
+  } steps[] = {
+      {"just the share", {Saturated(0.5), Dead(0.5)}, true, v1::ALERT_STATE_UNSPECIFIED},
+      {"more", {Saturated(0.51), Dead(0.5)}, true, v1::ALERT_STATE_FIRING},
+      {"not of this step", {Saturated(0), Dead(0)}, false, v1::ALERT_STATE_UNSPECIFIED},
+      {"no such layers", {LayerStatistics(), LayerStatistics()}, true, v1::ALERT_STATE_UNSPECIFIED},
+      {"not measured", {}, true, v1::ALERT_STATE_UNSPECIFIED},
+      {"less", {LayerStatistics(), Dead(0.4)}, true, v1::ALERT_STATE_RESOLVED},
+      {"all dead", {LayerStatistics(), Dead(1)}, true, v1::ALERT_STATE_FIRING},
+  };
+  for (const auto& step : steps) {
+    harness.record().layers = step.layers;
+    harness.record().report_tensors = step.reported;
+    EXPECT_EQ(StateAfter(&harness), step.state) << step.what;
+  }
+}
+
+TEST(SaturationTest, AShareOfOneIsNoLimit) {
+  DetectorHarness harness(SaturationRule(1, 0.5));
+  harness.record().layers = {Saturated(1), Dead(0.1)};
+  EXPECT_THAT(harness.Step(), IsEmpty());
+}
+
+TEST(FrozenTest, AGradientThatIsZeroIsToldWithItsTensorAndSinceWhen) {
+  DetectorHarness harness(FrozenRule());
+  harness.HealthySteps(7);
+  harness.SetTensorNorm(kDenseBias, 0);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.tensor(), "dense1.bias");
+  EXPECT_EQ(alert.value(), 1);
+  EXPECT_EQ(alert.limit(), 0);
+  EXPECT_EQ(alert.summary(), "the gradient of dense1.bias has been zero in all elements since step 7");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("It last moved at step 6."));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --layer-statistics true"));
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
+}
+
+TEST(FrozenTest, TheOneThatHasBeenFrozenForLongestIsNamed) {
+  v1::RuleSet rules = FrozenRule();
+  rules.mutable_rules(0)->set_for_steps(5);
+  DetectorHarness harness(rules);
+  std::vector<v1::Alert> alerts;
+  for (int step = 0; step < 5; ++step) {
+    harness.tensor(kDenseWeight).update_norm = 0;
+    if (step >= 2) harness.SetTensorNorm(kInput, 0);
+    alerts = harness.Step();
+  }
+  ASSERT_EQ(alerts.size(), 1u);
+  EXPECT_EQ(alerts[0].state(), v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(alerts[0].value(), 2);
+  EXPECT_EQ(alerts[0].summary(), "the update of dense1.weight has been zero in all elements since step 0");
+  EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("2 of 5 tensors"));
+  EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("has not moved since the job began"));
+  EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("learning rate is 0.5"));
+}
+
+TEST(FrozenTest, AnUpdateOfZeroCountsOnlyWhereThereShouldBeOne) {
+  const struct {
+    const char* what;
+    double learning_rate;
+    v1::StatisticsLevel level;
+    v1::ClipOutcome::Action action;
+    bool fires;
+  } cases[] = {
+      {"should", 0.1, v1::STATISTICS_LEVEL_FULL, v1::ClipOutcome::ACTION_NOT_NEEDED, true},
+      {"clipped", 0.1, v1::STATISTICS_LEVEL_FULL, v1::ClipOutcome::ACTION_CLIPPED, true},
+      {"no rate", 0, v1::STATISTICS_LEVEL_FULL, v1::ClipOutcome::ACTION_NOT_NEEDED, false},
+      {"not measured", 0.1, v1::STATISTICS_LEVEL_NORM, v1::ClipOutcome::ACTION_NOT_NEEDED, false},
+      {"skipped", 0.1, v1::STATISTICS_LEVEL_FULL, v1::ClipOutcome::ACTION_SKIPPED, false},
+      {"stopped", 0.1, v1::STATISTICS_LEVEL_FULL, v1::ClipOutcome::ACTION_STOPPED, false},
+  };
+  for (const auto& c : cases) {
+    DetectorHarness harness(FrozenRule());
+    for (TensorStatistics& tensor : harness.record().tensors) tensor.update_norm = 0;
+    harness.record().learning_rate = c.learning_rate;
+    harness.record().level = c.level;
+    harness.record().clip.action = c.action;
+    EXPECT_EQ(harness.Step().size(), c.fires ? 1u : 0u) << c.what;
+  }
+}
+
+// Where the level falls, or steps are skipped, nobody knows whether a tensor whose update was zero moves again.
+TEST(FrozenTest, AnUpdateThatIsNotMeasuredDoesNotEndTheAlert) {
+  DetectorHarness harness(FrozenRule());
+  harness.tensor(kRecurrent).update_norm = 0;
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_FIRING);
+  harness.record().level = v1::STATISTICS_LEVEL_NORM;
+  for (int i = 0; i < 5; ++i) EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.record().level = v1::STATISTICS_LEVEL_FULL;
+  harness.record().clip.action = v1::ClipOutcome::ACTION_SKIPPED;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
+}
+
+TEST(FrozenTest, GradientsAreJudgedAtEveryLevelThatHasThem) {
+  DetectorHarness harness(FrozenRule());
+  harness.record().level = v1::STATISTICS_LEVEL_NORM;
+  harness.SetTensorNorm(kInput, 0);
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
+  // The network has a gradient and none of its tensors: they were not measured.
+  for (TensorStatistics& tensor : harness.record().tensors) tensor.l2_norm = 0;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+}
+
+TEST(FrozenTest, TheFiniteRestOfABrokenGradientIsNoZero) {
+  DetectorHarness harness(FrozenRule());
+  harness.SetTensorNorm(kInput, 0);
+  harness.BreakTensor(kInput);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetTensorNorm(kInput, 0);
+  harness.record().loss = kInfinity;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+}
+
+TEST(FrozenTest, ALossOfZeroAsksForNoMovement) {
+  DetectorHarness harness(FrozenRule());
+  harness.SetNorm(0);
+  harness.record().loss = 0;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetNorm(0);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.value(), 5);
+}
+
+TEST(LayerRulesTest, QuietStepsAllocateNothing) {
+  if (!testing::CountsAllocations()) GTEST_SKIP() << "not counted under a sanitizer";
+  v1::RuleSet rules;
+  rules.set_preset("none");
+  for (const v1::RuleSet& one : {VanishingRule(), GrowthRule(100), SaturationRule(), FrozenRule()}) {
+    *rules.add_rules() = one.rules(0);
+    rules.mutable_rules(rules.rules_size() - 1)->set_name("r" + std::to_string(rules.rules_size()));
+  }
+  Detector detector(rules, testing::HarnessTensors(), AlertIdentity{"job", "uid", 1});
+  StepRecord record;
+  record.tensors.resize(testing::HarnessTensors().size());
+  for (TensorStatistics& tensor : record.tensors) {
+    tensor.l2_norm = tensor.mean_abs = tensor.weight_norm = 1;
+    tensor.update_norm = 0.01;
+  }
+  record.loss = record.learning_rate = 1;
+  record.grad_norm = std::sqrt(5);
+  record.layers = {Saturated(0.1), Dead(0.2), Backward(1)};
+  std::vector<v1::Alert> alerts;
+  const int64_t before = testing::AllocationCount();
+  for (record.step = 0; record.step < 200; ++record.step) {
+    detector.JudgeGradients(record, absl::UnixEpoch(), &alerts);
+    detector.JudgeUpdate(record, absl::UnixEpoch(), &alerts);
+  }
+  EXPECT_EQ(testing::AllocationCount(), before);
+  EXPECT_THAT(alerts, IsEmpty());
+}
+
+}  // namespace
+}  // namespace gradwatch::core
