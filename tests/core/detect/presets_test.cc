@@ -29,8 +29,9 @@ v1::RuleSet Resolved(const std::string& preset) {
 
 // By name.
 std::map<std::string, v1::Rule> RulesOf(const std::string& preset) {
+  const v1::RuleSet resolved = Resolved(preset);
   std::map<std::string, v1::Rule> rules;
-  for (const v1::Rule& rule : Resolved(preset).rules()) rules[rule.name()] = rule;
+  for (const v1::Rule& rule : resolved.rules()) rules[rule.name()] = rule;
   return rules;
 }
 
@@ -89,9 +90,15 @@ TEST(PresetsTest, LimitsOfTheDefaultRules) {
   EXPECT_EQ(rules.at("loss_spike").loss_jump().max_deviations(), 0);
   EXPECT_EQ(rules.at("loss_spike").loss_jump().norm_factor(), 10);
   for (const auto& [name, rule] : rules) {
-    if (rule.has_norm_spike()) EXPECT_EQ(rule.norm_spike().window(), 30) << name;
-    if (rule.has_loss_jump()) EXPECT_EQ(rule.loss_jump().window(), 30) << name;
-    if (name != "grad_norm_exploding") EXPECT_EQ(rule.within_steps(), 1) << name;
+    if (rule.has_norm_spike()) {
+      EXPECT_EQ(rule.norm_spike().window(), 30) << name;
+    }
+    if (rule.has_loss_jump()) {
+      EXPECT_EQ(rule.loss_jump().window(), 30) << name;
+    }
+    if (name != "grad_norm_exploding") {
+      EXPECT_EQ(rule.within_steps(), 1) << name;
+    }
     EXPECT_TRUE(rule.tensors().empty()) << name;
   }
 }

@@ -51,7 +51,8 @@ class RuleFieldsTest : public ::testing::Test {
       const FieldDescriptor* commented = pool_.FindFieldByName(message.field(i)->full_name());
       ASSERT_NE(commented, nullptr) << message.field(i)->full_name();
       ASSERT_TRUE(commented->GetSourceLocation(&location));
-      const std::string comment = absl::StrReplaceAll(location.leading_comments, {{"\n", " "}, {"  ", " "}});
+      // A space begins each line.
+      const std::string comment = absl::StrReplaceAll(location.leading_comments, {{"\n", ""}});
       fields_.push_back({&condition, message.field(i), comment});
     }
   }
