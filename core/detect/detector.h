@@ -12,15 +12,27 @@
 #include "core/detect/run_signals.h"
 #include "core/stats/step_record.h"
 #include "gradwatch/v1/alert.pb.h"
+#include "gradwatch/v1/controls.pb.h"
 
 namespace gradwatch::core {
 
-// Checks a RuleSet: names unique, conditions served, numbers in range, thresholds that can fire. Violations are
-// relative to the set ("rules[1].norm_spike.window").
+// Checks a RuleSet: names unique, presets known, numbers in range, thresholds that can fire, at most 64 rules with
+// those of the preset. Violations are relative to the set ("rules[1].norm_spike.window").
 absl::Status ValidateRules(const v1::RuleSet& rules);
 
-// The set with presets and defaults filled in: every optional field of every rule is set. For a valid set.
+// The whole list of rules: those of the preset, each replaced in its place or taken out where the set says so, then the
+// set's own. Every field that has a default is set. The preset of the result is "none", so that it resolves to itself;
+// armed_at and unable are cleared. For a valid set.
 v1::RuleSet ResolveRules(const v1::RuleSet& rules);
+
+// Steps that a rule, a resolved one, must have seen before the one on which it can fire first. Rules about stalls,
+// which go by the time: 0.
+int64_t ArmedAfter(const v1::Rule& rule);
+
+// Fills armed_at and unable of resolved rules that judge from step `from_step` on, in a run that has been watched from
+// step 0 on under these controls. A rule that stands on what is kept for all of them has seen the steps before. Rules
+// that are unable, or that the server judges, have no armed_at.
+void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::RuleSet* rules);
 
 // Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for
 // the histories of rules that look at every tensor.

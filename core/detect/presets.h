@@ -2,27 +2,28 @@
 #ifndef GRADWATCH_CORE_DETECT_PRESETS_H_
 #define GRADWATCH_CORE_DETECT_PRESETS_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/strings/string_view.h"
 #include "gradwatch/v1/alert.pb.h"
 
 namespace gradwatch::core {
 
+// What an unset RuleSet.preset stands for.
 inline constexpr absl::string_view kDefaultPreset = "gradwatch";
+// No rules.
+inline constexpr absl::string_view kNoPreset = "none";
+
+// All names, the two above first and those after other tools in alphabetical order.
+std::vector<std::string> PresetNames();
 
 // Whether there is a preset of this name.
 bool IsPreset(absl::string_view name);
 
-// The default rules. Their limits keep healthy runs quiet and look at what is lost, not at what is odd:
-//
-//   non_finite           critical  a NaN or an infinity
-//   grad_norm_exploding  critical  a norm above 100 times its median, and 10 robust deviations
-//   grad_norm_spike      warning   a norm above 5 times its median, and 8 robust deviations
-//   loss_jump            warning   a loss above twice its median, and outside its spread, on 5 steps in a row
-//   update_overshoot     critical  an update larger than the weights it changes
-//   update_ratio         warning   an update above a tenth of its weights on 3 steps in a row
-//
-// The last two look at tensors with "weight" in their name: a single bias may well pass through zero.
-v1::RuleSet GradwatchPreset();
+// The rules of a preset as they are written, so with fields unset that have their defaults; "": the default preset.
+// None for a name that is no preset. The set itself names no preset. Lives for ever; thread-safe.
+const v1::RuleSet& PresetRules(absl::string_view name);
 
 }  // namespace gradwatch::core
 

@@ -1,13 +1,16 @@
-// What rules may be, and their defaults.
-#include <cmath>
+// What rules may be, and how those of a preset and a job's own become one list.
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/error.h"
 #include "core/detect/alert_budget.h"
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
+#include "core/detect/rule_fields.h"
 
 namespace gradwatch::core {
 namespace {
@@ -15,20 +18,12 @@ namespace {
 constexpr int kMaxRules = 64;
 constexpr size_t kMaxNameSize = 63;
 constexpr size_t kMaxGlobSize = 256;
+// Steps of which it can be told on which of them a condition held.
+constexpr int kMaxWithinSteps = 64;
 // The server tells stalls of every job: without a rule about them under this name, which no other rule may have.
 constexpr absl::string_view kStallRule = "stall";
 // Norms are doubles: one that is e to this power times another cannot be.
 constexpr double kLargestLogRatio = 709;
-
-void CheckPositive(absl::string_view field, double value, FieldErrors* errors) {
-  if (!std::isfinite(value) || value <= 0) errors->Add(field, absl::StrCat("must be finite and above 0, is ", value));
-}
-
-void CheckRange(absl::string_view field, int64_t value, int64_t low, int64_t high, FieldErrors* errors) {
-  if (value < low || value > high) {
-    errors->Add(field, absl::StrCat("must be in ", low, " to ", high, ", is ", value));
-  }
-}
 
 void CheckName(const std::string& name, FieldErrors* errors) {
   bool good = !name.empty() && name.size() <= kMaxNameSize;
@@ -40,70 +35,36 @@ void CheckName(const std::string& name, FieldErrors* errors) {
   if (name == kTruncationRule) errors->Add("name", absl::StrCat("\"", name, "\" is a name that gradwatch uses itself"));
 }
 
-void CheckSpike(const v1::NormSpikeCondition& spike, FieldErrors* errors) {
-  if (spike.has_max_deviations()) CheckPositive("norm_spike.max_deviations", spike.max_deviations(), errors);
-  if (spike.has_window()) CheckRange("norm_spike.window", spike.window(), 10, 10'000, errors);
-  if (spike.has_min_deviation()) CheckPositive("norm_spike.min_deviation", spike.min_deviation(), errors);
-}
-
-// A limit that no norm can be above would be silent for ever. For a resolved condition.
-void CheckCanFire(const v1::NormSpikeCondition& spike, FieldErrors* errors) {
-  if (spike.max_deviations() * spike.min_deviation() <= kLargestLogRatio) return;
-  errors->Add("norm_spike.max_deviations",
-              absl::StrCat("can never be exceeded: ", spike.max_deviations(), " times min_deviation ",
-                           spike.min_deviation(), " is above ", kLargestLogRatio, ", the logarithm of any ratio"));
-}
-
-void CheckLossJump(const v1::LossJumpCondition& jump, FieldErrors* errors) {
-  if (jump.has_factor() && (!std::isfinite(jump.factor()) || jump.factor() <= 1)) {
-    errors->Add("loss_jump.factor", absl::StrCat("must be finite and above 1, is ", jump.factor()));
-  }
-  if (jump.has_window()) CheckRange("loss_jump.window", jump.window(), 5, 10'000, errors);
-}
-
 // The server judges it, by the time and not by steps.
-void CheckStall(const v1::Rule& rule, FieldErrors* errors) {
-  if (rule.stall().has_seconds()) {
-    const double seconds = rule.stall().seconds();
-    if (!(seconds >= 1 && seconds <= 1e6))
-      errors->Add("stall.seconds", absl::StrCat("must be in 1 to 1e6, is ", seconds));
-  }
-  if (rule.has_for_steps()) errors->Add("for_steps", "has no meaning for a rule about steps that do not come");
-  if (rule.has_resolve_after_steps()) {
-    errors->Add("resolve_after_steps", "has no meaning for a rule about steps that do not come");
-  }
+void CheckNoSteps(const v1::Rule& rule, FieldErrors* errors) {
+  constexpr char kNoMeaning[] = "has no meaning for a rule about steps that do not come";
+  if (rule.has_for_steps()) errors->Add("for_steps", kNoMeaning);
+  if (rule.has_within_steps()) errors->Add("within_steps", kNoMeaning);
+  if (rule.has_resolve_after_steps()) errors->Add("resolve_after_steps", kNoMeaning);
 }
 
-void CheckCondition(const v1::Rule& rule, FieldErrors* errors) {
-  switch (rule.condition_case()) {
-    case v1::Rule::kNonFinite:
-      return;
-    case v1::Rule::kNormLimit:
-      return CheckPositive("norm_limit.max_norm", rule.norm_limit().max_norm(), errors);
-    case v1::Rule::kNormSpike:
-      return CheckSpike(rule.norm_spike(), errors);
-    case v1::Rule::kLossJump:
-      return CheckLossJump(rule.loss_jump(), errors);
-    case v1::Rule::kUpdateRatio:
-      if (rule.update_ratio().has_max_ratio()) {
-        CheckPositive("update_ratio.max_ratio", rule.update_ratio().max_ratio(), errors);
-      }
-      return;
-    case v1::Rule::kStall:
-      return CheckStall(rule, errors);
-    case v1::Rule::CONDITION_NOT_SET:
-      return errors->Add("condition", "must be set");
-    default: {
-      const auto* condition = v1::Rule::descriptor()->FindFieldByNumber(rule.condition_case());
-      return errors->Add(condition->name(), "this condition is not served yet");
-    }
+void CheckSteps(const v1::Rule& rule, FieldErrors* errors) {
+  if (rule.has_stall()) return CheckNoSteps(rule, errors);
+  const int for_steps = rule.has_for_steps() ? rule.for_steps() : 1;
+  if (for_steps < 1) errors->Add("for_steps", absl::StrCat("must be at least 1, is ", for_steps));
+  if (rule.has_first_step() && for_steps > 1) {
+    errors->Add("for_steps", absl::StrCat("must be 1 for a rule that judges one step alone, is ", for_steps));
+  }
+  // In a row is what it means to be among as many, and that may be any number.
+  const int within = rule.has_within_steps() ? rule.within_steps() : for_steps;
+  if (within != for_steps && (within < for_steps || within > kMaxWithinSteps)) {
+    errors->Add("within_steps",
+                absl::StrCat("must be in for_steps, ", for_steps, ", to ", kMaxWithinSteps, ", is ", within));
+  }
+  if (rule.has_resolve_after_steps() && rule.resolve_after_steps() < 1) {
+    errors->Add("resolve_after_steps", absl::StrCat("must be at least 1, is ", rule.resolve_after_steps()));
   }
 }
 
 // Whether the rule looks at single tensors, so that a glob means something.
 bool IsPerTensor(const v1::Rule& rule) {
-  return rule.has_non_finite() || rule.has_update_ratio() || rule.norm_limit().per_tensor() ||
-         rule.norm_spike().per_tensor();
+  return rule.has_non_finite() || rule.has_update_ratio() || rule.has_vanishing() || rule.has_frozen() ||
+         rule.norm_limit().per_tensor() || rule.norm_spike().per_tensor();
 }
 
 void CheckTensors(const v1::Rule& rule, FieldErrors* errors) {
@@ -118,48 +79,146 @@ void CheckTensors(const v1::Rule& rule, FieldErrors* errors) {
   }
 }
 
+// A limit that no norm can be above would be silent for ever.
+void CheckCanFire(const v1::NormSpikeCondition& spike, FieldErrors* errors) {
+  if (spike.max_deviations() * spike.min_deviation() <= kLargestLogRatio) return;
+  errors->Add("norm_spike.max_deviations",
+              absl::StrCat("can never be exceeded: ", spike.max_deviations(), " times min_deviation ",
+                           spike.min_deviation(), " is above ", kLargestLogRatio, ", the logarithm of any ratio"));
+}
+
+// Without a baseline a number that is meant against one would be read by nobody.
+void CheckNoBaseline(const v1::SeriesCondition& series, FieldErrors* errors) {
+  if (series.has_factor()) errors->Add("series.factor", "needs a baseline");
+  if (series.has_max_deviations()) errors->Add("series.max_deviations", "needs a baseline");
+  if (series.has_limit() || series.has_factor() || series.has_max_deviations()) return;
+  errors->Add("series.limit", "must be set: there is no other limit");
+}
+
+void CheckBaseline(const v1::SeriesCondition& series, FieldErrors* errors) {
+  if (!series.has_factor() && !series.has_max_deviations()) {
+    errors->Add("series.baseline", "needs factor or max_deviations, else nothing is judged against it");
+  }
+  const bool has_deviation = series.baseline() == v1::SeriesCondition::BASELINE_MEAN ||
+                             series.baseline() == v1::SeriesCondition::BASELINE_MOVING;
+  if (series.has_max_deviations() && !has_deviation) {
+    errors->Add("series.max_deviations", "needs the baseline MEAN or MOVING: the others have no deviation");
+  }
+  if (series.warm_up() > series.window()) {
+    errors->Add("series.warm_up", absl::StrCat("must be in 1 to window, ", series.window(), ", is ", series.warm_up()));
+  }
+}
+
+// What fields mean together. For a resolved rule whose fields are in their ranges.
+void CheckTogether(const v1::Rule& rule, FieldErrors* errors) {
+  if (rule.has_norm_spike()) CheckCanFire(rule.norm_spike(), errors);
+  if (!rule.has_series()) return;
+  if (rule.series().baseline() == v1::SeriesCondition::BASELINE_UNSPECIFIED) {
+    CheckNoBaseline(rule.series(), errors);
+  } else {
+    CheckBaseline(rule.series(), errors);
+  }
+}
+
 void ResolveRule(v1::Rule* rule) {
+  rule->clear_off();
+  rule->clear_armed_at();
+  rule->clear_unable();
   if (rule->severity() == v1::SEVERITY_UNSPECIFIED) rule->set_severity(v1::SEVERITY_WARNING);
+  SetConditionDefaults(rule);
   if (rule->has_stall()) return;
   if (!rule->has_for_steps()) rule->set_for_steps(1);
+  if (!rule->has_within_steps()) rule->set_within_steps(rule->for_steps());
   if (!rule->has_resolve_after_steps()) rule->set_resolve_after_steps(20);
-  if (rule->has_norm_limit()) {
-    rule->mutable_norm_limit()->set_per_tensor(rule->norm_limit().per_tensor());
-  } else if (rule->has_norm_spike()) {
-    v1::NormSpikeCondition* spike = rule->mutable_norm_spike();
-    if (!spike->has_max_deviations()) spike->set_max_deviations(6);
-    if (!spike->has_window()) spike->set_window(101);
-    if (!spike->has_min_deviation()) spike->set_min_deviation(0.05);
-    spike->set_per_tensor(spike->per_tensor());
-  } else if (rule->has_loss_jump()) {
-    v1::LossJumpCondition* jump = rule->mutable_loss_jump();
-    if (!jump->has_factor()) jump->set_factor(3);
-    if (!jump->has_window()) jump->set_window(51);
-  } else if (rule->has_update_ratio()) {
-    if (!rule->update_ratio().has_max_ratio()) rule->mutable_update_ratio()->set_max_ratio(0.1);
-  }
 }
 
 absl::Status CheckRule(const v1::Rule& rule) {
   FieldErrors errors;
   CheckName(rule.name(), &errors);
+  if (rule.off()) return errors.ToStatus();  // nothing else of it is read
   if (!v1::Severity_IsValid(rule.severity())) {
     errors.Add("severity", absl::StrCat("unknown severity ", static_cast<int>(rule.severity())));
   }
-  if (rule.has_for_steps() && rule.for_steps() < 1) {
-    errors.Add("for_steps", absl::StrCat("must be at least 1, is ", rule.for_steps()));
-  }
-  if (rule.has_resolve_after_steps() && rule.resolve_after_steps() < 1) {
-    errors.Add("resolve_after_steps", absl::StrCat("must be at least 1, is ", rule.resolve_after_steps()));
-  }
-  CheckCondition(rule, &errors);
+  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET) errors.Add("condition", "must be set");
+  CheckSteps(rule, &errors);
+  CheckConditionFields(rule, &errors);
   CheckTensors(rule, &errors);
-  if (errors.empty() && rule.has_norm_spike()) {
+  if (errors.empty()) {
     v1::Rule resolved = rule;
     ResolveRule(&resolved);
-    CheckCanFire(resolved.norm_spike(), &errors);
+    CheckTogether(resolved, &errors);
   }
   return errors.ToStatus();
+}
+
+std::string PathOf(int rule) { return absl::StrCat("rules[", rule, "]"); }
+
+// "\"a\", \"b\"".
+template <typename Names>
+std::string Quoted(const Names& names) {
+  return absl::StrCat("\"", absl::StrJoin(names, "\", \""), "\"");
+}
+
+std::vector<std::string> NamesOf(const v1::RuleSet& rules) {
+  std::vector<std::string> names;
+  for (const v1::Rule& rule : rules.rules()) names.push_back(rule.name());
+  return names;
+}
+
+// Names of the rules themselves, and that those which are taken out are there.
+void CheckNames(const v1::RuleSet& rules, FieldErrors* errors) {
+  const std::vector<std::string> preset = NamesOf(PresetRules(rules.preset()));
+  std::set<std::string> names;
+  for (int i = 0; i < rules.rules_size(); ++i) {
+    const v1::Rule& rule = rules.rules(i);
+    const std::string path = PathOf(i) + ".name";
+    if (!names.insert(rule.name()).second) errors->Add(path, absl::StrCat("is there twice: \"", rule.name(), "\""));
+    if (rule.off()) {
+      if (!IsPreset(rules.preset()) && !rules.preset().empty()) continue;
+      if (std::find(preset.begin(), preset.end(), rule.name()) != preset.end()) continue;
+      errors->Add(path, absl::StrCat("there is no rule \"", rule.name(), "\" to take out; the preset has ",
+                                     preset.empty() ? "none" : Quoted(preset)));
+    } else if (!rule.has_stall() && rule.name() == kStallRule) {
+      errors->Add(path, absl::StrCat("\"", kStallRule, "\" is the name of the server's alert about stalls"));
+    }
+  }
+}
+
+// At most one rule about stalls, that of the preset counted unless the set has another rule of its name.
+void CheckStalls(const v1::RuleSet& rules, FieldErrors* errors) {
+  const std::vector<std::string> own = NamesOf(rules);
+  std::string other;
+  for (const v1::Rule& rule : PresetRules(rules.preset()).rules()) {
+    if (rule.has_stall() && std::find(own.begin(), own.end(), rule.name()) == own.end()) other = rule.name();
+  }
+  for (int i = 0; i < rules.rules_size(); ++i) {
+    if (!rules.rules(i).has_stall() || rules.rules(i).off()) continue;
+    if (!other.empty()) {
+      errors->Add(PathOf(i) + ".stall",
+                  absl::StrCat("is there twice: a set has one rule about stalls at most, and \"", other, "\" is one"));
+    }
+    other = rules.rules(i).name();
+  }
+}
+
+// The rules of the preset with those of the set in their place or beside them, as they are written.
+v1::RuleSet Merge(const v1::RuleSet& rules) {
+  std::map<std::string, const v1::Rule*> own;
+  for (const v1::Rule& rule : rules.rules()) own.emplace(rule.name(), &rule);
+  v1::RuleSet merged;
+  const auto add = [&](const v1::Rule& rule) {
+    if (!rule.off()) *merged.add_rules() = rule;
+  };
+  std::set<std::string> placed;
+  for (const v1::Rule& rule : PresetRules(rules.preset()).rules()) {
+    const auto it = own.find(rule.name());
+    add(it == own.end() ? rule : *it->second);
+    placed.insert(rule.name());
+  }
+  for (const v1::Rule& rule : rules.rules()) {
+    if (placed.count(rule.name()) == 0) add(rule);
+  }
+  return merged;
 }
 
 }  // namespace
@@ -167,32 +226,26 @@ absl::Status CheckRule(const v1::Rule& rule) {
 absl::Status ValidateRules(const v1::RuleSet& rules) {
   FieldErrors errors;
   if (!rules.preset().empty() && !IsPreset(rules.preset())) {
-    errors.Add("preset", absl::StrCat("\"", rules.preset(), "\" is not served yet; there is \"", kDefaultPreset, "\""));
+    errors.Add("preset",
+               absl::StrCat("there is no preset \"", rules.preset(), "\"; there are ", Quoted(PresetNames())));
   }
-  if (rules.rules_size() > kMaxRules) {
+  if (rules.rules_size() > kMaxRules) {  // not to tell of each of a million
     errors.Add("rules", absl::StrCat("at most ", kMaxRules, ", are ", rules.rules_size()));
     return errors.ToStatus();
   }
-  std::set<std::string> names;
-  int stalls = 0;
-  for (int i = 0; i < rules.rules_size(); ++i) {
-    const std::string path = absl::StrCat("rules[", i, "]");
-    errors.AddStatus(path, CheckRule(rules.rules(i)));
-    if (!names.insert(rules.rules(i).name()).second) {
-      errors.Add(path + ".name", absl::StrCat("is there twice: \"", rules.rules(i).name(), "\""));
-    }
-    const bool stall = rules.rules(i).has_stall();
-    if (stall && ++stalls > 1) errors.Add(path + ".stall", "is there twice: a set has one rule about stalls at most");
-    if (!stall && rules.rules(i).name() == kStallRule) {
-      errors.Add(path + ".name", absl::StrCat("\"", kStallRule, "\" is the name of the server's alert about stalls"));
-    }
+  for (int i = 0; i < rules.rules_size(); ++i) errors.AddStatus(PathOf(i), CheckRule(rules.rules(i)));
+  CheckNames(rules, &errors);
+  CheckStalls(rules, &errors);
+  if (const int count = Merge(rules).rules_size(); count > kMaxRules) {
+    errors.Add("rules", absl::StrCat("at most ", kMaxRules, " with those of the preset, are ", count));
   }
   return errors.ToStatus();
 }
 
 v1::RuleSet ResolveRules(const v1::RuleSet& rules) {
-  v1::RuleSet resolved = rules.rules().empty() ? GradwatchPreset() : rules;
+  v1::RuleSet resolved = Merge(rules);
   for (v1::Rule& rule : *resolved.mutable_rules()) ResolveRule(&rule);
+  resolved.set_preset(std::string(kNoPreset));
   return resolved;
 }
 

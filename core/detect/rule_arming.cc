@@ -1,0 +1,112 @@
+// From when on rules can fire, and why some cannot.
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "core/detect/detector.h"
+#include "core/detect/run_signals.h"
+
+namespace gradwatch::core {
+namespace {
+
+// What a condition must have seen before it judges.
+struct WarmUp {
+  int64_t steps = 0;
+  // Kept in RunSignals, which outlive the rules; else by the rule itself.
+  bool shared = false;
+};
+
+// Of one that has a window of its own, or stands on the shared one where that is as long.
+WarmUp OfWindow(int window, bool can_share) {
+  return {std::min(window, RunSignals::kUsualWarmUp), can_share && window == RunSignals::kUsualWindow};
+}
+
+WarmUp WarmUpOf(const v1::Rule& rule) {
+  switch (rule.condition_case()) {
+    case v1::Rule::kNormSpike:
+      return OfWindow(rule.norm_spike().window(), !rule.norm_spike().per_tensor());
+    case v1::Rule::kLossJump:
+      return OfWindow(rule.loss_jump().window(), true);
+    case v1::Rule::kLossDivergence:
+      return {.steps = 5};  // a loss counts 1 at most, and the lowest limit is 5
+    case v1::Rule::kLossCollapse:
+      return {.steps = 30, .shared = true};
+    case v1::Rule::kNormGrowth:
+      return {.steps = 3};
+    case v1::Rule::kJointGrowth:
+      return {.steps = 50, .shared = true};
+    case v1::Rule::kOvershoot:
+      return {.steps = 1};
+    case v1::Rule::kUpdateGrowth:
+      return {.steps = 28};  // 20 to see that the warm-up of the rate is over, and 8 rises
+    case v1::Rule::kSeries:
+      return {rule.series().baseline() == v1::SeriesCondition::BASELINE_UNSPECIFIED ? 0 : rule.series().warm_up()};
+    case v1::Rule::kDrift:
+      return {rule.drift().baseline_steps()};
+    case v1::Rule::kNoProgress:
+      return {rule.no_progress().window()};
+    case v1::Rule::kClipping:
+      return {rule.clipping().window()};
+    default:
+      return {};
+  }
+}
+
+// The lowest level at which the condition has anything to judge.
+v1::StatisticsLevel LevelNeeded(const v1::Rule& rule) {
+  switch (rule.condition_case()) {
+    case v1::Rule::kUpdateRatio:
+    case v1::Rule::kVanishing:
+    case v1::Rule::kOvershoot:
+    case v1::Rule::kUpdateGrowth:
+      return v1::STATISTICS_LEVEL_FULL;
+    case v1::Rule::kSeries:
+      return rule.series().series() == v1::SeriesCondition::SERIES_UPDATE_RATIO ? v1::STATISTICS_LEVEL_FULL
+                                                                                : v1::STATISTICS_LEVEL_NONE;
+    case v1::Rule::kFrozen:  // gradients that are zero; updates at level FULL only
+      return v1::STATISTICS_LEVEL_NORM;
+    default:
+      break;
+  }
+  const bool single_tensors =
+      rule.norm_limit().per_tensor() || rule.norm_spike().per_tensor() || !rule.tensors().empty();
+  return single_tensors ? v1::STATISTICS_LEVEL_NORM : v1::STATISTICS_LEVEL_NONE;
+}
+
+std::string NameOf(v1::StatisticsLevel level) {
+  return std::string(absl::StripPrefix(v1::StatisticsLevel_Name(level), "STATISTICS_LEVEL_"));
+}
+
+// Empty: it can judge.
+std::string WhyUnable(const v1::Rule& rule, const v1::Controls& controls, int64_t from_step) {
+  if ((rule.has_growth() || rule.has_saturation()) && !controls.layer_statistics()) {
+    return "needs layer_statistics, which is off";
+  }
+  if (rule.has_first_step() && from_step > 0) return "judges step 0 and no other, and the job is beyond it";
+  const v1::StatisticsLevel needed = LevelNeeded(rule);
+  const v1::StatisticsLevel measured =
+      controls.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : controls.statistics();
+  if (measured >= needed) return "";
+  return absl::StrCat("needs statistics level ", NameOf(needed), ", the job measures ", NameOf(measured));
+}
+
+// Steps on which it must have held before the one on which it fires.
+int64_t HoldsBefore(const v1::Rule& rule) { return std::max(rule.for_steps(), 1) - 1; }
+
+}  // namespace
+
+int64_t ArmedAfter(const v1::Rule& rule) { return WarmUpOf(rule).steps + HoldsBefore(rule); }
+
+void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::RuleSet* rules) {
+  for (v1::Rule& rule : *rules->mutable_rules()) {
+    rule.clear_armed_at();
+    rule.set_unable(WhyUnable(rule, controls, from_step));
+    if (rule.has_stall() || !rule.unable().empty()) continue;
+    const WarmUp warm_up = WarmUpOf(rule);
+    const int64_t judges_from = warm_up.shared ? std::max(from_step, warm_up.steps) : from_step + warm_up.steps;
+    rule.set_armed_at(judges_from + HoldsBefore(rule));
+  }
+}
+
+}  // namespace gradwatch::core
