@@ -225,7 +225,8 @@ std::vector<Rise> RisesOf(const StepRecord& record, const RunSignals& signals) {
     MeasureRise(signals.norms50(), signals.usual_norms().usual().Median() + std::log(kRaisedNorm), true, &rise);
     rises.push_back(std::move(rise));
   }
-  if (signals.usual_losses().ready()) {
+  // Losses that go to 0 and below are not measured by factors.
+  if (signals.usual_losses().ready() && signals.loss_era() == 0) {
     const double usual = signals.usual_losses().usual().Median();
     Rise rise = {"the loss", Number(signals.LossOf(usual)), kRaisedLoss};
     MeasureRise(signals.losses50(), usual + std::log(kRaisedLoss), true, &rise);
