@@ -23,9 +23,9 @@ using ::testing::StartsWith;
 const double kNaN = std::nan("");
 
 // A run of healthy steps, to which the test adds one that is not.
-class Run {
+class WatchedRun {
  public:
-  explicit Run(std::vector<std::string> names) : signals_(names) {
+  explicit WatchedRun(std::vector<std::string> names) : signals_(names) {
     record_.tensors.resize(names.size());
     record_.learning_rate = 0.5;
     Reset();
@@ -115,7 +115,7 @@ TEST(DiagnosisTest, EachModeOfClippingHasItsWords) {
        "the first steps after the start or a reset."},
   };
   for (const ClipCase& c : cases) {
-    Run run({"a.weight", "b.weight"});
+    WatchedRun run({"a.weight", "b.weight"});
     run.record().clip_in_force.shared = {c.number, c.mode, false};
     run.record().clip_in_force.norm_limit = c.norm_limit;
     for (const int tensor : {-1, 0}) {
@@ -128,7 +128,7 @@ TEST(DiagnosisTest, EachModeOfClippingHasItsWords) {
 }
 
 TEST(DiagnosisTest, ClippingIsAdvisedWithItsCommandWhereItIsOff) {
-  Run run({"a.weight", "b.weight"});
+  WatchedRun run({"a.weight", "b.weight"});
   EXPECT_THAT(
       run.Cures(0, "mnist-7").diagnosis(),
       ElementsAre("Try clipping the global norm, for a start at 1: gradwatch clip set mnist-7 --mode global_norm "
@@ -145,7 +145,7 @@ TEST(DiagnosisTest, ClippingIsAdvisedWithItsCommandWhereItIsOff) {
 }
 
 TEST(DiagnosisTest, ATensorWithAnOverrideIsToldItsOwnLimit) {
-  Run run({"a.weight", "b.weight", "it's"});
+  WatchedRun run({"a.weight", "b.weight", "it's"});
   ClipInForce& in_force = run.record().clip_in_force;
   in_force.shared = {1, v1::CLIP_MODE_GLOBAL_NORM, false};
   in_force.tensors = {in_force.shared, {kNaN, v1::CLIP_MODE_NONE, true}, {kNaN, v1::CLIP_MODE_NONE, true}};
@@ -187,7 +187,7 @@ TEST(DiagnosisTest, TheRateIsBlamedForAnUnusualUpdateOnly) {
       {3, 0.05, 1, ""},
   };
   for (const UpdateCase& c : cases) {
-    Run run({"a.weight"});
+    WatchedRun run({"a.weight"});
     run.Steps(c.steps);
     run.SetNorms({c.norm});
     run.tensor(0).update_norm = 10 * c.ratio;
@@ -201,7 +201,7 @@ TEST(DiagnosisTest, TheRateIsBlamedForAnUnusualUpdateOnly) {
 
 // What is large for one network is usual for another.
 TEST(DiagnosisTest, AnUpdateThatIsAsUsualIsNotBlamed) {
-  Run run({"a.weight"});
+  WatchedRun run({"a.weight"});
   for (int step = 0; step < 40; ++step) {
     run.tensor(0).update_norm = 0.5;
     run.Steps(1);
@@ -215,7 +215,7 @@ TEST(DiagnosisTest, AnUpdateOfLongAgoIsNotToldAsTheLastOne) {
        std::vector<std::pair<int, std::string>>{{0, "The update of step 40 changed"},
                                                 {5, "The update of step 40, the last one that was measured, changed"},
                                                 {500, ""}}) {
-    Run run({"a.weight"});
+    WatchedRun run({"a.weight"});
     run.Steps(40);
     run.tensor(0).update_norm = 2;
     run.Steps(1);
@@ -233,11 +233,11 @@ TEST(DiagnosisTest, AnUpdateOfLongAgoIsNotToldAsTheLastOne) {
 TEST(DiagnosisTest, GrowthIsOfWeightsOfOneKind) {
   const std::vector<std::string> mixed = {"embedding0.weight", "rnn1.weight_ih",     "rnn1.weight_hh",
                                           "dense2.weight",     "layer_norm3.weight", "dense4.weight"};
-  Run run(mixed);
+  WatchedRun run(mixed);
   run.SetNorms({1e6, 1e5, 1e4, 1e3, 1e2, 1});
   EXPECT_THAT(Lines(run.LargeGradient(-1)), Not(HasSubstr("grow"))) << "two of a kind are no series";
 
-  Run deep({"dense0.weight", "layer_norm1.weight", "dense2.weight", "dense10.weight", "dense12.weight"});
+  WatchedRun deep({"dense0.weight", "layer_norm1.weight", "dense2.weight", "dense10.weight", "dense12.weight"});
   deep.SetNorms({1000, 1e-3, 100, 10, 1});
   EXPECT_THAT(
       Lines(deep.LargeGradient(-1)),
@@ -249,7 +249,7 @@ TEST(DiagnosisTest, GrowthIsOfWeightsOfOneKind) {
 }
 
 TEST(DiagnosisTest, GrowthIsOfTheBackwardSignalWhereItIsMeasured) {
-  Run run({"dense0.weight", "dense1.weight", "dense2.weight"});
+  WatchedRun run({"dense0.weight", "dense1.weight", "dense2.weight"});
   run.SetNorms({1000, 100, 10});  // an estimate would find something
   std::vector<LayerStatistics>& layers = run.record().layers;
   layers.resize(4);
@@ -266,7 +266,7 @@ TEST(DiagnosisTest, GrowthIsOfTheBackwardSignalWhereItIsMeasured) {
 }
 
 TEST(DiagnosisTest, SaysSinceWhenHowFastAndWhatCameFirst) {
-  Run run({"a.weight"});
+  WatchedRun run({"a.weight"});
   run.Steps(40);
   v1::Alert calm;
   EXPECT_EQ(ExplainRise(run.record(), run.Begin(), &calm), 0);
@@ -290,7 +290,7 @@ TEST(DiagnosisTest, SaysSinceWhenHowFastAndWhatCameFirst) {
 
 TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
   const std::vector<std::string> names = {"rnn0.weight_ih", "rnn0.weight_hh", "dense1.weight"};
-  Run run(names);
+  WatchedRun run(names);
   EXPECT_THAT(Lines(run.LargeGradient(-1)), HasSubstr("no update came before"));
   run.End();
   run.Steps(40);
