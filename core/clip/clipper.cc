@@ -27,6 +27,24 @@ bool IsInPlace(v1::ClipMode mode) {
   return mode == v1::CLIP_MODE_VALUE || mode == v1::CLIP_MODE_ADAPTIVE || mode == v1::CLIP_MODE_SPAM;
 }
 
+// See TensorClipping::number.
+double NumberOf(const v1::ClipSettings& settings) {
+  switch (settings.mode()) {
+    case v1::CLIP_MODE_NONE:
+      return std::numeric_limits<double>::quiet_NaN();
+    case v1::CLIP_MODE_AUTOCLIP:
+      return settings.autoclip().percentile();
+    case v1::CLIP_MODE_ZCLIP:
+      return settings.zclip().z_threshold();
+    case v1::CLIP_MODE_ADAGC:
+      return settings.adagc().lambda_rel();
+    case v1::CLIP_MODE_SPAM:
+      return settings.spam().theta();
+    default:
+      return settings.threshold();
+  }
+}
+
 double CoefficientFor(double norm, double limit) { return norm > limit ? limit / norm : 1; }
 
 // A row of a matrix, or of a convolution's kernels, is a unit; a vector is one as a whole.
@@ -104,6 +122,22 @@ void Clipper<T>::ConfigureMemory(bool same_mode, bool same_tensors) {
     default:
       memory_.template emplace<std::monostate>();
   }
+}
+
+template <typename T>
+ClipInForce Clipper<T>::InForce() const {
+  ClipInForce in_force;
+  in_force.shared = {NumberOf(settings_), settings_.mode(), false};
+  if (settings_.mode() == v1::CLIP_MODE_ADAGC) in_force.norm_limit = settings_.adagc().lambda_abs();
+  if (settings_.mode() == v1::CLIP_MODE_ZCLIP && settings_.zclip().max_norm() > 0) {
+    in_force.norm_limit = settings_.zclip().max_norm();
+  }
+  in_force.tensors.reserve(limits_.size());
+  for (const TensorLimit& limit : limits_) {
+    const double number = limit.mode == v1::CLIP_MODE_NONE ? std::numeric_limits<double>::quiet_NaN() : limit.threshold;
+    in_force.tensors.push_back(limit.own ? TensorClipping{number, limit.mode, true} : in_force.shared);
+  }
+  return in_force;
 }
 
 template <typename T>

@@ -59,6 +59,9 @@ class Clipper {
   // other tensors have a limit of their own. ADAGC forgets the tensors that get a limit of their own.
   void Configure(const v1::ClipSettings& settings);
 
+  // What the settings mean for each tensor, for StepRecord::clip_in_force. Allocates.
+  ClipInForce InForce() const;
+
   // Limits the gradients, or answers a loss or gradients that are not finite. `record` holds the loss and the measured
   // norms and non-finite counts of these gradients (level NORM or FULL); fills record->clip and clip_scale of every
   // tensor. The caller skips the update when the action is SKIPPED or STOPPED; else it resets the optimizer's moments

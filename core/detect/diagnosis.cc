@@ -1,49 +1,149 @@
 #include "core/detect/diagnosis.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
+#include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "core/detect/clip_words.h"
 
 namespace gradwatch::core {
 namespace {
 
+constexpr absl::string_view kCure = "Try ";
+
 // A tensor with this share of the squared norm is what the norm is about.
 constexpr double kDominantShare = 0.5;
-// The gradient grows through the layers if the first weight's norm is this many times the last one's.
+
+// The gradient grows through the layers if it is this many times larger near the input than near the output.
 constexpr double kNotableGrowth = 10;
-// An update this large against its weights may be why the gradients after it are large; about 0.001 is usual.
-constexpr double kLargeUpdate = 0.03;
+// Places at which it must have been seen for that, and the share of the ways between them on which it must grow: a
+// single pair may differ by the shapes of its weights alone.
+constexpr int kGrowthPlaces = 3;
+constexpr double kGrowthShare = 0.75;
+
+// An update is unusual at this many times the usual one, but not below what harms nobody.
+constexpr double kUnusualUpdate = 3;
+constexpr double kHarmlessUpdate = 0.003;
+// So many updates show what is usual; before, an update is unusual at this ratio to its weights.
+constexpr int kUsualUpdates = 20;
+constexpr double kLargeFirstUpdate = 0.1;
+// An update that was followed by so many steps of which none is known explains nothing.
+constexpr int64_t kOldUpdate = 20;
+
+// A norm or a loss this many times the usual one has left it.
+constexpr double kRaisedNorm = 3;
+constexpr double kRaisedLoss = 1.5;
+
 // Threshold to suggest, in medians of the norm. Pascanu et al. 2013 name 0.5 to 10 times the average.
 constexpr double kClipFactor = 5;
+constexpr double kRateFactor = 0.1;
 
 bool IsRecurrentWeight(absl::string_view name) {
   return absl::StrContains(name, "weight_hh") || absl::StrContains(name, "recurrent");
 }
 
-// Growth of the gradient from the weight nearest the output to the one nearest the input.
+// Whether the name is that of a matrix or a kernel through which the signal goes from layer to layer. Names are all
+// that is known here: rank, width and place are not.
+bool IsLayerWeight(absl::string_view name) {
+  if (!absl::EndsWith(name, "weight") && !absl::EndsWith(name, "weight_ih")) return false;
+  if (IsRecurrentWeight(name)) return false;
+  static constexpr std::array<absl::string_view, 7> kOthers = {"norm", "bn", "ln_", "embed", "wte", "wpe", "scale"};
+  return std::none_of(kOthers.begin(), kOthers.end(),
+                      [name](absl::string_view other) { return absl::StrContains(name, other); });
+}
+
+// A name without its numbers: what "dense1.weight" and "dense12.weight" have in common.
+std::string KindOf(absl::string_view name) {
+  std::string kind;
+  for (const char c : name) {
+    if (!absl::ascii_isdigit(c)) kind += c;
+  }
+  return kind;
+}
+
+// Growth of the gradient from the place nearest the output to the one nearest the input.
 struct Growth {
-  int first, last;
-  double total;      // first's norm over last's
-  double per_layer;  // geometric mean
+  double total;     // of the whole way
+  double per_step;  // geometric mean over the ways between two places
+  int places;
+  int first, last;  // tensors; -1: measured between layers
 };
 
-std::optional<Growth> GrowthOf(const StepRecord& record, const RunContext& context) {
-  Growth growth = {-1, -1, 0, 0};
-  int weights = 0;
-  for (size_t i = 0; i < record.tensors.size(); ++i) {
-    if (!absl::StrContains(context.NameOf(static_cast<int>(i)), "weight")) continue;
-    if (growth.first < 0) growth.first = static_cast<int>(i);
-    growth.last = static_cast<int>(i);
-    ++weights;
+// Of norms from the input to the output, all above 0 and finite; nothing where it is no steady growth.
+std::optional<Growth> SteadyGrowth(const std::vector<double>& norms) {
+  const auto places = static_cast<int>(norms.size());
+  if (places < kGrowthPlaces) return std::nullopt;
+  const double total = norms.front() / norms.back();
+  if (!(total >= kNotableGrowth) || !std::isfinite(total)) return std::nullopt;
+  int growing = 0;
+  for (size_t i = 1; i < norms.size(); ++i) growing += norms[i - 1] > norms[i] ? 1 : 0;
+  if (growing < kGrowthShare * (places - 1)) return std::nullopt;
+  return Growth{total, std::pow(total, 1.0 / (places - 1)), places, -1, -1};
+}
+
+bool IsNorm(double value) { return value > 0 && std::isfinite(value); }
+
+// Of the backward signals, measured where they are.
+std::optional<Growth> GrowthOfLayers(const StepRecord& record) {
+  std::vector<double> norms;
+  for (const LayerStatistics& layer : record.layers) {
+    if (layer.has_backward && IsNorm(layer.backward_norm)) norms.push_back(layer.backward_norm);
   }
-  if (weights < 2 || record.tensors[growth.last].l2_norm <= 0) return std::nullopt;
-  growth.total = record.tensors[growth.first].l2_norm / record.tensors[growth.last].l2_norm;
-  if (!(growth.total >= kNotableGrowth)) return std::nullopt;
-  growth.per_layer = std::pow(growth.total, 1.0 / (weights - 1));
-  return growth;
+  return SteadyGrowth(norms);
+}
+
+// Of the gradients of the weights that are of one kind: of the kind that grows most.
+std::optional<Growth> GrowthOfWeights(const StepRecord& record, const RunSignals& signals) {
+  struct Kind {
+    std::string name;
+    int first, last;
+    std::vector<double> norms;
+  };
+  std::vector<Kind> kinds;
+  for (size_t i = 0; i < record.tensors.size(); ++i) {
+    const int tensor = static_cast<int>(i);
+    const std::string& name = signals.NameOf(tensor);
+    if (!IsLayerWeight(name) || !IsNorm(record.tensors[i].l2_norm)) continue;
+    const std::string kind = KindOf(name);
+    auto found = std::find_if(kinds.begin(), kinds.end(), [&kind](const Kind& other) { return other.name == kind; });
+    if (found == kinds.end()) found = kinds.insert(kinds.end(), {kind, tensor, tensor, {}});
+    found->last = tensor;
+    found->norms.push_back(record.tensors[i].l2_norm);
+  }
+  std::optional<Growth> most;
+  for (const Kind& kind : kinds) {
+    std::optional<Growth> growth = SteadyGrowth(kind.norms);
+    if (!growth.has_value() || (most.has_value() && most->total >= growth->total)) continue;
+    most = growth;
+    most->first = kind.first;
+    most->last = kind.last;
+  }
+  return most;
+}
+
+std::optional<Growth> GrowthOf(const StepRecord& record, const RunSignals& signals) {
+  const bool measured = record.report_tensors && !record.layers.empty();
+  return measured ? GrowthOfLayers(record) : GrowthOfWeights(record, signals);
+}
+
+std::string GrowthInWords(const Growth& growth, const RunSignals& signals) {
+  if (growth.first < 0) {
+    return absl::StrFormat(
+        "The backward signal, as measured at %d layers, grows towards the input: %s times in all, %s times a layer.",
+        growth.places, Number(growth.total), Number(growth.per_step));
+  }
+  return absl::StrFormat(
+      "The gradient seems to grow towards the input: %s times from %s to %s, some %s times a layer, by the norms of %d "
+      "weights of one kind (an estimate; layer statistics measure it).",
+      Number(growth.total), signals.NameOf(growth.last), signals.NameOf(growth.first), Number(growth.per_step),
+      growth.places);
 }
 
 // Share of a tensor in the squared global norm.
@@ -51,6 +151,128 @@ double ShareOf(const StepRecord& record, int tensor) {
   if (tensor < 0 || tensor >= static_cast<int>(record.tensors.size()) || !(record.grad_norm > 0)) return 0;
   const double part = record.tensors[tensor].l2_norm / record.grad_norm;
   return part * part;
+}
+
+// The last update, if it is one that may explain the present step.
+std::optional<RunSignals::Update> RecentUpdate(const StepRecord& record, const RunSignals& signals) {
+  const RunSignals::Update& update = signals.last_update();
+  if (update.step < 0 || record.step - update.step > kOldUpdate) return std::nullopt;
+  return update;
+}
+
+bool HasUsualUpdate(const RunSignals& signals) {
+  return signals.ratios50().size() >= kUsualUpdates && signals.usual_ratio() > 0;
+}
+
+bool IsUnusual(const RunSignals::Update& update, const RunSignals& signals) {
+  if (!HasUsualUpdate(signals)) return update.ratio > kLargeFirstUpdate;
+  return update.ratio > std::max(kHarmlessUpdate, kUnusualUpdate * signals.usual_ratio());
+}
+
+// Whether the update that the present step started from is known, so that it can be ruled out.
+bool KnowsUpdateBefore(const StepRecord& record, const RunSignals& signals) {
+  return record.step == 0 || signals.last_update().step >= record.step - 1;
+}
+
+// How many times its usual the gradient was that this update came from; 0: not known.
+double GradientBehind(const RunSignals::Update& update, const StepRecord& record, const RunSignals& signals) {
+  const double usual = signals.usual_norm();
+  if (usual == 0) return 0;
+  if (update.step == record.step) return record.grad_norm / usual;
+  const RunSignals::FiniteStep& last = signals.last_finite();
+  return last.step == update.step ? last.grad_norm / usual : 0;
+}
+
+// A series that has left what was usual of it.
+struct Rise {
+  std::string what;       // "the loss"
+  std::string usual;      // "0.7"
+  double factor;          // it is above this many times that
+  int steps = 0;          // steps on which it was, up to the last one; 0: it is not
+  bool at_least = false;  // and perhaps more than the window shows
+  int age = 0;            // steps since it began
+  double growth = 0;      // factor a step since then
+};
+
+// Fills in how long the newest samples have been above a level, and how fast they grew from the last one that was not.
+// `is_log`: samples are logarithms.
+void MeasureRise(const SortedWindow& samples, double level, bool is_log, Rise* rise) {
+  const int size = samples.size();
+  while (rise->steps < size && samples.ByAge(size - 1 - rise->steps) > level) ++rise->steps;
+  if (rise->steps == 0) return;
+  rise->at_least = rise->steps == size;
+  rise->age = rise->steps - 1;
+  const int ways = rise->at_least ? rise->steps - 1 : rise->steps;
+  if (ways == 0) return;
+  const double first = samples.ByAge(size - 1 - ways), last = samples.ByAge(size - 1);
+  rise->growth = is_log ? std::exp((last - first) / ways) : std::pow(last / first, 1.0 / ways);
+}
+
+// In the order in which causes go: of two that began together, the first is the likelier.
+std::vector<Rise> RisesOf(const StepRecord& record, const RunSignals& signals) {
+  std::vector<Rise> rises;
+  const int64_t newest = signals.finite() ? record.step : signals.last_finite().step;  // loss and norm
+  if (HasUsualUpdate(signals) && RecentUpdate(record, signals).has_value()) {
+    Rise rise = {"the largest update", absl::StrCat(Number(signals.usual_ratio()), " of its weights"), kUnusualUpdate};
+    const double level = std::max(kHarmlessUpdate, kUnusualUpdate * signals.usual_ratio());
+    MeasureRise(signals.ratios50(), level, false, &rise);
+    // Of the step before as long as the present one has no update.
+    rise.age += static_cast<int>(std::max<int64_t>(0, newest - signals.last_update().step));
+    rises.push_back(std::move(rise));
+  }
+  if (signals.usual_norms().ready()) {
+    Rise rise = {"the gradient norm", Number(signals.usual_norm()), kRaisedNorm};
+    MeasureRise(signals.norms50(), signals.usual_norms().usual().Median() + std::log(kRaisedNorm), true, &rise);
+    rises.push_back(std::move(rise));
+  }
+  // Losses that go to 0 and below are not measured by factors.
+  if (signals.usual_losses().ready() && signals.loss_era() == 0) {
+    const double usual = signals.usual_losses().usual().Median();
+    Rise rise = {"the loss", Number(signals.LossOf(usual)), kRaisedLoss};
+    MeasureRise(signals.losses50(), usual + std::log(kRaisedLoss), true, &rise);
+    rises.push_back(std::move(rise));
+  }
+  std::erase_if(rises, [](const Rise& rise) { return rise.steps == 0; });
+  std::stable_sort(rises.begin(), rises.end(), [](const Rise& a, const Rise& b) { return a.age > b.age; });
+  return rises;
+}
+
+std::string RiseInWords(const Rise& rise) {
+  const std::string fast = std::isfinite(rise.growth) && rise.growth > 1
+                               ? absl::StrCat(", ", Number(rise.growth), " times more a step")
+                               : "";
+  return absl::StrFormat("%s has been above %s times its usual %s for %s%d step%s%s", rise.what, Number(rise.factor),
+                         rise.usual, rise.at_least ? "at least " : "", rise.steps, rise.steps == 1 ? "" : "s", fast);
+}
+
+void SuggestClipping(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
+  const std::string& name = signals.NameOf(tensor);
+  const std::string in_force = ClippingInForce(record.clip_in_force, tensor, name);
+  if (!in_force.empty()) alert->add_diagnosis(in_force);
+  const TensorClipping& clipping = record.clip_in_force.Of(tensor);
+  if (IsLimited(clipping) || (!in_force.empty() && !clipping.own)) return;
+  const double usual = signals.usual_norm();
+  const double threshold = usual > 0 ? kClipFactor * usual : 1;
+  const std::string how = usual > 0 ? absl::StrFormat(" at %.2g, %.0f times %s median of %s", threshold, kClipFactor,
+                                                      clipping.own ? "the global norm's" : "its", Number(usual))
+                                    : ", for a start at 1";
+  const std::string what = clipping.own ? absl::StrCat("limiting ", name, " by itself") : "clipping the global norm";
+  const std::string command = ClipCommand(alert->job_id(), clipping.own ? name : "", threshold);
+  alert->add_diagnosis(absl::StrCat(kCure, what, how, command.empty() ? "." : absl::StrCat(": ", command)));
+}
+
+void SuggestRate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const auto update = RecentUpdate(record, signals);
+  // Before the first update no rate has done anything yet.
+  const bool none_yet = record.step == 0 && !update.has_value();
+  if (record.learning_rate <= 0 || none_yet) return;
+  const bool blamed = update.has_value() && IsUnusual(*update, signals);
+  alert->add_diagnosis(
+      absl::StrFormat("%sa lower learning rate%s, for a start %.2g instead of %s: gradwatch adjust %s --lr-scale %.2g, "
+                      "or a tenth of the "
+                      "scale that is set",
+                      kCure, blamed ? "" : " if that does not help", kRateFactor * record.learning_rate,
+                      Number(record.learning_rate), alert->job_id().empty() ? "JOB" : alert->job_id(), kRateFactor));
 }
 
 }  // namespace
@@ -65,20 +287,40 @@ std::string LargestIn(absl::string_view tensor_name) {
   return tensor_name.empty() ? "" : absl::StrCat("; largest in ", tensor_name);
 }
 
-bool ExplainLastUpdate(const StepRecord& record, const RunContext& context, v1::Alert* alert) {
-  const RunContext::Update& update = context.last_update();
-  if (update.step < 0 || update.ratio < kLargeUpdate) return false;
-  alert->add_diagnosis(
-      absl::StrFormat("The update of step %d changed %s by %s of its norm, and about 0.001 is usual: the learning rate "
-                      "%s is likely too "
-                      "high.",
-                      update.step, context.NameOf(update.tensor), Number(update.ratio), Number(record.learning_rate)));
+bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const auto update = RecentUpdate(record, signals);
+  if (!update.has_value() || !IsUnusual(*update, signals)) return false;
+  const bool is_last = update->step >= record.step - 1;
+  const std::string usual = HasUsualUpdate(signals) ? absl::StrFormat("%s times what the largest one usually is, %s",
+                                                                      Number(update->ratio / signals.usual_ratio()),
+                                                                      Number(signals.usual_ratio()))
+                                                    : "and about 0.001 is common";
+  const double gradient = GradientBehind(*update, record, signals);
+  const std::string why =
+      gradient > kRaisedNorm ? absl::StrFormat("its gradient norm was %s times the usual one", Number(gradient))
+                             : absl::StrFormat("the learning rate %s is likely too high", Number(record.learning_rate));
+  alert->add_diagnosis(absl::StrFormat("The update of step %d%s changed %s by %s of its norm, %s: %s.", update->step,
+                                       is_last ? "" : ", the last one that was measured,",
+                                       signals.NameOf(update->tensor), Number(update->ratio), usual, why));
   return true;
 }
 
-void ExplainLargeGradient(const StepRecord& record, int tensor, const RunContext& context, v1::Alert* alert) {
+int ExplainRise(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const std::vector<Rise> rises = RisesOf(record, signals);
+  if (rises.empty()) return 0;
+  std::string line =
+      absl::StrJoin(rises, "; ", [](std::string* text, const Rise& rise) { absl::StrAppend(text, RiseInWords(rise)); });
+  if (rises.size() > 1 && rises[0].age > rises[1].age) {
+    absl::StrAppend(&line, ": ", rises[0].what, " rose first");
+  }
+  line[0] = absl::ascii_toupper(static_cast<unsigned char>(line[0]));
+  alert->add_diagnosis(absl::StrCat(line, "."));
+  return rises[0].age + 1;
+}
+
+void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
   const int lines = alert->diagnosis_size();
-  const std::string& name = context.NameOf(tensor);
+  const std::string& name = signals.NameOf(tensor);
   const double share = ShareOf(record, tensor);
   if (share >= kDominantShare) {
     alert->add_diagnosis(absl::StrFormat("%s holds %.0f%% of the squared gradient norm.", name, 100 * share));
@@ -88,39 +330,54 @@ void ExplainLargeGradient(const StepRecord& record, int tensor, const RunContext
                                       " is a recurrent weight: the backward pass multiplies by it once per time step, "
                                       "so a gain above 1 grows exponentially with the length of the sequence."));
   }
-  if (const auto growth = GrowthOf(record, context); growth.has_value()) {
-    alert->add_diagnosis(absl::StrFormat(
-        "The gradient grows towards the input: %s times from %s to %s, %s times per weight on the way.",
-        Number(growth->total), context.NameOf(growth->last), context.NameOf(growth->first), Number(growth->per_layer)));
+  if (const auto growth = GrowthOf(record, signals); growth.has_value()) {
+    alert->add_diagnosis(GrowthInWords(*growth, signals));
   }
-  ExplainLastUpdate(record, context, alert);
-  if (alert->diagnosis_size() == lines) {
+  ExplainLastUpdate(record, signals, alert);
+  const bool found = alert->diagnosis_size() > lines;
+  const int steps = ExplainRise(record, signals, alert);
+  if (found || steps > 1) return;
+  if (!KnowsUpdateBefore(record, signals)) {
+    alert->add_diagnosis("No tensor stands out, and the update before this step was not measured.");
+  } else if (record.step == 0) {
+    alert->add_diagnosis(
+        "No tensor stands out, and no update came before: look at this batch and at how weights start.");
+  } else {
     alert->add_diagnosis("No tensor stands out and no large update came before: an unusual batch is likely.");
   }
 }
 
-void SuggestCures(const StepRecord& record, int tensor, const RunContext& context, v1::Alert* alert) {
-  if (record.clip.threshold > 0) {
-    alert->add_diagnosis(absl::StrFormat("Clipping is on, with threshold %s, and limits what the optimizer sees.",
-                                         Number(record.clip.threshold)));
-  } else if (context.usual_norm() > 0) {
-    alert->add_diagnosis(absl::StrFormat("Try clipping the global norm at %.2g, %.0f times its median of %s.",
-                                         kClipFactor * context.usual_norm(), kClipFactor,
-                                         Number(context.usual_norm())));
-  } else {
-    alert->add_diagnosis("Try clipping the global norm, for a start at 1.");
-  }
-  if (record.learning_rate > 0) {
-    alert->add_diagnosis(absl::StrFormat("Try a lower learning rate, for a start %.2g instead of %s.",
-                                         record.learning_rate / 10, Number(record.learning_rate)));
-  }
-  if (IsRecurrentWeight(context.NameOf(tensor))) {
-    alert->add_diagnosis("Try to start recurrent weights as an orthogonal matrix, or use shorter sequences.");
-  } else if (GrowthOf(record, context).has_value()) {
+void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
+  SuggestClipping(record, tensor, signals, alert);
+  SuggestRate(record, signals, alert);
+  if (IsRecurrentWeight(signals.NameOf(tensor))) {
+    alert->add_diagnosis(absl::StrCat(
+        kCure,
+        "to start recurrent weights as an orthogonal matrix, unless they do already, or use shorter sequences."));
+  } else if (GrowthOf(record, signals).has_value()) {
     alert->add_diagnosis(
-        "Try an initialisation that fits the activation (He for ReLU, Xavier for tanh), or residual "
-        "blocks.");
+        absl::StrCat(kCure,
+                     "an initialisation that fits the activation (He for ReLU, Xavier for tanh), unless it is one "
+                     "already, or residual blocks."));
   }
+}
+
+void CuresOfStep::TellOnce(int64_t step, v1::Alert* alert) {
+  if (step != step_) told_.clear();
+  step_ = step;
+  std::vector<std::string> lines;
+  std::string rule;  // that has told some of them
+  for (std::string& line : *alert->mutable_diagnosis()) {
+    const auto told = std::find_if(told_.begin(), told_.end(), [&](const Cure& cure) { return cure.line == line; });
+    if (told != told_.end() && told->rule != alert->rule()) {
+      if (rule.empty()) rule = told->rule;
+      continue;
+    }
+    if (told == told_.end() && absl::StartsWith(line, kCure)) told_.push_back({line, alert->rule()});
+    lines.push_back(std::move(line));
+  }
+  alert->mutable_diagnosis()->Assign(lines.begin(), lines.end());
+  if (!rule.empty()) alert->add_diagnosis(absl::StrCat("Cures: see the alert of ", rule, " of this step."));
 }
 
 }  // namespace gradwatch::core

@@ -2,10 +2,12 @@
 #ifndef GRADWATCH_CORE_DETECT_DIAGNOSIS_H_
 #define GRADWATCH_CORE_DETECT_DIAGNOSIS_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
-#include "core/detect/run_context.h"
+#include "core/detect/run_signals.h"
 #include "core/stats/step_record.h"
 #include "gradwatch/v1/alert.pb.h"
 
@@ -16,15 +18,42 @@ std::string Number(double value);
 // One step of a few words: "; largest in rnn0.weight_hh", or "" without a name.
 std::string LargestIn(absl::string_view tensor_name);
 
-// Why gradients are too large: the share of the tensor, recurrence, growth through the layers, the last update. One
-// line each, as far as it applies; one that says so if nothing does.
-void ExplainLargeGradient(const StepRecord& record, int tensor, const RunContext& context, v1::Alert* alert);
+// Why gradients are too large: the share of the tensor, recurrence, growth through the layers, the last update, since
+// when. One line each, as far as it applies; if none does, one that says what was looked at.
+void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
-// What to try against too large gradients: a clip threshold from the history, a lower rate, another start.
-void SuggestCures(const StepRecord& record, int tensor, const RunContext& context, v1::Alert* alert);
+// Adds a line about the last update if it was unusually large against its weights: above 3 times what is usual, or in
+// the first 20 steps above a tenth. It blames the learning rate unless the gradient was large already. An update that
+// is older than the step before is told as such, one of long ago not at all. Returns whether a line was added.
+bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
 
-// Adds a line about the last update if it was large against its weights. Returns whether it was.
-bool ExplainLastUpdate(const StepRecord& record, const RunContext& context, v1::Alert* alert);
+// Adds a line that says which of loss, gradient norm and update are far above their usual, for how many steps, how fast
+// they grew and which came first. Returns for how many steps the first of them is; 0: none is, or what is usual is not
+// known yet, and no line was added.
+int ExplainRise(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
+
+// What is known against too large gradients: the clipping in force and, where it does not limit this tensor (-1: the
+// global norm), a limit; a lower rate; another start. Lines that start with "Try " are cures and give the command,
+// where there is one.
+void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
+
+// The cures that alerts have told about a step, so that those of one fault do not repeat each other's.
+// Thread-compatible.
+class CuresOfStep {
+ public:
+  // Takes lines out of an alert of `step` that start with "Try " and that an alert of another rule has told about the
+  // same step, and says which rule's. To be called for each alert with a diagnosis as soon as it has been filled in.
+  void TellOnce(int64_t step, v1::Alert* alert);
+
+ private:
+  struct Cure {
+    std::string line;
+    std::string rule;
+  };
+
+  int64_t step_ = -1;
+  std::vector<Cure> told_;
+};
 
 }  // namespace gradwatch::core
 

@@ -68,6 +68,28 @@ inline void TensorStatistics::ClearNumbers() {
   std::memcpy(static_cast<void*>(this), &kAtFirst, offsetof(TensorStatistics, histogram));
 }
 
+// How a tensor's gradient is limited, of the modes of v1::ClipMode.
+struct TensorClipping {
+  // The number of the mode: its threshold; AUTOCLIP: percentile, ZCLIP: z_threshold, ADAGC: lambda_rel, SPAM: theta.
+  // NaN: it has none.
+  double number = std::numeric_limits<double>::quiet_NaN();
+  v1::ClipMode mode = v1::CLIP_MODE_NONE;
+  bool own = false;  // set by an override
+};
+
+// The clipping that is in force for a step: known before its gradients are judged, as what it does to them is not.
+struct ClipInForce {
+  TensorClipping shared;  // of the tensors without a limit of their own
+  // A largest global norm that the mode has besides. ZCLIP: max_norm, ADAGC: lambda_abs. NaN: it has none.
+  double norm_limit = std::numeric_limits<double>::quiet_NaN();
+  std::vector<TensorClipping> tensors;  // arena order; empty: no tensor has a limit of its own
+
+  // That of a tensor; `shared` for -1.
+  const TensorClipping& Of(int tensor) const {
+    return tensor >= 0 && tensor < static_cast<int>(tensors.size()) ? tensors[static_cast<size_t>(tensor)] : shared;
+  }
+};
+
 // What clipping did; the fields mean what those of v1::ClipOutcome mean.
 struct ClipOutcome {
   v1::ClipOutcome::Action action = v1::ClipOutcome::ACTION_NOT_NEEDED;
@@ -112,7 +134,8 @@ struct StepRecord {
   int64_t nan_count = 0;
   int64_t pos_inf_count = 0;
   int64_t neg_inf_count = 0;
-  ClipOutcome clip;
+  ClipInForce clip_in_force;
+  ClipOutcome clip;  // as at first until the step is clipped
   double step_seconds = 0;
   double cosine_with_last = std::numeric_limits<double>::quiet_NaN();  // NaN: there is nothing to compare with
   absl::Time time;
@@ -128,7 +151,8 @@ struct StepRecord {
 
 // Bytes of a record of so many tensors and layers.
 inline int64_t StepRecordBytes(int64_t tensors, int64_t layers) {
-  return static_cast<int64_t>(sizeof(StepRecord)) + tensors * static_cast<int64_t>(sizeof(TensorStatistics)) +
+  return static_cast<int64_t>(sizeof(StepRecord)) +
+         tensors * static_cast<int64_t>(sizeof(TensorStatistics) + sizeof(TensorClipping)) +
          layers * static_cast<int64_t>(sizeof(LayerStatistics));
 }
 

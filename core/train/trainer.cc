@@ -167,6 +167,7 @@ void Trainer::State::TellEdits(Observer& observer) {
 void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot) {
   controls = std::move(snapshot);
   clipper.Configure(controls->controls.clip());
+  record.clip_in_force = clipper.InForce();
   cosine.Switch(controls->controls.gradient_cosine());
   record.layers.resize(controls->controls.layer_statistics() ? network->layers().size() : 0);
 }
@@ -292,6 +293,7 @@ void Trainer::State::TellAlerts(Observer& observer) {
 StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer& observer) {
   const absl::Duration start = clock->Monotonic();
   record.step = step;
+  record.clip = ClipOutcome();  // that of the step before is no news to the rules
   record.control_revision = controls->revision;
   record.learning_rate = schedule.RateAt(step) * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;

@@ -212,6 +212,10 @@ const core::StepRecord& TrainerView::BeforeUpdate(size_t step) {
   record_.step = now.step;
   record_.loss = now.loss;
   record_.learning_rate = now.learning_rate;
+  record_.clip = core::ClipOutcome();
+  const bool clips = now.clip_threshold > 0;
+  record_.clip_in_force.shared = {clips ? now.clip_threshold : kNaN,
+                                  clips ? v1::CLIP_MODE_GLOBAL_NORM : v1::CLIP_MODE_NONE, false};
   MeasureGradients(now);
   // As the trainer does where something has broken; else the optimizer measures them in its pass.
   for (size_t i = 0; IsBroken(record_) && i < weight_norms_.size(); ++i) {

@@ -107,7 +107,8 @@ TEST(DetectorTest, FillsEveryFieldOfTheLife) {
   EXPECT_EQ(resolved.step(), 8);
   EXPECT_EQ(resolved.value(), 500) << "the worst of the episode";
   EXPECT_EQ(resolved.tensor(), "rnn0.weight_hh");
-  EXPECT_EQ(resolved.summary(), "over after 2 quiet steps; it began at step 3, the worst value was 500 at step 5");
+  EXPECT_EQ(resolved.summary(),
+            "over after 2 quiet steps; held on 4 steps from 3 to 6; worst 500 at step 5; it was: " + firing.summary());
 
   Play({200}, &harness);
   EXPECT_EQ(harness.Finish().at(0).alert_id(), "uid/2/r/2");
@@ -125,7 +126,7 @@ TEST(DetectorTest, FinishResolvesWhatIsPendingOrFiring) {
     ASSERT_EQ(alerts.size(), 1u);
     EXPECT_EQ(alerts[0].state(), v1::ALERT_STATE_RESOLVED);
     EXPECT_EQ(alerts[0].step(), 1);
-    EXPECT_THAT(alerts[0].summary(), HasSubstr("the job has ended"));
+    EXPECT_THAT(alerts[0].summary(), HasSubstr("still held when the job ended"));
     EXPECT_THAT(harness.Finish(), IsEmpty());
   }
 }

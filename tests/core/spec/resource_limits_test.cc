@@ -353,6 +353,7 @@ TEST(PartBytesTest, AreThoseThatAreTaken) {
   StepRecord record;
   const int64_t measured = taken_by([&] {
     record.tensors.resize(1000);
+    record.clip_in_force.tensors.resize(1000);
     record.layers.resize(300);
   });
   EXPECT_NEAR(StepRecordBytes(1000, 300), measured, 4096);

@@ -1,0 +1,331 @@
+// What a diagnosis says of clipping, of updates, of growth and of what came first, and how cures are told once.
+#include "core/detect/diagnosis.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+const double kNaN = std::nan("");
+
+// A run of healthy steps, to which the test adds one that is not.
+class WatchedRun {
+ public:
+  explicit WatchedRun(std::vector<std::string> names) : signals_(names) {
+    record_.tensors.resize(names.size());
+    record_.learning_rate = 0.5;
+    Reset();
+  }
+
+  StepRecord& record() { return record_; }
+  TensorStatistics& tensor(int i) { return record_.tensors[static_cast<size_t>(i)]; }
+  void SetNorms(const std::vector<double>& norms) {
+    double squares = 0;
+    for (size_t i = 0; i < norms.size(); ++i) squares += norms[i] * norms[i];
+    for (size_t i = 0; i < norms.size(); ++i) record_.tensors[i].l2_norm = norms[i];
+    record_.grad_norm = std::sqrt(squares);
+  }
+  // Judges the gradients of the present step.
+  const RunSignals& Begin() {
+    signals_.BeginStep(record_);
+    return signals_;
+  }
+  // Does the rest of it; the next one is healthy again.
+  void End() {
+    signals_.EndGradients(record_);
+    signals_.ObserveUpdate(record_);
+    signals_.EndUpdate(record_);
+    ++record_.step;
+    Reset();
+  }
+  void Steps(int count) {
+    for (int i = 0; i < count; ++i) {
+      Begin();
+      End();
+    }
+  }
+  v1::Alert LargeGradient(int tensor) {
+    v1::Alert alert;
+    ExplainLargeGradient(record_, tensor, Begin(), &alert);
+    return alert;
+  }
+  v1::Alert Cures(int tensor, const std::string& job = "") {
+    v1::Alert alert;
+    alert.set_job_id(job);
+    SuggestCures(record_, tensor, Begin(), &alert);
+    return alert;
+  }
+
+ private:
+  void Reset() {
+    record_.loss = 1;
+    SetNorms(std::vector<double>(record_.tensors.size(), 1));
+    for (TensorStatistics& tensor : record_.tensors) {
+      tensor.weight_norm = 10;
+      tensor.update_norm = 0.01;
+    }
+  }
+
+  RunSignals signals_;
+  StepRecord record_;
+};
+
+std::string Lines(const v1::Alert& alert) { return absl::StrJoin(alert.diagnosis(), "\n"); }
+
+struct ClipCase {
+  v1::ClipMode mode;
+  double number;
+  double norm_limit;
+  const char* words;
+};
+
+TEST(DiagnosisTest, EachModeOfClippingHasItsWords) {
+  const ClipCase cases[] = {
+      {v1::CLIP_MODE_GLOBAL_NORM, 2, kNaN, "Clipping is on: the global norm is at most 2."},
+      {v1::CLIP_MODE_TENSOR_NORM, 2, kNaN, "Clipping is on: each tensor's norm is at most 2."},
+      {v1::CLIP_MODE_VALUE, 0.5, kNaN, "Clipping is on: each of the elements is at most 0.5 in magnitude."},
+      {v1::CLIP_MODE_ADAPTIVE, 0.01, kNaN,
+       "Clipping is on: each of the units has a gradient of at most 0.01 times the norm of its weights."},
+      {v1::CLIP_MODE_AUTOCLIP, 10, kNaN,
+       "Clipping is on: AutoClip, the global norm is at most percentile 10 of the norms so far."},
+      {v1::CLIP_MODE_ZCLIP, 2.5, 1,
+       "Clipping is on: ZClip, a global norm more than 2.5 deviations above its average is cut, and any above 1."},
+      {v1::CLIP_MODE_ZCLIP, 2.5, kNaN,
+       "Clipping is on: ZClip, a global norm more than 2.5 deviations above its average is cut."},
+      {v1::CLIP_MODE_ADAGC, 1.05, 1,
+       "Clipping is on: AdaGC, each tensor's norm is at most 1.05 times its own average, and in the warm-up the global "
+       "norm at most 1."},
+      {v1::CLIP_MODE_SPAM, 5000, kNaN,
+       "Clipping is on: SPAM, an element's square is at most 5e+03 times the optimizer's second moment of it, but not "
+       "in "
+       "the first steps after the start or a reset."},
+  };
+  for (const ClipCase& c : cases) {
+    WatchedRun run({"a.weight", "b.weight"});
+    run.record().clip_in_force.shared = {c.number, c.mode, false};
+    run.record().clip_in_force.norm_limit = c.norm_limit;
+    for (const int tensor : {-1, 0}) {
+      const v1::Alert alert = run.Cures(tensor);
+      ASSERT_GE(alert.diagnosis_size(), 1);
+      EXPECT_EQ(alert.diagnosis(0), c.words);
+      EXPECT_THAT(Lines(alert), Not(HasSubstr("clip set"))) << "it is on";
+    }
+  }
+}
+
+TEST(DiagnosisTest, ClippingIsAdvisedWithItsCommandWhereItIsOff) {
+  WatchedRun run({"a.weight", "b.weight"});
+  EXPECT_THAT(
+      run.Cures(0, "mnist-7").diagnosis(),
+      ElementsAre("Try clipping the global norm, for a start at 1: gradwatch clip set mnist-7 --mode global_norm "
+                  "--max-norm 1"))
+      << "on step 0 no rate has done anything";
+  run.Steps(30);
+  const v1::Alert alert = run.Cures(-1);
+  // Two tensors of norm 1: 5 times the root of 2.
+  EXPECT_EQ(
+      alert.diagnosis(0),
+      "Try clipping the global norm at 7.1, 5 times its median of 1.41: gradwatch clip set JOB --mode global_norm "
+      "--max-norm 7.1");
+  EXPECT_THAT(alert.diagnosis(1), HasSubstr("0.05 instead of 0.5: gradwatch adjust JOB --lr-scale 0.1"));
+}
+
+TEST(DiagnosisTest, ATensorWithAnOverrideIsToldItsOwnLimit) {
+  WatchedRun run({"a.weight", "b.weight", "it's"});
+  ClipInForce& in_force = run.record().clip_in_force;
+  in_force.shared = {1, v1::CLIP_MODE_GLOBAL_NORM, false};
+  in_force.tensors = {in_force.shared, {kNaN, v1::CLIP_MODE_NONE, true}, {kNaN, v1::CLIP_MODE_NONE, true}};
+  run.Steps(30);
+  EXPECT_THAT(run.Cures(0).diagnosis(0), StartsWith("Clipping is on: the global norm"));
+  const v1::Alert none = run.Cures(1);
+  EXPECT_EQ(none.diagnosis(0), "An override takes b.weight out of clipping: nothing limits it.");
+  EXPECT_EQ(none.diagnosis(1),
+            "Try limiting b.weight by itself at 8.7, 5 times the global norm's median of 1.73: gradwatch clip set JOB "
+            "--tensors 'b.weight' --mode tensor_norm --max-norm 8.7");
+  EXPECT_THAT(Lines(run.Cures(2)), Not(HasSubstr("clip set"))) << "a name that ends its own quotation";
+  in_force.tensors[1] = {3, v1::CLIP_MODE_TENSOR_NORM, true};
+  EXPECT_EQ(run.Cures(1).diagnosis(0), "Clipping is on for b.weight by itself: its norm is at most 3.");
+  in_force.shared = {kNaN, v1::CLIP_MODE_NONE, false};
+  in_force.tensors.assign(3, {3, v1::CLIP_MODE_TENSOR_NORM, true});
+  EXPECT_EQ(run.Cures(-1).diagnosis(0), "Clipping is on: each tensor has a limit of its own.");
+}
+
+struct UpdateCase {
+  int steps;     // before the one with this update
+  double ratio;  // of an update to its weights; usually 0.001
+  double norm;   // of that step's gradients
+  const char* words;
+};
+
+TEST(DiagnosisTest, TheRateIsBlamedForAnUnusualUpdateOnly) {
+  const UpdateCase cases[] = {
+      {40, 0.2, 1,
+       "The update of step 40 changed a.weight by 0.2 of its norm, 200 times what the largest one usually "
+       "is, 0.001: the learning rate 0.5 is likely too high."},
+      {40, 0.2, 50,
+       "The update of step 40 changed a.weight by 0.2 of its norm, 200 times what the largest one usually "
+       "is, 0.001: its gradient norm was 50 times the usual one."},
+      {40, 0.0025, 1, ""},  // harms nobody
+      {40, 0.001, 1, ""},
+      {3, 0.2, 1,
+       "The update of step 3 changed a.weight by 0.2 of its norm, and about 0.001 is common: the learning "
+       "rate 0.5 is likely too high."},
+      {3, 0.05, 1, ""},
+  };
+  for (const UpdateCase& c : cases) {
+    WatchedRun run({"a.weight"});
+    run.Steps(c.steps);
+    run.SetNorms({c.norm});
+    run.tensor(0).update_norm = 10 * c.ratio;
+    run.Steps(1);
+    v1::Alert alert;
+    EXPECT_EQ(ExplainLastUpdate(run.record(), run.Begin(), &alert), *c.words != 0);
+    EXPECT_EQ(Lines(alert), c.words);
+    EXPECT_EQ(Lines(run.Cures(0)).find("Try a lower learning rate, ") == std::string::npos, *c.words == 0);
+  }
+}
+
+// What is large for one network is usual for another.
+TEST(DiagnosisTest, AnUpdateThatIsAsUsualIsNotBlamed) {
+  WatchedRun run({"a.weight"});
+  for (int step = 0; step < 40; ++step) {
+    run.tensor(0).update_norm = 0.5;
+    run.Steps(1);
+  }
+  v1::Alert alert;
+  EXPECT_FALSE(ExplainLastUpdate(run.record(), run.Begin(), &alert));
+}
+
+TEST(DiagnosisTest, AnUpdateOfLongAgoIsNotToldAsTheLastOne) {
+  for (const auto& [unmeasured, words] :
+       std::vector<std::pair<int, std::string>>{{0, "The update of step 40 changed"},
+                                                {5, "The update of step 40, the last one that was measured, changed"},
+                                                {500, ""}}) {
+    WatchedRun run({"a.weight"});
+    run.Steps(40);
+    run.tensor(0).update_norm = 2;
+    run.Steps(1);
+    run.record().level = v1::STATISTICS_LEVEL_NORM;
+    run.Steps(unmeasured);
+    v1::Alert alert;
+    EXPECT_EQ(ExplainLastUpdate(run.record(), run.Begin(), &alert), !words.empty());
+    EXPECT_THAT(Lines(alert), StartsWith(words));
+    if (unmeasured < 500) continue;
+    run.SetNorms({100});
+    EXPECT_THAT(Lines(run.LargeGradient(-1)), HasSubstr("the update before this step was not measured"));
+  }
+}
+
+TEST(DiagnosisTest, GrowthIsOfWeightsOfOneKind) {
+  const std::vector<std::string> mixed = {"embedding0.weight", "rnn1.weight_ih",     "rnn1.weight_hh",
+                                          "dense2.weight",     "layer_norm3.weight", "dense4.weight"};
+  WatchedRun run(mixed);
+  run.SetNorms({1e6, 1e5, 1e4, 1e3, 1e2, 1});
+  EXPECT_THAT(Lines(run.LargeGradient(-1)), Not(HasSubstr("grow"))) << "two of a kind are no series";
+
+  WatchedRun deep({"dense0.weight", "layer_norm1.weight", "dense2.weight", "dense10.weight", "dense12.weight"});
+  deep.SetNorms({1000, 1e-3, 100, 10, 1});
+  EXPECT_THAT(
+      Lines(deep.LargeGradient(-1)),
+      HasSubstr("seems to grow towards the input: 1e+03 times from dense12.weight to dense0.weight, some 10 times "
+                "a layer, by the norms of 4 weights"));
+  EXPECT_THAT(Lines(deep.Cures(-1)), HasSubstr("unless it is one already"));
+  deep.SetNorms({1000, 1, 1, 10, 1});
+  EXPECT_THAT(Lines(deep.LargeGradient(-1)), Not(HasSubstr("grow"))) << "one large weight is no growth";
+}
+
+TEST(DiagnosisTest, GrowthIsOfTheBackwardSignalWhereItIsMeasured) {
+  WatchedRun run({"dense0.weight", "dense1.weight", "dense2.weight"});
+  run.SetNorms({1000, 100, 10});  // an estimate would find something
+  std::vector<LayerStatistics>& layers = run.record().layers;
+  layers.resize(4);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    layers[i].has_backward = true;
+    layers[i].backward_norm = 1;
+  }
+  EXPECT_THAT(Lines(run.LargeGradient(-1)), Not(HasSubstr("grow")));
+  for (size_t i = 0; i < layers.size(); ++i) layers[i].backward_norm = std::pow(4.0, 3.0 - static_cast<double>(i));
+  EXPECT_THAT(Lines(run.LargeGradient(-1)),
+              HasSubstr("as measured at 4 layers, grows towards the input: 64 times in all, 4 times a layer"));
+  run.record().report_tensors = false;  // of an older step
+  EXPECT_THAT(Lines(run.LargeGradient(-1)), HasSubstr("seems to grow"));
+}
+
+TEST(DiagnosisTest, SaysSinceWhenHowFastAndWhatCameFirst) {
+  WatchedRun run({"a.weight"});
+  run.Steps(40);
+  v1::Alert calm;
+  EXPECT_EQ(ExplainRise(run.record(), run.Begin(), &calm), 0);
+  EXPECT_THAT(calm.diagnosis(), IsEmpty());
+  run.End();
+  // The update rises on step 41, the norm on step 43 and doubles from then on, the loss on step 44.
+  const double norms[] = {1, 1, 4, 8}, losses[] = {1, 1, 1, 2};
+  for (int i = 0; i < 4; ++i) {
+    run.SetNorms({norms[i]});
+    run.record().loss = losses[i];
+    run.tensor(0).update_norm = 0.2;
+    if (i < 3) run.Steps(1);
+  }
+  v1::Alert alert;
+  EXPECT_EQ(ExplainRise(run.record(), run.Begin(), &alert), 4);
+  EXPECT_EQ(Lines(alert),
+            "The largest update has been above 3 times its usual 0.001 of its weights for 3 steps, 2.71 times more a "
+            "step; the gradient norm has been above 3 times its usual 1 for 2 steps, 2.83 times more a step; the loss "
+            "has been above 1.5 times its usual 1 for 1 step, 2 times more a step: the largest update rose first.");
+}
+
+TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
+  const std::vector<std::string> names = {"rnn0.weight_ih", "rnn0.weight_hh", "dense1.weight"};
+  WatchedRun run(names);
+  EXPECT_THAT(Lines(run.LargeGradient(-1)), HasSubstr("no update came before"));
+  run.End();
+  run.Steps(40);
+  run.SetNorms({1000, 1000, 1000});
+  EXPECT_THAT(Lines(run.LargeGradient(0)), HasSubstr("an unusual batch is likely"));
+  run.End();
+  run.SetNorms({1000, 1000, 1000});
+  EXPECT_THAT(Lines(run.LargeGradient(0)), Not(HasSubstr("batch"))) << "the second in a row";
+  run.SetNorms({1, 1000, 1});
+  EXPECT_THAT(Lines(run.LargeGradient(1)), HasSubstr("100% of the squared gradient norm"));
+  EXPECT_THAT(Lines(run.Cures(1)), HasSubstr("orthogonal matrix, unless they do already"));
+}
+
+v1::Alert AlertWith(const std::string& rule, const std::vector<std::string>& lines) {
+  v1::Alert alert;
+  alert.set_rule(rule);
+  for (const std::string& line : lines) alert.add_diagnosis(line);
+  return alert;
+}
+
+TEST(CuresOfStepTest, EachIsToldOnceAStep) {
+  CuresOfStep cures;
+  v1::Alert first = AlertWith("spike", {"Why.", "Try this.", "Try that."});
+  cures.TellOnce(5, &first);
+  EXPECT_THAT(first.diagnosis(), ElementsAre("Why.", "Try this.", "Try that."));
+  v1::Alert second = AlertWith("jump", {"Why.", "Try that.", "Try more.", "Try this."});
+  cures.TellOnce(5, &second);
+  EXPECT_THAT(second.diagnosis(), ElementsAre("Why.", "Try more.", "Cures: see the alert of spike of this step."));
+  v1::Alert other = AlertWith("drift", {"Try more."});
+  cures.TellOnce(5, &other);
+  EXPECT_THAT(other.diagnosis(), ElementsAre("Cures: see the alert of jump of this step."));
+  v1::Alert later = AlertWith("jump", {"Try this."});
+  cures.TellOnce(6, &later);
+  EXPECT_THAT(later.diagnosis(), ElementsAre("Try this."));
+}
+
+}  // namespace
+}  // namespace gradwatch::core
