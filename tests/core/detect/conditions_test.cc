@@ -331,7 +331,7 @@ TEST(UpdateRatioTest, TensorsThatStartAtZeroHaveAHundredSteps) {
 TEST(UpdateRatioTest, IsNotJudgedWithoutAnUpdateOrAMeasurement) {
   DetectorHarness harness(RatioRule());
   for (const auto action : {v1::ClipOutcome::ACTION_SKIPPED, v1::ClipOutcome::ACTION_STOPPED}) {
-    harness.record().clip.action = action;
+    harness.SetClip({.action = action});
     harness.tensor(0).update_norm = 100;
     EXPECT_THAT(harness.Step(), IsEmpty());
   }
