@@ -21,30 +21,32 @@ TEST(HistoryTest, IsReadyAfterTheWarmUp) {
 TEST(HistoryTest, FlaggedSamplesStayOut) {
   History history(10, 3);
   for (int i = 0; i < 5; ++i) history.Admit(1, false);
-  for (int i = 0; i < 9; ++i) history.Admit(100, true);
+  for (int i = 0; i < 5; ++i) history.Admit(100, true);
   EXPECT_EQ(history.usual().size(), 5);
   EXPECT_EQ(history.usual().Median(), 1);
 }
 
-TEST(HistoryTest, AWholeWindowOfFlaggedSamplesIsTheNewUsual) {
+TEST(HistoryTest, MoreThanHalfAWindowOfFlaggedSamplesIsTheNewUsual) {
   History history(10, 3);
   for (int i = 0; i < 10; ++i) history.Admit(1, false);
-  for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(history.usual().Median(), 1);
-    history.Admit(100, true);
-    if (i == 4) history.Admit(1, false);  // a few calm samples do not stop it
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_EQ(history.usual().Median(), 1) << i;
+    history.Admit(100 + i, true);
+    if (i == 2) history.Admit(1, false);  // a few calm samples do not stop it
   }
   EXPECT_TRUE(history.ready());
-  EXPECT_EQ(history.usual().size(), 10);
-  EXPECT_EQ(history.usual().Median(), 100);
+  EXPECT_EQ(history.usual().size(), 6) << "what was before is dropped, and so is the calm between";
+  EXPECT_EQ(history.usual().Median(), 102.5);
 }
 
-TEST(HistoryTest, ACalmForgetsFlaggedSamples) {
-  History history(10, 3);
-  for (int round = 0; round < 5; ++round) {
-    for (int i = 0; i < 9; ++i) history.Admit(100, true);
-    for (int i = 0; i < History::kForgetAfter; ++i) history.Admit(1, false);
-    EXPECT_EQ(history.usual().Median(), 1);
+// Every other sample, or one in ten, for as long as one likes.
+TEST(HistoryTest, WhatIsFlaggedHalfTheTimeNeverIsTheUsual) {
+  for (const int every : {2, 3, 10}) {
+    History history(30, 20);
+    for (int i = 0; i < 20'000; ++i) {
+      history.Admit(i % every == 0 ? 100 : 1, i % every == 0);
+      ASSERT_EQ(history.usual().size() == 0 || history.usual().Median() == 1, true) << every << ", " << i;
+    }
   }
 }
 
