@@ -273,15 +273,20 @@ TEST(DefaultRulesTest, ALossThatIsDestroyedIsToldAtOnceAndToTheEnd) {
   }
 }
 
-TEST(DefaultRulesTest, ALossThatNeverRecoversFromItsStartIsLost) {
-  for (const int at : {1, 3, 10}) {
-    Noise noise(9);
-    const Course course = [&](int step) {
-      Sample sample = Healthy(&noise);
-      if (step >= at) sample.loss *= 20;
-      return sample;
-    };
-    ExpectLost(course, 1000, at + 60);
+TEST(DefaultRulesTest, ALossThatNeverComesBackToItsStartIsLost) {
+  // Twenty times the start, by updates of a fiftieth; or, however small the updates, two hundred times.
+  for (const auto& [height, ratio] : {std::pair(20.0, 0.02), {200.0, 1e-6}}) {
+    for (const int at : {1, 3, 10}) {
+      SCOPED_TRACE(absl::StrCat(height, " times from step ", at));
+      Noise noise(9);
+      const Course course = [&, height = height, ratio = ratio](int step) {
+        Sample sample = Healthy(&noise);
+        sample.ratio = ratio;
+        if (step >= at) sample.loss *= height;
+        return sample;
+      };
+      ExpectLost(course, 1000, at + 60);
+    }
   }
 }
 
