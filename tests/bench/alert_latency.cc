@@ -35,7 +35,7 @@ v1::JobSpec NoisySpec(int64_t steps, double max_norm) {
                             "    - activation: {function: relu}\n    - dense: {units: 4}\n"
                             "  loss: {function: softmax_cross_entropy}\ndata:\n  batch_size: 16\n"
                             "  gaussian_clusters: {classes: 4, features: 16}\noptimizer: {learning_rate: 0.000000001}\n"
-                            "rules: {rules: [{name: ",
+                            "rules: {preset: none, rules: [{name: ",
                             kRule, ", norm_limit: {max_norm: ", max_norm, "}, resolve_after_steps: ", kQuietSteps,
                             "}]}\n"));
 }

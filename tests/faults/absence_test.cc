@@ -174,7 +174,7 @@ class SlowAbsenceTest : public FaultTest {
     const auto before = static_cast<int64_t>(2 * pace_.steps_per_second) + 100;  // steps with the server
     const int64_t steps = before + std::max<int64_t>(50, std::llround(pace_.steps_per_second * seconds));
     const v1::JobSpec spec = PacedSpec(
-        steps, absl::StrCat("controls: {report_every: 4}\nrules:\n  rules:\n",
+        steps, absl::StrCat("controls: {report_every: 4}\nrules:\n  preset: none\n  rules:\n",
                             "    - {name: flap, norm_limit: {max_norm: ", pace_.LimitFor(40, steps),
                             "}, resolve_after_steps: 1}\n    - {name: always, norm_limit: {max_norm: 1e-20}}\n"));
     Create(job_id, spec);

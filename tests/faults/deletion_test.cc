@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 // Alerts on every step from the first on, until an end.
 constexpr char kAlertingRule[] =
-    "rules: {rules: [{name: low, norm_limit: {max_norm: 0.000001}, resolve_after_steps: 1}]}\n";
+    "rules: {preset: none, rules: [{name: low, norm_limit: {max_norm: 0.000001}, resolve_after_steps: 1}]}\n";
 
 size_t FilesIn(const std::string& folder) {
   size_t files = 0;

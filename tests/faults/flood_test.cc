@@ -63,7 +63,7 @@ TEST_F(SlowFloodTest, OfAlertsIsBoundedAndToldAndTheJobHasSucceeded) {
   ASSERT_NO_FATAL_FAILURE(StartServer());
   const int64_t steps = 120'000;
   const v1::JobSpec spec = FlatSpec(
-      steps, absl::StrCat("controls: {report_every: 100}\nrules:\n  rules:\n",
+      steps, absl::StrCat("controls: {report_every: 100}\nrules:\n  preset: none\n  rules:\n",
                           "    - {name: flap, norm_limit: {max_norm: ", MedianNorm(), "}, resolve_after_steps: 1}\n",
                           "    - {name: always, norm_limit: {max_norm: 1e-20}, severity: critical}\n"));
   Create("flood", spec);

@@ -122,7 +122,7 @@ TEST_F(SlowKillTest, NothingIsLostAndNothingIsDouble) {
   for (const std::string& job : jobs) {
     Create(job, Spec(kForEver, 192, R"(
 controls: {report_every: 10, clip: {mode: global_norm, threshold: 1000}}
-rules: {rules: [{name: large-update, update_ratio: {max_ratio: 0.0001}, resolve_after_steps: 1}]}
+rules: {preset: none, rules: [{name: large-update, update_ratio: {max_ratio: 0.0001}, resolve_after_steps: 1}]}
 )"));
     ASSERT_TRUE(outside_->AwaitStep(job, 110)) << "an update is judged from step 100 on";
   }

@@ -4,17 +4,22 @@
 //
 // The values to learn are random: they must be memorised, which takes sharp solutions. (What is smooth enough to be
 // learnt sooner never reaches the edge at rate 0.2.) Their deviation is 1/2, so that the start at rate 1, which is
-// beyond the edge, throws the network back without losing it.
+// beyond the edge, throws the network back without losing it. It is the negative control of the default rules: nothing
+// is lost here.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
+#include "core/detect/detector.h"
 #include "core/nn/network.h"
 #include "tests/science/science_table.h"
 #include "tests/support/test_batch.h"
@@ -29,6 +34,12 @@ double Dot(const Vector& a, const Vector& b) {
   double sum = 0;
   for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
   return sum;
+}
+
+double Norm(std::span<const double> values) {
+  double squares = 0;
+  for (const double value : values) squares += value * value;
+  return std::sqrt(squares);
 }
 
 // 20-64-64-1 with tanh on 200 random examples, started as PyTorch would; the loss is half of the mean squared error.
@@ -49,15 +60,34 @@ class Descent {
     direction_.resize(network_->parameters().size());
     core::Random random(1, core::RandomStream::kSyntheticData, 7);
     for (double& d : direction_) d = random.NextNormal();
+    std::vector<std::string> names;
+    for (const core::ParameterSegment& segment : network_->layout().segments()) names.push_back(segment.name);
+    record_.tensors.resize(names.size());
+    record_.learning_rate = rate;
+    detector_ = std::make_unique<core::Detector>(v1::RuleSet(), std::move(names), core::AlertIdentity());
   }
 
-  // Takes a step and returns the loss before it.
+  // Takes a step and returns the loss before it. The rules see what a trainer would show them.
   double Step() {
     const double loss = network_->LossAndGradients(batch_.get()) / 2;
+    Measure(loss);
+    detector_->JudgeGradients(record_, absl::UnixEpoch(), &alerts_);
+    detector_->JudgeUpdate(record_, absl::UnixEpoch(), &alerts_);
+    ++record_.step;
     for (size_t i = 0; i < direction_.size(); ++i) {
       network_->parameters()[i] -= rate_ * network_->gradients()[i] / 2;
     }
     return loss;
+  }
+
+  // Critical alerts so far, in words.
+  std::vector<std::string> Lost() const {
+    std::vector<std::string> lost;
+    for (const v1::Alert& alert : alerts_) {
+      if (alert.severity() != v1::SEVERITY_CRITICAL) continue;
+      lost.push_back(absl::StrCat(alert.step(), " ", alert.rule(), ": ", alert.summary()));
+    }
+    return lost;
   }
 
   // By power iteration on differences of gradients, from the last direction.
@@ -74,6 +104,21 @@ class Descent {
   }
 
  private:
+  // What the step is about to do.
+  void Measure(double loss) {
+    record_.loss = loss;
+    double squares = 0;
+    for (size_t i = 0; i < record_.tensors.size(); ++i) {
+      const core::ParameterSegment& segment = network_->layout().segments()[i];
+      core::TensorStatistics& tensor = record_.tensors[i];
+      tensor.l2_norm = Norm(network_->gradients().subspan(segment.offset, segment.size)) / 2;
+      tensor.weight_norm = Norm(network_->parameters().subspan(segment.offset, segment.size));
+      tensor.update_norm = rate_ * tensor.l2_norm;
+      squares += tensor.l2_norm * tensor.l2_norm;
+    }
+    record_.grad_norm = std::sqrt(squares);
+  }
+
   // Biases too are uniform within 1 / sqrt(fan_in) of the weight before them.
   void StartAsPyTorch() {
     network_->Initialize(1);
@@ -116,6 +161,9 @@ class Descent {
   std::unique_ptr<core::Network<double>> network_;
   testing::TestBatch batch_;
   Vector direction_;
+  core::StepRecord record_;
+  std::unique_ptr<core::Detector> detector_;
+  std::vector<v1::Alert> alerts_;
 };
 
 class ScienceEdgeOfStability : public ::testing::TestWithParam<double> {};
@@ -141,6 +189,7 @@ TEST_P(ScienceEdgeOfStability, SharpnessHoversAtTwoOverTheRate) {
   ExpectBetween(experiment, "sharpness / (2 / rate), largest", 0.97, 1.05, largest_ratio);
   ExpectBetween(experiment, "steps on which the loss rose", 100, 2500, rises);
   ExpectBetween(experiment, "final loss", 0, 1e-3, last);
+  EXPECT_THAT(descent.Lost(), ::testing::IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Rates, ScienceEdgeOfStability, ::testing::Values(0.2, 0.5, 1.0));

@@ -68,10 +68,13 @@ TEST(SlowFixup, TrainsAtARateAtWhichTheUnscaledNetworkOverflows) {
   ExpectBetween("Fixup, 100 blocks, rate 0.1", "steps done of 100", 100, 100,
                 static_cast<double>(fixup.result.steps_done));
   ExpectBetween("Fixup, 100 blocks, rate 0.1", "final loss", 0, 1, fixup.result.final_loss.value());
+  EXPECT_EQ(fixup.FirstAlert(v1::SEVERITY_CRITICAL), -1);
   const JobRun unscaled = Train(Model("INITIALIZER_METHOD_HE", "INITIALIZER_METHOD_HE", "INITIALIZER_METHOD_HE"));
   ExpectBetween("He instead, 100 blocks", "steps until not finite", 0, 10,
                 static_cast<double>(unscaled.result.steps_done));
   EXPECT_EQ(unscaled.result.state, v1::JOB_STATE_FAILED);
+  EXPECT_EQ(unscaled.FirstAlert(v1::SEVERITY_WARNING), 0) << "its first update is larger than its weights";
+  EXPECT_GE(unscaled.FirstAlert(v1::SEVERITY_CRITICAL), 0);
 }
 
 }  // namespace

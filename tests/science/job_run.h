@@ -19,6 +19,14 @@ struct JobRun {
   double largest_norm = 0;        // of all gradients together, before clipping, of the steps that were finite
   std::vector<v1::Alert> alerts;  // transitions
   int64_t solved_at = 0;          // steps done when a validation was found good enough; 0: none was
+
+  // Step of the first alert that is at least this severe; -1: there was none.
+  int64_t FirstAlert(v1::Severity severity) const {
+    for (const v1::Alert& alert : alerts) {
+      if (alert.state() == v1::ALERT_STATE_FIRING && alert.severity() >= severity) return alert.step();
+    }
+    return -1;
+  }
 };
 
 // Whether a validation is good enough.

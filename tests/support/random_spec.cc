@@ -282,12 +282,13 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
   constexpr std::array<int, 5> kWindows = {10, 101, 1000, 5000, 10'000};
   const auto window = [&] { return kWindows[static_cast<size_t>(Below(static_cast<int>(kWindows.size())))]; };
   const int count = OneIn(3) ? 0 : OneIn(6) ? 64 : Between(1, 8);
+  if (count == 64 || OneIn(2)) rules->set_preset("none");  // 64 are those of the preset and all others
   for (int i = 0; i < count; ++i) {
     v1::Rule& rule = *rules->add_rules();
     rule.set_name(absl::StrCat("rule-", i));
     const bool fires = i % 3 == 0;  // from the first step on, if its condition can; the others say nothing
     rule.set_for_steps(fires ? 1 : 1000);
-    switch (Below(5)) {
+    switch (Below(20)) {
       case 0:
         rule.mutable_non_finite();
         break;
@@ -301,6 +302,53 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
         break;
       case 3:
         rule.mutable_loss_jump()->set_window(window());
+        break;
+      case 4:
+        rule.mutable_drift()->set_baseline_steps(window());
+        break;
+      case 5:
+        rule.mutable_vanishing();
+        break;
+      case 6:
+        rule.mutable_growth();
+        break;
+      case 7:
+        rule.mutable_loss_divergence();
+        break;
+      case 8:
+        rule.mutable_loss_collapse();
+        break;
+      case 9:
+        rule.mutable_norm_growth();
+        break;
+      case 10:
+        rule.mutable_joint_growth();
+        break;
+      case 11:
+        rule.mutable_first_step();
+        break;
+      case 12:
+        rule.mutable_overshoot();
+        break;
+      case 13:
+        rule.mutable_update_growth();
+        break;
+      case 14:
+        rule.mutable_no_progress()->set_window(window() + 20);
+        break;
+      case 15:
+        rule.mutable_saturation();
+        break;
+      case 16:
+        rule.mutable_frozen();
+        break;
+      case 17:
+        rule.mutable_clipping()->set_window(window());
+        break;
+      case 18:
+        rule.mutable_series()->set_baseline(v1::SeriesCondition::BASELINE_MEAN);
+        rule.mutable_series()->set_window(window());
+        rule.mutable_series()->set_factor(2);
         break;
       default:
         rule.mutable_update_ratio()->set_max_ratio(fires ? 1e-12 : 1e6);

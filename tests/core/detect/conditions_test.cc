@@ -274,11 +274,12 @@ TEST(LossJumpTest, TheSpreadOfANearlyConvergedRunIsNoJump) {
   EXPECT_EQ(alerts[0].state(), v1::ALERT_STATE_FIRING);
 }
 
-TEST(LossJumpTest, ALossBelowZeroGivesNoMeasure) {
+TEST(LossJumpTest, ALossBelowZeroIsJudgedToo) {
   DetectorHarness harness(JumpRule());
   for (int i = 0; i < 100; ++i) {
-    harness.record().loss = i == 50 ? 100 : -5;
-    EXPECT_THAT(harness.Step(), IsEmpty());
+    harness.record().loss = i == 50 ? 100 : -5 + 0.1 * std::sin(i);
+    const std::vector<v1::Alert> alerts = harness.Step();
+    EXPECT_EQ(!alerts.empty() && alerts[0].state() == v1::ALERT_STATE_FIRING, i == 50) << i;
   }
 }
 
@@ -325,7 +326,7 @@ TEST(UpdateRatioTest, TensorsThatStartAtZeroHaveAHundredSteps) {
 TEST(UpdateRatioTest, IsNotJudgedWithoutAnUpdateOrAMeasurement) {
   DetectorHarness harness(RatioRule());
   for (const auto action : {v1::ClipOutcome::ACTION_SKIPPED, v1::ClipOutcome::ACTION_STOPPED}) {
-    harness.record().clip.action = action;
+    harness.SetClip({.action = action});
     harness.tensor(0).update_norm = 100;
     EXPECT_THAT(harness.Step(), IsEmpty());
   }

@@ -21,9 +21,10 @@ std::vector<std::string> Names(int layers) {
   return names;
 }
 
-// `count` rules of these fields.
+// `count` rules of these fields, and none beside them.
 v1::RuleSet Rules(const std::string& fields, int count) {
   v1::RuleSet rules;
+  rules.set_preset("none");
   for (int i = 0; i < count; ++i) {
     v1::Rule& rule = *rules.add_rules();
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(fields, &rule)) << fields;
@@ -37,18 +38,26 @@ TEST(DetectorBytesTest, AreThoseThatItTakes) {
   const struct {
     std::string rules;
     int count, layers;
-    int64_t least;  // by the definition: two windows, sorted and by age, of each matching tensor
+    int64_t least;  // by the definition: a window, sorted and by age, and its outliers, of each matching tensor
   } cases[] = {
-      {"norm_spike { window: 10000 per_tensor: true }", 3, 50, 3 * 100 * int64_t{10000} * 4 * 8},
-      {"norm_spike { window: 10000 per_tensor: true } tensors: '*weight'", 3, 50, 3 * 50 * int64_t{10000} * 4 * 8},
-      {"norm_spike { window: 10000 }", 64, 50, 64 * int64_t{10000} * 4 * 8},
-      {"loss_jump { window: 10000 }", 64, 50, 64 * int64_t{10000} * 4 * 8},
-      {"norm_spike { per_tensor: true }", 64, 500, 64 * 1000 * int64_t{101} * 4 * 8},
+      {"norm_spike { window: 10000 per_tensor: true }", 3, 50, 3 * 100 * int64_t{10000} * 3 * 8},
+      {"norm_spike { window: 10000 per_tensor: true } tensors: '*weight'", 3, 50, 3 * 50 * int64_t{10000} * 3 * 8},
+      {"norm_spike { window: 10000 }", 64, 50, 64 * int64_t{10000} * 3 * 8},
+      {"loss_jump { window: 10000 }", 64, 50, 64 * int64_t{10000} * 3 * 8},
+      {"norm_spike { per_tensor: true }", 64, 500, 64 * 1000 * int64_t{101} * 3 * 8},
       {"update_ratio { }", 64, 500, 64 * 1000 * 8},
       {"update_ratio { } tensors: 'd7.bias'", 64, 500, 0},
       {"non_finite { }", 64, 500, 0},
       {"norm_limit { max_norm: 1 per_tensor: true }", 64, 500, 0},
       {"norm_limit { max_norm: 1 }", 1, 1, 0},
+      {"loss_divergence { }", 64, 50, 0},
+      {"joint_growth { }", 64, 50, 0},
+      {"overshoot { }", 64, 500, 0},
+      {"update_growth { }", 64, 500, 0},
+      {"drift { baseline_steps: 10000 }", 64, 50, 0},
+      {"no_progress { window: 10000 }", 64, 50, 64 * int64_t{10000} * 4},
+      {"series { baseline: BASELINE_MEAN window: 10000 factor: 2 }", 64, 50, 64 * int64_t{10000} * 4},
+      {"clipping { window: 1000 }", 64, 50, 0},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(absl::StrCat(c.rules, " x ", c.count));

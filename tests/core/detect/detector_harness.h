@@ -9,6 +9,7 @@
 
 #include "core/base/random.h"
 #include "core/detect/detector.h"
+#include "core/detect/run_signals.h"
 
 namespace gradwatch::testing {
 
@@ -17,9 +18,10 @@ inline std::vector<std::string> HarnessTensors() {
   return {"rnn0.weight_ih", "rnn0.weight_hh", "rnn0.bias_ih", "dense1.weight", "dense1.bias"};
 }
 
-// A set with one rule, "r", to be given its condition.
+// A set with one rule, "r", to be given its condition, and none beside it.
 inline v1::RuleSet OneRule(int for_steps = 1, int resolve_after_steps = 20) {
   v1::RuleSet rules;
+  rules.set_preset("none");
   v1::Rule* rule = rules.add_rules();
   rule->set_name("r");
   rule->set_for_steps(for_steps);
@@ -27,13 +29,14 @@ inline v1::RuleSet OneRule(int for_steps = 1, int resolve_after_steps = 20) {
   return rules;
 }
 
-// Owns a detector and the record of its next step, which starts healthy: loss 1, every tensor of gradient norm 1,
-// weight norm 10 and update norm 0.01.
+// Owns a detector and the record of its next step, which starts healthy: loss 1, a gradient norm of 1,
+// every tensor of weight norm 10 and update norm 0.01.
 class DetectorHarness {
  public:
-  explicit DetectorHarness(const v1::RuleSet& rules)
-      : detector_(rules, HarnessTensors(), core::AlertIdentity{"job", "uid", 2}) {
-    record_.tensors.resize(HarnessTensors().size());
+  explicit DetectorHarness(const v1::RuleSet& rules, core::RunFacts facts = {},
+                           const std::vector<std::string>& tensors = HarnessTensors())
+      : detector_(rules, tensors, core::AlertIdentity{"job", "uid", 2}, facts) {
+    record_.tensors.resize(tensors.size());
     record_.learning_rate = 0.5;
     Reset();
   }
@@ -54,6 +57,12 @@ class DetectorHarness {
     for (const core::TensorStatistics& tensor : record_.tensors) squares += tensor.l2_norm * tensor.l2_norm;
     record_.grad_norm = std::sqrt(squares);
   }
+  // Makes every update this share of its weights.
+  void SetUpdateRatio(double ratio) {
+    for (core::TensorStatistics& tensor : record_.tensors) tensor.update_norm = ratio * tensor.weight_norm;
+  }
+  // What clipping does on this step. As the trainer does, it is told after the gradients have been judged.
+  void SetClip(const core::ClipOutcome& clip) { clip_ = clip; }
   void BreakTensor(int i) {
     ++tensor(i).nan_count;
     ++record_.nan_count;
@@ -64,6 +73,7 @@ class DetectorHarness {
     std::vector<v1::Alert> alerts;
     const absl::Time now = absl::FromUnixMillis(1'700'000'000'000 + record_.step);
     detector_.JudgeGradients(record_, now, &alerts);
+    record_.clip = clip_;
     detector_.JudgeUpdate(record_, now, &alerts);
     ++record_.step;
     Reset();
@@ -79,6 +89,12 @@ class DetectorHarness {
     }
     return alerts;
   }
+  // Changes the rules before the next step.
+  std::vector<v1::Alert> SetRules(const v1::RuleSet& rules) {
+    std::vector<v1::Alert> alerts;
+    detector_.SetRules(rules, record_.step, absl::UnixEpoch(), &alerts);
+    return alerts;
+  }
   std::vector<v1::Alert> Finish() {
     std::vector<v1::Alert> alerts;
     detector_.Finish(record_.step, absl::UnixEpoch(), &alerts);
@@ -89,9 +105,10 @@ class DetectorHarness {
   void Reset() {
     record_.loss = 1;
     record_.nan_count = record_.pos_inf_count = record_.neg_inf_count = 0;
-    record_.clip = core::ClipOutcome();
+    record_.level = v1::STATISTICS_LEVEL_FULL;
+    clip_ = core::ClipOutcome();  // record_.clip stays that of the step before, as in the trainer
     for (core::TensorStatistics& tensor : record_.tensors) {
-      tensor = core::TensorStatistics();
+      tensor.ClearNumbers();
       tensor.weight_norm = 10;
       tensor.update_norm = 0.01;
     }
@@ -100,6 +117,7 @@ class DetectorHarness {
 
   core::Detector detector_;
   core::StepRecord record_;
+  core::ClipOutcome clip_;
   core::Random random_{7, core::RandomStream::kSyntheticData, 0};
 };
 

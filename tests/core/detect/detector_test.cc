@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/core/detect/detector_harness.h"
+#include "tests/core/detect/synthetic_run.h"
 #include "tests/support/allocation_count.h"
 
 namespace gradwatch::core {
@@ -16,6 +17,7 @@ using ::gradwatch::testing::AllocationCount;
 using ::gradwatch::testing::CountsAllocations;
 using ::gradwatch::testing::DetectorHarness;
 using ::gradwatch::testing::OneRule;
+using ::gradwatch::testing::Told;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -70,6 +72,14 @@ TEST(DetectorTest, AStepThatCannotBeJudgedChangesNothing) {
   EXPECT_EQ(Play({200, NAN, 200, 200, NAN, 1, NAN, NAN, 1}, &harness), "..PF....R");
 }
 
+TEST(DetectorTest, StepsMayHoldAmongOthers) {
+  v1::RuleSet rules = LimitOf100(3, 2);
+  rules.mutable_rules(0)->set_within_steps(5);
+  DetectorHarness spread(rules), too_far(rules);
+  EXPECT_THAT(Play({200, 1, 200, 1, 200, 1, 1}, &spread), ::testing::EndsWith("F.R"));
+  EXPECT_THAT(Play({200, 1, 1, 200, 1, 200, 1, 1, 1}, &too_far), ::testing::Not(HasSubstr("F")));
+}
+
 TEST(DetectorTest, FillsEveryFieldOfTheLife) {
   DetectorHarness harness(LimitOf100(2, 2));
   Play({1, 1, 1}, &harness);
@@ -107,6 +117,7 @@ TEST(DetectorTest, FillsEveryFieldOfTheLife) {
   EXPECT_EQ(resolved.step(), 8);
   EXPECT_EQ(resolved.value(), 500) << "the worst of the episode";
   EXPECT_EQ(resolved.tensor(), "rnn0.weight_hh");
+  EXPECT_EQ(resolved.holding_steps(), 4);
   EXPECT_EQ(resolved.summary(),
             "over after 2 quiet steps; held on 4 steps from 3 to 6; worst 500 at step 5; it was: " + firing.summary());
 
@@ -131,6 +142,24 @@ TEST(DetectorTest, FinishResolvesWhatIsPendingOrFiring) {
   }
 }
 
+TEST(DetectorTest, RulesOfOnesOwnAreAddedToThoseOfThePreset) {
+  v1::RuleSet rules = LimitOf100(1, 2);
+  rules.clear_preset();
+  DetectorHarness added(rules), alone(LimitOf100(1, 2));
+  for (DetectorHarness* harness : {&added, &alone}) {
+    harness->HealthySteps(5);
+    harness->SetNorm(200);
+    harness->record().loss = NAN;
+    for (int i = 0; i < 5; ++i) harness->BreakTensor(i);
+  }
+  Told told;
+  told.Add(added.Step());
+  EXPECT_EQ(told.Count("non_finite"), 1);
+  told = Told();
+  told.Add(alone.Step());
+  EXPECT_EQ(told.Count("non_finite"), 0);
+}
+
 TEST(DetectorTest, RulesHaveEpisodesOfTheirOwn) {
   v1::RuleSet rules = LimitOf100(1, 2);
   *rules.add_rules() = rules.rules(0);
@@ -149,17 +178,19 @@ TEST(DetectorTest, RecordsWithoutTensorsAreJudgedByTheirSums) {
   DetectorHarness harness(v1::RuleSet{});
   harness.HealthySteps(50);
   harness.record().tensors.clear();
-  harness.record().grad_norm = 1e4;
-  const auto alerts = harness.Step();
-  ASSERT_EQ(alerts.size(), 2u);
-  EXPECT_EQ(alerts[0].rule(), "grad_norm_exploding");
-  EXPECT_EQ(alerts[1].rule(), "grad_norm_spike");
-  EXPECT_EQ(alerts[0].tensor(), "");
+  Told told;
+  for (int step = 0; step < 2; ++step) {
+    harness.record().grad_norm = 1e4;
+    told.Add(harness.Step());
+    EXPECT_EQ(told.Count("grad_norm_spike"), 1);
+    EXPECT_EQ(told.Count("grad_norm_exploding"), step) << "two of three steps";
+  }
+  for (const v1::Alert& alert : told.firings()) EXPECT_EQ(alert.tensor(), "") << alert.rule();
 }
 
 TEST(DetectorTest, AQuietStepDoesNotAllocate) {
   if (!CountsAllocations()) GTEST_SKIP() << "this build does not count allocations";
-  v1::RuleSet rules = ResolveRules(v1::RuleSet());
+  v1::RuleSet rules;  // beside the default ones
   v1::Rule* rule = rules.add_rules();
   rule->set_name("per_tensor");
   rule->mutable_norm_spike()->set_per_tensor(true);

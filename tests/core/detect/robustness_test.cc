@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "tests/core/detect/detector_harness.h"
+#include "tests/core/detect/synthetic_run.h"
 
 namespace gradwatch::core {
 namespace {
 
 using ::gradwatch::testing::DetectorHarness;
 using ::gradwatch::testing::OneRule;
+using ::gradwatch::testing::Told;
 using ::testing::IsEmpty;
 
 // A rule with a history, and how to make a sample of it large.
@@ -54,8 +56,10 @@ TEST(RobustnessTest, ASpikeAHundredStepsAfterOneBrokenStepStillAlerts) {
       DetectorHarness harness(rule.rules);
       EXPECT_THAT(harness.HealthySteps(200), IsEmpty());
       breaks[i](&harness);
-      EXPECT_THAT(harness.Step(), IsEmpty());
-      EXPECT_THAT(harness.HealthySteps(99), IsEmpty());
+      Told told;
+      told.Add(harness.Step());  // what is not finite may be told itself
+      told.Add(harness.HealthySteps(99));
+      EXPECT_EQ(told.resolved().size(), told.firings().size());
       rule.scale(&harness, 50);
       EXPECT_EQ(harness.Step().size(), 1u);
     }
@@ -83,15 +87,17 @@ TEST(RobustnessTest, AnAlertLastsAsLongAsTheBurst) {
     SCOPED_TRACE(rule.name);
     DetectorHarness harness(rule.rules);
     harness.HealthySteps(200);
-    int transitions = 0;
-    for (int i = 0; i < 50; ++i) {
+    Told told;
+    for (int i = 0; i < 25; ++i) {  // not yet half of the smallest window
       rule.scale(&harness, 50);
-      transitions += static_cast<int>(harness.Step().size());
+      told.Add(harness.Step());
     }
-    EXPECT_EQ(transitions, 1);
-    const auto alerts = harness.HealthySteps(20);
-    ASSERT_EQ(alerts.size(), 1u);
-    EXPECT_EQ(alerts[0].state(), v1::ALERT_STATE_RESOLVED);
+    EXPECT_EQ(told.firings().size(), 1u);
+    told.Add(harness.HealthySteps(19));
+    EXPECT_EQ(told.resolved().size(), 0u);
+    told.Add(harness.HealthySteps(1));
+    ASSERT_EQ(told.resolved().size(), 1u);
+    EXPECT_EQ(told.resolved()[0].holding_steps(), 25);
   }
 }
 
@@ -100,15 +106,15 @@ TEST(RobustnessTest, AChangeForGoodAlertsOnceAndIsThenTheUsual) {
     SCOPED_TRACE(rule.name);
     DetectorHarness harness(rule.rules);
     harness.HealthySteps(200);
-    std::vector<v1::Alert> alerts;
+    Told told;
     for (int i = 0; i < 300; ++i) {
       rule.scale(&harness, 50);
-      for (const v1::Alert& alert : harness.Step()) alerts.push_back(alert);
+      told.Add(harness.Step());
     }
-    ASSERT_EQ(alerts.size(), 2u);
-    EXPECT_EQ(alerts[1].state(), v1::ALERT_STATE_RESOLVED);
-    // A window (101 or 51) until it is taken as usual, and the 20 quiet steps.
-    EXPECT_EQ(alerts[1].step() - alerts[0].step(), (rule.name == "loss_jump" ? 51 : 101) + 19);
+    ASSERT_EQ(told.firings().size(), 1u);
+    ASSERT_EQ(told.resolved().size(), 1u);
+    // More than half a window (of 101 or 51) until it is taken as usual, and the 20 quiet steps.
+    EXPECT_EQ(told.resolved()[0].step() - told.firings()[0].step(), (rule.name == "loss_jump" ? 26 : 51) + 19);
     rule.scale(&harness, 2500);
     EXPECT_EQ(harness.Step().size(), 1u) << "a spike above the new usual";
   }
@@ -119,7 +125,8 @@ struct Noise {
   int pending = 0;
 };
 
-// Healthy runs under the default rules: norms and losses are log-normal, as real ones nearly are.
+// Healthy runs under the default rules: norms and losses are log-normal, as real ones nearly are, and as the detector
+// takes for granted; for other models see healthy_runs_test.cc.
 Noise NoiseOfHealthyRuns(double spread, int steps, int runs) {
   Noise noise;
   for (int run = 0; run < runs; ++run) {
@@ -155,26 +162,33 @@ TEST(RobustnessTest, TheSameRunsWithASpikeAlert) {
       harness.SetNorm(std::exp(spread * random.NextNormal()));
       harness.Step();
     }
-    harness.SetNorm(1000);
-    EXPECT_EQ(harness.Step().size(), 2u) << "grad_norm_exploding and grad_norm_spike";
+    Told told;
+    for (int i = 0; i < 2; ++i) {
+      harness.SetNorm(1000);
+      told.Add(harness.Step());
+      EXPECT_EQ(told.Count("grad_norm_spike"), 1);
+      EXPECT_EQ(told.Count("grad_norm_exploding"), i) << "two of three steps";
+    }
   }
 }
 
-TEST(RobustnessTest, AnExponentialRampOutOfACalmRunAlertsEarly) {
-  DetectorHarness harness(v1::RuleSet{});
-  EXPECT_THAT(harness.HealthySteps(200), IsEmpty());
-  int spike = -1, exploding = -1;
-  for (int i = 0; i < 100; ++i) {
-    harness.SetNorm(std::pow(1.1, i));
-    for (const v1::Alert& alert : harness.Step()) {
-      if (alert.rule() == "grad_norm_spike") spike = i;
-      if (alert.rule() == "grad_norm_exploding") exploding = i;
+// At rates of which the slow ones are never an outlier of their own window: a baseline that follows its signal does not
+// see them.
+TEST(RobustnessTest, AnExponentialRampOutOfACalmRunIsCriticalAboutItsHundredfold) {
+  for (const double growth : {1.002, 1.01, 1.05, 1.1, 1.3, 2.0}) {
+    DetectorHarness harness(v1::RuleSet{});
+    EXPECT_THAT(harness.HealthySteps(200), IsEmpty());
+    const int steps = static_cast<int>(std::log(1000) / std::log(growth));
+    double told = 0;
+    for (int i = 0; i < steps && told == 0; ++i) {
+      harness.SetNorm(std::pow(growth, i));
+      for (const v1::Alert& alert : harness.Step()) {
+        const bool fires = alert.state() == v1::ALERT_STATE_FIRING && alert.severity() == v1::SEVERITY_CRITICAL;
+        if (fires) told = std::pow(growth, i);
+      }
     }
+    EXPECT_GT(told, 30) << growth;
   }
-  EXPECT_GT(spike, 0);
-  EXPECT_LT(spike, 25);  // 1.1^25 is 10.8
-  EXPECT_GT(exploding, spike);
-  EXPECT_LT(exploding, 55);  // 1.1^55 is 189
 }
 
 }  // namespace

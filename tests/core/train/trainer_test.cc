@@ -434,6 +434,7 @@ TEST(TrainerTest, AnAlertIsToldBeforeAllElseOfItsStep) {
   };
   v1::JobSpec spec = Spec(8, 2);
   spec.mutable_validation()->set_examples(8);
+  spec.mutable_rules()->set_preset("none");
   v1::Rule* norm = spec.mutable_rules()->add_rules();
   norm->set_name("norm");
   norm->mutable_norm_limit()->set_max_norm(1e-9);

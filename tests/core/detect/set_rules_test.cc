@@ -1,0 +1,136 @@
+// Rules that change while a run goes on: what stays the same goes on as if nothing had been, what is new knows what the
+// run has shown, and what is gone says so.
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/core/detect/detector_harness.h"
+#include "tests/core/detect/synthetic_run.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::DetectorHarness;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+v1::RuleSet Parse(const std::string& text) {
+  v1::RuleSet rules;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &rules)) << text;
+  return rules;
+}
+
+constexpr char kLimit[] = "preset: 'none' rules { name: 'limit' norm_limit { max_norm: 100 } } ";
+
+TEST(SetRulesTest, ARuleThatStaysKeepsItsEpisode) {
+  DetectorHarness harness(Parse(kLimit));
+  harness.HealthySteps(5);
+  harness.SetNorm(200);
+  const v1::Alert firing = harness.Step().at(0);
+  EXPECT_THAT(harness.SetRules(Parse(std::string(kLimit) + "rules { name: 'b' non_finite {} }")), IsEmpty());
+  harness.SetNorm(300);
+  EXPECT_THAT(harness.Step(), IsEmpty()) << "it fires already";
+  const std::vector<v1::Alert> ends = harness.HealthySteps(20);
+  ASSERT_EQ(ends.size(), 1u);
+  EXPECT_EQ(ends[0].alert_id(), firing.alert_id());
+  EXPECT_EQ(ends[0].value(), 300);
+  EXPECT_EQ(ends[0].first_step(), firing.first_step());
+}
+
+TEST(SetRulesTest, ARuleThatStaysKeepsItsHistory) {
+  const v1::RuleSet tensors = Parse("preset: 'none' rules { name: 't' norm_spike { per_tensor: true window: 40 } }");
+  DetectorHarness harness(tensors);
+  harness.HealthySteps(40);
+  v1::RuleSet more = tensors;
+  *more.add_rules() = Parse(kLimit).rules(0);
+  harness.SetRules(more);
+  harness.SetNorm(50);
+  EXPECT_EQ(harness.Step().size(), 1u);
+}
+
+TEST(SetRulesTest, OrderAndDefaultsThatAreSpelledOutAreNoChange) {
+  DetectorHarness harness(Parse(std::string(kLimit) + "rules { name: 'b' non_finite {} }"));
+  harness.SetNorm(200);
+  EXPECT_EQ(harness.Step().size(), 1u);
+  EXPECT_THAT(
+      harness.SetRules(Parse("preset: 'none' rules { name: 'b' non_finite {} } rules { name: 'limit' for_steps: 1 "
+                             "severity: SEVERITY_WARNING norm_limit { max_norm: 100 per_tensor: false } }")),
+      IsEmpty());
+  harness.SetNorm(200);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+}
+
+TEST(SetRulesTest, AFiringRuleThatGoesOrChangesIsResolved) {
+  for (const char* changed : {"preset: 'none'", "preset: 'none' rules { name: 'limit' norm_limit { max_norm: 1000 } }",
+                              "rules { name: 'other' norm_limit { max_norm: 1e9 } }"}) {
+    SCOPED_TRACE(changed);
+    DetectorHarness harness(Parse(kLimit));
+    harness.HealthySteps(3);
+    harness.SetNorm(200);
+    const v1::Alert firing = harness.Step().at(0);
+    const std::vector<v1::Alert> ends = harness.SetRules(Parse(changed));
+    ASSERT_EQ(ends.size(), 1u);
+    EXPECT_EQ(ends[0].alert_id(), firing.alert_id());
+    EXPECT_EQ(ends[0].state(), v1::ALERT_STATE_RESOLVED);
+    EXPECT_EQ(ends[0].step(), 4);
+    EXPECT_THAT(ends[0].summary(), HasSubstr("its rule was changed"));
+    EXPECT_THAT(harness.HealthySteps(30), IsEmpty());
+    EXPECT_THAT(harness.Finish(), IsEmpty());
+  }
+}
+
+TEST(SetRulesTest, EpisodesOfAChangedRuleAreCountedOn) {
+  DetectorHarness harness(Parse(kLimit));
+  harness.SetNorm(200);
+  EXPECT_EQ(harness.Step().at(0).alert_id(), "uid/2/limit/1");
+  harness.SetRules(Parse("preset: 'none' rules { name: 'limit' norm_limit { max_norm: 150 } }"));
+  harness.SetNorm(200);
+  const v1::Alert firing = harness.Step().at(0);
+  EXPECT_EQ(firing.alert_id(), "uid/2/limit/2") << "alert ids are unique in an attempt";
+  EXPECT_EQ(firing.limit(), 150);
+}
+
+TEST(SetRulesTest, ANewRuleKnowsWhatTheRunHasShown) {
+  // The run's own window of 30 norms and losses is there whatever the rules were.
+  DetectorHarness harness(Parse("preset: 'none'"));
+  harness.HealthySteps(100);
+  EXPECT_THAT(harness.SetRules(Parse("preset: 'none' rules { name: 'n' norm_spike { window: 30 } } "
+                                     "rules { name: 'l' loss_jump { window: 30 } }")),
+              IsEmpty());
+  harness.SetNorm(50);
+  harness.record().loss = 50;
+  EXPECT_EQ(harness.Step().size(), 2u);
+}
+
+TEST(SetRulesTest, TheDefaultRulesMayComeLaterAndKnowTheBestLoss) {
+  DetectorHarness harness(Parse("preset: 'none'"));
+  harness.HealthySteps(100);
+  harness.SetRules(v1::RuleSet());
+  gradwatch::testing::Told told;
+  for (int step = 0; step < 10; ++step) {
+    harness.record().loss = 100;
+    told.Add(harness.Step());
+  }
+  EXPECT_TRUE(told.IsCriticalNow()) << told.Words();
+}
+
+TEST(SetRulesTest, OfTheDefaultRulesOneMayBeOthersOrNone) {
+  DetectorHarness harness(v1::RuleSet{});
+  harness.HealthySteps(50);
+  harness.SetRules(Parse("rules { name: 'loss_jump' off: true } rules { name: 'loss_spike' off: true }"));
+  harness.record().loss = 50;
+  gradwatch::testing::Told told;
+  told.Add(harness.Step());
+  EXPECT_EQ(told.Count("loss_jump"), 0);
+  harness.HealthySteps(30);
+  harness.SetRules(v1::RuleSet());
+  harness.record().loss = 50;
+  told.Add(harness.Step());
+  EXPECT_EQ(told.Count("loss_jump"), 1) << told.Words();
+}
+
+}  // namespace
+}  // namespace gradwatch::core
