@@ -6,6 +6,7 @@
 
 #include "core/base/timestamp.h"
 #include "core/detect/condition.h"
+#include "core/detect/diagnosis.h"
 #include "core/detect/episode.h"
 #include "core/detect/run_signals.h"
 
@@ -35,6 +36,7 @@ struct Detector::State {
 
   const AlertIdentity identity;
   RunSignals signals;
+  CuresOfStep cures;
   std::vector<Watch> watches;
   std::map<std::string, int32_t> episodes;  // of rules that were there before, by name: ids are never given twice
 };
@@ -48,6 +50,7 @@ void Detector::State::Judge(const StepRecord& record, bool update, absl::Time no
     if (change == Episode::Change::kNone) continue;
     if (change != Episode::Change::kResolved) {
       watch.condition->Describe(record, verdict, signals, &watch.episode.alert());
+      cures.TellOnce(record.step, &watch.episode.alert());
     }
     Tell(&watch, now, transitions);
   }
@@ -110,7 +113,7 @@ void Detector::SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, 
   const v1::RuleSet resolved = ResolveRules(rules);
   for (const v1::Rule& rule : resolved.rules()) state.Install(rule, &old);
   for (Watch& watch : old) {
-    if (watch.episode.End(step, "its rule was changed") != Episode::Change::kNone) state.Tell(&watch, now, transitions);
+    if (watch.episode.Withdraw(step) != Episode::Change::kNone) state.Tell(&watch, now, transitions);
   }
 }
 
