@@ -47,10 +47,6 @@ void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
                                        LayerText(worst, layers.size()), 100 * ShareShut(layers[worst])));
 }
 
-bool WasUpdated(const StepRecord& record) {
-  return record.clip.action != v1::ClipOutcome::ACTION_SKIPPED && record.clip.action != v1::ClipOutcome::ACTION_STOPPED;
-}
-
 // How many of `tensors`, in ascending order, the record has.
 size_t TensorsOf(const StepRecord& record, const std::vector<int>& tensors) {
   const auto end = std::lower_bound(tensors.begin(), tensors.end(), static_cast<int>(record.tensors.size()));

@@ -72,8 +72,11 @@ int LargestTensor(const StepRecord& record) {
 }
 
 bool WasUpdated(const StepRecord& record) {
-  return record.level == v1::STATISTICS_LEVEL_FULL && record.clip.action != v1::ClipOutcome::ACTION_SKIPPED &&
-         record.clip.action != v1::ClipOutcome::ACTION_STOPPED;
+  return record.clip.action != v1::ClipOutcome::ACTION_SKIPPED && record.clip.action != v1::ClipOutcome::ACTION_STOPPED;
+}
+
+bool UpdateWasMeasured(const StepRecord& record) {
+  return record.level == v1::STATISTICS_LEVEL_FULL && WasUpdated(record);
 }
 
 RunSignals::RunSignals(std::vector<std::string> tensor_names, RunFacts facts)
@@ -201,7 +204,7 @@ void RunSignals::ObserveUpdate(const StepRecord& record) {
   if (!finite_) return;
   ObserveRate(record.learning_rate);
   if (record.level != v1::STATISTICS_LEVEL_FULL) update_ratio_ = std::numeric_limits<double>::quiet_NaN();
-  if (!WasUpdated(record)) return;
+  if (!UpdateWasMeasured(record)) return;
   const Update largest = LargestUpdate(record);
   if (largest.step < 0) return;
   last_update_ = largest;

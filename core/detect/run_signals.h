@@ -201,8 +201,10 @@ class RunSignals {
   double top_rate_ = 0;
 };
 
-// What a rule of an update needs: whether weights were changed and how much was measured.
+// Whether the weights were changed in this step.
 bool WasUpdated(const StepRecord& record);
+// And by how much is known.
+bool UpdateWasMeasured(const StepRecord& record);
 
 }  // namespace gradwatch::core
 

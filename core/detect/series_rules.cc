@@ -31,10 +31,6 @@ bool ExplainUnusualUpdate(const RunSignals& signals, v1::Alert* alert) {
 
 int32_t Third(const v1::NoProgressCondition& condition) { return condition.window() / 3; }
 
-bool WasUpdated(const StepRecord& record) {
-  return record.clip.action != v1::ClipOutcome::ACTION_SKIPPED && record.clip.action != v1::ClipOutcome::ACTION_STOPPED;
-}
-
 }  // namespace
 
 Series::Series(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)

@@ -80,7 +80,7 @@ Verdict UpdateRatio::JudgeSkipped(const StepRecord& record) const {
 
 Verdict UpdateRatio::Judge(const StepRecord& record, const RunSignals&) {
   Verdict worst;
-  if (!WasUpdated(record)) return JudgeSkipped(record);
+  if (!UpdateWasMeasured(record)) return JudgeSkipped(record);
   worst.limit = max_ratio_;
   for (size_t i = 0; i < tensors_.size() && tensors_[i] < static_cast<int>(record.tensors.size()); ++i) {
     const TensorStatistics& tensor = record.tensors[tensors_[i]];
@@ -101,7 +101,7 @@ Verdict UpdateRatio::Judge(const StepRecord& record, const RunSignals&) {
 void UpdateRatio::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                            v1::Alert* alert) const {
   alert->set_tensor(signals.NameOf(verdict.tensor));
-  if (!WasUpdated(record)) {
+  if (!UpdateWasMeasured(record)) {
     alert->set_summary(
         absl::StrCat("the update of ", alert->tensor(), " was not made: its gradient is not finite, nor would it be"));
     SuggestCures(record, verdict.tensor, signals, alert);
