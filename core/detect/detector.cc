@@ -66,8 +66,7 @@ void Detector::State::Install(const v1::Rule& rule, std::vector<Watch>* old) {
     return watch.rule.name() == rule.name() && watch.rule.SerializeAsString() == rule.SerializeAsString();
   };
   if (const auto found = std::find_if(old->begin(), old->end(), same); found != old->end()) {
-    watches.push_back(std::move(*found));
-    old->erase(found);
+    watches.push_back(std::move(*found));  // leaves one without a condition
     return;
   }
   auto condition = MakeCondition(rule, signals.tensor_names());
@@ -113,6 +112,7 @@ void Detector::SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, 
   const v1::RuleSet resolved = ResolveRules(rules);
   for (const v1::Rule& rule : resolved.rules()) state.Install(rule, &old);
   for (Watch& watch : old) {
+    if (watch.condition == nullptr) continue;
     if (watch.episode.Withdraw(step) != Episode::Change::kNone) state.Tell(&watch, now, transitions);
   }
 }
