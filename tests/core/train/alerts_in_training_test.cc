@@ -64,7 +64,8 @@ Alerts RunWith(const v1::JobSpec& spec, LiveControls* live) {
   const testing::FakeClock clock;
   const auto trainer = Trainer::Create(spec, DataRoots(), AlertIdentity{"job-1", "uid", 1}, &clock);
   EXPECT_THAT(trainer, testing::IsOk());
-  if (trainer.ok()) EXPECT_EQ((*trainer)->Run(*live, alerts).state, v1::JOB_STATE_SUCCEEDED);
+  if (!trainer.ok()) return alerts;
+  EXPECT_EQ((*trainer)->Run(*live, alerts).state, v1::JOB_STATE_SUCCEEDED);
   return alerts;
 }
 
