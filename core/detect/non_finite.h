@@ -29,6 +29,7 @@ struct NonFiniteCounts {
 class NonFinite final : public Condition {
  public:
   NonFinite(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
 
   Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
   void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,

@@ -208,6 +208,7 @@ void RunSignals::ObserveUpdate(const StepRecord& record) {
   const Update largest = LargestUpdate(record);
   if (largest.step < 0) return;
   last_update_ = largest;
+  if (!std::isfinite(largest.ratio)) return;
   update_ratio_ = largest.ratio;
   ratios5_.Add(update_ratio_);
   ratios50_.Add(update_ratio_);
@@ -223,7 +224,8 @@ void RunSignals::ObserveRate(double rate) {
 }
 
 void RunSignals::EndUpdate(const StepRecord& record) {
-  if (!finite_ || last_update_.step != record.step || update_ratio_ <= 0) return;
+  const bool has_ratio = last_update_.step == record.step && std::isfinite(last_update_.ratio);
+  if (!finite_ || !has_ratio || update_ratio_ <= 0) return;
   if (top_rate_ > 0 && record.learning_rate > kUsualRate * top_rate_) return;
   usual_ratios_.Add(update_ratio_);
   if (usual_ratios_.size() >= kFewest) usual_ratio_ = usual_ratios_.Median();

@@ -48,7 +48,7 @@ class RunSignals {
   };
   // The update that was largest against its weights, of the last step with one. Of tensors with "weight" in their
   // name, or of all if none has it; tensors of norm below 1e-12 are left out, and those that were when they were first
-  // seen for 100 steps.
+  // seen for 100 steps. NaN or infinite where the update or the weights are; that is told here, and moves nothing else.
   struct Update {
     int64_t step = -1;  // -1: there was none
     double ratio = 0;

@@ -123,10 +123,12 @@ Verdict Overshoot::Judge(const StepRecord& record, const RunSignals& signals) {
   const bool judged = signals.finite() && signals.losses() > 1 && signals.last_update().step == record.step;
   if (!judged) return verdict;
   const bool broken = signals.loss() > signals.start_loss() + log_start_factor_;
-  const double ratio = std::log(std::max(signals.update_ratio(), kSmallestRatio));
-  log_product_ = broken ? std::max(0.0, log_product_ + std::min(kMostRatio, ratio)) : 0;
+  const double ratio = signals.last_update().ratio;
+  const double log_ratio =
+      std::isfinite(ratio) ? std::min(kMostRatio, std::log(std::max(ratio, kSmallestRatio))) : kMostRatio;
+  log_product_ = broken ? std::max(0.0, log_product_ + log_ratio) : 0;
   verdict.kind = log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
-  verdict.value = signals.update_ratio();
+  verdict.value = ratio;
   verdict.limit = std::exp(limit_);
   verdict.tensor = signals.last_update().tensor;
   log_product_ = std::min(log_product_, 2 * limit_);
