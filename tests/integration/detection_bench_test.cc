@@ -98,8 +98,8 @@ TEST_F(DetectionBenchTest, WhatIsNotFiniteIsToldAtOnceAtTheLatest) {
 }
 
 TEST_F(DetectionBenchTest, SaysWhatItIsAskedFor) {
-  const std::string rules =
-      folder_.Write("quiet.yaml", "preset: none\nrules: [{name: huge, severity: critical, norm_limit: {max_norm: 1e300}}]\n");
+  const std::string rules = folder_.Write(
+      "quiet.yaml", "preset: none\nrules: [{name: huge, severity: critical, norm_limit: {max_norm: 1e300}}]\n");
   EXPECT_THAT(Measure({"--rules", rules, "--list", "missed"}).out,
               HasSubstr("00000 diverged at 1 (not finite); alerts: none"));
   EXPECT_THAT(Measure({"--by", "label"}).out, HasSubstr("label healthy"));

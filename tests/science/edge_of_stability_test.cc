@@ -4,13 +4,15 @@
 //
 // The values to learn are random: they must be memorised, which takes sharp solutions. (What is smooth enough to be
 // learnt sooner never reaches the edge at rate 0.2.) Their deviation is 1/2, so that the start at rate 1, which is
-// beyond the edge, throws the network back without losing it. It is the negative control of the default rules: nothing
-// is lost here.
+// beyond the edge, throws the network back without losing it. It is the negative control of the default rules: that a
+// loss goes up and down for ever is no news. Excursions are: memorising noise, this network comes off the edge a few
+// times, and its loss is then a hundred times its best for twenty steps and more, and above its start.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -70,9 +72,9 @@ class Descent {
   // Takes a step and returns the loss before it. The rules see what a trainer would show them.
   double Step() {
     const double loss = network_->LossAndGradients(batch_.get()) / 2;
+    losses_.push_back(loss);
     Measure(loss);
-    detector_->JudgeGradients(record_, absl::UnixEpoch(), &alerts_);
-    detector_->JudgeUpdate(record_, absl::UnixEpoch(), &alerts_);
+    Judge();
     ++record_.step;
     for (size_t i = 0; i < direction_.size(); ++i) {
       network_->parameters()[i] -= rate_ * network_->gradients()[i] / 2;
@@ -80,15 +82,8 @@ class Descent {
     return loss;
   }
 
-  // Critical alerts so far, in words.
-  std::vector<std::string> Lost() const {
-    std::vector<std::string> lost;
-    for (const v1::Alert& alert : alerts_) {
-      if (alert.severity() != v1::SEVERITY_CRITICAL) continue;
-      lost.push_back(absl::StrCat(alert.step(), " ", alert.rule(), ": ", alert.summary()));
-    }
-    return lost;
-  }
+  // Critical alerts so far that came while the loss was near its best: none of the last 20 was 3 times as high.
+  const std::vector<std::string>& false_alarms() const { return false_alarms_; }
 
   // By power iteration on differences of gradients, from the last direction.
   double Sharpness() {
@@ -117,6 +112,20 @@ class Descent {
       squares += tensor.l2_norm * tensor.l2_norm;
     }
     record_.grad_norm = std::sqrt(squares);
+  }
+
+  void Judge() {
+    std::vector<v1::Alert> alerts;
+    detector_->JudgeGradients(record_, absl::UnixEpoch(), &alerts);
+    detector_->JudgeUpdate(record_, absl::UnixEpoch(), &alerts);
+    Vector last(losses_.end() - std::min<ptrdiff_t>(50, std::ssize(losses_)), losses_.end());
+    const double highest = *std::max_element(last.end() - std::min<ptrdiff_t>(20, std::ssize(last)), last.end());
+    std::ranges::nth_element(last, last.begin() + std::ssize(last) / 2);
+    best_ = std::min(best_, last[last.size() / 2]);
+    for (const v1::Alert& alert : alerts) {
+      if (alert.severity() != v1::SEVERITY_CRITICAL || alert.state() != v1::ALERT_STATE_FIRING) continue;
+      if (highest < 3 * best_) false_alarms_.push_back(absl::StrCat(alert.step(), " ", alert.rule()));
+    }
   }
 
   // Biases too are uniform within 1 / sqrt(fan_in) of the weight before them.
@@ -163,7 +172,9 @@ class Descent {
   Vector direction_;
   core::StepRecord record_;
   std::unique_ptr<core::Detector> detector_;
-  std::vector<v1::Alert> alerts_;
+  Vector losses_;
+  double best_ = std::numeric_limits<double>::infinity();  // the lowest median of 50 losses
+  std::vector<std::string> false_alarms_;
 };
 
 class ScienceEdgeOfStability : public ::testing::TestWithParam<double> {};
@@ -189,7 +200,7 @@ TEST_P(ScienceEdgeOfStability, SharpnessHoversAtTwoOverTheRate) {
   ExpectBetween(experiment, "sharpness / (2 / rate), largest", 0.97, 1.05, largest_ratio);
   ExpectBetween(experiment, "steps on which the loss rose", 100, 2500, rises);
   ExpectBetween(experiment, "final loss", 0, 1e-3, last);
-  EXPECT_THAT(descent.Lost(), ::testing::IsEmpty());
+  EXPECT_THAT(descent.false_alarms(), ::testing::IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Rates, ScienceEdgeOfStability, ::testing::Values(0.2, 0.5, 1.0));

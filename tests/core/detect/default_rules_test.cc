@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -288,6 +289,70 @@ TEST(DefaultRulesTest, ALossThatNeverComesBackToItsStartIsLost) {
       ExpectLost(course, 1000, at + 60);
     }
   }
+}
+
+// A run whose loss falls to a tenth in 300 steps, and on which what `change` says happens from step 600 on.
+Told AfterLearning(const std::function<void(Sample*)>& change, double ratio = 0.001) {
+  Noise noise(14);
+  return Play(
+      [&](int step) {
+        Sample sample = Healthy(&noise);
+        sample.loss *= std::pow(10, 1 - std::min(1.0, step / 300.0));
+        sample.ratio = ratio;
+        if (step >= 600) change(&sample);
+        return sample;
+      },
+      1200);
+}
+
+TEST(DefaultRulesTest, AboveThreeTimesItsBestALossIsLostAndBelowItIsNot) {
+  const Told lost = AfterLearning([](Sample* sample) { sample->loss *= 4; });
+  EXPECT_EQ(lost.Count("loss_divergence"), 1) << lost.Words();
+  EXPECT_GE(lost.FirstCritical(), 600);
+  EXPECT_LE(lost.FirstCritical(), 625);
+  EXPECT_EQ(AfterLearning([](Sample* sample) { sample->loss *= 2.5; }).FirstCritical(), -1);
+}
+
+TEST(DefaultRulesTest, LossAndNormOrUpdateThatGrowTogetherAreLost) {
+  const auto grown = [](double loss, double norm, double ratio, double rate) {
+    return AfterLearning([=](Sample* sample) {
+             sample->loss *= loss;
+             sample->norm *= norm;
+             sample->ratio *= ratio;
+             sample->rate *= rate;
+           })
+        .Count("joint_growth");
+  };
+  EXPECT_EQ(grown(2.5, 8, 1, 1), 1);
+  EXPECT_EQ(grown(2.5, 2, 1, 1), 0) << "the norm alone";
+  EXPECT_EQ(grown(1.5, 8, 1, 1), 0) << "the loss alone";
+  EXPECT_EQ(grown(2, 1, 8, 1), 1);
+  EXPECT_EQ(grown(2, 1, 2, 1), 0);
+  EXPECT_EQ(grown(1.1, 1, 8, 1), 0);
+  const auto small = [](Sample* sample) {
+    sample->loss *= 2;
+    sample->ratio *= 8;
+  };
+  EXPECT_EQ(AfterLearning(small, 0.0003).Count("joint_growth"), 0) << "below 0.3 % of the weights they harm nobody";
+}
+
+TEST(DefaultRulesTest, AHundredfoldNormIsCriticalOnTwoOfThreeSteps) {
+  const auto norms = [](std::vector<double> factors) {
+    Noise noise(15);
+    return Play(
+        [&, factors](int step) {
+          Sample sample = Healthy(&noise);
+          if (step >= 100 && step - 100 < static_cast<int>(factors.size())) sample.norm *= factors[step - 100];
+          return sample;
+        },
+        200);
+  };
+  const Told once = norms({1000});
+  EXPECT_EQ(once.CountOf(v1::SEVERITY_CRITICAL), 0) << once.Words();
+  EXPECT_EQ(once.Count("grad_norm_spike"), 1);
+  EXPECT_EQ(norms({1000, 1, 1, 1000}).Count("grad_norm_exploding"), 0);
+  EXPECT_EQ(norms({1000, 1, 1000}).Count("grad_norm_exploding"), 1);
+  EXPECT_EQ(norms({1000, 1000}).Count("grad_norm_exploding"), 1);
 }
 
 // A rate that is constant and then rises by `growth` a step, for `steps`; the updates follow it.

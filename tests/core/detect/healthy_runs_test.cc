@@ -80,13 +80,13 @@ std::vector<HealthyRun> HealthyRuns() {
          const double hard = std::fmod(t, 4) < 1 ? 3 : 1;
          return Sample{.loss = hard * std::exp(0.05 * n->Normal()), .norm = hard * std::exp(0.2 * n->Normal())};
        }},
-      {"noise that grows as the loss comes near 0", 60,
+      {"noise that grows as the loss comes near 0", 3,
        [](double t, Noise* n) {
          const double spread = std::min(1.0, 0.1 + t / 5000);
          return Sample{.loss = std::exp(-t / 2000 + spread * n->Normal()),
                        .norm = std::exp(-t / 4000 + 0.5 * n->Normal())};
        }},
-      {"losses of a policy: normal, of either sign, far wider than their mean", 20,
+      {"losses of a policy: normal, of either sign, far wider than their mean", 5,
        [](double t, Noise* n) {
          return Sample{.loss = 0.02 * n->Normal() - 0.01 * t / 20'000, .norm = std::exp(0.4 * n->Normal())};
        }},
