@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/optim/optimizer.h"
+#include "core/spec/controls.h"
 #include "core/stats/gradient_cosine.h"
 #include "core/stats/step_record.h"
 #include "tests/support/allocation_count.h"
