@@ -521,7 +521,7 @@ TEST(TrainerTest, RulesOfTheFirstControlsHoldFromTheFirstStep) {
   *unresolved.mutable_rules() = NormRule("loose", 1e9);
   const v1::JobSpec spec = ValidateJob(unresolved, DataRoots(), SpecLimits())->spec;
   ControlSnapshot snapshot = {.revision = 4, .controls = spec.controls()};
-  *snapshot.controls.mutable_rules() = NormRule("tight", 1e-9);
+  *snapshot.controls.mutable_rules() = ResolveRules(NormRule("tight", 1e-9));
   LiveControls live(snapshot);
   EXPECT_THAT(TellAlerts(spec, &live).told, ElementsAre("tight FIRING 0", "step 0", "tight RESOLVED 0"));
 }
