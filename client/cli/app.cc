@@ -23,6 +23,7 @@
 #include "client/cli/job_update.h"
 #include "client/cli/job_wait.h"
 #include "client/cli/option_types.h"
+#include "client/cli/rules.h"
 #include "client/cli/session.h"
 #include "client/cli/silences.h"
 #include "client/cli/submit.h"
@@ -89,6 +90,9 @@ void AddCommands(CLI::App& app, Command* selected) {
   AddCommand(clip, AddClipUnset, RunClipUnset, selected);
   AddCommand(clip, AddClipCancel, RunClipCancel, selected);
   AddCommand(app, AddAdjust, RunAdjust, selected);
+  CLI::App& rules = AddGroup(app, "rules", "The rules by which a job is judged, also while it runs");
+  AddCommand(rules, AddRulesGet, RunRulesGet, selected);
+  AddCommand(rules, AddRulesApply, RunRulesApply, selected);
   AddCommand(app, AddCompare, RunCompare, selected);
   AddCommand(app, AddHealth, RunHealth, selected);
   AddCommand(app, AddVersion, RunVersion, selected);

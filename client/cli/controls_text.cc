@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/cli/rules_text.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/printable.h"
@@ -90,6 +91,7 @@ std::string PathValueText(const v1::Controls& values, absl::string_view path) {
     return OverrideValueText(values.clip(), glob);
   }
   if (path == "clip") return ClipText(values.clip());
+  if (path == "rules") return values.has_rules() ? RulesText(values.rules()) : "those of the spec";
   if (path == "clip.overrides") {
     const std::string all = absl::StrJoin(values.clip().overrides(), ", ",
                                           [](std::string* text, const auto& own) { text->append(OverrideText(own)); });
@@ -173,6 +175,7 @@ std::string SettingsText(const v1::Controls& controls) {
     const auto& [name, text] = settings[i];
     if (text != (*defaults)[i].second) parts.push_back(absl::StrCat(name, " ", text));
   }
+  if (controls.has_rules()) parts.push_back("rules of its own");
   return absl::StrJoin(parts, ", ");
 }
 
@@ -186,6 +189,9 @@ std::string ChangeText(const v1::Controls& before, const v1::Controls& after) {
   for (size_t i = 0; i < old_settings.size(); ++i) {
     compare(old_settings[i].first, old_settings[i].second, new_settings[i].second);
   }
+  const std::string rules = RulesChangeText(before.rules(), after.rules());
+  // One side alone is not known.
+  if (before.has_rules() && after.has_rules() && !rules.empty()) changes.push_back(absl::StrCat("rules: ", rules));
   return changes.empty() ? "no change" : absl::StrJoin(changes, ", ");
 }
 

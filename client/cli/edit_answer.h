@@ -1,5 +1,5 @@
-// What became of an edit of a job's controls, as its log tells it: shared by `clip set`, `clip unset`, `adjust`, `clip
-// cancel` and `clip get`.
+// What became of an edit of a job's controls, as its log tells it: shared by `clip set`, `clip unset`, `adjust`, `rules
+// apply`, `clip cancel` and `clip get`.
 #ifndef GRADWATCH_CLIENT_CLI_EDIT_ANSWER_H_
 #define GRADWATCH_CLIENT_CLI_EDIT_ANSWER_H_
 

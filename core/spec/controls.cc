@@ -15,6 +15,7 @@
 #include "core/base/glob.h"
 #include "core/base/status_macros.h"
 #include "core/clip/clip_settings.h"
+#include "core/detect/detector.h"
 
 namespace gradwatch::core {
 namespace {
@@ -29,6 +30,7 @@ constexpr double kMaxLearningRateScale = 1000;
 constexpr int64_t kMaxReportEvery = 1'000'000;
 constexpr int kMaxPaths = 256;  // more than there are fields and overrides
 constexpr char kClip[] = "clip";
+constexpr char kRules[] = "rules";
 
 std::vector<std::string> FieldNames(const Descriptor& type, absl::string_view prefix) {
   std::vector<std::string> names;
@@ -45,6 +47,12 @@ absl::Status UnknownPath(absl::string_view path) {
                               absl::StrJoin(FieldNames(*v1::Controls::descriptor(), ""), ", "), ", ",
                               absl::StrJoin(FieldNames(*v1::ClipSettings::descriptor(), "clip."), ", "),
                               ", their fields, for example clip.zclip.alpha, and clip.overrides.`GLOB`"));
+}
+
+// Part of a set of rules is no set: what it leaves out would be found in nobody's edit.
+absl::Status OnlyAllRules(absl::string_view path) {
+  return BadMask(
+      absl::StrCat("\"", path, "\": rules are changed as a whole; give all of them, with the path \"rules\""));
 }
 
 // `field` of `to` becomes what it is in `from`, also if it is unset there.
@@ -139,10 +147,19 @@ absl::Status CheckControls(const v1::Controls& controls, bool threshold_is_new) 
   if (controls.has_report_every()) {
     CheckIntegerRange(errors, "report_every", controls.report_every(), 1, kMaxReportEvery);
   }
+  if (controls.has_rules()) errors.AddStatus(kRules, ValidateRules(controls.rules()));
   if (!v1::StatisticsLevel_IsValid(controls.statistics())) {
     errors.Add("statistics", absl::StrCat("unknown level ", static_cast<int>(controls.statistics())));
   }
   return errors.ToStatus();
+}
+
+// What GetRules has filled in says nothing about other rules, nor about a later moment.
+void ForgetArming(v1::RuleSet* rules) {
+  for (v1::Rule& rule : *rules->mutable_rules()) {
+    rule.clear_armed_at();
+    rule.clear_unable();
+  }
 }
 
 // "SGD"; the unset method is SGD too.
@@ -154,7 +171,17 @@ std::string OptimizerName(v1::OptimizerMethod method) {
 }  // namespace
 
 absl::Status ValidateControls(const v1::Controls& controls) {
-  return CheckControls(controls, /*threshold_is_new=*/true);
+  if (!controls.has_rules()) return CheckControls(controls, /*threshold_is_new=*/true);
+  FieldErrors errors;
+  errors.Add(kRules, "set the rules of the job, not of its controls");
+  v1::Controls others = controls;
+  others.clear_rules();
+  errors.AddStatus("", CheckControls(others, /*threshold_is_new=*/true));
+  return errors.ToStatus();
+}
+
+const v1::RuleSet& EffectiveRules(const v1::JobSpec& spec, const v1::Controls& controls) {
+  return controls.has_rules() ? controls.rules() : spec.rules();
 }
 
 absl::Status CheckControlsFit(const v1::Controls& controls, const v1::OptimizerSpec& optimizer) {
@@ -189,6 +216,10 @@ v1::Controls ResolveControls(const v1::Controls& controls) {
   if (resolved.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED) resolved.set_statistics(v1::STATISTICS_LEVEL_FULL);
   resolved.set_gradient_cosine(controls.gradient_cosine());
   resolved.set_layer_statistics(controls.layer_statistics());
+  if (resolved.has_rules()) {
+    *resolved.mutable_rules() = ResolveRules(controls.rules());
+    ForgetArming(resolved.mutable_rules());
+  }
   return resolved;
 }
 
@@ -199,6 +230,7 @@ absl::Status CheckChangePaths(const FieldMask& mask) {
   }
   for (const std::string& path : mask.paths()) {
     const std::vector<std::string> names = absl::StrSplit(path, '.');
+    if (names[0] == kRules && names.size() > 1) return OnlyAllRules(path);
     if (OverrideGlob(path).empty() && !HasNames(names, *v1::Controls::descriptor())) return UnknownPath(path);
   }
   return absl::OkStatus();

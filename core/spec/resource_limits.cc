@@ -16,6 +16,7 @@
 #include "core/detect/detector.h"
 #include "core/optim/initializer.h"
 #include "core/optim/optimizer.h"
+#include "core/spec/controls.h"
 #include "core/stats/gradient_cosine.h"
 #include "core/stats/report_ring.h"
 #include "core/stats/step_record.h"
@@ -57,7 +58,8 @@ int64_t WatchBytes(const Network<float>& network, const v1::JobSpec& spec) {
   // Whatever controls switch on later, but for histories and the copy of gradients.
   const int64_t measured = StepRecordBytes(tensors, layers) + Optimizer<float>::RangeBytes(network.layout()) +
                            GradientCosine<float>::NormBytes(tensors) + Clipper<float>::TensorBytes(tensors);
-  return Add(measured, DetectorBytes(spec.rules(), names) + Clipper<float>::HistoryBytes(spec.controls().clip()));
+  return Add(measured, DetectorBytes(EffectiveRules(spec, spec.controls()), names) +
+                           Clipper<float>::HistoryBytes(spec.controls().clip()));
 }
 
 // What drawing the weights takes beyond what is taken after it; data and rules are there before.
@@ -116,16 +118,36 @@ absl::Status TooLarge(absl::string_view field, absl::string_view description, ab
 struct ControlBytes {
   int64_t copy = 0;       // of the gradients
   int64_t histories = 0;  // of clipping
-  int64_t sum() const { return copy + histories; }
+  int64_t rules = 0;      // beyond those of the spec
+  int64_t sum() const { return copy + histories + rules; }
   ControlBytes operator-(const ControlBytes& other) const {
-    return {.copy = copy - other.copy, .histories = histories - other.histories};
+    return {.copy = copy - other.copy, .histories = histories - other.histories, .rules = rules - other.rules};
+  }
+  // The field that is to blame for most of it.
+  absl::string_view Largest() const {
+    if (rules > std::max(copy, histories)) return "rules";
+    return copy > histories ? "gradient_cosine" : "clip";
   }
 };
+
+std::vector<std::string> TensorNames(const v1::Job& job) {
+  std::vector<std::string> names;
+  for (const v1::TensorInfo& tensor : job.tensors()) names.push_back(tensor.name());
+  return names;
+}
+
+// How much more the rules of these controls take than those of the spec.
+int64_t RuleBytes(const v1::Controls& controls, const v1::Job& job) {
+  if (!controls.has_rules()) return 0;
+  const std::vector<std::string> names = TensorNames(job);
+  return DetectorBytes(controls.rules(), names) - DetectorBytes(job.spec().rules(), names);
+}
 
 ControlBytes BytesOf(const v1::Controls& controls, const v1::Job& job) {
   const int64_t arena = job.estimate().parameter_bytes() / FloatArenas(job.spec());
   return {.copy = controls.gradient_cosine() ? arena : 0,
-          .histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip()))};
+          .histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip())),
+          .rules = RuleBytes(controls, job)};
 }
 
 // "the copy of the gradients takes 128 bytes, the history of the norms takes 16000 bytes": what takes more than before.
@@ -136,6 +158,7 @@ std::string MoreText(const ControlBytes& more) {
   };
   tell("the copy of the gradients", more.copy);
   tell("the history of the norms", more.histories);
+  tell("what the rules keep", more.rules);
   return absl::StrJoin(told, ", ");
 }
 
@@ -146,6 +169,15 @@ int64_t HistoryBesideTheNew(const v1::Job& job, const v1::Controls& changed) {
   const bool is_copied = before.mode() == v1::CLIP_MODE_AUTOCLIP && after.mode() == before.mode() &&
                          before.autoclip().history() != after.autoclip().history();
   return is_copied ? Clipper<float>::HistoryBytes(before) : 0;
+}
+
+// While rules change, those that go are there too; what all rules share is there once.
+int64_t RulesBesideTheNew(const v1::Job& job, const v1::Controls& changed) {
+  const v1::RuleSet& before = EffectiveRules(job.spec(), job.controls());
+  const v1::RuleSet& after = EffectiveRules(job.spec(), changed);
+  if (before.SerializeAsString() == after.SerializeAsString()) return 0;
+  const std::vector<std::string> names = TensorNames(job);
+  return DetectorBytes(before, names) - DetectorBytes(v1::RuleSet(), names);
 }
 
 }  // namespace
@@ -206,10 +238,11 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
   ControlBytes after = BytesOf(changed, job);
   after.histories += HistoryBesideTheNew(job, changed);
+  after.rules += RulesBesideTheNew(job, changed);
   const ControlBytes more = after - BytesOf(job.controls(), job);
   const int64_t bytes = Add(EstimatedBytes(job.estimate()), (after - BytesOf(job.spec().controls(), job)).sum());
   if (more.sum() <= 0 || bytes <= limits.max_bytes) return absl::OkStatus();
-  return TooLarge(more.copy > more.histories ? "gradient_cosine" : "clip",
+  return TooLarge(more.Largest(),
                   absl::StrCat(MoreText(more), "; the job would need ", bytes, InUnits(bytes), ", beyond the limit of ",
                                limits.max_bytes, InUnits(limits.max_bytes)),
                   "QUOTA_MEMORY");

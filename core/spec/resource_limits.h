@@ -26,8 +26,9 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
                          const SpecLimits& limits);
 
 // Whether `job` stays within the limit of memory if its controls become `changed`: the cosine of gradients takes a copy
-// of them, and modes of clipping have histories; the estimate has what the spec asks for. INVALID_ARGUMENT with the
-// reason QUOTA_MEMORY and the field "gradient_cosine" or "clip", whichever grows more, if not; the message tells both.
+// of them, modes of clipping have histories, and so have rules, over the job's tensors as far as they are known; the
+// estimate has what the spec asks for. INVALID_ARGUMENT with the reason QUOTA_MEMORY and the field "gradient_cosine",
+// "clip" or "rules", whichever grows most, if not; the message tells all that grow.
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits);
 
 }  // namespace gradwatch::core

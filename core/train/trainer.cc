@@ -21,6 +21,7 @@
 #include "core/stats/gradient_statistics.h"
 #include "core/tensor/arena.h"
 #include "core/train/parameter_digest.h"
+#include "core/train/run_facts.h"
 
 namespace gradwatch::core {
 namespace {
@@ -86,7 +87,7 @@ struct Trainer::State {
         cosine(&network->layout()),
         clipper(&network->layout()),
         schedule(spec.optimizer(), spec.steps()),
-        detector(spec.rules(), TensorNames(network->layout()), std::move(identity)),
+        detector(spec.rules(), TensorNames(network->layout()), std::move(identity), FactsOf(spec, data->shape())),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
     // After the network, whose start takes memory for a moment.
@@ -100,6 +101,8 @@ struct Trainer::State {
   void Adopt(std::shared_ptr<const ControlSnapshot> snapshot);
   // Whether this run can have these controls: what the server checked when it took the edit may be otherwise by now.
   absl::Status CheckFits(const v1::Controls& changed) const;
+  // Judges by the rules of the present controls from this step on, which can no longer be dropped.
+  void SwitchRules();
   void TellEdits(Observer& observer);
   void TellAlerts(Observer& observer);
   // Runs one step and, unless it is dropped, reports it. If it failed, `failure` says why.
@@ -136,6 +139,7 @@ struct Trainer::State {
   std::unique_ptr<Optimizer<float>> optimizer;
   Schedule schedule;
   Detector detector;
+  std::shared_ptr<const ControlSnapshot> judged_by;  // the controls whose rules the detector has; null: the spec's
   Workers workers;
   StepRecord record;
   std::vector<v1::Alert> alerts;  // to be told
@@ -170,6 +174,16 @@ void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot) {
   record.clip_in_force = clipper.InForce();
   cosine.Switch(controls->controls.gradient_cosine());
   record.layers.resize(controls->controls.layer_statistics() ? network->layers().size() : 0);
+}
+
+void Trainer::State::SwitchRules() {
+  if (judged_by == controls) return;
+  const v1::RuleSet& before = judged_by == nullptr ? spec.rules() : EffectiveRules(spec, judged_by->controls);
+  const v1::RuleSet& now = EffectiveRules(spec, controls->controls);
+  if (now.SerializeAsString() != before.SerializeAsString()) {
+    detector.SetRules(now, record.step, record.time, &alerts);
+  }
+  judged_by = controls;
 }
 
 bool Trainer::State::ComputeGradients(int64_t step, const LiveControls& live) {
@@ -305,6 +319,7 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
   }
   TellEdits(observer);
   record.time = clock->Now();
+  SwitchRules();
   detector.JudgeGradients(record, record.time, &alerts);
   TellAlerts(observer);
   Update();

@@ -58,6 +58,7 @@ class Trainer {
   // once. The observer is called on this thread. Within a steady step nothing is allocated and nobody is waited for.
   // Edits are applied between two steps and told when the first step that uses them can no longer be dropped, those
   // that come in a pause at once; a stop leaves what waits where it is.
+  // Other rules judge from the first step on that uses them; what they end is told in it, before what they say.
   TrainResult Run(LiveControls& controls, Observer& observer);
 
  private:

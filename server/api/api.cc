@@ -189,14 +189,11 @@ void Api::AcknowledgeAlert(v1::AcknowledgeAlertRequest request, Caller caller, D
 
 void Api::GetRules(v1::GetRulesRequest request, Caller caller, Done<v1::RuleSet> done) {
   Query<v1::RuleSet>(Operation::kGetRules, std::move(caller), std::move(done),
-                     [this, request = std::move(request)]() -> absl::StatusOr<v1::RuleSet> {
-                       GW_ASSIGN_OR_RETURN(const v1::Job job, deps_.jobs->GetJob(request.job_id()));
-                       return job.spec().rules();
-                     });
+                     [this, request = std::move(request)] { return deps_.jobs->GetRules(request.job_id()); });
 }
 
-void Api::ApplyRules(v1::ApplyRulesRequest, Caller caller, Done<v1::RuleSet> done) {
-  Refuse(Operation::kApplyRules, std::move(caller), std::move(done));
+void Api::ApplyRules(v1::ApplyRulesRequest request, Caller caller, Done<v1::ApplyRulesResponse> done) {
+  Change(Operation::kApplyRules, std::move(caller), std::move(done), std::move(request), &JobManager::ApplyRules);
 }
 
 void Api::CreateSilence(v1::CreateSilenceRequest request, Caller caller, Done<v1::Silence> done) {

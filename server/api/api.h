@@ -72,7 +72,7 @@ class Api {
   void GetAlert(v1::GetAlertRequest request, Caller caller, Done<v1::Alert> done);
   void AcknowledgeAlert(v1::AcknowledgeAlertRequest request, Caller caller, Done<v1::Alert> done);
   void GetRules(v1::GetRulesRequest request, Caller caller, Done<v1::RuleSet> done);
-  void ApplyRules(v1::ApplyRulesRequest request, Caller caller, Done<v1::RuleSet> done);
+  void ApplyRules(v1::ApplyRulesRequest request, Caller caller, Done<v1::ApplyRulesResponse> done);
   void CreateSilence(v1::CreateSilenceRequest request, Caller caller, Done<v1::Silence> done);
   void ListSilences(v1::ListSilencesRequest request, Caller caller, Done<v1::ListSilencesResponse> done);
   void DeleteSilence(v1::DeleteSilenceRequest request, Caller caller, Done<v1::DeleteSilenceResponse> done);

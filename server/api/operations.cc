@@ -33,7 +33,7 @@ constexpr OperationRow kRows[] = {
     {Operation::kAcknowledgeAlert, kAlerts, "AcknowledgeAlert", OperationKind::kChange},
     {Operation::kWatchAlerts, kAlerts, "WatchAlerts", OperationKind::kWatch},
     {Operation::kGetRules, kAlerts, "GetRules", OperationKind::kQuery},
-    {Operation::kApplyRules, kAlerts, "ApplyRules", OperationKind::kNotServed},
+    {Operation::kApplyRules, kAlerts, "ApplyRules", OperationKind::kChange},
     {Operation::kCreateSilence, kAlerts, "CreateSilence", OperationKind::kChange},
     {Operation::kListSilences, kAlerts, "ListSilences", OperationKind::kQuery},
     {Operation::kDeleteSilence, kAlerts, "DeleteSilence", OperationKind::kChange},

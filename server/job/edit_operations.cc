@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
+#include "core/detect/detector.h"
 #include "core/spec/controls.h"
 #include "core/spec/resource_limits.h"
 #include "server/job/job_state.h"
@@ -64,28 +65,59 @@ v1::TrainerDirective WithdrawalDirective(int64_t edit) {
   return directive;
 }
 
+// The edit of the controls that a change of the rules is.
+v1::AdjustJobRequest AsAdjust(const v1::ApplyRulesRequest& request) {
+  v1::AdjustJobRequest adjust;
+  adjust.set_job_id(request.job_id());
+  *adjust.mutable_controls()->mutable_rules() = request.rules();
+  adjust.mutable_update_mask()->add_paths("rules");
+  adjust.set_etag(request.etag());
+  if (request.has_at_step()) adjust.set_at_step(request.at_step());
+  return adjust;
+}
+
+// The rules of an edit as they are going to be told once they hold, if nothing else of the job changes until then.
+v1::RuleSet RulesOfEdit(const v1::Adjustment& edit, const v1::Job& job) {
+  v1::RuleSet rules = edit.values().rules();
+  core::DescribeArming(job.controls(), edit.has_at_step() ? edit.at_step() : job.steps_done(), &rules);
+  return rules;
+}
+
 }  // namespace
 
 void EditOperations::AdjustJob(v1::AdjustJobRequest request, std::string actor, Done<v1::AdjustJobResponse> done) {
   RequestKey request_key = KeyOf("AdjustJob", request);  // before the request is moved
   context_->SubmitOnce<v1::AdjustJobResponse>(
       std::move(request_key),
-      [this, request = std::move(request), actor = std::move(actor)](
-          const RequestKey& key, LedgerTransaction& transaction) { return DoAdjust(request, actor, key, transaction); },
+      [this, request = std::move(request), actor = std::move(actor)](const RequestKey& key,
+                                                                     LedgerTransaction& transaction) {
+        const auto remember = [&](const v1::AdjustJobResponse& response) {
+          return Remember(transaction, key, response);
+        };
+        return DoAdjust(request, "controls", actor, transaction, remember);
+      },
       std::move(done));
 }
 
-absl::StatusOr<v1::AdjustJobResponse> EditOperations::DoAdjust(const v1::AdjustJobRequest& request,
-                                                               const std::string& actor, const RequestKey& key,
-                                                               LedgerTransaction& transaction) {
+void EditOperations::ApplyRules(v1::ApplyRulesRequest request, std::string actor, Done<v1::ApplyRulesResponse> done) {
+  RequestKey request_key = KeyOf("ApplyRules", request);  // before the request is moved
+  context_->SubmitOnce<v1::ApplyRulesResponse>(
+      std::move(request_key),
+      [this, request = std::move(request), actor = std::move(actor)](const RequestKey& key,
+                                                                     LedgerTransaction& transaction) {
+        return DoApplyRules(request, actor, key, transaction);
+      },
+      std::move(done));
+}
+
+absl::StatusOr<v1::AdjustJobResponse> EditOperations::DoAdjust(
+    const v1::AdjustJobRequest& request, absl::string_view field, const std::string& actor,
+    LedgerTransaction& transaction, absl::FunctionRef<absl::Status(const v1::AdjustJobResponse&)> remember) {
   const auto entry = context_->table.FindWorking(request.job_id());
   if (entry == nullptr) return JobNotFound(request.job_id());
   JobEdit edit(context_, entry, &transaction);
   v1::Job& job = edit.job();
-  if (IsFinal(job.state())) return StateForbids(job.state(), "change its controls", "it has ended");
-  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
-  GW_RETURN_IF_ERROR(CheckStep(request, job));
-  GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, actor, edit.record()));
+  GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, field, actor, edit.record()));
   job.set_last_edit(adjustment.edit());
   job.set_etag(MakeEtag(job));
   edit.Append(RequestedEvent(adjustment));
@@ -94,34 +126,69 @@ absl::StatusOr<v1::AdjustJobResponse> EditOperations::DoAdjust(const v1::AdjustJ
   response.set_etag(job.etag());
   response.set_event_number(job.last_event());
   GW_RETURN_IF_ERROR(edit.Write());
-  GW_RETURN_IF_ERROR(Remember(transaction, key, response));
+  GW_RETURN_IF_ERROR(remember(response));
   edit.Publish([entry, adjustment](const JobRecord&) { SendIfAttached(entry->trainer, EditDirective(adjustment)); });
   return response;
 }
 
-absl::StatusOr<v1::Adjustment> EditOperations::MakeAdjustment(const v1::AdjustJobRequest& request,
-                                                              const std::string& actor, const JobRecord& record) const {
+absl::StatusOr<v1::ApplyRulesResponse> EditOperations::DoApplyRules(const v1::ApplyRulesRequest& request,
+                                                                    const std::string& actor, const RequestKey& key,
+                                                                    LedgerTransaction& transaction) {
+  if (!request.has_rules()) return core::InvalidField("rules", "required: all rules that are to hold");
+  const auto entry = context_->table.FindWorking(request.job_id());
+  if (entry == nullptr) return JobNotFound(request.job_id());
+  const v1::AdjustJobRequest adjust = AsAdjust(request);
+  v1::ApplyRulesResponse response;
+  const JobEdit found(context_, entry, &transaction);  // to look at; it changes nothing
+  if (request.validate_only()) {
+    GW_ASSIGN_OR_RETURN(const v1::Adjustment checked, MakeAdjustment(adjust, "", actor, found.record()));
+    *response.mutable_rules() = RulesOfEdit(checked, found.record().row.job);
+    return response;
+  }
+  const auto remember = [&](const v1::AdjustJobResponse& accepted) {
+    *response.mutable_adjustment() = accepted.adjustment();
+    *response.mutable_rules() = RulesOfEdit(accepted.adjustment(), found.record().row.job);
+    return Remember(transaction, key, response);
+  };
+  GW_RETURN_IF_ERROR(DoAdjust(adjust, "", actor, transaction, remember).status());
+  return response;
+}
+
+absl::StatusOr<v1::Controls> EditOperations::ChangedControls(const v1::AdjustJobRequest& request,
+                                                             const JobRecord& record) const {
   const v1::Job& job = record.row.job;
   // What it will be applied to, as far as that is known now; the trainer checks again.
   const int64_t step = request.has_at_step() ? request.at_step() : job.steps_done();
   const v1::Controls before = record.edits->ControlsUpTo(step, job.steps_done(), job.controls());
-  const auto after = core::ApplyControlChanges(before, request.controls(), request.update_mask());
-  if (!after.ok()) return core::WithFieldPrefix("controls", after.status());
+  GW_ASSIGN_OR_RETURN(v1::Controls after, core::ApplyControlChanges(before, request.controls(), request.update_mask()));
+  GW_RETURN_IF_ERROR(CheckStallNames(after.rules(), job.spec()));
   // What the optimizer of a foreign program is, nobody knows, and its memory is its own affair.
   if (!job.spec().has_external()) {
-    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckControlsFit(*after, job.spec().optimizer())));
-    GW_RETURN_IF_ERROR(
-        core::WithFieldPrefix("controls", core::CheckControlsMemory(job, *after, context_->options.limits)));
+    GW_RETURN_IF_ERROR(core::CheckControlsFit(after, job.spec().optimizer()));
+    GW_RETURN_IF_ERROR(core::CheckControlsMemory(job, after, context_->options.limits));
   }
   // They are known once the trainer has told them.
-  if (!job.tensors().empty()) {
-    GW_RETURN_IF_ERROR(core::WithFieldPrefix("controls", core::CheckOverridesMatch(*after, job.tensors())));
-  }
+  if (!job.tensors().empty()) GW_RETURN_IF_ERROR(core::CheckOverridesMatch(after, job.tensors()));
+  return after;
+}
 
+absl::StatusOr<v1::Adjustment> EditOperations::MakeAdjustment(const v1::AdjustJobRequest& request,
+                                                              absl::string_view field, const std::string& actor,
+                                                              const JobRecord& record) const {
+  const v1::Job& job = record.row.job;
+  if (IsFinal(job.state())) return StateForbids(job.state(), "change its controls", "it has ended");
+  GW_RETURN_IF_ERROR(CheckEtag(request.etag(), job));
+  GW_RETURN_IF_ERROR(CheckStep(request, job));
+  const auto after = ChangedControls(request, record);
+  if (!after.ok()) return core::WithFieldPrefix(field, after.status());
   v1::Adjustment adjustment;
   adjustment.set_edit(job.last_edit() + 1);
   *adjustment.mutable_values() = core::ValuesAt(request.controls(), request.update_mask());
   *adjustment.mutable_paths() = request.update_mask().paths();
+  // In full, as they were when they were accepted: a foreign program knows no presets, nor the spec.
+  if (ChangesRules(adjustment)) {
+    *adjustment.mutable_values()->mutable_rules() = core::EffectiveRules(job.spec(), *after);
+  }
   adjustment.set_actor(actor);
   *adjustment.mutable_request_time() = core::ToTimestamp(context_->deps.clock->Now());
   if (request.has_at_step()) adjustment.set_at_step(request.at_step());

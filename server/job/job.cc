@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
+#include "core/detect/detector.h"
+#include "core/spec/controls.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_context.h"
 #include "server/job/job_state.h"
@@ -153,6 +155,10 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
     case v1::Event::kAdjusted:
       record->applied_attempt = event.attempt();
       record->applied_from = event.adjusted().adjustment().effective_step();
+      if (ChangesRules(event.adjusted().adjustment())) {
+        record->rules_attempt = record->applied_attempt;
+        record->rules_from = record->applied_from;
+      }
       SetEdits(record->edits->Without(IdOf(event.adjusted().adjustment())), record);
       break;
     case v1::Event::kAdjustDropped:
@@ -214,6 +220,16 @@ int64_t MaxSteps(const v1::Job& job) {
 ReportLimits LimitsOf(const JobRecord* record) {
   if (record == nullptr) return {};
   return {.tensors = record->row.job.tensors_size(), .steps = MaxSteps(record->row.job)};
+}
+
+v1::RuleSet RulesInForce(const JobRecord& record) {
+  v1::Job large;
+  if (!record.packed.empty()) large.ParseFromString(record.packed);
+  const v1::Job& job = record.packed.empty() ? record.row.job : large;
+  const int64_t from_step = record.rules_attempt == record.row.job.attempt() ? record.rules_from : 0;
+  v1::RuleSet rules = core::EffectiveRules(job.spec(), job.controls());
+  core::DescribeArming(job.controls(), from_step, &rules);
+  return rules;
 }
 
 std::string WithdrawnBy(absl::string_view actor) { return absl::StrCat("withdrawn by ", actor); }

@@ -40,6 +40,8 @@ struct JobRecord {
   std::shared_ptr<const PendingEdits> edits = PendingEdits::None();  // accepted, and neither applied nor dropped
   int32_t applied_attempt = 0;                                       // the last one in which an edit was applied
   int64_t applied_from = 0;                                          // and the step from which the last one holds
+  int32_t rules_attempt = 0;                                         // the last one in which the rules were changed
+  int64_t rules_from = 0;                                            // and the step from which the last ones hold
   std::map<std::string, v1::Alert> open_alerts;                      // pending and firing ones, by id
   std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
   int32_t episodes_attempt = 0;                          // the last one in which alerts were told
@@ -103,6 +105,9 @@ struct TrainerSlot {
 // Steps of the present attempt of a job that has a working record, as far as their reports are stored and known in this
 // life of the server. The ledger's thread.
 int64_t ReportedSteps(const JobEntry& entry);
+
+// The rules that hold in a job now, with everything filled in: also from which step each could fire, or why it cannot.
+v1::RuleSet RulesInForce(const JobRecord& record);
 
 // Sends a directive to the trainer that holds the job, on the ledger's thread. One that is not welcomed yet learns all
 // of it from the welcome and what comes right after it.

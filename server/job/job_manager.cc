@@ -78,6 +78,15 @@ class LedgerJobManager final : public JobManager {
     operations_.Update(std::move(request), std::move(actor), std::move(done));
   }
 
+  absl::StatusOr<v1::RuleSet> GetRules(absl::string_view job_id) const override {
+    const auto entry = context_.table.Find(job_id);
+    const auto record = entry == nullptr ? nullptr : entry->published();
+    if (record == nullptr) return JobNotFound(job_id);
+    return RulesInForce(*record);
+  }
+  void ApplyRules(v1::ApplyRulesRequest request, std::string actor, Done<v1::ApplyRulesResponse> done) override {
+    edits_.ApplyRules(std::move(request), std::move(actor), std::move(done));
+  }
   void AcknowledgeAlert(v1::AcknowledgeAlertRequest request, std::string actor, Done<v1::Alert> done) override {
     alerts_.Acknowledge(std::move(request), std::move(actor), std::move(done));
   }

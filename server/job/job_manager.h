@@ -106,7 +106,9 @@ class JobManager {
   // Display name and labels, of jobs that have ended too.
   virtual void UpdateJob(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) = 0;
 
-  // The calls of AlertService that change something, and what they left.
+  // The calls of AlertService that change something, and what they left. Rules are changed by an edit of the controls.
+  virtual absl::StatusOr<v1::RuleSet> GetRules(absl::string_view job_id) const = 0;
+  virtual void ApplyRules(v1::ApplyRulesRequest request, std::string actor, Done<v1::ApplyRulesResponse> done) = 0;
   virtual void AcknowledgeAlert(v1::AcknowledgeAlertRequest request, std::string actor, Done<v1::Alert> done) = 0;
   virtual void CreateSilence(v1::CreateSilenceRequest request, std::string actor, Done<v1::Silence> done) = 0;
   virtual void DeleteSilence(v1::DeleteSilenceRequest request, std::string actor,

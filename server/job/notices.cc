@@ -56,6 +56,19 @@ absl::Status CheckApplied(const v1::ControlsApplied& applied, const v1::Adjustme
   return errors.ToStatus();
 }
 
+// What the controls were and are. Rules are large, and stand only where they change; there also where they are those of
+// the spec, so that whoever reads the event can tell what changed.
+void TellControls(const v1::JobSpec& spec, const v1::Controls& before, const v1::Controls& after,
+                  v1::Adjustment* told) {
+  *told->mutable_old_controls() = before;
+  *told->mutable_new_controls() = after;
+  told->mutable_old_controls()->clear_rules();
+  told->mutable_new_controls()->clear_rules();
+  if (!ChangesRules(*told)) return;
+  *told->mutable_old_controls()->mutable_rules() = core::EffectiveRules(spec, before);
+  *told->mutable_new_controls()->mutable_rules() = core::EffectiveRules(spec, after);
+}
+
 absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
   v1::Job& job = edit.job();
   GW_ASSIGN_OR_RETURN(v1::Adjustment now, FindTold("notice.controls_applied", applied.edit(), edit));
@@ -67,8 +80,7 @@ absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
   now.clear_withdrawn_by();  // it came too late
   now.set_revision(applied.revision());
   now.set_effective_step(applied.effective_step());
-  *now.mutable_old_controls() = job.controls();
-  *now.mutable_new_controls() = *controls;
+  TellControls(job.spec(), job.controls(), *controls, &now);
   *job.mutable_controls() = *std::move(controls);
   job.set_control_revision(applied.revision());
   job.set_applied_revision(applied.revision());

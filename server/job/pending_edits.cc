@@ -268,6 +268,10 @@ v1::Controls PendingEdits::Replay(int64_t step, int64_t next_step, const v1::Con
   return controls;
 }
 
+bool ChangesRules(const v1::Adjustment& edit) {
+  return std::find(edit.paths().begin(), edit.paths().end(), "rules") != edit.paths().end();
+}
+
 v1::ControlEdit ToControlEdit(const v1::Adjustment& edit) {
   v1::ControlEdit told;
   told.set_edit(edit.edit());

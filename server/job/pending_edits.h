@@ -87,6 +87,9 @@ class PendingEdits {
   size_t bytes_ = 0;
 };
 
+// Whether an edit is one of the rules.
+bool ChangesRules(const v1::Adjustment& edit);
+
 // The values of an edit, and of what is to change.
 v1::ControlEdit ToControlEdit(const v1::Adjustment& edit);
 // All that waits, for a trainer that attaches, in the order in which it was accepted: at most 256 edits and, unless one

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/error.h"
 #include "core/base/timestamp.h"
 #include "server/job/job_state.h"
 
@@ -24,16 +25,31 @@ std::string Seconds(absl::Duration time) {
 
 }  // namespace
 
-v1::Rule StallRuleOf(const v1::JobSpec& spec) {
-  for (const v1::Rule& rule : spec.rules().rules()) {
-    if (rule.has_stall()) return rule;
+v1::Rule StallRuleOf(const v1::RuleSet& rules) {
+  for (const v1::Rule& rule : rules.rules()) {
+    if (rule.has_stall() && !rule.off()) return rule;
   }
   v1::Rule rule;
-  rule.set_name("stall");
+  rule.set_name(kServerRule);
   // A stall costs time, not the run; whoever is to be woken up by one says so with a rule of their own.
   rule.set_severity(v1::SEVERITY_WARNING);
   rule.mutable_stall();
   return rule;
+}
+
+absl::Status CheckStallNames(const v1::RuleSet& rules, const v1::JobSpec& spec) {
+  const std::string own = StallRuleOf(spec.rules()).name();
+  for (const v1::Rule& rule : rules.rules()) {
+    const bool is_servers = rule.name() == own || rule.name() == kServerRule;
+    if (rule.off() || rule.has_stall() == is_servers) continue;
+    if (rule.has_stall()) {
+      return core::InvalidField("rules", absl::StrCat("\"", rule.name(), "\": the rule about stalls of this job is \"",
+                                                      own, "\", and keeps its name"));
+    }
+    return core::InvalidField(
+        "rules", absl::StrCat("\"", rule.name(), "\" is the name of this job's rule about stalls, and of no other"));
+  }
+  return absl::OkStatus();
 }
 
 void StallWatch::Look(absl::Duration now, int64_t steps_done) {

@@ -6,14 +6,23 @@
 #include <deque>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gradwatch/v1/alert.pb.h"
 #include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::server {
 
-// The rule of a job about stalls: that of its spec, or the one that every job has.
-v1::Rule StallRuleOf(const v1::JobSpec& spec);
+// The rule of the alerts that the server itself raises, where the job has no name for it: no trainer may tell one.
+inline constexpr char kServerRule[] = "stall";
+
+// The rule about stalls of a job with these rules: theirs, or the one that every job has.
+v1::Rule StallRuleOf(const v1::RuleSet& rules);
+
+// Whether `rules` (resolved) can take the place of a running job's: names that mark alerts as the server's in its spec
+// go on to do so, and no others begin to, or an alert could be taken for one of the other kind. INVALID_ARGUMENT with
+// the field "rules".
+absl::Status CheckStallNames(const v1::RuleSet& rules, const v1::JobSpec& spec);
 
 // Times are on a clock that stands still while the server itself is stopped. How long a step takes is measured by how
 // fast they come in, so that trainers that tell no times are judged too.

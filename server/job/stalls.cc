@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
+#include "core/spec/controls.h"
 #include "server/job/stall_watch.h"
 
 namespace gradwatch::server {
@@ -20,16 +21,24 @@ constexpr absl::Duration kMostExpected = absl::Minutes(1);
 
 bool IsActive(const JobEntry& entry) { return entry.working != nullptr && !entry.working->ended(); }
 
-std::string StallIdPrefix(const v1::Job& job, const v1::Rule& rule) {
-  return absl::StrCat(job.uid(), "/", job.attempt(), "/", rule.name(), "/");
+v1::Rule StallRuleNow(const v1::Job& job) { return StallRuleOf(core::EffectiveRules(job.spec(), job.controls())); }
+
+std::string StallIdPrefix(const v1::Job& job, absl::string_view rule) {
+  return absl::StrCat(job.uid(), "/", job.attempt(), "/", rule, "/");
 }
 
 // Null: none fires.
 const v1::Alert* FindStall(const JobRecord& record) {
   if (record.open_alerts.empty()) return nullptr;
-  const std::string prefix = StallIdPrefix(record.row.job, StallRuleOf(record.row.job.spec()));
-  const auto found = record.open_alerts.lower_bound(prefix);
-  return found != record.open_alerts.end() && absl::StartsWith(found->first, prefix) ? &found->second : nullptr;
+  const v1::Job& job = record.row.job;
+  // The rules may have changed since it began: see CheckStallNames.
+  const std::string own = StallRuleOf(job.spec().rules()).name();
+  for (const absl::string_view rule : {absl::string_view(own), absl::string_view(kServerRule)}) {
+    const std::string prefix = StallIdPrefix(job, rule);
+    const auto found = record.open_alerts.lower_bound(prefix);
+    if (found != record.open_alerts.end() && absl::StartsWith(found->first, prefix)) return &found->second;
+  }
+  return nullptr;
 }
 
 int64_t StepsDone(const JobEntry& entry) { return std::max(entry.working->row.job.steps_done(), ReportedSteps(entry)); }
@@ -70,7 +79,7 @@ void Stalls::Look(const std::shared_ptr<JobEntry>& entry, TrainerLink::Heard hea
     context_->SubmitQuietly("the end of a stall",
                             [this, entry](LedgerTransaction& transaction) { return End(entry, transaction); });
   } else if (runs && now - entry->trainer.lease.heard <= kHeardLately &&
-             watch.waited() >= watch.Limit(StallRuleOf(job.spec()))) {
+             watch.waited() >= watch.Limit(StallRuleNow(job))) {
     context_->SubmitQuietly("a stall",
                             [this, entry](LedgerTransaction& transaction) { return Tell(entry, transaction); });
   }
@@ -81,12 +90,12 @@ absl::Status Stalls::Tell(const std::shared_ptr<JobEntry>& entry, LedgerTransact
     return absl::OkStatus();
   }
   JobEdit edit(context_, entry, &transaction);
-  const v1::Rule rule = StallRuleOf(edit.job().spec());
+  const v1::Rule rule = StallRuleNow(edit.job());
   v1::Alert alert = MakeStallAlert(edit.job(), rule, entry->trainer.stall, context_->deps.clock->Now());
   // How many there were an earlier life of the server may know.
   int32_t episode = entry->trainer.stall_episode;
   for (bool known = true; known;) {
-    alert.set_alert_id(absl::StrCat(StallIdPrefix(edit.job(), rule), ++episode));
+    alert.set_alert_id(absl::StrCat(StallIdPrefix(edit.job(), rule.name()), ++episode));
     GW_ASSIGN_OR_RETURN(const auto found, transaction.FindAlert(alert.alert_id()));
     known = found.has_value();
   }

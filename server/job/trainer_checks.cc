@@ -68,8 +68,9 @@ absl::Status CheckIdentity(const v1::Alert& alert, const v1::Job& job) {
     return core::InvalidField("notice.alert.rule",
                               absl::StrCat("must have 1 to ", kMaxRuleName, " letters, digits, '_' or '-'"));
   }
-  // However the job calls it: no alert of a trainer may be taken for the server's.
-  if (alert.rule() == kServerRule || alert.rule() == StallRuleOf(job.spec()).name()) {
+  // However the job calls it: no alert of a trainer may be taken for the server's. Other rules change nothing about
+  // these names: see CheckStallNames.
+  if (alert.rule() == kServerRule || alert.rule() == StallRuleOf(job.spec().rules()).name()) {
     return core::InvalidField("notice.alert.rule", absl::StrCat("\"", alert.rule(), "\" is the server's own rule"));
   }
   if (alert.episode() < 1) {

@@ -14,9 +14,6 @@ namespace gradwatch::server {
 // Open alerts that a job may have. Far above what a trainer tells whose rules flap (see core/detect/alert_budget.h).
 inline constexpr int kMaxOpenAlerts = 1000;
 
-// The rule of the alerts that the server itself raises, where the job has no name for it: no trainer may tell one.
-inline constexpr char kServerRule[] = "stall";
-
 // Takes away what this server does not know, at any depth: it is not looked at, and must not be kept or shown either.
 void DiscardUnknownFields(v1::TrainerMessage* message);
 

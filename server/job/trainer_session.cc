@@ -13,6 +13,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
 #include "core/base/utf8.h"
+#include "core/spec/controls.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_state.h"
 #include "server/job/notices.h"
@@ -111,7 +112,7 @@ v1::TrainerDirective MakeWelcome(const JobRow& row, const core::DataRoots& roots
   if (hosted) {
     *welcome->mutable_spec() = job.spec();
   } else {
-    *welcome->mutable_rules() = job.spec().rules();
+    *welcome->mutable_rules() = core::EffectiveRules(job.spec(), job.controls());
   }
   welcome->mutable_controls()->set_revision(job.control_revision());
   *welcome->mutable_controls()->mutable_controls() = job.controls();

@@ -127,7 +127,8 @@ UnaryReactor* AlertRpc::GetRules(CallContext* call, const v1::GetRulesRequest* r
   return Call(context_->api, &Api::GetRules, call, request, response);
 }
 
-UnaryReactor* AlertRpc::ApplyRules(CallContext* call, const v1::ApplyRulesRequest* request, v1::RuleSet* response) {
+UnaryReactor* AlertRpc::ApplyRules(CallContext* call, const v1::ApplyRulesRequest* request,
+                                   v1::ApplyRulesResponse* response) {
   return Call(context_->api, &Api::ApplyRules, call, request, response);
 }
 

@@ -72,7 +72,7 @@ class AlertRpc final : public RawAlertService {
   UnaryReactor* GetAlert(CallContext*, const v1::GetAlertRequest*, v1::Alert*) override;
   UnaryReactor* AcknowledgeAlert(CallContext*, const v1::AcknowledgeAlertRequest*, v1::Alert*) override;
   UnaryReactor* GetRules(CallContext*, const v1::GetRulesRequest*, v1::RuleSet*) override;
-  UnaryReactor* ApplyRules(CallContext*, const v1::ApplyRulesRequest*, v1::RuleSet*) override;
+  UnaryReactor* ApplyRules(CallContext*, const v1::ApplyRulesRequest*, v1::ApplyRulesResponse*) override;
   UnaryReactor* CreateSilence(CallContext*, const v1::CreateSilenceRequest*, v1::Silence*) override;
   UnaryReactor* ListSilences(CallContext*, const v1::ListSilencesRequest*, v1::ListSilencesResponse*) override;
   UnaryReactor* DeleteSilence(CallContext*, const v1::DeleteSilenceRequest*, v1::DeleteSilenceResponse*) override;

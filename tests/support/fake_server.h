@@ -65,6 +65,8 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   UnaryScript<v1::ListAlertsRequest, v1::ListAlertsResponse> list_alerts;
   UnaryScript<v1::GetAlertRequest, v1::Alert> get_alert;
   UnaryScript<v1::AcknowledgeAlertRequest, v1::Alert> acknowledge_alert;
+  UnaryScript<v1::GetRulesRequest, v1::RuleSet> get_rules;
+  UnaryScript<v1::ApplyRulesRequest, v1::ApplyRulesResponse> apply_rules;
   UnaryScript<v1::CreateSilenceRequest, v1::Silence> create_silence;
   UnaryScript<v1::ListSilencesRequest, v1::ListSilencesResponse> list_silences;
   UnaryScript<v1::DeleteSilenceRequest, v1::DeleteSilenceResponse> delete_silence;
@@ -136,6 +138,12 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   }
   grpc::Status AcknowledgeAlert(Context*, const v1::AcknowledgeAlertRequest* request, v1::Alert* response) override {
     return Run(acknowledge_alert, *request, response);
+  }
+  grpc::Status GetRules(Context*, const v1::GetRulesRequest* request, v1::RuleSet* response) override {
+    return Run(get_rules, *request, response);
+  }
+  grpc::Status ApplyRules(Context*, const v1::ApplyRulesRequest* request, v1::ApplyRulesResponse* response) override {
+    return Run(apply_rules, *request, response);
   }
   grpc::Status CreateSilence(Context*, const v1::CreateSilenceRequest* request, v1::Silence* response) override {
     return Run(create_silence, *request, response);

@@ -52,7 +52,8 @@ TEST_F(AppTest, ACommandThatIsNotThereIsNamedWithTheNearestOrAll) {
       {"sumbit x", R"(no command "sumbit"; did you mean submit?)"},
       {"jobs list", R"(no command "jobs"; did you mean job?)"},
       {"job lst -o json", R"(job: no command "lst"; did you mean list?)"},
-      {"help", R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, compare, health, version)"},
+      {"help",
+       R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, rules, compare, health, version)"},
       {"clip", "clip: a command is required; one of get, set, unset, cancel"},
       {"--fast", "not expected: --fast"},
   };
@@ -99,6 +100,7 @@ TEST_F(AppTest, TextsThatMustSaySomethingMustNotBeEmpty) {
       {"clip", "set", "x", "--max-norm", "1", "--if-etag", ""},
       {"clip", "cancel", "x", "1", "--if-etag", ""},
       {"adjust", "x", "--lr-scale", "1", "--if-etag", ""},
+      {"rules", "apply", "x", "--preset", "none", "--etag", ""},
       {"job", "update", "x", "--name", "y", "--if-etag", ""},
       {"job", "delete", "x", "--if-etag", ""},
       {"job", "delete", "x", "--if-uid", ""},
@@ -149,7 +151,7 @@ TEST_F(AppTest, WhatWasDoneIsSaidWhereTheAnswerCannotBeWritten) {
 }
 
 TEST_F(AppTest, HelpTellsWhatIsNotPlain) {
-  for (const char* command : {"clip set --help", "clip unset --help", "adjust --help"}) {
+  for (const char* command : {"clip set --help", "clip unset --help", "adjust --help", "rules apply --help"}) {
     EXPECT_THAT(Cli(command).out, HasSubstr("Waits until the change holds, for 60 seconds")) << command;
     EXPECT_THAT(Cli(command).out, HasSubstr("it does not wait, unless --wait is given")) << command;
   }

@@ -409,7 +409,7 @@ TEST(ApplyControlChangesTest, RefusesMasksThatNameNothing) {
   EXPECT_THAT(
       ApplyControlChanges(Current(), Current(), Mask({"oops"})),
       StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
-                                   "statistics, gradient_cosine, layer_statistics, clip.mode, clip.threshold")));
+                                   "statistics, gradient_cosine, layer_statistics, rules, clip.mode, clip.threshold")));
 }
 
 TEST(ApplyControlChangesTest, RefusesWhatTheResultMustNotBe) {
@@ -430,6 +430,95 @@ TEST(ApplyControlChangesTest, RefusesWhatTheResultMustNotBe) {
     EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr(c.message)));
     EXPECT_EQ(GetReason(status), "FIELD_VIOLATION");
   }
+}
+
+// --- Rules ---
+
+v1::RuleSet OneRule(const std::string& name, double max_norm) {
+  v1::RuleSet rules;
+  rules.set_preset("none");
+  v1::Rule* const rule = rules.add_rules();
+  rule->set_name(name);
+  rule->mutable_norm_limit()->set_max_norm(max_norm);
+  return rules;
+}
+
+v1::Controls WithRules(const v1::RuleSet& rules) {
+  return Make([&rules](auto* c) { *c->mutable_rules() = rules; });
+}
+
+TEST(ControlsOfRulesTest, AChangeTakesThePlaceOfAllRulesAndOfNothingElse) {
+  v1::Controls current = Current();
+  *current.mutable_rules() = OneRule("old", 1);
+  v1::Controls changes = WithRules(OneRule("new", 2));
+  changes.set_report_every(77);  // the mask does not name it
+  const auto changed = ApplyControlChanges(current, changes, Mask({"rules"}));
+  ASSERT_THAT(changed, IsOk());
+  ASSERT_EQ(changed->rules().rules_size(), 1);
+  EXPECT_EQ(changed->rules().rules(0).name(), "new");
+  EXPECT_EQ(changed->rules().rules(0).norm_limit().max_norm(), 2);
+  EXPECT_EQ(changed->rules().rules(0).severity(), v1::SEVERITY_WARNING) << "defaults are filled in";
+  v1::Controls others = *changed;
+  others.clear_rules();
+  EXPECT_TRUE(MessageDifferencer::Equals(others, Current())) << others.DebugString();
+  EXPECT_TRUE(MessageDifferencer::Equals(ResolveControls(*changed), *changed));
+
+  const auto unset = ApplyControlChanges(current, v1::Controls(), Mask({"rules"}));
+  ASSERT_THAT(unset, IsOk());
+  EXPECT_TRUE(MessageDifferencer::Equals(*unset, Current())) << "those of the spec again";
+  const auto other = ApplyControlChanges(current, changes, Mask({"report_every"}));
+  ASSERT_THAT(other, IsOk());
+  EXPECT_EQ(other->rules().rules(0).name(), "old");
+  EXPECT_EQ(ValuesAt(changes, Mask({"rules"})).rules().SerializeAsString(), changes.rules().SerializeAsString());
+  EXPECT_FALSE(ValuesAt(changes, Mask({"report_every"})).has_rules());
+}
+
+TEST(ControlsOfRulesTest, WhatGetRulesHasFilledInIsForgotten) {
+  v1::RuleSet told = OneRule("mine", 2);
+  told.mutable_rules(0)->set_armed_at(17);
+  told.mutable_rules(0)->set_unable("needs level FULL");
+  const auto changed = ApplyControlChanges(v1::Controls(), WithRules(told), Mask({"rules"}));
+  ASSERT_THAT(changed, IsOk());
+  EXPECT_FALSE(changed->rules().rules(0).has_armed_at());
+  EXPECT_EQ(changed->rules().rules(0).unable(), "");
+}
+
+TEST(ControlsOfRulesTest, RulesAreGivenAsAWhole) {
+  EXPECT_THAT(CheckChangePaths(Mask({"rules", "clip"})), IsOk());
+  for (const char* path : {"rules.preset", "rules.rules", "rules.rules.name", "rules.oops", "rules."}) {
+    const absl::Status status = CheckChangePaths(Mask({"report_every", path}));
+    EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("rules are changed as a whole; give all of them"))) << path;
+    EXPECT_EQ(GetReason(status), "BAD_UPDATE_MASK");
+  }
+}
+
+TEST(ControlsOfRulesTest, RulesThatMustNotBeAreRefusedAtTheirPlace) {
+  v1::RuleSet rules = OneRule("good", 1);
+  *rules.add_rules() = OneRule("bad", -1).rules(0);
+  const absl::Status status = ApplyControlChanges(Current(), WithRules(rules), Mask({"rules"})).status();
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("-1")));
+  ASSERT_EQ(GetFieldViolations(status).size(), 1u) << status;
+  EXPECT_EQ(GetFieldViolations(status)[0].field, "rules.rules[1].norm_limit.max_norm");
+}
+
+TEST(ControlsOfRulesTest, ASpecHasThemInAFieldOfItsOwn) {
+  v1::Controls controls = WithRules(OneRule("mine", 1));
+  controls.set_report_every(0);
+  const absl::Status status = ValidateControls(controls);
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("set the rules of the job, not of its controls")));
+  ASSERT_EQ(GetFieldViolations(status).size(), 2u) << "and all else that is wrong: " << status;
+  EXPECT_EQ(GetFieldViolations(status)[0].field, "rules");
+  EXPECT_EQ(GetFieldViolations(status)[1].field, "report_every");
+}
+
+TEST(ControlsOfRulesTest, ThoseOfTheControlsHoldBeforeThoseOfTheSpec) {
+  v1::JobSpec spec;
+  *spec.mutable_rules() = OneRule("spec", 1);
+  EXPECT_EQ(EffectiveRules(spec, v1::Controls()).rules(0).name(), "spec");
+  EXPECT_EQ(EffectiveRules(spec, WithRules(OneRule("edit", 1))).rules(0).name(), "edit");
+  v1::Controls none;
+  none.mutable_rules()->set_preset("none");
+  EXPECT_EQ(EffectiveRules(spec, none).rules_size(), 0) << "no rules are rules too";
 }
 
 }  // namespace

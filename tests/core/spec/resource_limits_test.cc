@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/optim/optimizer.h"
+#include "core/spec/controls.h"
 #include "core/stats/gradient_cosine.h"
 #include "core/stats/step_record.h"
 #include "tests/support/allocation_count.h"
@@ -291,6 +292,26 @@ TEST_F(ControlsMemoryTest, WhileAHistoryChangesItsLengthTheOldOneIsThereToo) {
   EXPECT_THAT(Check(WithAutoClip(500), 24'000), IsOk());
   EXPECT_THAT(Check(WithAutoClip(500), 23'999), StatusIs(kInvalid, HasSubstr("clip: ")));
   EXPECT_THAT(Check(WithAutoClip(1000), 0), IsOk()) << "nothing changes";
+}
+
+// A jump of the loss keeps its window: of each loss a double at least.
+TEST_F(ControlsMemoryTest, CountsTheHistoriesOfRulesBesideThoseThatGo) {
+  const auto with_window = [this](int window) {
+    v1::Controls controls = job_.controls();
+    controls.mutable_rules()->set_preset("none");
+    v1::Rule* const rule = controls.mutable_rules()->add_rules();
+    rule->set_name("jump");
+    rule->mutable_loss_jump()->set_window(window);
+    return ResolveControls(controls);
+  };
+  EXPECT_THAT(Check(with_window(10'000), 1 << 20), IsOk());
+  const absl::Status status = Check(with_window(10'000), 10'000);
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("rules: what the rules keep takes ")));
+  EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
+  ASSERT_EQ(GetFieldViolations(status).size(), 1u);
+  EXPECT_EQ(GetFieldViolations(status)[0].field, "rules");
+  *job_.mutable_controls() = with_window(10'000);
+  EXPECT_THAT(Check(job_.controls(), 0), IsOk()) << "nothing changes";
 }
 
 TEST_F(ControlsMemoryTest, WhatGivesMemoryBackIsNeverRefused) {

@@ -447,6 +447,86 @@ TEST(TrainerTest, AnAlertIsToldBeforeAllElseOfItsStep) {
                                       "update RESOLVED 1"));
 }
 
+// Told as text: what fires and ends, with its step, among edits and steps.
+class AlertStory final : public Observer {
+ public:
+  void OnStep(const StepRecord& record) override { told.push_back(absl::StrCat("step ", record.step)); }
+  void OnAlert(const v1::Alert& alert) override {
+    told.push_back(absl::StrCat(alert.rule(), " ", v1::AlertState_Name(alert.state()).substr(12), " ", alert.step()));
+    summaries.push_back(alert.summary());
+  }
+  void OnEdit(const EditOutcome& outcome) override {
+    told.push_back(absl::StrCat("edit ", outcome.edit, " from ", outcome.step));
+  }
+  void OnPaused(int64_t /*steps_done*/) override {}
+  void OnResumed(int64_t /*steps_done*/) override {}
+
+  std::vector<std::string> told;
+  std::vector<std::string> summaries;
+};
+
+// No rule but one about norms above `limit`, which all of these runs exceed if it is tiny.
+v1::RuleSet NormRule(const std::string& name, double limit) {
+  v1::RuleSet rules;
+  rules.set_preset("none");
+  v1::Rule* const rule = rules.add_rules();
+  rule->set_name(name);
+  rule->mutable_norm_limit()->set_max_norm(limit);
+  return rules;
+}
+
+ControlEdit RulesEdit(int64_t edit, const v1::RuleSet& rules, int64_t at_step) {
+  ControlEdit asked = {.edit = edit, .paths = {"rules"}, .at_step = at_step};
+  *asked.values.mutable_rules() = rules;
+  return asked;
+}
+
+AlertStory TellAlerts(const v1::JobSpec& spec, LiveControls* live) {
+  const FakeClock clock;
+  AlertStory story;
+  (*Trainer::Create(spec, DataRoots(), AlertIdentity(), &clock))->Run(*live, story);
+  return story;
+}
+
+TEST(TrainerTest, OtherRulesJudgeFromExactlyTheirStep) {
+  v1::JobSpec unresolved = Spec(8, 6);
+  *unresolved.mutable_rules() = NormRule("loose", 1e9);
+  const v1::JobSpec spec = ValidateJob(unresolved, DataRoots(), SpecLimits())->spec;
+  LiveControls live({.controls = spec.controls()});
+  live.Add(RulesEdit(1, NormRule("tight", 1e-9), 2));
+  live.Add(RulesEdit(2, NormRule("loose", 1e9), 4));
+  const AlertStory story = TellAlerts(spec, &live);
+  EXPECT_THAT(story.told, ElementsAre("step 0", "step 1", "edit 1 from 2", "tight FIRING 2", "step 2", "step 3",
+                                      "edit 2 from 4", "tight RESOLVED 4", "step 4", "step 5"));
+  ASSERT_EQ(story.summaries.size(), 2u);
+  EXPECT_THAT(story.summaries[1], HasSubstr("its rule was changed"));
+}
+
+TEST(TrainerTest, ARuleThatStaysGoesOnWithItsEpisode) {
+  v1::JobSpec unresolved = Spec(8, 4);
+  *unresolved.mutable_rules() = NormRule("tight", 1e-9);
+  const v1::JobSpec spec = ValidateJob(unresolved, DataRoots(), SpecLimits())->spec;
+  LiveControls live({.controls = spec.controls()});
+  v1::RuleSet more = NormRule("tight", 1e-9);
+  *more.add_rules() = NormRule("too", 1e-9).rules(0);
+  live.Add(RulesEdit(1, NormRule("tight", 1e-9), 1));  // the same
+  live.Add(RulesEdit(2, more, 2));
+  EXPECT_THAT(TellAlerts(spec, &live).told,
+              ElementsAre("tight FIRING 0", "step 0", "edit 1 from 1", "step 1", "edit 2 from 2", "too FIRING 2",
+                          "step 2", "step 3", "tight RESOLVED 3", "too RESOLVED 3"));
+}
+
+// A trainer that takes over a job finds the rules of its controls, not those of its spec.
+TEST(TrainerTest, RulesOfTheFirstControlsHoldFromTheFirstStep) {
+  v1::JobSpec unresolved = Spec(8, 1);
+  *unresolved.mutable_rules() = NormRule("loose", 1e9);
+  const v1::JobSpec spec = ValidateJob(unresolved, DataRoots(), SpecLimits())->spec;
+  ControlSnapshot snapshot = {.revision = 4, .controls = spec.controls()};
+  *snapshot.controls.mutable_rules() = ResolveRules(NormRule("tight", 1e-9));
+  LiveControls live(snapshot);
+  EXPECT_THAT(TellAlerts(spec, &live).told, ElementsAre("tight FIRING 0", "step 0", "tight RESOLVED 0"));
+}
+
 // The clock is read twice a step; from the third step on nothing may have been taken from the heap.
 TEST(TrainerTest, ASteadyStepTakesNoMemoryWithEverythingMeasured) {
   if (!gradwatch::testing::CountsAllocations()) GTEST_SKIP() << "this build does not count allocations";

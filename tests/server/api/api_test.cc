@@ -111,6 +111,22 @@ TEST_F(OperationTest, TheCallersNameIsTheActor) {
   EXPECT_EQ(api_->metrics().Read(Operation::kCancelEdit).calls, 1);
 }
 
+TEST_F(OperationTest, ToApplyRulesIsAChangeOfTheCaller) {
+  ASSERT_THAT(Create("job"), IsOk());
+  v1::ApplyRulesRequest request;
+  request.set_job_id("job");
+  request.mutable_rules()->set_preset("none");
+  const auto applied = Ask(&Api::ApplyRules, request, {.name = "somebody"});
+  ASSERT_THAT(applied, IsOk());
+  EXPECT_EQ(applied->adjustment().actor(), "somebody");
+  EXPECT_EQ(api_->metrics().Read(Operation::kApplyRules).calls, 1);
+  v1::GetRulesRequest get;
+  get.set_job_id("job");
+  const auto rules = Ask(&Api::GetRules, get);
+  ASSERT_THAT(rules, IsOk());
+  EXPECT_GT(rules->rules_size(), 0) << "the edit waits";
+}
+
 TEST_F(OperationTest, WhatIsNotServedYetSaysSo) {
   const auto answer = Ask(&Api::ForkJob, v1::ForkJobRequest());
   EXPECT_THAT(answer, StatusIs(Code::kUnimplemented, HasSubstr("ForkJob is not served yet")));

@@ -19,7 +19,7 @@ class StallWatchTest : public ::testing::Test {
   }
   bool Stalls() const { return watch_.waited() >= watch_.Limit(rule_); }
 
-  v1::Rule rule_ = StallRuleOf(v1::JobSpec());
+  v1::Rule rule_ = StallRuleOf(v1::RuleSet());
   StallWatch watch_;
   absl::Duration now_;
   double steps_ = 0;
@@ -73,19 +73,19 @@ TEST_F(StallWatchTest, OnlyTheLastStepsCount) {
 }
 
 TEST_F(StallWatchTest, ARuleOfTheSpecSaysTimeNameAndSeverity) {
-  v1::JobSpec spec;
-  spec.mutable_rules()->add_rules()->mutable_non_finite();
-  v1::Rule* const own = spec.mutable_rules()->add_rules();
+  v1::RuleSet rules;
+  rules.add_rules()->mutable_non_finite();
+  v1::Rule* const own = rules.add_rules();
   own->set_name("hangs");
   own->set_severity(v1::SEVERITY_CRITICAL);
   own->mutable_stall()->set_seconds(2);
-  rule_ = StallRuleOf(spec);
+  rule_ = StallRuleOf(rules);
   EXPECT_EQ(rule_.name(), "hangs");
   EXPECT_GE(watch_.Limit(rule_), absl::Minutes(5)) << "before the first step";
   Run(100, 1);
   EXPECT_EQ(watch_.Limit(rule_), absl::Seconds(2));
-  EXPECT_EQ(StallRuleOf(v1::JobSpec()).name(), "stall");
-  EXPECT_EQ(StallRuleOf(v1::JobSpec()).severity(), v1::SEVERITY_WARNING);
+  EXPECT_EQ(StallRuleOf(v1::RuleSet()).name(), "stall");
+  EXPECT_EQ(StallRuleOf(v1::RuleSet()).severity(), v1::SEVERITY_WARNING);
 }
 
 TEST_F(StallWatchTest, TheAlertSaysWhatIsWaitedForAndForHowLong) {

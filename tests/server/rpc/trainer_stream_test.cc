@@ -9,7 +9,6 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -126,6 +125,8 @@ class SlowJobManager final : public JobManager {
   void ResumeJob(v1::ResumeJobRequest, std::string, Done<v1::Job>) override {}
   void StopJob(v1::StopJobRequest, std::string, Done<v1::Job>) override {}
   void UpdateJob(v1::UpdateJobRequest, std::string, Done<v1::Job>) override {}
+  absl::StatusOr<v1::RuleSet> GetRules(absl::string_view) const override { return v1::RuleSet(); }
+  void ApplyRules(v1::ApplyRulesRequest, std::string, Done<v1::ApplyRulesResponse>) override {}
   void AcknowledgeAlert(v1::AcknowledgeAlertRequest, std::string, Done<v1::Alert>) override {}
   void CreateSilence(v1::CreateSilenceRequest, std::string, Done<v1::Silence>) override {}
   void DeleteSilence(v1::DeleteSilenceRequest, std::string, Done<v1::DeleteSilenceResponse>) override {}

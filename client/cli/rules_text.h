@@ -1,0 +1,31 @@
+// Rules as people read them.
+#ifndef GRADWATCH_CLIENT_CLI_RULES_TEXT_H_
+#define GRADWATCH_CLIENT_CLI_RULES_TEXT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "gradwatch/v1/alert.pb.h"
+
+namespace gradwatch::cli {
+
+// The condition with its numbers: "norm spike: max deviations 10, window 30; on 2 of 3 steps; tensors *.weight".
+std::string ConditionText(const v1::Rule& rule);
+
+// Since when a rule can fire in a job that has done so many steps: "from step 30", "not yet: needs 12 more steps"; or
+// why it cannot.
+std::string ArmingText(const v1::Rule& rule, int64_t steps_done);
+
+// A row for each rule: name, severity, condition, arming.
+std::string RulesTable(const v1::RuleSet& rules, int64_t steps_done);
+
+// How many there are, and the names of the first: "3 rules (non_finite, loss_jump, mine)".
+std::string RulesText(const v1::RuleSet& rules);
+
+// By names, which rules of two sets differ: "added mine; removed loss_jump, loss_spike; changed non_finite"; empty:
+// none does.
+std::string RulesChangeText(const v1::RuleSet& before, const v1::RuleSet& after);
+
+}  // namespace gradwatch::cli
+
+#endif  // GRADWATCH_CLIENT_CLI_RULES_TEXT_H_

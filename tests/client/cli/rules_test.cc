@@ -1,0 +1,295 @@
+#include "client/cli/rules.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/controls_text.h"
+#include "client/cli/event_text.h"
+#include "client/cli/rules_text.h"
+#include "tests/client/cli/cli_fixture.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradwatch::cli {
+namespace {
+
+using ::gradwatch::testing::CliResult;
+using ::gradwatch::testing::CliTest;
+using ::gradwatch::testing::Reason;
+using ::gradwatch::testing::RichStatus;
+using ::gradwatch::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+v1::RuleSet ParseRules(const std::string& text) {
+  v1::RuleSet rules;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &rules)) << text;
+  return rules;
+}
+
+v1::Rule ParseRule(const std::string& text) { return ParseRules("rules {" + text + "}").rules(0); }
+
+// --- As people read them ---
+
+TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
+  const struct {
+    const char* rule;
+    const char* text;
+  } cases[] = {
+      {"non_finite {}", "non finite"},
+      {"norm_limit { max_norm: 2.5 per_tensor: false }", "norm limit: max norm 2.5"},
+      {"norm_limit { max_norm: 2.5 per_tensor: true } tensors: '*.weight'",
+       "norm limit: max norm 2.5, per tensor; tensors *.weight"},
+      {"norm_spike { max_deviations: 10 window: 30 } for_steps: 2 within_steps: 3",
+       "norm spike: max deviations 10, window 30; on 2 of 3 steps"},
+      {"loss_jump { factor: 5 } for_steps: 3", "loss jump: factor 5; on 3 steps in a row"},
+      {"loss_jump { factor: 5 } for_steps: 3 within_steps: 3", "loss jump: factor 5; on 3 steps in a row"},
+      {"loss_jump { factor: 5 } for_steps: 1 within_steps: 1", "loss jump: factor 5"},
+      {"series { series: SERIES_GRAD_NORM factor: 3 }", "series: series grad_norm, factor 3"},
+      {"off: true", "-"},
+      {"", "one that this version of gradwatch does not know"},
+  };
+  for (const auto& c : cases) EXPECT_EQ(ConditionText(ParseRule(c.rule)), c.text) << c.rule;
+}
+
+TEST(RulesTextTest, ArmingIsToldAgainstTheStepsDone) {
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), 30), "from step 30") << "step 30 is the next one";
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), 29), "not yet: needs 1 more step");
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), 0), "not yet: needs 30 more steps");
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30 unable: 'needs level FULL'"), 99), "cannot judge: needs level FULL");
+  EXPECT_EQ(ArmingText(ParseRule("off: true"), 99), "off");
+  EXPECT_EQ(ArmingText(ParseRule("stall {}"), 99), "-") << "it waits for no step";
+}
+
+TEST(RulesTextTest, ASetIsToldByItsFirstNames) {
+  EXPECT_EQ(RulesText(v1::RuleSet()), "none");
+  EXPECT_EQ(RulesText(ParseRules("preset: 'gradwatch'")), "preset gradwatch");
+  EXPECT_EQ(RulesText(ParseRules("rules { name: 'a' }")), "1 rule (a)");
+  EXPECT_EQ(RulesText(ParseRules("rules { name: 'a' } rules { name: 'gone' off: true } rules { name: 'b' }")),
+            "2 rules (a, b)");
+  v1::RuleSet many;
+  for (int i = 0; i < 64; ++i) many.add_rules()->set_name(absl::StrCat("r", i));
+  EXPECT_EQ(RulesText(many), "64 rules (r0, r1, r2, r3, r4, r5, r6, r7, ...)");
+}
+
+TEST(RulesTextTest, AChangeIsToldByNames) {
+  const v1::RuleSet before = ParseRules(R"(
+    rules { name: 'same' norm_limit { max_norm: 1 } armed_at: 3 }
+    rules { name: 'other' norm_limit { max_norm: 1 } }
+    rules { name: 'gone' non_finite {} }
+    rules { name: 'off' non_finite {} })");
+  const v1::RuleSet after = ParseRules(R"(
+    rules { name: 'new2' non_finite {} } rules { name: 'new1' non_finite {} }
+    rules { name: 'other' norm_limit { max_norm: 2 } }
+    rules { name: 'same' norm_limit { max_norm: 1 } unable: 'no' off: false }
+    rules { name: 'off' off: true })");
+  EXPECT_EQ(RulesChangeText(before, after), "added new1, new2; removed gone, off; changed other");
+  EXPECT_EQ(RulesChangeText(before, before), "");
+  EXPECT_EQ(RulesChangeText(v1::RuleSet(), before), "added gone, off, other, same");
+}
+
+TEST(RulesTextTest, EventsTellWhichRulesChangedAndNoMore) {
+  v1::Event event;
+  v1::Adjustment& edit = *event.mutable_adjust_requested()->mutable_adjustment();
+  edit.set_edit(7);
+  edit.set_actor("anna");
+  edit.add_paths("rules");
+  *edit.mutable_values()->mutable_rules() = ParseRules("rules { name: 'a' norm_limit { max_norm: 1 } }");
+  EXPECT_EQ(EventText(event), "edit 7 asked for by anna: rules: 1 rule (a)");
+  edit.clear_values();
+  EXPECT_EQ(EventText(event), "edit 7 asked for by anna: rules: those of the spec");
+
+  v1::Adjustment& applied = *event.mutable_adjusted()->mutable_adjustment();
+  applied.set_edit(7);
+  applied.set_revision(2);
+  applied.set_effective_step(12);
+  *applied.mutable_old_controls()->mutable_rules() = ParseRules("rules { name: 'a' norm_limit { max_norm: 1 } }");
+  *applied.mutable_new_controls()->mutable_rules() = ParseRules("rules { name: 'b' norm_limit { max_norm: 1 } }");
+  EXPECT_EQ(EventText(event), "edit 7 holds from step 12 (revision 2): rules: added b; removed a");
+  applied.mutable_new_controls()->clear_rules();
+  EXPECT_EQ(EventText(event), "edit 7 holds from step 12 (revision 2): no change") << "nobody says that all are gone";
+}
+
+TEST(RulesTextTest, SettingsSayThatAJobHasRulesOfItsOwn) {
+  v1::Controls controls;
+  EXPECT_EQ(SettingsText(controls), "");
+  controls.mutable_rules();
+  EXPECT_EQ(SettingsText(controls), "rules of its own");
+}
+
+// --- Commands ---
+
+constexpr char kRules[] = R"(
+  preset: 'none'
+  rules { name: 'nan' severity: SEVERITY_CRITICAL for_steps: 1 resolve_after_steps: 20 within_steps: 1 armed_at: 0
+          non_finite {} }
+  rules { name: 'spike' severity: SEVERITY_WARNING for_steps: 2 resolve_after_steps: 20 within_steps: 3 armed_at: 30
+          tensors: '*.weight'
+          norm_spike { max_deviations: 10.25 window: 30 min_deviation: 0.05 per_tensor: true } }
+  rules { name: 'layers' severity: SEVERITY_INFO for_steps: 1 resolve_after_steps: 20 within_steps: 1
+          unable: 'needs layer_statistics' growth { max_growth: 10000 } })";
+
+class RulesCommandTest : public CliTest {
+ protected:
+  RulesCommandTest() {
+    server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+      job->set_job_id("x");
+      job->set_steps_done(12);
+      job->set_last_event(4);
+      job->set_state(v1::JOB_STATE_RUNNING);
+      return grpc::Status::OK;
+    };
+    server_.get_rules = [](const v1::GetRulesRequest& request, v1::RuleSet* rules) {
+      EXPECT_EQ(request.job_id(), "x");
+      *rules = ParseRules(kRules);
+      return grpc::Status::OK;
+    };
+    server_.apply_rules = [this](const v1::ApplyRulesRequest& request, v1::ApplyRulesResponse* response) {
+      checked_.push_back(request);
+      *response->mutable_rules() = ParseRules(kRules);
+      return grpc::Status::OK;
+    };
+    server_.adjust_job = [this](const v1::AdjustJobRequest& request, v1::AdjustJobResponse* response) {
+      requests_.push_back(request);
+      v1::Adjustment& edit = *response->mutable_adjustment();
+      edit.set_edit(7);
+      *edit.mutable_values() = request.controls();
+      *edit.mutable_paths() = request.update_mask().paths();
+      if (request.has_at_step()) edit.set_at_step(request.at_step());
+      response->set_event_number(5);
+      return grpc::Status::OK;
+    };
+    server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext*,
+                           grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+      v1::WatchJobResponse answer;
+      v1::Event& event = *answer.add_events();
+      event.set_number(6);
+      v1::Adjustment& applied = *event.mutable_adjusted()->mutable_adjustment();
+      applied.set_edit(7);
+      applied.set_revision(3);
+      applied.set_effective_step(12);
+      *applied.mutable_old_controls()->mutable_rules() = ParseRules("rules { name: 'old' non_finite {} }");
+      *applied.mutable_new_controls()->mutable_rules() = ParseRules(kRules);
+      writer->Write(answer);
+      return grpc::Status::OK;
+    };
+  }
+
+  TempDir dir_;
+  std::vector<v1::AdjustJobRequest> requests_;
+  std::vector<v1::ApplyRulesRequest> checked_;
+};
+
+TEST_F(RulesCommandTest, GetIsATableOfRulesConditionsAndArming) {
+  const CliResult result = Cli("rules get x");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  // The cells of each row; two blanks are between columns.
+  std::vector<std::vector<std::string>> rows;
+  for (const absl::string_view line : absl::StrSplit(result.out, '\n', absl::SkipEmpty())) {
+    std::vector<std::string>& cells = rows.emplace_back();
+    for (const absl::string_view cell : absl::StrSplit(line, "  ", absl::SkipWhitespace())) {
+      cells.emplace_back(absl::StripAsciiWhitespace(cell));
+    }
+  }
+  EXPECT_THAT(
+      rows, ElementsAre(ElementsAre("RULE", "SEVERITY", "CONDITION", "ARMED"),
+                        ElementsAre("nan", "critical", "non finite", "from step 0"),
+                        ElementsAre("spike", "warning",
+                                    "norm spike: max deviations 10.25, window 30, min deviation 0.05, per tensor; on 2 "
+                                    "of 3 steps; tensors *.weight",
+                                    "not yet: needs 18 more steps"),
+                        ElementsAre("layers", "info", "growth: max growth 1e+04",
+                                    "cannot judge: needs "
+                                    "layer_statistics")));
+}
+
+TEST_F(RulesCommandTest, WhatGetWritesApplyReads) {
+  for (const char* form : {"json", "yaml"}) {
+    const CliResult got = Cli(absl::StrCat("rules get x -o ", form));
+    ASSERT_EQ(got.exit_code, 0) << got.err;
+    const std::string file = dir_.Write(absl::StrCat("rules.", form), got.out);
+    requests_.clear();
+    const CliResult applied = CliWords({"rules", "apply", "x", "-f", file});
+    ASSERT_EQ(applied.exit_code, 0) << applied.err;
+    ASSERT_EQ(requests_.size(), 1u);
+    EXPECT_EQ(requests_[0].controls().rules().DebugString(), ParseRules(kRules).DebugString()) << form;
+    EXPECT_THAT(requests_[0].update_mask().paths(), ElementsAre("rules"));
+  }
+}
+
+TEST_F(RulesCommandTest, ApplySaysWhatChangedAndFromWhichStep) {
+  const std::string file = dir_.Write("rules.textproto", kRules);
+  const CliResult result = CliWords({"rules", "apply", "x", "-f", file, "--etag", "e1"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "rules: added layers, nan, spike; removed old\nholds from step 12 (revision 3)\n");
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].etag(), "e1");
+  EXPECT_EQ(requests_[0].request_id().size(), 36u);
+}
+
+TEST_F(RulesCommandTest, APresetNeedsNoFile) {
+  const CliResult result = Cli("rules apply x --preset none --at-step 100");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out,
+            "rules: preset none\nwaits: holds from step 100 (edit 7; withdraw it with: gradwatch clip cancel x 7)\n");
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].controls().rules().ShortDebugString(), "preset: \"none\"");
+  EXPECT_EQ(requests_[0].at_step(), 100);
+}
+
+TEST_F(RulesCommandTest, ADryRunShowsTheRulesAndChangesNothing) {
+  const CliResult result = Cli("rules apply x --preset gradwatch --dry-run --etag e1 --at-step 50");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("spike"));
+  EXPECT_EQ(result.err, "the rules are valid; nothing was changed\n");
+  EXPECT_TRUE(requests_.empty());
+  ASSERT_EQ(checked_.size(), 1u);
+  EXPECT_TRUE(checked_[0].validate_only());
+  EXPECT_EQ(checked_[0].job_id(), "x");
+  EXPECT_EQ(checked_[0].rules().preset(), "gradwatch");
+  EXPECT_EQ(checked_[0].etag(), "e1");
+  EXPECT_EQ(checked_[0].at_step(), 50);
+}
+
+TEST_F(RulesCommandTest, WrongUseIsSaidBeforeTheServerIsAsked) {
+  const std::string wrong = dir_.Write("wrong.yaml", "rulez: []\n"), file = dir_.Write("rules.textproto", kRules);
+  const struct {
+    std::vector<std::string> words;
+    const char* message;
+  } cases[] = {
+      {{"rules", "apply", "x"}, "nothing to apply: give --file or --preset"},
+      {{"rules", "apply", "x", "-f", dir_.File("none.yaml")}, "none.yaml"},
+      {{"rules", "apply", "x", "-f", wrong}, "rulez: no such field"},
+      {{"rules", "apply", "x", "-f", file, "--preset", "none"}, "--file"},
+      {{"rules", "apply", "x", "--preset", ""}, "is empty"},
+      {{"rules"}, "rules: a command is required"},
+  };
+  for (const auto& c : cases) {
+    const CliResult result = CliWords(c.words);
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(c.message));
+  }
+  EXPECT_TRUE(requests_.empty());
+}
+
+TEST_F(RulesCommandTest, WhatTheServerRefusesHasItsExitCode) {
+  server_.get_rules = [](const v1::GetRulesRequest&, v1::RuleSet*) { return gradwatch::testing::NotFound("no job"); };
+  EXPECT_EQ(Cli("rules get x").exit_code, 5);
+  server_.apply_rules = [](const v1::ApplyRulesRequest&, v1::ApplyRulesResponse*) {
+    return RichStatus(grpc::StatusCode::ABORTED, "the etag is e9", Reason("ETAG_MISMATCH"));
+  };
+  EXPECT_EQ(Cli("rules apply x --preset none --dry-run").exit_code, 6);
+  server_.adjust_job = [](const v1::AdjustJobRequest&, v1::AdjustJobResponse*) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "controls.rules.preset: there is none");
+  };
+  const CliResult result = Cli("rules apply x --preset oops");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("there is none"));
+}
+
+}  // namespace
+}  // namespace gradwatch::cli

@@ -1,0 +1,56 @@
+#include "core/train/run_facts.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace gradwatch::core {
+namespace {
+
+v1::JobSpec WithLoss(v1::LossFunction function) {
+  v1::JobSpec spec;
+  spec.mutable_model()->mutable_loss()->set_function(function);
+  return spec;
+}
+
+TEST(RunFactsTest, GuessingAmongClassesCostsTheirLogarithm) {
+  DataShape data;
+  data.outputs = 10;
+  const RunFacts facts = FactsOf(WithLoss(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY), data);
+  EXPECT_NEAR(facts.guessing_loss, 2.302585, 1e-6);
+}
+
+TEST(RunFactsTest, OfASquaredErrorItIsTheVarianceOfTheTargetsWhereTheSpecSaysThat) {
+  DataShape data;
+  data.outputs = 1;
+  v1::JobSpec spec = WithLoss(v1::LOSS_FUNCTION_SQUARED_ERROR);
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data).guessing_loss));
+  spec.mutable_data()->mutable_csv()->set_standardize(true);
+  EXPECT_EQ(FactsOf(spec, data).guessing_loss, 1);
+  spec.mutable_data()->mutable_csv()->set_standardize(false);
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data).guessing_loss));
+  // Sums of two numbers between 0 and 1 on a fine grid, by counting.
+  double sum = 0, squares = 0;
+  constexpr int kGrid = 400;
+  for (int i = 0; i < kGrid * kGrid; ++i) {
+    const double target = ((i % kGrid) + 0.5 + (i / kGrid) + 0.5) / kGrid;
+    sum += target;
+    squares += target * target;
+  }
+  const double mean = sum / (kGrid * kGrid);
+  spec.mutable_data()->mutable_adding()->set_sequence_length(10);
+  EXPECT_NEAR(FactsOf(spec, data).guessing_loss, squares / (kGrid * kGrid) - mean * mean, 1e-4);
+}
+
+TEST(RunFactsTest, OtherLossesHaveNone) {
+  DataShape data;
+  data.outputs = 4;
+  for (const auto function : {v1::LOSS_FUNCTION_HUBER, v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY}) {
+    v1::JobSpec spec = WithLoss(function);
+    spec.mutable_data()->mutable_csv()->set_standardize(true);
+    EXPECT_TRUE(std::isnan(FactsOf(spec, data).guessing_loss));
+  }
+}
+
+}  // namespace
+}  // namespace gradwatch::core
