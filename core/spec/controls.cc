@@ -154,14 +154,6 @@ absl::Status CheckControls(const v1::Controls& controls, bool threshold_is_new) 
   return errors.ToStatus();
 }
 
-// What GetRules has filled in says nothing about other rules, nor about a later moment.
-void ForgetArming(v1::RuleSet* rules) {
-  for (v1::Rule& rule : *rules->mutable_rules()) {
-    rule.clear_armed_at();
-    rule.clear_unable();
-  }
-}
-
 // "SGD"; the unset method is SGD too.
 std::string OptimizerName(v1::OptimizerMethod method) {
   if (method == v1::OPTIMIZER_METHOD_UNSPECIFIED) method = v1::OPTIMIZER_METHOD_SGD;
@@ -216,10 +208,7 @@ v1::Controls ResolveControls(const v1::Controls& controls) {
   if (resolved.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED) resolved.set_statistics(v1::STATISTICS_LEVEL_FULL);
   resolved.set_gradient_cosine(controls.gradient_cosine());
   resolved.set_layer_statistics(controls.layer_statistics());
-  if (resolved.has_rules()) {
-    *resolved.mutable_rules() = ResolveRules(controls.rules());
-    ForgetArming(resolved.mutable_rules());
-  }
+  if (resolved.has_rules()) *resolved.mutable_rules() = ResolveRules(controls.rules());
   return resolved;
 }
 

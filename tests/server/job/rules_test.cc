@@ -298,6 +298,23 @@ TEST_F(RulesTest, ANewRuleAboutStallsIsJudgedByTheServer) {
   EXPECT_EQ(Log("job").back(), "FIRING stall");
 }
 
+TEST_F(RulesTest, AStallThatFiresEndsThoughItsRuleIsGone) {
+  Submit("named", StallRules("hangs", 3));
+  Trainer trainer = AttachReady("named");
+  Report(trainer, 0, 9);
+  Pass(absl::Seconds(1));
+  Report(trainer, 10, 19);
+  Pass(absl::Seconds(5));
+  ASSERT_EQ(Log("named").back(), "FIRING hangs");
+  v1::ApplyRulesRequest request = Request(NormRules({"norm"}));
+  request.set_job_id("named");
+  ASSERT_THAT(Apply(request), IsOk());
+  SayApplied(trainer, 1, 20);
+  Report(trainer, 20, 29);
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(Log("named").back(), "RESOLVED hangs");
+}
+
 // --- Memory ---
 
 class RulesMemoryTest : public RulesTest {
