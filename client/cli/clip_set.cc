@@ -118,20 +118,37 @@ void SetThreshold(double threshold, v1::AdjustJobRequest* request) {
   request->mutable_update_mask()->add_paths("clip.threshold");
 }
 
-// A mode without its limit: the limit stays, if it is one of this kind, whatever the edits that wait make of it. A
-// fraction of weights has a default, a norm or a value has none.
-absl::Status SetModeAlone(v1::ClipMode mode, const FoundMode& found, v1::AdjustJobRequest* request) {
+absl::Status AskForLimit(v1::ClipMode mode) {
+  const Limit limit = LimitOf(mode);
+  const char* const what = limit == Limit::kNorm    ? "norm: give --max-norm"
+                           : limit == Limit::kValue ? "value: give --max-value"
+                                                    : "fraction of weights: give --factor";
+  return absl::InvalidArgumentError(
+      absl::StrCat("mode ", client::Word(mode), " needs a limit, and not all that hold or wait are a ", what));
+}
+
+// A mode without its limit: the limit stays, if there is one of this kind, whatever the edits that wait make of it. A
+// norm or a value has no default. A fraction of weights has one, which is no answer where somebody has given a
+// fraction. Until a step that is named (`for_later`) anybody may set a limit of another kind, and an edit that waits
+// may be withdrawn: what was found is sent then.
+absl::Status SetModeAlone(v1::ClipMode mode, const FoundMode& found, bool for_later, v1::AdjustJobRequest* request) {
   const Limit limit = LimitOf(mode);
   const auto is_of_kind = [limit](v1::ClipMode other) { return LimitOf(other) == limit; };
-  const bool stays = limit == Limit::kNone ||
-                     (is_of_kind(found.mode) && std::all_of(found.waiting.begin(), found.waiting.end(), is_of_kind));
-  if (!stays && limit != Limit::kFactor) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("mode ", client::Word(mode), " needs a limit, and not all that hold or wait are a ",
-                     limit == Limit::kNorm ? "norm: give --max-norm" : "value: give --max-value"));
-  }
   SetMode(mode, request);
-  if (!stays) request->mutable_update_mask()->add_paths("clip.threshold");  // without a value: the default
+  if (limit == Limit::kNone) return absl::OkStatus();
+  const bool was = is_of_kind(found.in_force), fits = is_of_kind(found.mode);
+  const bool is_new = !was && !fits && std::none_of(found.waiting.begin(), found.waiting.end(), is_of_kind);
+  const bool stays = fits && std::all_of(found.waiting.begin(), found.waiting.end(), is_of_kind);
+  const bool is_fraction = limit == Limit::kFactor, may_change = for_later || !was;
+  if (is_new ? !is_fraction : !stays) return AskForLimit(mode);
+  if (!is_new && !may_change) return absl::OkStatus();
+  if (!is_new && found.threshold > 0) {
+    SetThreshold(found.threshold, request);
+  } else if (is_fraction) {
+    request->mutable_update_mask()->add_paths("clip.threshold");  // without a value: the default
+  } else {
+    return AskForLimit(mode);
+  }
   return absl::OkStatus();
 }
 
@@ -145,10 +162,11 @@ absl::Status SetForAll(const ClipSetOptions& options, const FoundMode& found, v1
   const v1::ClipMode mode = is_named ? NamedMode(options) : unnamed;
   const absl::Status status = SetNumbers(options.numbers, mode, request);
   if (!status.ok()) return status;
-  if (!HasLimit(options)) return is_named ? SetModeAlone(mode, found, request) : absl::OkStatus();
+  const bool for_later = options.adjusting.at_step.has_value();
+  if (!HasLimit(options)) return is_named ? SetModeAlone(mode, found, for_later, request) : absl::OkStatus();
   // A mode that reads a norm, and that nobody named here, is left to whoever sets it, if that can be no other: else the
   // norm might be taken for the largest value of an element. Until a step that is named anybody may set another one.
-  const bool may_change = !found.waiting.empty() || options.adjusting.at_step.has_value();
+  const bool may_change = !found.waiting.empty() || for_later;
   if (is_named || !fits || may_change) SetMode(mode, request);
   SetThreshold(LimitValue(options), request);
   return absl::OkStatus();

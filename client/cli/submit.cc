@@ -1,6 +1,7 @@
 #include "client/cli/submit.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "client/cli/job_text.h"
 #include "client/cli/option_types.h"
 #include "client/cli/watch.h"
+#include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
 #include "client/lib/uuid.h"
 
@@ -70,6 +72,15 @@ bool IsUnanswered(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status);
 }
 
+// Why it is asked again, where it is unavailable: one that gives a reason of its own is there, and has answered.
+std::string AgainText(const absl::Status& status) {
+  const std::string reason = client::GetReason(status);
+  const bool went_away = reason.empty() || reason == "SHUTTING_DOWN";
+  return absl::StrCat("gradwatch: the server ",
+                      went_away ? "went away before it answered" : "cannot say now whether it has accepted the job",
+                      "; it is asked again, as the same request");
+}
+
 // Asks for the job. The answer about an external one holds a secret that is told nobody else: where it does not come,
 // or is lost with the server, it is asked for again, as the same request, while there is time. `may_be_accepted`:
 // whether there may be such a job though there is an error.
@@ -92,9 +103,7 @@ absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request, const Sessio
     if (!has_secret || !*may_be_accepted || !IsUnanswered(job.status()) || late == tries) return job;
     if (left <= absl::ZeroDuration()) return job;
     if (!absl::IsUnavailable(job.status())) continue;
-    if (!std::exchange(said, true)) {
-      session.Note("gradwatch: the server went away before it answered; it is asked again, as the same request");
-    }
+    if (!std::exchange(said, true)) session.Note(AgainText(job.status()));
     if (!session.connection().AwaitReconnection(std::min(kPause, left))) return absl::CancelledError("interrupted");
   }
 }

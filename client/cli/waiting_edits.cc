@@ -19,10 +19,13 @@ using Paths = google::protobuf::RepeatedPtrField<std::string>;
 
 constexpr int kMaxEdits = 10'000;  // more never wait
 
-bool SetsMode(const v1::Adjustment& edit) {
+// Whether it says what this field of the clip is.
+bool Sets(absl::string_view field, const v1::Adjustment& edit) {
   return std::any_of(edit.paths().begin(), edit.paths().end(),
-                     [](const std::string& path) { return path == "clip" || path == "clip.mode"; });
+                     [field](const std::string& path) { return path == "clip" || path == field; });
 }
+
+bool SetsMode(const v1::Adjustment& edit) { return Sets("clip.mode", edit); }
 
 // Whether a change of path `a` changes what `b` says, or the other way round: they are one, or one holds the other.
 bool Overlap(absl::string_view a, absl::string_view b) {
@@ -61,29 +64,28 @@ Edits InTurn(Edits edits, int64_t next_step) {
   return edits;
 }
 
-v1::ClipMode ModeUpTo(int64_t step, int64_t next_step, v1::ClipMode in_force, const Edits& waiting) {
-  v1::ClipMode mode = in_force;
+FoundMode ModeUpTo(int64_t step, int64_t next_step, const v1::ClipSettings& in_force, const Edits& waiting) {
+  FoundMode found = {.mode = in_force.mode(), .threshold = in_force.threshold(), .in_force = in_force.mode()};
   for (const v1::Adjustment& edit : InTurn(waiting, next_step)) {
+    const v1::ClipSettings& clip = edit.values().clip();
+    if (SetsMode(edit)) found.waiting.push_back(clip.mode());
     const bool is_due = !edit.has_at_step() || edit.at_step() <= step;
-    if (is_due && edit.withdrawn_by().empty() && SetsMode(edit)) mode = edit.values().clip().mode();
+    if (!is_due || !edit.withdrawn_by().empty()) continue;
+    if (SetsMode(edit)) found.mode = clip.mode();
+    if (Sets("clip.threshold", edit)) found.threshold = clip.threshold();
   }
-  return mode;
+  return found;
 }
 
 absl::StatusOr<FoundMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1::Job& job, const Session& session) {
-  if (job.waiting_edits() == 0) return FoundMode{.mode = job.controls().clip().mode()};
+  if (job.waiting_edits() == 0) return ModeUpTo(0, 0, job.controls().clip(), {});
   const absl::StatusOr<Edits> waiting = ReadWaitingEdits(job.job_id(), session);
   if (!waiting.ok()) return waiting.status();
   // After the list: what was applied in between is in one of them or in both, never in none.
   const absl::StatusOr<v1::Job> after = session.GetJob(job.job_id());
   if (!after.ok()) return after.status();
   const int64_t next_step = after->steps_done();
-  const int64_t step = at_step.value_or(next_step);
-  FoundMode found = {.mode = ModeUpTo(step, next_step, after->controls().clip().mode(), *waiting)};
-  for (const v1::Adjustment& edit : *waiting) {
-    if (SetsMode(edit)) found.waiting.push_back(edit.values().clip().mode());
-  }
-  return found;
+  return ModeUpTo(at_step.value_or(next_step), next_step, after->controls().clip(), *waiting);
 }
 
 std::string OverturnedText(const v1::Adjustment& edit, int64_t next_step, const Edits& waiting) {

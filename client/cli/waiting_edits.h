@@ -23,16 +23,19 @@ absl::StatusOr<Edits> ReadWaitingEdits(const std::string& job_id, const Session&
 // (at_step, edit), where one without at_step counts as one of the next step.
 Edits InTurn(Edits edits, int64_t next_step);
 
-// The clip mode that an edit for `step` which is made now will find: the mode in force, or what the edits that wait and
-// are due by then make of it in their turns, but for those whose withdrawal is asked for.
-v1::ClipMode ModeUpTo(int64_t step, int64_t next_step, v1::ClipMode in_force, const Edits& waiting);
-
 struct FoundMode {
   v1::ClipMode mode = v1::CLIP_MODE_UNSPECIFIED;
-  // What the edits that wait set. It may be any of these: the trainer is further than is known here, so that more may
-  // be due, or in another order, and a withdrawal may come too late.
+  double threshold = 0;  // beside it; 0: the default of the mode, or none
+  // That is found if none of the edits that wait holds.
+  v1::ClipMode in_force = v1::CLIP_MODE_UNSPECIFIED;
+  // The modes that the edits that wait set. It may be any of these: the trainer is further than is known here, so that
+  // more may be due, or in another order, and a withdrawal may come too late.
   std::vector<v1::ClipMode> waiting = {};
 };
+
+// What an edit for `step` which is made now will find: what is in force, or what the edits that wait and are due by
+// then make of it in their turns, but for those whose withdrawal is asked for.
+FoundMode ModeUpTo(int64_t step, int64_t next_step, const v1::ClipSettings& in_force, const Edits& waiting);
 // What ModeUpTo says, read from the server; at_step unset: for the next step. `job` was read before. Where its etag
 // goes with the edit, edits that were accepted or withdrawn since are noticed; those that were applied since make no
 // difference.

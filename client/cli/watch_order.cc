@@ -9,13 +9,19 @@ namespace {
 // A job whose log is longer than this shows the first of its events early rather than take ever more memory.
 constexpr size_t kMaxHeld = 10'000;
 
-// The last step that was done when it happened, -1 if none was: that of which the event tells, where the server did not
-// have its report yet.
-int64_t StepOf(const v1::Event& event) {
-  int64_t told = -1;
-  if (event.has_adjusted()) told = event.adjusted().adjustment().effective_step() - 1;
-  const v1::AlertChanged& alert = event.alert_changed();
-  if (event.has_alert_changed() && !alert.acknowledgement()) told = alert.alert().step();
+// The last step of the alert's attempt that is told before it. An alert comes within its step, whose report follows
+// after a validation, or, if steps do not come any more, never: it must not wait for that.
+int64_t StepBefore(const v1::Alert& alert, int64_t steps_done) {
+  const bool is_within = alert.step() + 1 >= steps_done;
+  return is_within ? alert.step() - 1 : steps_done - 1;
+}
+
+// The last step that is told before an event, -1 if none is: the last one that was done when it happened, which may be
+// further than the server knew.
+int64_t StepBefore(const v1::Event& event) {
+  const v1::AlertChanged& changed = event.alert_changed();
+  if (event.has_alert_changed() && !changed.acknowledgement()) return StepBefore(changed.alert(), event.steps_done());
+  const int64_t told = event.has_adjusted() ? event.adjusted().adjustment().effective_step() - 1 : -1;
   return std::max(event.steps_done() - 1, told);
 }
 
@@ -73,7 +79,7 @@ void WatchOrder::Start(const v1::WatchStarted& started) {
 
 // With a filter on steps, the last report that will come before it.
 WatchOrder::Place WatchOrder::PlaceOf(const v1::Event& event) const {
-  const int64_t step = StepOf(event);
+  const int64_t step = StepBefore(event);
   return {event.attempt(), step < 0 ? -1 : step - step % every_};
 }
 

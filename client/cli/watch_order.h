@@ -14,7 +14,8 @@
 namespace gradwatch::cli {
 
 // Events stay in the order of their numbers. Each is held back until the reports of the steps that were done when it
-// happened were given out, or until the stream is past them. Not thread-safe.
+// happened were given out, or until the stream is past them; an alert waits for those before its step, not for that of
+// the step itself. Not thread-safe.
 class WatchOrder {
  public:
   using Item = std::variant<v1::Event, v1::StepReport, v1::StatisticsLost>;

@@ -98,7 +98,7 @@ size_t RingBytes(const core::Trainer& trainer, int64_t steps, size_t max_bytes) 
 void NotifyOf(std::vector<v1::Alert> alerts, int64_t steps_done, Attachment& attachment) {
   for (v1::Alert& alert : alerts) {
     v1::Notice notice;
-    notice.set_steps_done(steps_done);
+    notice.set_steps_done(std::max(steps_done, alert.step() + 1));  // its step counts as done
     *notice.mutable_alert() = std::move(alert);
     attachment.Notify(std::move(notice));
   }

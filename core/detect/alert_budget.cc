@@ -39,6 +39,7 @@ std::vector<v1::Alert> AlertBudget::Take(v1::Alert alert, int64_t waiting) {
     if (ends) {
       rule.open.erase(alert.episode());
       --open_;
+      alert.set_step(std::max(alert.step(), alert.first_step()));  // as in Finish
     }
     return {std::move(alert)};
   }
@@ -99,7 +100,8 @@ void AlertBudget::Count(const v1::Alert& alert, Rule& rule) {
 
 std::vector<v1::Alert> AlertBudget::Finish(int64_t step) {
   if (counted_ == 0) return {};
-  v1::Alert alert = Truncation(v1::ALERT_STATE_RESOLVED, step, Summary());
+  // A run may end within a step that has told alerts: the last one that was done is the one before it.
+  v1::Alert alert = Truncation(v1::ALERT_STATE_RESOLVED, std::max(step, first_step_), Summary());
   alert.set_value(static_cast<double>(counted_));
   return {std::move(alert)};
 }

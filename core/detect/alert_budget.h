@@ -46,7 +46,8 @@ class AlertBudget {
   // A transition, in the order in which they happen; what is to be told now, in order. `waiting`: transitions that were
   // told and that nobody has taken yet.
   std::vector<v1::Alert> Take(v1::Alert alert, int64_t waiting);
-  // The run has ended, and everything that was open is resolved; `step` is its last one. What is still to be told.
+  // The run has ended, and everything that was open is resolved; `step` is the last one that was done, which may be
+  // before that of the last alerts: no episode is told to end before it began. What is still to be told.
   std::vector<v1::Alert> Finish(int64_t step);
 
  private:

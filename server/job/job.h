@@ -92,7 +92,7 @@ struct TrainerSlot {
   bool recovers = false;                  // what a restart has made of the job is not durable yet
   bool to_be_killed = false;              // the launcher was asked to, and may not have known it yet
   std::optional<ProcessEnd> process_end;  // the process is gone
-  bool ended_in_stop = false;             // a stop had been asked for when it ended
+  bool ended_in_stop = false;             // a stop was durable when it ended
   std::optional<std::string> not_started;  // it could not be started, and why
   std::string unheard_words;  // why what it has left would not be heard, if the job ended now; empty: nothing is there
   std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet

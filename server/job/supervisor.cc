@@ -182,6 +182,7 @@ absl::Status Supervisor::TellRecovery(const std::shared_ptr<JobEntry>& entry, Le
   TrainerSlot& trainer = entry->trainer;
   if (!IsActive(*entry) || !trainer.recovers || HasStream(trainer.lease.state)) return absl::OkStatus();
   if (const JobRow& row = entry->working->row; WasCutShort(row) && row.job.state() == v1::JOB_STATE_STOPPING) {
+    if (IsUndecided(*entry)) return absl::OkStatus();  // what follows is never undone, the stop may be: the next tick
     trainer.recovers = false;
     trainer.not_started = "the server went away before it was known";
     return Apply(entry, transaction, LeaseInput::kProcessEnded);
@@ -271,7 +272,9 @@ absl::Status Supervisor::OnProcessEnd(const std::shared_ptr<JobEntry>& entry, Le
                                       int32_t attempt, const ProcessEnd& end) {
   if (IsCurrent(*entry, attempt)) {
     entry->trainer.process_end = end;
-    entry->trainer.ended_in_stop = entry->working->row.job.state() == v1::JOB_STATE_STOPPING;
+    // No trainer hears of a stop before that is durable.
+    const auto durable = entry->published();
+    entry->trainer.ended_in_stop = durable != nullptr && durable->row.job.state() == v1::JOB_STATE_STOPPING;
     return Apply(entry, transaction, LeaseInput::kProcessEnded);
   }
   if (IsUndecided(*entry)) {

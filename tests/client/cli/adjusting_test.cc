@@ -27,6 +27,7 @@ class ClipSetTest : public CliTest {
       job->set_job_id("x");
       job->set_etag(absl::StrCat("e", ++reads_));
       job->mutable_controls()->mutable_clip()->set_mode(mode_);
+      job->mutable_controls()->mutable_clip()->set_threshold(threshold_);
       job->set_control_revision(1);
       job->set_waiting_edits(static_cast<int32_t>(waiting_.size()));
       job->set_state(state_);
@@ -109,6 +110,7 @@ class ClipSetTest : public CliTest {
 
   std::atomic<int> reads_ = 0;
   v1::ClipMode mode_ = v1::CLIP_MODE_NONE;  // in force
+  double threshold_ = 0;
   std::vector<v1::Adjustment> waiting_;
   std::function<void()> on_list_;  // before the waiting edits are read
   std::atomic<v1::JobState> state_ = v1::JOB_STATE_RUNNING;
@@ -193,7 +195,11 @@ TEST_F(ClipSetTest, AnEditIsMadeFromWhatItWillFind) {
   EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 100"), v1::CLIP_MODE_TENSOR_NORM) << "it comes after it";
   EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 99"), v1::CLIP_MODE_GLOBAL_NORM);
   EXPECT_EQ(mode_of("clip set x --max-norm 2"), v1::CLIP_MODE_GLOBAL_NORM);
-  EXPECT_THAT(PathsOf("clip set x --mode global_norm --at-step 200"), ElementsAre("clip.mode"));
+  EXPECT_EQ(Cli("clip set x --mode global_norm --at-step 200").exit_code, 2) << "nobody has said which norm";
+  waiting_[0].add_paths("clip.threshold");
+  waiting_[0].mutable_values()->mutable_clip()->set_threshold(8);
+  EXPECT_EQ(mode_of("clip set x --mode global_norm --at-step 200"), v1::CLIP_MODE_GLOBAL_NORM);
+  EXPECT_EQ(requests_[0].controls().clip().threshold(), 8);
   EXPECT_EQ(Cli("clip set x --mode global_norm").exit_code, 2) << "there is no norm yet";
   waiting_[0].set_withdrawn_by("bert");
   EXPECT_EQ(mode_of("clip set x --max-norm 2 --at-step 200"), v1::CLIP_MODE_GLOBAL_NORM);
@@ -253,6 +259,67 @@ TEST_F(ClipSetTest, ALimitForLaterNamesItsMode) {
   EXPECT_THAT(PathsOf("clip set x --max-norm 1 --at-step 5000"), ElementsAre("clip.mode", "clip.threshold"));
   ASSERT_EQ(requests_.size(), 1u);
   EXPECT_EQ(requests_[0].controls().clip().mode(), v1::CLIP_MODE_TENSOR_NORM);
+}
+
+TEST_F(ClipSetTest, AModeForLaterNamesTheLimitThatItFinds) {
+  AnswerAdjusted(7);
+  const struct {
+    v1::ClipMode mode;
+    double threshold;
+    const char* arguments;
+    std::vector<std::string> paths;
+    double sent;  // 0: the default
+  } cases[] = {
+      {v1::CLIP_MODE_GLOBAL_NORM, 4, "--mode tensor_norm", {"clip.mode"}, 0},
+      {v1::CLIP_MODE_GLOBAL_NORM, 4, "--mode tensor_norm --at-step 5000", {"clip.mode", "clip.threshold"}, 4},
+      {v1::CLIP_MODE_VALUE, 0.5, "--mode value --at-step 5000", {"clip.mode", "clip.threshold"}, 0.5},
+      {v1::CLIP_MODE_ADAPTIVE, 0.02, "--mode adaptive --at-step 5000", {"clip.mode", "clip.threshold"}, 0.02},
+      {v1::CLIP_MODE_ADAPTIVE, 0, "--mode adaptive --at-step 5000", {"clip.mode", "clip.threshold"}, 0},
+      {v1::CLIP_MODE_GLOBAL_NORM, 4, "--mode adaptive --at-step 5000", {"clip.mode", "clip.threshold"}, 0},
+      {v1::CLIP_MODE_GLOBAL_NORM, 4, "--mode zclip --at-step 5000", {"clip.mode"}, 0},
+  };
+  for (const auto& c : cases) {
+    mode_ = c.mode;
+    threshold_ = c.threshold;
+    EXPECT_EQ(PathsOf(absl::StrCat("clip set x ", c.arguments)), c.paths) << c.arguments;
+    ASSERT_EQ(requests_.size(), 1u);
+    EXPECT_EQ(requests_[0].controls().clip().threshold(), c.sent) << c.arguments;
+  }
+}
+
+// The edit that sets that limit may still be withdrawn: then the value in force would be a norm.
+TEST_F(ClipSetTest, AModeNamesTheLimitThatOnlyAnEditThatWaitsMakesOfItsKind) {
+  AnswerAdjusted(7);
+  mode_ = v1::CLIP_MODE_VALUE;
+  threshold_ = 0.5;
+  v1::Adjustment& edit = AddWaiting(v1::CLIP_MODE_TENSOR_NORM);
+  edit.add_paths("clip.threshold");
+  edit.mutable_values()->mutable_clip()->set_threshold(8);
+  EXPECT_THAT(PathsOf("clip set x --mode global_norm"), ElementsAre("clip.mode", "clip.threshold"));
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].controls().clip().threshold(), 8);
+  mode_ = v1::CLIP_MODE_GLOBAL_NORM;
+  EXPECT_THAT(PathsOf("clip set x --mode global_norm"), ElementsAre("clip.mode")) << "whichever it is, is a norm";
+}
+
+// Nobody has asked for another.
+TEST_F(ClipSetTest, AFactorIsNotResetByAnEditThatWaits) {
+  AnswerAdjusted(7);
+  mode_ = v1::CLIP_MODE_ADAPTIVE;
+  threshold_ = 0.02;
+  AddWaiting(v1::CLIP_MODE_ZCLIP).set_at_step(9000);
+  for (const char* step : {"", " --at-step 100", " --at-step 10000"}) {
+    requests_.clear();
+    const CliResult result = Cli(absl::StrCat("clip set x --mode adaptive", step));
+    EXPECT_EQ(result.exit_code, 2) << step;
+    EXPECT_THAT(result.err, HasSubstr("give --factor")) << step;
+    EXPECT_TRUE(requests_.empty()) << step;
+  }
+  EXPECT_EQ(Cli("clip set x --mode adaptive --factor 0.02").exit_code, 0);
+  mode_ = v1::CLIP_MODE_ZCLIP;
+  EXPECT_THAT(PathsOf("clip set x --mode adaptive"), ElementsAre("clip.mode", "clip.threshold")) << "nobody's factor";
+  waiting_[0].mutable_values()->mutable_clip()->set_mode(v1::CLIP_MODE_ADAPTIVE);
+  EXPECT_EQ(Cli("clip set x --mode adaptive").exit_code, 2) << "somebody's, by then";
 }
 
 TEST_F(ClipSetTest, SaysWhichEditThatWaitsOverturnsIt) {

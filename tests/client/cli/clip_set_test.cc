@@ -59,7 +59,7 @@ TEST(ClipSetParseTest, WordsMayBeInAnyCaseAndWithHyphens) {
 // The request that the arguments make where the edit will find the mode `present`.
 absl::StatusOr<v1::AdjustJobRequest> Make(const std::string& arguments,
                                           v1::ClipMode present = v1::CLIP_MODE_UNSPECIFIED) {
-  return MakeClipRequest(ParseOptions(AddClipSet, "job " + arguments), {.mode = present});
+  return MakeClipRequest(ParseOptions(AddClipSet, "job " + arguments), {.mode = present, .in_force = present});
 }
 
 // An edit says what was asked for and nothing else.

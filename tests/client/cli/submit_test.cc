@@ -185,6 +185,31 @@ TEST_F(SubmitExternalTest, AnAnswerThatIsLostWithTheServerIsAskedForAgain) {
   for (const v1::CreateJobRequest& request : requests) EXPECT_EQ(request.request_id(), requests[0].request_id());
 }
 
+// One that gives a reason of its own was there, and has answered.
+TEST_F(SubmitExternalTest, AServerIsSaidToHaveGoneAwayOnlyWhereItHas) {
+  const auto answer = server_.create_job;
+  const struct {
+    const char* reason;  // of the second answer; "": none
+    bool went_away;
+  } cases[] = {{"", true}, {"SHUTTING_DOWN", true}, {"BACKEND_DOWN", false}};
+  for (const auto& c : cases) {
+    int calls = 0;
+    server_.create_job = [&](const v1::CreateJobRequest& request, v1::Job* job) {
+      if (++calls == 1) return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+      if (calls > 5) return answer(request, job);  // more often than one call asks
+      return c.reason[0] == '\0' ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed")
+                                 : RichStatus(grpc::StatusCode::UNAVAILABLE, "no", Reason(c.reason));
+    };
+    const CliResult result = Cli("submit " + external_);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.err, absl::StrCat("gradwatch: the server ",
+                                       c.went_away ? "went away before it answered"
+                                                   : "cannot say now whether it has accepted the job",
+                                       "; it is asked again, as the same request\n"))
+        << c.reason;
+  }
+}
+
 TEST_F(SubmitExternalTest, AnAnswerThatStaysLostLosesTheToken) {
   server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed");

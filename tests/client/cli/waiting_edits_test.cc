@@ -20,6 +20,7 @@ using ::gradwatch::testing::Reason;
 using ::gradwatch::testing::RichStatus;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 v1::Adjustment Edit(int64_t edit) {
   v1::Adjustment asked;
@@ -117,16 +118,42 @@ v1::Adjustment ModeEdit(int64_t edit, int64_t at_step, v1::ClipMode mode) {
   return asked;
 }
 
+v1::ClipSettings Clip(v1::ClipMode mode, double threshold = 0) {
+  v1::ClipSettings clip;
+  clip.set_mode(mode);
+  clip.set_threshold(threshold);
+  return clip;
+}
+
 TEST(ModeUpToTest, EditsTakeTheirTurnsAsTheTrainerLetsThem) {
   const v1::ClipMode none = v1::CLIP_MODE_NONE, tensor = v1::CLIP_MODE_TENSOR_NORM, value = v1::CLIP_MODE_VALUE;
   // As the server lists them.
   const Edits waiting = ListOf({ModeEdit(2, -1, value), ModeEdit(1, 5, tensor), ModeEdit(3, 9, none)});
-  EXPECT_EQ(ModeUpTo(5, 5, none, waiting), value) << "1, then 2";
-  EXPECT_EQ(ModeUpTo(5, 4, none, waiting), tensor) << "2, then 1";
-  EXPECT_EQ(ModeUpTo(4, 4, none, waiting), value);
-  EXPECT_EQ(ModeUpTo(8, 6, none, waiting), value) << "1 is late";
-  EXPECT_EQ(ModeUpTo(9, 6, tensor, waiting), none);
-  EXPECT_EQ(ModeUpTo(9, 6, tensor, {}), tensor);
+  EXPECT_EQ(ModeUpTo(5, 5, Clip(none), waiting).mode, value) << "1, then 2";
+  EXPECT_EQ(ModeUpTo(5, 4, Clip(none), waiting).mode, tensor) << "2, then 1";
+  EXPECT_EQ(ModeUpTo(4, 4, Clip(none), waiting).mode, value);
+  EXPECT_EQ(ModeUpTo(8, 6, Clip(none), waiting).mode, value) << "1 is late";
+  EXPECT_EQ(ModeUpTo(9, 6, Clip(tensor), waiting).mode, none);
+  EXPECT_EQ(ModeUpTo(9, 6, Clip(tensor), {}).mode, tensor);
+  EXPECT_THAT(ModeUpTo(4, 4, Clip(none), waiting).waiting, UnorderedElementsAre(none, tensor, value)) << "due or not";
+}
+
+TEST(ModeUpToTest, LimitsAreThoseOfTheLastWhoSetsOne) {
+  const v1::ClipMode tensor = v1::CLIP_MODE_TENSOR_NORM;
+  Edits waiting = ListOf({ModeEdit(1, 5, tensor), ModeEdit(2, 7, tensor), ModeEdit(3, 9, tensor)});
+  for (v1::Adjustment& edit : waiting) {
+    edit.mutable_values()->mutable_clip()->set_threshold(static_cast<double>(edit.edit()));
+  }
+  waiting[1].add_paths("clip.threshold");
+  waiting[2].set_paths(0, "clip");
+  const v1::ClipSettings in_force = Clip(tensor, 8);
+  EXPECT_EQ(ModeUpTo(6, 4, in_force, waiting).threshold, 8) << "the first says nothing of it";
+  EXPECT_EQ(ModeUpTo(7, 4, in_force, waiting).threshold, 2);
+  EXPECT_EQ(ModeUpTo(9, 4, in_force, waiting).threshold, 3);
+  waiting[2].set_withdrawn_by("bert");
+  EXPECT_EQ(ModeUpTo(9, 4, in_force, waiting).threshold, 2);
+  waiting[1].mutable_values()->mutable_clip()->clear_threshold();
+  EXPECT_EQ(ModeUpTo(9, 4, in_force, waiting).threshold, 0) << "the default";
 }
 
 // A server with one job, read after event 4, and the edits that wait.

@@ -92,12 +92,51 @@ TEST(WatchOrderTest, WhatIsAboutAStepThatTheServerDidNotHaveYetWaitsForThat) {
   alert.mutable_alert_changed()->mutable_alert()->set_step(2);
   WatchOrder order(FromBeginning());
   EXPECT_EQ(Take(order, Message({adjusted, alert}, {Report(1, 0)})), "1:0");
-  EXPECT_EQ(Take(order, Message({}, {Report(1, 1), Report(1, 2), Report(1, 3)})), "1:1 e1 1:2 e2 1:3");
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 1), Report(1, 2), Report(1, 3)})), "1:1 e1 e2 1:2 1:3");
   // When somebody acknowledges an alert says nothing of its step, which may be one of another attempt.
   acknowledged.set_attempt(2);
   acknowledged.mutable_alert_changed()->mutable_alert()->set_step(90);
   acknowledged.mutable_alert_changed()->set_acknowledgement(true);
   EXPECT_EQ(Take(order, Message({acknowledged}, {Report(2, 0)})), "2:0 e3");
+}
+
+v1::Event Alert(int number, int attempt, int steps_done, int step) {
+  v1::Event event = Event(number, attempt, steps_done);
+  event.mutable_alert_changed()->mutable_alert()->set_step(step);
+  return event;
+}
+
+// Its report comes after the validation of the step, minutes later.
+TEST(WatchOrderTest, AnAlertDoesNotWaitForTheReportOfItsStep) {
+  const struct {
+    int step;
+    int steps_done;   // as the server has it
+    const char* now;  // after the report of step 4
+  } cases[] = {
+      {5, 6, "1:4 e1"},  // as trainers tell it
+      {5, 5, "1:4 e1"},  // that the step does not come
+      {5, 4, "1:4 e1"},  // before that report
+      {4, 5, "e1 1:4"},  // before its line
+      {4, 6, "1:4"},     // it ended with something later
+      {6, 7, "1:4"},     // the report of step 5 is on its way
+  };
+  for (const auto& c : cases) {
+    WatchOrder order(FromBeginning());
+    EXPECT_EQ(Take(order, Message({}, {Report(1, 3)})), "1:3");
+    EXPECT_EQ(Take(order, Message({Alert(1, 1, c.steps_done, c.step)}, {Report(1, 4)})), c.now)
+        << "step " << c.step << ", " << c.steps_done << " done";
+  }
+  WatchOrder order(FromBeginning());
+  EXPECT_EQ(Take(order, Message({Alert(1, 1, 1, 0)}, {})), "e1") << "of the first step";
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 0)})), "1:0");
+  EXPECT_EQ(Take(order, Message({Alert(2, 1, 2, 1)}, {})), "e2") << "the step is not reported yet";
+}
+
+TEST(WatchOrderTest, WithAFilterOnStepsAnAlertStandsBeforeItsLineOrBehindTheLastOneBeforeIt) {
+  WatchOrder order(FromBeginning(10));
+  EXPECT_EQ(Take(order, Message({Alert(1, 1, 10, 9), Alert(2, 1, 11, 10), Alert(3, 1, 12, 11)}, {Report(1, 0)})),
+            "1:0 e1 e2");
+  EXPECT_EQ(Take(order, Message({}, {Report(1, 10)})), "1:10 e3");
 }
 
 TEST(WatchOrderTest, BeforeTheFirstStepNothingIsWaitedFor) {

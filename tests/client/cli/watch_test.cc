@@ -128,9 +128,9 @@ TEST_F(WatchTest, PrintsLinesForPeople) {
   EXPECT_EQ(result.out,
             R"(      step        loss   grad norm           clip          lr
          0         1.5         2.5            0.4        0.01
-         1         NaN         2.5            0.4        0.01
 event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN
     lower the rate
+         1         NaN         2.5            0.4        0.01
 event 9  running -> succeeded
 )");
   EXPECT_EQ(result.err, "");
@@ -343,7 +343,7 @@ TEST_F(WatchTest, HistoryIsToldInTheOrderInWhichItHappened) {
     const auto& number = fields.count("event") > 0 ? fields.at("event") : fields.at("step");
     absl::StrAppend(&order, fields.at("type").string_value(), " ", number.number_value(), ", ");
   }
-  EXPECT_EQ(order, "event 1, report 0, report 1, event 2, report 2, event 3, ");
+  EXPECT_EQ(order, "event 1, report 0, event 2, report 1, report 2, event 3, ");
 }
 
 TEST_F(WatchTest, WhatIsHeldBackIsPrintedWhenTheWatchIsLeft) {

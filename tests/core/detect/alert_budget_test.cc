@@ -41,7 +41,7 @@ class AlertBudgetTest : public ::testing::Test {
     for (const v1::Alert& alert : alerts) {
       told.push_back(
           absl::StrCat(alert.rule(), "/", alert.episode(), " ", v1::AlertState_Name(alert.state()).substr(12)));
-      if (alert.rule() == kTruncationRule) truncation_ = alert;
+      if (alert.rule() == kTruncationRule) truncations_.push_back(alert);
     }
     return told;
   }
@@ -55,7 +55,7 @@ class AlertBudgetTest : public ::testing::Test {
   testing::FakeClock clock_;
   AlertBudgetOptions options_;
   AlertBudget budget_{{.job_id = "job", .job_uid = "uid", .attempt = 2}, &clock_};
-  v1::Alert truncation_;
+  std::vector<v1::Alert> truncations_;  // that were told
 };
 
 TEST_F(AlertBudgetTest, WhatIsFewIsToldAsItIs) {
@@ -98,18 +98,18 @@ TEST_F(AlertBudgetTest, OneRuleTakesNothingFromAnother) {
 TEST_F(AlertBudgetTest, WhatIsCountedIsToldByOneAlert) {
   for (int32_t episode = 1; episode <= 100; ++episode) EXPECT_EQ(Flap("flap", episode, 10 * episode), 2u);
   EXPECT_THAT(Take("flap", 101, kFiring, 5000), ElementsAre("alerts_truncated/1 FIRING"));
-  EXPECT_EQ(truncation_.alert_id(), "uid/2/alerts_truncated/1");
-  EXPECT_EQ(truncation_.job_id(), "job");
-  EXPECT_EQ(truncation_.attempt(), 2);
-  EXPECT_EQ(truncation_.severity(), v1::SEVERITY_WARNING);
-  EXPECT_EQ(truncation_.step(), 5000);
+  EXPECT_EQ(truncations_.back().alert_id(), "uid/2/alerts_truncated/1");
+  EXPECT_EQ(truncations_.back().job_id(), "job");
+  EXPECT_EQ(truncations_.back().attempt(), 2);
+  EXPECT_EQ(truncations_.back().severity(), v1::SEVERITY_WARNING);
+  EXPECT_EQ(truncations_.back().step(), 5000);
   EXPECT_THAT(Take("flap", 101, kResolved, 5001), IsEmpty());
   for (int32_t episode = 102; episode <= 1000; ++episode) EXPECT_EQ(Flap("flap", episode, 10'000 + episode), 0u);
   EXPECT_THAT(Told(budget_.Finish(20'000)), ElementsAre("alerts_truncated/1 RESOLVED"));
-  EXPECT_EQ(truncation_.first_step(), 5000);
-  EXPECT_EQ(truncation_.step(), 20'000);
-  EXPECT_EQ(truncation_.value(), 900);
-  EXPECT_EQ(truncation_.summary(), "900 alerts were counted, not told: 900 of flap in steps 5000 to 11001");
+  EXPECT_EQ(truncations_.back().first_step(), 5000);
+  EXPECT_EQ(truncations_.back().step(), 20'000);
+  EXPECT_EQ(truncations_.back().value(), 900);
+  EXPECT_EQ(truncations_.back().summary(), "900 alerts were counted, not told: 900 of flap in steps 5000 to 11001");
 }
 
 // Who hears of critical alerts alone must hear that some of them are left out.
@@ -127,26 +127,56 @@ TEST_F(AlertBudgetTest, AnAlertAsSevereAsWhatIsCountedTellsIt) {
     return told;
   };
   EXPECT_THAT(flood("a", v1::SEVERITY_WARNING, 10), ElementsAre("alerts_truncated/1 FIRING"));
-  EXPECT_EQ(truncation_.severity(), v1::SEVERITY_WARNING);
+  EXPECT_EQ(truncations_.back().severity(), v1::SEVERITY_WARNING);
   EXPECT_THAT(flood("b", v1::SEVERITY_INFO, 20), IsEmpty());
   EXPECT_THAT(flood("c", v1::SEVERITY_CRITICAL, 30),
               ElementsAre("alerts_truncated/1 RESOLVED", "alerts_truncated/2 FIRING"));
-  EXPECT_EQ(truncation_.severity(), v1::SEVERITY_CRITICAL);
-  EXPECT_EQ(truncation_.alert_id(), "uid/2/alerts_truncated/2");
-  EXPECT_EQ(truncation_.first_step(), 30);
+  ASSERT_EQ(truncations_.size(), 3u);
+  const v1::Alert& over = truncations_[1];  // the episode of the warnings: as it began
+  EXPECT_EQ(over.state(), kResolved);
+  EXPECT_EQ(over.alert_id(), "uid/2/alerts_truncated/1");
+  EXPECT_EQ(over.severity(), v1::SEVERITY_WARNING);
+  EXPECT_EQ(over.first_step(), 10);
+  EXPECT_EQ(over.step(), 30);
+  EXPECT_EQ(over.summary(),
+            "from step 30 on alerts of c, which are more severe, are counted too: another alert tells it");
+  EXPECT_EQ(truncations_.back().severity(), v1::SEVERITY_CRITICAL);
+  EXPECT_EQ(truncations_.back().alert_id(), "uid/2/alerts_truncated/2");
+  EXPECT_EQ(truncations_.back().first_step(), 30);
   EXPECT_THAT(flood("d", v1::SEVERITY_CRITICAL, 40), IsEmpty());
   EXPECT_THAT(Told(budget_.Finish(50)), ElementsAre("alerts_truncated/2 RESOLVED"));
-  EXPECT_EQ(truncation_.value(), 200) << "of all rules";
+  EXPECT_EQ(truncations_.back().value(), 200) << "of all rules";
 }
 
 // Its process may be killed: what was said when the counting began is then all that is ever said of it, and is true.
 TEST_F(AlertBudgetTest, ARunWithoutAnEndHasToldNothingUntrue) {
   for (int32_t episode = 1; episode <= 1000; ++episode) Flap("flap", episode, 10 * episode);
-  EXPECT_EQ(truncation_.state(), kFiring);
+  EXPECT_EQ(truncations_.back().state(), kFiring);
   EXPECT_EQ(
-      truncation_.summary(),
+      truncations_.back().summary(),
       "from step 1010 on alerts of flap are counted, not told one by one; how many is told at the end of the run");
-  EXPECT_EQ(truncation_.value(), 0) << "how many is not known yet";
+  EXPECT_EQ(truncations_.back().value(), 0) << "how many is not known yet";
+}
+
+// A run that ends for want of memory ends within a step, whose alerts were told.
+TEST_F(AlertBudgetTest, NothingEndsBeforeItBegan) {
+  v1::Alert alert;
+  alert.set_rule("a");
+  alert.set_episode(1);
+  alert.set_first_step(8);
+  alert.set_step(8);
+  alert.set_state(kFiring);
+  budget_.Take(alert, 0);
+  alert.set_state(kResolved);
+  alert.set_step(7);
+  const std::vector<v1::Alert> told = budget_.Take(alert, 0);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].step(), 8);
+  for (int32_t episode = 1; episode <= 100; ++episode) Flap("b", episode, 6);
+  Take("b", 101, kFiring, 8);
+  EXPECT_THAT(Told(budget_.Finish(7)), ElementsAre("alerts_truncated/1 RESOLVED"));
+  EXPECT_EQ(truncations_.back().first_step(), 8);
+  EXPECT_EQ(truncations_.back().step(), 8);
 }
 
 TEST_F(AlertBudgetTest, TheSummaryNamesTheRulesWithMost) {
@@ -155,8 +185,9 @@ TEST_F(AlertBudgetTest, TheSummaryNamesTheRulesWithMost) {
     for (int32_t episode = 1; episode <= 100 + rule; ++episode) Flap(name, episode, episode);
   }
   EXPECT_THAT(Told(budget_.Finish(200)), ElementsAre("alerts_truncated/1 RESOLVED"));
-  EXPECT_THAT(truncation_.summary(), StartsWith("28 alerts were counted, not told: 7 of rule7 in steps 101 to 108; "));
-  EXPECT_THAT(truncation_.summary(), HasSubstr("; 3 of rule3 in steps 101 to 104; the rest of 2 rules"));
+  EXPECT_THAT(truncations_.back().summary(),
+              StartsWith("28 alerts were counted, not told: 7 of rule7 in steps 101 to 108; "));
+  EXPECT_THAT(truncations_.back().summary(), HasSubstr("; 3 of rule3 in steps 101 to 104; the rest of 2 rules"));
 }
 
 TEST_F(AlertBudgetTest, AnEpisodeThatWasCountedIsOnlyCountedOnce) {
@@ -167,7 +198,7 @@ TEST_F(AlertBudgetTest, AnEpisodeThatWasCountedIsOnlyCountedOnce) {
   EXPECT_THAT(Take("slow", 101, kResolved, 300), IsEmpty());
   EXPECT_THAT(Take("slow", 102, kPending, 301), ElementsAre("slow/102 PENDING"));
   EXPECT_THAT(Told(budget_.Finish(400)), ElementsAre("alerts_truncated/1 RESOLVED"));
-  EXPECT_EQ(truncation_.summary(), "1 alert was counted, not told: 1 of slow in steps 200 to 300");
+  EXPECT_EQ(truncations_.back().summary(), "1 alert was counted, not told: 1 of slow in steps 200 to 300");
 }
 
 // Whoever is told takes nothing: what waits is bounded, whatever the rules do and for however long.

@@ -23,6 +23,27 @@ class FullDiskTest : public JobManagerTest {
     FaultyVfs::full = false;
     JobManagerTest::TearDown();
   }
+  // The operations that `first` submits share a commit. Those that `second` submits are in the next one, in front of
+  // what the first ones ask for.
+  void InTwoCommits(absl::FunctionRef<void()> first, absl::FunctionRef<void()> second) {
+    absl::Notification before, hold, begun, go_on;
+    const auto wait = [](absl::Notification& here, absl::Notification& notification) {
+      return [&here, &notification](LedgerTransaction&) {
+        here.Notify();
+        notification.WaitForNotification();
+        return absl::OkStatus();
+      };
+    };
+    ledger_->Submit(wait(before, hold));
+    before.WaitForNotification();
+    ledger_->Submit(wait(begun, go_on));
+    first();
+    hold.Notify();
+    begun.WaitForNotification();
+    second();
+    go_on.Notify();
+    Settle();
+  }
   static void ExpectFull(const absl::Status& status) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")));
     EXPECT_EQ(core::GetReason(status), "STORAGE_FULL");
@@ -163,6 +184,26 @@ TEST_F(FullDiskTest, ATrainerThatDiedMeanwhileFailsItsJob) {
   EXPECT_EQ(Get("job").failure(), "trainer killed by signal 9 (SIGKILL)");
 }
 
+// A stop that its trainer never heard of is no reason why it ended.
+TEST_F(FullDiskTest, ATrainerThatDiedBesideAStopThatIsNotStoredFailsItsJob) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  Detach(trainer);
+  v1::StopJobRequest stop;
+  stop.set_job_id("job");
+  FaultyVfs::full = true;
+  spdlog::set_level(spdlog::level::off);
+  InOneCommit([&] {
+    jobs_->StopJob(stop, "tester", [&](const absl::StatusOr<v1::Job>& job) { ExpectFull(job.status()); });
+    launcher_->End(1001, {.exit_code = 0, .signal = SIGKILL, .unknown = false, .last_output = {}});
+  });
+  FaultyVfs::full = false;
+  ASSERT_THAT(Stop("job"), IsOk());
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(State("job"), "FAILED");
+  EXPECT_EQ(Get("job").failure(), "trainer killed by signal 9 (SIGKILL)");
+}
+
 // --- What a trainer is known by ---
 
 // Launches a job whose handle cannot be stored.
@@ -239,6 +280,28 @@ TEST_F(LostHandleTest, AStopBeforeTheRestartIsStoredIsNotWaitedForEither) {
   ASSERT_THAT(Stop("job", 3600), IsOk());
   Pass(absl::Seconds(1));
   EXPECT_EQ(State("job"), "STOPPED");
+}
+
+// It is queued before what a tick asks for, and both are in the commit that fails.
+TEST_F(LostHandleTest, AStopThatIsNotStoredDoesNotEndTheRecovery) {
+  RestartOnAFullDisk();
+  v1::StopJobRequest stop;
+  stop.set_job_id("job");
+  absl::Notification answered;
+  InTwoCommits([&] { jobs_->Tick(); },
+               [&] {
+                 jobs_->StopJob(stop, "tester", [&](const absl::StatusOr<v1::Job>& job) {
+                   ExpectFull(job.status());
+                   answered.Notify();
+                 });
+               });
+  answered.WaitForNotification();
+  EXPECT_THAT(launcher_->launches(), IsEmpty());
+  FaultyVfs::full = false;
+  Pass(absl::Seconds(5));
+  EXPECT_EQ(State("job"), "PENDING");
+  ASSERT_THAT(launcher_->launches(), SizeIs(1)) << "it starts once more";
+  EXPECT_EQ(launcher_->launches()[0].attempt, 2);
 }
 
 TEST_F(LostHandleTest, AJobThatWaitsAgainForItsTurnHasNoDeadline) {
@@ -388,32 +451,22 @@ TEST_F(FullDiskTest, TheEndOfAStreamDoesNotCountOnceThereIsAnother) {
   batch.add_notices()->set_number(2);
   batch.mutable_notices(0)->mutable_finished()->set_state(v1::JOB_STATE_SUCCEEDED);
   Trainer again;
-  absl::Notification first, hold, second, go_on;
-  const auto wait = [](absl::Notification& here, absl::Notification& notification) {
-    return [&here, &notification](LedgerTransaction&) {
-      here.Notify();
-      notification.WaitForNotification();
-      return absl::OkStatus();
-    };
-  };
-  ledger_->Submit(wait(first, hold));
-  first.WaitForNotification();
-  // The next commit: nothing of it is stored.
-  ledger_->Submit([](LedgerTransaction& transaction) {
-    FaultyVfs::full = true;
-    transaction.OnCommit([](const absl::Status&) { FaultyVfs::full = false; });
-    return absl::OkStatus();
-  });
-  ledger_->Submit(wait(second, go_on));
-  jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
-  jobs_->OnDetached(*trainer.attachment, trainer.link, "lost");
-  hold.Notify();
-  second.WaitForNotification();
-  // The one after it.
-  jobs_->Attach(Hello("job"), again.link,
-                [&](absl::StatusOr<JobManager::Attachment> attachment) { again.attachment = std::move(attachment); });
-  go_on.Notify();
-  Settle();
+  InTwoCommits(
+      [&] {
+        // Nothing of it is stored.
+        ledger_->Submit([](LedgerTransaction& transaction) {
+          FaultyVfs::full = true;
+          transaction.OnCommit([](const absl::Status&) { FaultyVfs::full = false; });
+          return absl::OkStatus();
+        });
+        jobs_->OnNotices(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
+        jobs_->OnDetached(*trainer.attachment, trainer.link, "lost");
+      },
+      [&] {
+        jobs_->Attach(Hello("job"), again.link, [&](absl::StatusOr<JobManager::Attachment> attachment) {
+          again.attachment = std::move(attachment);
+        });
+      });
   ASSERT_THAT(again.attachment, IsOk());
   Pass(absl::Seconds(70));
   EXPECT_EQ(State("job"), "RUNNING");
