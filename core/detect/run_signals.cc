@@ -107,8 +107,8 @@ void RunSignals::BeginStep(const StepRecord& record) {
 }
 
 void RunSignals::TakeLoss(double loss) {
-  if (losses_ == 0 && loss_era_ == 0) loss_scale_ = std::max(std::abs(loss), kSmallestScale);
-  if (!is_additive_ && loss <= 0) BeginLossEra(loss);
+  ObserveScale(loss);
+  if (!is_additive_ && loss <= 0) BeginLossEra();
   loss_ = is_additive_ ? std::asinh(loss / loss_scale_) : std::log(std::max(loss, kSmallest));
   ++losses_;
   ObserveStart();
@@ -121,11 +121,21 @@ void RunSignals::TakeLoss(double loss) {
   settled_ = settled_ || calm_ >= kCalmSteps;
 }
 
-// A logarithm cannot tell these losses.
-void RunSignals::BeginLossEra(double loss) {
+// A first loss near 0 would make mountains of the noise around it: from the fifth on the median is what counts.
+void RunSignals::ObserveScale(double loss) {
+  if (magnitudes_count_ == kFewest) return;
+  magnitudes_[magnitudes_count_++] = std::abs(loss);
+  if (magnitudes_count_ == 1) loss_scale_ = std::max(magnitudes_[0], kSmallestScale);
+  if (magnitudes_count_ < kFewest) return;
+  std::sort(magnitudes_.begin(), magnitudes_.end());
+  loss_scale_ = std::max(magnitudes_[kFewest / 2], kSmallestScale);
+  if (is_additive_) BeginLossEra();
+}
+
+// A logarithm cannot tell these losses, or their scale is another one.
+void RunSignals::BeginLossEra() {
   is_additive_ = true;
   ++loss_era_;
-  if (losses_ == 0) loss_scale_ = std::max(std::abs(loss), kSmallestScale);
   losses_ = 0;
   first_losses_count_ = 0;
   settled_ = false;

@@ -146,7 +146,8 @@ class RunSignals {
   static bool IsOutlier(double sample, const History& usual, const Outlier& limits);
 
   void TakeLoss(double loss);
-  void BeginLossEra(double loss);
+  void ObserveScale(double loss);
+  void BeginLossEra();
   void ObserveStart();
   void TakeNorm(double norm);
   void ObserveBest(const StepRecord& record);
@@ -162,8 +163,10 @@ class RunSignals {
   FiniteStep last_finite_;
 
   // Losses.
-  bool is_additive_ = false;  // whether l is an asinh
-  double loss_scale_ = 0;     // the first loss, as a magnitude
+  bool is_additive_ = false;            // whether l is an asinh
+  double loss_scale_ = 0;               // see asinh above
+  std::array<double, 5> magnitudes_{};  // of the first losses
+  int magnitudes_count_ = 0;
   int loss_era_ = 0;
   double loss_ = 0;
   int64_t losses_ = 0;

@@ -215,7 +215,7 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
   Verdict verdict;
   if (!signals.finite()) return verdict;
   verdict.kind = Verdict::Kind::kQuiet;
-  if (done_ || signals.losses() > 1 || signals.loss_era() > 1) return verdict;
+  if (done_ || signals.losses() > 1) return verdict;
   done_ = true;
   const RunSignals::Update& update = signals.last_update();
   const double guessing = signals.facts().guessing_loss;

@@ -108,6 +108,14 @@ TEST_F(RunSignalsTest, LossesThatAreNotAboveZeroAreMeasuredByTheFirstOne) {
   EXPECT_NEAR(later.LossOf(later.loss()), -0.5, 1e-12);
 }
 
+// Of a run whose losses lie around 0 the first may be near 0 by chance.
+TEST_F(RunSignalsTest, AFirstLossNearZeroIsNotTheScaleForLong) {
+  for (const double loss : {1e-6, -2.0, 3.0, -1.0, 4.0}) Step(loss);
+  EXPECT_EQ(signals_.losses(), 1) << "of the scale that counts";
+  EXPECT_NEAR(signals_.loss(), std::asinh(4.0 / 2), 1e-12);
+  EXPECT_NEAR(signals_.LossOf(signals_.loss()), 4, 1e-12);
+}
+
 TEST_F(RunSignalsTest, TheStartIsNoOutlier) {
   for (const double loss : {2.0, 2.5, 1e9, 2.2, 2.4}) Step(loss);
   EXPECT_NEAR(signals_.LossOf(signals_.start_loss()), 2.4, 1e-9);  // of 2, 2.2, 2.4 and 2.5: the upper middle one
