@@ -37,7 +37,8 @@ std::string DenseStack(int depth, const std::string& init, const std::string& fu
   return absl::StrCat(layers, "    - dense: {units: ", outputs, "}\n");
 }
 
-constexpr char kClusters[] = "{batch_size: 64, gaussian_clusters: {classes: 10, features: 32}}";
+// Clusters that overlap: what is learnt perfectly has no gradient left, whatever is done to it.
+constexpr char kClusters[] = "{batch_size: 64, gaussian_clusters: {classes: 10, features: 32, spread: 0.5}}";
 constexpr char kSums[] = "{batch_size: 64, adding: {sequence_length: 10}}";
 
 // Healthy networks that learn: softmax with momentum, softmax with Adam, and a squared error.
@@ -142,11 +143,11 @@ LeadScenario Radius(double radius) {
 }
 
 LeadScenario Depth(int depth) {
-  const auto network = [depth](const char* rate) {
-    return Network{"depth", DenseStack(depth, "{method: normal, scale: 0.21}", "tanh", 10), "softmax_cross_entropy",
-                   kClusters, absl::StrCat("{learning_rate: ", rate, "}")};
+  const auto network = [depth](const char* gain) {
+    return Network{"depth", DenseStack(depth, absl::StrCat("{method: he, gain: ", gain, "}"), "relu", 10),
+                   "softmax_cross_entropy", kClusters, "{learning_rate: 0.05}"};
   };
-  return Start("depth", absl::StrCat(depth), 300, network("0.5"), network("0.01"));
+  return Start("depth", absl::StrCat(depth), 300, network("1.15"), network("1"));
 }
 
 // Made-up records of a network of one weight, whose norm grows by `growth` a step from kBefore on, with or without its

@@ -3,6 +3,7 @@
 #ifndef GRADWATCH_TESTS_SUPPORT_HOSTED_JOBS_H_
 #define GRADWATCH_TESTS_SUPPORT_HOSTED_JOBS_H_
 
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,9 @@ struct HostedJob {
   std::vector<core::ControlEdit> edits{};  // while it runs
 };
 
+// For the names of tests.
+inline void PrintTo(const HostedJob& job, std::ostream* out) { *out << job.name; }
+
 inline std::string ShippedPath(const std::string& file) { return absl::StrCat(GRADWATCH_SOURCE_DIR, "/", file); }
 inline HostedJob DeployJob(const std::string& name) { return {name, ShippedPath("deploy/jobs/" + name + ".yaml")}; }
 inline HostedJob CauseJob(const std::string& name, const std::string& file, std::vector<std::string> set = {}) {
@@ -44,8 +48,8 @@ inline std::vector<HostedJob> HealthyJobs() {
   for (const char* name : {"f1ok", "f2ok", "f3ok", "f4reluok", "f6nobn"}) jobs.push_back(CauseJob(name, name));
   jobs.push_back(CauseJob("f5ok", "f5", {"data.bad_batch.scale=1"}));
   jobs.push_back(CauseJob("csv_standardized", "csv", {"data.csv.standardize=true"}));
-  std::vector<std::string> gain_one;  // of its 13 dense layers, with activations between them
-  for (int layer = 0; layer <= 24; layer += 2) {
+  std::vector<std::string> gain_one;  // of its 12 dense layers, with activations between them
+  for (int layer = 0; layer <= 22; layer += 2) {
     gain_one.push_back(absl::StrCat("model.layers[", layer, "].dense.weight_init.gain=1"));
   }
   jobs.push_back(CauseJob("big_gain_1", "big", std::move(gain_one)));

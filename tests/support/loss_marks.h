@@ -18,9 +18,10 @@ class LossMarks {
   // `is_finite`: the gradients.
   void Add(int64_t step, double loss, bool is_finite = true);
 
-  // The first of the first five losses in a row that were over: one alone is a noisy batch.
+  // The first of the first 20 losses in a row that were over: what comes back sooner is a noisy batch, a spike or a
+  // catapult.
   std::optional<int64_t> passed() const { return passed_; }
-  // The step from which every loss to the end was over, if those are five or more.
+  // The step from which every loss to the end was over, if those are 20 or more.
   std::optional<int64_t> lost() const;
   // The first step with a loss or a gradient that is not finite.
   std::optional<int64_t> non_finite() const { return non_finite_; }
@@ -30,7 +31,7 @@ class LossMarks {
   double last() const { return last_; }
 
  private:
-  static constexpr int kInARow = 5;
+  static constexpr int kInARow = 20;
   static constexpr size_t kWindow = 20;
   static constexpr double kFactor = 3;
 

@@ -59,6 +59,7 @@ absl::StatusOr<WatchedRun> WatchRun(const v1::JobSpec& spec, const core::DataRoo
 struct Told {
   int64_t step = 0;
   std::string rule;
+  bool operator==(const Told&) const = default;
 };
 // The first one at `from` or later of at least this severity.
 std::optional<Told> FirstTold(const std::vector<v1::Alert>& transitions, v1::Severity least, int64_t from = 0);
