@@ -1,5 +1,6 @@
-// How good the detector's alerts are: plays recorded runs to it, as the trainer would, and scores its alerts against
-// what became of the runs. tests/bench/detection asks it.
+// How good the detector's alerts are, under the default rules and others, those after other tools among them: plays
+// recorded runs to it, as the trainer would, and scores its alerts against what became of the runs.
+// tests/bench/detection asks it.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -16,9 +17,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "client/lib/spec_reader.h"
 #include "core/base/status_macros.h"
 #include "core/detect/detector.h"
+#include "tests/bench/rule_sets.h"
 #include "tests/support/alert_score.h"
 #include "tests/support/recorded_run.h"
 
@@ -28,13 +31,9 @@ namespace {
 constexpr size_t kMostListed = 3;  // alerts of a run that a list names
 
 struct CommandLine {
-  std::vector<std::string> folders, rules;
+  std::vector<std::string> folders, rules, presets, without;
+  bool rivals = false;
   std::string alerts, run, by, list;
-};
-
-struct NamedRules {
-  std::string name;
-  v1::RuleSet rules;
 };
 
 // What a set of rules made of a run.
@@ -47,16 +46,60 @@ struct Played {
 struct PlayedSet {
   std::vector<RunLabel> labels;
   std::vector<std::vector<Played>> played;  // [rules][run]
+  int64_t steps = 0;                        // of all runs
+  std::vector<absl::Duration> costs;        // [rules], of judging them
 };
 
-absl::StatusOr<std::vector<NamedRules>> ReadRules(const std::vector<std::string>& paths) {
+absl::StatusOr<NamedRules> RulesOfFile(const std::string& path) {
+  NamedRules named{std::filesystem::path(path).filename().string(), {}};
+  GW_RETURN_IF_ERROR(client::ReadMessage(path, &named.rules));
+  GW_RETURN_IF_ERROR(core::ValidateRules(named.rules));
+  return named;
+}
+
+// The set with this rule taken out of it.
+NamedRules Without(const std::string& rule, const NamedRules& whole) {
+  NamedRules rest{absl::StrCat(whole.name, " without ", rule), core::ResolveRules(whole.rules)};
+  auto* const rules = rest.rules.mutable_rules();
+  rules->erase(
+      std::remove_if(rules->begin(), rules->end(), [&](const v1::Rule& other) { return other.name() == rule; }),
+      rules->end());
+  rest.rules.set_preset("none");
+  return rest;
+}
+
+// Adds each set once more without each of these rules, or "each" of its own in turn.
+absl::Status AddAblations(const std::vector<std::string>& asked, std::vector<NamedRules>* all) {
+  const std::vector<NamedRules> whole = *all;
+  for (const NamedRules& named : whole) {
+    std::vector<std::string> names;
+    for (const v1::Rule& rule : core::ResolveRules(named.rules).rules()) names.push_back(rule.name());
+    for (const std::string& rule : asked == std::vector<std::string>{"each"} ? names : asked) {
+      if (std::ranges::find(names, rule) == names.end()) {
+        return absl::InvalidArgumentError(absl::StrCat("--without ", rule, ": there is no such rule in ", named.name));
+      }
+      all->push_back(Without(rule, named));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<NamedRules>> AskedRules(const CommandLine& line) {
   std::vector<NamedRules> all;
-  if (paths.empty()) all.push_back({"default rules", v1::RuleSet()});
-  for (const std::string& path : paths) {
-    NamedRules named{std::filesystem::path(path).filename().string(), {}};
-    GW_RETURN_IF_ERROR(client::ReadMessage(path, &named.rules));
-    GW_RETURN_IF_ERROR(core::ValidateRules(named.rules));
+  if (line.rules.empty() && line.presets.empty()) all.push_back({"default rules", v1::RuleSet()});
+  for (const std::string& path : line.rules) {
+    GW_ASSIGN_OR_RETURN(NamedRules named, RulesOfFile(path));
     all.push_back(std::move(named));
+  }
+  for (const std::string& preset : line.presets) {
+    GW_ASSIGN_OR_RETURN(NamedRules named, PresetRules(preset));
+    all.push_back(std::move(named));
+  }
+  GW_RETURN_IF_ERROR(AddAblations(line.without, &all));
+  if (!line.rivals) return all;
+  for (NamedRules& rival : RivalRules()) {
+    rival.name = absl::StrCat("preset ", rival.name);
+    all.push_back(std::move(rival));
   }
   return all;
 }
@@ -66,13 +109,15 @@ absl::StatusOr<PlayedSet> PlaySet(const std::string& folder, const std::vector<N
                                   const std::string& only_run) {
   PlayedSet set;
   set.played.resize(all.size());
+  set.costs.resize(all.size(), absl::ZeroDuration());
   GW_ASSIGN_OR_RETURN(const std::vector<RunLabel> labels, ReadLabels(folder));
   for (const RunLabel& label : labels) {
     if (!only_run.empty() && label.run != only_run) continue;
     GW_ASSIGN_OR_RETURN(const RecordedRun run, ReadRun(folder, label.run));
     set.labels.push_back(label);
+    set.steps += static_cast<int64_t>(run.steps.size());
     for (size_t i = 0; i < all.size(); ++i) {
-      Played played{PlayRun(run, all[i].rules), {}};
+      Played played{PlayRun(run, all[i].rules, &set.costs[i]), {}};
       played.verdict = JudgeAlerts(label, AlertsOf(played.transitions));
       set.played[i].push_back(std::move(played));
     }
@@ -112,11 +157,29 @@ absl::Status WriteAlerts(const std::string& folder, const PlayedSet& set, const 
 
 // tests/bench/detection adds rows of its own to this table.
 void PrintHead() {
-  std::printf("%-57s %4s %7s %5s %5s %6s %6s %6s %7s %7s\n", "", "runs", "caught", "late", "lead", "share", "false",
-              "early", "spikes", "warned");
+  std::printf("%-57s %4s %7s %5s %5s %6s %6s %6s %7s %7s %6s  %s\n", "", "runs", "caught", "late", "lead", "share",
+              "false", "early", "spikes", "warned", "us", "first");
 }
 
-void PrintScore(const std::string& name, const AlertScore& score) {
+// The rules whose critical alert was the first in time of a run that was caught, the most frequent first: "loss_jump
+// 7".
+std::string FirstRules(const std::vector<const Played*>& played, const std::vector<const RunLabel*>& labels) {
+  std::map<std::string, int> counts;
+  for (size_t i = 0; i < played.size(); ++i) {
+    if (!played[i]->verdict.caught.value_or(false)) continue;
+    if (const auto rule = FirstInTime(*labels[i], played[i]->transitions); rule.has_value()) ++counts[*rule];
+  }
+  std::vector<std::pair<int, std::string>> order;
+  for (const auto& [rule, count] : counts) order.emplace_back(-count, rule);
+  std::ranges::sort(order);
+  std::vector<std::string> words;
+  for (const auto& [count, rule] : order) words.push_back(absl::StrCat(rule, " ", -count));
+  return absl::StrJoin(words, ", ");
+}
+
+// `cost`: microseconds of a step.
+void PrintScore(const std::string& name, const AlertScore& score, std::optional<double> cost,
+                const std::string& first) {
   const auto print = [](const std::optional<double>& value, int width, int digits) {
     if (value.has_value()) {
       std::printf(" %*.*f", width, digits, *value);
@@ -133,20 +196,33 @@ void PrintScore(const std::string& name, const AlertScore& score) {
   print(score.early.value(), 6, 3);
   print(score.spikes.value(), 7, 3);
   print(score.warned.value(), 7, 3);
-  std::printf("\n");
+  print(cost, 6, 2);
+  std::printf("  %s\n", first.c_str());
 }
 
 // A row of all runs, or of those with each value of a field.
-void PrintRows(const std::string& name, const std::string& by, const PlayedSet& set,
-               const std::vector<Played>& played) {
-  std::map<std::string, std::vector<RunVerdict>> groups;
-  for (size_t i = 0; i < played.size(); ++i) {
+void PrintRows(const std::string& name, const std::string& by, const PlayedSet& set, size_t rules) {
+  std::map<std::string, std::vector<size_t>> groups;
+  for (size_t i = 0; i < set.labels.size(); ++i) {
     const auto field = set.labels[i].fields.find(by);
     const std::string value = field == set.labels[i].fields.end() ? "none" : field->second;
-    groups[by.empty() ? name : absl::StrCat("  ", by, " ", value)].push_back(played[i].verdict);
+    groups[by.empty() ? name : absl::StrCat("  ", by, " ", value)].push_back(i);
   }
   if (!by.empty()) std::printf("%s\n", name.c_str());
-  for (const auto& [group, verdicts] : groups) PrintScore(group, SumUp(verdicts));
+  std::optional<double> cost;
+  if (by.empty())
+    cost = absl::ToDoubleMicroseconds(set.costs[rules]) / static_cast<double>(std::max<int64_t>(1, set.steps));
+  for (const auto& [group, runs] : groups) {
+    std::vector<RunVerdict> verdicts;
+    std::vector<const Played*> played;
+    std::vector<const RunLabel*> labels;
+    for (const size_t run : runs) {
+      verdicts.push_back(set.played[rules][run].verdict);
+      played.push_back(&set.played[rules][run]);
+      labels.push_back(&set.labels[run]);
+    }
+    PrintScore(group, SumUp(verdicts), cost, FirstRules(played, labels));
+  }
 }
 
 std::string Describe(const RunLabel& label) {
@@ -203,7 +279,7 @@ void PrintSet(const CommandLine& line, const std::vector<NamedRules>& all, const
       std::printf("%s, %s:\n", all[i].name.c_str(), line.list.c_str());
       PrintList(line.list, set, set.played[i]);
     } else if (line.run.empty()) {
-      PrintRows(all[i].name, line.by, set, set.played[i]);
+      PrintRows(all[i].name, line.by, set, i);
     } else if (!set.labels.empty()) {
       std::printf("%s: ", all[i].name.c_str());
       PrintRun(set.labels[0], set.played[i][0]);
@@ -212,7 +288,7 @@ void PrintSet(const CommandLine& line, const std::vector<NamedRules>& all, const
 }
 
 absl::Status Measure(const CommandLine& line) {
-  GW_ASSIGN_OR_RETURN(const std::vector<NamedRules> all, ReadRules(line.rules));
+  GW_ASSIGN_OR_RETURN(const std::vector<NamedRules> all, AskedRules(line));
   bool found = false;
   for (size_t folder = 0; folder < line.folders.size(); ++folder) {
     GW_ASSIGN_OR_RETURN(const PlayedSet set, PlaySet(line.folders[folder], all, line.run));
@@ -234,6 +310,12 @@ int Main(int argc, char** argv) {
   app.add_option("folders", line.folders, "Folders of runs with their labels.jsonl")->required();
   app.add_option("--rules", line.rules, "A RuleSet in a file; may be given more than once. Unset: the default rules")
       ->allow_extra_args(false);
+  app.add_option("--preset", line.presets, "Rules that have a name; may be given more than once")
+      ->allow_extra_args(false);
+  app.add_option("--without", line.without,
+                 "Once more without this rule, or without each one in turn (each); may be given more than once")
+      ->allow_extra_args(false);
+  app.add_flag("--rivals", line.rivals, "The presets after other tools beside them");
   app.add_option("--alerts", line.alerts, "Write the alerts to FOLDER/set/rules/RUN.json, both counted from 0");
   auto* const run = app.add_option("--run", line.run, "Print the alerts of this run");
   auto* const by = app.add_option("--by", line.by, "A row for each value of this field of the labels");

@@ -23,11 +23,15 @@ bool HasOneIn(const std::vector<int64_t>& steps, int64_t first, int64_t last) {
   return std::ranges::any_of(steps, [&](int64_t step) { return first <= step && step <= last; });
 }
 
-void JudgeDiverged(const RunLabel& label, const std::vector<int64_t>& critical, RunVerdict* verdict) {
+// The step from which on a critical alert is about the divergence.
+int64_t CountsFrom(const RunLabel& label) {
   const std::optional<int64_t> fault = FaultOf(label);
-  const int64_t counts_from = fault.has_value() ? *fault - kBeforeFault : 0;
-  const int64_t onset = *label.onset, begin = fault.value_or(0);
-  const auto first = std::ranges::find_if(critical, [&](int64_t step) { return step >= counts_from; });
+  return fault.has_value() ? *fault - kBeforeFault : 0;
+}
+
+void JudgeDiverged(const RunLabel& label, const std::vector<int64_t>& critical, RunVerdict* verdict) {
+  const int64_t onset = *label.onset, begin = FaultOf(label).value_or(0);
+  const auto first = std::ranges::find_if(critical, [&](int64_t step) { return step >= CountsFrom(label); });
   const bool is_there = first != critical.end();
   verdict->caught = is_there && *first <= onset + (label.by_value ? 0 : kTimeToTell);
   verdict->late = is_there && !*verdict->caught;
@@ -74,6 +78,14 @@ RunVerdict JudgeAlerts(const RunLabel& label, const RunAlerts& alerts) {
     verdict.warned = !alerts.told.empty();
   }
   return verdict;
+}
+
+std::optional<std::string> FirstInTime(const RunLabel& label, const std::vector<v1::Alert>& transitions) {
+  for (const v1::Alert& alert : transitions) {
+    if (alert.state() != v1::ALERT_STATE_FIRING || alert.severity() != v1::SEVERITY_CRITICAL) continue;
+    if (alert.step() >= CountsFrom(label)) return alert.rule();
+  }
+  return std::nullopt;
 }
 
 AlertScore SumUp(const std::vector<RunVerdict>& verdicts) {

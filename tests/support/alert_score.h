@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "gradwatch/v1/alert.pb.h"
@@ -38,6 +39,9 @@ struct RunVerdict {
 // A fault that comes after the onset had no part in it: the run is one without a fault then, but for being no healthy
 // run without one.
 RunVerdict JudgeAlerts(const RunLabel& label, const RunAlerts& alerts);
+
+// The rule of the first critical alert that counts as one about the divergence of a run; unset: there is none.
+std::optional<std::string> FirstInTime(const RunLabel& label, const std::vector<v1::Alert>& transitions);
 
 // How many of those that could be.
 struct Share {

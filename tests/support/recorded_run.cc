@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -270,16 +271,25 @@ const core::StepRecord& TrainerView::AfterUpdate(size_t step) {
   return record_;
 }
 
-std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules) {
+std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules, absl::Duration* cost) {
+  using Clock = std::chrono::steady_clock;
   core::Detector detector(rules, run.tensor_names, core::AlertIdentity());
   TrainerView view(&run);
   std::vector<v1::Alert> transitions;
   const absl::Time now = absl::UnixEpoch();
+  Clock::duration judging{};
   for (size_t step = 0; step < run.steps.size(); ++step) {
-    detector.JudgeGradients(view.BeforeUpdate(step), now, &transitions);
-    detector.JudgeUpdate(view.AfterUpdate(step), now, &transitions);
+    const core::StepRecord& before = view.BeforeUpdate(step);
+    const auto first = Clock::now();
+    detector.JudgeGradients(before, now, &transitions);
+    const auto second = Clock::now();
+    const core::StepRecord& after = view.AfterUpdate(step);
+    const auto third = Clock::now();
+    detector.JudgeUpdate(after, now, &transitions);
+    judging += second - first + (Clock::now() - third);
   }
   if (!run.steps.empty()) detector.Finish(run.steps.back().step, now, &transitions);
+  if (cost != nullptr) *cost += absl::FromChrono(judging);
   return transitions;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "core/stats/step_record.h"
 #include "gradwatch/v1/alert.pb.h"
 
@@ -79,8 +80,8 @@ class TrainerView {
   core::StepRecord record_;
 };
 
-// Every transition of the alerts of a run under these rules, which are valid ones.
-std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules);
+// Every transition of the alerts of a run under these rules, which are valid ones. Adds the time of judging to `cost`.
+std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules, absl::Duration* cost = nullptr);
 
 }  // namespace gradwatch::testing
 
