@@ -30,7 +30,7 @@ bool ReadsThreshold(v1::ClipMode mode) { return mode <= v1::CLIP_MODE_ADAPTIVE; 
 std::string LimitText(v1::ClipMode mode, double threshold) {
   if (mode == v1::CLIP_MODE_UNSPECIFIED || mode == v1::CLIP_MODE_NONE) return "none";
   return threshold == 0 || !ReadsThreshold(mode) ? client::Word(mode)
-                                                 : absl::StrCat(client::Word(mode), " ", NumberText(threshold));
+                                                 : absl::StrCat(client::Word(mode), " ", ExactText(threshold));
 }
 
 std::string FieldsText(const Message& message);
@@ -40,7 +40,7 @@ std::string ValueText(const Message& message, const FieldDescriptor* field) {
   const auto* const reflection = message.GetReflection();
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_DOUBLE:
-      return NumberText(reflection->GetDouble(message, field));
+      return ExactText(reflection->GetDouble(message, field));
     case FieldDescriptor::CPPTYPE_INT32:
       return absl::StrCat(reflection->GetInt32(message, field));
     case FieldDescriptor::CPPTYPE_BOOL:
@@ -117,7 +117,7 @@ std::string StatisticsText(v1::StatisticsLevel level) {
 // The controls but for the clip, by name.
 std::vector<std::pair<const char*, std::string>> Settings(const v1::Controls& c) {
   const auto on = [](bool is_on) { return is_on ? "on" : "off"; };
-  return {{"learning_rate_scale", NumberText(c.has_learning_rate_scale() ? c.learning_rate_scale() : 1.0)},
+  return {{"learning_rate_scale", ExactText(c.has_learning_rate_scale() ? c.learning_rate_scale() : 1.0)},
           {"report_every", absl::StrCat(c.has_report_every() ? c.report_every() : 1)},
           {"statistics", StatisticsText(c.statistics())},
           {"gradient_cosine", on(c.gradient_cosine())},
@@ -167,13 +167,12 @@ JsonObject EditJson(const v1::Adjustment& edit) {
   return object;
 }
 
-std::string SettingsText(const v1::Controls& controls) {
-  static const auto* const defaults = new auto(Settings(v1::Controls()));
+std::string SettingsText(const v1::Controls& at_start, const v1::Controls& controls) {
+  const auto first = Settings(at_start), settings = Settings(controls);
   std::vector<std::string> parts;
-  const auto settings = Settings(controls);
   for (size_t i = 0; i < settings.size(); ++i) {
     const auto& [name, text] = settings[i];
-    if (text != (*defaults)[i].second) parts.push_back(absl::StrCat(name, " ", text));
+    if (text != first[i].second) parts.push_back(absl::StrCat(name, " ", text));
   }
   if (controls.has_rules()) parts.push_back("rules of its own");
   return absl::StrJoin(parts, ", ");

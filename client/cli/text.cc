@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -17,6 +19,16 @@ std::string NumberText(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
   return absl::StrFormat("%.4g", value);
+}
+
+std::string ExactText(double value) {
+  std::string text = NumberText(value);
+  double read = 0;
+  for (int digits = 5; digits <= std::numeric_limits<double>::max_digits10; ++digits) {
+    if (!std::isfinite(value) || (absl::SimpleAtod(text, &read) && read == value)) break;
+    text = absl::StrFormat("%.*g", digits, value);
+  }
+  return text;
 }
 
 std::string BytesText(int64_t bytes) {

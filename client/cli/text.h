@@ -15,6 +15,8 @@ namespace gradwatch::cli {
 
 // Four significant digits; "NaN", "Infinity", "-Infinity".
 std::string NumberText(double value);
+// As many digits as it takes to tell it from all other numbers: for what people set, "0.1", "1.00001".
+std::string ExactText(double value);
 // "1.5 MiB".
 std::string BytesText(int64_t bytes);
 // "45 s", "12 min", "3 h", "5 d".

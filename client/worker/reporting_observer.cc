@@ -13,6 +13,7 @@ v1::Notice NoticeAfter(int64_t steps_done) {
 
 }  // namespace
 
+// Its step counts as done: the alert is of it, though it comes before the report.
 void ReportingObserver::OnAlert(const v1::Alert& alert) {
   v1::Notice notice = NoticeAfter(alert.step() + 1);
   *notice.mutable_alert() = alert;

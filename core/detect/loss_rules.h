@@ -20,6 +20,9 @@ class LossJump final : public Condition {
   static constexpr int kWarmUp = 20;
 
   LossJump(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  // Whether a resolved rule stands on the history of the run rather than on one of its own: where the window is that of
+  // the run, and the run takes nothing into it that the rule tells.
+  static bool IsShared(const v1::Rule& rule);
   static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
 
   Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
@@ -27,7 +30,6 @@ class LossJump final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
-  static bool IsShared(const v1::Rule& rule);
   bool NormIsLarge(const RunSignals& signals) const;
   void Admit(double loss, bool outlier, const RunSignals& signals);
 

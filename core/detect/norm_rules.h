@@ -44,6 +44,9 @@ class NormSpike final : public Condition {
   static constexpr int kWarmUp = 20;
 
   NormSpike(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  // Whether a resolved rule stands on the history of the run rather than on one of its own: where the window is that of
+  // the run, and the run takes nothing into it that the rule tells.
+  static bool IsShared(const v1::Rule& rule);
   static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
 
   Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
@@ -51,8 +54,6 @@ class NormSpike final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
-  // Whether the history is that of the run.
-  static bool IsShared(const v1::Rule& rule);
   Verdict JudgeAgainst(double norm, const History& usual, int tensor) const;
   Verdict JudgeTensor(const StepRecord& record, size_t i);
   Verdict JudgeTensors(const StepRecord& record);

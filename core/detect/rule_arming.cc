@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "core/detect/detector.h"
+#include "core/detect/loss_rules.h"
+#include "core/detect/norm_rules.h"
 #include "core/detect/run_signals.h"
 
 namespace gradwatch::core {
@@ -17,17 +19,15 @@ struct WarmUp {
   bool shared = false;
 };
 
-// Of one that has a window of its own, or stands on the shared one where that is as long.
-WarmUp OfWindow(int window, bool can_share) {
-  return {std::min(window, RunSignals::kUsualWarmUp), can_share && window == RunSignals::kUsualWindow};
-}
+// Of one that has a window of its own, or stands on the shared one.
+WarmUp OfWindow(int window, bool shared) { return {std::min(window, RunSignals::kUsualWarmUp), shared}; }
 
 WarmUp WarmUpOf(const v1::Rule& rule) {
   switch (rule.condition_case()) {
     case v1::Rule::kNormSpike:
-      return OfWindow(rule.norm_spike().window(), !rule.norm_spike().per_tensor());
+      return OfWindow(rule.norm_spike().window(), NormSpike::IsShared(rule));
     case v1::Rule::kLossJump:
-      return OfWindow(rule.loss_jump().window(), true);
+      return OfWindow(rule.loss_jump().window(), LossJump::IsShared(rule));
     case v1::Rule::kLossDivergence:
       return {.steps = 5};  // a loss counts 1 at most, and the lowest limit is 5
     case v1::Rule::kLossCollapse:

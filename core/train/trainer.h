@@ -48,7 +48,7 @@ class Trainer {
   const std::vector<v1::TensorInfo>& tensors() const;
   // The layers in the order of StepRecord::layers.
   const std::vector<LayerInfo>& layers() const;
-  // What layers keep from step to step besides the parameters (running means). Not while Run runs.
+  // What layers keep from step to step besides the parameters (running means). While Run runs, to its observer only.
   std::span<const float> layer_state() const;
 
   // Runs until all steps are done, a stop is asked for, a loss or gradients that are not finite end the job, or memory

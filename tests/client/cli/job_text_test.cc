@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "client/cli/controls_text.h"
+
 namespace gradwatch::cli {
 namespace {
 
@@ -49,6 +51,32 @@ TEST(JobTextTest, WhatWasAdjustedIsShown) {
   job.mutable_controls()->set_layer_statistics(true);
   EXPECT_THAT(JobText(job, absl::UnixEpoch()),
               ContainsRegex("adjusted +learning_rate_scale 0.5, report_every 10, layer_statistics on\n"));
+}
+
+TEST(JobTextTest, WhatTheSpecItselfSetWasNotAdjusted) {
+  v1::Job job;
+  v1::Controls& at_start = *job.mutable_spec()->mutable_controls();
+  at_start.set_learning_rate_scale(0.5);
+  at_start.set_report_every(10);
+  at_start.set_gradient_cosine(true);
+  *job.mutable_controls() = at_start;
+  EXPECT_THAT(JobText(job, absl::UnixEpoch()), Not(HasSubstr("adjusted")));
+  job.mutable_controls()->set_learning_rate_scale(1);
+  job.mutable_controls()->set_gradient_cosine(false);
+  EXPECT_THAT(JobText(job, absl::UnixEpoch()), ContainsRegex("adjusted +learning_rate_scale 1, gradient_cosine off\n"))
+      << "also back to the defaults";
+}
+
+TEST(JobTextTest, WhatWasAdjustedALittleIsShown) {
+  v1::Job job;
+  job.mutable_controls()->set_learning_rate_scale(1.00001);
+  EXPECT_THAT(JobText(job, absl::UnixEpoch()), ContainsRegex("adjusted +learning_rate_scale 1.00001\n"));
+  v1::Controls before, after;
+  before.mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+  before.mutable_clip()->set_threshold(12345);
+  after = before;
+  after.mutable_clip()->set_threshold(12345.5);
+  EXPECT_EQ(ChangeText(before, after), "clip: global_norm 12345 -> global_norm 12345.5");
 }
 
 TEST(JobTextTest, AJobOfAForeignProgramSaysSoAndNothingOfAModel) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 namespace gradwatch::cli {
@@ -12,6 +13,19 @@ TEST(TextTest, Numbers) {
   EXPECT_EQ(NumberText(123456789), "1.235e+08");
   EXPECT_EQ(NumberText(std::numeric_limits<double>::quiet_NaN()), "NaN");
   EXPECT_EQ(NumberText(-std::numeric_limits<double>::infinity()), "-Infinity");
+}
+
+TEST(ExactTextTest, TellsEveryNumberFromItsNeighbours) {
+  EXPECT_EQ(ExactText(0.1), "0.1");
+  EXPECT_EQ(ExactText(1), "1");
+  EXPECT_EQ(ExactText(0), "0");
+  EXPECT_EQ(ExactText(12345), "12345");
+  EXPECT_EQ(ExactText(1e-30), "1e-30");
+  EXPECT_EQ(ExactText(1.00001), "1.00001");
+  EXPECT_EQ(ExactText(-std::numeric_limits<double>::infinity()), "-Infinity");
+  for (const double number : {1.0, 0.1, 12345.678, 1e300, 5e-324}) {
+    EXPECT_NE(ExactText(number), ExactText(std::nextafter(number, 2e300))) << number;
+  }
 }
 
 TEST(TextTest, BytesAndTimes) {

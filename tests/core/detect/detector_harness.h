@@ -63,6 +63,7 @@ class DetectorHarness {
   }
   // What clipping does on this step. As the trainer does, it is told after the gradients have been judged.
   void SetClip(const core::ClipOutcome& clip) { clip_ = clip; }
+  core::ClipOutcome& clip() { return clip_; }
   void BreakTensor(int i) {
     ++tensor(i).nan_count;
     ++record_.nan_count;

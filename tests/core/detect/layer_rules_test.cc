@@ -358,7 +358,7 @@ TEST(FrozenTest, AnUpdateOfZeroCountsOnlyWhereThereShouldBeOne) {
     for (TensorStatistics& tensor : harness.record().tensors) tensor.update_norm = 0;
     harness.record().learning_rate = c.learning_rate;
     harness.record().level = c.level;
-    harness.record().clip.action = c.action;
+    harness.clip().action = c.action;
     EXPECT_EQ(harness.Step().size(), c.fires ? 1u : 0u) << c.what;
   }
 }
@@ -371,7 +371,7 @@ TEST(FrozenTest, AnUpdateThatIsNotMeasuredDoesNotEndTheAlert) {
   harness.record().level = v1::STATISTICS_LEVEL_NORM;
   for (int i = 0; i < 5; ++i) EXPECT_THAT(harness.Step(), IsEmpty());
   harness.record().level = v1::STATISTICS_LEVEL_FULL;
-  harness.record().clip.action = v1::ClipOutcome::ACTION_SKIPPED;
+  harness.clip().action = v1::ClipOutcome::ACTION_SKIPPED;
   EXPECT_THAT(harness.Step(), IsEmpty());
   EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
 }

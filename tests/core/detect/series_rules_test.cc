@@ -352,7 +352,7 @@ TEST(SeriesTest, UpdatesAreJudgedOnTheirOwnStepAndOnlyWhereTheyAreMeasured) {
   judge.harness().record().level = v1::STATISTICS_LEVEL_NORM;
   EXPECT_TRUE(judge.Step()) << "not measured";
   judge.harness().record().level = v1::STATISTICS_LEVEL_FULL;
-  judge.harness().record().clip.action = v1::ClipOutcome::ACTION_SKIPPED;
+  judge.harness().clip().action = v1::ClipOutcome::ACTION_SKIPPED;
   EXPECT_TRUE(judge.Step()) << "skipped";
   EXPECT_FALSE(judge.Step());
 }
@@ -530,9 +530,9 @@ TEST(NoProgressTest, ALossOfZeroCannotFall) {
 // Steps whose norms are cut to 1 by clipping with this threshold.
 bool Clipped(Judge* judge, double norm, double threshold = 1) {
   judge->harness().SetNorm(norm);
-  judge->harness().record().clip.action = v1::ClipOutcome::ACTION_CLIPPED;
-  judge->harness().record().clip.threshold = threshold;
-  judge->harness().record().clip.norm_after = std::min(norm, 1.0);
+  judge->harness().clip().action = v1::ClipOutcome::ACTION_CLIPPED;
+  judge->harness().clip().threshold = threshold;
+  judge->harness().clip().norm_after = std::min(norm, 1.0);
   return judge->Step();
 }
 
@@ -586,14 +586,14 @@ TEST(ClippingTest, WithoutClippingItIsQuietAndSkippedStepsDoNotCount) {
   Judge judge(ClippingRule());
   for (int i = 0; i < 300; ++i) {
     judge.harness().SetNorm(std::exp(0.1 * i));
-    judge.harness().record().clip.norm_after = std::exp(0.1 * i);
+    judge.harness().clip().norm_after = std::exp(0.1 * i);
     EXPECT_FALSE(judge.Step());
   }
   Judge skipped(ClippingRule());
   for (int i = 0; i < 60; ++i) Clipped(&skipped, 50);
   for (int i = 0; i < 100; ++i) {
     skipped.harness().SetNorm(1e6);
-    skipped.harness().record().clip.action = v1::ClipOutcome::ACTION_SKIPPED;
+    skipped.harness().clip().action = v1::ClipOutcome::ACTION_SKIPPED;
     EXPECT_FALSE(skipped.Step());
   }
   EXPECT_FALSE(Clipped(&skipped, 1e6));

@@ -97,8 +97,9 @@ TEST(SetRulesTest, ANewRuleKnowsWhatTheRunHasShown) {
   // The run's own window of 30 norms and losses is there whatever the rules were.
   DetectorHarness harness(Parse("preset: 'none'"));
   harness.HealthySteps(100);
-  EXPECT_THAT(harness.SetRules(Parse("preset: 'none' rules { name: 'n' norm_spike { window: 30 } } "
-                                     "rules { name: 'l' loss_jump { window: 30 } }")),
+  EXPECT_THAT(harness.SetRules(Parse(
+                  "preset: 'none' rules { name: 'n' norm_spike { window: 30 max_deviations: 8 min_deviation: 0.4 } } "
+                  "rules { name: 'l' loss_jump { window: 30 } }")),
               IsEmpty());
   harness.SetNorm(50);
   harness.record().loss = 50;

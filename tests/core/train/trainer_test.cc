@@ -5,12 +5,14 @@
 
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/data/data_source.h"
 #include "core/spec/job_spec.h"
 #include "tests/support/allocation_count.h"
 #include "tests/support/fake_clock.h"
@@ -417,34 +419,115 @@ TEST(TrainerTest, AnEditThatDoesNotFitTheRunIsDropped) {
   EXPECT_EQ(told[3], "step 0 of revision 2");
 }
 
+// Tells which batches are asked for.
+class ToldSource final : public DataSource {
+ public:
+  ToldSource(std::unique_ptr<DataSource> source, std::vector<std::string>* told)
+      : source_(std::move(source)), told_(told) {}
+  const DataShape& shape() const override { return source_->shape(); }
+  int64_t examples() const override { return source_->examples(); }
+  int64_t bytes() const override { return source_->bytes(); }
+  Batch Fill(int64_t step) override {
+    told_->push_back(absl::StrCat("batch ", step));
+    return source_->Fill(step);
+  }
+  Batch FillHeldOut(int64_t index) override {
+    told_->push_back("validation");
+    return source_->FillHeldOut(index);
+  }
+
+ private:
+  const std::unique_ptr<DataSource> source_;
+  std::vector<std::string>* const told_;
+};
+
 // A validation may take minutes, and the processor may be taken away at any moment.
 TEST(TrainerTest, AnAlertIsToldBeforeAllElseOfItsStep) {
   class Order final : public Observer {
    public:
-    void OnStep(const StepRecord& record) override {
-      told.push_back(absl::StrCat(record.validation.measured ? "validated " : "step ", record.step));
-    }
+    explicit Order(std::vector<std::string>* told) : told_(told) {}
+    void OnStep(const StepRecord& record) override { told_->push_back(absl::StrCat("step ", record.step)); }
     void OnAlert(const v1::Alert& alert) override {
-      told.push_back(absl::StrCat(alert.rule(), " ", v1::AlertState_Name(alert.state()).substr(12), " ", alert.step()));
+      told_->push_back(
+          absl::StrCat(alert.rule(), " ", v1::AlertState_Name(alert.state()).substr(12), " ", alert.step()));
     }
     void OnEdit(const EditOutcome& /*outcome*/) override {}
     void OnPaused(int64_t /*steps_done*/) override {}
     void OnResumed(int64_t /*steps_done*/) override {}
-    std::vector<std::string> told;
+
+   private:
+    std::vector<std::string>* const told_;
   };
   v1::JobSpec spec = Spec(8, 2);
   spec.mutable_validation()->set_examples(8);
   spec.mutable_rules()->set_preset("none");
+  spec.mutable_validation()->set_every_steps(1);
   v1::Rule* norm = spec.mutable_rules()->add_rules();
   norm->set_name("norm");
   norm->mutable_norm_limit()->set_max_norm(1e-9);
   v1::Rule* update = spec.mutable_rules()->add_rules();
   update->set_name("update");
   update->mutable_update_ratio()->set_max_ratio(1e-9);
-  Order order;
-  Train(spec, &order);
-  EXPECT_THAT(order.told, ElementsAre("norm FIRING 0", "update FIRING 0", "step 0", "validated 1", "norm RESOLVED 1",
-                                      "update RESOLVED 1"));
+  spec = ValidateJob(spec, DataRoots(), SpecLimits())->spec;
+  std::vector<std::string> told;
+  auto data = OpenData(spec.data(), spec.seed(), DataRoots(), spec.validation().examples());
+  ASSERT_THAT(data, IsOk());
+  const FakeClock clock;
+  const auto trainer =
+      *Trainer::Create(spec, std::make_unique<ToldSource>(*std::move(data), &told), AlertIdentity(), &clock);
+  LiveControls live({.controls = spec.controls()});
+  Order order(&told);
+  trainer->Run(live, order);
+  EXPECT_THAT(told, ElementsAre("batch 0", "norm FIRING 0", "update FIRING 0", "validation", "step 0", "batch 1",
+                                "validation", "step 1", "norm RESOLVED 1", "update RESOLVED 1"));
+}
+
+// Where a step is skipped, the update is what takes back that its batch has moved the running means.
+TEST(TrainerTest, AnAlertAboutGradientsIsToldBeforeTheUpdate) {
+  class Looks final : public Observer {
+   public:
+    void OnStep(const StepRecord& record) override {
+      after.push_back(State());
+      skipped.push_back(record.clip.action == v1::ClipOutcome::ACTION_SKIPPED);
+    }
+    void OnAlert(const v1::Alert& alert) override {
+      if (alert.state() == v1::ALERT_STATE_FIRING) at_alerts.push_back(State());
+    }
+    void OnEdit(const EditOutcome& /*outcome*/) override {}
+    void OnPaused(int64_t /*steps_done*/) override {}
+    void OnResumed(int64_t /*steps_done*/) override {}
+
+    std::vector<float> State() const { return {trainer->layer_state().begin(), trainer->layer_state().end()}; }
+
+    const Trainer* trainer = nullptr;
+    std::vector<std::vector<float>> after, at_alerts;
+    std::vector<bool> skipped;
+  };
+  v1::JobSpec spec = Spec(8, 3);
+  *spec.mutable_model() = gradwatch::testing::ParseModel(R"(
+    layers { dense { units: 8 weight_init { gain: 100 } } }
+    layers { batch_norm {} }
+    layers { activation { function: ACTIVATION_FUNCTION_RELU } }
+    layers { dense { units: 2 } }
+    loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY })");
+  spec.mutable_data()->mutable_bad_batch()->set_batch(1);
+  spec.mutable_data()->mutable_bad_batch()->set_scale(3e38);
+  spec.mutable_rules()->set_preset("none");
+  v1::Rule* rule = spec.mutable_rules()->add_rules();
+  rule->set_name("non_finite");
+  rule->mutable_non_finite();
+  const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
+  ASSERT_THAT(job, IsOk());
+  const FakeClock clock;
+  const auto trainer = *Trainer::Create(job->spec, DataRoots(), AlertIdentity(), &clock);
+  LiveControls live({.controls = job->spec.controls()});
+  Looks looks;
+  looks.trainer = trainer.get();
+  trainer->Run(live, looks);
+  ASSERT_THAT(looks.skipped, ElementsAre(false, true, false));
+  ASSERT_EQ(looks.after[1], looks.after[0]) << "it is taken back";
+  ASSERT_EQ(looks.at_alerts.size(), 1u);
+  EXPECT_NE(looks.at_alerts[0], looks.after[0]) << "not yet";
 }
 
 // Told as text: what fires and ends, with its step, among edits and steps.
