@@ -15,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/detect/presets.h"
 #include "tests/support/process.h"
 #include "tests/support/recorded_run.h"
 #include "tests/support/shared_data.h"
@@ -105,8 +106,31 @@ TEST_F(DetectionBenchTest, SaysWhatItIsAskedFor) {
   EXPECT_THAT(Measure({"--by", "label"}).out, HasSubstr("label healthy"));
   EXPECT_THAT(Measure({"--run", "00002"}).out, HasSubstr("145  critical non_finite: the gradients hold"));
   EXPECT_THAT(Measure({"--run", "4"}).err, HasSubstr("no such run"));
+  EXPECT_THAT(Measure({"--preset", "gradwatch", "--run", "00002"}).out, HasSubstr("145  critical non_finite"));
   const std::string bad = folder_.Write("bad.yaml", "rules: [{name: a, norm_limit: {max_norm: -1}}]\n");
   EXPECT_THAT(Measure({"--rules", bad}).err, HasSubstr("rules[0].norm_limit.max_norm"));
+}
+
+// Of the runs here it is only the rule about what is not finite that sees one of them in time.
+TEST_F(DetectionBenchTest, TellsWhatARuleIsWorth) {
+  const RunResult whole = Measure({"--without", "each", "--list", "missed"});
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  const std::string without = "default rules without non_finite, missed:";
+  const std::string rest = whole.out.substr(std::min(whole.out.size(), whole.out.find(without) + without.size()));
+  EXPECT_THAT(whole.out, HasSubstr(without));
+  EXPECT_THAT(rest.substr(0, rest.find("missed:")), HasSubstr("(not finite)")) << whole.out;
+  EXPECT_THAT(Measure({"--without", "nobody"}).err,
+              HasSubstr("--without nobody: there is no such rule in default rules"));
+  EXPECT_EQ(Measure({"--preset", "nobody"}).exit_code, 1);
+}
+
+TEST_F(DetectionBenchTest, HasTheRulesOfOtherToolsBesideItsOwn) {
+  const RunResult result = Measure({"--rivals"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  for (const std::string& preset : core::PresetNames()) {
+    if (preset == core::kDefaultPreset || preset == "none") continue;
+    EXPECT_THAT(result.out, HasSubstr(absl::StrCat("preset ", preset))) << preset;
+  }
 }
 
 }  // namespace
