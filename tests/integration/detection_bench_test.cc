@@ -15,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/detect/presets.h"
 #include "tests/support/process.h"
 #include "tests/support/recorded_run.h"
 #include "tests/support/shared_data.h"
@@ -26,6 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Three that break and two that do not.
 constexpr const char* kRuns[] = {"00000", "00001", "00002", "00003", "00007"};
@@ -105,8 +107,31 @@ TEST_F(DetectionBenchTest, SaysWhatItIsAskedFor) {
   EXPECT_THAT(Measure({"--by", "label"}).out, HasSubstr("label healthy"));
   EXPECT_THAT(Measure({"--run", "00002"}).out, HasSubstr("145  critical non_finite: the gradients hold"));
   EXPECT_THAT(Measure({"--run", "4"}).err, HasSubstr("no such run"));
+  EXPECT_THAT(Measure({"--preset", "gradwatch", "--run", "00002"}).out, HasSubstr("145  critical non_finite"));
   const std::string bad = folder_.Write("bad.yaml", "rules: [{name: a, norm_limit: {max_norm: -1}}]\n");
   EXPECT_THAT(Measure({"--rules", bad}).err, HasSubstr("rules[0].norm_limit.max_norm"));
+}
+
+TEST_F(DetectionBenchTest, TakesARuleOut) {
+  const RunResult result = Measure({"--without", "non_finite", "--run", "00002"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const size_t without = result.out.find("default rules without non_finite: ");
+  ASSERT_NE(without, std::string::npos) << result.out;
+  EXPECT_THAT(result.out.substr(0, without), HasSubstr("critical non_finite: "));
+  EXPECT_THAT(result.out.substr(without), Not(HasSubstr("critical non_finite: ")));
+  EXPECT_THAT(Measure({"--without", "each", "--list", "missed"}).out, HasSubstr("without non_finite, missed:"));
+  EXPECT_THAT(Measure({"--without", "nobody"}).err,
+              HasSubstr("--without nobody: there is no such rule in default rules"));
+  EXPECT_EQ(Measure({"--preset", "nobody"}).exit_code, 1);
+}
+
+TEST_F(DetectionBenchTest, HasTheRulesOfOtherToolsBesideItsOwn) {
+  const RunResult result = Measure({"--rivals"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  for (const std::string& preset : core::PresetNames()) {
+    if (preset == core::kDefaultPreset || preset == "none") continue;
+    EXPECT_THAT(result.out, HasSubstr(absl::StrCat("preset ", preset))) << preset;
+  }
 }
 
 }  // namespace

@@ -11,7 +11,8 @@
 namespace gradwatch::testing {
 
 // Takes the steps of one run in order. The best loss is the lowest median of the 20 losses before a step, of fewer at
-// the beginning; a loss is over when it is above three times that, or not finite. Losses above 0 only.
+// the beginning; a loss is over when it is above three times that and above the largest of the quietest 20 in a row, or
+// not finite. Losses above 0 only.
 class LossMarks {
  public:
   void Add(const core::StepRecord& record);
@@ -40,6 +41,7 @@ class LossMarks {
   std::vector<double> window_;  // the last finite losses, the oldest at next_ once it is full
   size_t next_ = 0;
   double best_ = 0, last_ = 0;
+  double quietest_ = 0;  // the lowest of the largest losses of full windows; 0: there was none
   int64_t over_since_ = 0;
   int over_ = 0;  // in a row
   std::optional<int64_t> passed_, non_finite_;

@@ -54,6 +54,24 @@ TEST(AlertScoreTest, OnlyEpisodesThatBeginToFireAreAlerts) {
   EXPECT_THAT(alerts.told, ElementsAre(2, 4));
 }
 
+TEST(AlertScoreTest, TheFirstRuleIsThatOfTheFirstCriticalAlertAboutTheFault) {
+  std::vector<v1::Alert> transitions;
+  const auto add = [&](const char* rule, v1::Severity severity, int64_t step) {
+    v1::Alert& alert = transitions.emplace_back();
+    alert.set_rule(rule);
+    alert.set_state(v1::ALERT_STATE_FIRING);
+    alert.set_severity(severity);
+    alert.set_step(step);
+  };
+  add("early", v1::SEVERITY_CRITICAL, 10);
+  add("warning", v1::SEVERITY_WARNING, 40);
+  add("first", v1::SEVERITY_CRITICAL, 41);
+  add("second", v1::SEVERITY_CRITICAL, 42);
+  EXPECT_THAT(FirstInTime(Label("diverged", 50, 40), transitions), Optional(std::string("first")));
+  EXPECT_THAT(FirstInTime(Label("diverged", 50), transitions), Optional(std::string("early")));
+  EXPECT_EQ(FirstInTime(Label("diverged", 90, 80), transitions), std::nullopt);
+}
+
 TEST(AlertScoreTest, ADivergenceIsCaughtAtItsOnsetAtTheLatest) {
   const RunLabel run = Label("diverged", 50);
   const RunVerdict before = Judge(run, {40, 45});

@@ -47,6 +47,14 @@ TEST(LossMarksTest, TwentyLossesOverThreeTimesTheBestAreALoss) {
   EXPECT_EQ(lost.end(), lost.lost());
 }
 
+// A loss of nearly nothing scatters by more than a factor of three, which says nothing.
+TEST(LossMarksTest, WhatTheQuietestLossesReachIsNotOver) {
+  std::vector<double> losses(40, 1.0);
+  for (size_t i = 0; i < losses.size(); i += 10) losses[i] = 8;
+  EXPECT_EQ(MarksOf(Then(losses, std::vector<double>(20, 7.0))).passed(), std::nullopt);
+  EXPECT_THAT(MarksOf(Then(losses, std::vector<double>(20, 9.0))).passed(), Optional(40));
+}
+
 // Its median never rises, and one low loss does not make a best.
 TEST(LossMarksTest, TheBestIsTheLowestMedian) {
   std::vector<double> losses(30, 1.0);
