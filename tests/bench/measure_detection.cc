@@ -73,7 +73,8 @@ absl::Status AddAblations(const std::vector<std::string>& asked, std::vector<Nam
   const std::vector<NamedRules> whole = *all;
   for (const NamedRules& named : whole) {
     std::vector<std::string> names;
-    for (const v1::Rule& rule : core::ResolveRules(named.rules).rules()) names.push_back(rule.name());
+    const v1::RuleSet resolved = core::ResolveRules(named.rules);
+    for (const v1::Rule& rule : resolved.rules()) names.push_back(rule.name());
     for (const std::string& rule : asked == std::vector<std::string>{"each"} ? names : asked) {
       if (std::ranges::find(names, rule) == names.end()) {
         return absl::InvalidArgumentError(absl::StrCat("--without ", rule, ": there is no such rule in ", named.name));
