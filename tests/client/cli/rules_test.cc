@@ -116,9 +116,9 @@ TEST(RulesTextTest, EventsTellWhichRulesChangedAndNoMore) {
 
 TEST(RulesTextTest, SettingsSayThatAJobHasRulesOfItsOwn) {
   v1::Controls controls;
-  EXPECT_EQ(SettingsText(controls), "");
+  EXPECT_EQ(SettingsText(v1::Controls(), controls), "");
   controls.mutable_rules();
-  EXPECT_EQ(SettingsText(controls), "rules of its own");
+  EXPECT_EQ(SettingsText(v1::Controls(), controls), "rules of its own");
 }
 
 // --- Commands ---
