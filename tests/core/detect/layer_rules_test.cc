@@ -368,9 +368,10 @@ TEST(FrozenTest, AnUpdateThatIsNotMeasuredDoesNotEndTheAlert) {
   DetectorHarness harness(FrozenRule());
   harness.tensor(kRecurrent).update_norm = 0;
   EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_FIRING);
-  harness.record().level = v1::STATISTICS_LEVEL_NORM;
-  for (int i = 0; i < 5; ++i) EXPECT_THAT(harness.Step(), IsEmpty());
-  harness.record().level = v1::STATISTICS_LEVEL_FULL;
+  for (int i = 0; i < 5; ++i) {
+    harness.record().level = v1::STATISTICS_LEVEL_NORM;
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
   harness.clip().action = v1::ClipOutcome::ACTION_SKIPPED;
   EXPECT_THAT(harness.Step(), IsEmpty());
   EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
