@@ -95,6 +95,8 @@ void EncodeLayer(const core::LayerStatistics& statistics, const core::LayerInfo&
   if (!std::isnan(statistics.dead)) stats->set_dead(ToFloat(statistics.dead));
   if (statistics.has_backward) stats->set_backward_norm(ToFloat(statistics.backward_norm));
   if (!std::isnan(statistics.backward_growth)) stats->set_backward_growth(ToFloat(statistics.backward_growth));
+  if (statistics.has_attention) stats->set_largest_logit(ToFloat(statistics.largest_logit));
+  if (!std::isnan(statistics.attention_entropy)) stats->set_attention_entropy(ToFloat(statistics.attention_entropy));
 }
 
 void EncodeLayers(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, v1::StepReport* report) {

@@ -45,6 +45,8 @@ void WithClass(const v1::Rule& rule, Use use) {
       return use(static_cast<Growth*>(nullptr));
     case v1::Rule::kSaturation:
       return use(static_cast<Saturation*>(nullptr));
+    case v1::Rule::kAttention:
+      return use(static_cast<Attention*>(nullptr));
     case v1::Rule::kFrozen:
       return use(static_cast<Frozen*>(nullptr));
     case v1::Rule::kSeries:

@@ -47,6 +47,9 @@ void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
                                        LayerText(worst, layers.size()), 100 * ShareShut(layers[worst])));
 }
 
+// NaN is larger than any number.
+bool IsLarger(double a, double b) { return a > b || (std::isnan(a) && !std::isnan(b)); }
+
 // How many of `tensors`, in ascending order, the record has.
 size_t TensorsOf(const StepRecord& record, const std::vector<int>& tensors) {
   const auto end = std::lower_bound(tensors.begin(), tensors.end(), static_cast<int>(record.tensors.size()));
@@ -237,6 +240,78 @@ void Saturation::Describe(const StepRecord& record, const Verdict& verdict, cons
           : "A saturated unit lets almost no gradient pass. Scale the inputs, start with smaller weights, or put a "
             "normalisation before it; while it runs, `gradwatch adjust JOB --lr-scale 0.1` keeps it from getting "
             "worse.");
+}
+
+Attention::Attention(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
+    : max_logit_(rule.attention().max_logit()), min_entropy_(rule.attention().min_entropy()) {}
+
+bool Attention::HasLargeLogit(const LayerStatistics& layer) const {
+  return layer.has_attention && !(layer.largest_logit <= max_logit_);  // NaN is worse than any
+}
+
+bool Attention::HasLowEntropy(const LayerStatistics& layer) const {
+  return layer.attention_entropy < min_entropy_;  // false for NaN
+}
+
+Verdict Attention::JudgeLayers(const StepRecord& record) {
+  Verdict verdict;
+  const auto layers = MeasuredLayers(record);
+  int large = -1, low = -1;  // the worst layers of either kind
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LayerStatistics& layer = layers[i];
+    if (!layer.has_attention) continue;
+    verdict.kind = Verdict::Kind::kQuiet;
+    if (HasLargeLogit(layer) && (large < 0 || IsLarger(layer.largest_logit, layers[large].largest_logit))) {
+      large = static_cast<int>(i);
+    }
+    if (HasLowEntropy(layer) && (low < 0 || layer.attention_entropy < layers[low].attention_entropy)) {
+      low = static_cast<int>(i);
+    }
+  }
+  if (large < 0 && low < 0) return verdict;
+  worst_is_entropy_ = large < 0;
+  worst_layer_ = worst_is_entropy_ ? low : large;
+  verdict.kind = Verdict::Kind::kHolds;
+  verdict.value = worst_is_entropy_ ? layers[low].attention_entropy : layers[large].largest_logit;
+  verdict.limit = worst_is_entropy_ ? min_entropy_ : max_logit_;
+  return verdict;
+}
+
+Verdict Attention::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
+  return since_.Take(record.step, JudgeLayers(record));
+}
+
+void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+                         v1::Alert* alert) const {
+  const auto layers = MeasuredLayers(record);
+  const std::string where = LayerText(worst_layer_, layers.size()), value = Number(verdict.value);
+  const std::string limit = absl::StrFormat("the limit %s since step %d", Number(verdict.limit), since_.first());
+  alert->set_summary(
+      worst_is_entropy_
+          ? absl::StrFormat("the entropy of the attention in %s is %s of the largest there could be, below %s", where,
+                            value, limit)
+          : absl::StrFormat("the largest logit of the attention in %s is %s, above %s", where, value, limit));
+  int all = 0, broken = 0;
+  for (const LayerStatistics& layer : layers) {
+    all += layer.has_attention ? 1 : 0;
+    broken += HasLargeLogit(layer) || HasLowEntropy(layer) ? 1 : 0;
+  }
+  alert->add_diagnosis(absl::StrFormat("So it is with %d of %d layers with attention. %s", broken, all,
+                                       OtherFigure(layers[worst_layer_])));
+  alert->add_diagnosis(
+      worst_is_entropy_
+          ? "Nearly every query looks at one key alone: almost no gradient passes through such a softmax, and where "
+            "else to look is learnt slowly, if at all."
+          : "Queries and keys grow: the softmax turns into a choice of one key, and such runs often diverge.");
+  alert->add_diagnosis(
+      "The cure is a lower learning rate, while it runs for example with `gradwatch adjust JOB --lr-scale 0.1`; for "
+      "another start a longer warm-up, or queries and keys that are normalised before their product.");
+}
+
+std::string Attention::OtherFigure(const LayerStatistics& worst) const {
+  if (worst_is_entropy_) return absl::StrCat("The largest logit of this one is ", Number(worst.largest_logit), ".");
+  if (std::isnan(worst.attention_entropy)) return "The entropy of its weights is not known.";
+  return absl::StrCat("The entropy of its weights is ", Number(worst.attention_entropy), " of the largest.");
 }
 
 Frozen::Frozen(const v1::Rule& rule, const std::vector<std::string>& tensor_names)

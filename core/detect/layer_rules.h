@@ -1,5 +1,5 @@
 // The conditions about signals that die out or grow on their way through the network: vanishing, growth, saturation,
-// frozen.
+// attention, frozen.
 #ifndef GRADWATCH_CORE_DETECT_LAYER_RULES_H_
 #define GRADWATCH_CORE_DETECT_LAYER_RULES_H_
 
@@ -83,6 +83,34 @@ class Saturation final : public Condition {
   // Of the last verdict that holds:
   int worst_layer_ = -1;
   bool worst_is_dead_ = false;  // rather than saturated
+  HoldingSince since_;
+};
+
+// The condition attention: the largest logit of an attention is above max_logit, or is NaN, or the entropy of its
+// weights is below min_entropy. Names the layer with the largest logit above its limit, NaN being the largest; only
+// where there is none, for logits that grow are what makes entropies fall, the one with the lowest entropy. Judges the
+// steps on which layers are measured; unknown where none has attention.
+class Attention final : public Condition {
+ public:
+  Attention(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
+  static int64_t HistoryBytes(const v1::Rule& /*rule*/, const std::vector<std::string>& /*tensor_names*/) { return 0; }
+
+  Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
+  void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
+                v1::Alert* alert) const override;
+
+ private:
+  bool HasLargeLogit(const LayerStatistics& layer) const;
+  bool HasLowEntropy(const LayerStatistics& layer) const;
+  // In words, of the worst layer: what it was not named for.
+  std::string OtherFigure(const LayerStatistics& worst) const;
+  Verdict JudgeLayers(const StepRecord& record);
+
+  const double max_logit_;
+  const double min_entropy_;
+  // Of the last verdict that holds:
+  int worst_layer_ = -1;
+  bool worst_is_entropy_ = false;  // rather than its logit
   HoldingSince since_;
 };
 

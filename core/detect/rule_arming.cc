@@ -78,9 +78,12 @@ std::string NameOf(v1::StatisticsLevel level) {
   return std::string(absl::StripPrefix(v1::StatisticsLevel_Name(level), "STATISTICS_LEVEL_"));
 }
 
+// By what Controls.layer_statistics measures.
+bool JudgesLayers(const v1::Rule& rule) { return rule.has_growth() || rule.has_saturation() || rule.has_attention(); }
+
 // Empty: it can judge.
 std::string WhyUnable(const v1::Rule& rule, const v1::Controls& controls, int64_t from_step) {
-  if ((rule.has_growth() || rule.has_saturation()) && !controls.layer_statistics()) {
+  if (JudgesLayers(rule) && !controls.layer_statistics()) {
     return "needs layer_statistics, which is off";
   }
   if (rule.has_first_step() && from_step > 0) return "judges step 0 and no other, and the job is beyond it";

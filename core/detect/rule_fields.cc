@@ -85,6 +85,8 @@ constexpr ConditionField kFields[] = {
     {"no_progress", "min_gain", 0.001, {.low = 0, .high = 1, .without_high = true}},
     {"saturation", "max_saturated", 0.5, kShare},
     {"saturation", "max_dead", 0.5, kShare},
+    {"attention", "max_logit", 50, kPositive},
+    {"attention", "min_entropy", 0.01, Between(0, 1)},
     {"clipping", "factor", 100, kAboveOne},
     {"clipping", "growth_factor", 10, kFromOne},
     {"clipping", "window", 50, Between(10, 10'000)},

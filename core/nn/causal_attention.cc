@@ -1,6 +1,8 @@
 #include "core/nn/causal_attention.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "core/nn/internal/block.h"
 #include "core/tensor/matrix_product.h"
@@ -51,6 +53,27 @@ void Softmax(int64_t size, T* x) {
   for (int64_t j = 0; j < size; ++j) x[j] *= scale;
 }
 
+template <typename T>
+void RaiseToLargest(int64_t size, const T* x, T* largest) {
+  if constexpr (!kIsComplex<T>) {
+    const Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>> row(x, size);
+    const T here = row.template maxCoeff<Eigen::PropagateNaN>();
+    if (std::isnan(here) || here > *largest) *largest = here;  // false if the largest so far is NaN
+  }
+}
+
+// In nats, summed in double; 0 ln 0 is 0.
+template <typename T>
+double Entropy(int64_t size, const T* p) {
+  Block<double> sums = Block<double>::Zero();
+  ForEachBlock<double>(size, [&](int64_t j, auto length) {
+    Block<double> part = Block<double>::Zero();
+    for (int64_t i = 0; i < length; ++i) part[i] = p[j + i];
+    sums += part * part.max(std::numeric_limits<double>::min()).log();
+  });
+  return -sums.sum();
+}
+
 // Of one row of the probabilities p: from their gradient dp that of the scores, written over it.
 template <typename T>
 void SoftmaxBackward(int64_t size, const T* p, T* dp) {
@@ -89,7 +112,7 @@ typename CausalAttention<T>::Kept CausalAttention<T>::Split(T* kept) const {
 }
 
 template <typename T>
-void CausalAttention<T>::Forward(const Kept& kept, T* out, const ProductContext<T>& product) const {
+void CausalAttention<T>::Forward(const Kept& kept, T* out, const ProductContext<T>& product, T* largest_logit) const {
   std::fill_n(kept.probabilities, probabilities_, T(0));
   std::fill_n(out, size(), T(0));
   ForEachTile(steps_, [&](const Tile& tile) {
@@ -97,11 +120,26 @@ void CausalAttention<T>::Forward(const Kept& kept, T* out, const ProductContext<
     AddProductTransposedRight({tile.rows(), tile.end, width_}, kept.q + tile.begin * width_, kept.k, p, product);
     for (int64_t r = 0; r < tile.rows(); ++r) {
       const int64_t past = tile.begin + r + 1;
+      if (largest_logit != nullptr) RaiseToLargest(past, p + r * tile.end, largest_logit);
       Softmax(past, p + r * tile.end);
       std::fill(p + r * tile.end + past, p + (r + 1) * tile.end, T(0));
     }
     AddProduct({tile.rows(), width_, tile.end}, p, kept.v, out + tile.begin * width_, product);
   });
+}
+
+template <typename T>
+double CausalAttention<T>::SumOfEntropies(const Kept& kept) const {
+  double sum = 0;
+  if constexpr (!kIsComplex<T>) {
+    ForEachTile(steps_, [&](const Tile& tile) {
+      for (int64_t r = tile.begin == 0 ? 1 : 0; r < tile.rows(); ++r) {
+        const int64_t keys = tile.begin + r + 1;
+        sum += Entropy(keys, kept.probabilities + tile.offset + r * tile.end) / std::log(static_cast<double>(keys));
+      }
+    });
+  }
+  return sum;
 }
 
 template <typename T>

@@ -33,10 +33,17 @@ class CausalAttention {
   // The parts of `kept` [kept_size()], of which the caller writes q, k and v.
   Kept Split(T* kept) const;
 
-  void Forward(const Kept& kept, T* out, const ProductContext<T>& product) const;
+  // `largest_logit`, unless null, is raised to the largest q_t . k_s with s <= t as softmax takes them in, rounded and
+  // overflown as they are; NaN once one of them is, and then for good. Of complex numbers it is left alone.
+  void Forward(const Kept& kept, T* out, const ProductContext<T>& product, T* largest_logit = nullptr) const;
   // From the output's gradient the gradients of q, k and v.
   void Backward(const Kept& kept, const T* dout, T* dq, T* dk, T* dv, Scratch<T> scratch,
                 const ProductContext<T>& product) const;
+
+  // Of the probabilities of a head, after Forward: the sum over all queries but the first, which has one key alone, of
+  // the entropy of their row as a share of ln(keys), the largest that there could be. NaN if a probability is. 0 of
+  // complex numbers.
+  double SumOfEntropies(const Kept& kept) const;
 
  private:
   int64_t steps_ = 0, width_ = 0;

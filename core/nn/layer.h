@@ -69,6 +69,8 @@ class Layer {
 
   // The share of its gates that were saturated in the last Forward, in [0, 1]; unset if it has none.
   virtual std::optional<double> SaturatedGates(const Pass<T>& /*pass*/) const { return std::nullopt; }
+  // Fills the fields about attention, if it has one, from the last Forward, in which Pass::measures_layers() held.
+  virtual void MeasureAttention(const Pass<T>& /*pass*/, LayerStatistics* /*statistics*/) const {}
 
   // Writes the output `y` for the input `x`.
   virtual void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) = 0;

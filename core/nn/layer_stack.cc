@@ -139,11 +139,12 @@ void LayerStack<T>::InitializeState(T* state) const {
 
 template <typename T>
 void LayerStack<T>::MeasureForward(const Entry& entry, const Pass<T>& pass) const {
-  if (pass.layer_statistics == nullptr || !pass.training) return;
+  if (!pass.measures_layers()) return;
   if constexpr (!kIsComplex<T>) {
     LayerStatistics* const statistics = &pass.layer_statistics[entry.index];
     MeasureOutput(pass.kept + entry.output, entry.rows, entry.plan.output.features, entry.plan.function, statistics);
     if (const auto share = entry.layer->SaturatedGates(pass); share.has_value()) statistics->saturated = *share;
+    entry.layer->MeasureAttention(pass, statistics);
   }
 }
 

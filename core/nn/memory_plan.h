@@ -68,6 +68,7 @@ struct Pass {
   const GradientsReady* gradients_ready = nullptr;
   // Unless null: what goes through every layer is measured into this, by the indices of MemoryPlan::AddLayer.
   LayerStatistics* layer_statistics = nullptr;
+  bool measures_layers() const { return training && layer_statistics != nullptr; }
   // Two buffers for each nesting, between which a gradient goes back through a stack.
   std::array<std::array<T*, 2>, kMaxNesting + 1> flow = {};
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "core/nn/field_checks.h"
@@ -43,6 +44,7 @@ absl::StatusOr<LayerPlan> SelfAttention<T>::Plan(const LayerPlace& place, Memory
 
   kept_ = plan->Keep(MultiplySizes(MultiplySizes(batch_, heads_), attention_.kept_size()));
   joined_ = plan->Keep(plan->Size(place.input));
+  largest_logit_ = plan->Keep(1);
   // Joined heads and q, k, v of all rows; of one head four matrices and its own scratch.
   const int64_t all = AlignSize(MultiplySizes(4, plan->Size(place.input))) + kArenaAlignment;
   plan->NeedScratch(AddSizes(all, AddSizes(4 * AlignSize(attention_.size()), attention_.scratch_size())));
@@ -81,6 +83,8 @@ void SelfAttention<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y
   in_.Forward(pass, scratch, x, pass.parameters + in_weight_, pass.parameters + in_bias_, qkv);
 
   T* const joined = pass.kept + joined_;
+  T* const largest_logit = pass.measures_layers() ? pass.kept + largest_logit_ : nullptr;
+  if (largest_logit != nullptr) *largest_logit = T(-std::numeric_limits<double>::infinity());
   for (int64_t b = 0; b < batch_; ++b) {
     for (int64_t n = 0; n < heads_; ++n) {
       const Kept kept = KeptOf(pass, b, n);
@@ -88,11 +92,26 @@ void SelfAttention<T>::Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y
       Gather(qkv, columns, b, first, scale_, kept.q);
       Gather(qkv, columns, b, first + features_, T(1), kept.k);
       Gather(qkv, columns, b, first + 2 * features_, T(1), kept.v);
-      attention_.Forward(kept, out, pass.product);
+      attention_.Forward(kept, out, pass.product, largest_logit);
       Scatter(out, T(1), joined, features_, b, first);
     }
   }
   out_.Forward(pass, scratch, {.values = joined}, pass.parameters + out_weight_, pass.parameters + out_bias_, y);
+}
+
+template <typename T>
+void SelfAttention<T>::MeasureAttention(const Pass<T>& pass, LayerStatistics* statistics) const {
+  if constexpr (!kIsComplex<T>) {
+    statistics->has_attention = true;
+    statistics->largest_logit = pass.kept[largest_logit_];
+    double sum = 0;
+    for (int64_t b = 0; b < batch_; ++b) {
+      for (int64_t n = 0; n < heads_; ++n) sum += attention_.SumOfEntropies(KeptOf(pass, b, n));
+    }
+    // 0 / 0 where there is a single step, and so no query with a choice; beyond 1 by rounding alone.
+    const double mean = sum / static_cast<double>(batch_ * heads_ * (steps_ - 1));
+    if (std::isfinite(mean)) statistics->attention_entropy = std::clamp(mean, 0.0, 1.0);
+  }
 }
 
 template <typename T>

@@ -23,6 +23,7 @@ class SelfAttention final : public Layer<T> {
  public:
   void Configure(const v1::Layer& spec, const FieldScope& scope) override;
   absl::StatusOr<LayerPlan> Plan(const LayerPlace& place, MemoryPlan* plan) override;
+  void MeasureAttention(const Pass<T>& pass, LayerStatistics* statistics) const override;
   void Forward(const Pass<T>& pass, const LayerInput<T>& x, T* y) override;
   void Backward(const Pass<T>& pass, const LayerInput<T>& x, const T* y, const T* dy, T* dx) override;
 
@@ -48,6 +49,7 @@ class SelfAttention final : public Layer<T> {
   int64_t in_weight_ = 0, in_bias_ = 0, out_weight_ = 0, out_bias_ = 0;  // offsets
   // Offsets among what is kept: of each head of each example, and the heads side by side [steps, batch, F].
   int64_t kept_ = 0, joined_ = 0;
+  int64_t largest_logit_ = 0;  // also there: one number, of passes that measure layers
 };
 
 GW_EXTERN_TEMPLATE(SelfAttention);

@@ -122,6 +122,9 @@ struct LayerStatistics {
   double backward_norm = 0;
   bool has_backward = false;  // whether backward_norm, which may itself be NaN, was measured
   double backward_growth = std::numeric_limits<double>::quiet_NaN();
+  double largest_logit = 0;
+  bool has_attention = false;  // whether largest_logit, which may itself be NaN, was measured
+  double attention_entropy = std::numeric_limits<double>::quiet_NaN();
 };
 
 // One step; the fields mean what those of v1::StepReport mean.

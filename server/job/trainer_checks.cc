@@ -214,8 +214,9 @@ absl::Status CheckLayers(const v1::StepReport& report) {
     if (layer.name().empty()) return BadReport(report, "layers.name", "is empty");
     GW_RETURN_IF_ERROR(CheckText("reports.reports.layers.name", layer.name(), kMaxLayerName));
     GW_RETURN_IF_ERROR(CheckText("reports.reports.layers.kind", layer.kind(), kMaxLayerKind));
-    const bool shares =
-        (!layer.has_saturated() || IsShare(layer.saturated())) && (!layer.has_dead() || IsShare(layer.dead()));
+    const bool shares = (!layer.has_saturated() || IsShare(layer.saturated())) &&
+                        (!layer.has_dead() || IsShare(layer.dead())) &&
+                        (!layer.has_attention_entropy() || IsShare(layer.attention_entropy()));
     if (!shares || !NoneNegative(layer.output_variance(), layer.output_non_finite(), layer.backward_norm())) {
       return BadReport(report, "layers", absl::StrCat("a figure of layer ", layer.name(), " is out of range"));
     }

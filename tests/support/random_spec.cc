@@ -288,7 +288,7 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
     rule.set_name(absl::StrCat("rule-", i));
     const bool fires = i % 3 == 0;  // from the first step on, if its condition can; the others say nothing
     rule.set_for_steps(fires ? 1 : 1000);
-    switch (Below(20)) {
+    switch (Below(21)) {
       case 0:
         rule.mutable_non_finite();
         break;
@@ -349,6 +349,9 @@ void RandomSpecs::DrawRules(v1::RuleSet* rules) {
         rule.mutable_series()->set_baseline(v1::SeriesCondition::BASELINE_MEAN);
         rule.mutable_series()->set_window(window());
         rule.mutable_series()->set_factor(2);
+        break;
+      case 19:
+        rule.mutable_attention();
         break;
       default:
         rule.mutable_update_ratio()->set_max_ratio(fires ? 1e-12 : 1e6);

@@ -56,6 +56,9 @@ core::StepRecord FullRecord() {
   record.layers[1].backward_norm = kNaN;
   record.layers[1].has_backward = true;
   record.layers[1].backward_growth = -1.5;
+  record.layers[1].largest_logit = 25.5;
+  record.layers[1].has_attention = true;
+  record.layers[1].attention_entropy = 0.625;
   return record;
 }
 
@@ -136,6 +139,8 @@ TEST(ReportEncoderTest, LayersAreToldByNameAndOnlyWhatTheyHave) {
   EXPECT_FALSE(report.layers(0).has_dead());
   EXPECT_FALSE(report.layers(0).has_backward_norm());
   EXPECT_FALSE(report.layers(0).has_backward_growth());
+  EXPECT_FALSE(report.layers(0).has_largest_logit());
+  EXPECT_FALSE(report.layers(0).has_attention_entropy());
   const v1::LayerStats& layer = report.layers(1);
   EXPECT_EQ(layer.name(), "activation1");
   EXPECT_EQ(layer.output_mean(), 22.5);
@@ -145,11 +150,30 @@ TEST(ReportEncoderTest, LayersAreToldByNameAndOnlyWhatTheyHave) {
   EXPECT_EQ(layer.dead(), 0.375);
   EXPECT_TRUE(layer.has_backward_norm() && std::isnan(layer.backward_norm())) << "broken is not the same as absent";
   EXPECT_EQ(layer.backward_growth(), -1.5);
+  EXPECT_EQ(layer.largest_logit(), 25.5);
+  EXPECT_EQ(layer.attention_entropy(), 0.625);
   record.report_tensors = false;
   EXPECT_THAT(Encode(record).layers(), SizeIs(0));
   record.report_tensors = true;
   record.level = v1::STATISTICS_LEVEL_NONE;
   EXPECT_THAT(Encode(record).layers(), SizeIs(2)) << "they are asked for on their own";
+}
+
+TEST(ReportEncoderTest, LogitsThatAreNotFiniteAreToldAsWhatTheyAre) {
+  core::StepRecord record = FullRecord();
+  record.layers[1].attention_entropy = kNaN;
+  for (const double logit : {kNaN, kInfinity, -kInfinity}) {
+    record.layers[1].largest_logit = logit;
+    const v1::LayerStats layer = Encode(record).layers(1);
+    ASSERT_TRUE(layer.has_largest_logit());
+    EXPECT_EQ(std::isnan(layer.largest_logit()), std::isnan(logit));
+    if (!std::isnan(logit)) {
+      EXPECT_EQ(layer.largest_logit(), static_cast<float>(logit));
+    }
+    EXPECT_FALSE(layer.has_attention_entropy());
+  }
+  record.layers[1].largest_logit = 1e300;
+  EXPECT_EQ(Encode(record).layers(1).largest_logit(), std::numeric_limits<float>::max()) << "it is finite";
 }
 
 TEST(ReportEncoderTest, NormHasNormsAndCounts) {

@@ -49,6 +49,13 @@ v1::RuleSet SaturationRule(double max_saturated = 0.5, double max_dead = 0.5) {
   return rules;
 }
 
+v1::RuleSet AttentionRule(double max_logit = 50, double min_entropy = 0.01) {
+  v1::RuleSet rules = JustOne();
+  rules.mutable_rules(0)->mutable_attention()->set_max_logit(max_logit);
+  rules.mutable_rules(0)->mutable_attention()->set_min_entropy(min_entropy);
+  return rules;
+}
+
 v1::RuleSet FrozenRule() {
   v1::RuleSet rules = JustOne();
   rules.mutable_rules(0)->mutable_frozen();
@@ -85,6 +92,14 @@ LayerStatistics Saturated(double share) {
 LayerStatistics Dead(double share) {
   LayerStatistics layer;
   layer.dead = share;
+  return layer;
+}
+
+LayerStatistics Attending(double largest_logit, double entropy) {
+  LayerStatistics layer;
+  layer.has_attention = true;
+  layer.largest_logit = largest_logit;
+  layer.attention_entropy = entropy;
   return layer;
 }
 
@@ -305,6 +320,92 @@ TEST(SaturationTest, AShareOfOneIsNoLimit) {
   EXPECT_THAT(harness.Step(), IsEmpty());
 }
 
+TEST(AttentionTest, NamesTheLayerWithTheLargestLogit) {
+  DetectorHarness harness(AttentionRule());
+  harness.HealthySteps(3);
+  harness.record().layers = {LayerStatistics(), Attending(60, 0.2), Attending(75, 0.125), Attending(70, 0.001),
+                             Attending(-3, 1)};
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.value(), 75);
+  EXPECT_EQ(alert.limit(), 50);
+  EXPECT_EQ(alert.tensor(), "");
+  EXPECT_EQ(alert.summary(),
+            "the largest logit of the attention in layer 2 of 5, counted from 0 and forward, is 75, above the limit 50 "
+            "since step 3");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("3 of 4 layers with attention. The entropy of its weights is 0.125 of"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("queries and keys that are normalised"));
+}
+
+TEST(AttentionTest, NamesTheLayerWithTheLowestEntropyWhereLogitsAreWithinTheirLimit) {
+  DetectorHarness harness(AttentionRule());
+  harness.record().layers = {Attending(20, 0.009), Attending(30, 0.002), Attending(40, 0.5)};
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.value(), 0.002);
+  EXPECT_EQ(alert.limit(), 0.01);
+  EXPECT_EQ(alert.summary(),
+            "the entropy of the attention in layer 1 of 3, counted from 0 and forward, is 0.002 of the largest there "
+            "could be, below the limit 0.01 since step 0");
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("2 of 3 layers with attention. The largest logit of this one is 30."));
+}
+
+// NaN is worse than any number, wherever it stands.
+TEST(AttentionTest, ALogitThatIsNotFiniteIsAboveEveryLimit) {
+  const LayerStatistics broken = Attending(NAN, NAN), infinite = Attending(kInfinity, NAN),
+                        large = Attending(1.5e300, 0);
+  const struct {
+    std::vector<LayerStatistics> layers;
+    const char* named;
+    double value;
+  } cases[] = {{{broken, large}, "layer 0 of 2", NAN},
+               {{large, broken}, "layer 1 of 2", NAN},
+               {{infinite, broken, infinite}, "layer 1 of 3", NAN},
+               {{broken, broken}, "layer 0 of 2", NAN},
+               {{large, infinite, large}, "layer 1 of 3", kInfinity},
+               {{Attending(1, 0), infinite}, "layer 1 of 2", kInfinity}};
+  for (const auto& c : cases) {
+    DetectorHarness harness(AttentionRule(1e300, 0.5));
+    harness.record().layers = c.layers;
+    const v1::Alert alert = harness.Step().at(0);
+    EXPECT_THAT(alert.summary(), HasSubstr(c.named));
+    EXPECT_EQ(std::isnan(alert.value()), std::isnan(c.value)) << alert.summary();
+    if (!std::isnan(c.value)) {
+      EXPECT_EQ(alert.value(), c.value);
+    }
+    EXPECT_EQ(alert.limit(), 1e300);
+  }
+}
+
+TEST(AttentionTest, BeyondTheLimitsAndOnlyWhereItIsMeasured) {
+  DetectorHarness harness(AttentionRule(50, 0.25));
+  const struct {
+    const char* what;
+    std::vector<LayerStatistics> layers;
+    bool reported;
+    v1::AlertState state;
+  } steps[] = {
+      {"just the limits", {Attending(50, 0.25)}, true, v1::ALERT_STATE_UNSPECIFIED},
+      {"above", {Attending(std::nextafter(50, 51), 0.25)}, true, v1::ALERT_STATE_FIRING},
+      {"not of this step", {Attending(1, 1)}, false, v1::ALERT_STATE_UNSPECIFIED},
+      {"no attention", {Saturated(1), LayerStatistics()}, true, v1::ALERT_STATE_UNSPECIFIED},
+      {"not measured", {}, true, v1::ALERT_STATE_UNSPECIFIED},
+      {"single steps have no entropy", {Attending(-kInfinity, NAN)}, true, v1::ALERT_STATE_RESOLVED},
+      {"below", {Attending(1, std::nextafter(0.25, 0))}, true, v1::ALERT_STATE_FIRING},
+      {"again within", {Saturated(1), Attending(-100, 1)}, true, v1::ALERT_STATE_RESOLVED},
+  };
+  for (const auto& step : steps) {
+    harness.record().layers = step.layers;
+    harness.record().report_tensors = step.reported;
+    EXPECT_EQ(StateAfter(&harness), step.state) << step.what;
+  }
+}
+
+TEST(AttentionTest, AnEntropyOfZeroIsNoLimit) {
+  DetectorHarness harness(AttentionRule(50, 0));
+  harness.record().layers = {Attending(10, 0)};
+  EXPECT_THAT(harness.Step(), IsEmpty());
+}
+
 TEST(FrozenTest, AGradientThatIsZeroIsToldWithItsTensorAndSinceWhen) {
   DetectorHarness harness(FrozenRule());
   harness.HealthySteps(7);
@@ -412,7 +513,7 @@ TEST(LayerRulesTest, QuietStepsAllocateNothing) {
   if (!testing::CountsAllocations()) GTEST_SKIP() << "not counted under a sanitizer";
   v1::RuleSet rules;
   rules.set_preset("none");
-  for (const v1::RuleSet& one : {VanishingRule(), GrowthRule(100), SaturationRule(), FrozenRule()}) {
+  for (const v1::RuleSet& one : {VanishingRule(), GrowthRule(100), SaturationRule(), AttentionRule(), FrozenRule()}) {
     *rules.add_rules() = one.rules(0);
     rules.mutable_rules(rules.rules_size() - 1)->set_name("r" + std::to_string(rules.rules_size()));
   }
@@ -425,7 +526,7 @@ TEST(LayerRulesTest, QuietStepsAllocateNothing) {
   }
   record.loss = record.learning_rate = 1;
   record.grad_norm = std::sqrt(5);
-  record.layers = {Saturated(0.1), Dead(0.2), Backward(1)};
+  record.layers = {Saturated(0.1), Dead(0.2), Attending(5, 0.5), Backward(1)};
   std::vector<v1::Alert> alerts;
   const int64_t before = testing::AllocationCount();
   for (record.step = 0; record.step < 200; ++record.step) {

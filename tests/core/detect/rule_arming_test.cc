@@ -144,7 +144,7 @@ TEST(RuleArmingTest, SaysInWordsWhatIsMissing) {
 }
 
 TEST(RuleArmingTest, SaysThatLayersAreNotMeasured) {
-  for (const std::string rule : {"growth {}", "saturation {}"}) {
+  for (const std::string rule : {"growth {}", "saturation {}", "attention {}"}) {
     v1::RuleSet rules = Resolved(rule);
     DescribeArming(v1::Controls(), 0, &rules);
     EXPECT_EQ(rules.rules(0).unable(), "needs layer_statistics, which is off") << rule;

@@ -103,6 +103,7 @@ TEST(ValidateRulesTest, RefusesGlobsWhereNoTensorIsLookedAt) {
       {"rules[1].tensors", "whole network", "name: 'a' overshoot {} tensors: 'rnn*'"},
       {"rules[1].tensors", "whole network", "name: 'a' saturation {} tensors: 'rnn*'"},
       {"rules[1].tensors", "whole network", "name: 'a' growth {} tensors: 'rnn*'"},
+      {"rules[1].tensors", "whole network", "name: 'a' attention {} tensors: 'rnn*'"},
       {"rules[1].tensors", "whole network", "name: 'a' series { limit: 1 } tensors: 'rnn*'"},
       {"rules[1].tensors", "has 257", "name: 'a' non_finite {} tensors: '" + std::string(257, 'x') + "'"},
   });

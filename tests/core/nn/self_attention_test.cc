@@ -1,6 +1,7 @@
-// What self-attention does exactly.
+// What self-attention does exactly, and what is measured of it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "core/nn/network.h"
+#include "tests/support/allocation_count.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_batch.h"
 
@@ -123,6 +125,199 @@ TEST(SelfAttentionTest, NanComesOutOfItsExampleAlone) {
     EXPECT_TRUE(std::isnan(network->outputs()[(t * 2 + 1) * kFeatures])) << t;
   }
   for (const double g : Gradient(network.get(), kOutWeight)) EXPECT_TRUE(std::isnan(g));
+}
+
+struct Attended {
+  double largest_logit = -std::numeric_limits<double>::infinity();
+  double entropy = 0;
+};
+
+// One number of the queries (`part` 0) or keys (1) of an example, x_t W^T + b.
+double Projected(Network<double>* network, const TestBatch& batch, int64_t t, int64_t example, int64_t part,
+                 int64_t feature) {
+  const int64_t row = part * kFeatures + feature;
+  double sum = Parameter(network, kInBias)[row];
+  for (int64_t j = 0; j < kFeatures; ++j) {
+    sum +=
+        Parameter(network, kInWeight)[row * kFeatures + j] * batch.features[(t * batch.size + example) * kFeatures + j];
+  }
+  return sum;
+}
+
+// From the definitions, one query after the other, each with the keys that are not after it.
+Attended Expected(Network<double>* network, const TestBatch& batch, int heads, int64_t steps) {
+  const int64_t width = kFeatures / heads;
+  Attended result;
+  int64_t queries = 0;
+  for (int64_t example = 0; example < batch.size; ++example) {
+    for (int64_t head = 0; head < heads; ++head) {
+      for (int64_t t = 0; t < steps; ++t) {
+        std::vector<double> weights;
+        for (int64_t s = 0; s <= t; ++s) {
+          double logit = 0;
+          for (int64_t j = head * width; j < (head + 1) * width; ++j) {
+            logit += Projected(network, batch, t, example, 0, j) * Projected(network, batch, s, example, 1, j);
+          }
+          logit /= std::sqrt(static_cast<double>(width));
+          result.largest_logit = std::max(result.largest_logit, logit);
+          weights.push_back(std::exp(logit));
+        }
+        double sum = 0, entropy = 0;
+        for (const double weight : weights) sum += weight;
+        for (const double weight : weights) entropy -= weight / sum * std::log(weight / sum);
+        if (t > 0) result.entropy += entropy / std::log(t + 1.0);
+        queries += t > 0 ? 1 : 0;
+      }
+    }
+  }
+  result.entropy /= static_cast<double>(queries);
+  return result;
+}
+
+// Of the only layer, on one batch of training.
+template <typename T>
+LayerStatistics Measure(Network<T>* network, const TestBatch& batch) {
+  std::vector<LayerStatistics> layers(1);
+  network->MeasureLayers(layers);
+  network->LossAndGradients(batch.get());
+  network->MeasureLayers({});
+  return layers[0];
+}
+
+// One tile and several, the last of them full or not; attention that looks everywhere and at nearly one key alone.
+TEST(AttentionStatisticsTest, AreThoseOfTheDefinitions) {
+  for (const int heads : {1, 2, 3, 6}) {
+    for (const int64_t steps : {2, 5, 64, 65, 130}) {
+      for (const double gain : {0.3, 1.0, 4.0}) {
+        auto network = Make(heads, steps, 3);
+        for (double& x : Parameter(network.get(), kInWeight)) x *= gain;
+        for (int64_t i = 0; i < 3 * kFeatures; ++i) Parameter(network.get(), kInBias)[i] = 0.3 * std::sin(i);
+        const TestBatch batch = RandomBatch(ValueData(steps, kFeatures, kFeatures, true), 3, 1);
+        const Attended expected = Expected(network.get(), batch, heads, steps);
+        const LayerStatistics measured = Measure(network.get(), batch);
+        EXPECT_TRUE(measured.has_attention);
+        EXPECT_NEAR(measured.largest_logit, expected.largest_logit, 1e-12 * std::abs(expected.largest_logit));
+        EXPECT_NEAR(measured.attention_entropy, expected.entropy, 1e-12);
+        EXPECT_GT(expected.entropy, 0.01) << "it tells something";
+        EXPECT_LT(expected.entropy, 0.99995);
+      }
+    }
+  }
+}
+
+// Six heads of one feature each, of which the first asks; a product with a key to come is the largest there is.
+TEST(AttentionStatisticsTest, KeysToComeDoNotCount) {
+  auto network = Make(6, 3, 1);
+  std::fill(network->parameters().begin(), network->parameters().end(), 0);
+  Parameter(network.get(), kInWeight)[0] = 1;                          // the query is the first feature,
+  Parameter(network.get(), kInWeight)[kFeatures * kFeatures + 1] = 1;  // the key the second
+  TestBatch batch = RandomBatch(ValueData(3, kFeatures, kFeatures, true), 1, 1);
+  const double queries[] = {8, 1, 2}, keys[] = {-1, 2, 3};
+  for (int64_t t = 0; t < 3; ++t) {
+    batch.features[t * kFeatures] = static_cast<float>(queries[t]);
+    batch.features[t * kFeatures + 1] = static_cast<float>(keys[t]);
+  }
+  EXPECT_EQ(Measure(network.get(), batch).largest_logit, 6);
+}
+
+TEST(AttentionStatisticsTest, KeysThatAreAllEqualHaveTheLargestEntropy) {
+  constexpr int64_t kSteps = 100;
+  const TestBatch batch = RandomBatch(ValueData(kSteps, kFeatures, kFeatures, true), 2, 1);
+  auto network = Make(2, kSteps, 2);
+  PassValuesThrough(network.get());
+  std::fill_n(Parameter(network.get(), kInBias).begin(), 2 * kFeatures, -3);
+  const LayerStatistics measured = Measure(network.get(), batch);
+  EXPECT_NEAR(measured.largest_logit, 3 * 9 / std::sqrt(3), 1e-13);
+  EXPECT_NEAR(measured.attention_entropy, 1, 1e-13);
+}
+
+// Weights of float do not add up to 1 exactly.
+TEST(AttentionStatisticsTest, AShareIsNeverAboveOne) {
+  for (const int64_t steps : {3, 7, 50, 150}) {
+    auto network = Network<float>::Create(
+        ParseModel("layers { self_attention { heads: 1 } } loss { function: LOSS_FUNCTION_SQUARED_ERROR }"),
+        ValueData(steps, kFeatures, kFeatures, true), 1);
+    ASSERT_TRUE(network.ok());
+    (*network)->Initialize(1);
+    std::fill((*network)->parameters().begin(), (*network)->parameters().end(), 0);
+    const double entropy =
+        Measure(network->get(), RandomBatch(ValueData(steps, kFeatures, kFeatures, true), 1, 1)).attention_entropy;
+    EXPECT_LE(entropy, 1);
+    EXPECT_NEAR(entropy, 1, 1e-6);
+  }
+}
+
+TEST(AttentionStatisticsTest, AttentionToOneKeyAloneHasNoEntropy) {
+  constexpr int64_t kSteps = 70;
+  auto network = Make(1, kSteps, 1);
+  PassValuesThrough(network.get());
+  Parameter(network.get(), kInBias)[0] = 1;
+  Parameter(network.get(), kInWeight)[kFeatures * kFeatures + 0] = 1'000;
+  TestBatch batch = RandomBatch(ValueData(kSteps, kFeatures, kFeatures, true), 1, 1);
+  for (int64_t t = 0; t < kSteps; ++t) batch.features[t * kFeatures] = static_cast<float>(t);
+  const LayerStatistics measured = Measure(network.get(), batch);
+  EXPECT_NEAR(measured.largest_logit, 1'000 * (kSteps - 1) / std::sqrt(6), 1e-9);
+  EXPECT_NEAR(measured.attention_entropy, 0, 1e-15);
+}
+
+TEST(AttentionStatisticsTest, ASingleStepHasALogitAndNoEntropy) {
+  auto network = Make(1, 1, 2);
+  PassValuesThrough(network.get());
+  Parameter(network.get(), kInBias)[0] = 2;
+  Parameter(network.get(), kInBias)[kFeatures] = -5;
+  const LayerStatistics measured = Measure(network.get(), RandomBatch(ValueData(1, kFeatures, kFeatures, true), 2, 1));
+  EXPECT_TRUE(measured.has_attention);
+  EXPECT_NEAR(measured.largest_logit, -10 / std::sqrt(6), 1e-14) << "one below 0 is told as well";
+  EXPECT_TRUE(std::isnan(measured.attention_entropy));
+}
+
+TEST(AttentionStatisticsTest, WhatIsNotFiniteIsToldAndGoesWithItsStep) {
+  constexpr int64_t kSteps = 70;
+  const TestBatch batch = RandomBatch(ValueData(kSteps, kFeatures, kFeatures, true), 2, 1);
+  TestBatch broken = batch;
+  broken.features[(66 * 2 + 1) * kFeatures] = std::numeric_limits<float>::quiet_NaN();
+  auto network = Make(2, kSteps, 2);
+  const LayerStatistics before = Measure(network.get(), batch);
+  const LayerStatistics nan = Measure(network.get(), broken);
+  EXPECT_TRUE(nan.has_attention);
+  EXPECT_TRUE(std::isnan(nan.largest_logit));
+  EXPECT_TRUE(std::isnan(nan.attention_entropy));
+  const LayerStatistics after = Measure(network.get(), batch);
+  EXPECT_EQ(after.largest_logit, before.largest_logit);
+  EXPECT_EQ(after.attention_entropy, before.attention_entropy);
+  for (const double sign : {1, -1}) {
+    PassValuesThrough(network.get());
+    for (int64_t j = 0; j < kFeatures; ++j) {
+      Parameter(network.get(), kInBias)[j] = 1e200;
+      Parameter(network.get(), kInBias)[kFeatures + j] = sign * 1e200;
+    }
+    const LayerStatistics infinite = Measure(network.get(), batch);
+    EXPECT_EQ(infinite.largest_logit, sign * std::numeric_limits<double>::infinity());
+    EXPECT_TRUE(std::isnan(infinite.attention_entropy)) << "no weight is finite";
+  }
+}
+
+TEST(AttentionStatisticsTest, MeasuringChangesNothingTakesNoMemoryAndEndsWhenItIsToEnd) {
+  const TestBatch batch = RandomBatch(ValueData(80, kFeatures, kFeatures, true), 2, 1);
+  auto network = Make(3, 80, 2);
+  std::vector<LayerStatistics> layers(1);
+  network->MeasureLayers(layers);
+  network->LossAndGradients(batch.get());
+  const std::vector<double> watched(network->gradients().begin(), network->gradients().end());
+  const double entropy = layers[0].attention_entropy;
+  const int64_t before = testing::AllocationCount();
+  network->LossAndGradients(batch.get());
+  if (testing::CountsAllocations()) {
+    EXPECT_EQ(testing::AllocationCount(), before);
+  }
+  EXPECT_EQ(layers[0].attention_entropy, entropy);
+  layers[0] = LayerStatistics();
+  network->Evaluate(batch.get());
+  EXPECT_FALSE(layers[0].has_attention) << "only batches that are learnt from are measured";
+  network->MeasureLayers({});
+  network->LossAndGradients(batch.get());
+  EXPECT_FALSE(layers[0].has_attention);
+  EXPECT_EQ(watched, std::vector<double>(network->gradients().begin(), network->gradients().end()));
 }
 
 }  // namespace

@@ -323,6 +323,8 @@ v1::StepReport Report() {
   layer->set_name("dense0");
   layer->set_kind("dense");
   layer->set_saturated(1);
+  layer->set_largest_logit(kNan);
+  layer->set_attention_entropy(0);
   report.mutable_validation()->set_loss(kNan);
   report.mutable_validation()->set_accuracy(0);
   return report;
@@ -405,6 +407,8 @@ TEST(CheckReportTest, EachBadFieldIsNamed) {
       {"layers.kind", [](auto& r) { r.mutable_layers(0)->set_kind(Long(65)); }},
       {"layers", [](auto& r) { r.mutable_layers(0)->set_saturated(1.5); }},
       {"layers", [](auto& r) { r.mutable_layers(0)->set_dead(-0.5); }},
+      {"layers", [](auto& r) { r.mutable_layers(0)->set_attention_entropy(1.5); }},
+      {"layers", [](auto& r) { r.mutable_layers(0)->set_attention_entropy(kNan); }},
       {"layers", [](auto& r) { r.mutable_layers(0)->set_output_variance(-1); }},
       {"layers", [](auto& r) { r.mutable_layers(0)->set_output_non_finite(-1); }},
       {"layers",
