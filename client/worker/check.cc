@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/error.h"
 #include "core/base/file_descriptor.h"
+#include "core/detect/presets.h"
 #include "core/spec/spec_check.h"
 
 namespace gradwatch::worker {
@@ -60,6 +61,7 @@ absl::StatusOr<std::string> Answer() {
 }  // namespace
 
 ExitCode RunCheck(const CheckOptions& options) {
+  core::PresetRules(core::kDefaultPreset);  // before memory is limited: their parser does not survive to be refused any
   SetLimits(options);
   absl::StatusOr<std::string> answer = core::OrOutOfMemory("to check the spec", Answer);
   if (!answer.ok()) answer = core::EncodeSpecCheckAnswer(answer.status());

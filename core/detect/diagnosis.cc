@@ -369,11 +369,11 @@ void CuresOfStep::TellOnce(int64_t step, v1::Alert* alert) {
   std::string rule;  // that has told some of them
   for (std::string& line : *alert->mutable_diagnosis()) {
     const auto told = std::find_if(told_.begin(), told_.end(), [&](const Cure& cure) { return cure.line == line; });
-    if (told != told_.end() && told->rule != alert->rule()) {
+    if (told != told_.end() && told->rule != alert->rule() && told->severity >= alert->severity()) {
       if (rule.empty()) rule = told->rule;
       continue;
     }
-    if (told == told_.end() && absl::StartsWith(line, kCure)) told_.push_back({line, alert->rule()});
+    if (told == told_.end() && absl::StartsWith(line, kCure)) told_.push_back({line, alert->rule(), alert->severity()});
     lines.push_back(std::move(line));
   }
   alert->mutable_diagnosis()->Assign(lines.begin(), lines.end());

@@ -41,14 +41,16 @@ void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signal
 // Thread-compatible.
 class CuresOfStep {
  public:
-  // Takes lines out of an alert of `step` that start with "Try " and that an alert of another rule has told about the
-  // same step, and says which rule's. To be called for each alert with a diagnosis as soon as it has been filled in.
+  // Takes lines out of an alert of `step` that start with "Try " and that an alert of another rule, as severe or more,
+  // has told about the same step, and says which rule's: who hears of severe ones alone hears the cures too. To be
+  // called for each alert with a diagnosis as soon as it has been filled in.
   void TellOnce(int64_t step, v1::Alert* alert);
 
  private:
   struct Cure {
     std::string line;
     std::string rule;
+    v1::Severity severity;
   };
 
   int64_t step_ = -1;

@@ -271,9 +271,10 @@ const core::StepRecord& TrainerView::AfterUpdate(size_t step) {
   return record_;
 }
 
-std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules, absl::Duration* cost) {
+std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules, absl::Duration* cost,
+                               core::RunFacts facts) {
   using Clock = std::chrono::steady_clock;
-  core::Detector detector(rules, run.tensor_names, core::AlertIdentity());
+  core::Detector detector(rules, run.tensor_names, core::AlertIdentity(), facts);
   TrainerView view(&run);
   std::vector<v1::Alert> transitions;
   const absl::Time now = absl::UnixEpoch();

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/detect/run_signals.h"
 #include "core/stats/step_record.h"
 #include "gradwatch/v1/alert.pb.h"
 
@@ -81,7 +82,8 @@ class TrainerView {
 };
 
 // Every transition of the alerts of a run under these rules, which are valid ones. Adds the time of judging to `cost`.
-std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules, absl::Duration* cost = nullptr);
+std::vector<v1::Alert> PlayRun(const RecordedRun& run, const v1::RuleSet& rules, absl::Duration* cost = nullptr,
+                               core::RunFacts facts = {});
 
 }  // namespace gradwatch::testing
 

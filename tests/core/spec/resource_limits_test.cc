@@ -110,8 +110,8 @@ TEST(ResourceEstimateTest, CountsHistoriesOfRulesByWhatTheyMatch) {
                             for (auto& rule : *s->mutable_rules()->mutable_rules()) rule.set_tensors("*.weight");
                           }).watch_bytes();
   // Two windows of doubles, each sorted and by age.
-  EXPECT_NEAR(all - none, 5 * 20 * 10'000 * 32, 100'000);
-  EXPECT_NEAR(weights - none, 5 * 10 * 10'000 * 32, 100'000);
+  EXPECT_NEAR(all - none, 5 * 20 * 10'000 * 25, 100'000);
+  EXPECT_NEAR(weights - none, 5 * 10 * 10'000 * 25, 100'000);
 }
 
 TEST(ResourceEstimateTest, CountsStatisticsAndHistoriesOfClipping) {
@@ -167,6 +167,7 @@ TEST(ResourceEstimateTest, CountsTheStartBeyondWhatComesLater) {
 
 TEST(ResourceLimitsTest, RulesThatTakeGigabytesAreRefusedBeforeAnythingIsTaken) {
   v1::JobSpec spec = Spec(500);
+  spec.mutable_rules()->set_preset("none");
   AddSpikeRules(64, 10'000, &spec);
   testing::RestartPeak();
   const int64_t before = testing::AllocatedBytes();

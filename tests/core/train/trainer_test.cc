@@ -482,54 +482,6 @@ TEST(TrainerTest, AnAlertIsToldBeforeAllElseOfItsStep) {
                                 "validation", "step 1", "norm RESOLVED 1", "update RESOLVED 1"));
 }
 
-// Where a step is skipped, the update is what takes back that its batch has moved the running means.
-TEST(TrainerTest, AnAlertAboutGradientsIsToldBeforeTheUpdate) {
-  class Looks final : public Observer {
-   public:
-    void OnStep(const StepRecord& record) override {
-      after.push_back(State());
-      skipped.push_back(record.clip.action == v1::ClipOutcome::ACTION_SKIPPED);
-    }
-    void OnAlert(const v1::Alert& alert) override {
-      if (alert.state() == v1::ALERT_STATE_FIRING) at_alerts.push_back(State());
-    }
-    void OnEdit(const EditOutcome& /*outcome*/) override {}
-    void OnPaused(int64_t /*steps_done*/) override {}
-    void OnResumed(int64_t /*steps_done*/) override {}
-
-    std::vector<float> State() const { return {trainer->layer_state().begin(), trainer->layer_state().end()}; }
-
-    const Trainer* trainer = nullptr;
-    std::vector<std::vector<float>> after, at_alerts;
-    std::vector<bool> skipped;
-  };
-  v1::JobSpec spec = Spec(8, 3);
-  *spec.mutable_model() = gradwatch::testing::ParseModel(R"(
-    layers { dense { units: 8 weight_init { gain: 100 } } }
-    layers { batch_norm {} }
-    layers { activation { function: ACTIVATION_FUNCTION_RELU } }
-    layers { dense { units: 2 } }
-    loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY })");
-  spec.mutable_data()->mutable_bad_batch()->set_batch(1);
-  spec.mutable_data()->mutable_bad_batch()->set_scale(3e38);
-  spec.mutable_rules()->set_preset("none");
-  v1::Rule* rule = spec.mutable_rules()->add_rules();
-  rule->set_name("non_finite");
-  rule->mutable_non_finite();
-  const auto job = ValidateJob(spec, DataRoots(), SpecLimits());
-  ASSERT_THAT(job, IsOk());
-  const FakeClock clock;
-  const auto trainer = *Trainer::Create(job->spec, DataRoots(), AlertIdentity(), &clock);
-  LiveControls live({.controls = job->spec.controls()});
-  Looks looks;
-  looks.trainer = trainer.get();
-  trainer->Run(live, looks);
-  ASSERT_THAT(looks.skipped, ElementsAre(false, true, false));
-  ASSERT_EQ(looks.after[1], looks.after[0]) << "it is taken back";
-  ASSERT_EQ(looks.at_alerts.size(), 1u);
-  EXPECT_NE(looks.at_alerts[0], looks.after[0]) << "not yet";
-}
-
 // Told as text: what fires and ends, with its step, among edits and steps.
 class AlertStory final : public Observer {
  public:
