@@ -123,7 +123,7 @@ void PrintWaits(const AdjustingOptions& options, const v1::AdjustJobResponse& re
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
   app.add_option("JOB", options->job_id, "The job")->required();
   app.add_option(
-         "--if-etag,--etag", options->if_etag,
+         "--if-etag", options->if_etag,
          "Only if the job's etag is still this one: it changes when somebody asks for a change or withdraws one, "
          "not when one comes into force")
       ->check(NotEmpty());

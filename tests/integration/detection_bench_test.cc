@@ -103,7 +103,7 @@ TEST_F(DetectionBenchTest, SaysWhatItIsAskedFor) {
   const std::string rules = folder_.Write(
       "quiet.yaml", "preset: none\nrules: [{name: huge, severity: critical, norm_limit: {max_norm: 1e300}}]\n");
   EXPECT_THAT(Measure({"--rules", rules, "--list", "missed"}).out,
-              HasSubstr("00000 diverged at 1 (not finite); alerts: none"));
+              HasSubstr("00002 diverged at 145 (not finite), lr_bump at 144; alerts: none"));
   EXPECT_THAT(Measure({"--by", "label"}).out, HasSubstr("label healthy"));
   EXPECT_THAT(Measure({"--run", "00002"}).out, HasSubstr("145  critical non_finite: the gradients hold"));
   EXPECT_THAT(Measure({"--run", "4"}).err, HasSubstr("no such run"));

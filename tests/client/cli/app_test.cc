@@ -100,7 +100,7 @@ TEST_F(AppTest, TextsThatMustSaySomethingMustNotBeEmpty) {
       {"clip", "set", "x", "--max-norm", "1", "--if-etag", ""},
       {"clip", "cancel", "x", "1", "--if-etag", ""},
       {"adjust", "x", "--lr-scale", "1", "--if-etag", ""},
-      {"rules", "apply", "x", "--preset", "none", "--etag", ""},
+      {"rules", "apply", "x", "--preset", "none", "--if-etag", ""},
       {"job", "update", "x", "--name", "y", "--if-etag", ""},
       {"job", "delete", "x", "--if-etag", ""},
       {"job", "delete", "x", "--if-uid", ""},

@@ -223,7 +223,7 @@ TEST_F(RulesCommandTest, WhatGetWritesApplyReads) {
 
 TEST_F(RulesCommandTest, ApplySaysWhatChangedAndFromWhichStep) {
   const std::string file = dir_.Write("rules.textproto", kRules);
-  const CliResult result = CliWords({"rules", "apply", "x", "-f", file, "--etag", "e1"});
+  const CliResult result = CliWords({"rules", "apply", "x", "-f", file, "--if-etag", "e1"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "rules: added layers, nan, spike; removed old\nholds from step 12 (revision 3)\n");
   ASSERT_EQ(requests_.size(), 1u);
@@ -242,7 +242,7 @@ TEST_F(RulesCommandTest, APresetNeedsNoFile) {
 }
 
 TEST_F(RulesCommandTest, ADryRunShowsTheRulesAndChangesNothing) {
-  const CliResult result = Cli("rules apply x --preset gradwatch --dry-run --etag e1 --at-step 50");
+  const CliResult result = Cli("rules apply x --preset gradwatch --dry-run --if-etag e1 --at-step 50");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("spike"));
   EXPECT_EQ(result.err, "the rules are valid; nothing was changed\n");
