@@ -42,7 +42,8 @@ TEST_F(RulesOfARunningJobTest, ARuleFiresOnTheFirstStepOnWhichItHolds) {
   ASSERT_TRUE(line.has_value()) << alerts->Errors();
   const RunResult list = Gradwatch({"alerts", "list", "--job", "job", "-o", "json"});
   ASSERT_EQ(list.exit_code, 0) << list.err;
-  const auto& found = Json(list.out).fields().at("alerts").list_value();
+  const Struct listed = Json(list.out);
+  const auto& found = listed.fields().at("alerts").list_value();
   ASSERT_EQ(found.values_size(), 1) << list.out;
   const Struct alert = found.values(0).struct_value();
   EXPECT_EQ(Text(alert, "rule"), "tight");
