@@ -57,7 +57,6 @@ void WithClass(const v1::Rule& rule, Use use) {
       return use(static_cast<NoProgress*>(nullptr));
     case v1::Rule::kClipping:
       return use(static_cast<Clipping*>(nullptr));
-    case v1::Rule::kAttention:
     case v1::Rule::kStall:
     case v1::Rule::CONDITION_NOT_SET:
       return;
