@@ -303,7 +303,7 @@ void Attention::Describe(const StepRecord& record, const Verdict& verdict, const
           ? "Nearly every query looks at one key alone: almost no gradient passes through such a softmax, "
             "and where else to look is learnt slowly, if at all."
       : std::isnan(verdict.value)
-          ? "A weight of this layer or what comes into it is not finite, and so is what it puts out from there on."
+          ? "A weight of this layer or what comes into it is not finite, or their products overflow."
           : "Queries and keys grow: the softmax turns into a choice of one key, and such runs often diverge.");
   alert->add_diagnosis(
       "The cure is a lower learning rate, while it runs for example with `gradwatch adjust JOB --lr-scale 0.1`; for "
