@@ -300,8 +300,10 @@ void Attention::Describe(const StepRecord& record, const Verdict& verdict, const
                                        OtherFigure(layers[worst_layer_])));
   alert->add_diagnosis(
       worst_is_entropy_
-          ? "Nearly every query looks at one key alone: almost no gradient passes through such a softmax, and where "
-            "else to look is learnt slowly, if at all."
+          ? "Nearly every query looks at one key alone: almost no gradient passes through such a softmax, "
+            "and where else to look is learnt slowly, if at all."
+      : std::isnan(verdict.value)
+          ? "A weight of this layer or what comes into it is not finite, or their products overflow."
           : "Queries and keys grow: the softmax turns into a choice of one key, and such runs often diverge.");
   alert->add_diagnosis(
       "The cure is a lower learning rate, while it runs for example with `gradwatch adjust JOB --lr-scale 0.1`; for "
