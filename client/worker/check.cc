@@ -15,6 +15,7 @@
 #include "core/base/file_descriptor.h"
 #include "core/detect/presets.h"
 #include "core/spec/spec_check.h"
+#include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::worker {
 namespace {
@@ -61,7 +62,9 @@ absl::StatusOr<std::string> Answer() {
 }  // namespace
 
 ExitCode RunCheck(const CheckOptions& options) {
-  core::PresetRules(core::kDefaultPreset);  // before memory is limited: their parser does not survive to be refused any
+  // Before memory is limited: what protobuf makes when it first describes messages does not survive to be refused any.
+  v1::JobSpec::descriptor();
+  core::PresetRules(core::kDefaultPreset);
   SetLimits(options);
   absl::StatusOr<std::string> answer = core::OrOutOfMemory("to check the spec", Answer);
   if (!answer.ok()) answer = core::EncodeSpecCheckAnswer(answer.status());

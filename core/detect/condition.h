@@ -23,11 +23,12 @@ struct Verdict {
 
   Kind kind = Kind::kUnknown;
   // Of a verdict that holds:
-  double value = 0;       // what was judged
-  double limit = 0;       // what it was judged against
-  int tensor = -1;        // the worst tensor by the condition's measure; -1: none stands out
-  double usual = 0;       // the median, of conditions with a history
-  double deviations = 0;  // robust standard deviations above the median, of norm_spike
+  double value = 0;         // what was judged
+  double limit = 0;         // what it was judged against
+  int tensor = -1;          // the worst tensor by the condition's measure; -1: none stands out
+  double usual = 0;         // the median, of conditions with a history
+  double deviations = 0;    // robust standard deviations above the median, of norm_spike
+  bool low_is_bad = false;  // the limit is a lower one
 };
 
 // Thread-compatible.

@@ -26,7 +26,7 @@ std::string Shortened(const std::string& text, size_t most) {
 bool IsWorse(const Verdict& verdict, double than) {
   if (std::isnan(than)) return false;
   if (std::isnan(verdict.value)) return true;
-  return verdict.value < verdict.limit ? verdict.value < than : verdict.value > than;
+  return verdict.low_is_bad ? verdict.value < than : verdict.value > than;
 }
 
 }  // namespace
@@ -80,6 +80,7 @@ Episode::Change Episode::Calm(int64_t step) {
   }
   holding_.Calm();
   if (holding_.Helps()) return Change::kNone;
+  if (state_ == State::kUntold) return End(step, std::string());
   const std::string needed = within_steps_ > for_steps_ ? absl::StrCat(for_steps_, " of ", within_steps_, " steps")
                                                         : absl::StrCat(for_steps_, " steps in a row");
   return End(step, absl::StrCat("did not fire, which needs ", needed));

@@ -78,6 +78,7 @@ Verdict Vanishing::Judge(const StepRecord& record, const RunSignals& signals) {
   Verdict worst;
   if (record.level != v1::STATISTICS_LEVEL_FULL || !signals.finite()) return worst;
   worst.limit = min_mean_abs_;
+  worst.low_is_bad = true;
   const size_t count = TensorsOf(record, tensors_);
   for (size_t i = 0; i < count; ++i) {
     const TensorStatistics& tensor = record.tensors[tensors_[i]];
@@ -274,6 +275,7 @@ Verdict Attention::JudgeLayers(const StepRecord& record) {
   verdict.kind = Verdict::Kind::kHolds;
   verdict.value = worst_is_entropy_ ? layers[low].attention_entropy : layers[large].largest_logit;
   verdict.limit = worst_is_entropy_ ? min_entropy_ : max_logit_;
+  verdict.low_is_bad = worst_is_entropy_;
   return verdict;
 }
 

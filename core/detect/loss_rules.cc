@@ -22,15 +22,21 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // loss_divergence: a step counts 1 at most, so these are steps far above. A catapult of three is silent.
 constexpr double kLimit = 4;
 constexpr double kBrokenLimit = 5;
-// The loss is falling back if it is this factor below its highest since it went above.
+// The loss is falling back if it is this factor below its highest of the last 20 steps since it went above.
 const double kFallingBack = std::log(1.3);
 // Updates of this ratio replace the weights within a few steps.
 constexpr double kTurningOver = 0.2;
 // The loss never recovered: it stays for this many steps above this factor of its start, or above the second one where
-// updates are so small that the loss is settling by itself.
+// updates are so small that the loss may be settling by itself.
 constexpr int kNeverSteps = 30;
+// The noise of single losses moves a reference by these factors at most: a median or several steps in a row are less
+// noisy than it, and what is a hundred times the best is lost whatever the noise.
+const double kMostNoise = std::log(100.0);
+// A loss below this share of its start is learnt, whatever it does from there.
+const double kLearnt = std::log(1e-3);
+const double kMostNoiseOfCollapse = std::log(10.0);
 const double kNeverFactor = std::log(2.0);
-const double kNeverFactorSettling = std::log(100.0);
+const double kNeverFactorSettling = std::log(10.0);
 constexpr double kSettlingRatio = 0.01;
 const double kHalf = std::log(2.0);
 
@@ -53,7 +59,7 @@ Verdict Quiet() {
 
 void DescribeBest(const RunSignals& signals, v1::Alert* alert) {
   const RunSignals::Best& best = signals.best();
-  if (best.step < 0) return;
+  if (best.step < 0 || best.loss > signals.start_loss()) return;
   alert->add_diagnosis(absl::StrFormat("The best loss was %s, the median of 50 steps up to step %d.",
                                        Number(signals.LossOf(best.loss)), best.step));
 }
@@ -72,7 +78,8 @@ void DescribeWitnesses(const StepRecord& record, const RunSignals& signals, v1::
 
 bool LossJump::IsShared(const v1::Rule& rule) {
   // Where its outliers are those of the run too.
-  return rule.loss_jump().window() == RunSignals::kUsualWindow && rule.loss_jump().factor() >= 3;
+  const v1::LossJumpCondition& jump = rule.loss_jump();
+  return jump.window() == RunSignals::kUsualWindow && jump.factor() >= 3 && jump.max_deviations() >= 4;
 }
 
 LossJump::LossJump(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
@@ -115,7 +122,8 @@ Verdict LossJump::Judge(const StepRecord& record, const RunSignals& signals) {
     return verdict;
   }
   const double median = history.usual().Median();
-  const double deviation = std::max(kDeviationOfMad * history.usual().MedianDeviation(), kSmallestDeviation);
+  const double deviation = std::clamp(kDeviationOfMad * history.usual().MedianDeviation(), kSmallestDeviation,
+                                      RunSignals::kLargestDeviation);
   const double limit = median + std::max(log_factor_, max_deviations_ * deviation);
   const bool outlier = signals.loss() > limit;
   verdict = Quiet();
@@ -142,10 +150,13 @@ void LossJump::Describe(const StepRecord& record, const Verdict& verdict, const 
   }
   const bool large_update = ExplainLastUpdate(record, signals, alert);
   const double usual_norm = signals.usual_norm();
-  if (usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm) {
+  const bool is_large = usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm;
+  const bool is_usual =
+      usual_norm > 0 && signals.has_norm() && std::exp(signals.recent_norm()) < kLargeNorm * usual_norm;
+  if (is_large || std::isinf(verdict.value)) {
     DescribeWitnesses(record, signals, alert);
     SuggestCures(record, LargestTensor(record), signals, alert);
-  } else if (usual_norm > 0 && !large_update) {
+  } else if (is_usual && !large_update) {
     alert->add_diagnosis("The gradient norm is as usual: look at the data, or at units that saturate.");
   }
 }
@@ -161,8 +172,9 @@ LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::stri
 void LossDivergence::BeginAnew(int era) {
   era_ = era;
   sum_ = broken_sum_ = 0;
-  highest_ = highest_median_ = -kInfinity;
+  highest_.Clear();
   worse_ = 0;
+  medians_.Clear();
 }
 
 Verdict LossDivergence::Judge(const StepRecord& record, const RunSignals& signals) {
@@ -170,17 +182,20 @@ Verdict LossDivergence::Judge(const StepRecord& record, const RunSignals& signal
   if (era_ != signals.loss_era()) BeginAnew(signals.loss_era());
   const double best = signals.best().loss;
   const double loose = std::max(best + log_factor_, signals.start_loss() + log_start_factor_);
-  const double reference =
-      signals.settled() ? best + std::max(log_factor_, max_deviations_ * signals.loss_deviation()) : loose;
+  const double floor = signals.start_loss() + kLearnt;
+  const double noise = std::min(max_deviations_ * signals.loss_deviation(), kMostNoise);
+  const double reference = signals.settled() ? std::max(best + std::max(log_factor_, noise), floor) : loose;
   if (sum_ <= 0) above_since_ = record.step;
   const Way way = JudgeLoss(signals, reference, loose);
   Verdict verdict = Quiet();
   if (way == Way::kNone) return verdict;
   way_ = way;
+  never_factor_ = signals.update_ratio() < kSettlingRatio ? kNeverFactorSettling : kNeverFactor;
   verdict.kind = Verdict::Kind::kHolds;
   verdict.value = record.loss;
-  verdict.usual = signals.LossOf(way == Way::kNever ? signals.start_loss() : best);
-  verdict.limit = signals.LossOf(way == Way::kNever  ? signals.start_loss() + kNeverFactor
+  // Of a loss that was never below its start the start is what counts.
+  verdict.usual = signals.LossOf(way == Way::kNever ? signals.start_loss() : std::min(best, signals.start_loss()));
+  verdict.limit = signals.LossOf(way == Way::kNever  ? signals.start_loss() + never_factor_
                                  : way == Way::kLeft ? reference
                                                      : loose);
   return verdict;
@@ -190,9 +205,9 @@ LossDivergence::Way LossDivergence::JudgeLoss(const RunSignals& signals, double 
   const double loss = signals.loss();
   AddClamped(loss - reference, kLimit, &sum_);
   AddClamped(loss - loose_reference, kBrokenLimit, &broken_sum_);
-  highest_ = sum_ <= 0 ? -kInfinity : std::max(highest_, loss);
   const bool never = NeverRecovered(signals);
-  const bool stays = loss >= highest_ - kFallingBack || sum_ >= 2 * kLimit;
+  highest_.Add(sum_ <= 0 ? -kInfinity : loss);
+  const bool stays = loss >= highest_.Quantile(1) - kFallingBack;
   if (signals.settled() && sum_ >= kLimit && stays) return Way::kLeft;
   if (broken_sum_ >= kBrokenLimit && signals.update_ratio() >= kTurningOver) return Way::kBroken;
   return never ? Way::kNever : Way::kNone;
@@ -202,8 +217,8 @@ bool LossDivergence::NeverRecovered(const RunSignals& signals) {
   const double factor = signals.update_ratio() < kSettlingRatio ? kNeverFactorSettling : kNeverFactor;
   worse_ = signals.losses30().Median() > signals.start_loss() + factor ? worse_ + 1 : 0;
   const double median = signals.losses10().Median();
-  if (signals.losses10().size() >= 5) highest_median_ = std::max(highest_median_, median);
-  return worse_ >= kNeverSteps && median >= highest_median_ - kHalf;
+  medians_.Add(median);
+  return worse_ >= kNeverSteps && median >= medians_.Quantile(1) - kHalf;
 }
 
 void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
@@ -214,8 +229,9 @@ void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, 
     alert->set_summary(absl::StrFormat("loss %s has been above its start, %s, for more than %d steps and does not fall",
                                        Number(verdict.value), Number(verdict.usual), kNeverSteps));
   } else {
-    alert->set_summary(absl::StrFormat("loss %s is %s its best, %s, and does not come back; far above since step %d",
-                                       Number(verdict.value), factor, Number(verdict.usual), above_since_));
+    alert->set_summary(absl::StrFormat(
+        "loss %s is %s its %s, %s, and does not come back; far above since step %d", Number(verdict.value), factor,
+        signals.best().loss > signals.start_loss() ? "start" : "best", Number(verdict.usual), above_since_));
   }
   DescribeBest(signals, alert);
   if (way_ == Way::kBroken) {
@@ -240,11 +256,14 @@ Verdict LossCollapse::Judge(const StepRecord& record, const RunSignals& signals)
   if (!signals.finite() || losses.size() < losses.capacity()) return Verdict();
   Verdict verdict = Quiet();
   const double best = signals.best().loss;
-  const double limit = best + std::max(log_factor_, max_deviations_ * signals.loss_deviation());
-  const bool lasting = signals.settled() && losses.Quantile(0.1) > limit;
+  const double noise = std::min(max_deviations_ * signals.loss_deviation(), kMostNoiseOfCollapse);
+  const double limit = best + std::max(log_factor_, noise);
+  // Only what was learnt can be lost.
+  const bool learnt = best + log_factor_ < signals.start_loss();
+  const bool lasting = signals.settled() && learnt && losses.Quantile(0.1) > limit;
   if (!lasting || !(losses.Median() > signals.start_loss() + log_start_share_)) return verdict;
   verdict.kind = Verdict::Kind::kHolds;
-  verdict.value = record.loss;
+  verdict.value = signals.LossOf(losses.Median());
   verdict.limit = signals.LossOf(limit);
   verdict.usual = signals.LossOf(best);
   return verdict;
@@ -279,11 +298,11 @@ Verdict JointGrowth::Judge(const StepRecord& record, const RunSignals& signals) 
     return Verdict();
   }
   Verdict verdict = Quiet();
-  if (!signals.settled()) return verdict;
+  if (!signals.settled() || signals.losses10().Median() < signals.start_loss() + kLearnt) return verdict;
   by_norm_ = NormHasGrown(signals);
   if (!by_norm_ && !UpdateHasGrown(record, signals)) return verdict;
   verdict.kind = Verdict::Kind::kHolds;
-  verdict.value = record.loss;
+  verdict.value = signals.LossOf(by_norm_ ? signals.losses20().Median() : signals.losses10().Median());
   verdict.usual = signals.LossOf(signals.best().loss);
   verdict.limit = signals.LossOf(signals.best().loss + (by_norm_ ? log_loss_factor_ : log_update_loss_factor_));
   return verdict;

@@ -8,6 +8,7 @@
 
 #include "core/detect/condition.h"
 #include "core/detect/history.h"
+#include "core/stats/sorted_window.h"
 
 namespace gradwatch::core {
 
@@ -45,13 +46,16 @@ class LossJump final : public Condition {
 // before the run has settled, and for the second sum always, the larger of best + ln(factor) and start +
 // ln(start_factor). Neither rises with the loss that is judged. Three ways:
 //
-//   left:   the sum of l - reference, clamped to 1 a step, has reached kLimit, and the loss is not falling back;
+//   left:   the sum of l - reference, clamped to 1 a step, has reached kLimit, and the loss is not falling back from
+//   its
+//           highest of the last 20 steps;
 //   broken: the same with the looser reference and kBrokenLimit, while updates still turn the weights over;
-//   never:  the median of 30 has been above start + ln 2 for 30 steps, with no fall to half its peak.
+//   never:  the median of 30 has been above start + ln 2 for 30 steps, and that of 10 is not below half its peak of the
+//           last 200.
 class LossDivergence final : public Condition {
  public:
   LossDivergence(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
-  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return 0; }
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return SortedWindow::Bytes(220); }
 
   Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
   void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
@@ -71,10 +75,11 @@ class LossDivergence final : public Condition {
   int era_ = 0;
   double sum_ = 0;
   double broken_sum_ = 0;
-  double highest_ = 0;       // loss since sum_ left 0
-  int worse_ = 0;            // steps in a row with a median far above the start
-  double highest_median_;    // of 10 losses
-  int64_t above_since_ = 0;  // the step since which sum_ is not 0
+  SortedWindow highest_{20};   // losses while sum_ is not 0
+  int worse_ = 0;              // steps in a row with a median far above the start
+  SortedWindow medians_{200};  // of 10 losses
+  double never_factor_ = 0;    // of the last verdict that holds
+  int64_t above_since_ = 0;    // the step since which sum_ is not 0
   Way way_ = Way::kNone;
 };
 

@@ -22,6 +22,8 @@ const double kRise = std::log(2.0);
 constexpr int kFirstNorms = 10;
 constexpr int kFewNorms = 20;
 const double kAboveStart = std::log(3.0);
+// A loss that was best within so many steps is still falling.
+constexpr int64_t kLearning = 50;
 // The logarithm of the largest float: where a gradient is no number any more.
 constexpr double kLogLargestFloat = 88.7;
 
@@ -114,7 +116,8 @@ Verdict NormSpike::JudgeAgainst(double norm, const History& usual, int tensor) c
   Verdict verdict;
   if (!usual.ready()) return verdict;
   const double median = usual.usual().Median();
-  const double deviation = std::max(kDeviationOfMad * usual.usual().MedianDeviation(), min_deviation_);
+  const double spread = std::min(kDeviationOfMad * usual.usual().MedianDeviation(), RunSignals::kLargestDeviation);
+  const double deviation = std::max(spread, min_deviation_);
   verdict.deviations = (std::log(norm) - median) / deviation;
   verdict.tensor = tensor;
   const bool holds = verdict.deviations > max_deviations_;
@@ -202,7 +205,8 @@ Verdict NormGrowth::Judge(const StepRecord& record, const RunSignals& signals) {
   if (verdict.kind == Verdict::Kind::kQuiet) return verdict;
   at_a_run_ = runs;
   const double base = runs ? largest_before_run_ : lowest_;
-  verdict.value = record.grad_norm;
+  // What was judged: a single norm may lie below the limit while their median does not.
+  verdict.value = runs ? record.grad_norm : std::exp(signals.norms10().Median());
   verdict.usual = std::exp(base);
   verdict.limit = std::exp(base + log_factor_);
   return verdict;
@@ -224,7 +228,9 @@ bool NormGrowth::HasGrown(const RunSignals& signals) {
   if (norms_ == kFirstNorms) start_ = median;
   if (norms_ < kFewNorms) return false;
   lowest_ = std::min(lowest_, signals.norms50().Median());
-  return median > lowest_ + log_factor_ && median > start_ + kAboveStart;
+  // A run that leaves a flat start has gradients that grow while its loss falls.
+  const bool learns = signals.best().step >= 0 && signals.losses() - signals.best().losses <= kLearning;
+  return !learns && median > lowest_ + log_factor_ && median > start_ + kAboveStart;
 }
 
 void NormGrowth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,

@@ -31,7 +31,7 @@ class NormLimit final : public Condition {
 
 // Judges y = ln(norm), because norms are near log-normal, by
 //
-//   z = (y - median) / max(1.4826 * MAD, min_deviation)  >  max_deviations
+//   z = (y - median) / max(min(1.4826 * MAD, 0.75), min_deviation)  >  max_deviations
 //
 // over the window of steps before, for the global norm or for every matching tensor. An infinite norm is above any. A
 // norm that is zero, that is only that of a finite part, or of a step whose loss is not finite, is not judged and never

@@ -69,7 +69,7 @@ constexpr ConditionField kFields[] = {
     {"loss_divergence", "max_deviations", 8, kFromZero},
     {"loss_collapse", "factor", 1.5, kAboveOne},
     {"loss_collapse", "max_deviations", 8, kFromZero},
-    {"loss_collapse", "start_share", 0.9, kShare},
+    {"loss_collapse", "start_share", 0.75, kShare},
     {"norm_growth", "factor", 100, kAboveOne},
     {"joint_growth", "loss_factor", 2, kAboveOne},
     {"joint_growth", "norm_factor", 4, kAboveOne},

@@ -107,8 +107,11 @@ void RunSignals::BeginStep(const StepRecord& record) {
 }
 
 void RunSignals::TakeLoss(double loss) {
+  // A batch that is right to the last bit says that the loss is low, but not how low.
+  if (loss > 0) smallest_loss_ = std::min(smallest_loss_, loss);
+  if (loss == 0 && !is_additive_) loss = smallest_loss_;
   ObserveScale(loss);
-  if (!is_additive_ && loss <= 0) BeginLossEra();
+  if (!is_additive_ && loss < 0) BeginLossEra();
   loss_ = is_additive_ ? std::asinh(loss / loss_scale_) : std::log(std::max(loss, kSmallest));
   ++losses_;
   ObserveStart();
@@ -171,7 +174,8 @@ void RunSignals::TakeNorm(double norm) {
 bool RunSignals::IsOutlier(double sample, const History& usual, const Outlier& limits) {
   if (!usual.ready()) return false;
   const double above = sample - usual.usual().Median();
-  const double deviation = std::max(kDeviationOfMad * usual.usual().MedianDeviation(), limits.smallest_deviation);
+  const double spread = std::min(kDeviationOfMad * usual.usual().MedianDeviation(), kLargestDeviation);
+  const double deviation = std::max(spread, limits.smallest_deviation);
   return above >= limits.factor && above >= limits.deviations * deviation;
 }
 
@@ -190,6 +194,7 @@ void RunSignals::ObserveBest(const StepRecord& record) {
   const double loss = losses50_.Median();
   if (best_.step >= 0 && loss >= best_.loss) return;
   best_.step = record.step;
+  best_.losses = losses_;
   best_.loss = loss;
   best_.norm = norms50_.size() > 0 ? norms50_.Median() : std::numeric_limits<double>::infinity();
   best_.update_ratio = ratios50_.size() >= kFewest ? ratios50_.Median() : 0;
@@ -213,7 +218,11 @@ RunSignals::Update RunSignals::LargestUpdate(const StepRecord& record) {
 void RunSignals::ObserveUpdate(const StepRecord& record) {
   if (!finite_) return;
   ObserveRate(record.learning_rate);
-  if (record.level != v1::STATISTICS_LEVEL_FULL) update_ratio_ = std::numeric_limits<double>::quiet_NaN();
+  if (record.level != v1::STATISTICS_LEVEL_FULL) {  // what was measured before says nothing about now
+    update_ratio_ = std::numeric_limits<double>::quiet_NaN();
+    ratios5_.Clear();
+    ratios50_.Clear();
+  }
   if (!UpdateWasMeasured(record)) return;
   const Update largest = LargestUpdate(record);
   if (largest.step < 0) return;

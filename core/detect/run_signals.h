@@ -39,6 +39,9 @@ class RunSignals {
  public:
   static constexpr int kUsualWindow = 30;
   static constexpr int kUsualWarmUp = 20;
+  // Standard deviations of l and y are taken as this at most: what has wandered by more than a factor of two from step
+  // to step is so wide that nothing would be outside of it.
+  static constexpr double kLargestDeviation = 0.75;
 
   // The last step whose loss and gradients were finite, before the present one.
   struct FiniteStep {
@@ -56,8 +59,9 @@ class RunSignals {
   };
   // How things were when the loss was best.
   struct Best {
-    int64_t step = -1;  // -1: too little was seen; the others are then not known, but for `loss`
-    double loss = 0;    // lowest median of 50 of l so far, from 5 losses on; before: start_loss()
+    int64_t step = -1;   // -1: too little was seen; the others are then not known, but for `loss`
+    int64_t losses = 0;  // losses() then
+    double loss = 0;     // lowest median of 50 of l so far, from 5 losses on; before: start_loss()
     double norm = std::numeric_limits<double>::infinity();  // median of 50 of y
     double update_ratio = 0;                                // median of the last ratios; 0: not known
     double learning_rate = 0;
@@ -164,6 +168,7 @@ class RunSignals {
 
   // Losses.
   bool is_additive_ = false;            // whether l is an asinh
+  double smallest_loss_ = 1e-6;         // above 0, of the run
   double loss_scale_ = 0;               // see asinh above
   std::array<double, 5> magnitudes_{};  // of the first losses
   int magnitudes_count_ = 0;

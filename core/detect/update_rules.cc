@@ -19,9 +19,12 @@ constexpr double kHopelessRatio = 10;
 // A gradient norm this many times the median is why the update is large.
 constexpr double kLargeNorm = 3;
 
-// update_overshoot: the most that one ratio counts.
+// update_overshoot: the most that one ratio counts, so that the sum needs two steps; and what needs none: an update of
+// e^2 times the weights leaves nothing of them, and a loss that is 10 times its start has not just begun to wander.
 const double kMostRatio = std::log(4.0);
 constexpr double kSmallestRatio = 1e-9;
+constexpr double kReplacing = 2;
+const double kFarAboveStart = std::log(10.0);
 
 // update_growth: rises that are no accident; what share of the first half's growth the second has in a geometric ramp;
 // steps without a rise that end one; what is a rise, in logarithms.
@@ -122,13 +125,13 @@ Verdict Overshoot::Judge(const StepRecord& record, const RunSignals& signals) {
   // The first step's update cannot have broken its loss.
   const bool judged = signals.finite() && signals.losses() > 1 && signals.last_update().step == record.step;
   if (!judged) return verdict;
-  const bool broken = signals.loss() > signals.start_loss() + log_start_factor_;
+  const double above = signals.loss() - signals.start_loss();
   const double ratio = signals.last_update().ratio;
-  const double log_ratio =
-      std::isfinite(ratio) ? std::min(kMostRatio, std::log(std::max(ratio, kSmallestRatio))) : kMostRatio;
-  log_product_ = broken ? std::max(0.0, log_product_ + log_ratio) : 0;
+  const double log_ratio = std::isfinite(ratio) ? std::log(std::max(ratio, kSmallestRatio)) : kInfinity;
+  log_product_ = above > log_start_factor_ ? std::max(0.0, log_product_ + std::min(kMostRatio, log_ratio)) : 0;
+  if (log_ratio >= kReplacing && above > kFarAboveStart) log_product_ = std::max(log_product_, limit_);
   verdict.kind = log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
-  verdict.value = ratio;
+  verdict.value = std::exp(log_product_);
   verdict.limit = std::exp(limit_);
   verdict.tensor = signals.last_update().tensor;
   log_product_ = std::min(log_product_, 2 * limit_);
@@ -141,8 +144,9 @@ void Overshoot::Describe(const StepRecord& record, const Verdict& verdict, const
   alert->set_summary(absl::StrFormat(
       "updates turn the weights over while the loss is broken: this one is %s times %s, and the loss %s after a start "
       "of %s",
-      Number(verdict.value), alert->tensor(), Number(record.loss), Number(signals.LossOf(signals.start_loss()))));
-  ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+      Number(signals.last_update().ratio), alert->tensor(), Number(record.loss),
+      Number(signals.LossOf(signals.start_loss()))));
+  ExplainLargeUpdate(record, verdict.tensor, signals.last_update().ratio, signals, alert);
 }
 
 UpdateGrowth::UpdateGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
@@ -170,7 +174,8 @@ void UpdateGrowth::FollowRate(double rate, int64_t step, const RunSignals& signa
 }
 
 bool UpdateGrowth::IsGeometric() const {
-  if (rises_ < kFewestRises || rises_ >= kMostRises) return false;
+  if (rises_ >= kMostRises) return was_geometric_;  // goes on as it has begun
+  if (rises_ < kFewestRises) return false;
   const double middle = rates_[rises_ / 2 - 1];
   return last_rate_ - rate_before_ >= log_rate_factor_ &&
          last_rate_ - middle >= kGeometricShare * (middle - rate_before_);
@@ -182,7 +187,8 @@ Verdict UpdateGrowth::Judge(const StepRecord& record, const RunSignals& signals)
   FollowRate(record.learning_rate, record.step, signals);
   if (std::isnan(signals.update_ratio())) return verdict;
   const double ratio = signals.ratios5().size() > 0 ? signals.ratios5().Median() : 0;
-  const bool holds = IsGeometric() && ratio_before_ > 0 && ratio >= update_factor_ * ratio_before_;
+  was_geometric_ = IsGeometric();
+  const bool holds = was_geometric_ && ratio_before_ > 0 && ratio >= update_factor_ * ratio_before_;
   verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
   verdict.value = ratio;
   verdict.limit = update_factor_ * ratio_before_;
@@ -215,8 +221,7 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
   Verdict verdict;
   if (!signals.finite()) return verdict;
   verdict.kind = Verdict::Kind::kQuiet;
-  if (done_ || signals.losses() > 1) return verdict;
-  done_ = true;
+  if (record.step > 0) return verdict;
   const RunSignals::Update& update = signals.last_update();
   const double guessing = signals.facts().guessing_loss;
   if (update.step == record.step && update.ratio >= max_update_ratio_) {
@@ -239,8 +244,8 @@ void FirstStep::Describe(const StepRecord& record, const Verdict& verdict, const
     return;
   }
   alert->set_tensor(signals.NameOf(verdict.tensor));
-  alert->set_summary(absl::StrFormat("the first update is as large as the weights: %s times %s", Number(verdict.value),
-                                     alert->tensor()));
+  alert->set_summary(
+      absl::StrFormat("the first update is %s times the weights of %s", Number(verdict.value), alert->tensor()));
   ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
 }
 

@@ -36,8 +36,9 @@ class UpdateRatio final : public Condition {
   std::vector<int64_t> judged_from_;  // of each of tensors_: its first step to judge
 };
 
-// Updates that have turned the weights over while the loss is broken: the sum of ln(ratio), each 4 at most, over steps
-// in a row with a loss above start_factor times its start; it never falls below 0.
+// Updates that have turned the weights over while the loss is broken: the sum of ln(ratio), each ratio 4 at most, over
+// steps in a row with a loss above start_factor times its start; it never falls below 0. One update of e^2 times the
+// weights is enough where the loss is 10 times its start.
 class Overshoot final : public Condition {
  public:
   Overshoot(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -76,12 +77,13 @@ class UpdateGrowth final : public Condition {
   const double update_factor_;
   std::array<double, kMostRises> rates_{};  // ln(rate) after each rise of the ramp
   int rises_ = 0;
-  int flat_ = 0;             // steps in a row without a rise or a fall
-  double last_rate_ = 0;     // ln
-  bool has_rate_ = false;    // whether there is a last_rate_
-  double rate_before_ = 0;   // ln, before the ramp
-  double ratio_before_ = 0;  // usual ratio before the ramp
-  int64_t began_ = 0;        // step of the first rise
+  bool was_geometric_ = false;  // on the step before
+  int flat_ = 0;                // steps in a row without a rise or a fall
+  double last_rate_ = 0;        // ln
+  bool has_rate_ = false;       // whether there is a last_rate_
+  double rate_before_ = 0;      // ln, before the ramp
+  double ratio_before_ = 0;     // usual ratio before the ramp
+  int64_t began_ = 0;           // step of the first rise
 };
 
 // The first step, judged once its update is known.
@@ -98,7 +100,6 @@ class FirstStep final : public Condition {
  private:
   const double max_update_ratio_;
   const double max_loss_factor_;
-  bool done_ = false;
 };
 
 }  // namespace gradwatch::core
