@@ -495,7 +495,8 @@ TEST_F(RulesTest, EditsThatCouldRaiseAlertsUnderTooManyNamesAreRefused) {
   while (refused.ok() && edits < 20) {
     refused = Apply(fresh(edits)).status();
     if (!refused.ok()) break;
-    SayApplied(trainer, ++edits, edits);
+    ++edits;
+    SayApplied(trainer, edits, edits);
     for (const v1::Rule& rule : InForce().rules()) SayAlert(trainer, rule.name(), v1::ALERT_STATE_FIRING);
   }
   EXPECT_EQ(edits, 15) << "960 names";
