@@ -46,7 +46,9 @@ ValueTree StringLeaf(const FieldDescriptor& field, const std::string& text) {
 }
 
 // Rules are written for those who edit and apply them: with what they say, and alike wherever they stand.
-bool IsRules(const Descriptor* type) { return type != nullptr && type->full_name() == "gradwatch.v1.RuleSet"; }
+bool IsRules(const google::protobuf::Descriptor* type) {
+  return type != nullptr && type->full_name() == "gradwatch.v1.RuleSet";
+}
 
 struct Defaults {
   bool included;
