@@ -422,8 +422,8 @@ void Frozen::ExplainZeroUpdate(const StepRecord& record, int tensor, const RunSi
                                       " Look whether that leaves anything of this gradient."));
   }
   alert->add_diagnosis(
-      "The rate is not low against what it was: look at what makes the gradient of this layer so small against its "
-      "weights, as saturated units behind it do, or outputs that are scaled down.");
+      "Look at what makes the gradient of this layer so small, as saturated units behind it do, or outputs that are "
+      "scaled down: by what is known of this run a higher rate is no cure.");
 }
 
 }  // namespace gradwatch::core

@@ -20,7 +20,7 @@ constexpr double kSmallUpdate = 1e-5, kLargeUpdate = 1e-2;
 // Factors on the learning rate to try first, where updates are far too large and where they grow.
 constexpr double kLowerRate = 0.1;
 constexpr double kSomewhatLowerRate = 0.3;
-// A loss above this share of that of guessing has learnt nothing.
+// A loss above this share of that of guessing is no better.
 constexpr double kLikeGuessing = 0.95;
 
 // Blames the learning rate where the last update was unusual.
@@ -275,8 +275,7 @@ void NoProgress::Describe(const StepRecord& record, const Verdict& verdict, cons
   }
   const double guessing = signals.facts().guessing_loss;
   if (guessing > 0 && verdict.value >= kLikeGuessing * guessing) {
-    alert->add_diagnosis(
-        absl::StrFormat("Guessing has a loss of %s: nothing has been learnt so far.", Number(guessing)));
+    alert->add_diagnosis(absl::StrFormat("Guessing has a loss of %s: this one is no better.", Number(guessing)));
   }
   ExplainStandstill(record, signals, alert);
 }
