@@ -296,7 +296,7 @@ Verdict Attention::Judge(const StepRecord& record, const RunSignals& /*signals*/
   return since_.Take(record.step, JudgeLayers(record));
 }
 
-void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   const std::string where = LayerText(worst_layer_, layers.size()), value = Number(verdict.value);
