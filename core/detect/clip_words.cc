@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "core/detect/diagnosis.h"
 
 namespace gradwatch::core {
@@ -65,13 +63,6 @@ std::string ClippingInForce(const ClipInForce& in_force, int tensor, absl::strin
   if (tensor < 0 && EachHasItsOwn(in_force)) return "Clipping is on: each tensor has a limit of its own.";
   if (!IsLimited(clipping)) return "";
   return absl::StrCat("Clipping is on: ", LimitInWords(clipping, in_force.norm_limit), ".");
-}
-
-std::string ClipCommand(absl::string_view job_id, absl::string_view tensor_name, double max_norm) {
-  if (absl::StrContains(tensor_name, "'")) return "";
-  const std::string what =
-      tensor_name.empty() ? "--mode global_norm" : absl::StrCat("--tensors '", tensor_name, "' --mode tensor_norm");
-  return absl::StrFormat("gradwatch clip set %s %s --max-norm %.2g", job_id.empty() ? "JOB" : job_id, what, max_norm);
 }
 
 }  // namespace gradwatch::core

@@ -1,4 +1,4 @@
-// What an alert says of clipping: what is in force, or what to try where nothing is.
+// What an alert says of the clipping that is in force.
 #ifndef GRADWATCH_CORE_DETECT_CLIP_WORDS_H_
 #define GRADWATCH_CORE_DETECT_CLIP_WORDS_H_
 
@@ -15,10 +15,6 @@ bool IsLimited(const TensorClipping& clipping);
 // What clipping is in force for a tensor, in one sentence: "Clipping is on: the global norm is at most 1.". `tensor`
 // -1: for the gradients as a whole. Empty: nothing limits it, and no override says so.
 std::string ClippingInForce(const ClipInForce& in_force, int tensor, absl::string_view tensor_name);
-
-// The command that limits the global norm of a job (empty: of some job) or, where the rest is limited already, the norm
-// of one tensor, whose name is then not empty. Empty: no shell could be given this name.
-std::string ClipCommand(absl::string_view job_id, absl::string_view tensor_name, double max_norm);
 
 }  // namespace gradwatch::core
 

@@ -113,7 +113,9 @@ void Detector::SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, 
   for (const v1::Rule& rule : resolved.rules()) state.Install(rule, &old);
   for (Watch& watch : old) {
     if (watch.condition == nullptr) continue;
-    if (watch.episode.Withdraw(step) != Episode::Change::kNone) state.Tell(&watch, now, transitions);
+    const bool removed =
+        std::ranges::none_of(resolved.rules(), [&](const v1::Rule& rule) { return rule.name() == watch.rule.name(); });
+    if (watch.episode.Withdraw(step, removed) != Episode::Change::kNone) state.Tell(&watch, now, transitions);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "core/detect/clip_words.h"
+#include "core/detect/commands.h"
 
 namespace gradwatch::core {
 namespace {
@@ -44,6 +45,9 @@ constexpr double kRaisedLoss = 1.5;
 // Threshold to suggest, in medians of the norm. Pascanu et al. 2013 name 0.5 to 10 times the average.
 constexpr double kClipFactor = 5;
 constexpr double kRateFactor = 0.1;
+// A rate this many times that of when the loss was best was raised since; at this share of what it was, lowered.
+constexpr double kRaisedRate = 1.5;
+constexpr double kLoweredRate = 0.1;
 
 bool IsRecurrentWeight(absl::string_view name) {
   return absl::StrContains(name, "weight_hh") || absl::StrContains(name, "recurrent");
@@ -245,34 +249,74 @@ std::string RiseInWords(const Rise& rise) {
                          rise.usual, rise.at_least ? "at least " : "", rise.steps, rise.steps == 1 ? "" : "s", fast);
 }
 
-void SuggestClipping(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
+// The largest norm that clipping would have had to do with: of this step or, where it has none, of the last ones with
+// one. 0: there is none, so that clipping could not have helped.
+double NormToClip(const StepRecord& record, int tensor, bool of_tensor, const RunSignals& signals) {
+  const double norm = of_tensor ? record.tensors[static_cast<size_t>(tensor)].l2_norm : record.grad_norm;
+  if (signals.finite() && std::isfinite(norm)) return norm;
+  return signals.norms() > 0 ? std::exp(signals.recent_norm()) : 0;
+}
+
+// What the norm was while all was well, and in which words.
+struct GoodNorm {
+  double norm = 0;  // 0: not known
+  std::string words;
+};
+
+// The median of what is usual now is not it where the norm has grown since the loss was best, nor where the run has
+// never been well.
+GoodNorm GoodNormOf(const RunSignals& signals) {
+  const double usual = signals.usual_norm();
+  if (!signals.settled() || !(usual > 0)) return {};
+  const RunSignals::Best& best = signals.best();
+  const double then = best.step >= 0 ? std::exp(best.norm) : usual;
+  if (then >= usual) return {usual, absl::StrCat("median of ", Number(usual))};
+  return {then, absl::StrFormat("median of %s when the loss was best, at step %d", Number(then), best.step)};
+}
+
+// Says what is in force and, where nothing limits the norm, what to try. Whether there is something to try.
+bool SuggestClipping(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
   const std::string& name = signals.NameOf(tensor);
   const std::string in_force = ClippingInForce(record.clip_in_force, tensor, name);
   if (!in_force.empty()) alert->add_diagnosis(in_force);
   const TensorClipping& clipping = record.clip_in_force.Of(tensor);
-  if (IsLimited(clipping) || (!in_force.empty() && !clipping.own)) return;
-  const double usual = signals.usual_norm();
-  const double threshold = usual > 0 ? kClipFactor * usual : 1;
-  const std::string how = usual > 0 ? absl::StrFormat(" at %.2g, %.0f times %s median of %s", threshold, kClipFactor,
-                                                      clipping.own ? "the global norm's" : "its", Number(usual))
-                                    : ", for a start at 1";
+  if (IsLimited(clipping) || (!in_force.empty() && !clipping.own)) return false;
+  const GoodNorm good = GoodNormOf(signals);
+  const double threshold = good.norm > 0 ? kClipFactor * good.norm : 1;
+  const std::string times =
+      absl::StrFormat("%.0f times %s %s", kClipFactor, clipping.own ? "the global norm's" : "its", good.words);
+  const double norm = NormToClip(record, tensor, clipping.own, signals);
+  if (!(norm > threshold)) {
+    if (good.norm > 0 && signals.finite()) {
+      alert->add_diagnosis(absl::StrFormat("Clipping would not have changed this step: its norm, %s, is within %s.",
+                                           Number(norm), times));
+    }
+    return false;
+  }
+  const std::string how = good.norm > 0 ? absl::StrFormat(" at %.2g, %s", threshold, times) : ", for a start at 1";
   const std::string what = clipping.own ? absl::StrCat("limiting ", name, " by itself") : "clipping the global norm";
-  const std::string command = ClipCommand(alert->job_id(), clipping.own ? name : "", threshold);
+  const std::string command = ClipCommand(*alert, clipping.own ? name : "", threshold);
   alert->add_diagnosis(absl::StrCat(kCure, what, how, command.empty() ? "." : absl::StrCat(": ", command)));
+  return true;
 }
 
-void SuggestRate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+// The highest rate that the run has had for more than some steps, or when its loss was best; 0: not known.
+double RateBefore(const RunSignals& signals) { return std::max(signals.top_rate(), signals.best().learning_rate); }
+
+// "Try a lower learning rate, for a start 0.05 instead of 0.5: gradwatch adjust mnist-7 --lr-scale 0.1".
+void SuggestRate(const StepRecord& record, double factor, absl::string_view when, v1::Alert* alert) {
+  const std::string command = RateCommand(*alert, record, factor);
+  alert->add_diagnosis(absl::StrFormat("%sa %s learning rate%s, for a start %s instead of %s%s", kCure,
+                                       factor < 1 ? "lower" : "higher", when, Number(factor * record.learning_rate),
+                                       Number(record.learning_rate),
+                                       command.empty() ? "." : absl::StrCat(": ", command)));
+}
+
+// Adds the cure of a lower rate; `after_another`: a likelier one stands before it.
+void SuggestRateToo(const StepRecord& record, bool after_another, const RunSignals& signals, v1::Alert* alert) {
   const auto update = RecentUpdate(record, signals);
-  // Before the first update no rate has done anything yet.
-  const bool none_yet = record.step == 0 && !update.has_value();
-  if (record.learning_rate <= 0 || none_yet) return;
   const bool blamed = update.has_value() && IsUnusual(*update, signals);
-  alert->add_diagnosis(
-      absl::StrFormat("%sa lower learning rate%s, for a start %.2g instead of %s: gradwatch adjust %s --lr-scale %.2g, "
-                      "or a tenth of the "
-                      "scale that is set",
-                      kCure, blamed ? "" : " if that does not help", kRateFactor * record.learning_rate,
-                      Number(record.learning_rate), alert->job_id().empty() ? "JOB" : alert->job_id(), kRateFactor));
+  SuggestRate(record, kRateFactor, after_another && !blamed ? " if that does not help" : "", alert);
 }
 
 }  // namespace
@@ -347,9 +391,39 @@ void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals
   }
 }
 
+bool RateWasRaised(const StepRecord& record, const RunSignals& signals) {
+  const double then = signals.best().learning_rate;
+  return then > 0 && record.learning_rate > kRaisedRate * then;
+}
+
+bool RateWasLowered(const StepRecord& record, const RunSignals& signals) {
+  return record.learning_rate > 0 && record.learning_rate <= kLoweredRate * RateBefore(signals) &&
+         !RateWasRaised(record, signals);
+}
+
+void SuggestLowerRate(const StepRecord& record, double factor, const RunSignals& signals, v1::Alert* alert) {
+  if (!(record.learning_rate > 0)) return;
+  if (!RateWasRaised(record, signals)) return SuggestRate(record, factor, "", alert);
+  const RunSignals::Best& best = signals.best();
+  alert->add_diagnosis(absl::StrFormat("When the loss was best, at step %d, the learning rate was %s; it is %s now.",
+                                       best.step, Number(best.learning_rate), Number(record.learning_rate)));
+  SuggestRate(record, best.learning_rate / record.learning_rate, "", alert);
+}
+
+void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  if (!RateWasLowered(record, signals)) return;
+  alert->add_diagnosis(absl::StrFormat("The learning rate was %s before; it is %s now.", Number(RateBefore(signals)),
+                                       Number(record.learning_rate)));
+  SuggestRate(record, 1 / kRateFactor, "", alert);
+}
+
 void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
-  SuggestClipping(record, tensor, signals, alert);
-  SuggestRate(record, signals, alert);
+  // Before the first update no rate has done anything yet.
+  const bool none_yet = record.step == 0 && !RecentUpdate(record, signals).has_value();
+  const bool rate_first = RateWasRaised(record, signals);
+  if (rate_first) SuggestLowerRate(record, kRateFactor, signals, alert);
+  const bool clip = SuggestClipping(record, tensor, signals, alert);
+  if (!rate_first && !none_yet && record.learning_rate > 0) SuggestRateToo(record, clip, signals, alert);
   if (IsRecurrentWeight(signals.NameOf(tensor))) {
     alert->add_diagnosis(absl::StrCat(
         kCure,

@@ -32,9 +32,22 @@ bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::
 // known yet, and no line was added.
 int ExplainRise(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
 
+// Whether the learning rate is higher than when the loss was best, by half or more; whether it is a tenth of what it was
+// or less. Never both.
+bool RateWasRaised(const StepRecord& record, const RunSignals& signals);
+bool RateWasLowered(const StepRecord& record, const RunSignals& signals);
+
+// Adds the cure of a lower rate, with its command: that of when the loss was best if it was raised since, which a line
+// before tells; else `factor`, below 1, times the present one. Nothing where the rate is 0.
+void SuggestLowerRate(const StepRecord& record, double factor, const RunSignals& signals, v1::Alert* alert);
+
+// Adds what the rate was and the cure of ten times the present one. Nothing unless it was lowered.
+void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
+
 // What is known against too large gradients: the clipping in force and, where it does not limit this tensor (-1: the
-// global norm), a limit; a lower rate; another start. Lines that start with "Try " are cures and give the command,
-// where there is one.
+// global norm) and a limit would have changed this step, a limit; a lower rate, which comes first where the rate was
+// raised since the loss was best; another start. Lines that start with "Try " are cures and give the command, where
+// there is one.
 void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
 // The cures that alerts have told about a step, so that those of one fault do not repeat each other's.

@@ -91,7 +91,9 @@ Episode::Change Episode::Finish(int64_t step) {
   return End(step, "over because the job has ended");
 }
 
-Episode::Change Episode::Withdraw(int64_t step) { return End(step, "over because its rule was changed"); }
+Episode::Change Episode::Withdraw(int64_t step, bool removed) {
+  return End(step, removed ? "over because its rule was taken out" : "over because its rule was changed");
+}
 
 Episode::Change Episode::End(int64_t step, const std::string& how) {
   if (state_ == State::kPending || state_ == State::kFiring) return Resolve(step, how);

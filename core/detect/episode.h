@@ -28,8 +28,8 @@ class Episode {
   Change Advance(int64_t step, const Verdict& verdict);
   // Ends the episode because the job has ended at `step`. kResolved if there was one.
   Change Finish(int64_t step);
-  // The same because the rule is there no longer, or is another one, from `step` on.
-  Change Withdraw(int64_t step);
+  // The same because from `step` on the rule is another one or, `removed`, there is none of its name.
+  Change Withdraw(int64_t step, bool removed);
 
   // The alert as of the last change, but for value, limit and holding_steps, which are of the last step. Tensor,
   // summary and diagnosis of a start are the detector's to fill in; an end keeps them, and its summary says how it

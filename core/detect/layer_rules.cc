@@ -6,14 +6,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/detect/clip_words.h"
+#include "core/detect/commands.h"
 #include "core/detect/diagnosis.h"
 
 namespace gradwatch::core {
 namespace {
 
-constexpr char kMeasureLayers[] =
-    "Where the signal is lost is told by what goes through every layer: measure it, for example with `gradwatch adjust "
-    "JOB --layer-statistics true`.";
+// Factor on the learning rate to try first.
+constexpr double kLowerRate = 0.1;
+// Updates of this share of their weights are large, even where they are usual.
+constexpr double kLargeUpdate = 1e-2;
 
 // Those of this step; empty where none was measured on it.
 std::span<const LayerStatistics> MeasuredLayers(const StepRecord& record) {
@@ -34,7 +37,8 @@ double ShareShut(const LayerStatistics& layer) {
 void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
   const auto layers = MeasuredLayers(record);
   if (layers.empty()) {
-    alert->add_diagnosis(kMeasureLayers);
+    alert->add_diagnosis(absl::StrCat("Where the signal is lost is told by what goes through every layer; measure it: ",
+                                      LayerStatisticsCommand(*alert)));
     return;
   }
   int worst = -1;
@@ -45,6 +49,18 @@ void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
   if (worst < 0) return;
   alert->add_diagnosis(absl::StrFormat("In %s %.0f%% is saturated or dead and lets no gradient pass.",
                                        LayerText(worst, layers.size()), 100 * ShareShut(layers[worst])));
+}
+
+// Adds the cure of a lower rate where updates give reason for it. A lower rate does nothing for weights that are as
+// they started.
+void SuggestLowerRateForLargeUpdates(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const bool unusual = ExplainLastUpdate(record, signals, alert);
+  const bool large = signals.usual_ratio() >= kLargeUpdate;
+  if (large && !unusual) {
+    alert->add_diagnosis(absl::StrFormat("Updates are large here, usually %s of their weights; about 0.001 is common.",
+                                         Number(signals.usual_ratio())));
+  }
+  if (unusual || large || RateWasRaised(record, signals)) SuggestLowerRate(record, kLowerRate, signals, alert);
 }
 
 // NaN is larger than any number.
@@ -164,7 +180,7 @@ Verdict Growth::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
   return since_.Take(record.step, JudgeLayers(record));
 }
 
-void Growth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+void Growth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                       v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   alert->set_summary(absl::StrFormat(
@@ -185,8 +201,8 @@ void Growth::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   }
   alert->add_diagnosis(
       "The cure is another start: an initialisation that fits the activation (He for ReLU, Xavier for tanh, orthogonal "
-      "for recurrent weights), normalisation or residual blocks. A running job can be given smaller steps, for example "
-      "with `gradwatch adjust JOB --lr-scale 0.1`.");
+      "for recurrent weights), normalisation or residual blocks. A running job can only be given smaller steps.");
+  SuggestLowerRate(record, kLowerRate, signals, alert);
 }
 
 Saturation::Saturation(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
@@ -216,7 +232,7 @@ Verdict Saturation::Judge(const StepRecord& record, const RunSignals& /*signals*
   return since_.Take(record.step, JudgeLayers(record));
 }
 
-void Saturation::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+void Saturation::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                           v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   alert->set_summary(absl::StrFormat("%.0f%% of %s %s, above the limit %.0f%% since step %d", 100 * verdict.value,
@@ -234,13 +250,12 @@ void Saturation::Describe(const StepRecord& record, const Verdict& verdict, cons
                       above, layers.size(), Number(worst.output_mean), Number(std::sqrt(worst.output_variance))));
   alert->add_diagnosis(
       worst_is_dead_
-          ? "A unit that is 0 for every example learns nothing any more. Large updates do this: start again with a "
-            "lower "
-            "learning rate, a leaky activation or normalisation; while it runs, `gradwatch adjust JOB --lr-scale 0.1` "
-            "saves what is left."
-          : "A saturated unit lets almost no gradient pass. Scale the inputs, start with smaller weights, or put a "
-            "normalisation before it; while it runs, `gradwatch adjust JOB --lr-scale 0.1` keeps it from getting "
-            "worse.");
+          ? "On this batch such a unit is 0 for every example and learns nothing; one that stays so on all batches "
+            "is lost. Large updates do this: for another start a lower learning rate, a leaky activation or "
+            "normalisation."
+          : "On this batch such a unit lets almost no gradient pass. For another start scale the inputs, take smaller "
+            "weights, or put a normalisation before it.");
+  SuggestLowerRateForLargeUpdates(record, signals, alert);
 }
 
 Attention::Attention(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
@@ -283,7 +298,7 @@ Verdict Attention::Judge(const StepRecord& record, const RunSignals& /*signals*/
   return since_.Take(record.step, JudgeLayers(record));
 }
 
-void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& /*signals*/,
+void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   const std::string where = LayerText(worst_layer_, layers.size()), value = Number(verdict.value);
@@ -308,8 +323,9 @@ void Attention::Describe(const StepRecord& record, const Verdict& verdict, const
           ? "A weight of this layer or what comes into it is not finite, or their products overflow."
           : "Queries and keys grow: the softmax turns into a choice of one key, and such runs often diverge.");
   alert->add_diagnosis(
-      "The cure is a lower learning rate, while it runs for example with `gradwatch adjust JOB --lr-scale 0.1`; for "
-      "another start a longer warm-up, or queries and keys that are normalised before their product.");
+      "For another start a lower learning rate or a longer warm-up, or queries and keys that are normalised before "
+      "their product.");
+  SuggestLowerRate(record, kLowerRate, signals, alert);
 }
 
 std::string Attention::OtherFigure(const LayerStatistics& worst) const {
@@ -385,20 +401,33 @@ void Frozen::Describe(const StepRecord& record, const Verdict& verdict, const Ru
     alert->add_diagnosis(absl::StrFormat("%.0f of %d tensors that this rule looks at do not move.", verdict.value,
                                          TensorsOf(record, tensors_)));
   }
-  ExplainWhy(record, past, alert->tensor(), alert);
-}
-
-void Frozen::ExplainWhy(const StepRecord& record, const Past& past, const std::string& name, v1::Alert* alert) {
-  if (past.motion == Motion::kZeroGradient) {
+  if (no_gradient) {
     alert->add_diagnosis(
         "Nothing of the loss comes back to it: units behind it are dead, or its outputs are not used.");
     return ExplainShutLayers(record, alert);
   }
+  ExplainZeroUpdate(record, verdict.tensor, signals, alert);
+}
+
+// The gradient is there and so is a rate: what they make is less than half the last digit of each weight, or of nothing
+// that a number could tell.
+void Frozen::ExplainZeroUpdate(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert) {
+  const TensorStatistics& statistics = record.tensors[static_cast<size_t>(tensor)];
+  const bool rounded_away = statistics.weight_norm > 0;
   alert->add_diagnosis(absl::StrFormat(
-      "The learning rate is %s and the gradient of %s is not zero: the update is too small to be a number, as with a "
-      "clip limit or a rate that is far too low. A rate is raised, for example, with `gradwatch adjust JOB --lr-scale "
-      "10`.",
-      Number(record.learning_rate), name));
+      "The learning rate is %s and the gradient is not zero, its norm is %s: %s.", Number(record.learning_rate),
+      Number(statistics.l2_norm),
+      rounded_away
+          ? absl::StrFormat("the update is too small to change weights of norm %s", Number(statistics.weight_norm))
+          : std::string("the update is too small to be a number")));
+  if (rounded_away && RateWasLowered(record, signals)) return SuggestHigherRate(record, signals, alert);
+  if (IsLimited(record.clip_in_force.Of(tensor))) {
+    alert->add_diagnosis(absl::StrCat(ClippingInForce(record.clip_in_force, tensor, signals.NameOf(tensor)),
+                                      " Look whether that leaves anything of this gradient."));
+  }
+  alert->add_diagnosis(
+      "Look at what makes the gradient of this layer so small, as saturated units behind it do, or outputs that are "
+      "scaled down: by what is known of this run a higher rate is no cure.");
 }
 
 }  // namespace gradwatch::core

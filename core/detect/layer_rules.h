@@ -148,7 +148,7 @@ class Frozen final : public Condition {
   static Motion MotionOf(const StepRecord& record, const TensorStatistics& tensor, const Past& past);
   static void Remember(int64_t step, Motion motion, Past* past);
   const Past& PastOf(int tensor) const;
-  static void ExplainWhy(const StepRecord& record, const Past& past, const std::string& name, v1::Alert* alert);
+  static void ExplainZeroUpdate(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
   const std::vector<int> tensors_;
   std::vector<Past> past_;  // of each of tensors_

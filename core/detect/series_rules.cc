@@ -17,16 +17,42 @@ constexpr double kUnusualUpdate = 3;
 // Updates of a share of their weights between these are usual.
 constexpr double kSmallUpdate = 1e-5, kLargeUpdate = 1e-2;
 
+// Factors on the learning rate to try first, where updates are far too large and where they grow.
+constexpr double kLowerRate = 0.1;
+constexpr double kSomewhatLowerRate = 0.3;
+// A loss above this share of that of guessing is no better.
+constexpr double kLikeGuessing = 0.95;
+
 // Blames the learning rate where the last update was unusual.
-bool ExplainUnusualUpdate(const RunSignals& signals, v1::Alert* alert) {
+bool ExplainUnusualUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
   const RunSignals::Update& update = signals.last_update();
   if (update.step < 0 || !(signals.usual_ratio() > 0)) return false;
   if (update.ratio <= kUnusualUpdate * signals.usual_ratio()) return false;  // false for NaN
   alert->add_diagnosis(absl::StrFormat(
-      "The update of step %d changed %s by %s of its norm, and %s is usual here: the learning rate is likely too high. "
-      "Lower it, for example with `gradwatch adjust JOB --lr-scale 0.1`.",
+      "The update of step %d changed %s by %s of its norm, and %s is usual here: the learning rate is likely too high.",
       update.step, signals.NameOf(update.tensor), Number(update.ratio), Number(signals.usual_ratio())));
+  SuggestLowerRate(record, kLowerRate, signals, alert);
   return true;
+}
+
+// What to look at where a loss stands still: a command only where the rate was changed and may be why.
+void ExplainStandstill(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const double ratio = signals.usual_ratio();
+  std::string measured = absl::StrFormat("The learning rate is %s", Number(record.learning_rate));
+  if (ratio > 0) {
+    const char* size = ratio >= kLargeUpdate   ? ", which may be too large to get on"
+                       : ratio <= kSmallUpdate ? ", which may be too small to get on"
+                                               : "";
+    absl::StrAppend(&measured, "; an update is usually ", Number(ratio), " of its weights", size);
+  }
+  alert->add_diagnosis(absl::StrCat(measured, "."));
+  if (RateWasRaised(record, signals)) return SuggestLowerRate(record, kLowerRate, signals, alert);
+  if (ratio > 0 && ratio <= kSmallUpdate && RateWasLowered(record, signals)) {
+    return SuggestHigherRate(record, signals, alert);
+  }
+  alert->add_diagnosis(
+      "Look whether this loss is good enough already, whether inputs and targets belong together, whether the network "
+      "is large enough for them, and whether another learning rate does better.");
 }
 
 int32_t Third(const v1::NoProgressCondition& condition) { return condition.window() / 3; }
@@ -143,12 +169,11 @@ void Series::Describe(const StepRecord& record, const Verdict& verdict, const Ru
 }
 
 void Series::Explain(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) const {
-  if (ExplainUnusualUpdate(signals, alert)) return;
+  if (ExplainUnusualUpdate(record, signals, alert)) return;
   if (series_ == SeriesSpec::SERIES_UPDATE_RATIO) {
     alert->add_diagnosis(
-        absl::StrFormat("The learning rate is %s. A lower one makes smaller updates, for example `gradwatch adjust JOB "
-                        "--lr-scale 0.1`.",
-                        Number(record.learning_rate)));
+        absl::StrFormat("The learning rate is %s; a lower one makes smaller updates.", Number(record.learning_rate)));
+    SuggestLowerRate(record, kLowerRate, signals, alert);
   } else if (series_ == SeriesSpec::SERIES_GRAD_NORM && !alert->tensor().empty()) {
     alert->add_diagnosis(absl::StrFormat("The gradient is largest in %s.", alert->tensor()));
   } else if (signals.usual_ratio() > 0) {
@@ -195,11 +220,9 @@ void Drift::Describe(const StepRecord& record, const Verdict& verdict, const Run
     alert->add_diagnosis(absl::StrFormat("That is about %s%% a step over %d steps.",
                                          Number(100 * std::expm1(grown / static_cast<double>(steps))), steps));
   }
-  if (ExplainUnusualUpdate(signals, alert)) return;
-  alert->add_diagnosis(
-      "If it goes on, the updates grow with it: lower the learning rate in time, for example with `gradwatch adjust "
-      "JOB "
-      "--lr-scale 0.3`.");
+  if (ExplainUnusualUpdate(record, signals, alert)) return;
+  alert->add_diagnosis("If it goes on, updates grow with it, unless something scales them.");
+  SuggestLowerRate(record, kSomewhatLowerRate, signals, alert);
 }
 
 NoProgress::NoProgress(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
@@ -250,18 +273,11 @@ void NoProgress::Describe(const StepRecord& record, const Verdict& verdict, cons
     alert->add_diagnosis(absl::StrFormat("It was best about step %d: %s.", signals.best().step,
                                          Number(signals.LossOf(signals.best().loss))));
   }
-  const double ratio = signals.usual_ratio();
-  if (ratio > 0) alert->add_diagnosis(absl::StrFormat("An update is usually %s of its weights.", Number(ratio)));
-  const std::string rate = absl::StrFormat("The learning rate is %s", Number(record.learning_rate));
-  if (ratio >= kLargeUpdate) {
-    alert->add_diagnosis(rate + " and may be too high to get on: try `gradwatch adjust JOB --lr-scale 0.3`.");
-  } else if (ratio > 0 && ratio <= kSmallUpdate) {
-    alert->add_diagnosis(rate + " and may be too low to get on: try `gradwatch adjust JOB --lr-scale 3`.");
-  } else {
-    alert->add_diagnosis(rate +
-                         ". If this loss is good enough, stop; else try another rate, for example with "
-                         "`gradwatch adjust JOB --lr-scale 0.3`.");
+  const double guessing = signals.facts().guessing_loss;
+  if (guessing > 0 && verdict.value >= kLikeGuessing * guessing) {
+    alert->add_diagnosis(absl::StrFormat("Guessing has a loss of %s: this one is no better.", Number(guessing)));
   }
+  ExplainStandstill(record, signals, alert);
 }
 
 Clipping::Clipping(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
@@ -317,11 +333,12 @@ void Clipping::Describe(const StepRecord& record, const Verdict& verdict, const 
       LargestIn(alert->tensor())));
   alert->add_diagnosis(absl::StrFormat("Since clipping was set at step %d the norm has grown %s times, from %s.",
                                        set_step_, Number(before_.Median() / verdict.usual), Number(verdict.usual)));
-  if (ExplainUnusualUpdate(signals, alert)) return;
+  if (ExplainUnusualUpdate(record, signals, alert)) return;
   alert->add_diagnosis(absl::StrFormat(
-      "Every step has about the length that the limit and the learning rate %s allow, whatever the gradient is. If the "
-      "loss does not fall, lower the rate, for example with `gradwatch adjust JOB --lr-scale 0.1`.",
+      "Every step has about the length that the limit and the learning rate %s allow, whatever the gradient is: if the "
+      "loss does not fall, shorter steps are what is left.",
       Number(record.learning_rate)));
+  SuggestLowerRate(record, kLowerRate, signals, alert);
 }
 
 }  // namespace gradwatch::core

@@ -133,6 +133,7 @@ struct StepRecord {
   double loss = 0;
   double grad_norm = 0;
   double learning_rate = 0;
+  double learning_rate_scale = 1;  // that of the controls in force, as part of learning_rate
   int64_t control_revision = 0;
   int64_t nan_count = 0;
   int64_t pos_inf_count = 0;

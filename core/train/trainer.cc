@@ -172,6 +172,7 @@ void Trainer::State::Adopt(std::shared_ptr<const ControlSnapshot> snapshot) {
   controls = std::move(snapshot);
   clipper.Configure(controls->controls.clip());
   record.clip_in_force = clipper.InForce();
+  record.learning_rate_scale = controls->controls.learning_rate_scale();
   cosine.Switch(controls->controls.gradient_cosine());
   record.layers.resize(controls->controls.layer_statistics() ? network->layers().size() : 0);
 }

@@ -307,6 +307,7 @@ TEST(UpdateRatioTest, BlamesTheGradientWhenItIsLarge) {
 
 TEST(UpdateRatioTest, SuggestsNoRateFromAnUpdateThatReplacesTheWeights) {
   DetectorHarness harness(RatioRule());
+  harness.SetNorm(1000);
   harness.tensor(kDenseWeight).update_norm = 1e20;
   const std::string diagnosis = Diagnosis(harness.Step().at(0));
   EXPECT_THAT(diagnosis, HasSubstr("replaces the weights"));

@@ -135,6 +135,7 @@ TEST(DiagnosisTest, ClippingIsAdvisedWithItsCommandWhereItIsOff) {
                   "--max-norm 1"))
       << "on step 0 no rate has done anything";
   run.Steps(30);
+  run.SetNorms({30, 40});
   const v1::Alert alert = run.Cures(-1);
   // Two tensors of norm 1: 5 times the root of 2.
   EXPECT_EQ(
@@ -150,6 +151,7 @@ TEST(DiagnosisTest, ATensorWithAnOverrideIsToldItsOwnLimit) {
   in_force.shared = {1, v1::CLIP_MODE_GLOBAL_NORM, false};
   in_force.tensors = {in_force.shared, {kNaN, v1::CLIP_MODE_NONE, true}, {kNaN, v1::CLIP_MODE_NONE, true}};
   run.Steps(30);
+  run.SetNorms({100, 100, 100});
   EXPECT_THAT(run.Cures(0).diagnosis(0), StartsWith("Clipping is on: the global norm"));
   const v1::Alert none = run.Cures(1);
   EXPECT_EQ(none.diagnosis(0), "An override takes b.weight out of clipping: nothing limits it.");
@@ -195,6 +197,7 @@ TEST(DiagnosisTest, TheRateIsBlamedForAnUnusualUpdateOnly) {
     v1::Alert alert;
     EXPECT_EQ(ExplainLastUpdate(run.record(), run.Begin(), &alert), *c.words != 0);
     EXPECT_EQ(Lines(alert), c.words);
+    run.SetNorms({100});  // so that clipping is the likelier cure where the rate is not to blame
     EXPECT_EQ(Lines(run.Cures(0)).find("Try a lower learning rate, ") == std::string::npos, *c.words == 0);
   }
 }
@@ -302,6 +305,121 @@ TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
   run.SetNorms({1, 1000, 1});
   EXPECT_THAT(Lines(run.LargeGradient(1)), HasSubstr("100% of the squared gradient norm"));
   EXPECT_THAT(Lines(run.Cures(1)), HasSubstr("orthogonal matrix, unless they do already"));
+}
+
+// What somebody reads of a rate and a command: "for a start 0.05 instead of 0.5: ... --lr-scale 0.1".
+struct RateCure {
+  double rate = 0;
+  double scale = 0;
+};
+
+RateCure RateCureOf(const v1::Alert& alert) {
+  RateCure cure;
+  for (const std::string& line : alert.diagnosis()) {
+    const size_t rate = line.find("for a start "), scale = line.find("--lr-scale ");
+    if (rate == std::string::npos || scale == std::string::npos) continue;
+    cure = {std::stod(line.substr(rate + 12)), std::stod(line.substr(scale + 11))};
+  }
+  return cure;
+}
+
+TEST(DiagnosisTest, TheCommandMakesTheRateThatTheSentenceNames) {
+  for (const double scale : {1.0, 0.5, 0.013, 40.0, 1e-6}) {
+    for (const double best_rate : {0.5, 0.02}) {
+      WatchedRun run({"a.weight"});
+      run.record().learning_rate = best_rate;
+      run.Steps(30);
+      run.record().learning_rate = 0.5;
+      run.record().learning_rate_scale = scale;
+      const RateCure cure = RateCureOf(run.Cures(0));
+      const double set = 0.5 / scale;  // by the schedule alone
+      EXPECT_NEAR(set * cure.scale / cure.rate, 1, 0.01) << scale;
+      EXPECT_NEAR(cure.rate, best_rate == 0.5 ? 0.05 : best_rate, 1e-9);
+    }
+  }
+}
+
+TEST(DiagnosisTest, ARateThatWasRaisedSinceTheLossWasBestIsTheFirstCure) {
+  WatchedRun run({"a.weight"});
+  run.record().learning_rate = 0.02;
+  run.Steps(40);
+  run.SetNorms({100});
+  run.record().learning_rate = 0.37;
+  const v1::Alert raised = run.Cures(0, "spirals-3");
+  EXPECT_THAT(
+      raised.diagnosis(),
+      ElementsAre("When the loss was best, at step 4, the learning rate was 0.02; it is 0.37 now.",
+                  "Try a lower learning rate, for a start 0.02 instead of 0.37: gradwatch adjust spirals-3 --lr-scale "
+                  "0.0541",
+                  StartsWith("Try clipping the global norm at 5, ")));
+  run.record().learning_rate = 0.029;
+  EXPECT_THAT(run.Cures(0).diagnosis(),
+              ElementsAre(StartsWith("Try clipping"), StartsWith("Try a lower learning rate if that does not help, ")));
+}
+
+TEST(DiagnosisTest, AThresholdIsNoMultipleOfTheNormsOfAnExplosion) {
+  WatchedRun run({"a.weight"});
+  run.Steps(40);
+  for (int step = 0; step < 200; ++step) {
+    run.record().loss = 10;
+    run.SetNorms({1e6});
+    run.Steps(1);
+  }
+  run.SetNorms({1e8});
+  ASSERT_GT(run.Begin().usual_norm(), 1e5) << "the ruin is the usual by now";
+  EXPECT_THAT(
+      run.Cures(0).diagnosis(0),
+      StartsWith("Try clipping the global norm at 5, 5 times its median of 1 when the loss was best, at step 4: "
+                 "gradwatch clip set JOB --mode global_norm --max-norm 5"));
+}
+
+TEST(DiagnosisTest, ARunThatWasNeverWellHasNoMedianToGoBy) {
+  WatchedRun run({"a.weight"});
+  for (int step = 0; step < 40; ++step) {
+    run.record().loss = std::pow(10, step);
+    run.SetNorms({1e6});
+    if (step < 39) run.Steps(1);
+  }
+  EXPECT_THAT(run.Cures(0).diagnosis(0), StartsWith("Try clipping the global norm, for a start at 1: "));
+}
+
+TEST(DiagnosisTest, NoThresholdIsAdvisedThatTheStepIsBelow) {
+  const struct {
+    int steps;
+    double norm;
+    const char* first;  // line
+  } cases[] = {
+      {40, 5.1, "Try clipping the global norm at 5, 5 times its median of 1: "},
+      {40, 4.9, "Clipping would not have changed this step: its norm, 4.9, is within 5 times its median of 1."},
+      {3, 1.1, "Try clipping the global norm, for a start at 1: "},
+      {3, 0.9, "Try a lower learning rate, for a start 0.05 instead of 0.5: "},
+  };
+  for (const auto& c : cases) {
+    WatchedRun run({"a.weight"});
+    run.Steps(c.steps);
+    run.SetNorms({c.norm});
+    const v1::Alert alert = run.Cures(0);
+    EXPECT_THAT(alert.diagnosis(0), StartsWith(c.first));
+    const bool clips = alert.diagnosis(0).starts_with("Try clipping");
+    EXPECT_EQ(Lines(alert).find("if that does not help") != std::string::npos, clips) << Lines(alert);
+  }
+}
+
+// A limit does nothing to a gradient that is not finite; it may have done something to those before.
+TEST(DiagnosisTest, ClippingIsAdvisedForABrokenStepOnlyIfTheNormsBeforeItWereLarge) {
+  for (const bool grew : {false, true}) {
+    WatchedRun run({"a.weight"});
+    run.Steps(40);
+    if (grew) run.SetNorms({1e4});
+    run.Steps(1);
+    run.record().nan_count = 1;
+    const std::string lines = Lines(run.Cures(0));
+    EXPECT_EQ(lines.find("Try clipping the global norm at 5, ") != std::string::npos, grew) << lines;
+    EXPECT_THAT(lines, Not(HasSubstr("would not have changed")));
+  }
+  WatchedRun first({"a.weight"});
+  first.record().nan_count = 1;
+  EXPECT_THAT(first.Cures(0).diagnosis(), IsEmpty());
 }
 
 v1::Alert AlertWith(const std::string& rule, const std::vector<std::string>& lines) {

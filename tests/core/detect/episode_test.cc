@@ -204,13 +204,20 @@ TEST(EpisodeTest, ARuleThatIsSetAgainGoesOnCounting) {
   EpisodePlayer player(RuleOf(1, 0, 20));
   player.Play("1");
   EXPECT_EQ(player.alert().alert_id(), "uid/1/r/1");
-  ASSERT_EQ(player.episode().Withdraw(7), Episode::Change::kResolved);
+  ASSERT_EQ(player.episode().Withdraw(7, false), Episode::Change::kResolved);
   EXPECT_THAT(player.alert().summary(), StartsWith("over because its rule was changed; held on step 0;"));
   EXPECT_EQ(player.alert().step(), 7);
   Episode next(RuleOf(1, 0, 20), {"job", "uid", 1}, player.episode().episodes());
-  EXPECT_EQ(next.Withdraw(7), Episode::Change::kNone);
+  EXPECT_EQ(next.Withdraw(7, true), Episode::Change::kNone);
   next.Advance(8, Holds(2));
   EXPECT_EQ(next.alert().alert_id(), "uid/1/r/2");
+}
+
+TEST(EpisodeTest, SaysThatItsRuleWasTakenOut) {
+  EpisodePlayer player(RuleOf(1, 0, 20));
+  player.Play("1");
+  ASSERT_EQ(player.episode().Withdraw(7, true), Episode::Change::kResolved);
+  EXPECT_THAT(player.alert().summary(), StartsWith("over because its rule was taken out; held on step 0;"));
 }
 
 TEST(EpisodeTest, ASteadyStateDoesNotAllocate) {

@@ -19,6 +19,7 @@ using ::gradwatch::testing::DetectorHarness;
 using ::gradwatch::testing::OneRule;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kInput = 0, kRecurrent = 1, kDenseWeight = 3, kDenseBias = 4;
@@ -122,7 +123,7 @@ TEST(VanishingTest, NamesTheLowestTensorAndSaysSinceWhenAndWhatItWas) {
             "the gradient of rnn0.weight_ih has mean magnitude 4e-08, below the limit 1e-07 since step 10");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("largest at step 4: 0.5"));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("2 of 5 tensors; the largest mean magnitude is 0.02, of dense1.weight"));
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --layer-statistics true"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust job --layer-statistics true"));
 }
 
 TEST(VanishingTest, BelowIsBelowAndZeroIsToo) {
@@ -240,7 +241,7 @@ TEST(GrowthTest, ABlockDoesNotCountTwice) {
   EXPECT_THAT(alert.summary(), HasSubstr("grows 60 times on its way from the output to layer 0 of 5,"));
   EXPECT_THAT(alert.summary(), HasSubstr("above the limit 59 since step 0"));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("most in layer 3 of 5, counted from 0 and forward, by 60 times"));
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust job --lr-scale 0.1"));
 }
 
 TEST(GrowthTest, TheLimitItselfIsQuietAndWhatIsNotFiniteIsAboveIt) {
@@ -288,7 +289,22 @@ TEST(SaturationTest, NamesTheLayerFurthestAboveItsLimit) {
             "30% of layer 1 of 4, counted from 0 and forward, are dead, above the limit 20% since step 0");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("2 of 4 layers"));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("mean 0.25 and standard deviation 2"));
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("On this batch such a unit is 0 for every example"));
+}
+
+// Weights that are as they started are not saved by smaller steps.
+TEST(SaturationTest, ALowerRateIsACureOfLargeUpdatesAlone) {
+  for (const double ratio : {0.001, 0.5}) {
+    for (const bool dead : {false, true}) {
+      DetectorHarness harness(SaturationRule());
+      harness.HealthySteps(40);
+      harness.SetUpdateRatio(ratio);
+      harness.Step();
+      harness.record().layers = {dead ? Dead(0.9) : Saturated(0.9)};
+      const std::string diagnosis = Diagnosis(harness.Step().at(0));
+      EXPECT_EQ(diagnosis.find("gradwatch adjust job --lr-scale 0.1") != std::string::npos, ratio > 0.01) << diagnosis;
+    }
+  }
 }
 
 TEST(SaturationTest, MoreThanTheShareAndOnlyWhereItIsMeasured) {
@@ -333,7 +349,7 @@ TEST(AttentionTest, NamesTheLayerWithTheLargestLogit) {
             "the largest logit of the attention in layer 2 of 5, counted from 0 and forward, is 75, above the limit 50 "
             "since step 3");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("3 of 4 layers with attention. The entropy of its weights is 0.125 of"));
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust job --lr-scale 0.1"));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("queries and keys that are normalised"));
 }
 
@@ -416,7 +432,7 @@ TEST(FrozenTest, AGradientThatIsZeroIsToldWithItsTensorAndSinceWhen) {
   EXPECT_EQ(alert.limit(), 0);
   EXPECT_EQ(alert.summary(), "the gradient of dense1.bias has been zero in all elements since step 7");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("It last moved at step 6."));
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust JOB --layer-statistics true"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust job --layer-statistics true"));
   EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
 }
 
@@ -437,6 +453,26 @@ TEST(FrozenTest, TheOneThatHasBeenFrozenForLongestIsNamed) {
   EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("2 of 5 tensors"));
   EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("has not moved since the job began"));
   EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("learning rate is 0.5"));
+}
+
+TEST(FrozenTest, AHigherRateIsACureOnlyOfOneThatWasLowered) {
+  for (const double rate : {0.5, 0.06, 0.05, 1e-6}) {
+    DetectorHarness harness(FrozenRule());
+    harness.HealthySteps(40);  // with a rate of 0.5
+    harness.record().learning_rate = rate;
+    harness.record().learning_rate_scale = 0.25;
+    harness.record().clip_in_force.shared = {1e-9, v1::CLIP_MODE_GLOBAL_NORM, false};
+    harness.tensor(kDenseWeight).update_norm = 0;
+    const std::string diagnosis = Diagnosis(harness.Step().at(0));
+    EXPECT_THAT(diagnosis, HasSubstr("too small to change weights of norm 10"));
+    if (rate > 0.05) {
+      EXPECT_THAT(diagnosis, Not(HasSubstr("gradwatch adjust"))) << rate;
+      EXPECT_THAT(diagnosis, HasSubstr("Clipping is on: the global norm is at most 1e-09. Look whether"));
+    } else {
+      EXPECT_THAT(diagnosis, HasSubstr("The learning rate was 0.5 before"));
+      EXPECT_THAT(diagnosis, HasSubstr("gradwatch adjust job --lr-scale 2.5")) << "ten times that in force";
+    }
+  }
 }
 
 TEST(FrozenTest, AnUpdateOfZeroCountsOnlyWhereThereShouldBeOne) {

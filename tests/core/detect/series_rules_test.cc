@@ -21,6 +21,7 @@ using ::gradwatch::testing::DetectorHarness;
 using ::gradwatch::testing::OneRule;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 using SeriesSpec = v1::SeriesCondition;
 
@@ -348,7 +349,7 @@ TEST(SeriesTest, UpdatesAreJudgedOnTheirOwnStepAndOnlyWhereTheyAreMeasured) {
   EXPECT_EQ(judge.alert().tensor(), "dense1.weight");
   EXPECT_EQ(judge.alert().value(), 0.25);
   EXPECT_THAT(judge.alert().summary(), HasSubstr("the update of dense1.weight, as a multiple of its weights, is 0.25"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust job --lr-scale 0.1"));
   judge.harness().record().level = v1::STATISTICS_LEVEL_NORM;
   EXPECT_TRUE(judge.Step()) << "not measured";
   judge.harness().record().level = v1::STATISTICS_LEVEL_FULL;
@@ -421,7 +422,7 @@ TEST(DriftTest, SaysSinceWhenHowFarAndHowFast) {
   EXPECT_THAT(judge.alert().summary(), HasSubstr("from the first 100 norms"));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("times what it was in the first 100"));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("% a step over "));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust JOB --lr-scale"));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust job --lr-scale"));
 }
 
 TEST(DriftTest, ASpikeIsSaidToBeOneAndEnds) {
@@ -500,8 +501,38 @@ TEST(NoProgressTest, SaysWhatTheLossWasAndIsAndOfWhatSizeTheUpdatesAre) {
   EXPECT_EQ(judge.alert().summary(),
             "the loss has not fallen over the last 30 losses: median 2 in the last third, 2 in the first; so since "
             "step 29");
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("The learning rate is 0.5"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust JOB --lr-scale"));
+  EXPECT_THAT(Diagnosis(judge.alert()),
+              HasSubstr("The learning rate is 0.5; an update is usually 0.001 of its weights."));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("Look whether this loss is good enough"));
+  EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("gradwatch adjust"))) << "nothing says which way";
+}
+
+TEST(NoProgressTest, ACommandIsGivenWhereTheRateWasChanged) {
+  const struct {
+    double before, now, ratio;
+    const char* was;
+    const char* command;
+  } cases[] = {
+      {0.1, 0.5, 0.001, "When the loss was best, at step 4, the learning rate was 0.1; it is 0.5 now.",
+       "--lr-scale 0.2"},
+      {0.5, 1e-4, 1e-6, "The learning rate was 0.5 before; it is 0.0001 now.", "--lr-scale 10"},
+      {0.5, 1e-4, 1e-3, "Look whether this loss is good enough", ""},
+      {0.5, 0.5, 1e-6, "which may be too small to get on", ""},
+  };
+  for (const auto& c : cases) {
+    Judge judge(NoProgressRule(30, 0.001));
+    bool holds = false;
+    for (int i = 0; i < 30; ++i) {
+      judge.harness().record().learning_rate = i < 25 ? c.before : c.now;
+      judge.harness().SetUpdateRatio(c.ratio);
+      holds = judge.Loss(2);
+    }
+    ASSERT_TRUE(holds);
+    const std::string diagnosis = Diagnosis(judge.alert());
+    EXPECT_THAT(diagnosis, HasSubstr(c.was));
+    EXPECT_THAT(diagnosis, HasSubstr(c.command));
+    EXPECT_EQ(diagnosis.find("gradwatch adjust") != std::string::npos, *c.command != 0) << diagnosis;
+  }
 }
 
 // Nothing can fall while nothing is learnt: such steps neither count nor end an alert.
@@ -547,7 +578,7 @@ TEST(ClippingTest, HoldsWhenTheNormHasGrownBehindIt) {
   EXPECT_EQ(judge.alert().limit(), 100);
   EXPECT_THAT(judge.alert().summary(), HasSubstr("median gradient norm is 1.02e+03 before it and 1 after it"));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown 20.5 times, from 50"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust JOB --lr-scale 0.1"));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust job --lr-scale 0.1"));
 }
 
 TEST(ClippingTest, NeitherLargeNorGrownAloneIsEnough) {

@@ -64,8 +64,15 @@ TEST(SetRulesTest, OrderAndDefaultsThatAreSpelledOutAreNoChange) {
 }
 
 TEST(SetRulesTest, AFiringRuleThatGoesOrChangesIsResolved) {
-  for (const char* changed : {"preset: 'none'", "preset: 'none' rules { name: 'limit' norm_limit { max_norm: 1000 } }",
-                              "rules { name: 'other' norm_limit { max_norm: 1e9 } }"}) {
+  const struct {
+    const char* changed;
+    const char* how;
+  } cases[] = {
+      {"preset: 'none'", "its rule was taken out"},
+      {"preset: 'none' rules { name: 'limit' norm_limit { max_norm: 1000 } }", "its rule was changed"},
+      {"rules { name: 'other' norm_limit { max_norm: 1e9 } }", "its rule was taken out"},
+  };
+  for (const auto& [changed, how] : cases) {
     SCOPED_TRACE(changed);
     DetectorHarness harness(Parse(kLimit));
     harness.HealthySteps(3);
@@ -76,7 +83,7 @@ TEST(SetRulesTest, AFiringRuleThatGoesOrChangesIsResolved) {
     EXPECT_EQ(ends[0].alert_id(), firing.alert_id());
     EXPECT_EQ(ends[0].state(), v1::ALERT_STATE_RESOLVED);
     EXPECT_EQ(ends[0].step(), 4);
-    EXPECT_THAT(ends[0].summary(), HasSubstr("its rule was changed"));
+    EXPECT_THAT(ends[0].summary(), HasSubstr(how));
     EXPECT_THAT(harness.HealthySteps(30), IsEmpty());
     EXPECT_THAT(harness.Finish(), IsEmpty());
   }

@@ -534,7 +534,7 @@ TEST(TrainerTest, OtherRulesJudgeFromExactlyTheirStep) {
   EXPECT_THAT(story.told, ElementsAre("step 0", "step 1", "edit 1 from 2", "tight FIRING 2", "step 2", "step 3",
                                       "edit 2 from 4", "tight RESOLVED 4", "step 4", "step 5"));
   ASSERT_EQ(story.summaries.size(), 2u);
-  EXPECT_THAT(story.summaries[1], HasSubstr("its rule was changed"));
+  EXPECT_THAT(story.summaries[1], HasSubstr("its rule was taken out"));
 }
 
 TEST(TrainerTest, ARuleThatStaysGoesOnWithItsEpisode) {
