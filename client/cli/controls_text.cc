@@ -167,14 +167,17 @@ JsonObject EditJson(const v1::Adjustment& edit) {
   return object;
 }
 
-std::string SettingsText(const v1::Controls& at_start, const v1::Controls& controls) {
-  const auto first = Settings(at_start), settings = Settings(controls);
+std::string SettingsText(const v1::JobSpec& spec, const v1::Controls& controls) {
+  const auto first = Settings(spec.controls()), settings = Settings(controls);
   std::vector<std::string> parts;
   for (size_t i = 0; i < settings.size(); ++i) {
     const auto& [name, text] = settings[i];
     if (text != first[i].second) parts.push_back(absl::StrCat(name, " ", text));
   }
-  if (controls.has_rules()) parts.push_back("rules of its own");
+  // An edit that goes back to those of the spec leaves them in the controls.
+  if (controls.has_rules() && !RulesChangeText(spec.rules(), controls.rules()).empty()) {
+    parts.push_back("rules of its own");
+  }
   return absl::StrJoin(parts, ", ");
 }
 

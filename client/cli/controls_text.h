@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "client/cli/json.h"
 #include "gradwatch/v1/controls.pb.h"
+#include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::cli {
 
@@ -29,9 +30,9 @@ std::string EditText(const v1::Adjustment& edit);
 // and of the last four, those that are known.
 JsonObject EditJson(const v1::Adjustment& edit);
 
-// What is not as it was at the start, but for the clip: "learning_rate_scale 0.5, report_every 10, rules of its own"; ""
-// if nothing is.
-std::string SettingsText(const v1::Controls& at_start, const v1::Controls& controls);
+// What is not as the (resolved) spec says, but for the clip: "learning_rate_scale 0.5, report_every 10, rules of its
+// own"; "" if nothing is.
+std::string SettingsText(const v1::JobSpec& spec, const v1::Controls& controls);
 
 // What differs: "clip: none -> global_norm 1, learning_rate_scale: 1 -> 0.5, rules: added mine"; "no change" if
 // nothing does.

@@ -96,7 +96,7 @@ std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone) {
   add("non-finite steps", absl::StrCat(job.non_finite_steps()));
   add("alerts", absl::StrCat(job.firing_alerts(), " firing, ", job.fired_alerts(), " fired so far"));
   add("clip", ClipText(job.controls().clip()));
-  add("adjusted", SettingsText(job.spec().controls(), job.controls()));
+  add("adjusted", SettingsText(job.spec(), job.controls()));
   add("controls", RevisionText(job));
   add("etag", job.etag());
   add("last event", absl::StrCat(job.last_event()));

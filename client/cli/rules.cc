@@ -1,7 +1,15 @@
 #include "client/cli/rules.h"
 
+#include <optional>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "client/cli/option_types.h"
 #include "client/cli/rules_text.h"
+#include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
 
 namespace gradwatch::cli {
@@ -9,30 +17,55 @@ namespace {
 
 using Stub = v1::AlertService::StubInterface;
 
-// The rules of the user. What is wrong with them is a usage error, a missing file too.
-absl::StatusOr<v1::RuleSet> ReadRules(const RulesApplyOptions& options) {
+// The rules of the user. What is wrong with them is a usage error, a missing file too. None: --of-spec.
+absl::StatusOr<std::optional<v1::RuleSet>> ReadRules(const RulesApplyOptions& options) {
+  if (options.of_spec) return std::nullopt;
   v1::RuleSet rules;
   if (!options.preset.empty()) {
     rules.set_preset(options.preset);
     return rules;
   }
-  if (options.file.empty()) return absl::InvalidArgumentError("nothing to apply: give --file or --preset");
+  if (options.file.empty()) return absl::InvalidArgumentError("nothing to apply: give --file, --preset or --of-spec");
   const absl::Status status = client::ReadMessage(options.file, &rules);
-  if (status.ok()) return rules;
-  return absl::IsInvalidArgument(status) ? status : absl::InvalidArgumentError(status.message());
+  if (absl::IsInvalidArgument(status)) return status;
+  if (!status.ok()) return absl::InvalidArgumentError(status.message());
+  // A file that was cut short, or of another kind, must not bring back the default rules.
+  if (rules.preset().empty() && rules.rules().empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.file, ": has neither rules nor a preset; for the default rules say preset gradwatch, for none none"));
+  }
+  return rules;
+}
+
+// As an edit of the controls the server names their fields below "controls", in a check of the rules it does not.
+absl::Status WithoutControls(const absl::Status& status) {
+  constexpr absl::string_view kControls = "controls.";
+  google::rpc::BadRequest details;
+  for (auto& violation : client::GetFieldViolations(status)) {
+    violation.set_field(std::string(absl::StripPrefix(violation.field(), kControls)));
+    *details.add_field_violations() = std::move(violation);
+  }
+  if (details.field_violations().empty()) return status;
+  absl::Status stripped(status.code(), absl::StripPrefix(status.message(), kControls));
+  status.ForEachPayload(
+      [&stripped](absl::string_view url, const absl::Cord& payload) { stripped.SetPayload(url, payload); });
+  stripped.SetPayload(absl::StrCat("type.googleapis.com/", details.GetTypeName()),
+                      absl::Cord(details.SerializeAsString()));
+  return stripped;
 }
 
 // Only what is set: of rules that are filled in that is all there is, and other fields would not be read back.
 void PrintRules(const v1::RuleSet& rules, const v1::Job& job, const Session& session) {
-  session.Print(rules, [&] { return RulesTable(rules, job.steps_done()); }, {});
+  session.Print(rules, [&] { return RulesTable(rules, job); }, {});
 }
 
-absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const v1::RuleSet& rules, const Session& session) {
+absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::optional<v1::RuleSet>& rules,
+                                    const Session& session) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
   if (!job.ok()) return job.status();
   v1::ApplyRulesRequest request;
   request.set_job_id(options.job_id);
-  *request.mutable_rules() = rules;
+  *request.mutable_rules() = rules.has_value() ? *rules : job->spec().rules();
   request.set_etag(options.if_etag);
   if (options.at_step.has_value()) request.set_at_step(*options.at_step);
   request.set_validate_only(true);
@@ -45,6 +78,14 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const v1::R
 }
 
 }  // namespace
+
+const std::vector<std::string>& PresetNames() {
+  static const auto* const names = new std::vector<std::string>{
+      "gradwatch",          "none",       "autotrainer", "axolotl",   "composer", "deepdiagnosis",
+      "entrenar",           "ignite",     "keras",       "lightning", "megatron", "olmo",
+      "sagemaker_debugger", "spikeguard", "trainpulse",  "trainscope"};
+  return *names;
+}
 
 CLI::App* AddRulesGet(CLI::App& parent, RulesGetOptions* options) {
   CLI::App* app = parent.add_subcommand("get", "Print the rules that hold, and since when each of them can fire");
@@ -60,9 +101,12 @@ CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options) {
   auto* file =
       app->add_option("-f,--file", options->file, "File with the rules: YAML, JSON or textproto; -: from input");
   file->check(NotEmpty());
-  app->add_option("--preset", options->preset, "The rules of this name, for example gradwatch")
-      ->check(NotEmpty())
-      ->excludes(file);
+  auto* preset = app->add_option("--preset", options->preset,
+                                 absl::StrCat("The rules of this name: ", absl::StrJoin(PresetNames(), ", ")));
+  preset->check(NotEmpty())->excludes(file);
+  app->add_flag("--of-spec", options->of_spec, "Back to the rules with which the job was submitted")
+      ->excludes(file)
+      ->excludes(preset);
   app->add_flag("--dry-run", options->dry_run, "Only check, and print the rules as they would hold");
   return app;
 }
@@ -80,14 +124,16 @@ absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& se
 }
 
 absl::StatusOr<ExitCode> RunRulesApply(const RulesApplyOptions& options, Session& session) {
-  const absl::StatusOr<v1::RuleSet> rules = ReadRules(options);
+  const absl::StatusOr<std::optional<v1::RuleSet>> rules = ReadRules(options);
   if (!rules.ok()) return rules.status();
   if (options.dry_run) return CheckRules(options.adjusting, *rules, session);
   v1::AdjustJobRequest request;
-  *request.mutable_controls()->mutable_rules() = *rules;
+  if (rules->has_value()) *request.mutable_controls()->mutable_rules() = **rules;
   request.mutable_update_mask()->add_paths("rules");
-  return Adjust(
+  absl::StatusOr<ExitCode> code = Adjust(
       options.adjusting, [&request](const v1::Job&) { return request; }, session);
+  if (!code.ok()) return WithoutControls(code.status());
+  return code;
 }
 
 }  // namespace gradwatch::cli

@@ -4,6 +4,7 @@
 
 #include <CLI/App.hpp>
 #include <string>
+#include <vector>
 
 #include "client/cli/adjusting.h"
 #include "client/cli/session.h"
@@ -16,10 +17,14 @@ struct RulesGetOptions {
 
 struct RulesApplyOptions {
   AdjustingOptions adjusting;
-  std::string file;    // with a RuleSet; "-" is standard input
-  std::string preset;  // of this name, in place of a file
+  std::string file;      // with a RuleSet; "-" is standard input
+  std::string preset;    // of this name, in place of a file
+  bool of_spec = false;  // back to those of the spec, in place of both
   bool dry_run = false;
 };
+
+// What --preset may name: those of core/detect, which a client does not share; the server has the last word.
+const std::vector<std::string>& PresetNames();
 
 CLI::App* AddRulesGet(CLI::App& parent, RulesGetOptions* options);
 CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options);
@@ -27,7 +32,7 @@ CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options);
 // What is printed as JSON or YAML, RunRulesApply reads.
 absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& session);
 // An edit as those of `clip set` and `adjust`, with what they print; of a dry run the rules as `rules get` prints them.
-// INVALID_ARGUMENT: neither file nor preset, or a file that holds no rules.
+// INVALID_ARGUMENT: nothing to apply, or a file that has neither rules nor a preset.
 absl::StatusOr<ExitCode> RunRulesApply(const RulesApplyOptions& options, Session& session);
 
 }  // namespace gradwatch::cli

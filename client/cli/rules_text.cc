@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
+#include "client/lib/job_state.h"
 #include "client/lib/printable.h"
 
 namespace gradwatch::cli {
@@ -85,19 +86,21 @@ std::string ConditionText(const v1::Rule& rule) {
   return absl::StrCat(Words(*field), numbers.empty() ? "" : ": ", numbers, StepsText(rule), tensors);
 }
 
-std::string ArmingText(const v1::Rule& rule, int64_t steps_done) {
+std::string ArmingText(const v1::Rule& rule, const v1::Job& job) {
   if (rule.off()) return "off";
+  if (client::IsFinal(job.state())) return "-";
+  if (job.spec().has_external() && !rule.has_stall()) return "judged by the program";
   if (!rule.unable().empty()) return absl::StrCat("cannot judge: ", rule.unable());
   if (!rule.has_armed_at()) return "-";
-  if (rule.armed_at() <= steps_done) return absl::StrCat("from step ", rule.armed_at());
-  const int64_t missing = rule.armed_at() - steps_done;
+  if (rule.armed_at() <= job.steps_done()) return absl::StrCat("from step ", rule.armed_at());
+  const int64_t missing = rule.armed_at() - job.steps_done();
   return absl::StrCat("not yet: needs ", missing, missing == 1 ? " more step" : " more steps");
 }
 
-std::string RulesTable(const v1::RuleSet& rules, int64_t steps_done) {
+std::string RulesTable(const v1::RuleSet& rules, const v1::Job& job) {
   std::vector<std::vector<std::string>> rows = {{"RULE", "SEVERITY", "CONDITION", "ARMED"}};
   for (const v1::Rule& rule : rules.rules()) {
-    rows.push_back({rule.name(), client::Word(rule.severity()), ConditionText(rule), ArmingText(rule, steps_done)});
+    rows.push_back({rule.name(), client::Word(rule.severity()), ConditionText(rule), ArmingText(rule, job)});
   }
   return TableText(rows);
 }

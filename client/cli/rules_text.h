@@ -2,22 +2,22 @@
 #ifndef GRADWATCH_CLIENT_CLI_RULES_TEXT_H_
 #define GRADWATCH_CLIENT_CLI_RULES_TEXT_H_
 
-#include <cstdint>
 #include <string>
 
 #include "gradwatch/v1/alert.pb.h"
+#include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::cli {
 
 // The condition with its numbers: "norm spike: max deviations 10, window 30; on 2 of 3 steps; tensors *.weight".
 std::string ConditionText(const v1::Rule& rule);
 
-// Since when a rule can fire in a job that has done so many steps: "from step 30", "not yet: needs 12 more steps"; or
-// why it cannot.
-std::string ArmingText(const v1::Rule& rule, int64_t steps_done);
+// Since when a rule can fire in a job: "from step 30", "not yet: needs 12 more steps"; why it cannot; or who knows:
+// "judged by the program". "-": never again, since the job has ended, or by the time and not by steps.
+std::string ArmingText(const v1::Rule& rule, const v1::Job& job);
 
 // A row for each rule: name, severity, condition, arming.
-std::string RulesTable(const v1::RuleSet& rules, int64_t steps_done);
+std::string RulesTable(const v1::RuleSet& rules, const v1::Job& job);
 
 // How many there are, and the names of the first: "3 rules (non_finite, loss_jump, mine)".
 std::string RulesText(const v1::RuleSet& rules);

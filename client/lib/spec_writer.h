@@ -15,7 +15,7 @@ enum class OutputSyntax { kJson, kJsonPretty, kYaml, kTextproto };  // kJson: on
 
 struct FormatOptions {
   // Write also lists that are empty and values without presence that are 0, "" or false. Unset optional fields and
-  // messages stay out.
+  // messages stay out. Of rules nothing is written that is not set.
   bool include_defaults = false;
   // Fields of these names were told in part or not at all (spec and tensors of a job in a list): of them and in them
   // nothing is written that is not set, whatever include_defaults says.

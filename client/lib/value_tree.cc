@@ -45,13 +45,17 @@ ValueTree StringLeaf(const FieldDescriptor& field, const std::string& text) {
   return Leaf(Kind::kText, field.type() == FieldDescriptor::TYPE_BYTES ? absl::Base64Escape(text) : text);
 }
 
+// Rules are written for those who edit and apply them: with what they say, and alike wherever they stand.
+bool IsRules(const Descriptor* type) { return type != nullptr && type->full_name() == "gradwatch.v1.RuleSet"; }
+
 struct Defaults {
   bool included;
   absl::Span<const absl::string_view> partial;
 
   // What holds of the field, and below it.
   Defaults Of(const FieldDescriptor& field) const {
-    const bool is_partial = std::find(partial.begin(), partial.end(), field.name()) != partial.end();
+    const bool is_partial =
+        std::find(partial.begin(), partial.end(), field.name()) != partial.end() || IsRules(field.message_type());
     return {included && !is_partial, partial};
   }
 };

@@ -32,8 +32,8 @@ struct ValueTree::Member {
 };
 
 // What is unset is left out, and so are fields without presence that have their default value, unless
-// `include_defaults`; of fields named in `partial`, and below them, whatever include_defaults says. Enums are words
-// (see enum_word.h), Timestamp and FieldMask strings.
+// `include_defaults`; of fields named in `partial` and of rules, and below them, whatever include_defaults says. Enums
+// are words (see enum_word.h), Timestamp and FieldMask strings.
 ValueTree BuildValueTree(const google::protobuf::Message& message, bool include_defaults,
                          absl::Span<const absl::string_view> partial = {});
 

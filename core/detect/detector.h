@@ -30,10 +30,10 @@ v1::RuleSet ResolveRules(const v1::RuleSet& rules);
 // which go by the time: 0.
 int64_t ArmedAfter(const v1::Rule& rule);
 
-// Fills armed_at and unable of resolved rules that judge from step `from_step` on, in a run that has been watched from
-// step 0 on under these controls. A rule that stands on what is kept for all of them has seen the steps before. Rules
-// that are unable, or that the server judges, have no armed_at.
-void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::RuleSet* rules);
+// Fills armed_at and unable of a resolved rule that judges from step `from_step` on, in a run that has been watched
+// from step 0 on under these controls. One that stands on what is kept for all rules has seen the steps before. A rule
+// that is unable, or that the server judges, has no armed_at.
+void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule);
 
 // Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for
 // the histories of rules that look at every tensor.

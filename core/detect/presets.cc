@@ -156,15 +156,16 @@ constexpr Preset kPresets[] = {
     )"},
 
     // SageMaker Debugger. Its rules look at every 500th step by default, these at every one. ExplodingTensor is about
-    // NaN and infinity alone. Left out: the small_threshold 1e-8 of WeightUpdateRatio, for want of a lower limit;
-    // LossNotDecreasing, two single losses ten steps apart; SaturatedActivation and DeadRelu, which go by bounds and by
-    // the share of a batch of their own; AllZero, UnchangedTensor (allclose), TensorVariance; what looks at validation,
-    // at data, at the machine or at another run.
+    // NaN and infinity alone. StalledTrainingRule has the name that the server's rule about stalls has in every job:
+    // else the preset could not be applied to one that runs. Left out: the small_threshold 1e-8 of WeightUpdateRatio,
+    // for want of a lower limit; LossNotDecreasing, two single losses ten steps apart; SaturatedActivation and
+    // DeadRelu, which go by bounds and by the share of a batch of their own; AllZero, UnchangedTensor (allclose),
+    // TensorVariance; what looks at validation, at data, at the machine or at another run.
     {"sagemaker_debugger", R"(
       rules { name: "exploding_tensor" severity: SEVERITY_CRITICAL non_finite {} }
       rules { name: "vanishing_gradient" severity: SEVERITY_CRITICAL vanishing { min_mean_abs: 1e-7 } }
       rules { name: "weight_update_ratio" severity: SEVERITY_CRITICAL update_ratio { max_ratio: 10 } }
-      rules { name: "stalled_training" severity: SEVERITY_CRITICAL stall { seconds: 1800 } }
+      rules { name: "stall" severity: SEVERITY_CRITICAL stall { seconds: 1800 } }
     )"},
 
     // SpikeGuard of rusting_brain: twice the slow mean of what it has accepted, after ten of those.

@@ -101,15 +101,13 @@ int64_t HoldsBefore(const v1::Rule& rule) { return std::max(rule.for_steps(), 1)
 
 int64_t ArmedAfter(const v1::Rule& rule) { return WarmUpOf(rule).steps + HoldsBefore(rule); }
 
-void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::RuleSet* rules) {
-  for (v1::Rule& rule : *rules->mutable_rules()) {
-    rule.clear_armed_at();
-    rule.set_unable(WhyUnable(rule, controls, from_step));
-    if (rule.has_stall() || !rule.unable().empty()) continue;
-    const WarmUp warm_up = WarmUpOf(rule);
-    const int64_t judges_from = warm_up.shared ? std::max(from_step, warm_up.steps) : from_step + warm_up.steps;
-    rule.set_armed_at(judges_from + HoldsBefore(rule));
-  }
+void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule) {
+  rule->clear_armed_at();
+  rule->set_unable(WhyUnable(*rule, controls, from_step));
+  if (rule->has_stall() || !rule->unable().empty()) return;
+  const WarmUp warm_up = WarmUpOf(*rule);
+  const int64_t judges_from = warm_up.shared ? std::max(from_step, warm_up.steps) : from_step + warm_up.steps;
+  rule->set_armed_at(judges_from + HoldsBefore(*rule));
 }
 
 }  // namespace gradwatch::core

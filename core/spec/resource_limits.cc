@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -130,24 +131,40 @@ struct ControlBytes {
   }
 };
 
-std::vector<std::string> TensorNames(const v1::Job& job) {
-  std::vector<std::string> names;
-  for (const v1::TensorInfo& tensor : job.tensors()) names.push_back(tensor.name());
-  return names;
-}
+// What rules take over the tensors of a job. Their globs are matched with the names of all tensors, so that each set is
+// counted once, and none where nothing is asked.
+class RuleMeter {
+ public:
+  explicit RuleMeter(const v1::Job& job) : job_(job) {}
 
-// How much more the rules of these controls take than those of the spec.
-int64_t RuleBytes(const v1::Controls& controls, const v1::Job& job) {
-  if (!controls.has_rules()) return 0;
-  const std::vector<std::string> names = TensorNames(job);
-  return DetectorBytes(controls.rules(), names) - DetectorBytes(job.spec().rules(), names);
-}
+  int64_t Bytes(const v1::RuleSet& rules) {
+    const auto [known, is_new] = bytes_.try_emplace(rules.SerializeAsString(), 0);
+    if (is_new) known->second = DetectorBytes(rules, TensorNames());
+    return known->second;
+  }
+  // How much more the rules of these controls take than those of the spec.
+  int64_t BeyondSpec(const v1::Controls& controls) {
+    return controls.has_rules() ? Bytes(controls.rules()) - Bytes(job_.spec().rules()) : 0;
+  }
 
+ private:
+  const std::vector<std::string>& TensorNames() {
+    if (names_.empty()) {
+      for (const v1::TensorInfo& tensor : job_.tensors()) names_.push_back(tensor.name());
+    }
+    return names_;
+  }
+
+  const v1::Job& job_;
+  std::vector<std::string> names_;
+  std::map<std::string, int64_t> bytes_;  // by the rules, serialised
+};
+
+// Of all but the rules.
 ControlBytes BytesOf(const v1::Controls& controls, const v1::Job& job) {
   const int64_t arena = job.estimate().parameter_bytes() / FloatArenas(job.spec());
   return {.copy = controls.gradient_cosine() ? arena : 0,
-          .histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip())),
-          .rules = RuleBytes(controls, job)};
+          .histories = Clipper<float>::HistoryBytes(ResolveClipSettings(controls.clip()))};
 }
 
 // "the copy of the gradients takes 128 bytes, the history of the norms takes 16000 bytes": what takes more than before.
@@ -171,13 +188,14 @@ int64_t HistoryBesideTheNew(const v1::Job& job, const v1::Controls& changed) {
   return is_copied ? Clipper<float>::HistoryBytes(before) : 0;
 }
 
+bool ChangesRules(const v1::Job& job, const v1::Controls& changed) {
+  return EffectiveRules(job.spec(), job.controls()).SerializeAsString() !=
+         EffectiveRules(job.spec(), changed).SerializeAsString();
+}
+
 // While rules change, those that go are there too; what all rules share is there once.
-int64_t RulesBesideTheNew(const v1::Job& job, const v1::Controls& changed) {
-  const v1::RuleSet& before = EffectiveRules(job.spec(), job.controls());
-  const v1::RuleSet& after = EffectiveRules(job.spec(), changed);
-  if (before.SerializeAsString() == after.SerializeAsString()) return 0;
-  const std::vector<std::string> names = TensorNames(job);
-  return DetectorBytes(before, names) - DetectorBytes(v1::RuleSet(), names);
+int64_t RulesBesideTheNew(const v1::Job& job, RuleMeter& meter) {
+  return meter.Bytes(EffectiveRules(job.spec(), job.controls())) - meter.Bytes(v1::RuleSet());
 }
 
 }  // namespace
@@ -236,12 +254,19 @@ absl::Status CheckLimits(const v1::ResourceEstimate& estimate, const ParameterLa
 }
 
 absl::Status CheckControlsMemory(const v1::Job& job, const v1::Controls& changed, const SpecLimits& limits) {
-  ControlBytes after = BytesOf(changed, job);
+  RuleMeter meter(job);
+  ControlBytes before = BytesOf(job.controls(), job), after = BytesOf(changed, job);
   after.histories += HistoryBesideTheNew(job, changed);
-  after.rules += RulesBesideTheNew(job, changed);
-  const ControlBytes more = after - BytesOf(job.controls(), job);
+  const bool rules_change = ChangesRules(job, changed);
+  if (rules_change) {
+    before.rules = meter.BeyondSpec(job.controls());
+    after.rules = meter.BeyondSpec(changed) + RulesBesideTheNew(job, meter);
+  }
+  const ControlBytes more = after - before;
+  if (more.sum() <= 0) return absl::OkStatus();
+  if (!rules_change) after.rules = meter.BeyondSpec(changed);
   const int64_t bytes = Add(EstimatedBytes(job.estimate()), (after - BytesOf(job.spec().controls(), job)).sum());
-  if (more.sum() <= 0 || bytes <= limits.max_bytes) return absl::OkStatus();
+  if (bytes <= limits.max_bytes) return absl::OkStatus();
   return TooLarge(more.Largest(),
                   absl::StrCat(MoreText(more), "; the job would need ", bytes, InUnits(bytes), ", beyond the limit of ",
                                limits.max_bytes, InUnits(limits.max_bytes)),

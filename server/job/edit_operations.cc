@@ -1,15 +1,18 @@
 #include "server/job/edit_operations.h"
 
+#include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
-#include "core/detect/detector.h"
+#include "core/detect/alert_budget.h"
 #include "core/spec/controls.h"
 #include "core/spec/resource_limits.h"
 #include "server/job/job_state.h"
+#include "server/job/trainer_checks.h"
 
 namespace gradwatch::server {
 namespace {
@@ -33,6 +36,35 @@ absl::Status CheckRoom(const PendingEdits& waiting, const v1::Adjustment& edit) 
       absl::ResourceExhaustedError(
           absl::StrCat(waiting.size(), " edits of the job's controls wait already, with ", waiting.bytes(), " bytes")),
       "QUOTA_EDITS");
+}
+
+void AddNames(const v1::RuleSet& rules, std::set<std::string>* names) {
+  for (const v1::Rule& rule : rules.rules()) names->insert(rule.name());
+}
+
+// Those under which alerts of the present attempt were raised, or can be before an edit that comes now is applied.
+std::set<std::string> RuleNames(const JobRecord& record) {
+  const v1::Job& job = record.row.job;
+  std::set<std::string> names = {core::kTruncationRule, kServerRule, StallRuleOf(job.spec().rules()).name()};
+  if (record.episodes_attempt == job.attempt()) {
+    for (const auto& [name, last] : record.episodes) names.insert(name);
+  }
+  AddNames(core::EffectiveRules(job.spec(), job.controls()), &names);
+  for (const PendingEdits::Edit& edit : record.edits->After({})) AddNames(edit->values().rules(), &names);
+  return names;
+}
+
+// An attempt has room for so many names, and a trainer that tells an alert under one more would be refused for good.
+absl::Status CheckRuleNames(const v1::RuleSet& rules, const JobRecord& record) {
+  std::set<std::string> names = RuleNames(record);
+  const size_t known = names.size();
+  AddNames(rules, &names);
+  if (names.size() == known || names.size() <= kMaxRuleNames) return absl::OkStatus();
+  return core::WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("rules: with these, rules of ", names.size(),
+                                                " names could raise alerts in one attempt of the job, and ",
+                                                kMaxRuleNames, " may; give them names that it had before")),
+      "QUOTA_RULES");
 }
 
 // The edit that waits. NOT_FOUND (reason EDIT_NOT_FOUND): there was none of this id; FAILED_PRECONDITION (reason
@@ -77,10 +109,9 @@ v1::AdjustJobRequest AsAdjust(const v1::ApplyRulesRequest& request) {
 }
 
 // The rules of an edit as they are going to be told once they hold, if nothing else of the job changes until then.
-v1::RuleSet RulesOfEdit(const v1::Adjustment& edit, const v1::Job& job) {
-  v1::RuleSet rules = edit.values().rules();
-  core::DescribeArming(job.controls(), edit.has_at_step() ? edit.at_step() : job.steps_done(), &rules);
-  return rules;
+v1::RuleSet RulesOfEdit(const v1::Adjustment& edit, const JobRecord& record) {
+  const int64_t step = edit.has_at_step() ? edit.at_step() : record.row.job.steps_done();
+  return RulesFrom(step, edit.values().rules(), record);
 }
 
 }  // namespace
@@ -142,12 +173,14 @@ absl::StatusOr<v1::ApplyRulesResponse> EditOperations::DoApplyRules(const v1::Ap
   const JobEdit found(context_, entry, &transaction);  // to look at; it changes nothing
   if (request.validate_only()) {
     GW_ASSIGN_OR_RETURN(const v1::Adjustment checked, MakeAdjustment(adjust, "", actor, found.record()));
-    *response.mutable_rules() = RulesOfEdit(checked, found.record().row.job);
+    *response.mutable_rules() = RulesOfEdit(checked, found.record());
     return response;
   }
   const auto remember = [&](const v1::AdjustJobResponse& accepted) {
     *response.mutable_adjustment() = accepted.adjustment();
-    *response.mutable_rules() = RulesOfEdit(accepted.adjustment(), found.record().row.job);
+    *response.mutable_rules() = RulesOfEdit(accepted.adjustment(), found.record());
+    response.set_etag(accepted.etag());
+    response.set_event_number(accepted.event_number());
     return Remember(transaction, key, response);
   };
   GW_RETURN_IF_ERROR(DoAdjust(adjust, "", actor, transaction, remember).status());
@@ -161,7 +194,7 @@ absl::StatusOr<v1::Controls> EditOperations::ChangedControls(const v1::AdjustJob
   const int64_t step = request.has_at_step() ? request.at_step() : job.steps_done();
   const v1::Controls before = record.edits->ControlsUpTo(step, job.steps_done(), job.controls());
   GW_ASSIGN_OR_RETURN(v1::Controls after, core::ApplyControlChanges(before, request.controls(), request.update_mask()));
-  GW_RETURN_IF_ERROR(CheckStallNames(after.rules(), job.spec()));
+  GW_RETURN_IF_ERROR(CheckStallNames(after.rules(), request.controls().rules(), job.spec()));
   // What the optimizer of a foreign program is, nobody knows, and its memory is its own affair.
   if (!job.spec().has_external()) {
     GW_RETURN_IF_ERROR(core::CheckControlsFit(after, job.spec().optimizer()));
@@ -193,6 +226,7 @@ absl::StatusOr<v1::Adjustment> EditOperations::MakeAdjustment(const v1::AdjustJo
   *adjustment.mutable_request_time() = core::ToTimestamp(context_->deps.clock->Now());
   if (request.has_at_step()) adjustment.set_at_step(request.at_step());
   GW_RETURN_IF_ERROR(CheckRoom(*record.edits, adjustment));
+  if (ChangesRules(adjustment)) GW_RETURN_IF_ERROR(CheckRuleNames(adjustment.values().rules(), record));
   return adjustment;
 }
 

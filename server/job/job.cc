@@ -8,8 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
-#include "core/detect/detector.h"
-#include "core/spec/controls.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_context.h"
 #include "server/job/job_state.h"
@@ -127,6 +125,7 @@ void JobRecord::Pack() {
   row.job.clear_spec();
   row.job.clear_controls();
   episodes.clear();
+  rule_ages = nullptr;
   packed = large.SerializeAsString();
 }
 
@@ -156,8 +155,9 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
       record->applied_attempt = event.attempt();
       record->applied_from = event.adjusted().adjustment().effective_step();
       if (ChangesRules(event.adjusted().adjustment())) {
-        record->rules_attempt = record->applied_attempt;
-        record->rules_from = record->applied_from;
+        RuleAges ages = record->rule_ages == nullptr ? RuleAges() : *record->rule_ages;
+        ages.Fold(event.adjusted().adjustment(), event.attempt());
+        record->rule_ages = std::make_shared<const RuleAges>(std::move(ages));
       }
       SetEdits(record->edits->Without(IdOf(event.adjusted().adjustment())), record);
       break;
@@ -184,6 +184,7 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
 absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader) {
   JobRecord record;
   record.row = std::move(row);
+  if (record.row.job.spec().has_rules()) CompleteStoredRules(record.row.job.mutable_spec()->mutable_rules());
   if (record.ended()) {
     record.Pack();
     return record;
@@ -220,16 +221,6 @@ int64_t MaxSteps(const v1::Job& job) {
 ReportLimits LimitsOf(const JobRecord* record) {
   if (record == nullptr) return {};
   return {.tensors = record->row.job.tensors_size(), .steps = MaxSteps(record->row.job)};
-}
-
-v1::RuleSet RulesInForce(const JobRecord& record) {
-  v1::Job large;
-  if (!record.packed.empty()) large.ParseFromString(record.packed);
-  const v1::Job& job = record.packed.empty() ? record.row.job : large;
-  const int64_t from_step = record.rules_attempt == record.row.job.attempt() ? record.rules_from : 0;
-  v1::RuleSet rules = core::EffectiveRules(job.spec(), job.controls());
-  core::DescribeArming(job.controls(), from_step, &rules);
-  return rules;
 }
 
 std::string WithdrawnBy(absl::string_view actor) { return absl::StrCat("withdrawn by ", actor); }

@@ -21,6 +21,7 @@
 #include "server/job/launcher.h"
 #include "server/job/pending_edits.h"
 #include "server/job/report_intake.h"
+#include "server/job/rules_in_force.h"
 #include "server/job/stall_watch.h"
 #include "server/job/trainer_lease.h"
 #include "server/store/ledger.h"
@@ -40,8 +41,7 @@ struct JobRecord {
   std::shared_ptr<const PendingEdits> edits = PendingEdits::None();  // accepted, and neither applied nor dropped
   int32_t applied_attempt = 0;                                       // the last one in which an edit was applied
   int64_t applied_from = 0;                                          // and the step from which the last one holds
-  int32_t rules_attempt = 0;                                         // the last one in which the rules were changed
-  int64_t rules_from = 0;                                            // and the step from which the last ones hold
+  std::shared_ptr<const RuleAges> rule_ages = nullptr;               // null: no edit has changed the rules
   std::map<std::string, v1::Alert> open_alerts;                      // pending and firing ones, by id
   std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
   int32_t episodes_attempt = 0;                          // the last one in which alerts were told
@@ -84,15 +84,15 @@ std::string MakeEtag(const v1::Job& job);
 
 // The trainer of a job as far as this life of the server knows it. Used on the ledger's thread only.
 struct TrainerSlot {
-  std::shared_ptr<TrainerLink> link;      // of the trainer that holds the job; null: none is attached
-  bool welcomed = false;                  // the welcome was sent: directives may follow
-  std::string handle;                     // as in JobRow, also while it could not be stored
-  std::string claimant;                   // the trainer_id of one on its way in; empty: as JobRow says
-  bool seen = false;                      // a trainer attached in this life
-  bool recovers = false;                  // what a restart has made of the job is not durable yet
-  bool to_be_killed = false;              // the launcher was asked to, and may not have known it yet
-  std::optional<ProcessEnd> process_end;  // the process is gone
-  bool ended_in_stop = false;             // a stop was durable when it ended
+  std::shared_ptr<TrainerLink> link;       // of the trainer that holds the job; null: none is attached
+  bool welcomed = false;                   // the welcome was sent: directives may follow
+  std::string handle;                      // as in JobRow, also while it could not be stored
+  std::string claimant;                    // the trainer_id of one on its way in; empty: as JobRow says
+  bool seen = false;                       // a trainer attached in this life
+  bool recovers = false;                   // what a restart has made of the job is not durable yet
+  bool to_be_killed = false;               // the launcher was asked to, and may not have known it yet
+  std::optional<ProcessEnd> process_end;   // the process is gone
+  bool ended_in_stop = false;              // a stop was durable when it ended
   std::optional<std::string> not_started;  // it could not be started, and why
   std::string unheard_words;  // why what it has left would not be heard, if the job ended now; empty: nothing is there
   std::optional<std::string> stream_end;  // the stream is over, and no event has told it yet
@@ -105,9 +105,6 @@ struct TrainerSlot {
 // Steps of the present attempt of a job that has a working record, as far as their reports are stored and known in this
 // life of the server. The ledger's thread.
 int64_t ReportedSteps(const JobEntry& entry);
-
-// The rules that hold in a job now, with everything filled in: also from which step each could fire, or why it cannot.
-v1::RuleSet RulesInForce(const JobRecord& record);
 
 // Sends a directive to the trainer that holds the job, on the ledger's thread. One that is not welcomed yet learns all
 // of it from the welcome and what comes right after it.

@@ -23,6 +23,14 @@ std::string Seconds(absl::Duration time) {
   return absl::FormatDuration(absl::Trunc(time, time < absl::Seconds(1) ? absl::Milliseconds(1) : absl::Seconds(1)));
 }
 
+// Where the rule of this name was asked for: "rules.rules[3].name", or by "rules.preset".
+std::string NameField(absl::string_view name, const v1::RuleSet& asked) {
+  for (int i = 0; i < asked.rules_size(); ++i) {
+    if (asked.rules(i).name() == name) return absl::StrCat("rules.rules[", i, "].name");
+  }
+  return "rules.preset";
+}
+
 }  // namespace
 
 v1::Rule StallRuleOf(const v1::RuleSet& rules) {
@@ -37,19 +45,19 @@ v1::Rule StallRuleOf(const v1::RuleSet& rules) {
   return rule;
 }
 
-absl::Status CheckStallNames(const v1::RuleSet& rules, const v1::JobSpec& spec) {
+absl::Status CheckStallNames(const v1::RuleSet& rules, const v1::RuleSet& asked, const v1::JobSpec& spec) {
   const std::string own = StallRuleOf(spec.rules()).name();
+  core::FieldErrors errors;
   for (const v1::Rule& rule : rules.rules()) {
     const bool is_servers = rule.name() == own || rule.name() == kServerRule;
     if (rule.off() || rule.has_stall() == is_servers) continue;
-    if (rule.has_stall()) {
-      return core::InvalidField("rules", absl::StrCat("\"", rule.name(), "\": the rule about stalls of this job is \"",
-                                                      own, "\", and keeps its name"));
-    }
-    return core::InvalidField(
-        "rules", absl::StrCat("\"", rule.name(), "\" is the name of this job's rule about stalls, and of no other"));
+    errors.Add(NameField(rule.name(), asked),
+               rule.has_stall() ? absl::StrCat("\"", rule.name(), "\": the rule about stalls of this job is \"", own,
+                                               "\", and keeps its name")
+                                : absl::StrCat("\"", rule.name(),
+                                               "\" is the name of this job's rule about stalls, and of no other"));
   }
-  return absl::OkStatus();
+  return errors.ToStatus();
 }
 
 void StallWatch::Look(absl::Duration now, int64_t steps_done) {

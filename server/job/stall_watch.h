@@ -21,8 +21,8 @@ v1::Rule StallRuleOf(const v1::RuleSet& rules);
 
 // Whether `rules` (resolved) can take the place of a running job's: names that mark alerts as the server's in its spec
 // go on to do so, and no others begin to, or an alert could be taken for one of the other kind. INVALID_ARGUMENT with
-// the field "rules".
-absl::Status CheckStallNames(const v1::RuleSet& rules, const v1::JobSpec& spec);
+// the place of the rule in the set that was `asked` for: "rules.rules[2].name", or "rules.preset" that has it.
+absl::Status CheckStallNames(const v1::RuleSet& rules, const v1::RuleSet& asked, const v1::JobSpec& spec);
 
 // Times are on a clock that stands still while the server itself is stopped. How long a step takes is measured by how
 // fast they come in, so that trainers that tell no times are judged too.

@@ -28,7 +28,6 @@ constexpr int64_t kMaxSummary = 1024;
 constexpr int64_t kMaxDiagnosisLine = 1024;
 constexpr int kMaxDiagnosisLines = 32;
 constexpr size_t kMaxRuleName = 63;
-constexpr size_t kMaxRules = 1000;
 
 constexpr int kMaxLayers = 20'000;
 constexpr int64_t kMaxLayerName = 256;
@@ -128,8 +127,8 @@ absl::Status CheckBegins(const v1::Alert& alert, const JobRecord& record) {
     return core::InvalidField("notice.alert.episode",
                               absl::StrCat(alert.episode(), " of rule ", alert.rule(), " comes after ", rule->second));
   }
-  if (!known && same_attempt && record.episodes.size() >= kMaxRules) {
-    return core::InvalidField("notice.alert.rule", absl::StrCat("more than ", kMaxRules, " rules in one attempt"));
+  if (!known && same_attempt && record.episodes.size() >= kMaxRuleNames) {
+    return core::InvalidField("notice.alert.rule", absl::StrCat("more than ", kMaxRuleNames, " rules in one attempt"));
   }
   if (record.open_alerts.size() < kMaxOpenAlerts) return absl::OkStatus();
   return core::InvalidField(

@@ -3,6 +3,7 @@
 #ifndef GRADWATCH_SERVER_JOB_TRAINER_CHECKS_H_
 #define GRADWATCH_SERVER_JOB_TRAINER_CHECKS_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -13,6 +14,9 @@ namespace gradwatch::server {
 
 // Open alerts that a job may have. Far above what a trainer tells whose rules flap (see core/detect/alert_budget.h).
 inline constexpr int kMaxOpenAlerts = 1000;
+// Names of rules under which one attempt may raise alerts. What its trainer tells under another name is refused, so
+// edits of the rules that could lead to one are: see EditOperations.
+inline constexpr size_t kMaxRuleNames = 1000;
 
 // Takes away what this server does not know, at any depth: it is not looked at, and must not be kept or shown either.
 void DiscardUnknownFields(v1::TrainerMessage* message);

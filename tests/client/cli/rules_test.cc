@@ -3,6 +3,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -11,6 +12,8 @@
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
 #include "client/cli/rules_text.h"
+#include "client/lib/spec_writer.h"
+#include "core/detect/presets.h"
 #include "tests/client/cli/cli_fixture.h"
 #include "tests/support/temp_dir.h"
 
@@ -24,6 +27,7 @@ using ::gradwatch::testing::RichStatus;
 using ::gradwatch::testing::TempDir;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 v1::RuleSet ParseRules(const std::string& text) {
   v1::RuleSet rules;
@@ -56,13 +60,33 @@ TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
   for (const auto& c : cases) EXPECT_EQ(ConditionText(ParseRule(c.rule)), c.text) << c.rule;
 }
 
+v1::Job JobAt(int64_t steps_done) {
+  v1::Job job;
+  job.set_state(v1::JOB_STATE_RUNNING);
+  job.set_steps_done(steps_done);
+  return job;
+}
+
 TEST(RulesTextTest, ArmingIsToldAgainstTheStepsDone) {
-  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), 30), "from step 30") << "step 30 is the next one";
-  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), 29), "not yet: needs 1 more step");
-  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), 0), "not yet: needs 30 more steps");
-  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30 unable: 'needs level FULL'"), 99), "cannot judge: needs level FULL");
-  EXPECT_EQ(ArmingText(ParseRule("off: true"), 99), "off");
-  EXPECT_EQ(ArmingText(ParseRule("stall {}"), 99), "-") << "it waits for no step";
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), JobAt(30)), "from step 30") << "step 30 is the next one";
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), JobAt(29)), "not yet: needs 1 more step");
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), JobAt(0)), "not yet: needs 30 more steps");
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30 unable: 'needs level FULL'"), JobAt(99)),
+            "cannot judge: needs level FULL");
+  EXPECT_EQ(ArmingText(ParseRule("off: true"), JobAt(99)), "off");
+  EXPECT_EQ(ArmingText(ParseRule("stall {}"), JobAt(99)), "-") << "it waits for no step";
+}
+
+TEST(RulesTextTest, NothingIsArmedThatNobodyJudgesHere) {
+  v1::Job job = JobAt(7);
+  job.mutable_spec()->mutable_external();
+  EXPECT_EQ(ArmingText(ParseRule("non_finite {}"), job), "judged by the program");
+  EXPECT_EQ(ArmingText(ParseRule("stall {}"), job), "-") << "that is the server's";
+  for (const auto state : {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_STOPPED}) {
+    job = JobAt(7);
+    job.set_state(state);
+    EXPECT_EQ(ArmingText(ParseRule("non_finite {} armed_at: 30"), job), "-") << "no step comes any more";
+  }
 }
 
 TEST(RulesTextTest, ASetIsToldByItsFirstNames) {
@@ -115,10 +139,16 @@ TEST(RulesTextTest, EventsTellWhichRulesChangedAndNoMore) {
 }
 
 TEST(RulesTextTest, SettingsSayThatAJobHasRulesOfItsOwn) {
+  v1::JobSpec spec;
+  *spec.mutable_rules() = ParseRules("preset: 'none' rules { name: 'a' non_finite {} }");
   v1::Controls controls;
-  EXPECT_EQ(SettingsText(v1::Controls(), controls), "");
+  EXPECT_EQ(SettingsText(spec, controls), "");
   controls.mutable_rules();
-  EXPECT_EQ(SettingsText(v1::Controls(), controls), "rules of its own");
+  EXPECT_EQ(SettingsText(spec, controls), "rules of its own") << "none";
+  *controls.mutable_rules() = ParseRules("preset: 'none' rules { name: 'a' norm_limit { max_norm: 1 } }");
+  EXPECT_EQ(SettingsText(spec, controls), "rules of its own");
+  *controls.mutable_rules() = spec.rules();
+  EXPECT_EQ(SettingsText(spec, controls), "") << "an edit went back to those of the spec";
 }
 
 // --- Commands ---
@@ -261,7 +291,9 @@ TEST_F(RulesCommandTest, WrongUseIsSaidBeforeTheServerIsAsked) {
     std::vector<std::string> words;
     const char* message;
   } cases[] = {
-      {{"rules", "apply", "x"}, "nothing to apply: give --file or --preset"},
+      {{"rules", "apply", "x"}, "nothing to apply: give --file, --preset or --of-spec"},
+      {{"rules", "apply", "x", "-f", file, "--of-spec"}, "--of-spec"},
+      {{"rules", "apply", "x", "--preset", "none", "--of-spec"}, "--of-spec"},
       {{"rules", "apply", "x", "-f", dir_.File("none.yaml")}, "none.yaml"},
       {{"rules", "apply", "x", "-f", wrong}, "rulez: no such field"},
       {{"rules", "apply", "x", "-f", file, "--preset", "none"}, "--file"},
@@ -274,6 +306,87 @@ TEST_F(RulesCommandTest, WrongUseIsSaidBeforeTheServerIsAsked) {
     EXPECT_THAT(result.err, HasSubstr(c.message));
   }
   EXPECT_TRUE(requests_.empty());
+}
+
+// A file that was cut short is not a wish for the default rules.
+TEST_F(RulesCommandTest, AFileThatSaysNothingIsRefused) {
+  const std::pair<const char*, const char*> files[] = {{"empty.textproto", ""},
+                                                       {"comment.textproto", "# none\n"},
+                                                       {"braces.json", "{}"},
+                                                       {"braces.yaml", "{}\n"},
+                                                       {"list.json", "{\"rules\": []}"}};
+  for (const auto& [name, text] : files) {
+    for (const bool dry : {false, true}) {
+      std::vector<std::string> words = {"rules", "apply", "x", "-f", dir_.Write(name, text)};
+      if (dry) words.push_back("--dry-run");
+      const CliResult result = CliWords(words);
+      EXPECT_EQ(result.exit_code, 2) << name << result.out;
+      EXPECT_THAT(result.err, HasSubstr("has neither rules nor a preset")) << name;
+    }
+  }
+  EXPECT_TRUE(requests_.empty());
+  EXPECT_TRUE(checked_.empty());
+  EXPECT_EQ(CliWords({"rules", "apply", "x", "-f", dir_.Write("none.yaml", "preset: none\n")}).exit_code, 0);
+}
+
+TEST_F(RulesCommandTest, OfSpecAsksForThePathAlone) {
+  EXPECT_EQ(Cli("rules apply x --of-spec").exit_code, 0);
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_FALSE(requests_[0].controls().has_rules());
+  EXPECT_THAT(requests_[0].update_mask().paths(), ElementsAre("rules"));
+}
+
+TEST_F(RulesCommandTest, ADryRunOfThoseOfTheSpecChecksThem) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+    job->set_job_id("x");
+    *job->mutable_spec()->mutable_rules() = ParseRules(kRules);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("rules apply x --of-spec --dry-run").exit_code, 0);
+  ASSERT_EQ(checked_.size(), 1u);
+  EXPECT_EQ(checked_[0].rules().DebugString(), ParseRules(kRules).DebugString());
+}
+
+TEST_F(RulesCommandTest, HelpListsThePresetsThatThereAre) {
+  EXPECT_EQ(PresetNames(), core::PresetNames()) << "as the server has them";
+  const CliResult help = Cli("rules apply --help");
+  for (const std::string& name : PresetNames()) EXPECT_THAT(help.out, HasSubstr(name));
+}
+
+// A dry run is a check of rules, an apply an edit of the controls: users give the same file to both.
+TEST_F(RulesCommandTest, ADryRunAndAnApplyNameTheSameFields) {
+  const auto refuse = [](const char* prefix) {
+    google::rpc::BadRequest details;
+    for (const char* field : {"rules.rules[1].norm_limit.max_norm", "rules.preset"}) {
+      auto* const violation = details.add_field_violations();
+      violation->set_field(absl::StrCat(prefix, field));
+      violation->set_description("is wrong");
+    }
+    return RichStatus(grpc::StatusCode::INVALID_ARGUMENT, absl::StrCat(prefix, "rules: is wrong"), Reason("BAD_FIELD"),
+                      details);
+  };
+  server_.apply_rules = [&](const v1::ApplyRulesRequest&, v1::ApplyRulesResponse*) { return refuse(""); };
+  server_.adjust_job = [&](const v1::AdjustJobRequest&, v1::AdjustJobResponse*) { return refuse("controls."); };
+  const CliResult checked = Cli("rules apply x --preset none --dry-run"), applied = Cli("rules apply x --preset none");
+  EXPECT_EQ(checked.exit_code, 2);
+  EXPECT_EQ(applied.exit_code, 2);
+  EXPECT_EQ(checked.err,
+            "gradwatch: rules.rules[1].norm_limit.max_norm: is wrong\ngradwatch: rules.preset: is wrong\n");
+  EXPECT_EQ(applied.err, checked.err);
+}
+
+// What is not set is not written, neither by `rules get` nor where rules stand in something else.
+TEST_F(RulesCommandTest, RulesAreWrittenAlikeEverywhere) {
+  const CliResult got = Cli("rules get x -o json");
+  const std::string rules(absl::StripAsciiWhitespace(got.out));
+  EXPECT_THAT(rules, Not(HasSubstr("\"tensors\":\"\"")));
+  const std::string file = dir_.Write("rules.textproto", kRules);
+  const CliResult applied = CliWords({"rules", "apply", "x", "-f", file, "-o", "json"});
+  EXPECT_THAT(applied.out, HasSubstr(absl::StrCat("\"rules\":", rules)));
+  v1::Job job;
+  *job.mutable_spec()->mutable_rules() = ParseRules(kRules);
+  EXPECT_THAT(client::FormatMessage(job, client::OutputSyntax::kJson, {.include_defaults = true}),
+              HasSubstr(absl::StrCat("\"rules\":", rules)));
 }
 
 TEST_F(RulesCommandTest, WhatTheServerRefusesHasItsExitCode) {

@@ -49,6 +49,7 @@ TEST(PresetsTest, AllCanBeReadAndAreGood) {
     for (const v1::Rule& rule : PresetRules(name).rules()) {
       EXPECT_NE(rule.severity(), v1::SEVERITY_UNSPECIFIED) << name << " " << rule.name();
       EXPECT_NE(rule.condition_case(), v1::Rule::CONDITION_NOT_SET) << name << " " << rule.name();
+      EXPECT_EQ(rule.has_stall(), rule.name() == "stall") << name << ": the name that every job has for it";
     }
   }
   EXPECT_THAT(names, IsSupersetOf({"gradwatch", "none", "sagemaker_debugger", "autotrainer", "deepdiagnosis",
@@ -163,7 +164,7 @@ TEST(PresetsTest, LimitsOfOtherToolsAreAsPublished) {
   EXPECT_TRUE(sagemaker.at("exploding_tensor").has_non_finite());
   EXPECT_EQ(sagemaker.at("vanishing_gradient").vanishing().min_mean_abs(), 1e-7);
   EXPECT_EQ(sagemaker.at("weight_update_ratio").update_ratio().max_ratio(), 10);
-  EXPECT_EQ(sagemaker.at("stalled_training").stall().seconds(), 1800);
+  EXPECT_EQ(sagemaker.at("stall").stall().seconds(), 1800);
   EXPECT_EQ(RulesOf("deepdiagnosis")["learning_rate"].update_ratio().max_ratio(), 0.1);
   EXPECT_EQ(RulesOf("deepdiagnosis")["vanishing_gradient"].vanishing().min_mean_abs(), 1e-7);
   EXPECT_TRUE(RulesOf("autotrainer")["explode"].has_non_finite());

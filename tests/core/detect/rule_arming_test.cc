@@ -64,35 +64,35 @@ TEST(RuleArmingTest, SaysWhenARuleCanFireFirst) {
   for (const Case& one : Cases()) {
     v1::RuleSet rules = Resolved(one.rule);
     EXPECT_EQ(ArmedAfter(rules.rules(0)), one.after) << one.rule;
-    DescribeArming(v1::Controls(), 0, &rules);
+    DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).unable(), "") << one.rule;
     ASSERT_TRUE(rules.rules(0).has_armed_at()) << one.rule;
     EXPECT_EQ(rules.rules(0).armed_at(), one.after) << one.rule;
-    DescribeArming(v1::Controls(), 1000, &rules);
+    DescribeArming(v1::Controls(), 1000, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).armed_at(), one.from_1000) << one.rule;
   }
 }
 
 TEST(RuleArmingTest, WhatIsKeptForAllRulesStillNeedsItsSteps) {
   v1::RuleSet rules = Resolved("joint_growth {} for_steps: 2");
-  DescribeArming(v1::Controls(), 10, &rules);
+  DescribeArming(v1::Controls(), 10, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).armed_at(), 51);
 }
 
 TEST(RuleArmingTest, RulesAboutStallsHaveNoStep) {
   v1::RuleSet rules = Resolved("stall {}");
   EXPECT_EQ(ArmedAfter(rules.rules(0)), 0);
-  DescribeArming(v1::Controls(), 0, &rules);
+  DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
   EXPECT_FALSE(rules.rules(0).has_armed_at());
   EXPECT_EQ(rules.rules(0).unable(), "");
 }
 
 TEST(RuleArmingTest, TheFirstStepIsJudgedOnlyOnce) {
   v1::RuleSet rules = Resolved("first_step {}");
-  DescribeArming(v1::Controls(), 0, &rules);
+  DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).armed_at(), 0);
   EXPECT_EQ(rules.rules(0).unable(), "");
-  DescribeArming(v1::Controls(), 1, &rules);
+  DescribeArming(v1::Controls(), 1, rules.mutable_rules(0));
   EXPECT_FALSE(rules.rules(0).has_armed_at());
   EXPECT_THAT(rules.rules(0).unable(), HasSubstr("step 0"));
 }
@@ -125,7 +125,7 @@ TEST(RuleArmingTest, SaysWhichLevelARuleNeeds) {
       v1::Controls controls;
       controls.set_statistics(level);
       v1::RuleSet rules = Resolved(need.rule);
-      DescribeArming(controls, 0, &rules);
+      DescribeArming(controls, 0, rules.mutable_rules(0));
       EXPECT_EQ(rules.rules(0).unable().empty(), level >= need.level) << need.rule << " " << level;
       EXPECT_EQ(rules.rules(0).has_armed_at(), level >= need.level) << need.rule << " " << level;
     }
@@ -136,21 +136,21 @@ TEST(RuleArmingTest, SaysInWordsWhatIsMissing) {
   v1::Controls controls;
   controls.set_statistics(v1::STATISTICS_LEVEL_NORM);
   v1::RuleSet rules = Resolved("update_ratio {}");
-  DescribeArming(controls, 0, &rules);
+  DescribeArming(controls, 0, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "needs statistics level FULL, the job measures NORM");
   // It is filled anew each time.
-  DescribeArming(v1::Controls(), 0, &rules);
+  DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "");
 }
 
 TEST(RuleArmingTest, SaysThatLayersAreNotMeasured) {
   for (const std::string rule : {"growth {}", "saturation {}", "attention {}"}) {
     v1::RuleSet rules = Resolved(rule);
-    DescribeArming(v1::Controls(), 0, &rules);
+    DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).unable(), "needs layer_statistics, which is off") << rule;
     v1::Controls controls;
     controls.set_layer_statistics(true);
-    DescribeArming(controls, 7, &rules);
+    DescribeArming(controls, 7, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).unable(), "") << rule;
     EXPECT_EQ(rules.rules(0).armed_at(), 7) << rule;
   }

@@ -194,9 +194,9 @@ TEST(ValidateRulesTest, CountsTheStallRuleOfThePreset) {
   const auto violations = GetFieldViolations(ValidateRules(Parse(preset + "'a' stall {} }")));
   ASSERT_EQ(violations.size(), 1u);
   EXPECT_EQ(violations[0].field, "rules[0].stall");
-  EXPECT_THAT(violations[0].description, HasSubstr("\"stalled_training\""));
-  EXPECT_THAT(ValidateRules(Parse(preset + "'stalled_training' stall { seconds: 60 } }")), IsOk());
-  EXPECT_THAT(ValidateRules(Parse(preset + "'a' stall {} } rules { name: 'stalled_training' off: true }")), IsOk());
+  EXPECT_THAT(violations[0].description, HasSubstr("\"stall\""));
+  EXPECT_THAT(ValidateRules(Parse(preset + "'stall' stall { seconds: 60 } }")), IsOk());
+  EXPECT_THAT(ValidateRules(Parse(preset + "'a' stall {} } rules { name: 'stall' off: true }")), IsOk());
 }
 
 TEST(ValidateRulesTest, TellsAllViolationsAtOnce) {
@@ -342,7 +342,7 @@ TEST(ResolveRulesTest, WhatIsResolvedIsGoodAndResolvesToItself) {
     EXPECT_EQ(ResolveRules(resolved).DebugString(), resolved.DebugString());
     // As it is read with `rules get`.
     v1::RuleSet described = resolved;
-    DescribeArming(v1::Controls(), 40, &described);
+    for (v1::Rule& rule : *described.mutable_rules()) DescribeArming(v1::Controls(), 40, &rule);
     EXPECT_EQ(ResolveRules(described).DebugString(), resolved.DebugString());
   }
 }

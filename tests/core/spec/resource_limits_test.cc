@@ -3,13 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/base/error.h"
+#include "core/detect/detector.h"
 #include "core/optim/optimizer.h"
 #include "core/spec/controls.h"
 #include "core/stats/gradient_cosine.h"
@@ -313,6 +318,52 @@ TEST_F(ControlsMemoryTest, CountsTheHistoriesOfRulesBesideThoseThatGo) {
   EXPECT_EQ(GetFieldViolations(status)[0].field, "rules");
   *job_.mutable_controls() = with_window(10'000);
   EXPECT_THAT(Check(job_.controls(), 0), IsOk()) << "nothing changes";
+}
+
+// Rules match their globs with the names of all tensors, and edits are checked one after the other.
+TEST_F(ControlsMemoryTest, RulesAreNotCountedForAnEditOfSomethingElse) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 20'000; ++i) {
+    names.push_back(absl::StrCat("model.layers.", i, ".attention.weight"));
+    job_.add_tensors()->set_name(names.back());
+  }
+  v1::RuleSet* const rules = job_.mutable_controls()->mutable_rules();
+  rules->set_preset("none");
+  for (int i = 0; i < 64; ++i) {
+    v1::Rule* const rule = rules->add_rules();
+    rule->set_name(absl::StrCat("r", i));
+    rule->set_tensors("*a*e*t*w*x");
+    rule->mutable_norm_spike()->set_per_tensor(true);
+  }
+  *job_.mutable_controls() = ResolveControls(job_.controls());
+  v1::Controls changed = job_.controls();
+  changed.set_learning_rate_scale(0.5);
+  const auto best_of_three = [](const auto& work) {
+    absl::Duration best = absl::InfiniteDuration();
+    for (int i = 0; i < 3; ++i) {
+      const absl::Time start = absl::Now();
+      work();
+      best = std::min(best, absl::Now() - start);
+    }
+    return best;
+  };
+  const absl::Duration counted = best_of_three([&] { DetectorBytes(changed.rules(), names); });
+  const absl::Duration checked = best_of_three([&] { EXPECT_THAT(Check(changed, 0), IsOk()); });
+  EXPECT_LT(checked, counted / 5);
+}
+
+// The sum has what rules that were changed before take, also where an edit is about something else.
+TEST_F(ControlsMemoryTest, RulesThatStayCountWithWhatIsAdded) {
+  v1::RuleSet* const rules = job_.mutable_controls()->mutable_rules();
+  *rules = job_.spec().rules();
+  v1::Rule* const rule = rules->add_rules();
+  rule->set_name("jump");
+  rule->mutable_loss_jump()->set_window(10'000);
+  *job_.mutable_controls() = ResolveControls(job_.controls());
+  v1::Controls changed = job_.controls();
+  changed.set_gradient_cosine(true);
+  EXPECT_THAT(Check(changed, 1 << 20), IsOk());
+  EXPECT_THAT(Check(changed, 10'000), StatusIs(kInvalid, HasSubstr("gradient_cosine: ")));
 }
 
 TEST_F(ControlsMemoryTest, WhatGivesMemoryBackIsNeverRefused) {

@@ -1,5 +1,7 @@
 // Rules of a job that is there: an edit of its controls as any other, and told only where they change.
 #include "core/base/error.h"
+#include "core/detect/detector.h"
+#include "core/detect/presets.h"
 #include "core/spec/job_spec.h"
 #include "core/spec/resource_limits.h"
 #include "server/base/unique_text.h"
@@ -313,6 +315,221 @@ TEST_F(RulesTest, AStallThatFiresEndsThoughItsRuleIsGone) {
   Report(trainer, 20, 29);
   Pass(absl::Seconds(1));
   EXPECT_EQ(Log("named").back(), "RESOLVED hangs");
+}
+
+// The presets of other tools have rules about stalls too, and a job that runs keeps the name of its own.
+TEST_F(RulesTest, EveryPresetCanBeAppliedToAJobThatRuns) {
+  Submit("defaults", v1::RuleSet());
+  for (const std::string& preset : core::PresetNames()) {
+    for (const char* job_id : {"job", "defaults"}) {
+      v1::ApplyRulesRequest request;
+      request.set_job_id(job_id);
+      request.mutable_rules()->set_preset(preset);
+      request.set_validate_only(true);
+      EXPECT_THAT(Apply(request), IsOk()) << preset;
+    }
+  }
+}
+
+TEST_F(RulesTest, ANameThatIsTheStallRulesIsToldAtItsPlace) {
+  Submit("named", StallRules("hangs", 3));
+  const auto field = [this](const v1::RuleSet& rules) {
+    v1::ApplyRulesRequest request = Request(rules);
+    request.set_job_id("named");
+    const auto violations = core::GetFieldViolations(Apply(request).status());
+    return violations.size() == 1 ? violations[0].field : absl::StrCat(violations.size(), " violations");
+  };
+  EXPECT_EQ(field(NormRules({"norm", "other", "hangs"})), "rules.rules[2].name");
+  EXPECT_EQ(field(StallRules("waits", 3)), "rules.rules[1].name");
+  v1::RuleSet behind_preset = NormRules({"norm", "hangs"});
+  behind_preset.set_preset("gradwatch");
+  EXPECT_EQ(field(behind_preset), "rules.rules[1].name") << "where the user wrote it, not behind the preset";
+}
+
+// --- Since when ---
+
+int64_t ArmedAt(const v1::RuleSet& rules, const std::string& name) {
+  for (const v1::Rule& rule : rules.rules()) {
+    if (rule.name() == name) return rule.has_armed_at() ? rule.armed_at() : -1;
+  }
+  return -2;
+}
+
+TEST_F(RulesTest, ARuleThatAnEditLeavesAsItIsIsAsOldAsItWas) {
+  Trainer trainer = AttachReady("job");
+  const auto answer = Apply(NormRules({"first", "second"}));
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(ArmedAt(answer->rules(), "first"), 0) << "told with the edit too";
+  SayApplied(trainer, 1, 17);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 0);
+  EXPECT_EQ(ArmedAt(InForce(), "second"), 17);
+  v1::RuleSet changed = NormRules({"first", "second"});
+  changed.mutable_rules(0)->mutable_norm_limit()->set_max_norm(20);
+  ASSERT_THAT(Apply(changed), IsOk());
+  SayApplied(trainer, 2, 30);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 30) << "it is another one now";
+  EXPECT_EQ(ArmedAt(InForce(), "second"), 17);
+  RestartServer();
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 30);
+  EXPECT_EQ(ArmedAt(InForce(), "second"), 17);
+}
+
+// Between two steps a trainer takes all edits that are due, and compares what comes out with what was.
+TEST_F(RulesTest, ARuleThatIsTakenAwayAndBroughtBackAtOneStepGoesOn) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
+  ASSERT_THAT(Apply(NormRules({"first"})), IsOk());
+  SayApplied(trainer, 1, 17);
+  SayApplied(trainer, 2, 17);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 0);
+  ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
+  ASSERT_THAT(Apply(NormRules({"first"})), IsOk());
+  SayApplied(trainer, 3, 18);
+  SayApplied(trainer, 4, 19);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 19) << "it was away for a step";
+}
+
+TEST_F(RulesTest, OfAJobThatHasEndedNothingIsArmed) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
+  SayApplied(trainer, 1, 3);
+  SayFinished(trainer, v1::JOB_STATE_STOPPED);
+  for (int restarts = 0; restarts < 2; ++restarts) {
+    EXPECT_EQ(ArmedAt(InForce(), "second"), -1) << restarts;
+    RestartServer();
+  }
+}
+
+TEST_F(RulesTest, WhatAForeignProgramJudgesIsNotSaidToBeArmed) {
+  v1::CreateJobRequest create;
+  create.set_job_id("external");
+  create.mutable_spec()->mutable_external()->set_framework("pytorch 1.13");
+  *create.mutable_spec()->mutable_rules() = NormRules({"first"});
+  ASSERT_THAT(Create(create), IsOk());
+  const auto rules = jobs_->GetRules("external");
+  ASSERT_THAT(rules, IsOk());
+  EXPECT_EQ(ArmedAt(*rules, "first"), -1);
+  v1::ApplyRulesRequest request = Request(NormRules({"second"}));
+  request.set_job_id("external");
+  request.set_validate_only(true);
+  EXPECT_EQ(ArmedAt(Apply(request)->rules(), "second"), -1);
+}
+
+// --- As servers stored them before presets were added to ---
+
+class StoredRulesTest : public RulesTest {
+ protected:
+  // Makes the stored spec of the job one of such a server, and starts anew.
+  void StoreOld(const v1::RuleSet& rules) {
+    StopServer();
+    OpenStores();
+    JobRow row = ledger_->LoadJobs()->at(0);
+    *row.job.mutable_spec()->mutable_rules() = rules;
+    ledger_->Submit([row](LedgerTransaction& transaction) { return transaction.PutJob(row); });
+    Commit();
+    MakeManager();
+    jobs_->Start();
+    Settle();
+  }
+  // The rules as ResolveRules left them then: in full, with no word about within_steps.
+  static v1::RuleSet OldRules(const std::string& preset, int count) {
+    v1::RuleSet rules;
+    rules.set_preset(preset);
+    for (int i = 0; i < count; ++i) {
+      v1::Rule* const rule = rules.add_rules();
+      rule->set_name(absl::StrCat("own", i));
+      rule->set_severity(v1::SEVERITY_WARNING);
+      rule->set_for_steps(3);
+      rule->set_resolve_after_steps(20);
+      rule->mutable_norm_limit()->set_max_norm(10);
+      rule->mutable_norm_limit()->set_per_tensor(false);
+    }
+    return rules;
+  }
+};
+
+TEST_F(StoredRulesTest, AreAllThatHold) {
+  AttachReady("job");
+  for (const char* preset : {"", "gradwatch"}) {
+    for (const int count : {1, 53, 64}) {
+      StoreOld(OldRules(preset, count));
+      const v1::RuleSet rules = InForce();
+      EXPECT_EQ(rules.rules_size(), count) << preset;
+      EXPECT_EQ(rules.rules(0).within_steps(), 3) << "filled in";
+      const v1::RuleSet spec = Get("job").spec().rules();
+      EXPECT_EQ(core::ResolveRules(spec).rules_size(), count) << "for whoever resolves them again";
+      EXPECT_THAT(core::ValidateRules(spec), IsOk()) << count;
+    }
+  }
+  const Trainer trainer = Attach(Hello("job"));
+  ASSERT_THAT(trainer.attachment, IsOk());
+  EXPECT_EQ(core::ResolveRules(trainer.link->sent()[0].welcome().spec().rules()).rules_size(), 64);
+}
+
+TEST_F(StoredRulesTest, OfJobsThatHaveEndedToo) {
+  Trainer trainer = AttachReady("job");
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  StoreOld(OldRules("gradwatch", 2));
+  EXPECT_THAT(Names(InForce()), ElementsAre("own0", "own1"));
+  EXPECT_EQ(core::ResolveRules(Get("job").spec().rules()).rules_size(), 2);
+}
+
+TEST_F(StoredRulesTest, OfThisServerStayAsTheyAre) {
+  const v1::RuleSet before = Get("job").spec().rules();
+  RestartServer();
+  EXPECT_EQ(Get("job").spec().rules().DebugString(), before.DebugString());
+}
+
+// --- Names ---
+
+// A trainer that told alerts under more names than one attempt has room for would be refused for good.
+TEST_F(RulesTest, EditsThatCouldRaiseAlertsUnderTooManyNamesAreRefused) {
+  Trainer trainer = AttachReady("job");
+  const auto fresh = [](int edit) {
+    std::vector<std::string> names;
+    for (int i = 0; i < 64; ++i) names.push_back(absl::StrCat("e", edit, "-", i));
+    return NormRules(names);
+  };
+  int edits = 0;
+  absl::Status refused;
+  while (refused.ok() && edits < 20) {
+    refused = Apply(fresh(edits)).status();
+    if (!refused.ok()) break;
+    SayApplied(trainer, ++edits, edits);
+    for (const v1::Rule& rule : InForce().rules()) SayAlert(trainer, rule.name(), v1::ALERT_STATE_FIRING);
+  }
+  EXPECT_EQ(edits, 15) << "960 names";
+  EXPECT_THAT(refused, StatusIs(Code::kResourceExhausted, HasSubstr("names that it had before")));
+  EXPECT_EQ(core::GetReason(refused), "QUOTA_RULES");
+  EXPECT_THAT(Apply(fresh(3)), IsOk()) << "names that it had";
+  EXPECT_TRUE(Adjust(ScaleRequest("job", 0.5)).ok()) << "no edit of the rules";
+}
+
+TEST_F(RulesTest, NamesOfEditsThatWaitCount) {
+  Trainer trainer = AttachReady("job");
+  int accepted = 0;
+  for (int edit = 0; edit < 20; ++edit) {
+    std::vector<std::string> names;
+    for (int i = 0; i < 64; ++i) names.push_back(absl::StrCat("e", edit, "-", i));
+    v1::ApplyRulesRequest request = Request(NormRules(names));
+    request.set_at_step(100);
+    accepted += Apply(request).ok() ? 1 : 0;
+  }
+  EXPECT_EQ(accepted, 15);
+}
+
+TEST_F(RulesTest, AnswersAsAnyOtherEdit) {
+  Trainer trainer = AttachReady("job");
+  const auto response = Apply(NormRules({"second"}));
+  ASSERT_THAT(response, IsOk());
+  EXPECT_EQ(response->etag(), Get("job").etag());
+  EXPECT_TRUE(EventAt("job", response->event_number()).has_adjust_requested());
+  v1::ApplyRulesRequest check = Request(NormRules({"third"}));
+  check.set_validate_only(true);
+  const auto checked = Apply(check);
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->etag(), "");
+  EXPECT_EQ(checked->event_number(), 0);
 }
 
 // --- Memory ---

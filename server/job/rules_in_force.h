@@ -1,0 +1,49 @@
+// Which rules hold in a job, since which step each of them does, and from which one on it can fire.
+#ifndef GRADWATCH_SERVER_JOB_RULES_IN_FORCE_H_
+#define GRADWATCH_SERVER_JOB_RULES_IN_FORCE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "gradwatch/v1/alert.pb.h"
+#include "gradwatch/v1/controls.pb.h"
+
+namespace gradwatch::server {
+
+struct JobRecord;
+
+// Since when the rules of an attempt hold. One that an edit leaves as it is goes on (core::Detector::SetRules), and is
+// older than the edit. A value.
+class RuleAges {
+ public:
+  // An edit of the rules that was applied in `attempt`.
+  void Fold(const v1::Adjustment& adjusted, int32_t attempt);
+  // The first step that such a rule judged, which holds now; 0: it did when the attempt began.
+  int64_t Since(const v1::Rule& rule, int32_t attempt) const;
+
+ private:
+  using Steps = std::map<std::string, int64_t>;  // by the rule, serialised
+
+  int32_t attempt_ = 0;  // the last one in which rules were changed
+  int64_t step_ = 0;     // and the step from which the last ones hold
+  // Edits that are applied at one step are one change to the trainer: what the first takes away and the second brings
+  // back goes on.
+  Steps before_;
+  Steps now_;
+};
+
+// Of a stored set that a server resolved before presets were added to: it has all rules, under the name of a preset
+// whose rules it must not get now. Fills in what has a default since. Sets of this server stay as they are.
+void CompleteStoredRules(v1::RuleSet* rules);
+
+// The rules that hold in a job now, with everything filled in: also from which step each could fire, or why it cannot.
+// Nothing of that where nobody can say it: of jobs that have ended, and of those that a foreign program judges.
+v1::RuleSet RulesInForce(const JobRecord& record);
+
+// Rules, resolved ones, as RulesInForce will tell them if they hold from `step` on and nothing else changes until then.
+v1::RuleSet RulesFrom(int64_t step, v1::RuleSet rules, const JobRecord& record);
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_JOB_RULES_IN_FORCE_H_
