@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/cli/option_types.h"
+#include "client/cli/rules_help.h"
 #include "client/cli/rules_text.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
@@ -80,10 +81,11 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
 }  // namespace
 
 const std::vector<std::string>& PresetNames() {
-  static const auto* const names = new std::vector<std::string>{
-      "gradwatch",          "none",       "autotrainer", "axolotl",   "composer", "deepdiagnosis",
-      "entrenar",           "ignite",     "keras",       "lightning", "megatron", "olmo",
-      "sagemaker_debugger", "spikeguard", "trainpulse",  "trainscope"};
+  static const auto* const names = [] {
+    auto* const all = new std::vector<std::string>;
+    for (const PresetLine& preset : KnownPresets()) all->push_back(preset.name);
+    return all;
+  }();
   return *names;
 }
 

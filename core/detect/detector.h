@@ -35,6 +35,9 @@ int64_t ArmedAfter(const v1::Rule& rule);
 // that is unable, or that the server judges, has no armed_at.
 void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule);
 
+// Adds to what DescribeArming said that a rule is unable whose glob matches none of these names.
+void DescribeMatches(const std::vector<std::string>& tensor_names, v1::RuleSet* rules);
+
 // Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for
 // the histories of rules that look at every tensor.
 int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& tensor_names);

@@ -256,9 +256,23 @@ TEST_F(RulesCommandTest, ApplySaysWhatChangedAndFromWhichStep) {
   const CliResult result = CliWords({"rules", "apply", "x", "-f", file, "--if-etag", "e1"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "rules: added layers, nan, spike; removed old\nholds from step 12 (revision 3)\n");
+  EXPECT_EQ(result.err, "gradwatch: layers cannot judge: needs layer_statistics\n");
   ASSERT_EQ(requests_.size(), 1u);
   EXPECT_EQ(requests_[0].etag(), "e1");
   EXPECT_EQ(requests_[0].request_id().size(), 36u);
+}
+
+// What is not measured blinds rules, and that is told where it is changed.
+TEST_F(RulesCommandTest, EditsOfWhatIsMeasuredSayWhichRulesCannotJudge) {
+  const char* const line = "gradwatch: layers cannot judge: needs layer_statistics\n";
+  EXPECT_EQ(Cli("adjust x --statistics norm").err, line);
+  EXPECT_EQ(Cli("adjust x --layer-statistics false").err, line);
+  EXPECT_EQ(Cli("adjust x --lr-scale 0.5").err, "") << "it changes nothing about them";
+  EXPECT_EQ(Cli("adjust x --statistics norm --no-wait").err, "") << "it does not hold yet";
+  server_.get_rules = [](const v1::GetRulesRequest&, v1::RuleSet*) { return gradwatch::testing::NotFound("no job"); };
+  const CliResult result = Cli("adjust x --statistics norm");
+  EXPECT_EQ(result.exit_code, 0) << "the edit holds";
+  EXPECT_EQ(result.err, "");
 }
 
 TEST_F(RulesCommandTest, APresetNeedsNoFile) {
