@@ -390,6 +390,37 @@ TEST_F(RulesCommandTest, AFileThatSaysNothingIsRefused) {
   EXPECT_EQ(CliWords({"rules", "apply", "x", "-f", dir_.Write("none.yaml", "preset: none\n")}).exit_code, 0);
 }
 
+// People cut them out of a job, or give the job.
+TEST_F(RulesCommandTest, RulesOfAJobAreReadToo) {
+  const v1::RuleSet rules = ParseRules("preset: 'none' rules { name: 'a' norm_limit { max_norm: 1 } }");
+  const std::pair<const char*, const char*> files[] = {
+      {"bare.yaml", "preset: none\nrules: [{name: a, norm_limit: {max_norm: 1}}]\n"},
+      {"block.yaml", "rules: {preset: none, rules: [{name: a, norm_limit: {max_norm: 1}}]}\n"},
+      {"block.json", R"({"rules": {"preset": "none", "rules": [{"name": "a", "norm_limit": {"max_norm": 1}}]}})"},
+      {"block.textproto", "rules { preset: 'none' rules { name: 'a' norm_limit { max_norm: 1 } } }"},
+      {"job.yaml", "steps: 5\nrules: {preset: none, rules: [{name: a, norm_limit: {max_norm: 1}}]}\n"},
+  };
+  for (const auto& [name, text] : files) {
+    requests_.clear();
+    EXPECT_EQ(CliWords({"rules", "apply", "x", "-f", dir_.Write(name, text)}).exit_code, 0) << name;
+    ASSERT_EQ(requests_.size(), 1u) << name;
+    EXPECT_EQ(requests_[0].controls().rules().DebugString(), rules.DebugString()) << name;
+  }
+  requests_.clear();
+  const std::pair<const char*, const char*> wrong[] = {
+      {"rules: {rules: [{name: a, norm_limt: {}}]}\n", "rules.rules[0].norm_limt: no such field"},
+      {"rules: [{name: a, norm_limt: {}}]\n", " rules[0].norm_limt: no such field"},
+      {"steps: 5\n", "steps: no such field"},
+      {"rules: {}\n", "has neither rules nor a preset"},
+  };
+  for (const auto& [text, message] : wrong) {
+    const CliResult result = CliWords({"rules", "apply", "x", "-f", dir_.Write("wrong.yaml", text)});
+    EXPECT_EQ(result.exit_code, 2) << text;
+    EXPECT_THAT(result.err, HasSubstr(message)) << text;
+  }
+  EXPECT_TRUE(requests_.empty());
+}
+
 TEST_F(RulesCommandTest, OfSpecAsksForThePathAlone) {
   EXPECT_EQ(Cli("rules apply x --of-spec").exit_code, 0);
   ASSERT_EQ(requests_.size(), 1u);
