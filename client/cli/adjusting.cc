@@ -9,6 +9,7 @@
 #include "client/cli/controls_text.h"
 #include "client/cli/edit_answer.h"
 #include "client/cli/option_types.h"
+#include "client/cli/unable_rules.h"
 #include "client/cli/waiting_edits.h"
 #include "client/lib/backoff.h"
 #include "client/lib/uuid.h"
@@ -154,6 +155,7 @@ absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjus
   if (told.event.has_adjust_dropped()) return NeverHeld(told.event);
   session.SetDone(absl::StrCat(EditName(edit), " ", HoldsText(told)));
   PrintApplied(options.job_id, told, session);
+  NoteUnableRules(options.job_id, response->adjustment(), session);
   return ExitCode::kSuccess;
 }
 

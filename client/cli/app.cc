@@ -24,6 +24,7 @@
 #include "client/cli/job_wait.h"
 #include "client/cli/option_types.h"
 #include "client/cli/rules.h"
+#include "client/cli/rules_help.h"
 #include "client/cli/session.h"
 #include "client/cli/silences.h"
 #include "client/cli/submit.h"
@@ -93,6 +94,8 @@ void AddCommands(CLI::App& app, Command* selected) {
   CLI::App& rules = AddGroup(app, "rules", "The rules by which a job is judged, also while it runs");
   AddCommand(rules, AddRulesGet, RunRulesGet, selected);
   AddCommand(rules, AddRulesApply, RunRulesApply, selected);
+  AddCommand(rules, AddRulesConditions, RunRulesConditions, selected);
+  AddCommand(rules, AddRulesPresets, RunRulesPresets, selected);
   AddCommand(app, AddCompare, RunCompare, selected);
   AddCommand(app, AddHealth, RunHealth, selected);
   AddCommand(app, AddVersion, RunVersion, selected);

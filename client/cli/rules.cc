@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/cli/option_types.h"
+#include "client/cli/rules_help.h"
 #include "client/cli/rules_text.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
@@ -26,9 +27,10 @@ absl::StatusOr<std::optional<v1::RuleSet>> ReadRules(const RulesApplyOptions& op
     return rules;
   }
   if (options.file.empty()) return absl::InvalidArgumentError("nothing to apply: give --file, --preset or --of-spec");
-  const absl::Status status = client::ReadMessage(options.file, &rules);
-  if (absl::IsInvalidArgument(status)) return status;
-  if (!status.ok()) return absl::InvalidArgumentError(status.message());
+  absl::StatusOr<v1::RuleSet> read = client::ReadRules(options.file);
+  if (absl::IsInvalidArgument(read.status())) return read.status();
+  if (!read.ok()) return absl::InvalidArgumentError(read.status().message());
+  rules = *std::move(read);
   // A file that was cut short, or of another kind, must not bring back the default rules.
   if (rules.preset().empty() && rules.rules().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -80,10 +82,11 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
 }  // namespace
 
 const std::vector<std::string>& PresetNames() {
-  static const auto* const names = new std::vector<std::string>{
-      "gradwatch",          "none",       "autotrainer", "axolotl",   "composer", "deepdiagnosis",
-      "entrenar",           "ignite",     "keras",       "lightning", "megatron", "olmo",
-      "sagemaker_debugger", "spikeguard", "trainpulse",  "trainscope"};
+  static const auto* const names = [] {
+    auto* const all = new std::vector<std::string>;
+    for (const PresetLine& preset : KnownPresets()) all->push_back(preset.name);
+    return all;
+  }();
   return *names;
 }
 
@@ -99,7 +102,8 @@ CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options) {
       parent.add_subcommand("apply", "Put other rules in the place of all that a job has, and say from which step");
   AddAdjustingOptions(*app, &options->adjusting);
   auto* file =
-      app->add_option("-f,--file", options->file, "File with the rules: YAML, JSON or textproto; -: from input");
+      app->add_option("-f,--file", options->file,
+                      "File with the rules, or with a job that has some: YAML, JSON or textproto; -: from input");
   file->check(NotEmpty());
   auto* preset = app->add_option("--preset", options->preset,
                                  absl::StrCat("The rules of this name: ", absl::StrJoin(PresetNames(), ", ")));

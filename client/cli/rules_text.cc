@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
+#include "client/cli/condition_words.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/job_state.h"
@@ -16,41 +16,7 @@
 namespace gradwatch::cli {
 namespace {
 
-using ::google::protobuf::FieldDescriptor;
-using ::google::protobuf::Message;
-
 constexpr size_t kMaxNames = 8;  // in a line about all rules
-
-std::string Words(const FieldDescriptor& field) { return absl::StrReplaceAll(field.name(), {{"_", " "}}); }
-
-// "max deviations 10", "per tensor"; empty: off, or nothing that a condition has.
-std::string NumberOf(const Message& condition, const FieldDescriptor* field) {
-  const auto& reflection = *condition.GetReflection();
-  switch (field->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return absl::StrCat(Words(*field), " ", NumberText(reflection.GetDouble(condition, field)));
-    case FieldDescriptor::CPPTYPE_INT32:
-      return absl::StrCat(Words(*field), " ", reflection.GetInt32(condition, field));
-    case FieldDescriptor::CPPTYPE_BOOL:
-      return reflection.GetBool(condition, field) ? Words(*field) : "";
-    case FieldDescriptor::CPPTYPE_ENUM:
-      return absl::StrCat(Words(*field), " ", client::EnumWord(*reflection.GetEnum(condition, field)));
-    default:
-      return "";
-  }
-}
-
-// What is set in a condition: "max deviations 10, window 30".
-std::string NumbersOf(const Message& condition) {
-  std::vector<const FieldDescriptor*> fields;
-  condition.GetReflection()->ListFields(condition, &fields);
-  std::vector<std::string> numbers;
-  for (const FieldDescriptor* const field : fields) {
-    if (field->is_repeated()) continue;
-    if (std::string number = NumberOf(condition, field); !number.empty()) numbers.push_back(std::move(number));
-  }
-  return absl::StrJoin(numbers, ", ");
-}
 
 // "; on 2 of 3 steps"; empty: one step is enough.
 std::string StepsText(const v1::Rule& rule) {
@@ -79,11 +45,10 @@ void AddNames(const char* what, const std::vector<std::string>& names, std::vect
 }  // namespace
 
 std::string ConditionText(const v1::Rule& rule) {
-  const FieldDescriptor* const field = v1::Rule::descriptor()->FindFieldByNumber(rule.condition_case());
-  if (field == nullptr) return rule.off() ? "-" : "one that this version of gradwatch does not know";
-  const std::string numbers = NumbersOf(rule.GetReflection()->GetMessage(rule, field));
+  const std::string words = ConditionWords(rule);
+  if (words.empty()) return rule.off() ? "-" : "one that this version of gradwatch does not know";
   const std::string tensors = rule.tensors().empty() ? "" : absl::StrCat("; tensors ", rule.tensors());
-  return absl::StrCat(Words(*field), numbers.empty() ? "" : ": ", numbers, StepsText(rule), tensors);
+  return absl::StrCat(words, StepsText(rule), tensors);
 }
 
 std::string ArmingText(const v1::Rule& rule, const v1::Job& job) {

@@ -9,7 +9,8 @@
 
 namespace gradwatch::cli {
 
-// The condition with its numbers: "norm spike: max deviations 10, window 30; on 2 of 3 steps; tensors *.weight".
+// The condition in words: "norm above x100 its median of 30 steps, by 10 deviations; on 2 of 3 steps; tensors
+// *.weight".
 std::string ConditionText(const v1::Rule& rule);
 
 // Since when a rule can fire in a job: "from step 30", "not yet: needs 12 more steps"; why it cannot; or who knows:

@@ -8,8 +8,11 @@
 #include "absl/strings/strip.h"
 #include "client/cli/option_types.h"
 #include "client/cli/pages.h"
+#include "client/cli/rules_help.h"
 #include "client/cli/text.h"
 #include "client/lib/decimal.h"
+#include "client/lib/glob.h"
+#include "client/lib/job_state.h"
 #include "client/lib/printable.h"
 #include "client/lib/text_form.h"
 #include "client/lib/timestamp.h"
@@ -56,6 +59,54 @@ std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time
                     AgoText(silence.create_time(), now), silence.comment()});
   }
   return TableText(rows);
+}
+
+constexpr int kMaxJobs = 200;  // whose rules are read to find one of a name
+
+bool MatchesRule(const std::string& glob, const v1::RuleSet& rules) {
+  return std::any_of(rules.rules().begin(), rules.rules().end(),
+                     [&](const v1::Rule& rule) { return client::GlobMatches(glob, rule.name()); });
+}
+
+// Whether it matches a rule that a preset has, or a name under which server and trainer tell alerts of their own.
+absl::StatusOr<bool> MatchesKnownRule(const std::string& glob, const Session& session) {
+  for (const char* name : {"stall", "alerts_truncated"}) {
+    if (client::GlobMatches(glob, name)) return true;
+  }
+  for (const PresetLine& preset : KnownPresets()) {
+    const absl::StatusOr<v1::RuleSet> rules = ReadPreset(preset.name, session);
+    if (!rules.ok()) return rules.status();
+    if (MatchesRule(glob, *rules)) return true;
+  }
+  return false;
+}
+
+// Whether it matches a rule of a job that has not ended, or may: there are more jobs than are looked at.
+absl::StatusOr<bool> MatchesRuleOfJobs(const std::string& glob, const Session& session) {
+  const auto jobs = ReadPages(session, session.connection().jobs(), &v1::JobService::StubInterface::ListJobs,
+                              &v1::ListJobsResponse::mutable_jobs, v1::ListJobsRequest(), kMaxJobs);
+  if (!jobs.ok()) return jobs.status();
+  for (const v1::Job& job : jobs->jobs()) {
+    if (client::IsFinal(job.state())) continue;
+    v1::GetRulesRequest request;
+    request.set_job_id(job.job_id());
+    const absl::StatusOr<v1::RuleSet> rules = session.connection().Call(session.connection().alerts(), &Stub::GetRules,
+                                                                        request, client::Repeat::kWhenUnavailable);
+    if (!rules.ok()) return rules.status();
+    if (MatchesRule(glob, *rules)) return true;
+  }
+  return !jobs->next_page_token().empty();
+}
+
+// Most likely it is mistyped. A hint: nothing where that cannot be found out.
+void NoteIfNoRuleMatches(const std::string& glob, const Session& session) {
+  if (glob.empty()) return;
+  for (const auto matches : {MatchesKnownRule, MatchesRuleOfJobs}) {
+    const absl::StatusOr<bool> found = matches(glob, session);
+    if (!found.ok() || *found) return;
+  }
+  session.Note(absl::StrCat("gradwatch: no rule of any job or preset matches ", glob,
+                            "; the silence is for rules that are still to come"));
 }
 
 }  // namespace
@@ -116,6 +167,7 @@ absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, S
       absl::StrCat("silence ", client::Printable(made->silence_id()), " ends in ", LeftText(*made, session.io().now()));
   session.SetDone(text);
   session.Print(*made, [&] { return text; });
+  NoteIfNoRuleMatches(options.rules, session);
   return ExitCode::kSuccess;
 }
 

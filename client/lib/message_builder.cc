@@ -9,6 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/lib/scalar_field.h"
 #include "client/lib/suggestion.h"
 #include "client/lib/text_form.h"
@@ -31,6 +32,39 @@ absl::string_view Describe(const YAML::Node& node) {
 std::string Expected(absl::string_view what, const YAML::Node& found) {
   if (!found.IsScalar()) return absl::StrCat("expected ", what, ", found ", Describe(found));
   return absl::StrCat("expected ", what, ", found \"", absl::Utf8SafeCEscape(found.Scalar().substr(0, 60)), "\"");
+}
+
+// What only a server says, and nobody writes.
+bool IsOutput(const FieldDescriptor& field) {
+  return field.full_name() == "gradwatch.v1.Rule.armed_at" || field.full_name() == "gradwatch.v1.Rule.unable";
+}
+
+// What was meant by a name that no field has; else all fields: first those that may stand beside each other, then the
+// choices of which there is one.
+std::string FieldAdvice(const Descriptor& type, absl::string_view name) {
+  if (type.full_name() == "gradwatch.v1.Rule") {
+    for (const absl::string_view word : {"enable", "enabled", "disable", "disabled", "active", "on"}) {
+      if (name == word) return "; to take a rule out: off: true";
+    }
+  }
+  std::vector<std::string> names, beside;
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (IsOutput(*type.field(i))) continue;
+    names.push_back(type.field(i)->name());
+    if (type.field(i)->real_containing_oneof() == nullptr) beside.push_back(names.back());
+  }
+  const std::string near = NearestSuggestion(name, names);
+  if (!near.empty() || names.empty()) return near;
+  std::string advice;
+  if (!beside.empty())
+    advice = absl::StrCat(names.size() == 1 ? "; there is " : "; one of ", absl::StrJoin(beside, ", "));
+  for (int i = 0; i < type.real_oneof_decl_count(); ++i) {
+    const auto& choice = *type.oneof_decl(i);
+    std::vector<std::string> choices;
+    for (int k = 0; k < choice.field_count(); ++k) choices.push_back(choice.field(k)->name());
+    absl::StrAppend(&advice, "; one ", choice.name(), " of ", absl::StrJoin(choices, ", "));
+  }
+  return advice;
 }
 
 // An empty value has the mark of what follows it, so its key's is told.
@@ -61,9 +95,7 @@ FieldPlace FieldPlace::Element(int64_t index) const { return {absl::StrCat(path,
 
 absl::StatusOr<const FieldDescriptor*> FindField(const Descriptor& type, absl::string_view name) {
   if (const auto* const field = type.FindFieldByName(std::string(name)); field != nullptr) return field;
-  std::vector<std::string> names;
-  for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
-  return absl::InvalidArgumentError(absl::StrCat("no such field", Suggestion(name, names)));
+  return absl::InvalidArgumentError(absl::StrCat("no such field", FieldAdvice(type, name)));
 }
 
 absl::Status MessageBuilder::Error(const YAML::Mark& mark, const FieldPlace& place, absl::string_view text) const {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -174,6 +175,28 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return ReadAll(file.get(), path);
 }
 
+// A file with the syntax in which it is written.
+struct Source {
+  std::string name;
+  std::string text;
+  SpecSyntax syntax;
+};
+
+absl::StatusOr<Source> ReadSource(const std::string& path) {
+  const bool standard_input = path == "-";
+  const std::string name = standard_input ? "standard input" : path;
+  absl::StatusOr<std::string> content = standard_input ? ReadAll(stdin, name) : ReadFile(path);
+  if (!content.ok()) return content.status();
+  const SpecSyntax syntax = SyntaxOfName(path).value_or(GuessSyntax(*content));
+  return Source{name, *std::move(content), syntax};
+}
+
+// Whether what is wrong with rules is that they stand in a job's field of that name.
+bool IsOfJob(const absl::Status& status) {
+  return absl::StrContains(status.message(), "rules: expected a list, found a mapping") ||
+         absl::StrContains(status.message(), "\"gradwatch.v1.Rule\" has no field named \"rules\"");
+}
+
 }  // namespace
 
 absl::Status ParseMessage(absl::string_view text, SpecSyntax syntax, absl::string_view source_name, Message* message) {
@@ -190,11 +213,22 @@ absl::Status ParseMessage(absl::string_view text, SpecSyntax syntax, absl::strin
 }
 
 absl::Status ReadMessage(const std::string& path, Message* message) {
-  const bool standard_input = path == "-";
-  const std::string name = standard_input ? "standard input" : path;
-  const absl::StatusOr<std::string> content = standard_input ? ReadAll(stdin, name) : ReadFile(path);
-  if (!content.ok()) return content.status();
-  return ParseMessage(*content, SyntaxOfName(path).value_or(GuessSyntax(*content)), name, message);
+  const absl::StatusOr<Source> source = ReadSource(path);
+  if (!source.ok()) return source.status();
+  return ParseMessage(source->text, source->syntax, source->name, message);
+}
+
+absl::StatusOr<v1::RuleSet> ReadRules(const std::string& path) {
+  const absl::StatusOr<Source> source = ReadSource(path);
+  if (!source.ok()) return source.status();
+  v1::RuleSet rules;
+  const absl::Status status = ParseMessage(source->text, source->syntax, source->name, &rules);
+  if (status.ok()) return rules;
+  v1::JobSpec spec;
+  const absl::Status spec_status = ParseMessage(source->text, source->syntax, source->name, &spec);
+  if (!spec_status.ok()) return IsOfJob(status) ? spec_status : status;
+  if (!spec.has_rules()) return status;
+  return spec.rules();
 }
 
 absl::StatusOr<v1::JobSpec> ParseJobSpec(absl::string_view text, SpecSyntax syntax, absl::string_view source_name) {

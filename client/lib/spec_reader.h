@@ -25,6 +25,10 @@ absl::Status ParseMessage(absl::string_view text, SpecSyntax syntax, absl::strin
 // its content, or more than 16 MiB.
 absl::Status ReadMessage(const std::string& path, google::protobuf::Message* message);
 
+// Rules of a file of their own, or of one with what a job says of them: "rules: {rules: [...]}", also beside all else
+// that a job says. Errors as ReadMessage.
+absl::StatusOr<v1::RuleSet> ReadRules(const std::string& path);
+
 absl::StatusOr<v1::JobSpec> ParseJobSpec(absl::string_view text, SpecSyntax syntax, absl::string_view source_name);
 absl::StatusOr<v1::JobSpec> ReadJobSpec(const std::string& path);
 

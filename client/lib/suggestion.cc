@@ -32,7 +32,7 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 
 }  // namespace
 
-std::string Suggestion(absl::string_view word, const std::vector<std::string>& candidates) {
+std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates) {
   const std::string* nearest = nullptr;
   size_t nearest_distance = std::max<size_t>(1, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
@@ -42,7 +42,11 @@ std::string Suggestion(absl::string_view word, const std::vector<std::string>& c
       nearest_distance = distance;
     }
   }
-  if (nearest != nullptr) return absl::StrCat("; did you mean ", *nearest, "?");
+  return nearest == nullptr ? "" : absl::StrCat("; did you mean ", *nearest, "?");
+}
+
+std::string Suggestion(absl::string_view word, const std::vector<std::string>& candidates) {
+  if (std::string nearest = NearestSuggestion(word, candidates); !nearest.empty()) return nearest;
   if (candidates.empty() || candidates.size() > kMaxListed) return "";
   return absl::StrCat(candidates.size() == 1 ? "; there is " : "; one of ", absl::StrJoin(candidates, ", "));
 }

@@ -9,6 +9,9 @@
 
 namespace gradwatch::client {
 
+// "; did you mean dense?" if one of `candidates` is near to `word` by edits; else "".
+std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates);
+
 // "; did you mean dense?" if one of `candidates` is near to `word` by edits; else, if they are few, "; one of ...";
 // else "".
 std::string Suggestion(absl::string_view word, const std::vector<std::string>& candidates);

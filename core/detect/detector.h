@@ -21,8 +21,9 @@ namespace gradwatch::core {
 absl::Status ValidateRules(const v1::RuleSet& rules);
 
 // The whole list of rules: those of the preset, each replaced in its place or taken out where the set says so, then the
-// set's own. Every field that has a default is set. The preset of the result is "none", so that it resolves to itself;
-// armed_at and unable are cleared. For a valid set.
+// set's own. What a replacing rule of the same condition leaves unset is as in the preset. Every field that has a
+// default is set. The preset of the result is "none", so that it resolves to itself; armed_at and unable are cleared.
+// For a valid set.
 v1::RuleSet ResolveRules(const v1::RuleSet& rules);
 
 // Steps that a rule, a resolved one, must have seen before the one on which it can fire first. Rules about stalls,
@@ -33,6 +34,9 @@ int64_t ArmedAfter(const v1::Rule& rule);
 // from step 0 on under these controls. One that stands on what is kept for all rules has seen the steps before. A rule
 // that is unable, or that the server judges, has no armed_at.
 void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule);
+
+// Adds to what DescribeArming said that a rule is unable whose glob matches none of these names.
+void DescribeMatches(const std::vector<std::string>& tensor_names, v1::RuleSet* rules);
 
 // Bytes that a detector of these rules, resolved ones, takes over the tensors of these names: nearly all of them for
 // the histories of rules that look at every tensor.

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "core/base/glob.h"
 #include "core/detect/detector.h"
 #include "core/detect/loss_rules.h"
 #include "core/detect/norm_rules.h"
@@ -108,6 +109,17 @@ void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* r
   const WarmUp warm_up = WarmUpOf(*rule);
   const int64_t judges_from = warm_up.shared ? std::max(from_step, warm_up.steps) : from_step + warm_up.steps;
   rule->set_armed_at(judges_from + HoldsBefore(*rule));
+}
+
+void DescribeMatches(const std::vector<std::string>& tensor_names, v1::RuleSet* rules) {
+  for (v1::Rule& rule : *rules->mutable_rules()) {
+    if (rule.tensors().empty() || !rule.unable().empty()) continue;
+    const bool matches = std::any_of(tensor_names.begin(), tensor_names.end(),
+                                     [&](const std::string& name) { return GlobMatches(rule.tensors(), name); });
+    if (matches) continue;
+    rule.clear_armed_at();
+    rule.set_unable(absl::StrCat("no tensor matches ", rule.tensors()));
+  }
 }
 
 }  // namespace gradwatch::core

@@ -132,6 +132,7 @@ void ResolveRule(v1::Rule* rule) {
   if (!rule->has_resolve_after_steps()) rule->set_resolve_after_steps(20);
 }
 
+// For one that is completed.
 absl::Status CheckRule(const v1::Rule& rule) {
   FieldErrors errors;
   CheckName(rule.name(), &errors);
@@ -139,7 +140,9 @@ absl::Status CheckRule(const v1::Rule& rule) {
   if (!v1::Severity_IsValid(rule.severity())) {
     errors.Add("severity", absl::StrCat("unknown severity ", static_cast<int>(rule.severity())));
   }
-  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET) errors.Add("condition", "must be set");
+  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET) {
+    errors.Add("condition", "must be set, or off: true to take the rule out of the preset");
+  }
   CheckSteps(rule, &errors);
   CheckConditionFields(rule, &errors);
   CheckTensors(rule, &errors);
@@ -201,7 +204,31 @@ void CheckStalls(const v1::RuleSet& rules, FieldErrors* errors) {
   }
 }
 
-// The rules of the preset with those of the set in their place or beside them, as they are written.
+// Null: the preset has none of this name.
+const v1::Rule* FindInPreset(absl::string_view preset, const std::string& name) {
+  for (const v1::Rule& rule : PresetRules(preset).rules()) {
+    if (rule.name() == name) return &rule;
+  }
+  return nullptr;
+}
+
+// The rule as it is meant: what one of the preset's with the same condition leaves unset is as it is there. Who writes
+// one number of it means the rule with that number, and the defaults of the condition may make it louder. Of two fields
+// that bound each other the preset's gives way.
+v1::Rule Complete(const v1::Rule& rule, absl::string_view preset) {
+  const v1::Rule* const base = FindInPreset(preset, rule.name());
+  if (base == nullptr || rule.off() || base->condition_case() != rule.condition_case()) return rule;
+  v1::Rule complete = *base;
+  complete.MergeFrom(rule);
+  if (!rule.has_within_steps() && complete.within_steps() < complete.for_steps()) complete.clear_within_steps();
+  if (rule.has_series() && !rule.series().has_warm_up() && complete.series().has_window() &&
+      complete.series().warm_up() > complete.series().window()) {
+    complete.mutable_series()->clear_warm_up();
+  }
+  return complete;
+}
+
+// The rules of the preset with those of the set in their place or beside them, completed, other fields unset.
 v1::RuleSet Merge(const v1::RuleSet& rules) {
   std::map<std::string, const v1::Rule*> own;
   for (const v1::Rule& rule : rules.rules()) own.emplace(rule.name(), &rule);
@@ -212,7 +239,7 @@ v1::RuleSet Merge(const v1::RuleSet& rules) {
   std::set<std::string> placed;
   for (const v1::Rule& rule : PresetRules(rules.preset()).rules()) {
     const auto it = own.find(rule.name());
-    add(it == own.end() ? rule : *it->second);
+    add(it == own.end() ? rule : Complete(*it->second, rules.preset()));
     placed.insert(rule.name());
   }
   for (const v1::Rule& rule : rules.rules()) {
@@ -233,7 +260,9 @@ absl::Status ValidateRules(const v1::RuleSet& rules) {
     errors.Add("rules", absl::StrCat("at most ", kMaxRules, ", are ", rules.rules_size()));
     return errors.ToStatus();
   }
-  for (int i = 0; i < rules.rules_size(); ++i) errors.AddStatus(PathOf(i), CheckRule(rules.rules(i)));
+  for (int i = 0; i < rules.rules_size(); ++i) {
+    errors.AddStatus(PathOf(i), CheckRule(Complete(rules.rules(i), rules.preset())));
+  }
   CheckNames(rules, &errors);
   CheckStalls(rules, &errors);
   if (const int count = Merge(rules).rules_size(); count > kMaxRules) {

@@ -2,6 +2,7 @@
 
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
@@ -17,6 +18,13 @@ std::set<std::string> Serialised(const v1::RuleSet& rules) {
   return all;
 }
 
+// None: no trainer has told them yet.
+std::vector<std::string> TensorNamesOf(const v1::Job& job) {
+  std::vector<std::string> names;
+  for (const v1::TensorInfo& tensor : job.tensors()) names.push_back(tensor.name());
+  return names;
+}
+
 // `job`: that of the record, unpacked.
 v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job, const JobRecord& record) {
   if (record.ended() || job.spec().has_external()) return rules;
@@ -26,6 +34,7 @@ v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job,
     const int64_t since = record.rule_ages == nullptr ? 0 : record.rule_ages->Since(rule, job.attempt());
     core::DescribeArming(job.controls(), goes_on ? since : step_of_new, &rule);
   }
+  if (!job.tensors().empty()) core::DescribeMatches(TensorNamesOf(job), &rules);
   return rules;
 }
 

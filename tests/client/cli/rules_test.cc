@@ -1,5 +1,6 @@
 #include "client/cli/rules.h"
 
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/text_format.h>
 
 #include <string>
@@ -44,16 +45,27 @@ TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
     const char* rule;
     const char* text;
   } cases[] = {
-      {"non_finite {}", "non finite"},
-      {"norm_limit { max_norm: 2.5 per_tensor: false }", "norm limit: max norm 2.5"},
+      {"non_finite {}", "NaN or infinity in the loss or a gradient"},
+      {"norm_limit { max_norm: 2.5 per_tensor: false }", "norm above 2.5"},
       {"norm_limit { max_norm: 2.5 per_tensor: true } tensors: '*.weight'",
-       "norm limit: max norm 2.5, per tensor; tensors *.weight"},
-      {"norm_spike { max_deviations: 10 window: 30 } for_steps: 2 within_steps: 3",
-       "norm spike: max deviations 10, window 30; on 2 of 3 steps"},
-      {"loss_jump { factor: 5 } for_steps: 3", "loss jump: factor 5; on 3 steps in a row"},
-      {"loss_jump { factor: 5 } for_steps: 3 within_steps: 3", "loss jump: factor 5; on 3 steps in a row"},
-      {"loss_jump { factor: 5 } for_steps: 1 within_steps: 1", "loss jump: factor 5"},
-      {"series { series: SERIES_GRAD_NORM factor: 3 }", "series: series grad_norm, factor 3"},
+       "norm of a tensor above 2.5; tensors *.weight"},
+      // ln 20 / 8
+      {"norm_spike { max_deviations: 8 window: 30 min_deviation: 0.37446653 } for_steps: 2 within_steps: 3",
+       "norm above x20 its median of 30 steps, by 8 deviations; on 2 of 3 steps"},
+      {"loss_jump { factor: 5 window: 30 max_deviations: 3 } for_steps: 3",
+       "loss above x5 its median of 30 steps, by 3 deviations; on 3 steps in a row"},
+      {"loss_jump { factor: 5 window: 30 max_deviations: 0 norm_factor: 10 } for_steps: 3 within_steps: 3",
+       "loss above x5 its median of 30 steps, with a norm above x10 its usual; on 3 steps in a row"},
+      {"vanishing { min_mean_abs: 1e-7 } for_steps: 1 within_steps: 1",
+       "mean magnitude of a tensor's gradient below 1e-07"},
+      {"no_progress { window: 500 min_gain: 0.001 }", "loss down by no more than 0.1% over 500 steps"},
+      {"saturation { max_saturated: 1 max_dead: 0.5 }", "units of a layer above 50% dead"},
+      {"stall {}", "no step for 30 s and ten median steps"},
+      {"series { series: SERIES_GRAD_NORM baseline: BASELINE_MEAN window: 9 factor: 9 }",
+       "norm above x9 its mean of 9 steps"},
+      {"series { limit: 1.7976931348623157e308 }", "loss not finite"},
+      {"series { baseline: BASELINE_MOVING window: 20 max_deviations: 4 limit: 7 keep_out: true }",
+       "loss 4 deviations above its moving mean of 20 steps and above 7, outliers kept out of it"},
       {"off: true", "-"},
       {"", "one that this version of gradwatch does not know"},
   };
@@ -65,6 +77,40 @@ v1::Job JobAt(int64_t steps_done) {
   job.set_state(v1::JOB_STATE_RUNNING);
   job.set_steps_done(steps_done);
   return job;
+}
+
+// Sets all numbers and words of a condition: those of the first kind to one value, or to another.
+void SetField(const google::protobuf::FieldDescriptor& field, bool other, google::protobuf::Message* condition) {
+  const auto& reflection = *condition->GetReflection();
+  switch (field.cpp_type()) {
+    case google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE:
+      return reflection.SetDouble(condition, &field, other ? 0.25 : 0.5);
+    case google::protobuf::FieldDescriptor::CPPTYPE_INT32:
+      return reflection.SetInt32(condition, &field, other ? 300 : 200);
+    case google::protobuf::FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.SetBool(condition, &field, other);
+    default:
+      return reflection.SetEnumValue(condition, &field, other ? 3 : 2);
+  }
+}
+
+TEST(RulesTextTest, EveryConditionHasWordsAndTellsEveryField) {
+  const auto& conditions = *v1::Rule::descriptor()->FindOneofByName("condition");
+  for (int i = 0; i < conditions.field_count(); ++i) {
+    v1::Rule rule;
+    auto* const condition = rule.GetReflection()->MutableMessage(&rule, conditions.field(i));
+    const auto& type = *condition->GetDescriptor();
+    for (int k = 0; k < type.field_count(); ++k) SetField(*type.field(k), false, condition);
+    const std::string text = ConditionText(rule);
+    EXPECT_THAT(text, Not(HasSubstr("does not know"))) << type.name();
+    EXPECT_THAT(text, Not(HasSubstr("_"))) << "field names are no words";
+    for (int k = 0; k < type.field_count(); ++k) {
+      if (type.field(k)->name() == "warm_up") continue;  // that is what "armed" tells
+      SetField(*type.field(k), true, condition);
+      EXPECT_NE(ConditionText(rule), text) << type.name() << "." << type.field(k)->name();
+      SetField(*type.field(k), false, condition);
+    }
+  }
 }
 
 TEST(RulesTextTest, ArmingIsToldAgainstTheStepsDone) {
@@ -226,15 +272,16 @@ TEST_F(RulesCommandTest, GetIsATableOfRulesConditionsAndArming) {
     }
   }
   EXPECT_THAT(
-      rows, ElementsAre(ElementsAre("RULE", "SEVERITY", "CONDITION", "ARMED"),
-                        ElementsAre("nan", "critical", "non finite", "from step 0"),
-                        ElementsAre("spike", "warning",
-                                    "norm spike: max deviations 10.25, window 30, min deviation 0.05, per tensor; on 2 "
-                                    "of 3 steps; tensors *.weight",
-                                    "not yet: needs 18 more steps"),
-                        ElementsAre("layers", "info", "growth: max growth 1e+04",
-                                    "cannot judge: needs "
-                                    "layer_statistics")));
+      rows,
+      ElementsAre(ElementsAre("RULE", "SEVERITY", "CONDITION", "ARMED"),
+                  ElementsAre("nan", "critical", "NaN or infinity in the loss or a gradient", "from step 0"),
+                  ElementsAre("spike", "warning",
+                              "norm of a tensor above x1.669 its median of 30 steps, by 10.25 deviations; on 2 of 3 "
+                              "steps; tensors *.weight",
+                              "not yet: needs 18 more steps"),
+                  ElementsAre("layers", "info", "gradient of a layer's output above x1e+04 that of the network's",
+                              "cannot judge: needs "
+                              "layer_statistics")));
 }
 
 TEST_F(RulesCommandTest, WhatGetWritesApplyReads) {
@@ -256,9 +303,23 @@ TEST_F(RulesCommandTest, ApplySaysWhatChangedAndFromWhichStep) {
   const CliResult result = CliWords({"rules", "apply", "x", "-f", file, "--if-etag", "e1"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "rules: added layers, nan, spike; removed old\nholds from step 12 (revision 3)\n");
+  EXPECT_EQ(result.err, "gradwatch: layers cannot judge: needs layer_statistics\n");
   ASSERT_EQ(requests_.size(), 1u);
   EXPECT_EQ(requests_[0].etag(), "e1");
   EXPECT_EQ(requests_[0].request_id().size(), 36u);
+}
+
+// What is not measured blinds rules, and that is told where it is changed.
+TEST_F(RulesCommandTest, EditsOfWhatIsMeasuredSayWhichRulesCannotJudge) {
+  const char* const line = "gradwatch: layers cannot judge: needs layer_statistics\n";
+  EXPECT_EQ(Cli("adjust x --statistics norm").err, line);
+  EXPECT_EQ(Cli("adjust x --layer-statistics false").err, line);
+  EXPECT_EQ(Cli("adjust x --lr-scale 0.5").err, "") << "it changes nothing about them";
+  EXPECT_EQ(Cli("adjust x --statistics norm --no-wait").err, "") << "it does not hold yet";
+  server_.get_rules = [](const v1::GetRulesRequest&, v1::RuleSet*) { return gradwatch::testing::NotFound("no job"); };
+  const CliResult result = Cli("adjust x --statistics norm");
+  EXPECT_EQ(result.exit_code, 0) << "the edit holds";
+  EXPECT_EQ(result.err, "");
 }
 
 TEST_F(RulesCommandTest, APresetNeedsNoFile) {
@@ -327,6 +388,37 @@ TEST_F(RulesCommandTest, AFileThatSaysNothingIsRefused) {
   EXPECT_TRUE(requests_.empty());
   EXPECT_TRUE(checked_.empty());
   EXPECT_EQ(CliWords({"rules", "apply", "x", "-f", dir_.Write("none.yaml", "preset: none\n")}).exit_code, 0);
+}
+
+// People cut them out of a job, or give the job.
+TEST_F(RulesCommandTest, RulesOfAJobAreReadToo) {
+  const v1::RuleSet rules = ParseRules("preset: 'none' rules { name: 'a' norm_limit { max_norm: 1 } }");
+  const std::pair<const char*, const char*> files[] = {
+      {"bare.yaml", "preset: none\nrules: [{name: a, norm_limit: {max_norm: 1}}]\n"},
+      {"block.yaml", "rules: {preset: none, rules: [{name: a, norm_limit: {max_norm: 1}}]}\n"},
+      {"block.json", R"({"rules": {"preset": "none", "rules": [{"name": "a", "norm_limit": {"max_norm": 1}}]}})"},
+      {"block.textproto", "rules { preset: 'none' rules { name: 'a' norm_limit { max_norm: 1 } } }"},
+      {"job.yaml", "steps: 5\nrules: {preset: none, rules: [{name: a, norm_limit: {max_norm: 1}}]}\n"},
+  };
+  for (const auto& [name, text] : files) {
+    requests_.clear();
+    EXPECT_EQ(CliWords({"rules", "apply", "x", "-f", dir_.Write(name, text)}).exit_code, 0) << name;
+    ASSERT_EQ(requests_.size(), 1u) << name;
+    EXPECT_EQ(requests_[0].controls().rules().DebugString(), rules.DebugString()) << name;
+  }
+  requests_.clear();
+  const std::pair<const char*, const char*> wrong[] = {
+      {"rules: {rules: [{name: a, norm_limt: {}}]}\n", "rules.rules[0].norm_limt: no such field"},
+      {"rules: [{name: a, norm_limt: {}}]\n", " rules[0].norm_limt: no such field"},
+      {"steps: 5\n", "steps: no such field"},
+      {"rules: {}\n", "has neither rules nor a preset"},
+  };
+  for (const auto& [text, message] : wrong) {
+    const CliResult result = CliWords({"rules", "apply", "x", "-f", dir_.Write("wrong.yaml", text)});
+    EXPECT_EQ(result.exit_code, 2) << text;
+    EXPECT_THAT(result.err, HasSubstr(message)) << text;
+  }
+  EXPECT_TRUE(requests_.empty());
 }
 
 TEST_F(RulesCommandTest, OfSpecAsksForThePathAlone) {

@@ -59,6 +59,47 @@ TEST_F(SilencesTest, TheHelpPromisesNoMoreThanAMark) {
   EXPECT_THAT(help, AllOf(HasSubstr("as silenced"), Not(HasSubstr("otification"))));
 }
 
+// Of a silence that will never match nobody hears otherwise.
+TEST_F(SilencesTest, AGlobThatMatchesNoRuleIsTold) {
+  server_.create_silence = [](const v1::CreateSilenceRequest& request, v1::Silence* silence) {
+    *silence = request.silence();
+    silence->set_silence_id("s1");
+    return grpc::Status::OK;
+  };
+  server_.create_job = [](const v1::CreateJobRequest& request, v1::Job* job) {
+    EXPECT_TRUE(request.validate_only()) << "it is only asked what the preset has";
+    if (request.spec().rules().preset() == "keras") {
+      job->mutable_spec()->mutable_rules()->add_rules()->set_name("terminate_on_nan");
+    }
+    return grpc::Status::OK;
+  };
+  server_.list_jobs = [](const v1::ListJobsRequest&, v1::ListJobsResponse* response) {
+    response->add_jobs()->set_job_id("ended");
+    response->mutable_jobs(0)->set_state(v1::JOB_STATE_FAILED);
+    response->add_jobs()->set_job_id("runs");
+    response->mutable_jobs(1)->set_state(v1::JOB_STATE_RUNNING);
+    return grpc::Status::OK;
+  };
+  server_.get_rules = [](const v1::GetRulesRequest& request, v1::RuleSet* rules) {
+    EXPECT_EQ(request.job_id(), "runs");
+    rules->add_rules()->set_name("mine");
+    return grpc::Status::OK;
+  };
+  for (const char* known : {"mine", "m*", "stall", "terminate_on_nan", "*"}) {
+    EXPECT_EQ(CliWords({"alerts", "silence", "--rules", known, "--for", "2h", "--comment", "c"}).err, "") << known;
+  }
+  EXPECT_EQ(Cli("alerts silence --for 2h --comment c").err, "");
+  const CliResult result = Cli("alerts silence --rules mien --for 2h --comment c");
+  EXPECT_EQ(result.exit_code, 0) << "it is accepted";
+  EXPECT_EQ(result.out, "silence s1 ends in 2 h\n");
+  EXPECT_EQ(result.err,
+            "gradwatch: no rule of any job or preset matches mien; the silence is for rules that are still to come\n");
+  server_.list_jobs = [](const v1::ListJobsRequest&, v1::ListJobsResponse*) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, "broken");
+  };
+  EXPECT_EQ(Cli("alerts silence --rules mien --for 2h --comment c").err, "") << "nobody knows";
+}
+
 TEST_F(SilencesTest, SilencesAreListed) {
   server_.list_silences = [](const v1::ListSilencesRequest& request, v1::ListSilencesResponse* response) {
     v1::Silence& silence = *response->add_silences();

@@ -134,6 +134,16 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
       {"optimizer: {learningRate: 1}\n",
        "job.yaml:1:13: optimizer.learningRate: no such field; did you mean learning_rate?"},
       {"model: {loss: {f: 1}}\n", "model.loss.f: no such field; one of function, delta"},
+      {"rules: {rules: [{name: a, enabled: false}]}\n",
+       "rules.rules[0].enabled: no such field; to take a rule out: off: true"},
+      {"rules: {rules: [{name: a, disabled: true}]}\n",
+       "rules.rules[0].disabled: no such field; to take a rule out: off: true"},
+      {"rules: {rules: [{name: a, xyzzy: 1}]}\n",
+       "rules.rules[0].xyzzy: no such field; one of name, severity, tensors, for_steps, resolve_after_steps, "
+       "within_steps, off; one condition of non_finite, norm_limit, norm_spike, loss_jump, "},
+      {"rules: {rules: [{name: a, unabel: 1}]}\n", "no such field; one of name"},  // unable is not for writing
+      {"rules: {rules: [{name: a, armed_att: 1}]}\n", "no such field; one of name"},
+      {"rules: {rules: [{name: a, norm_limt: {}}]}\n", "no such field; did you mean norm_limit?"},
       {"model: {layers: [{last_step: {x: 1}}]}\n", "model.layers[0].last_step.x: no such field"},
       {"steps: ten\n", "job.yaml:1:8: steps: expected a whole number, found \"ten\""},
       {"steps: 1.5\n", "steps: expected a whole number, found \"1.5\""},

@@ -156,5 +156,24 @@ TEST(RuleArmingTest, SaysThatLayersAreNotMeasured) {
   }
 }
 
+TEST(RuleArmingTest, SaysThatAGlobMatchesNoTensor) {
+  const std::vector<std::string> names = {"dense0.weight", "dense0.bias"};
+  for (const std::string glob : {"", "*", "dense0.*", "*bias", "dense0.weigh?"}) {
+    v1::RuleSet rules = Resolved("non_finite {} tensors: '" + glob + "'");
+    rules.mutable_rules(0)->set_armed_at(7);
+    DescribeMatches(names, &rules);
+    EXPECT_EQ(rules.rules(0).unable(), "") << glob;
+    EXPECT_EQ(rules.rules(0).armed_at(), 7) << glob;
+  }
+  v1::RuleSet rules = Resolved("non_finite {} tensors: 'conv*'");
+  rules.mutable_rules(0)->set_armed_at(7);
+  DescribeMatches(names, &rules);
+  EXPECT_EQ(rules.rules(0).unable(), "no tensor matches conv*");
+  EXPECT_FALSE(rules.rules(0).has_armed_at());
+  rules.mutable_rules(0)->set_unable("told before");
+  DescribeMatches(names, &rules);
+  EXPECT_EQ(rules.rules(0).unable(), "told before");
+}
+
 }  // namespace
 }  // namespace gradwatch::core

@@ -73,7 +73,8 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' stall {}"},
       {"rules[1].name", "twice: \"good\"", "name: 'good' non_finite {}"},
-      {"rules[1].condition", "must be set", "name: 'a'"},
+      {"rules[1].condition", "must be set, or off: true to take the rule out", "name: 'a'"},
+      {"rules[1].condition", "or off: true", "name: 'loss_spike'"},
       {"rules[1].condition", "must be set", "name: 'a' off: false"},
       {"rules[1].stall.seconds", "is 0.5", "name: 'a' stall { seconds: 0.5 }"},
       {"rules[1].stall.seconds", "is 2e+06", "name: 'a' stall { seconds: 2e6 }"},
@@ -246,8 +247,59 @@ TEST(ResolveRulesTest, ARuleOfTheSameNameTakesThePlaceOfThatOfThePreset) {
   EXPECT_EQ(NamesOf(resolved), names);
   const v1::LossJumpCondition& jump = Named("loss_jump", resolved).loss_jump();
   EXPECT_EQ(jump.factor(), 9);
-  EXPECT_EQ(jump.window(), 51) << "that of the condition, not that of the preset's rule";
   EXPECT_EQ(Named("loss_jump", resolved).severity(), v1::SEVERITY_WARNING);
+}
+
+// The rule of a set that has one, as the detector judges by it.
+v1::Rule OnlyRule(const std::string& preset, const std::string& rule) {
+  const v1::RuleSet rules = Parse("preset: '" + preset + "' rules { " + rule + " }");
+  EXPECT_THAT(ValidateRules(rules), IsOk()) << rule;
+  return Named(rules.rules(0).name(), ResolveRules(rules));
+}
+
+TEST(ResolveRulesTest, WhatARuleLeavesUnsetIsAsInThePresetWhereItHasTheSameCondition) {
+  const v1::RuleSet defaults = ResolveRules(v1::RuleSet());
+  // The rule with one number changed is the rule, with that number.
+  v1::Rule spike = Named("grad_norm_spike", defaults);
+  spike.mutable_norm_spike()->set_max_deviations(20);
+  EXPECT_EQ(OnlyRule("", "name: 'grad_norm_spike' norm_spike { max_deviations: 20 }").DebugString(),
+            spike.DebugString());
+  v1::Rule exploding = Named("grad_norm_exploding", defaults);
+  exploding.set_resolve_after_steps(5);
+  EXPECT_EQ(OnlyRule("", "name: 'grad_norm_exploding' norm_spike {} resolve_after_steps: 5").DebugString(),
+            exploding.DebugString());
+  exploding = Named("grad_norm_exploding", defaults);
+  exploding.set_severity(v1::SEVERITY_INFO);
+  exploding.set_within_steps(4);
+  EXPECT_EQ(
+      OnlyRule("", "name: 'grad_norm_exploding' norm_spike {} severity: SEVERITY_INFO within_steps: 4").DebugString(),
+      exploding.DebugString());
+  EXPECT_EQ(OnlyRule("trainpulse", "name: 'gradient_explosion' norm_limit { per_tensor: true } tensors: 'a*'")
+                .norm_limit()
+                .max_norm(),
+            100)
+      << "required, and there";
+
+  const v1::Rule other = OnlyRule("", "name: 'grad_norm_exploding' norm_growth {}");
+  EXPECT_EQ(other.severity(), v1::SEVERITY_WARNING) << "another condition is another rule";
+  EXPECT_EQ(other.for_steps(), 1);
+  const v1::Rule mine = OnlyRule("none", "name: 'grad_norm_spike' norm_spike { max_deviations: 20 }");
+  EXPECT_EQ(mine.norm_spike().window(), 101) << "a set without the preset has none of it";
+}
+
+TEST(ResolveRulesTest, WhatBoundsWhatARuleSaysIsNotTakenFromThePreset) {
+  const v1::Rule held = OnlyRule("", "name: 'grad_norm_exploding' norm_spike {} for_steps: 5");
+  EXPECT_EQ(held.for_steps(), 5);
+  EXPECT_EQ(held.within_steps(), 5) << "of 3 it could not be";
+  const std::string z_score = "name: 'z_score' series { window: ";  // the preset's: 200, warm_up 30
+  EXPECT_EQ(OnlyRule("trainscope", z_score + "40 }").series().warm_up(), 30);
+  EXPECT_EQ(OnlyRule("trainscope", z_score + "20 }").series().warm_up(), 20);
+  // What the rule says itself is refused where it does not fit.
+  const auto violations =
+      GetFieldViolations(ValidateRules(Parse("rules { name: 'grad_norm_exploding' norm_spike {} within_steps: 1 }")));
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_EQ(violations[0].field, "rules[0].within_steps");
+  EXPECT_THAT(violations[0].description, HasSubstr("in for_steps, 2, to 64, is 1"));
 }
 
 TEST(ResolveRulesTest, OffTakesARuleOut) {

@@ -346,6 +346,24 @@ TEST_F(RulesTest, ANameThatIsTheStallRulesIsToldAtItsPlace) {
   EXPECT_EQ(field(behind_preset), "rules.rules[1].name") << "where the user wrote it, not behind the preset";
 }
 
+TEST_F(RulesTest, AGlobThatMatchesNoTensorIsTold) {
+  v1::RuleSet rules = NormRules({"there", "nowhere"});
+  const char* const globs[] = {"dense*", "conv*"};
+  for (int i = 0; i < 2; ++i) {
+    rules.mutable_rules(i)->set_tensors(globs[i]);
+    rules.mutable_rules(i)->mutable_norm_limit()->set_per_tensor(true);
+  }
+  v1::ApplyRulesRequest request = Request(rules);
+  request.set_validate_only(true);
+  EXPECT_EQ(Apply(request)->rules().rules(1).unable(), "") << "no trainer has told the tensors yet";
+  Trainer trainer = AttachReady("job");
+  const v1::RuleSet told = Apply(request)->rules();
+  EXPECT_EQ(told.rules(0).unable(), "");
+  EXPECT_TRUE(told.rules(0).has_armed_at());
+  EXPECT_EQ(told.rules(1).unable(), "no tensor matches conv*");
+  EXPECT_FALSE(told.rules(1).has_armed_at());
+}
+
 // --- Since when ---
 
 int64_t ArmedAt(const v1::RuleSet& rules, const std::string& name) {
