@@ -127,7 +127,8 @@ Verdict LossJump::Judge(const StepRecord& record, const RunSignals& signals) {
   const double limit = median + std::max(log_factor_, max_deviations_ * deviation);
   const bool outlier = signals.loss() > limit;
   verdict = Quiet();
-  if (outlier && NormIsLarge(signals)) {
+  const bool matters = signals.loss() > signals.start_loss() + kLearnt;
+  if (outlier && matters && NormIsLarge(signals)) {
     verdict.kind = Verdict::Kind::kHolds;
     verdict.value = record.loss;
     verdict.limit = signals.LossOf(limit);

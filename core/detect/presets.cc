@@ -41,7 +41,7 @@ constexpr Preset kPresets[] = {
       }
       rules {
         name: "loss_spike" severity: SEVERITY_WARNING
-        loss_jump { factor: 3 max_deviations: 0 norm_factor: 10 window: 30 }
+        loss_jump { factor: 3 max_deviations: 2 norm_factor: 10 window: 30 }
       }
       rules { name: "loss_divergence" severity: SEVERITY_CRITICAL loss_divergence {} }
       rules { name: "loss_collapse" severity: SEVERITY_CRITICAL loss_collapse {} }

@@ -36,7 +36,7 @@ WarmUp WarmUpOf(const v1::Rule& rule) {
     case v1::Rule::kNormGrowth:
       return {.steps = 3};
     case v1::Rule::kJointGrowth:
-      return {.steps = 50, .shared = true};
+      return {.steps = 49, .shared = true};
     case v1::Rule::kOvershoot:
       return {.steps = 1};
     case v1::Rule::kUpdateGrowth:
@@ -46,9 +46,9 @@ WarmUp WarmUpOf(const v1::Rule& rule) {
     case v1::Rule::kDrift:
       return {rule.drift().baseline_steps()};
     case v1::Rule::kNoProgress:
-      return {rule.no_progress().window()};
+      return {rule.no_progress().window() - 1};
     case v1::Rule::kClipping:
-      return {rule.clipping().window()};
+      return {rule.clipping().window() - 1};
     default:
       return {};
   }

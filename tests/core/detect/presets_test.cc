@@ -88,7 +88,7 @@ TEST(PresetsTest, LimitsOfTheDefaultRules) {
   EXPECT_EQ(rules.at("loss_jump").loss_jump().max_deviations(), 8);
   EXPECT_FALSE(rules.at("loss_jump").loss_jump().has_norm_factor());
   EXPECT_EQ(rules.at("loss_spike").loss_jump().factor(), 3);
-  EXPECT_EQ(rules.at("loss_spike").loss_jump().max_deviations(), 0);
+  EXPECT_EQ(rules.at("loss_spike").loss_jump().max_deviations(), 2);
   EXPECT_EQ(rules.at("loss_spike").loss_jump().norm_factor(), 10);
   for (const auto& [name, rule] : rules) {
     if (rule.has_norm_spike()) {
