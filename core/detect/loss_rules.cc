@@ -252,7 +252,7 @@ LossCollapse::LossCollapse(const v1::Rule& rule, const std::vector<std::string>&
   static_cast<void>(tensor_names);
 }
 
-Verdict LossCollapse::Judge(const StepRecord& record, const RunSignals& signals) {
+Verdict LossCollapse::Judge(const StepRecord&, const RunSignals& signals) {
   const SortedWindow& losses = signals.losses30();
   if (!signals.finite() || losses.size() < losses.capacity()) return Verdict();
   Verdict verdict = Quiet();

@@ -76,7 +76,7 @@ TEST(RuleArmingTest, SaysWhenARuleCanFireFirst) {
 TEST(RuleArmingTest, WhatIsKeptForAllRulesStillNeedsItsSteps) {
   v1::RuleSet rules = Resolved("joint_growth {} for_steps: 2");
   DescribeArming(v1::Controls(), 10, rules.mutable_rules(0));
-  EXPECT_EQ(rules.rules(0).armed_at(), 51);
+  EXPECT_EQ(rules.rules(0).armed_at(), 50);
 }
 
 TEST(RuleArmingTest, RulesAboutStallsHaveNoStep) {
