@@ -98,10 +98,7 @@ absl::StatusOr<std::vector<NamedRules>> AskedRules(const CommandLine& line) {
   }
   GW_RETURN_IF_ERROR(AddAblations(line.without, &all));
   if (!line.rivals) return all;
-  for (NamedRules& rival : RivalRules()) {
-    rival.name = absl::StrCat("preset ", rival.name);
-    all.push_back(std::move(rival));
-  }
+  for (NamedRules& rival : RivalRules()) all.push_back(std::move(rival));
   return all;
 }
 

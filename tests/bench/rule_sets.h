@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
@@ -26,12 +27,14 @@ inline absl::StatusOr<NamedRules> PresetRules(const std::string& preset) {
   return named;
 }
 
-// The presets after other tools.
+// The presets after other tools, by names that say that they are presets: "preset keras". None is all of its tool: what
+// each lacks is told in core/detect/presets.cc.
 inline std::vector<NamedRules> RivalRules() {
   std::vector<NamedRules> rivals;
   for (const std::string& preset : core::PresetNames()) {
-    if (preset == core::kDefaultPreset || preset == "none") continue;
+    if (preset == core::kDefaultPreset || preset == core::kNoPreset) continue;
     rivals.push_back(PresetRules(preset).value());
+    rivals.back().name = absl::StrCat("preset ", preset);
   }
   return rivals;
 }

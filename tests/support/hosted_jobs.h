@@ -36,15 +36,18 @@ inline HostedJob CauseJob(const std::string& name, const std::string& file, std:
   return {name, SharedFile("cases/causes/" + file + ".yaml"), std::move(set)};
 }
 
+// Of ten classes, whose data are made up.
+inline HostedJob CuredJob() {
+  return {"learning_rate_cured", ShippedPath("deploy/jobs/explode_learning_rate.yaml"), {"optimizer.learning_rate=0.1"}};
+}
+
 inline std::vector<HostedJob> HealthyJobs() {
   std::vector<HostedJob> jobs;
   for (const char* name : {"adding", "etth1", "mnist_conv", "mnist_dense", "mnist_residual", "shakespeare_lstm",
                            "shakespeare_rnn", "shakespeare_transformer"}) {
     jobs.push_back(DeployJob(name));
   }
-  jobs.push_back(DeployJob("explode_learning_rate"));
-  jobs.back().name = "learning_rate_cured";
-  jobs.back().set = {"optimizer.learning_rate=0.1"};
+  jobs.push_back(CuredJob());
   for (const char* name : {"f1ok", "f2ok", "f3ok", "f4reluok", "f6nobn"}) jobs.push_back(CauseJob(name, name));
   jobs.push_back(CauseJob("f5ok", "f5", {"data.bad_batch.scale=1"}));
   jobs.push_back(CauseJob("csv_standardized", "csv", {"data.csv.standardize=true"}));
@@ -59,19 +62,20 @@ inline std::vector<HostedJob> HealthyJobs() {
   return jobs;
 }
 
-// A healthy job whose rate is thirty times as high for a hundred steps, and which is clipped when it is too late.
-inline HostedJob RuinedJob() {
-  HostedJob job = CauseJob("res", "res", {"steps=5000"});
+// A healthy job that is destroyed and goes on: its rate is a hundred times as high for a hundred steps from `at` on, and
+// three steps after `at` it is clipped, too late for what it had learnt and before anything overflows.
+inline HostedJob Ruined(HostedJob job, int64_t at) {
   job.edits.resize(3);
-  job.edits[0] = {.edit = 1, .values = {}, .paths = {"learning_rate_scale"}, .at_step = 1000};
-  job.edits[0].values.set_learning_rate_scale(30);
-  job.edits[1] = {.edit = 2, .values = {}, .paths = {"learning_rate_scale"}, .at_step = 1100};
-  job.edits[1].values.set_learning_rate_scale(1);
-  job.edits[2] = {.edit = 3, .values = {}, .paths = {"clip.mode", "clip.threshold"}, .at_step = 1110};
-  job.edits[2].values.mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
-  job.edits[2].values.mutable_clip()->set_threshold(1);
+  job.edits[0] = {.edit = 1, .values = {}, .paths = {"learning_rate_scale"}, .at_step = at};
+  job.edits[0].values.set_learning_rate_scale(100);
+  job.edits[1] = {.edit = 2, .values = {}, .paths = {"clip.mode", "clip.threshold"}, .at_step = at + 3};
+  job.edits[1].values.mutable_clip()->set_mode(v1::CLIP_MODE_GLOBAL_NORM);
+  job.edits[1].values.mutable_clip()->set_threshold(1);
+  job.edits[2] = {.edit = 3, .values = {}, .paths = {"learning_rate_scale"}, .at_step = at + 100};
+  job.edits[2].values.set_learning_rate_scale(1);
   return job;
 }
+inline HostedJob RuinedJob() { return Ruined(CauseJob("res", "res", {"steps=5000"}), 1000); }
 
 inline std::vector<HostedJob> BrokenJobs() {
   std::vector<HostedJob> jobs;

@@ -18,8 +18,9 @@ void LossMarks::Add(const core::StepRecord& record) { Add(record.step, record.lo
 
 void LossMarks::Add(int64_t step, double loss, bool is_finite) {
   last_ = loss;
-  if (!non_finite_.has_value() && !(is_finite && std::isfinite(loss))) non_finite_ = step;
-  const bool is_over = !std::isfinite(loss) || (!window_.empty() && loss > std::max(kFactor * best_, quietest_));
+  ends_finite_ = is_finite && std::isfinite(loss);
+  if (!non_finite_.has_value() && !ends_finite_) non_finite_ = step;
+  const bool is_over = !std::isfinite(loss) || (!window_.empty() && loss > kFactor * best_);
   if (!is_over) {
     over_ = 0;
   } else if (++over_ == 1) {
@@ -38,11 +39,11 @@ void LossMarks::TakeIn(double loss) {
   }
   const double median = Median(window_);
   best_ = window_.size() == 1 ? median : std::min(best_, median);
-  if (window_.size() < kWindow) return;
-  const double largest = *std::ranges::max_element(window_);
-  quietest_ = quietest_ == 0 ? largest : std::min(quietest_, largest);
 }
 
-std::optional<int64_t> LossMarks::lost() const { return over_ >= kInARow ? std::optional(over_since_) : std::nullopt; }
+std::optional<int64_t> LossMarks::lost() const {
+  const bool is_lost = over_ >= kInARow || (over_ > 0 && !ends_finite_);
+  return is_lost ? std::optional(over_since_) : std::nullopt;
+}
 
 }  // namespace gradwatch::testing

@@ -179,7 +179,7 @@ TEST(SlowQuickstartTest, ItsJobIsLostWithoutClipping) {
 }
 
 // No false alarms while a healthy job learns, for as many steps as take a second or two: most rules need 20 of them
-// before they judge, and those that look for growth hundreds. (bench/detection plays them for 5,000.) The adding
+// before they judge, and those that look for growth hundreds. (bench/healthy_jobs runs them for 5,000.) The adding
 // problem is left out: it starts from weights of 0.001, and is rightly warned that they change by more than their size.
 struct HealthyJob {
   const char* name;

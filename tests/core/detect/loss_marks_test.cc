@@ -47,12 +47,24 @@ TEST(LossMarksTest, TwentyLossesOverThreeTimesTheBestAreALoss) {
   EXPECT_EQ(lost.end(), lost.lost());
 }
 
-// A loss of nearly nothing scatters by more than a factor of three, which says nothing.
-TEST(LossMarksTest, WhatTheQuietestLossesReachIsNotOver) {
+// Whether the run goes on or not: only what ends broken is lost in fewer than twenty.
+TEST(LossMarksTest, AShortTailCountsWhereTheRunEndsBroken) {
+  const std::vector<double> tail = Then(std::vector<double>(30, 1.0), {2.9, 4, 5});
+  EXPECT_EQ(MarksOf(tail).passed(), std::nullopt);
+  EXPECT_THAT(MarksOf(Then(tail, {kNaN})).passed(), Optional(31));
+  EXPECT_EQ(MarksOf(Then(tail, {kNaN, 1})).passed(), std::nullopt) << "it came back";
+  LossMarks gradients = MarksOf(tail);
+  gradients.Add(33, 6, false);
+  EXPECT_THAT(gradients.passed(), Optional(31));
+  EXPECT_THAT(gradients.lost(), Optional(31));
+}
+
+// However much the quiet losses scatter.
+TEST(LossMarksTest, OnlyTheBestCounts) {
   std::vector<double> losses(40, 1.0);
   for (size_t i = 0; i < losses.size(); i += 10) losses[i] = 8;
-  EXPECT_EQ(MarksOf(Then(losses, std::vector<double>(20, 7.0))).passed(), std::nullopt);
-  EXPECT_THAT(MarksOf(Then(losses, std::vector<double>(20, 9.0))).passed(), Optional(40));
+  EXPECT_THAT(MarksOf(Then(losses, std::vector<double>(20, 3.1))).passed(), Optional(40));
+  EXPECT_EQ(MarksOf(Then(losses, std::vector<double>(20, 3.0))).passed(), std::nullopt);
 }
 
 // Its median never rises, and one low loss does not make a best.
