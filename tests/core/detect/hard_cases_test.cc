@@ -1,0 +1,180 @@
+// Cases in which the default rules were silent over a lost run, or were heard over a healthy one: found by people who
+// ran real jobs.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "tests/core/detect/detector_harness.h"
+#include "tests/core/detect/synthetic_run.h"
+
+namespace gradwatch::core {
+namespace {
+
+using ::gradwatch::testing::Course;
+using ::gradwatch::testing::DetectorHarness;
+using ::gradwatch::testing::Noise;
+using ::gradwatch::testing::Play;
+using ::gradwatch::testing::Sample;
+using ::gradwatch::testing::Show;
+using ::gradwatch::testing::Told;
+
+// An update that leaves nothing of the weights, while the loss is far above its start: told on its own step, and not
+// when the loss has been seen to stay up.
+TEST(HardCasesTest, OneUpdateThatReplacesTheWeightsIsEnough) {
+  for (const int at : {1, 5, 500}) {
+    SCOPED_TRACE(at);
+    Noise noise(1);
+    const Told told = Play(
+        [&](int step) {
+          if (step == at) return Sample{.loss = 50, .norm = 100, .ratio = 9};
+          return Sample{.loss = std::exp(0.05 * noise.Normal()), .norm = std::exp(0.2 * noise.Normal())};
+        },
+        at + 2);
+    EXPECT_EQ(told.FirstCritical(), at) << told.Words();
+  }
+}
+
+// Clipped as advised: updates are too small to break anything further, and an early peak is never reached again.
+TEST(HardCasesTest, ALossThatStaysFarAboveItsStartBehindAnEarlyPeakIsLost) {
+  for (const double ratio : {1e-6, 0.005, 0.05}) {
+    for (const auto level : {v1::STATISTICS_LEVEL_NONE, v1::STATISTICS_LEVEL_NORM, v1::STATISTICS_LEVEL_FULL}) {
+      SCOPED_TRACE(absl::StrCat("updates of ", ratio, ", level ", static_cast<int>(level)));
+      Noise noise(2);
+      DetectorHarness harness(v1::RuleSet{});
+      Told told;
+      for (int step = 0; step < 600; ++step) {
+        const double level_of_loss = step == 0 ? 2.7 : step < 15 ? 1000 : 45;
+        Show({.loss = level_of_loss * std::exp(0.2 * noise.Normal()), .norm = 3, .ratio = ratio}, &harness);
+        harness.record().level = level;
+        told.Add(harness.Step());
+      }
+      EXPECT_GE(told.FirstCritical(), 1) << told.Words();
+      EXPECT_TRUE(told.IsCriticalNow()) << told.Words();
+    }
+  }
+}
+
+// Single losses of a run that has learnt nearly all differ by powers of ten; chance is far above all of them.
+TEST(HardCasesTest, ACollapseToChanceIsToldWhateverTheNoiseWas) {
+  for (const double spread : {0.3, 1.0, 1.5}) {
+    SCOPED_TRACE(spread);
+    Noise noise(3);
+    DetectorHarness harness(v1::RuleSet{});
+    Told told;
+    const auto course = [&](int step) {
+      const double learnt = std::max(1e-3, 2.76 * std::exp(-0.05 * step)) * std::exp(spread * noise.Normal());
+      return Sample{.loss = step < 400 ? std::min(learnt, 3.0) : 2.303 + 0.01 * noise.Normal()};
+    };
+    Play(course, 0, 400, &harness, &told);
+    EXPECT_EQ(told.CountOf(v1::SEVERITY_CRITICAL), 0) << told.Words();
+    Play(course, 400, 1500, &harness, &told);
+    EXPECT_LE(told.FirstCritical(), 440) << told.Words();
+    EXPECT_TRUE(told.IsOpen("loss_collapse")) << told.Words();
+  }
+}
+
+TEST(HardCasesTest, ABadBatchOfARunWhoseNormsScatterIsTold) {
+  Noise noise(4);
+  const Told told = Play(
+      [&](int step) {
+        if (step == 300) return Sample{.loss = 865, .norm = 9575};
+        return Sample{.loss = 1e-2 * std::exp(noise.Normal()), .norm = 0.05 * std::exp(1.2 * noise.Normal())};
+      },
+      301);
+  for (const std::string rule : {"grad_norm_spike", "loss_jump"}) {
+    EXPECT_FALSE(told.firings().empty());
+    bool found = false;
+    for (const v1::Alert& alert : told.firings()) found = found || (alert.rule() == rule && alert.step() == 300);
+    EXPECT_TRUE(found) << rule << "\n" << told.Words();
+  }
+}
+
+TEST(HardCasesTest, ABatchOfLossZeroBlindsNobody) {
+  Noise noise(5);
+  DetectorHarness harness(v1::RuleSet{});
+  Told told;
+  const auto course = [&](int step) {
+    if (step == 200) return Sample{.loss = 0};
+    return Sample{.loss = (step < 300 ? 0.001 + std::exp(-0.05 * step) : 0.9) * std::exp(0.1 * noise.Normal())};
+  };
+  Play(course, 0, 300, &harness, &told);
+  EXPECT_EQ(told.CountOf(v1::SEVERITY_CRITICAL), 0) << told.Words();
+  Play(course, 300, 320, &harness, &told);
+  EXPECT_TRUE(told.IsCriticalNow()) << told.Words();
+}
+
+// What was measured before the level dropped says nothing about the updates of now.
+TEST(HardCasesTest, RatiosOfLongAgoAreNoWitness) {
+  Noise noise(6);
+  DetectorHarness harness(v1::RuleSet{});
+  Told told;
+  for (int step = 0; step < 500; ++step) {
+    const double level = step < 400 ? 1 : 1.8;
+    const double ratio = step < 90 ? 0.001 : 0.03;
+    Show({.loss = level * std::exp(0.02 * noise.Normal()), .ratio = ratio}, &harness);
+    if (step >= 100) harness.record().level = v1::STATISTICS_LEVEL_NORM;
+    told.Add(harness.Step());
+  }
+  EXPECT_EQ(told.Count("joint_growth"), 0) << told.Words();
+}
+
+// Gradient descent on (w^4 - 1)^2 / 2 from a small w: the gradient grows for as long as it takes to leave the flat.
+TEST(HardCasesTest, LeavingAFlatStartIsHealthy) {
+  double w = 0.1;
+  const Told told = Play(
+      [&](int) {
+        const double rest = std::pow(w, 4) - 1, gradient = 4 * std::pow(w, 3) * rest;
+        const Sample sample = {.loss = rest * rest / 2 + 1e-12,
+                               .norm = std::max(std::abs(gradient), 1e-30),
+                               .ratio = std::abs(0.01 * gradient / w)};
+        w -= 0.01 * gradient;
+        return sample;
+      },
+      3000);
+  EXPECT_EQ(told.CountOf(v1::SEVERITY_CRITICAL), 0) << told.Words();
+}
+
+// Where nothing was learnt nothing can be back where it began.
+TEST(HardCasesTest, ALossThatOnlyRisesHasNotCollapsed) {
+  const Told told = Play([](int step) { return Sample{.loss = 1 + 0.01 * std::min(step, 300)}; }, 600);
+  EXPECT_EQ(told.Count("loss_collapse"), 0) << told.Words();
+}
+
+// Losses around 10^-6 of the start wander by factors; nothing is lost by it.
+TEST(HardCasesTest, WhatIsLearntMayWander) {
+  Noise noise(7);
+  const Told told = Play(
+      [&](int step) {
+        const double level = std::max(1e-6, 4 * std::exp(-0.05 * step));
+        return Sample{
+            .loss = level * (step > 1000 ? std::exp(2 + std::sin(0.01 * step)) : 1) * std::exp(0.3 * noise.Normal()),
+            .norm = level * (step > 1000 ? 100 : 1) * std::exp(0.2 * noise.Normal())};
+      },
+      5000);
+  EXPECT_EQ(told.Count("loss_divergence") + told.Count("joint_growth") + told.Count("loss_spike"), 0) << told.Words();
+}
+
+TEST(HardCasesTest, TheWorstValueOfAnEpisodeIsTheWorst) {
+  Noise noise(8);
+  DetectorHarness harness(v1::RuleSet{});
+  Told told;
+  Play([&](int) { return Sample{.norm = std::exp(0.2 * noise.Normal())}; }, 0, 100, &harness, &told);
+  for (const double norm : {10.0, 100.0, 1e4, 1e6, 1e8, 10.0, 1.0, 1.0, 1.0, 1.0}) {
+    Show({.loss = 1, .norm = norm}, &harness);
+    told.Add(harness.Step());
+  }
+  Play([&](int) { return Sample{.norm = std::exp(0.2 * noise.Normal())}; }, 0, 100, &harness, &told);
+  bool found = false;
+  for (const v1::Alert& alert : told.resolved()) {
+    if (alert.rule() != "norm_growth") continue;
+    found = true;
+    EXPECT_GE(alert.value(), 1e8);
+    EXPECT_GT(alert.value(), alert.limit());
+  }
+  EXPECT_TRUE(found) << told.Words();
+}
+
+}  // namespace
+}  // namespace gradwatch::core
