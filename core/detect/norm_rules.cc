@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -22,8 +23,9 @@ const double kRise = std::log(2.0);
 constexpr int kFirstNorms = 10;
 constexpr int kFewNorms = 20;
 const double kAboveStart = std::log(3.0);
-// A loss that was best within so many steps is still falling.
-constexpr int64_t kLearning = 50;
+// A loss that had a new best on this many of the last 50 steps falls steadily.
+constexpr uint64_t kLastSteps = (uint64_t{1} << 50) - 1;
+constexpr int kLearning = 25;
 // The logarithm of the largest float: where a gradient is no number any more.
 constexpr double kLogLargestFloat = 88.7;
 
@@ -229,7 +231,9 @@ bool NormGrowth::HasGrown(const RunSignals& signals) {
   if (norms_ < kFewNorms) return false;
   lowest_ = std::min(lowest_, signals.norms50().Median());
   // A run that leaves a flat start has gradients that grow while its loss falls.
-  const bool learns = signals.best().step >= 0 && signals.losses() - signals.best().losses <= kLearning;
+  new_bests_ = (new_bests_ << 1 | (signals.best().losses != best_ ? 1 : 0)) & kLastSteps;
+  best_ = signals.best().losses;
+  const bool learns = std::popcount(new_bests_) >= kLearning;
   return !learns && median > lowest_ + log_factor_ && median > start_ + kAboveStart;
 }
 

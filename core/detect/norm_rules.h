@@ -31,7 +31,7 @@ class NormLimit final : public Condition {
 
 // Judges y = ln(norm), because norms are near log-normal, by
 //
-//   z = (y - median) / max(min(1.4826 * MAD, 0.75), min_deviation)  >  max_deviations
+//   z = (y - median) / max(min(1.4826 * MAD, 1), min_deviation)  >  max_deviations
 //
 // over the window of steps before, for the global norm or for every matching tensor. An infinite norm is above any. A
 // norm that is zero, that is only that of a finite part, or of a step whose loss is not finite, is not judged and never
@@ -88,10 +88,12 @@ class NormGrowth final : public Condition {
   double last_ = 0;  // y of the norm before
   double largest_;   // of all before
   double largest_before_run_;
-  int rises_ = 0;          // in a row, each of more than a doubling
-  double start_ = 0;       // median of the first 10
-  double lowest_;          // median of 50
-  bool at_a_run_ = false;  // of the last verdict that holds
+  int rises_ = 0;           // in a row, each of more than a doubling
+  double start_ = 0;        // median of the first 10
+  double lowest_;           // median of 50
+  bool at_a_run_ = false;   // of the last verdict that holds
+  int64_t best_ = 0;        // RunSignals::Best::losses of the step before
+  uint64_t new_bests_ = 0;  // a bit for each of the last steps: whether the loss had a new best
 };
 
 }  // namespace gradwatch::core

@@ -41,7 +41,7 @@ class RunSignals {
   static constexpr int kUsualWarmUp = 20;
   // Standard deviations of l and y are taken as this at most: what has wandered by more than a factor of two from step
   // to step is so wide that nothing would be outside of it.
-  static constexpr double kLargestDeviation = 0.75;
+  static constexpr double kLargestDeviation = 1;
 
   // The last step whose loss and gradients were finite, before the present one.
   struct FiniteStep {

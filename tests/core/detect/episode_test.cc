@@ -118,7 +118,11 @@ TEST(EpisodeTest, TheWorstValueIsKept) {
   };
   for (const WorstCase& c : cases) {
     EpisodePlayer player(RuleOf(1, 0, 2));
-    for (const double value : c.values) player.Step(Holds(value, c.limit));
+    for (const double value : c.values) {
+      Verdict verdict = Holds(value, c.limit);
+      verdict.low_is_bad = c.limit < 1;
+      player.Step(verdict);
+    }
     EXPECT_EQ(player.Play("00"), ".R");
     EXPECT_TRUE(std::isnan(c.worst) ? std::isnan(player.alert().value()) : player.alert().value() == c.worst)
         << player.alert().value() << " is not " << c.worst;

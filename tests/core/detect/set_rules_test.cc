@@ -106,7 +106,7 @@ TEST(SetRulesTest, ANewRuleKnowsWhatTheRunHasShown) {
   harness.HealthySteps(100);
   EXPECT_THAT(harness.SetRules(Parse(
                   "preset: 'none' rules { name: 'n' norm_spike { window: 30 max_deviations: 8 min_deviation: 0.4 } } "
-                  "rules { name: 'l' loss_jump { window: 30 } }")),
+                  "rules { name: 'l' loss_jump { window: 30 max_deviations: 4 } }")),
               IsEmpty());
   harness.SetNorm(50);
   harness.record().loss = 50;
