@@ -1,11 +1,12 @@
 // Whole jobs under the default rules: healthy ones raise no critical alert, broken ones have raised one before they are
-// lost, and those that only limp have a warning. tests/bench/healthy_jobs is the long form. Jobs whose data are absent
-// are skipped.
+// lost, and of those that only limp is told what is so. tests/bench/healthy_jobs is the long form. Jobs whose data are
+// absent are skipped.
 #include "tests/support/hosted_jobs.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -24,14 +25,12 @@ std::string Describe(const std::vector<v1::Alert>& transitions) {
   return text;
 }
 
-bool IsOneOf(const HostedJob& job, const std::set<std::string>& names) { return names.contains(job.name); }
-
-// Steps that all of a kind take in half a minute together: false alarms come late, so the light jobs run as long as on
-// the bench.
+// False alarms come late, so the light jobs, which take half a minute together, run as long as on the bench.
 int64_t HealthySteps(const HostedJob& job) {
-  const bool is_light = IsOneOf(job, {"learning_rate_cured", "f1ok", "f2ok", "f3ok", "f4reluok", "f5ok",
-                                      "csv_standardized", "catapult", "edge_of_stability"});
-  return is_light ? 5000 : 300;
+  static const auto* const light = new std::set<std::string>{
+      "learning_rate_cured", "f1ok", "f2ok", "f3ok", "f4reluok", "f5ok", "csv_standardized", "catapult",
+      "edge_of_stability"};
+  return light->contains(job.name) ? 5000 : 300;
 }
 
 class SlowHealthyJobsTest : public ::testing::TestWithParam<HostedJob> {};
@@ -48,16 +47,24 @@ TEST_P(SlowHealthyJobsTest, RaiseNoCriticalAlert) {
 INSTANTIATE_TEST_SUITE_P(Jobs, SlowHealthyJobsTest, ::testing::ValuesIn(HealthyJobs()),
                          [](const auto& info) { return info.param.name; });
 
-// Broken from the start, and yet their loss never passes three times its best.
-const std::set<std::string>& Limping() {
-  static const auto* const names =
-      new std::set<std::string>{"explode_batch_norm", "explode_depth", "big", "csv", "f2", "f6"};
-  return *names;
+// Broken from the start, and yet their loss never passes three times its best: what is told of them first. Four make a
+// first step that is too large and get over it; f2 is thrown out at once to where nothing is learnt, which is chance;
+// the gains of big are too large, and it learns all the same.
+const std::map<std::string, std::optional<Told>>& Limping() {
+  static const auto* const first = new std::map<std::string, std::optional<Told>>{
+      {"explode_batch_norm", Told{0, "first_step"}},
+      {"explode_depth", Told{0, "first_step"}},
+      {"csv", Told{0, "first_step"}},
+      {"f6", Told{0, "first_step"}},
+      {"f2", Told{2, "update_overshoot"}},
+      {"big", std::nullopt},
+  };
+  return *first;
 }
 
 std::vector<HostedJob> BrokenJobsThat(bool limp) {
   std::vector<HostedJob> jobs = BrokenJobs();
-  std::erase_if(jobs, [&](const HostedJob& job) { return IsOneOf(job, Limping()) != limp; });
+  std::erase_if(jobs, [&](const HostedJob& job) { return Limping().contains(job.name) != limp; });
   return jobs;
 }
 
@@ -84,12 +91,13 @@ INSTANTIATE_TEST_SUITE_P(Jobs, SlowLostJobsTest, ::testing::ValuesIn(BrokenJobsT
 
 class SlowLimpingJobsTest : public ::testing::TestWithParam<HostedJob> {};
 
-TEST_P(SlowLimpingJobsTest, AreWarnedOfAtTheirFirstStep) {
+TEST_P(SlowLimpingJobsTest, AreToldOfAsTheyAreAndNotLost) {
   const auto run = RunHosted(GetParam(), 0);
   if (absl::IsNotFound(run.status())) GTEST_SKIP() << run.status().message();
   ASSERT_THAT(run, IsOk());
   EXPECT_EQ(run->marks.end(), std::nullopt) << "it is lost";
-  EXPECT_EQ(FirstTold(run->alerts, v1::SEVERITY_WARNING), (Told{0, "first_step"})) << Describe(run->alerts);
+  EXPECT_EQ(run->marks.passed(), std::nullopt) << "it was lost";
+  EXPECT_EQ(FirstTold(run->alerts, v1::SEVERITY_WARNING), Limping().at(GetParam().name)) << Describe(run->alerts);
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, SlowLimpingJobsTest, ::testing::ValuesIn(BrokenJobsThat(/*limp=*/true)),
