@@ -38,7 +38,8 @@ inline HostedJob CauseJob(const std::string& name, const std::string& file, std:
 
 // Of ten classes, whose data are made up.
 inline HostedJob CuredJob() {
-  return {"learning_rate_cured", ShippedPath("deploy/jobs/explode_learning_rate.yaml"), {"optimizer.learning_rate=0.1"}};
+  return {
+      "learning_rate_cured", ShippedPath("deploy/jobs/explode_learning_rate.yaml"), {"optimizer.learning_rate=0.1"}};
 }
 
 inline std::vector<HostedJob> HealthyJobs() {
@@ -62,8 +63,8 @@ inline std::vector<HostedJob> HealthyJobs() {
   return jobs;
 }
 
-// A healthy job that is destroyed and goes on: its rate is a hundred times as high for a hundred steps from `at` on, and
-// three steps after `at` it is clipped, too late for what it had learnt and before anything overflows.
+// A healthy job that is destroyed and goes on: its rate is a hundred times as high for a hundred steps from `at` on,
+// and three steps after `at` it is clipped, too late for what it had learnt and before anything overflows.
 inline HostedJob Ruined(HostedJob job, int64_t at) {
   job.edits.resize(3);
   job.edits[0] = {.edit = 1, .values = {}, .paths = {"learning_rate_scale"}, .at_step = at};

@@ -1,11 +1,14 @@
-// Whole jobs under the default rules, in short: healthy ones raise no critical alert, and broken ones have raised one
-// when their loss passes three times its best. tests/bench/healthy_jobs is the long form. Jobs whose data are absent
-// are skipped.
+// Whole jobs under the default rules: healthy ones raise no critical alert, broken ones have raised one before they are
+// lost, and of those that only limp is told what is so. tests/bench/healthy_jobs is the long form. Jobs whose data are
+// absent are skipped.
 #include "tests/support/hosted_jobs.h"
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,8 +16,6 @@
 
 namespace gradwatch::testing {
 namespace {
-
-constexpr int64_t kSteps = 300;
 
 std::string Describe(const std::vector<v1::Alert>& transitions) {
   std::string text;
@@ -24,44 +25,103 @@ std::string Describe(const std::vector<v1::Alert>& transitions) {
   return text;
 }
 
+// False alarms come late, so the light jobs, which take half a minute together, run as long as on the bench.
+int64_t HealthySteps(const HostedJob& job) {
+  static const auto* const light = new std::set<std::string>{
+      "learning_rate_cured", "f1ok", "f2ok", "f3ok", "f4reluok", "f5ok", "csv_standardized", "catapult",
+      "edge_of_stability"};
+  return light->contains(job.name) ? 5000 : 300;
+}
+
 class SlowHealthyJobsTest : public ::testing::TestWithParam<HostedJob> {};
 
 TEST_P(SlowHealthyJobsTest, RaiseNoCriticalAlert) {
-  const auto run = RunHosted(GetParam(), kSteps);
+  const int64_t steps = HealthySteps(GetParam());
+  const auto run = RunHosted(GetParam(), steps);
   if (absl::IsNotFound(run.status())) GTEST_SKIP() << run.status().message();
   ASSERT_THAT(run, IsOk());
-  EXPECT_EQ(run->result.steps_done, kSteps);
+  EXPECT_EQ(run->result.steps_done, steps);
   EXPECT_EQ(FirstTold(run->alerts, v1::SEVERITY_CRITICAL), std::nullopt) << Describe(run->alerts);
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, SlowHealthyJobsTest, ::testing::ValuesIn(HealthyJobs()),
                          [](const auto& info) { return info.param.name; });
 
-// Those of the broken jobs that are lost within their own steps; the three that take thousands have no short form here.
-std::vector<HostedJob> JobsThatBreakSoon() {
+// Broken from the start, and yet their loss never passes three times its best: what is told of them first. Four make a
+// first step that is too large and get over it; f2 is thrown out at once to where nothing is learnt, which is chance;
+// the gains of big are too large, and it learns all the same.
+const std::map<std::string, std::optional<Told>>& Limping() {
+  static const auto* const first = new std::map<std::string, std::optional<Told>>{
+      {"explode_batch_norm", Told{0, "first_step"}},
+      {"explode_depth", Told{0, "first_step"}},
+      {"csv", Told{0, "first_step"}},
+      {"f6", Told{0, "first_step"}},
+      {"f2", Told{2, "update_overshoot"}},
+      {"big", std::nullopt},
+  };
+  return *first;
+}
+
+std::vector<HostedJob> BrokenJobsThat(bool limp) {
   std::vector<HostedJob> jobs = BrokenJobs();
-  std::erase_if(jobs, [](const HostedJob& job) {
-    return job.name == "char_rnn" || job.name == "explode_recurrent_radius" || job.name == "res";
-  });
+  std::erase_if(jobs, [&](const HostedJob& job) { return Limping().contains(job.name) != limp; });
   return jobs;
 }
 
-class SlowBrokenJobsTest : public ::testing::TestWithParam<HostedJob> {};
+class SlowLostJobsTest : public ::testing::TestWithParam<HostedJob> {};
 
-TEST_P(SlowBrokenJobsTest, AreToldWhenTheLossPassesThreeTimesItsBest) {
+// A loss of nearly nothing passes by chance: that of explode_bad_batch a step before its bad batch, so that what tells
+// of the batch comes two steps after the mark.
+TEST_P(SlowLostJobsTest, AreToldWhenTheLossPassesAndBeforeItIsNotFinite) {
   const auto run = RunHosted(GetParam(), 0);
   if (absl::IsNotFound(run.status())) GTEST_SKIP() << run.status().message();
   ASSERT_THAT(run, IsOk());
   const std::optional<Told> first = FirstTold(run->alerts, v1::SEVERITY_CRITICAL);
   const std::optional<int64_t> passed = run->marks.passed(), broken = run->marks.non_finite();
-  if (!passed.has_value() && !broken.has_value()) return;  // it limps, but is not lost
+  ASSERT_TRUE(passed.has_value()) << "it only limps";
   ASSERT_TRUE(first.has_value()) << "its record says nothing of its loss" << Describe(run->alerts);
-  EXPECT_LE(first->step, passed.value_or(first->step)) << Describe(run->alerts);
-  EXPECT_LE(first->step, broken.value_or(first->step)) << Describe(run->alerts);
+  EXPECT_LE(first->step, *passed + (GetParam().name == "explode_bad_batch" ? 2 : 1)) << Describe(run->alerts);
+  if (!broken.has_value()) return;  // judged by the line above
+  EXPECT_LE(first->step, *broken) << Describe(run->alerts);
+  if (*passed + 1 < *broken) EXPECT_LT(first->step, *broken) << Describe(run->alerts);
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, SlowBrokenJobsTest, ::testing::ValuesIn(JobsThatBreakSoon()),
+INSTANTIATE_TEST_SUITE_P(Jobs, SlowLostJobsTest, ::testing::ValuesIn(BrokenJobsThat(/*limp=*/false)),
                          [](const auto& info) { return info.param.name; });
+
+class SlowLimpingJobsTest : public ::testing::TestWithParam<HostedJob> {};
+
+TEST_P(SlowLimpingJobsTest, AreToldOfAsTheyAreAndNotLost) {
+  const auto run = RunHosted(GetParam(), 0);
+  if (absl::IsNotFound(run.status())) GTEST_SKIP() << run.status().message();
+  ASSERT_THAT(run, IsOk());
+  EXPECT_EQ(run->marks.end(), std::nullopt) << "it is lost";
+  EXPECT_EQ(run->marks.passed(), std::nullopt) << "it was lost";
+  EXPECT_EQ(FirstTold(run->alerts, v1::SEVERITY_WARNING), Limping().at(GetParam().name)) << Describe(run->alerts);
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, SlowLimpingJobsTest, ::testing::ValuesIn(BrokenJobsThat(/*limp=*/true)),
+                         [](const auto& info) { return info.param.name; });
+
+// Of ten classes.
+void ExpectRuined(const HostedJob& job, int64_t steps) {
+  const auto run = RunHosted(job, steps);
+  if (absl::IsNotFound(run.status())) GTEST_SKIP() << run.status().message();
+  ASSERT_THAT(run, IsOk());
+  EXPECT_EQ(run->result.state, v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(run->marks.non_finite(), std::nullopt);
+  EXPECT_LT(run->marks.best(), 0.5) << "it had learnt nothing";
+  EXPECT_GE(run->marks.last(), std::log(10)) << "better than chance";
+  ASSERT_TRUE(run->marks.passed().has_value());
+  const std::optional<Told> first = FirstTold(run->alerts, v1::SEVERITY_CRITICAL);
+  ASSERT_TRUE(first.has_value()) << Describe(run->alerts);
+  EXPECT_LE(first->step, *run->marks.passed() + 1) << Describe(run->alerts);
+  EXPECT_GT(run->firing_critical, 0) << "its end says nothing of it" << Describe(run->alerts);
+}
+
+TEST(RuinedJobTest, SucceedsAndItsRecordSaysThatItIsRuined) { ExpectRuined(Ruined(CuredJob(), 100), 300); }
+
+TEST(SlowRuinedJobTest, SucceedsAndItsRecordSaysThatItIsRuined) { ExpectRuined(RuinedJob(), 0); }
 
 }  // namespace
 }  // namespace gradwatch::testing
