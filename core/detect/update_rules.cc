@@ -49,10 +49,11 @@ void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, cons
   } else if (!(ratio < kHopelessRatio)) {
     alert->add_diagnosis("Such an update replaces the weights: gradient and learning rate together are far too large.");
     SuggestCures(record, tensor, signals, alert);
-  } else if (record.learning_rate > 0) {
+  } else if (record.learning_rate > 0 && ratio > kHealthyRatio) {
     alert->add_diagnosis(absl::StrFormat(
-        "The learning rate %s is too high for this tensor: about %.1g would bring the ratio to %s.",
-        Number(record.learning_rate), record.learning_rate * kHealthyRatio / ratio, Number(kHealthyRatio)));
+        "The learning rate %s is too high for this tensor: %s would bring the ratio to %s.",
+        Number(record.learning_rate), Number(record.learning_rate * kHealthyRatio / ratio), Number(kHealthyRatio)));
+    SuggestLowerRate(record, kHealthyRatio / ratio, signals, alert);
   }
 }
 
@@ -207,9 +208,9 @@ void UpdateGrowth::Describe(const StepRecord& record, const Verdict& verdict, co
       Number(record.learning_rate), Number(std::exp(growth)), began_, Number(verdict.usual), Number(verdict.value),
       alert->tensor()));
   alert->add_diagnosis(
-      absl::StrFormat("At this pace the rate doubles every %.0f steps, and the run breaks sooner or "
-                      "later: hold or lower it, for example with `gradwatch adjust`.",
+      absl::StrFormat("At this pace the rate doubles every %.0f steps, and the run breaks sooner or later.",
                       std::max(1.0, rises_ * std::log(2.0) / growth)));
+  SuggestLowerRate(record, std::exp(-growth), signals, alert);
 }
 
 FirstStep::FirstStep(const v1::Rule& rule, const std::vector<std::string>& tensor_names)

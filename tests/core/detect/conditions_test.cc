@@ -294,7 +294,7 @@ TEST(UpdateRatioTest, NamesTheWorstTensorAndARate) {
   EXPECT_EQ(alert.value(), 0.25);
   EXPECT_EQ(alert.limit(), 0.1);
   EXPECT_EQ(alert.summary(), "the update of dense1.weight is 0.25 times its weights, above the limit 0.1");
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("about 0.02 would bring the ratio to 0.01"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr(": 0.02 would bring the ratio to 0.01"));
 }
 
 TEST(UpdateRatioTest, BlamesTheGradientWhenItIsLarge) {
