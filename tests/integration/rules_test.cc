@@ -52,7 +52,7 @@ TEST_F(RulesOfARunningJobTest, ARuleFiresOnTheFirstStepOnWhichItHolds) {
 
   const RunResult table = Gradwatch({"rules", "get", "job"});
   EXPECT_EQ(table.exit_code, 0) << table.err;
-  EXPECT_THAT(table.out, HasSubstr("max norm 1e-12"));
+  EXPECT_THAT(table.out, HasSubstr("norm above 1e-12"));
   EXPECT_THAT(table.out, HasSubstr(absl::StrCat("from step ", static_cast<int64_t>(effective))));
 }
 
