@@ -1,4 +1,4 @@
-// How early alerts come: plays the scenarios of lead_scenarios.h to the default rules and to those after other tools,
+// How early alerts come: plays the scenarios of lead_scenarios.h to the default rules and to presets after other tools,
 // all on the very same steps, and prints a line of JSON for each scenario and set of rules. tests/bench/lead asks it.
 #include <CLI/CLI.hpp>
 #include <algorithm>
