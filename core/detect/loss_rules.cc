@@ -29,12 +29,10 @@ constexpr double kTurningOver = 0.2;
 // The loss never recovered: it stays for this many steps above this factor of its start, or above the second one where
 // updates are so small that the loss may be settling by itself.
 constexpr int kNeverSteps = 30;
-// The noise of single losses moves a reference by these factors at most: a median or several steps in a row are less
-// noisy than it, and what is a hundred times the best is lost whatever the noise.
-const double kMostNoise = std::log(100.0);
+// The noise of single losses moves the reference of loss_collapse by this factor at most: that thirty losses have none.
+const double kMostNoiseOfCollapse = std::log(10.0);
 // A loss below this share of its start is learnt, whatever it does from there.
 const double kLearnt = std::log(1e-3);
-const double kMostNoiseOfCollapse = std::log(10.0);
 const double kNeverFactor = std::log(2.0);
 const double kNeverFactorSettling = std::log(10.0);
 constexpr double kSettlingRatio = 0.01;
@@ -184,7 +182,7 @@ Verdict LossDivergence::Judge(const StepRecord& record, const RunSignals& signal
   const double best = signals.best().loss;
   const double loose = std::max(best + log_factor_, signals.start_loss() + log_start_factor_);
   const double floor = signals.start_loss() + kLearnt;
-  const double noise = std::min(max_deviations_ * signals.loss_deviation(), kMostNoise);
+  const double noise = max_deviations_ * signals.loss_deviation();
   const double reference = signals.settled() ? std::max(best + std::max(log_factor_, noise), floor) : loose;
   if (sum_ <= 0) above_since_ = record.step;
   const Way way = JudgeLoss(signals, reference, loose);
