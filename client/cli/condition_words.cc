@@ -104,6 +104,11 @@ std::string Words(const v1::SaturationCondition& c) {
   return parts.empty() ? "units of a layer: no limit" : absl::StrCat("units of a layer ", absl::StrJoin(parts, " or "));
 }
 
+std::string Words(const v1::FrozenCondition& c) {
+  if (c.max_share() == 0) return "gradient or update of a tensor all zero";
+  return absl::StrCat("gradient or update all zero in above ", Percent(c.max_share()), " of the tensors");
+}
+
 std::string Words(const v1::ClippingCondition& c) {
   return absl::StrCat("norm of ", c.window(), " steps above ", Times(c.factor()), " that after clipping, and ",
                       Times(c.growth_factor()), " what it was");
@@ -191,7 +196,7 @@ std::string ConditionWords(const v1::Rule& rule) {
     case v1::Rule::kSaturation:
       return Words(rule.saturation());
     case v1::Rule::kFrozen:
-      return "gradient or update of a tensor all zero";
+      return Words(rule.frozen());
     case v1::Rule::kClipping:
       return Words(rule.clipping());
     case v1::Rule::kSeries:

@@ -335,7 +335,7 @@ std::string Attention::OtherFigure(const LayerStatistics& worst) const {
 }
 
 Frozen::Frozen(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
-    : tensors_(MatchingTensors(rule, tensor_names)), past_(tensors_.size()) {}
+    : max_share_(rule.frozen().max_share()), tensors_(MatchingTensors(rule, tensor_names)), past_(tensors_.size()) {}
 
 int64_t Frozen::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
   return static_cast<int64_t>(MatchingTensors(rule, tensor_names).size() * sizeof(Past));
@@ -368,22 +368,22 @@ Verdict Frozen::Judge(const StepRecord& record, const RunSignals& signals) {
   if (!signals.finite() || (record.grad_norm > 0 && LargestTensor(record) < 0)) return verdict;
   const bool learnt = record.loss == 0 && record.grad_norm == 0;
   const size_t count = TensorsOf(record, tensors_);
-  bool unknown = false;
+  size_t unknown = 0;
   for (size_t i = 0; i < count; ++i) {
     Past& past = past_[i];
     const Motion motion = learnt ? Motion::kMoves : MotionOf(record, record.tensors[tensors_[i]], past);
     Remember(record.step, motion, &past);
-    if (motion == Motion::kUnknown) {
-      unknown = true;
-    } else if (verdict.kind == Verdict::Kind::kUnknown) {
-      verdict.kind = Verdict::Kind::kQuiet;
-    }
+    unknown += motion == Motion::kUnknown ? 1 : 0;
     if (motion != Motion::kZeroGradient && motion != Motion::kZeroUpdate) continue;
-    verdict.kind = Verdict::Kind::kHolds;
     ++verdict.value;
     if (verdict.tensor < 0 || past.frozen_since < PastOf(verdict.tensor).frozen_since) verdict.tensor = tensors_[i];
   }
-  if (verdict.kind == Verdict::Kind::kQuiet && unknown) verdict.kind = Verdict::Kind::kUnknown;
+  verdict.limit = max_share_ * static_cast<double>(count);
+  if (verdict.value > verdict.limit) {
+    verdict.kind = Verdict::Kind::kHolds;
+  } else if (count > 0 && verdict.value + static_cast<double>(unknown) <= verdict.limit) {
+    verdict.kind = Verdict::Kind::kQuiet;
+  }
   return verdict;
 }
 
@@ -397,16 +397,19 @@ void Frozen::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   alert->add_diagnosis(past.last_moved == kNever
                            ? std::string("It has not moved since the job began or the rule was set.")
                            : absl::StrFormat("It last moved at step %d.", past.last_moved));
-  if (verdict.value > 1) {
-    alert->add_diagnosis(absl::StrFormat("%.0f of %d tensors that this rule looks at do not move.", verdict.value,
-                                         TensorsOf(record, tensors_)));
-  }
+  ExplainHowMany(record, verdict, alert);
   if (no_gradient) {
     alert->add_diagnosis(
         "Nothing of the loss comes back to it: units behind it are dead, or its outputs are not used.");
     return ExplainShutLayers(record, alert);
   }
   ExplainZeroUpdate(record, verdict.tensor, signals, alert);
+}
+
+void Frozen::ExplainHowMany(const StepRecord& record, const Verdict& verdict, v1::Alert* alert) const {
+  if (verdict.value <= 1) return;
+  alert->add_diagnosis(absl::StrFormat("%.0f of %d tensors that this rule looks at do not move.", verdict.value,
+                                       TensorsOf(record, tensors_)));
 }
 
 // The gradient is there and so is a rate: what they make is less than half the last digit of each weight, or of nothing

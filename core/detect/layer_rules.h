@@ -115,10 +115,10 @@ class Attention final : public Condition {
 };
 
 // The condition frozen: the gradient of a matching tensor is zero in all elements, or its update is zero although its
-// gradient is not and the learning rate is above 0. The value is the number of such tensors, the limit 0; names the one
-// that has been frozen for longest. Gradients are judged at every level; below FULL, or without an update, nothing is
-// known about a tensor whose update was zero when it was last measured. A step of loss 0 and gradient 0 is quiet: there
-// is nothing left to learn.
+// gradient is not and the learning rate is above 0. The value is the number of such tensors, the limit max_share of the
+// matching ones; names the one that has been frozen for longest. Gradients are judged at every level; below FULL, or
+// without an update, nothing is known about a tensor whose update was zero when it was last measured. A step of loss 0
+// and gradient 0 is quiet: there is nothing left to learn.
 class Frozen final : public Condition {
  public:
   Frozen(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -149,7 +149,9 @@ class Frozen final : public Condition {
   static void Remember(int64_t step, Motion motion, Past* past);
   const Past& PastOf(int tensor) const;
   static void ExplainZeroUpdate(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
+  void ExplainHowMany(const StepRecord& record, const Verdict& verdict, v1::Alert* alert) const;
 
+  const double max_share_;
   const std::vector<int> tensors_;
   std::vector<Past> past_;  // of each of tensors_
 };

@@ -250,21 +250,35 @@ LossCollapse::LossCollapse(const v1::Rule& rule, const std::vector<std::string>&
   static_cast<void>(tensor_names);
 }
 
+double LossCollapse::LimitOf(const RunSignals& signals, double factor) const {
+  const double noise = std::min(max_deviations_ * signals.loss_deviation(), kMostNoiseOfCollapse);
+  return signals.best().loss + factor * std::max(log_factor_, noise);
+}
+
+bool LossCollapse::IsBack(const RunSignals& signals, double factor) const {
+  const double start = signals.start_loss(), best = signals.best().loss;
+  const SortedWindow& losses = signals.losses30();
+  // Only what was learnt can be lost.
+  const bool learnt = best + factor * log_factor_ < start;
+  return signals.settled() && learnt && losses.Quantile(0.1) > LimitOf(signals, factor) &&
+         losses.Median() > start + log_start_share_;
+}
+
 Verdict LossCollapse::Judge(const StepRecord&, const RunSignals& signals) {
   const SortedWindow& losses = signals.losses30();
-  if (!signals.finite() || losses.size() < losses.capacity()) return Verdict();
+  if (!signals.finite()) return Verdict();
+  const bool full = losses.size() == losses.capacity();
+  const bool half_back =
+      full && IsBack(signals, 0.5) && losses.Median() > (signals.best().loss + signals.start_loss()) / 2;
+  half_back_ = half_back ? half_back_ + 1 : 0;
+  if (!full) return Verdict();
   Verdict verdict = Quiet();
-  const double best = signals.best().loss;
-  const double noise = std::min(max_deviations_ * signals.loss_deviation(), kMostNoiseOfCollapse);
-  const double limit = best + std::max(log_factor_, noise);
-  // Only what was learnt can be lost.
-  const bool learnt = best + log_factor_ < signals.start_loss();
-  const bool lasting = signals.settled() && learnt && losses.Quantile(0.1) > limit;
-  if (!lasting || !(losses.Median() > signals.start_loss() + log_start_share_)) return verdict;
+  const bool back = IsBack(signals, 1);
+  if (!back && half_back_ < kLastingSteps) return verdict;
   verdict.kind = Verdict::Kind::kHolds;
   verdict.value = signals.LossOf(losses.Median());
-  verdict.limit = signals.LossOf(limit);
-  verdict.usual = signals.LossOf(best);
+  verdict.limit = signals.LossOf(LimitOf(signals, back ? 1 : 0.5));
+  verdict.usual = signals.LossOf(signals.best().loss);
   return verdict;
 }
 

@@ -15,8 +15,8 @@ namespace gradwatch::core {
 // A loss far above what was usual: l = ln(loss) above its median by ln(factor), and by max_deviations robust standard
 // deviations, because the losses of single batches of a run that has nearly converged differ by powers of ten. With
 // norm_factor also one of the last three norms must be that many times the usual one. A loss below a thousandth of its
-// start is no jump, whatever was usual. An infinite loss is above everything; NaN is non_finite's business. Silent until
-// kWarmUp losses are in.
+// start is no jump, whatever was usual. An infinite loss is above everything; NaN is non_finite's business. Silent
+// until kWarmUp losses are in.
 class LossJump final : public Condition {
  public:
   static constexpr int kWarmUp = 20;
@@ -85,7 +85,8 @@ class LossDivergence final : public Condition {
 };
 
 // A loss that is lastingly back where it began: the lowest tenth of the last 30 losses above the best by ln(factor) and
-// max_deviations standard deviations, and their median above start_share of the start.
+// max_deviations standard deviations, and their median above start_share of the start. Of a run that had learnt less
+// than the factor, half of both is enough where it has been so for kLastingSteps, nearer to the start than to the best.
 class LossCollapse final : public Condition {
  public:
   LossCollapse(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -96,9 +97,17 @@ class LossCollapse final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
+  static constexpr int kLastingSteps = 200;
+
+  // Whether the last losses are above the best by `factor` times ln(factor) and max_deviations, after a best that was
+  // below the start by as much, and above start_share of the start.
+  bool IsBack(const RunSignals& signals, double factor) const;
+  double LimitOf(const RunSignals& signals, double factor) const;
+
   const double log_factor_;
   const double max_deviations_;
   const double log_start_share_;
+  int half_back_ = 0;  // steps in a row
 };
 
 // Two witnesses, each beyond its own noise: the loss above its best, and with it the norms, or the updates, above what

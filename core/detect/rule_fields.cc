@@ -87,6 +87,7 @@ constexpr ConditionField kFields[] = {
     {"saturation", "max_dead", 0.5, kShare},
     {"attention", "max_logit", 50, kPositive},
     {"attention", "min_entropy", 0.01, Between(0, 1)},
+    {"frozen", "max_share", 0, {.low = 0, .high = 1, .without_high = true}},
     {"clipping", "factor", 100, kAboveOne},
     {"clipping", "growth_factor", 10, kFromOne},
     {"clipping", "window", 50, Between(10, 10'000)},

@@ -19,7 +19,11 @@ constexpr double kLeastDeviation = 0.1;
 // Losses or norms from which a median says something.
 constexpr int kFewest = 5;
 
-const double kLog3 = std::log(3.0);
+// The first losses are of the start up to this factor above the first of all, and where updates were too small to have
+// made any difference, up to the second one.
+const double kMostOfStart = std::log(3.0);
+const double kMostLuck = std::log(30.0);
+constexpr double kSmallRatio = 0.01;
 // A run is calm while its loss is below this many times its best, or this many times its start.
 const double kCalmOfBest = std::log(3.0);
 const double kCalmOfStart = std::log(1.5);
@@ -109,9 +113,11 @@ void RunSignals::BeginStep(const StepRecord& record) {
 void RunSignals::TakeLoss(double loss) {
   // A batch that is right to the last bit says that the loss is low, but not how low.
   if (loss > 0) smallest_loss_ = std::min(smallest_loss_, loss);
+  if (only_zeros_ && loss > 0 && losses_ > 0) BeginLossEra(false);
+  only_zeros_ = only_zeros_ && loss == 0;
   if (loss == 0 && !is_additive_) loss = smallest_loss_;
   ObserveScale(loss);
-  if (!is_additive_ && loss < 0) BeginLossEra();
+  if (!is_additive_ && loss < 0) BeginLossEra(true);
   loss_ = is_additive_ ? std::asinh(loss / loss_scale_) : std::log(std::max(loss, kSmallest));
   ++losses_;
   ObserveStart();
@@ -132,12 +138,12 @@ void RunSignals::ObserveScale(double loss) {
   if (magnitudes_count_ < kFewest) return;
   std::sort(magnitudes_.begin(), magnitudes_.end());
   loss_scale_ = std::max(magnitudes_[kFewest / 2], kSmallestScale);
-  if (is_additive_) BeginLossEra();
+  if (is_additive_) BeginLossEra(true);
 }
 
-// A logarithm cannot tell these losses, or their scale is another one.
-void RunSignals::BeginLossEra() {
-  is_additive_ = true;
+// What was known of losses says nothing about these.
+void RunSignals::BeginLossEra(bool is_additive) {
+  is_additive_ = is_additive;
   ++loss_era_;
   losses_ = 0;
   first_losses_count_ = 0;
@@ -150,11 +156,15 @@ void RunSignals::BeginLossEra() {
   for (SortedWindow* window : {&losses10_, &losses20_, &losses30_, &losses50_}) window->Clear();
 }
 
+// Updates that cannot have made a loss many times another: the first batch was a lucky one.
+bool RunSignals::UpdatesWereSmall() const { return ratios5_.size() > 0 && ratios5_.Quantile(1) < kSmallRatio; }
+
 void RunSignals::ObserveStart() {
   // asinh(1): of a loss as large as the first one.
   if (losses_ == 1) start_loss_ = is_additive_ ? std::max(loss_, std::asinh(1.0)) : loss_;
   if (losses_ > kFewest) return;
-  if (losses_ == 1 || loss_ <= start_loss_ + kLog3) first_losses_[first_losses_count_++] = loss_;
+  const bool is_of_the_start = losses_ == 1 || loss_ <= start_loss_ + (UpdatesWereSmall() ? kMostLuck : kMostOfStart);
+  if (is_of_the_start) first_losses_[first_losses_count_++] = loss_;
   if (losses_ < kFewest) return;
   const auto end = first_losses_.begin() + first_losses_count_;
   std::sort(first_losses_.begin(), end);

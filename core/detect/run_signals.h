@@ -25,7 +25,8 @@ struct RunFacts {
 };
 
 // Losses are judged by l = ln(loss), norms by y = ln(norm): both are near log-normal. From the first loss on that is
-// not above 0, l = asinh(loss / |first loss|), and everything about losses begins anew (loss_era).
+// not above 0, l = asinh(loss / |first loss|), and everything about losses begins anew (loss_era). So it does with the
+// first loss above 0 of a run whose losses were all 0: they say nothing of where it began.
 //
 // A step whose loss or gradients are not finite moves nothing here, but for `last_update`.
 //
@@ -99,7 +100,7 @@ class RunSignals {
   int loss_era() const { return loss_era_; }
 
   // l of the first losses: the larger of the first and the median of those of the first five that are within a factor
-  // of 3 of it.
+  // of 3 of it; of 30, where all updates were below a hundredth of the weights: then the first batch was a lucky one.
   double start_loss() const { return start_loss_; }
   const Best& best() const { return best_; }
   // Whether 20 losses in a row were once below 3 times the best and 1.5 times the start: the run has begun to learn, or
@@ -151,7 +152,8 @@ class RunSignals {
 
   void TakeLoss(double loss);
   void ObserveScale(double loss);
-  void BeginLossEra();
+  void BeginLossEra(bool is_additive);
+  bool UpdatesWereSmall() const;
   void ObserveStart();
   void TakeNorm(double norm);
   void ObserveBest(const StepRecord& record);
@@ -169,6 +171,7 @@ class RunSignals {
   // Losses.
   bool is_additive_ = false;            // whether l is an asinh
   double smallest_loss_ = 1e-6;         // above 0, of the run
+  bool only_zeros_ = true;              // whether all losses were 0
   double loss_scale_ = 0;               // see asinh above
   std::array<double, 5> magnitudes_{};  // of the first losses
   int magnitudes_count_ = 0;

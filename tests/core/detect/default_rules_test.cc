@@ -262,6 +262,62 @@ TEST(DefaultRulesTest, ALossBackWhereItBeganIsACollapseToTheEnd) {
   }
 }
 
+TEST(DefaultRulesTest, WhatLittleWasLearntCanBeLostToo) {
+  // Within the factor of 1.5 that a collapse has at once; noise of single losses of 2 %, so that nothing is by chance.
+  for (const double best : {1.65, 1.8}) {
+    Noise noise(15);
+    const Course course = [&](int step) {
+      Sample sample = Healthy(&noise);
+      sample.loss = (step >= 100 && step < 600 ? best : 2.3) * std::exp(0.02 * noise.Normal());
+      return sample;
+    };
+    EXPECT_GT(ExpectLost(course, 3000, 600 + 30 + 200), 600 + 100);
+  }
+  // Three quarters of the way back, or all of it for a while, are no collapse.
+  for (const auto& [level, steps] : {std::pair(1.85, 2000), {2.3, 150}}) {
+    Noise noise(15);
+    const Told told = Play(
+        [&, level = level, steps = steps](int step) {
+          Sample sample = Healthy(&noise);
+          const double loss = step >= 600 && step < 600 + steps ? level : step >= 100 ? 1.7 : 2.3;
+          sample.loss = loss * std::exp(0.02 * noise.Normal());
+          return sample;
+        },
+        2600);
+    EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
+  }
+}
+
+TEST(DefaultRulesTest, ANetworkThatNoGradientReachesIsDead) {
+  for (const int from : {0, 100}) {
+    for (const double bias : {0.0, 1.0}) {  // what is left of the gradient
+      DetectorHarness harness(v1::RuleSet{});
+      Told told;
+      for (int step = 0; step < from + 100; ++step) {
+        if (step >= from) {
+          harness.SetNorm(0);
+          harness.SetTensorNorm(4, bias);
+        }
+        told.Add(harness.Step());
+      }
+      EXPECT_EQ(told.FirstCritical(), from + 19) << told.Words();
+      EXPECT_EQ(told.Count("dead_network"), 1);
+      EXPECT_TRUE(told.IsOpen("dead_network"));
+    }
+  }
+}
+
+TEST(DefaultRulesTest, PartsThatRestAreNoDeadNetwork) {
+  DetectorHarness harness(v1::RuleSet{});
+  Told told;
+  for (int step = 0; step < 300; ++step) {
+    for (int tensor = 0; tensor < 3; ++tensor) harness.SetTensorNorm(tensor, 0);  // three of five
+    if (step % 20 == 0) harness.SetNorm(0);
+    told.Add(harness.Step());
+  }
+  EXPECT_EQ(told.Count("dead_network"), 0) << told.Words();
+}
+
 TEST(DefaultRulesTest, ALossThatIsDestroyedIsToldAtOnceAndToTheEnd) {
   for (const int at : {25, 100, 1000}) {
     Noise noise(8);

@@ -56,6 +56,35 @@ TEST(HardCasesTest, ALossThatStaysFarAboveItsStartBehindAnEarlyPeakIsLost) {
   }
 }
 
+// What comes after is no tenfold loss: updates of a thousandth cannot have made one of it.
+TEST(HardCasesTest, AfterALuckyFirstBatchARunIsWell) {
+  Noise noise(16);
+  const Told told = Play(
+      [&](int step) {
+        return Sample{.loss = (step == 0 ? 0.1 : 1 + std::exp(-step / 1000.0)) * std::exp(0.1 * noise.Normal())};
+      },
+      2000);
+  EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
+}
+
+// A loss of 0 says nothing of where a run began; the first one that says something does.
+TEST(HardCasesTest, LossesOfZeroAreNoStart) {
+  for (const int zeros : {1, 3, 4, 5, 100}) {
+    SCOPED_TRACE(zeros);
+    Noise noise(17);
+    const Told told = Play(
+        [&](int step) {
+          return Sample{.loss = step < zeros ? 0 : 0.7 * std::exp(-step / 1000.0 + 0.1 * noise.Normal())};
+        },
+        2000);
+    EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
+  }
+  // And is missed when it is lost.
+  const Told lost = Play([&](int step) { return Sample{.loss = step < 3 ? 0.0 : step < 300 ? 0.7 : 70.0}; }, 400);
+  EXPECT_GE(lost.FirstCritical(), 300) << lost.Words();
+  EXPECT_LE(lost.FirstCritical(), 310) << lost.Words();
+}
+
 // Single losses of a run that has learnt nearly all differ by powers of ten; chance is far above all of them.
 TEST(HardCasesTest, ACollapseToChanceIsToldWhateverTheNoiseWas) {
   for (const double spread : {0.3, 1.0, 1.5}) {

@@ -455,6 +455,33 @@ TEST(FrozenTest, TheOneThatHasBeenFrozenForLongestIsNamed) {
   EXPECT_THAT(Diagnosis(alerts[0]), HasSubstr("learning rate is 0.5"));
 }
 
+TEST(FrozenTest, AShareOfTheTensorsIsJudgedByItself) {
+  v1::RuleSet rules = FrozenRule();
+  rules.mutable_rules(0)->mutable_frozen()->set_max_share(0.4);
+  DetectorHarness harness(rules);
+  const struct {
+    const char* what;
+    int zero, nan;  // of five tensors
+    v1::AlertState state;
+  } steps[] = {
+      {"just the share", 2, 0, v1::ALERT_STATE_UNSPECIFIED},
+      {"above it", 3, 0, v1::ALERT_STATE_FIRING},
+      {"may be above it", 2, 1, v1::ALERT_STATE_UNSPECIFIED},
+      {"below it, whatever the rest is", 1, 1, v1::ALERT_STATE_RESOLVED},
+  };
+  for (const auto& step : steps) {
+    for (int i = 0; i < step.zero; ++i) harness.SetTensorNorm(i, 0);
+    // Elements that are not finite, of a step whose gradient as a whole is.
+    for (int i = 0; i < step.nan; ++i) harness.tensor(step.zero + i).nan_count = 1;
+    const std::vector<v1::Alert> alerts = harness.Step();
+    EXPECT_EQ(alerts.empty() ? v1::ALERT_STATE_UNSPECIFIED : alerts[0].state(), step.state) << step.what;
+    if (step.state != v1::ALERT_STATE_FIRING) continue;
+    EXPECT_EQ(alerts.at(0).value(), 3);
+    EXPECT_EQ(alerts.at(0).limit(), 2);
+    EXPECT_THAT(Diagnosis(alerts.at(0)), HasSubstr("3 of 5 tensors"));
+  }
+}
+
 TEST(FrozenTest, AHigherRateIsACureOnlyOfOneThatWasLowered) {
   for (const double rate : {0.5, 0.06, 0.05, 1e-6}) {
     DetectorHarness harness(FrozenRule());

@@ -222,9 +222,10 @@ const v1::Rule& Named(const std::string& name, const v1::RuleSet& rules) {
 
 TEST(ResolveRulesTest, AnEmptySetIsTheDefaultPreset) {
   const v1::RuleSet resolved = ResolveRules(v1::RuleSet());
-  EXPECT_THAT(NamesOf(resolved), ElementsAre("non_finite", "grad_norm_exploding", "grad_norm_spike", "loss_jump",
-                                             "loss_spike", "loss_divergence", "loss_collapse", "norm_growth",
-                                             "joint_growth", "first_step", "update_overshoot", "update_growth"));
+  EXPECT_THAT(NamesOf(resolved),
+              ElementsAre("non_finite", "grad_norm_exploding", "grad_norm_spike", "loss_jump", "loss_spike",
+                          "loss_divergence", "loss_collapse", "norm_growth", "joint_growth", "first_step",
+                          "update_overshoot", "update_growth", "dead_network"));
   EXPECT_EQ(resolved.DebugString(), ResolveRules(Parse("preset: 'gradwatch'")).DebugString());
   EXPECT_EQ(ResolveRules(Parse("preset: 'none'")).rules_size(), 0);
 }
