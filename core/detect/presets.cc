@@ -50,7 +50,7 @@ constexpr Preset kPresets[] = {
       rules { name: "first_step" severity: SEVERITY_WARNING first_step {} }
       rules { name: "update_overshoot" severity: SEVERITY_CRITICAL overshoot {} }
       rules { name: "update_growth" severity: SEVERITY_CRITICAL update_growth {} }
-      rules { name: "dead_network" severity: SEVERITY_CRITICAL for_steps: 20 frozen { max_share: 0.7 } }
+      rules { name: "dead_network" severity: SEVERITY_WARNING for_steps: 20 frozen { max_share: 0.7 } }
     )"},
 
     // AUTOTRAINER (Zhang et al. 2021). Of "explode" the part about NaN and infinity. Left out: the ratio of the
