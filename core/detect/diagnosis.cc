@@ -196,7 +196,7 @@ struct Rise {
   int steps = 0;          // steps on which it was, up to the last one; 0: it is not
   bool at_least = false;  // and perhaps more than the window shows
   int age = 0;            // steps since it began
-  double growth = 0;      // factor a step since then
+  double growth = 0;      // of its logarithm, a step since then
 };
 
 // Fills in how long the newest samples have been above a level, and how fast they grew from the last one that was not.
@@ -210,7 +210,7 @@ void MeasureRise(const SortedWindow& samples, double level, bool is_log, Rise* r
   const int ways = rise->at_least ? rise->steps - 1 : rise->steps;
   if (ways == 0) return;
   const double first = samples.ByAge(size - 1 - ways), last = samples.ByAge(size - 1);
-  rise->growth = is_log ? std::exp((last - first) / ways) : std::pow(last / first, 1.0 / ways);
+  rise->growth = (is_log ? last - first : std::log(last / first)) / ways;
 }
 
 // In the order in which causes go: of two that began together, the first is the likelier.
@@ -243,9 +243,8 @@ std::vector<Rise> RisesOf(const StepRecord& record, const RunSignals& signals) {
 }
 
 std::string RiseInWords(const Rise& rise) {
-  const std::string fast = std::isfinite(rise.growth) && rise.growth > 1
-                               ? absl::StrCat(", ", Number(rise.growth), " times more a step")
-                               : "";
+  const std::string fast =
+      std::isfinite(rise.growth) && rise.growth > 0 ? absl::StrCat(", ", GrowthAStep(rise.growth)) : "";
   return absl::StrFormat("%s has been above %s times its usual %s for %s%d step%s%s", rise.what, Number(rise.factor),
                          rise.usual, rise.at_least ? "at least " : "", rise.steps, rise.steps == 1 ? "" : "s", fast);
 }
@@ -343,6 +342,13 @@ std::string Number(double value) {
 
 std::string LargestIn(absl::string_view tensor_name) {
   return tensor_name.empty() ? "" : absl::StrCat("; largest in ", tensor_name);
+}
+
+std::string GrowthAStep(double log_growth) {
+  constexpr double kManifold = 1.9;  // from which on a factor says more than a percentage
+  const double factor = std::exp(log_growth);
+  if (factor >= kManifold) return absl::StrCat(Number(factor), " times more a step");
+  return absl::StrCat(Number(100 * std::expm1(log_growth)), "% more a step");
 }
 
 bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {

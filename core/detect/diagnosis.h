@@ -18,6 +18,9 @@ std::string Number(double value);
 // One step of a few words: "; largest in rnn0.weight_hh", or "" without a name.
 std::string LargestIn(absl::string_view tensor_name);
 
+// How fast something grows whose logarithm grows by this, above 0, a step: "2.71 times more a step", "3% more a step".
+std::string GrowthAStep(double log_growth);
+
 // Why gradients are too large: the share of the tensor, recurrence, growth through the layers, the last update, since
 // when. One line each, as far as it applies; if none does, one that says what was looked at.
 void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);

@@ -222,8 +222,8 @@ void Drift::Describe(const StepRecord& record, const Verdict& verdict, const Run
   if (steps == 1) {
     alert->add_diagnosis("It got there in a single step: a spike rather than a drift.");
   } else if (grown > 0) {
-    alert->add_diagnosis(absl::StrFormat("That is about %s%% a step over %d steps.",
-                                         Number(100 * std::expm1(grown / static_cast<double>(steps))), steps));
+    alert->add_diagnosis(
+        absl::StrFormat("That is about %s over %d steps.", GrowthAStep(grown / static_cast<double>(steps)), steps));
   }
   if (BlameUpdate(record, signals, alert)) return;
   alert->add_diagnosis("If it goes on, updates grow with it, unless something scales them.");

@@ -291,6 +291,12 @@ TEST(DiagnosisTest, SaysSinceWhenHowFastAndWhatCameFirst) {
             "has been above 1.5 times its usual 1 for 1 step, 2 times more a step: the largest update rose first.");
 }
 
+TEST(DiagnosisTest, GrowthAStepIsAFactorOrAPercentage) {
+  EXPECT_EQ(GrowthAStep(std::log(2.0)), "2 times more a step");
+  EXPECT_EQ(GrowthAStep(std::log(1.5)), "50% more a step");
+  EXPECT_EQ(GrowthAStep(std::log(1.003)), "0.3% more a step");
+}
+
 TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
   const std::vector<std::string> names = {"rnn0.weight_ih", "rnn0.weight_hh", "dense1.weight"};
   WatchedRun run(names);

@@ -456,7 +456,7 @@ TEST(DriftTest, SaysSinceWhenHowFarAndHowFast) {
   EXPECT_THAT(judge.alert().summary(), HasSubstr("drifted upward since step "));
   EXPECT_THAT(judge.alert().summary(), HasSubstr("from the first 100 norms"));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("times what it was in the first 100"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("% a step over "));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("% more a step over "));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust job --lr-scale"));
 }
 
