@@ -464,7 +464,7 @@ bool ToldLines::IsTold(const std::string& line, const v1::Alert& alert, std::vec
     Line now = {std::move(key), alert.rule(), alert.severity(), alert.step()};
     if (told == told_.end()) {
       told_.push_back(std::move(now));
-    } else if (told->severity <= now.severity) {
+    } else {
       *told = std::move(now);
     }
     return false;

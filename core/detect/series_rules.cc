@@ -181,7 +181,7 @@ void Series::Explain(const StepRecord& record, const RunSignals& signals, v1::Al
     SuggestLowerRate(record, kLowerRate, signals, alert);
   } else if (series_ == SeriesSpec::SERIES_GRAD_NORM && !alert->tensor().empty()) {
     alert->add_diagnosis(absl::StrFormat("The gradient is largest in %s.", alert->tensor()));
-  } else if (signals.usual_ratio() > 0) {
+  } else if (signals.usual_ratio() > 0 && signals.last_update().step >= record.step - 1) {
     alert->add_diagnosis("The update before was no larger than usual: look at the data of this step.");
   }
 }

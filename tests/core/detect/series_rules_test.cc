@@ -392,6 +392,7 @@ TEST(SeriesTest, ExplainsTheUpdateAsOtherRulesDo) {
     EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("likely too high")));
     if (unmeasured > 0) {
       EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("changed dense1.weight"))) << "an update of long ago";
+      EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("The update before was no larger than usual")));
     } else {
       EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("its gradient norm was "));
     }
@@ -662,8 +663,8 @@ TEST(ClippingTest, AThresholdThatAdaptsIsNoNewSetting) {
   ClipInForce& in_force = judge.harness().record().clip_in_force;
   in_force.shared = {10, v1::CLIP_MODE_AUTOCLIP, false};
   for (int i = 0; i < 100; ++i) step(50, 1 + 0.001 * i);
+  for (int i = 0; i < 30; ++i) step(2'000, 2 + 0.001 * i);
   judge.harness().record().control_revision = 2;
-  for (int i = 0; i < 40; ++i) step(2'000, 2 + 0.001 * i);
   EXPECT_TRUE(step(2'000, 3));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown"));
   // What the setting of a single tensor is counts too.
