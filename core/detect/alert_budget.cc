@@ -35,14 +35,7 @@ AlertBudget::Rule& AlertBudget::Find(const std::string& name) {
 std::vector<v1::Alert> AlertBudget::Take(v1::Alert alert, int64_t waiting) {
   Rule& rule = Find(alert.rule());
   const bool ends = alert.state() == v1::ALERT_STATE_RESOLVED;
-  if (rule.open.contains(alert.episode())) {
-    if (ends) {
-      rule.open.erase(alert.episode());
-      --open_;
-      alert.set_step(std::max(alert.step(), alert.first_step()));  // as in Finish
-    }
-    return {std::move(alert)};
-  }
+  if (rule.open.contains(alert.episode())) return {Tell(std::move(alert), rule)};
   if (rule.counting == alert.episode()) {
     rule.last_step = std::max(rule.last_step, alert.step());
     if (ends) rule.counting.reset();
@@ -50,15 +43,26 @@ std::vector<v1::Alert> AlertBudget::Take(v1::Alert alert, int64_t waiting) {
   }
   if (MayTell(rule, waiting)) {
     ++rule.told;
-    if (!ends) {
-      rule.open.insert(alert.episode());
-      ++open_;
-    }
-    return {std::move(alert)};
+    return {Tell(std::move(alert), rule)};
   }
   Count(alert, rule);
   if (episode_ > 0 && alert.severity() <= severity_) return {};
   return BeginCounting(alert);
+}
+
+v1::Alert AlertBudget::Tell(v1::Alert alert, Rule& rule) {
+  const auto [place, is_new] = rule.open.try_emplace(alert.episode());
+  open_ += is_new ? 1 : 0;
+  if (alert.state() != v1::ALERT_STATE_RESOLVED) {
+    lines_.TellOnce(&alert);
+    place->second = alert.diagnosis();
+    return alert;
+  }
+  if (!is_new) *alert.mutable_diagnosis() = std::move(place->second);
+  alert.set_step(std::max(alert.step(), alert.first_step()));  // as in Finish
+  rule.open.erase(place);
+  --open_;
+  return alert;
 }
 
 std::vector<v1::Alert> AlertBudget::BeginCounting(const v1::Alert& alert) {

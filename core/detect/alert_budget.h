@@ -6,13 +6,14 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/detect/detector.h"
+#include "core/detect/diagnosis.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "gradwatch/v1/alert.pb.h"
 
 namespace gradwatch::core {
@@ -37,7 +38,9 @@ constexpr int MostWaiting(const AlertBudgetOptions& options, int rules) {
 // all of it; one that is not told is counted. An alert of the rule "alerts_truncated" fires when the counting begins,
 // as severe as what is counted first: it says so and nothing more, since it may be the last that is heard of the run.
 // It is resolved at the end, and then says how many episodes, of which rules and in which steps were counted. Where
-// something more severe is counted for the first time, another episode of that severity takes over. Thread-compatible.
+// something more severe is counted for the first time, another episode of that severity takes over.
+//
+// What alerts of one fault say alike is told once, by the first of those that are told. Thread-compatible.
 class AlertBudget {
  public:
   // `clock` must outlive it.
@@ -51,13 +54,14 @@ class AlertBudget {
   std::vector<v1::Alert> Finish(int64_t step);
 
  private:
+  using Diagnosis = google::protobuf::RepeatedPtrField<std::string>;
   // What was done with the episodes of a rule.
   struct Rule {
     double tokens = 0;
     absl::Duration filled;  // when the tokens were counted
     int64_t told = 0;
-    std::set<int32_t> open;           // episodes that were told
-    std::optional<int32_t> counting;  // the episode that is not told, while it lasts
+    std::map<int32_t, Diagnosis> open;  // episodes that were told, and what was last said of why
+    std::optional<int32_t> counting;    // the episode that is not told, while it lasts
     int64_t counted = 0;
     int64_t first_step = 0;  // of what was counted
     int64_t last_step = 0;
@@ -65,6 +69,8 @@ class AlertBudget {
 
   Rule& Find(const std::string& name);
   bool MayTell(Rule& rule, int64_t waiting);
+  // The transition as it is told.
+  v1::Alert Tell(v1::Alert alert, Rule& rule);
   void Count(const v1::Alert& alert, Rule& rule);
   std::vector<v1::Alert> BeginCounting(const v1::Alert& alert);
   v1::Alert Truncation(v1::AlertState state, int64_t step, std::string summary) const;
@@ -74,6 +80,7 @@ class AlertBudget {
   const Clock* const clock_;
   const AlertBudgetOptions options_;
   std::map<std::string, Rule> rules_;
+  ToldLines lines_;
   int open_ = 0;  // episodes that were told and are not resolved, of all rules: one of each at most
   int64_t counted_ = 0;
   // The episode of the counting:

@@ -6,7 +6,6 @@
 
 #include "core/base/timestamp.h"
 #include "core/detect/condition.h"
-#include "core/detect/diagnosis.h"
 #include "core/detect/episode.h"
 #include "core/detect/run_signals.h"
 
@@ -36,7 +35,6 @@ struct Detector::State {
 
   const AlertIdentity identity;
   RunSignals signals;
-  CuresOfStep cures;
   std::vector<Watch> watches;
   std::map<std::string, int32_t> episodes;  // of rules that were there before, by name: ids are never given twice
 };
@@ -50,7 +48,6 @@ void Detector::State::Judge(const StepRecord& record, bool update, absl::Time no
     if (change == Episode::Change::kNone) continue;
     if (change != Episode::Change::kResolved) {
       watch.condition->Describe(record, verdict, signals, &watch.episode.alert());
-      cures.TellOnce(record.step, &watch.episode.alert());
     }
     Tell(&watch, now, transitions);
   }

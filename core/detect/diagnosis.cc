@@ -18,6 +18,7 @@ namespace gradwatch::core {
 namespace {
 
 constexpr absl::string_view kCure = "Try ";
+constexpr char kCommand[] = ": gradwatch ";  // what a cure ends with, if it has a command
 
 // A tensor with this share of the squared norm is what the norm is about.
 constexpr double kDominantShare = 0.5;
@@ -195,7 +196,7 @@ struct Rise {
   int steps = 0;          // steps on which it was, up to the last one; 0: it is not
   bool at_least = false;  // and perhaps more than the window shows
   int age = 0;            // steps since it began
-  double growth = 0;      // factor a step since then
+  double growth = 0;      // of its logarithm, a step since then
 };
 
 // Fills in how long the newest samples have been above a level, and how fast they grew from the last one that was not.
@@ -209,7 +210,7 @@ void MeasureRise(const SortedWindow& samples, double level, bool is_log, Rise* r
   const int ways = rise->at_least ? rise->steps - 1 : rise->steps;
   if (ways == 0) return;
   const double first = samples.ByAge(size - 1 - ways), last = samples.ByAge(size - 1);
-  rise->growth = is_log ? std::exp((last - first) / ways) : std::pow(last / first, 1.0 / ways);
+  rise->growth = (is_log ? last - first : std::log(last / first)) / ways;
 }
 
 // In the order in which causes go: of two that began together, the first is the likelier.
@@ -242,9 +243,8 @@ std::vector<Rise> RisesOf(const StepRecord& record, const RunSignals& signals) {
 }
 
 std::string RiseInWords(const Rise& rise) {
-  const std::string fast = std::isfinite(rise.growth) && rise.growth > 1
-                               ? absl::StrCat(", ", Number(rise.growth), " times more a step")
-                               : "";
+  const std::string fast =
+      std::isfinite(rise.growth) && rise.growth > 0 ? absl::StrCat(", ", GrowthAStep(rise.growth)) : "";
   return absl::StrFormat("%s has been above %s times its usual %s for %s%d step%s%s", rise.what, Number(rise.factor),
                          rise.usual, rise.at_least ? "at least " : "", rise.steps, rise.steps == 1 ? "" : "s", fast);
 }
@@ -312,6 +312,19 @@ void SuggestRate(const StepRecord& record, double factor, absl::string_view when
                                        command.empty() ? "." : absl::StrCat(": ", command)));
 }
 
+// Whether a line speaks of what its alert is about, without a name.
+bool IsOfItsAlert(absl::string_view line) {
+  static constexpr std::array<absl::string_view, 3> kStarts = {"It ", "So ", "That "};
+  return std::any_of(kStarts.begin(), kStarts.end(),
+                     [line](absl::string_view start) { return absl::StartsWith(line, start); });
+}
+
+// What makes two lines the same: of a cure its command, if it has one.
+std::string KeyOf(const std::string& line) {
+  const size_t command = absl::StartsWith(line, kCure) ? line.find(kCommand) : std::string::npos;
+  return command == std::string::npos ? line : line.substr(command);
+}
+
 // Adds the cure of a lower rate; `after_another`: a likelier one stands before it.
 void SuggestRateToo(const StepRecord& record, bool after_another, const RunSignals& signals, v1::Alert* alert) {
   const auto update = RecentUpdate(record, signals);
@@ -329,6 +342,13 @@ std::string Number(double value) {
 
 std::string LargestIn(absl::string_view tensor_name) {
   return tensor_name.empty() ? "" : absl::StrCat("; largest in ", tensor_name);
+}
+
+std::string GrowthAStep(double log_growth) {
+  constexpr double kManifold = 1.9;  // from which on a factor says more than a percentage
+  const double factor = std::exp(log_growth);
+  if (factor >= kManifold) return absl::StrCat(Number(factor), " times more a step");
+  return absl::StrCat(Number(100 * std::expm1(log_growth)), "% more a step");
 }
 
 bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
@@ -436,22 +456,40 @@ void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signal
   }
 }
 
-void CuresOfStep::TellOnce(int64_t step, v1::Alert* alert) {
-  if (step != step_) told_.clear();
-  step_ = step;
-  std::vector<std::string> lines;
-  std::string rule;  // that has told some of them
-  for (std::string& line : *alert->mutable_diagnosis()) {
-    const auto told = std::find_if(told_.begin(), told_.end(), [&](const Cure& cure) { return cure.line == line; });
-    if (told != told_.end() && told->rule != alert->rule() && told->severity >= alert->severity()) {
-      if (rule.empty()) rule = told->rule;
-      continue;
+bool ToldLines::IsTold(const std::string& line, const v1::Alert& alert, std::vector<std::string>* by) {
+  if (IsOfItsAlert(line)) return false;
+  std::string key = KeyOf(line);
+  const auto told = std::find_if(told_.begin(), told_.end(), [&](const Line& other) { return other.key == key; });
+  if (told == told_.end() || told->rule == alert.rule() || told->severity < alert.severity()) {
+    Line now = {std::move(key), alert.rule(), alert.severity(), alert.step()};
+    if (told == told_.end()) {
+      told_.push_back(std::move(now));
+    } else {
+      *told = std::move(now);
     }
-    if (told == told_.end() && absl::StartsWith(line, kCure)) told_.push_back({line, alert->rule(), alert->severity()});
-    lines.push_back(std::move(line));
+    return false;
+  }
+  const std::string when = told->step == alert.step() ? "this step" : absl::StrCat("step ", told->step);
+  std::string source = absl::StrCat("the alert of ", told->rule, " of ", when);
+  if (std::find(by->begin(), by->end(), source) == by->end()) by->push_back(std::move(source));
+  return true;
+}
+
+void ToldLines::TellOnce(v1::Alert* alert) {
+  std::erase_if(told_, [alert](const Line& line) { return line.step < alert->step() - kSteps; });
+  std::vector<std::string> lines, by;
+  bool causes = false, cures = false;  // whether any were told
+  for (std::string& line : *alert->mutable_diagnosis()) {
+    if (IsTold(line, *alert, &by)) {
+      (absl::StartsWith(line, kCure) ? cures : causes) = true;
+    } else {
+      lines.push_back(std::move(line));
+    }
   }
   alert->mutable_diagnosis()->Assign(lines.begin(), lines.end());
-  if (!rule.empty()) alert->add_diagnosis(absl::StrCat("Cures: see the alert of ", rule, " of this step."));
+  if (by.empty()) return;
+  const char* what = !causes ? "Cures" : cures ? "More of why, and cures" : "More of why";
+  alert->add_diagnosis(absl::StrCat(what, ": see ", absl::StrJoin(by, " and "), "."));
 }
 
 }  // namespace gradwatch::core

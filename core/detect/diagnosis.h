@@ -18,6 +18,9 @@ std::string Number(double value);
 // One step of a few words: "; largest in rnn0.weight_hh", or "" without a name.
 std::string LargestIn(absl::string_view tensor_name);
 
+// How fast something grows whose logarithm grows by this, above 0, a step: "2.71 times more a step", "3% more a step".
+std::string GrowthAStep(double log_growth);
+
 // Why gradients are too large: the share of the tensor, recurrence, growth through the layers, the last update, since
 // when. One line each, as far as it applies; if none does, one that says what was looked at.
 void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
@@ -32,8 +35,8 @@ bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::
 // known yet, and no line was added.
 int ExplainRise(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
 
-// Whether the learning rate is higher than when the loss was best, by half or more; whether it is a tenth of what it was
-// or less. Never both.
+// Whether the learning rate is higher than when the loss was best, by half or more; whether it is a tenth of what it
+// was or less. Never both.
 bool RateWasRaised(const StepRecord& record, const RunSignals& signals);
 bool RateWasLowered(const StepRecord& record, const RunSignals& signals);
 
@@ -50,24 +53,28 @@ void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::
 // there is one.
 void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
-// The cures that alerts have told about a step, so that those of one fault do not repeat each other's.
-// Thread-compatible.
-class CuresOfStep {
+// What the alerts that were told have said of why and of what to try, so that those of one fault do not repeat each
+// other's. Thread-compatible.
+class ToldLines {
  public:
-  // Takes lines out of an alert of `step` that start with "Try " and that an alert of another rule, as severe or more,
-  // has told about the same step, and says which rule's: who hears of severe ones alone hears the cures too. To be
-  // called for each alert with a diagnosis as soon as it has been filled in.
-  void TellOnce(int64_t step, v1::Alert* alert);
+  // Takes lines out of an alert that one of another rule, as severe or more, has told at the same step or up to kSteps
+  // before, and says which alert that was: who hears of severe ones alone hears all lines too. A cure is the same if
+  // its command is; a line that speaks of "it", as the alert's own subject, is never. To be called for each alert that
+  // is told, with the diagnosis of its step, in order.
+  void TellOnce(v1::Alert* alert);
 
  private:
-  struct Cure {
-    std::string line;
-    std::string rule;
+  static constexpr int64_t kSteps = 20;
+  struct Line {
+    std::string key;
+    std::string rule;  // of the alert that told it
     v1::Severity severity;
+    int64_t step;
   };
+  // Whether another alert than this one has told the line; it then adds that to `by`. Else it counts as told by this.
+  bool IsTold(const std::string& line, const v1::Alert& alert, std::vector<std::string>* by);
 
-  int64_t step_ = -1;
-  std::vector<Cure> told_;
+  std::vector<Line> told_;  // in the last kSteps
 };
 
 }  // namespace gradwatch::core

@@ -46,7 +46,11 @@ Episode::Episode(const v1::Rule& rule, const AlertIdentity& identity, int32_t ep
 }
 
 Episode::Change Episode::Advance(int64_t step, const Verdict& verdict) {
-  if (verdict.kind == Verdict::Kind::kUnknown) return Change::kNone;
+  if (verdict.kind == Verdict::Kind::kUnknown) {
+    if (!unknown_since_.has_value()) unknown_since_ = step;
+    return Change::kNone;
+  }
+  unknown_since_.reset();
   held_last_ = verdict.kind == Verdict::Kind::kHolds;
   return held_last_ ? Hold(step, verdict) : Calm(step);
 }
@@ -87,8 +91,10 @@ Episode::Change Episode::Calm(int64_t step) {
 }
 
 Episode::Change Episode::Finish(int64_t step) {
-  if (held_last_) return End(step, "still held when the job ended");
-  return End(step, "over because the job has ended");
+  if (!held_last_) return End(step, "over because the job has ended");
+  if (!unknown_since_.has_value()) return End(step, "still held when the job ended");
+  return End(step, absl::StrCat("held when it was last judged; could not be judged from step ", *unknown_since_,
+                                " to the end of the job"));
 }
 
 Episode::Change Episode::Withdraw(int64_t step, bool removed) {

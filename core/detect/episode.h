@@ -3,6 +3,7 @@
 #define GRADWATCH_CORE_DETECT_EPISODE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/detect/condition.h"
@@ -57,11 +58,12 @@ class Episode {
 
   // Pending is first kept quiet, then told.
   enum class State { kIdle, kUntold, kPending, kFiring } state_ = State::kIdle;
-  HoldingSteps holding_;      // until it fires
-  bool held_last_ = false;    // on the last step that could be judged
-  int64_t last_holding_ = 0;  // the last step on which it held
-  int32_t quiet_ = 0;         // steps in a row on which it did not, while firing
-  int64_t worst_step_ = 0;    // of alert_.value()
+  HoldingSteps holding_;                  // until it fires
+  bool held_last_ = false;                // on the last step that could be judged
+  std::optional<int64_t> unknown_since_;  // the first of the steps since then; unset: there are none
+  int64_t last_holding_ = 0;              // the last step on which it held
+  int32_t quiet_ = 0;                     // steps in a row on which it did not, while firing
+  int64_t worst_step_ = 0;                // of alert_.value()
   v1::Alert alert_;
 };
 

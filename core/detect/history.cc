@@ -3,9 +3,19 @@
 #include <algorithm>
 
 namespace gradwatch::core {
+namespace {
+
+// MAD times this is the standard deviation of a normal distribution.
+constexpr double kDeviationOfMad = 1.4826;
+
+}  // namespace
 
 History::History(int window, int warm_up)
     : warm_up_(std::min(window, warm_up)), usual_(window), last_(window), flags_(window) {}
+
+double History::Deviation(double floor) const {
+  return std::max(std::min(kDeviationOfMad * usual_.MedianDeviation(), kLargestDeviation), floor);
+}
 
 void History::Admit(double sample, bool outlier) {
   outliers_ += (outlier ? 1 : 0) - flags_[next_];

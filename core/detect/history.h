@@ -32,6 +32,11 @@ class History {
   bool ready() const { return usual_.size() >= warm_up_; }
   // The samples that are no outliers; not empty when ready.
   const SortedWindow& usual() const { return usual_; }
+  // Robust standard deviation of those samples, of logarithms: 1.4826 times their median deviation, at most
+  // kLargestDeviation, at least `floor`, which counts where it is above that too. Not of an empty history.
+  double Deviation(double floor) const;
+  // What has wandered by more than a factor of two from step to step is so wide that nothing would be outside of it.
+  static constexpr double kLargestDeviation = 1;
   // Takes in a sample after it was judged.
   void Admit(double sample, bool outlier);
   void Clear();

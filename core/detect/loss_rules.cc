@@ -11,8 +11,6 @@
 namespace gradwatch::core {
 namespace {
 
-// MAD times this is the standard deviation of a normal distribution.
-constexpr double kDeviationOfMad = 1.4826;
 // Against losses that are constant to the last digit.
 constexpr double kSmallestDeviation = 1e-3;
 // A gradient norm this many times the median goes with the jump of the loss.
@@ -120,9 +118,7 @@ Verdict LossJump::Judge(const StepRecord& record, const RunSignals& signals) {
     return verdict;
   }
   const double median = history.usual().Median();
-  const double deviation = std::clamp(kDeviationOfMad * history.usual().MedianDeviation(), kSmallestDeviation,
-                                      RunSignals::kLargestDeviation);
-  const double limit = median + std::max(log_factor_, max_deviations_ * deviation);
+  const double limit = median + std::max(log_factor_, max_deviations_ * history.Deviation(kSmallestDeviation));
   const bool outlier = signals.loss() > limit;
   verdict = Quiet();
   const bool matters = signals.loss() > signals.start_loss() + kLearnt;

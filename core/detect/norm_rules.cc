@@ -13,8 +13,6 @@
 namespace gradwatch::core {
 namespace {
 
-// MAD times this is the standard deviation of a normal distribution.
-constexpr double kDeviationOfMad = 1.4826;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // norm_growth: rises in a row and how large each is; norms before anything is said of slow growth.
@@ -118,8 +116,7 @@ Verdict NormSpike::JudgeAgainst(double norm, const History& usual, int tensor) c
   Verdict verdict;
   if (!usual.ready()) return verdict;
   const double median = usual.usual().Median();
-  const double spread = std::min(kDeviationOfMad * usual.usual().MedianDeviation(), RunSignals::kLargestDeviation);
-  const double deviation = std::max(spread, min_deviation_);
+  const double deviation = usual.Deviation(min_deviation_);
   verdict.deviations = (std::log(norm) - median) / deviation;
   verdict.tensor = tensor;
   const bool holds = verdict.deviations > max_deviations_;

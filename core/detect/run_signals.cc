@@ -9,8 +9,7 @@
 namespace gradwatch::core {
 namespace {
 
-// MAD times this is the standard deviation of a normal distribution; the mean of half of one times this too.
-constexpr double kDeviationOfMad = 1.4826;
+// The mean of half of a normal distribution times this is its standard deviation.
 constexpr double kDeviationOfMean = 1.2533;
 // Steps over which a standard deviation is averaged, and the most of them that one step may add to it.
 constexpr int64_t kDeviationSteps = 50;
@@ -33,11 +32,6 @@ constexpr int kCalmSteps = 20;
 constexpr double kSmallest = 1e-38;
 // A first loss that a run is measured by is at least this.
 constexpr double kSmallestScale = 1e-6;
-
-// Weights of a smaller norm say nothing about an update; those that start so must first grow by large parts.
-constexpr double kSmallestWeightNorm = 1e-12;
-constexpr int64_t kStepsAfterZero = 100;
-constexpr int64_t kUnseen = -1;
 
 // A rate that is higher than this times the highest so far is a new highest one.
 constexpr double kNewRate = 1.0001;
@@ -87,7 +81,7 @@ RunSignals::RunSignals(std::vector<std::string> tensor_names, RunFacts facts)
     : tensor_names_(std::move(tensor_names)),
       facts_(facts),
       weights_(WeightsOf(tensor_names_)),
-      judged_from_(weights_.size(), kUnseen) {
+      judged_weights_(weights_.size()) {
   last_norms_.fill(-std::numeric_limits<double>::infinity());
 }
 
@@ -96,7 +90,7 @@ int64_t RunSignals::Bytes(const std::vector<std::string>& tensor_names) {
   for (const int64_t window : {10, 20, 30, 50, 10, 20, 50, 5, 50, 50}) bytes += SortedWindow::Bytes(window);
   // Twice the vectors, which may have grown by doubling.
   for (const std::string& name : tensor_names) {
-    bytes += 2 * static_cast<int64_t>(sizeof(std::string) + sizeof(int)) + static_cast<int64_t>(sizeof(int64_t)) +
+    bytes += 2 * static_cast<int64_t>(sizeof(std::string) + sizeof(int)) + JudgedWeights::kBytesEach +
              static_cast<int64_t>(name.size()) + 1;
   }
   return bytes;
@@ -184,9 +178,7 @@ void RunSignals::TakeNorm(double norm) {
 bool RunSignals::IsOutlier(double sample, const History& usual, const Outlier& limits) {
   if (!usual.ready()) return false;
   const double above = sample - usual.usual().Median();
-  const double spread = std::min(kDeviationOfMad * usual.usual().MedianDeviation(), kLargestDeviation);
-  const double deviation = std::max(spread, limits.smallest_deviation);
-  return above >= limits.factor && above >= limits.deviations * deviation;
+  return above >= limits.factor && above >= limits.deviations * usual.Deviation(limits.smallest_deviation);
 }
 
 void RunSignals::EndGradients(const StepRecord& record) {
@@ -215,9 +207,7 @@ RunSignals::Update RunSignals::LargestUpdate(const StepRecord& record) {
   Update largest;
   for (size_t i = 0; i < weights_.size() && weights_[i] < static_cast<int>(record.tensors.size()); ++i) {
     const TensorStatistics& tensor = record.tensors[weights_[i]];
-    const bool zero = tensor.weight_norm < kSmallestWeightNorm;
-    if (judged_from_[i] == kUnseen) judged_from_[i] = record.step + (zero ? kStepsAfterZero : 0);
-    if (zero || record.step < judged_from_[i]) continue;
+    if (!judged_weights_.Judge(i, tensor.weight_norm, record.step)) continue;
     const double ratio = tensor.update_norm / tensor.weight_norm;
     if (std::isfinite(ratio) && (largest.step < 0 || ratio > largest.ratio))
       largest = {record.step, ratio, weights_[i]};

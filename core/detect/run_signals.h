@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/detect/history.h"
+#include "core/detect/judged_weights.h"
 #include "core/stats/sorted_window.h"
 #include "core/stats/step_record.h"
 
@@ -40,9 +41,6 @@ class RunSignals {
  public:
   static constexpr int kUsualWindow = 30;
   static constexpr int kUsualWarmUp = 20;
-  // Standard deviations of l and y are taken as this at most: what has wandered by more than a factor of two from step
-  // to step is so wide that nothing would be outside of it.
-  static constexpr double kLargestDeviation = 1;
 
   // The last step whose loss and gradients were finite, before the present one.
   struct FiniteStep {
@@ -51,8 +49,8 @@ class RunSignals {
     int largest = -1;  // see LargestTensor
   };
   // The update that was largest against its weights, of the last step with one. Of tensors with "weight" in their
-  // name, or of all if none has it; tensors of norm below 1e-12 are left out, and those that were when they were first
-  // seen for 100 steps. NaN or infinite where the update or the weights are; that is told here, and moves nothing else.
+  // name, or of all if none has it, without those that JudgedWeights leaves out. NaN or infinite where the update or
+  // the weights are; that is told here, and moves nothing else.
   struct Update {
     int64_t step = -1;  // -1: there was none
     double ratio = 0;
@@ -199,7 +197,7 @@ class RunSignals {
   SortedWindow norms10_{10}, norms20_{20}, norms50_{50};
 
   // Updates.
-  std::vector<int64_t> judged_from_;  // of each of weights_: its first step to look at; below 0: not seen yet
+  JudgedWeights judged_weights_;  // of weights_
   Update last_update_;
   double update_ratio_ = std::numeric_limits<double>::quiet_NaN();
   SortedWindow ratios5_{5}, ratios50_{50};

@@ -12,8 +12,6 @@ namespace {
 
 using SeriesSpec = v1::SeriesCondition;
 
-// An update this many times the usual one, against its weights, is unusual.
-constexpr double kUnusualUpdate = 3;
 // Updates of a share of their weights between these are usual.
 constexpr double kSmallUpdate = 1e-5, kLargeUpdate = 1e-2;
 
@@ -23,16 +21,23 @@ constexpr double kSomewhatLowerRate = 0.3;
 // A loss above this share of that of guessing is no better.
 constexpr double kLikeGuessing = 0.95;
 
-// Blames the learning rate where the last update was unusual.
-bool ExplainUnusualUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
-  const RunSignals::Update& update = signals.last_update();
-  if (update.step < 0 || !(signals.usual_ratio() > 0)) return false;
-  if (update.ratio <= kUnusualUpdate * signals.usual_ratio()) return false;  // false for NaN
-  alert->add_diagnosis(absl::StrFormat(
-      "The update of step %d changed %s by %s of its norm, and %s is usual here: the learning rate is likely too high.",
-      update.step, signals.NameOf(update.tensor), Number(update.ratio), Number(signals.usual_ratio())));
+// Explains the last update where it was unusual, with the cure of a lower rate.
+bool BlameUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  if (!ExplainLastUpdate(record, signals, alert)) return false;
   SuggestLowerRate(record, kLowerRate, signals, alert);
   return true;
+}
+
+// NaN is the same as NaN: no number.
+bool IsSame(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+bool IsSame(const TensorClipping& a, const TensorClipping& b) {
+  return a.mode == b.mode && a.own == b.own && IsSame(a.number, b.number);
+}
+
+bool IsSame(const ClipInForce& a, const ClipInForce& b) {
+  return IsSame(a.shared, b.shared) && IsSame(a.norm_limit, b.norm_limit) &&
+         std::ranges::equal(a.tensors, b.tensors, [](const auto& x, const auto& y) { return IsSame(x, y); });
 }
 
 // What to look at where a loss stands still: a command only where the rate was changed and may be why.
@@ -124,7 +129,7 @@ Verdict Series::JudgeValue(double value) {
 
 Verdict Series::Judge(const StepRecord& record, const RunSignals& signals) {
   const std::optional<double> value = ValueOf(record, signals);
-  return value.has_value() ? since_.Take(record.step, JudgeValue(*value)) : Verdict();
+  return value.has_value() ? JudgeValue(*value) : Verdict();
 }
 
 std::string Series::NameOfValue(const v1::Alert& alert) const {
@@ -152,11 +157,11 @@ void Series::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   if (series_ == SeriesSpec::SERIES_UPDATE_RATIO) alert->set_tensor(signals.NameOf(signals.last_update().tensor));
   const std::string what = NameOfValue(*alert);
   if (!std::isfinite(verdict.value)) {
-    alert->set_summary(
-        absl::StrFormat("%s is %s, above every limit, since step %d", what, Number(verdict.value), since_.first()));
+    alert->set_summary(absl::StrFormat("%s is %s, above every limit, since step %d", what, Number(verdict.value),
+                                       alert->first_step()));
   } else {
     alert->set_summary(absl::StrFormat("%s is %s, above the limit %s since step %d", what, Number(verdict.value),
-                                       Number(verdict.limit), since_.first()));
+                                       Number(verdict.limit), alert->first_step()));
   }
   if (verdict.usual != 0 && std::isfinite(verdict.value)) {
     alert->add_diagnosis(absl::StrFormat("It is %s times %s, %s.", Number(verdict.value / verdict.usual),
@@ -169,14 +174,14 @@ void Series::Describe(const StepRecord& record, const Verdict& verdict, const Ru
 }
 
 void Series::Explain(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) const {
-  if (ExplainUnusualUpdate(record, signals, alert)) return;
+  if (BlameUpdate(record, signals, alert)) return;
   if (series_ == SeriesSpec::SERIES_UPDATE_RATIO) {
     alert->add_diagnosis(
         absl::StrFormat("The learning rate is %s; a lower one makes smaller updates.", Number(record.learning_rate)));
     SuggestLowerRate(record, kLowerRate, signals, alert);
   } else if (series_ == SeriesSpec::SERIES_GRAD_NORM && !alert->tensor().empty()) {
     alert->add_diagnosis(absl::StrFormat("The gradient is largest in %s.", alert->tensor()));
-  } else if (signals.usual_ratio() > 0) {
+  } else if (signals.usual_ratio() > 0 && signals.last_update().step >= record.step - 1) {
     alert->add_diagnosis("The update before was no larger than usual: look at the data of this step.");
   }
 }
@@ -217,10 +222,10 @@ void Drift::Describe(const StepRecord& record, const Verdict& verdict, const Run
   if (steps == 1) {
     alert->add_diagnosis("It got there in a single step: a spike rather than a drift.");
   } else if (grown > 0) {
-    alert->add_diagnosis(absl::StrFormat("That is about %s%% a step over %d steps.",
-                                         Number(100 * std::expm1(grown / static_cast<double>(steps))), steps));
+    alert->add_diagnosis(
+        absl::StrFormat("That is about %s over %d steps.", GrowthAStep(grown / static_cast<double>(steps)), steps));
   }
-  if (ExplainUnusualUpdate(record, signals, alert)) return;
+  if (BlameUpdate(record, signals, alert)) return;
   alert->add_diagnosis("If it goes on, updates grow with it, unless something scales them.");
   SuggestLowerRate(record, kSomewhatLowerRate, signals, alert);
 }
@@ -261,14 +266,14 @@ Verdict NoProgress::Judge(const StepRecord& record, const RunSignals& signals) {
   verdict.limit = verdict.usual - min_gain_ * std::abs(verdict.usual);
   const bool holds = verdict.value >= verdict.limit && verdict.value != 0;
   verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
-  return since_.Take(record.step, verdict);
+  return verdict;
 }
 
 void NoProgress::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                           v1::Alert* alert) const {
   alert->set_summary(absl::StrFormat(
       "the loss has not fallen over the last %d losses: median %s in the last third, %s in the first; so since step %d",
-      window_, Number(verdict.value), Number(verdict.usual), since_.first()));
+      window_, Number(verdict.value), Number(verdict.usual), alert->first_step()));
   if (signals.best().step >= 0) {
     alert->add_diagnosis(absl::StrFormat("It was best about step %d: %s.", signals.best().step,
                                          Number(signals.LossOf(signals.best().loss))));
@@ -280,22 +285,22 @@ void NoProgress::Describe(const StepRecord& record, const Verdict& verdict, cons
   ExplainStandstill(record, signals, alert);
 }
 
-Clipping::Clipping(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
+Clipping::Clipping(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
     : factor_(rule.clipping().factor()),
       growth_factor_(rule.clipping().growth_factor()),
       before_(rule.clipping().window()),
-      after_(rule.clipping().window()) {}
+      after_(rule.clipping().window()) {
+  setting_.tensors.reserve(tensor_names.size());
+}
 
-int64_t Clipping::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/) {
-  return 2 * SortedWindow::Bytes(rule.clipping().window());
+int64_t Clipping::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
+  return 2 * SortedWindow::Bytes(rule.clipping().window()) +
+         static_cast<int64_t>(tensor_names.size() * sizeof(TensorClipping));
 }
 
 void Clipping::ObserveSettings(const StepRecord& record) {
-  const bool first = revision_ < 0;
-  const bool set = first || (record.control_revision != revision_ && record.clip.threshold != threshold_);
-  revision_ = record.control_revision;
-  threshold_ = record.clip.threshold;
-  if (set) {
+  if (set_step_ == kNever || !IsSame(record.clip_in_force, setting_)) {
+    setting_ = record.clip_in_force;
     set_step_ = record.step;
     norm_when_set_ = std::numeric_limits<double>::quiet_NaN();
   }
@@ -319,7 +324,7 @@ Verdict Clipping::Judge(const StepRecord& record, const RunSignals& signals) {
   ObserveSettings(record);
   before_.Add(record.grad_norm);
   after_.Add(record.clip.norm_after);
-  return since_.Take(record.step, JudgeWindow());
+  return JudgeWindow();
 }
 
 void Clipping::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
@@ -329,11 +334,11 @@ void Clipping::Describe(const StepRecord& record, const Verdict& verdict, const 
   alert->set_summary(absl::StrFormat(
       "clipping hides what happens: over the last %d steps the median gradient norm is %s before it and %s after it, "
       "above the limit %s times since step %d%s",
-      before_.size(), Number(before_.Median()), Number(after_.Median()), Number(factor_), since_.first(),
+      before_.size(), Number(before_.Median()), Number(after_.Median()), Number(factor_), alert->first_step(),
       LargestIn(alert->tensor())));
   alert->add_diagnosis(absl::StrFormat("Since clipping was set at step %d the norm has grown %s times, from %s.",
                                        set_step_, Number(before_.Median() / verdict.usual), Number(verdict.usual)));
-  if (ExplainUnusualUpdate(record, signals, alert)) return;
+  if (BlameUpdate(record, signals, alert)) return;
   alert->add_diagnosis(absl::StrFormat(
       "Every step has about the length that the limit and the learning rate %s allow, whatever the gradient is: if the "
       "loss does not fall, shorter steps are what is left.",

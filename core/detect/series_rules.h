@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "core/detect/condition.h"
-#include "core/detect/holding_since.h"
 #include "core/detect/moments.h"
 #include "core/detect/series_baseline.h"
 
@@ -47,7 +46,6 @@ class Series final : public Condition {
   const std::optional<double> limit_;
   const bool keep_out_;
   SeriesBaseline baseline_;
-  HoldingSince since_;
 };
 
 // The condition drift: Page's CUSUM S = max(0, S + z - slack) of z, the logarithm of the norm in standard deviations
@@ -98,16 +96,16 @@ class NoProgress final : public Condition {
   size_t middle_next_ = 0;
   size_t middle_size_ = 0;
   SortedWindow last_;
-  HoldingSince since_;
 };
 
 // The condition clipping: over the last `window` steps with an update the median norm before clipping exceeds factor
 // times the median norm after it, and is at least growth_factor times what it was when clipping was last set: the
 // median of the norms before that step, or of the first kFirstNorms where there were fewer. Clipping counts as set when
-// a new revision of the controls comes with another threshold.
+// its setting is another one (ClipInForce), not where a threshold adapts by itself.
 class Clipping final : public Condition {
  public:
   static constexpr int kFirstNorms = 10;
+  static constexpr int64_t kNever = -1;
 
   Clipping(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
   static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -125,12 +123,10 @@ class Clipping final : public Condition {
   const double growth_factor_;
   SortedWindow before_;  // norms before clipping
   SortedWindow after_;   // and after it
-  int64_t revision_ = -1;
-  double threshold_ = 0;
-  int64_t set_step_ = 0;  // where clipping was last set
+  ClipInForce setting_;
+  int64_t set_step_ = kNever;  // where clipping was last set
   // The norm then; NaN: not known yet.
   double norm_when_set_ = std::numeric_limits<double>::quiet_NaN();
-  HoldingSince since_;
 };
 
 }  // namespace gradwatch::core

@@ -62,10 +62,10 @@ void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, cons
 UpdateRatio::UpdateRatio(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
     : max_ratio_(rule.update_ratio().max_ratio()),
       tensors_(MatchingTensors(rule, tensor_names)),
-      judged_from_(tensors_.size(), kUnseen) {}
+      judged_(tensors_.size()) {}
 
 int64_t UpdateRatio::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
-  return static_cast<int64_t>(MatchingTensors(rule, tensor_names).size() * sizeof(int64_t));
+  return static_cast<int64_t>(MatchingTensors(rule, tensor_names).size()) * JudgedWeights::kBytesEach;
 }
 
 Verdict UpdateRatio::JudgeSkipped(const StepRecord& record) const {
@@ -88,9 +88,7 @@ Verdict UpdateRatio::Judge(const StepRecord& record, const RunSignals&) {
   worst.limit = max_ratio_;
   for (size_t i = 0; i < tensors_.size() && tensors_[i] < static_cast<int>(record.tensors.size()); ++i) {
     const TensorStatistics& tensor = record.tensors[tensors_[i]];
-    const bool zero = tensor.weight_norm < kSmallestWeightNorm;
-    if (judged_from_[i] == kUnseen) judged_from_[i] = record.step + (zero ? kStepsAfterZero : 0);
-    if (zero || !std::isfinite(tensor.weight_norm) || record.step < judged_from_[i]) continue;
+    if (!judged_.Judge(i, tensor.weight_norm, record.step) || !std::isfinite(tensor.weight_norm)) continue;
     if (worst.kind == Verdict::Kind::kUnknown) worst.kind = Verdict::Kind::kQuiet;
     const double ratio = tensor.update_norm / tensor.weight_norm;
     if (ratio <= worst.value) continue;  // false for NaN: a broken update is worse than any

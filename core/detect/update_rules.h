@@ -8,17 +8,14 @@
 #include <vector>
 
 #include "core/detect/condition.h"
+#include "core/detect/judged_weights.h"
 
 namespace gradwatch::core {
 
-// |update| / |weights| > max_ratio for any matching tensor of norm 1e-12 and more. Needs level FULL. A step that was
-// skipped because something was not finite would have had an infinite update, and counts as one. A tensor that is zero
-// when it is first seen (a bias, as a rule) is left out for 100 steps, because it must grow by large parts of itself.
+// |update| / |weights| > max_ratio for any matching tensor, without those that JudgedWeights leaves out. Needs level
+// FULL. A step that was skipped because something was not finite would have had an infinite update, and counts as one.
 class UpdateRatio final : public Condition {
  public:
-  static constexpr double kSmallestWeightNorm = 1e-12;
-  static constexpr int64_t kStepsAfterZero = 100;
-
   UpdateRatio(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
   static int64_t HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
 
@@ -28,12 +25,11 @@ class UpdateRatio final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
-  static constexpr int64_t kUnseen = -1;
   Verdict JudgeSkipped(const StepRecord& record) const;
 
   const double max_ratio_;
   const std::vector<int> tensors_;
-  std::vector<int64_t> judged_from_;  // of each of tensors_: its first step to judge
+  JudgedWeights judged_;  // of tensors_
 };
 
 // Updates that have turned the weights over while the loss is broken: the sum of ln(ratio), each ratio 4 at most, over

@@ -224,6 +224,34 @@ TEST_F(AlertBudgetTest, WhatWaitsIsBoundedAndEveryRuleIsHeard) {
   for (const int transitions : told) EXPECT_GE(transitions, 3 * options_.always_told);
 }
 
+v1::Alert Explained(const std::string& rule, int32_t episode, v1::AlertState state, int64_t step) {
+  v1::Alert alert;
+  alert.set_rule(rule);
+  alert.set_episode(episode);
+  alert.set_state(state);
+  alert.set_first_step(step);
+  alert.set_step(step);
+  alert.add_diagnosis("Try this.");
+  return alert;
+}
+
+// What is to be done is with none that nobody has heard of.
+TEST_F(AlertBudgetTest, AlertsPointToThoseOnlyThatWereTold) {
+  for (int32_t episode = 1; episode <= 100; ++episode) Flap("flap", episode, episode);
+  const std::vector<v1::Alert> counted = budget_.Take(Explained("flap", 101, kFiring, 200), 0);
+  EXPECT_THAT(Told(counted), ElementsAre("alerts_truncated/1 FIRING"));
+  const std::vector<v1::Alert> told = budget_.Take(Explained("a", 1, kFiring, 200), 0);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_THAT(told[0].diagnosis(), ElementsAre("Try this."));
+  const std::vector<v1::Alert> pointing = budget_.Take(Explained("b", 1, kFiring, 200), 0);
+  ASSERT_EQ(pointing.size(), 1u);
+  EXPECT_THAT(pointing[0].diagnosis(), ElementsAre("Cures: see the alert of a of this step."));
+  // The end says of why what was said before, whatever the detector keeps.
+  const std::vector<v1::Alert> end = budget_.Take(Explained("b", 1, kResolved, 900), 0);
+  ASSERT_EQ(end.size(), 1u);
+  EXPECT_THAT(end[0].diagnosis(), ElementsAre("Cures: see the alert of a of this step."));
+}
+
 TEST_F(AlertBudgetTest, WhenWhatWaitedIsTakenAlertsAreToldAgain) {
   for (int32_t episode = 1; episode <= 20; ++episode) Flap("flap", episode, episode);
   EXPECT_EQ(Flap("flap", 21, 21, options_.max_waiting), 1u) << "that counting begins";

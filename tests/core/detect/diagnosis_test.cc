@@ -291,6 +291,12 @@ TEST(DiagnosisTest, SaysSinceWhenHowFastAndWhatCameFirst) {
             "has been above 1.5 times its usual 1 for 1 step, 2 times more a step: the largest update rose first.");
 }
 
+TEST(DiagnosisTest, GrowthAStepIsAFactorOrAPercentage) {
+  EXPECT_EQ(GrowthAStep(std::log(2.0)), "2 times more a step");
+  EXPECT_EQ(GrowthAStep(std::log(1.5)), "50% more a step");
+  EXPECT_EQ(GrowthAStep(std::log(1.003)), "0.3% more a step");
+}
+
 TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
   const std::vector<std::string> names = {"rnn0.weight_ih", "rnn0.weight_hh", "dense1.weight"};
   WatchedRun run(names);
@@ -422,27 +428,55 @@ TEST(DiagnosisTest, ClippingIsAdvisedForABrokenStepOnlyIfTheNormsBeforeItWereLar
   EXPECT_THAT(first.Cures(0).diagnosis(), IsEmpty());
 }
 
-v1::Alert AlertWith(const std::string& rule, const std::vector<std::string>& lines) {
+v1::Alert AlertWith(const std::string& rule, int64_t step, const std::vector<std::string>& lines,
+                    v1::Severity severity = v1::SEVERITY_WARNING) {
   v1::Alert alert;
   alert.set_rule(rule);
+  alert.set_step(step);
+  alert.set_severity(severity);
   for (const std::string& line : lines) alert.add_diagnosis(line);
   return alert;
 }
 
-TEST(CuresOfStepTest, EachIsToldOnceAStep) {
-  CuresOfStep cures;
-  v1::Alert first = AlertWith("spike", {"Why.", "Try this.", "Try that."});
-  cures.TellOnce(5, &first);
-  EXPECT_THAT(first.diagnosis(), ElementsAre("Why.", "Try this.", "Try that."));
-  v1::Alert second = AlertWith("jump", {"Why.", "Try that.", "Try more.", "Try this."});
-  cures.TellOnce(5, &second);
-  EXPECT_THAT(second.diagnosis(), ElementsAre("Why.", "Try more.", "Cures: see the alert of spike of this step."));
-  v1::Alert other = AlertWith("drift", {"Try more."});
-  cures.TellOnce(5, &other);
-  EXPECT_THAT(other.diagnosis(), ElementsAre("Cures: see the alert of jump of this step."));
-  v1::Alert later = AlertWith("jump", {"Try this."});
-  cures.TellOnce(6, &later);
-  EXPECT_THAT(later.diagnosis(), ElementsAre("Try this."));
+// What is left of an alert's lines.
+std::vector<std::string> Tell(v1::Alert alert, ToldLines* told) {
+  told->TellOnce(&alert);
+  return {alert.diagnosis().begin(), alert.diagnosis().end()};
+}
+
+TEST(ToldLinesTest, EachIsToldOnceAStep) {
+  ToldLines told;
+  EXPECT_THAT(Tell(AlertWith("spike", 5, {"Why.", "Try this.", "Try that."}), &told),
+              ElementsAre("Why.", "Try this.", "Try that."));
+  EXPECT_THAT(Tell(AlertWith("jump", 5, {"Why else.", "Try that.", "Try more.", "Try this."}), &told),
+              ElementsAre("Why else.", "Try more.", "Cures: see the alert of spike of this step."));
+  EXPECT_THAT(Tell(AlertWith("drift", 5, {"Why.", "Try more."}), &told),
+              ElementsAre("More of why, and cures: see the alert of spike of this step and the alert of jump of this "
+                          "step."));
+  EXPECT_THAT(Tell(AlertWith("spike", 5, {"Why.", "Try this."}), &told), ElementsAre("Why.", "Try this.")) << "its own";
+}
+
+// Losses, norms and updates of a run that breaks are told within a few steps, by rules of their own.
+TEST(ToldLinesTest, AlertsOfOneFaultPointToTheFirst) {
+  ToldLines told;
+  Tell(AlertWith("norm_growth", 100, {"a is recurrent.", "It grew.", "Try a rate of 0.05: gradwatch adjust j --lr 1"}),
+       &told);
+  EXPECT_THAT(Tell(AlertWith("loss_divergence", 108,
+                             {"a is recurrent.", "It grew.", "Try a rate of 0.04: gradwatch adjust j --lr 1"}),
+                   &told),
+              ElementsAre("It grew.", "More of why, and cures: see the alert of norm_growth of step 100."));
+  EXPECT_THAT(Tell(AlertWith("other", 110, {"Try a rate of 0.05: gradwatch adjust j --lr 0.1"}), &told),
+              ElementsAre("Try a rate of 0.05: gradwatch adjust j --lr 0.1"))
+      << "the rate was changed in between, and the command is another one";
+  EXPECT_THAT(Tell(AlertWith("later", 121, {"a is recurrent."}), &told), ElementsAre("a is recurrent."));
+}
+
+TEST(ToldLinesTest, WhoHearsOfCriticalAlertsAloneHearsEachLineOnce) {
+  ToldLines told;
+  Tell(AlertWith("spike", 5, {"Why."}), &told);
+  EXPECT_THAT(Tell(AlertWith("growth", 5, {"Why."}, v1::SEVERITY_CRITICAL), &told), ElementsAre("Why."));
+  EXPECT_THAT(Tell(AlertWith("exploding", 5, {"Why."}, v1::SEVERITY_CRITICAL), &told),
+              ElementsAre("More of why: see the alert of growth of this step."));
 }
 
 }  // namespace

@@ -165,18 +165,34 @@ TEST(EpisodeTest, SaysHowItEndedAndWhyItHadFired) {
 
 TEST(EpisodeTest, SaysWhetherItStillHeldWhenTheJobEnded) {
   const std::string held = "; held on 2 steps from 0 to 1; worst 2 at step 0; it was: why it fired";
-  for (const char* steps : {"11", "11?"}) {
-    EpisodePlayer player(RuleOf(1, 0, 20));
-    player.Play(steps);
-    EXPECT_EQ(player.Finish(), "still held when the job ended" + held) << steps;
-    EXPECT_EQ(player.Finish(), "none");
-  }
+  EpisodePlayer player(RuleOf(1, 0, 20));
+  player.Play("11");
+  EXPECT_EQ(player.Finish(), "still held when the job ended" + held);
+  EXPECT_EQ(player.Finish(), "none");
   EpisodePlayer over(RuleOf(1, 0, 20));
   over.Play("110");
   EXPECT_EQ(over.Finish(), "over because the job has ended" + held);
   EpisodePlayer untold(RuleOf(5, 0, 20));
   untold.Play("11");
   EXPECT_EQ(untold.Finish(), "none");
+}
+
+// The level of statistics was lowered, or nothing was finite any more: who knows whether it held.
+TEST(EpisodeTest, SaysSinceWhenItCouldNotBeJudgedWhenTheJobEnded) {
+  const struct {
+    const char* steps;
+    const char* end;
+  } cases[] = {
+      {"11?", "held when it was last judged; could not be judged from step 2 to the end of the job; held on 2 steps "},
+      {"1?1???", "held when it was last judged; could not be judged from step 3 to the end of the job; "},
+      {"1?1", "still held when the job ended; "},
+      {"10???", "over because the job has ended; "},
+  };
+  for (const auto& c : cases) {
+    EpisodePlayer player(RuleOf(1, 0, 20));
+    player.Play(c.steps);
+    EXPECT_THAT(player.Finish(), StartsWith(c.end)) << c.steps;
+  }
 }
 
 TEST(EpisodeTest, APendingAlertSaysWhatItLacked) {

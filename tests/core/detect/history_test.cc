@@ -56,6 +56,17 @@ TEST(HistoryTest, PeriodicOutliersNeverBecomeTheUsual) {
   }
 }
 
+TEST(HistoryTest, DeviationIsThatOfTheUsualWithinBounds) {
+  History history(5, 3);
+  for (const double sample : {0.0, 0.1, -0.1, 0.2, -0.2}) history.Admit(sample, false);
+  history.Admit(1e6, true);  // no sample
+  EXPECT_NEAR(history.Deviation(0.01), 0.14826, 1e-12);
+  EXPECT_EQ(history.Deviation(0.5), 0.5);
+  for (const double sample : {0, 10, -10, 20, -20}) history.Admit(sample, false);
+  EXPECT_EQ(history.Deviation(0.5), History::kLargestDeviation);
+  EXPECT_EQ(history.Deviation(2), 2);
+}
+
 TEST(HistoryTest, ForgetsAllWhenCleared) {
   History history(10, 3);
   for (int i = 0; i < 10; ++i) history.Admit(1, i % 2 == 0);

@@ -371,7 +371,43 @@ TEST(SeriesTest, BlamesTheRateOnlyForAnUnusualUpdate) {
   judge.Step();
   EXPECT_TRUE(judge.Loss(30));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("changed dense1.weight by 0.3 of its norm"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("learning rate is likely too high"));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("the learning rate 0.5 is likely too high"));
+}
+
+// As everywhere else: an update that came from a large gradient is not the rate's fault, nor is one of long ago.
+TEST(SeriesTest, ExplainsTheUpdateAsOtherRulesDo) {
+  v1::RuleSet rules = SeriesRule(SeriesSpec::SERIES_LOSS, SeriesSpec::BASELINE_MEAN, 10);
+  Condition(&rules)->set_factor(3);
+  for (const int unmeasured : {0, 100}) {
+    Judge judge(rules);
+    judge.harness().HealthySteps(60);
+    judge.harness().tensor(kDenseWeight).update_norm = 3;
+    judge.Norm(50);
+    for (int i = 0; i < unmeasured; ++i) {
+      judge.harness().record().level = v1::STATISTICS_LEVEL_NORM;
+      judge.Step();
+    }
+    judge.harness().record().level = v1::STATISTICS_LEVEL_NORM;
+    EXPECT_TRUE(judge.Loss(30));
+    EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("likely too high")));
+    if (unmeasured > 0) {
+      EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("changed dense1.weight"))) << "an update of long ago";
+      EXPECT_THAT(Diagnosis(judge.alert()), Not(HasSubstr("The update before was no larger than usual")));
+    } else {
+      EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("its gradient norm was "));
+    }
+  }
+}
+
+TEST(SeriesTest, SaysSinceWhichStepAsItsAlertDoes) {
+  v1::RuleSet rules = JustOne();
+  Condition(&rules)->set_limit(10);
+  rules.mutable_rules(0)->set_for_steps(2);
+  rules.mutable_rules(0)->set_within_steps(3);
+  Judge judge(rules);
+  for (const double loss : {1, 1, 20, 1, 20}) judge.Loss(loss);
+  EXPECT_EQ(judge.alert().first_step(), 2);
+  EXPECT_THAT(judge.alert().summary(), HasSubstr("above the limit 10 since step 2"));
 }
 
 // Average run lengths of a one-sided CUSUM on standard normal numbers, by Brook and Evans' Markov chain
@@ -421,7 +457,7 @@ TEST(DriftTest, SaysSinceWhenHowFarAndHowFast) {
   EXPECT_THAT(judge.alert().summary(), HasSubstr("drifted upward since step "));
   EXPECT_THAT(judge.alert().summary(), HasSubstr("from the first 100 norms"));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("times what it was in the first 100"));
-  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("% a step over "));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("% more a step over "));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("gradwatch adjust job --lr-scale"));
 }
 
@@ -561,6 +597,7 @@ TEST(NoProgressTest, ALossOfZeroCannotFall) {
 // Steps whose norms are cut to 1 by clipping with this threshold.
 bool Clipped(Judge* judge, double norm, double threshold = 1) {
   judge->harness().SetNorm(norm);
+  judge->harness().record().clip_in_force.shared = {threshold, v1::CLIP_MODE_GLOBAL_NORM, false};
   judge->harness().clip().action = v1::ClipOutcome::ACTION_CLIPPED;
   judge->harness().clip().threshold = threshold;
   judge->harness().clip().norm_after = std::min(norm, 1.0);
@@ -611,6 +648,29 @@ TEST(ClippingTest, GrowthCountsFromWhereClippingWasSet) {
   for (int i = 0; i < 50; ++i) Clipped(&judge, 30'000, 0.5);
   EXPECT_TRUE(Clipped(&judge, 30'000, 0.5));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 141 the norm has grown 15 times, from 2e+03"));
+}
+
+// AutoClip and its like have another threshold on every step, of which an edit about something else is no cause.
+TEST(ClippingTest, AThresholdThatAdaptsIsNoNewSetting) {
+  Judge judge(ClippingRule());
+  const auto step = [&](double norm, double threshold) {
+    judge.harness().SetNorm(norm);
+    judge.harness().clip().action = v1::ClipOutcome::ACTION_CLIPPED;
+    judge.harness().clip().threshold = threshold;
+    judge.harness().clip().norm_after = 1;
+    return judge.Step();
+  };
+  ClipInForce& in_force = judge.harness().record().clip_in_force;
+  in_force.shared = {10, v1::CLIP_MODE_AUTOCLIP, false};
+  for (int i = 0; i < 100; ++i) step(50, 1 + 0.001 * i);
+  for (int i = 0; i < 30; ++i) step(2'000, 2 + 0.001 * i);
+  judge.harness().record().control_revision = 2;
+  EXPECT_TRUE(step(2'000, 3));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown"));
+  // What the setting of a single tensor is counts too.
+  in_force.tensors.assign(testing::HarnessTensors().size(), in_force.shared);
+  in_force.tensors[kDenseWeight] = {1, v1::CLIP_MODE_VALUE, true};
+  EXPECT_FALSE(step(2'000, 3));
 }
 
 TEST(ClippingTest, WithoutClippingItIsQuietAndSkippedStepsDoNotCount) {
@@ -669,6 +729,7 @@ TEST(SeriesRulesTest, QuietStepsAllocateNothing) {
   }
   record.learning_rate = 1;
   record.grad_norm = record.clip.norm_after = std::sqrt(5);
+  record.clip_in_force.tensors.resize(record.tensors.size());
   std::vector<v1::Alert> alerts;
   const int64_t before = testing::AllocationCount();
   for (record.step = 0; record.step < 500; ++record.step) {
