@@ -75,6 +75,7 @@ CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
                 "Only alerts at least this bad: info, warning, critical");
   AddWordListOption(*app, "--state", options->states, "Only alerts in this state; may be repeated");
   AddPageOptions(*app, "Alerts at most", &options->limit, &options->page_token);
+  app->footer("What was pending and went away before it fired is not listed; watch tells it.");
   return app;
 }
 
