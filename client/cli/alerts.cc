@@ -18,13 +18,30 @@ namespace {
 
 using Stub = v1::AlertService::StubInterface;
 
+// Ids begin with the uid of the job, a UUID, and a slash.
+constexpr size_t kUidSize = 36;
+
+// The id with the job's own id in the place of its uid: what people can read and type.
+std::string ShortId(const v1::Alert& alert) {
+  const size_t uid = alert.alert_id().find('/');
+  return uid == kUidSize ? absl::StrCat(alert.job_id(), alert.alert_id().substr(uid)) : alert.alert_id();
+}
+
+// The id that a short one stands for; as it is where there is no such job.
+std::string FullId(const std::string& id, const Session& session) {
+  const size_t job_id = id.find('/');
+  if (job_id == std::string::npos || job_id == kUidSize) return id;
+  const absl::StatusOr<v1::Job> job = session.GetJob(id.substr(0, job_id));
+  return job.ok() ? absl::StrCat(job->uid(), id.substr(job_id)) : id;
+}
+
 std::string AlertListText(const v1::ListAlertsResponse& response) {
   std::vector<std::vector<std::string>> rows = {
       {"JOB", "RULE", "SEVERITY", "STATE", "STEP", "TENSOR", "ACK", "SUMMARY", "ALERT"}};
   for (const v1::Alert& alert : response.alerts()) {
     rows.push_back({alert.job_id(), alert.rule(), client::Word(alert.severity()), AlertStateText(alert),
                     absl::StrCat(alert.step()), alert.tensor().empty() ? "-" : alert.tensor(),
-                    alert.has_acknowledge_time() ? alert.acknowledged_by() : "-", alert.summary(), alert.alert_id()});
+                    alert.has_acknowledge_time() ? alert.acknowledged_by() : "-", alert.summary(), ShortId(alert)});
   }
   return TableText(rows);
 }
@@ -75,6 +92,7 @@ CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
                 "Only alerts at least this bad: info, warning, critical");
   AddWordListOption(*app, "--state", options->states, "Only alerts in this state; may be repeated");
   AddPageOptions(*app, "Alerts at most", &options->limit, &options->page_token);
+  app->footer("What was pending and went away before it fired is not listed; watch tells it.");
   return app;
 }
 
@@ -150,7 +168,7 @@ CLI::App* AddAlertsAck(CLI::App& parent, AlertsAckOptions* options) {
 
 absl::StatusOr<ExitCode> RunAlertsGet(const AlertsGetOptions& options, Session& session) {
   v1::GetAlertRequest request;
-  request.set_alert_id(options.alert_id);
+  request.set_alert_id(FullId(options.alert_id, session));
   const auto alert = session.connection().Call(session.connection().alerts(), &Stub::GetAlert, request,
                                                client::Repeat::kWhenUnavailable);
   if (!alert.ok()) return alert.status();
@@ -160,7 +178,7 @@ absl::StatusOr<ExitCode> RunAlertsGet(const AlertsGetOptions& options, Session& 
 
 absl::StatusOr<ExitCode> RunAlertsAck(const AlertsAckOptions& options, Session& session) {
   v1::AcknowledgeAlertRequest request;
-  request.set_alert_id(options.alert_id);
+  request.set_alert_id(FullId(options.alert_id, session));
   request.set_comment(options.comment);
   request.set_request_id(client::RandomUuid());
   const auto alert = session.connection().Call(session.connection().alerts(), &Stub::AcknowledgeAlert, request,

@@ -1,10 +1,14 @@
 #include "client/cli/silences.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/cli/option_types.h"
 #include "client/cli/pages.h"
@@ -50,11 +54,14 @@ std::string LeftText(const v1::Silence& silence, absl::Time now) {
   return DurationText(std::max(client::FromTimestamp(silence.end_time()) - now, absl::ZeroDuration()));
 }
 
+// So many characters of an id are told where there are many, and may be given.
+constexpr size_t kShortId = 8;
+
 std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time now) {
   std::vector<std::vector<std::string>> rows = {
       {"SILENCE", "JOBS", "RULES", "TENSORS", "ENDS IN", "AUTHOR", "MADE", "COMMENT"}};
   for (const v1::Silence& silence : response.silences()) {
-    rows.push_back({silence.silence_id(), AllIfEmpty(silence.jobs()), AllIfEmpty(silence.rules()),
+    rows.push_back({silence.silence_id().substr(0, kShortId), AllIfEmpty(silence.jobs()), AllIfEmpty(silence.rules()),
                     AllIfEmpty(silence.tensors()), LeftText(silence, now), silence.author(),
                     AgoText(silence.create_time(), now), silence.comment()});
   }
@@ -98,15 +105,51 @@ absl::StatusOr<bool> MatchesRuleOfJobs(const std::string& glob, const Session& s
   return !jobs->next_page_token().empty();
 }
 
-// Most likely it is mistyped. A hint: nothing where that cannot be found out.
-void NoteIfNoRuleMatches(const std::string& glob, const Session& session) {
-  if (glob.empty()) return;
+// Most likely it is mistyped. A hint: nothing where that cannot be found out. Returns whether it was given.
+bool NoteIfNoRuleMatches(const std::string& glob, const Session& session) {
+  if (glob.empty()) return false;
   for (const auto matches : {MatchesKnownRule, MatchesRuleOfJobs}) {
     const absl::StatusOr<bool> found = matches(glob, session);
-    if (!found.ok() || *found) return;
+    if (!found.ok() || *found) return false;
   }
   session.Note(absl::StrCat("gradwatch: no rule of any job or preset matches ", glob,
                             "; the silence is for rules that are still to come"));
+  return true;
+}
+
+constexpr int kMaxAlerts = 1000;  // that are looked at
+
+bool IsSilencedBy(const v1::Alert& alert, const std::string& silence_id) {
+  return std::find(alert.silenced_by().begin(), alert.silenced_by().end(), silence_id) != alert.silenced_by().end();
+}
+
+// A silence may be for what is still to come, or be mistyped. A hint, as above.
+void NoteIfNoAlertMatches(const v1::Silence& silence, const Session& session) {
+  v1::ListAlertsRequest request;
+  request.add_states(v1::ALERT_STATE_PENDING);
+  request.add_states(v1::ALERT_STATE_FIRING);
+  const auto open = ReadPages(session, session.connection().alerts(), &Stub::ListAlerts,
+                              &v1::ListAlertsResponse::mutable_alerts, request, kMaxAlerts);
+  if (!open.ok() || !open->next_page_token().empty()) return;
+  const bool matches = std::any_of(open->alerts().begin(), open->alerts().end(),
+                                   [&](const v1::Alert& alert) { return IsSilencedBy(alert, silence.silence_id()); });
+  if (!matches) session.Note("gradwatch: it matches no alert at present; it is for those that are still to come");
+}
+
+// The silence that is meant by the beginning of its id. NOT_FOUND; INVALID_ARGUMENT: several begin so.
+absl::StatusOr<std::string> FindSilence(const std::string& id, const Session& session) {
+  constexpr int kAll = std::numeric_limits<int>::max();
+  const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListSilences,
+                             &v1::ListSilencesResponse::mutable_silences, v1::ListSilencesRequest(), kAll);
+  if (!all.ok()) return all.status();
+  std::vector<std::string> found;
+  for (const v1::Silence& silence : all->silences()) {
+    if (absl::StartsWith(silence.silence_id(), id)) found.push_back(silence.silence_id());
+  }
+  if (found.empty()) return absl::NotFoundError(absl::StrCat("there is no silence \"", id, "\""));
+  if (found.size() == 1) return found[0];
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", id, "\" is the beginning of ", found.size(), " silences: ", absl::StrJoin(found, ", ")));
 }
 
 }  // namespace
@@ -144,7 +187,7 @@ CLI::App* AddAlertsSilences(CLI::App& parent, AlertsSilencesOptions* options) {
 
 CLI::App* AddAlertsUnsilence(CLI::App& parent, AlertsUnsilenceOptions* options) {
   CLI::App* app = parent.add_subcommand("unsilence", "End a silence");
-  app->add_option("SILENCE", options->silence_id, "Its id, as alerts silences prints it")->required();
+  app->add_option("SILENCE", options->silence_id, "Its id, or the beginning that alerts silences prints")->required();
   return app;
 }
 
@@ -167,7 +210,7 @@ absl::StatusOr<ExitCode> RunAlertsSilence(const AlertsSilenceOptions& options, S
       absl::StrCat("silence ", client::Printable(made->silence_id()), " ends in ", LeftText(*made, session.io().now()));
   session.SetDone(text);
   session.Print(*made, [&] { return text; });
-  NoteIfNoRuleMatches(options.rules, session);
+  if (!NoteIfNoRuleMatches(options.rules, session)) NoteIfNoAlertMatches(*made, session);
   return ExitCode::kSuccess;
 }
 
@@ -184,14 +227,16 @@ absl::StatusOr<ExitCode> RunAlertsSilences(const AlertsSilencesOptions& options,
 
 // Ending a silence twice is NOT_FOUND, so a repetition after an answer that was lost would tell of a failure.
 absl::StatusOr<ExitCode> RunAlertsUnsilence(const AlertsUnsilenceOptions& options, Session& session) {
+  const absl::StatusOr<std::string> silence_id = FindSilence(options.silence_id, session);
+  if (!silence_id.ok()) return silence_id.status();
   v1::DeleteSilenceRequest request;
-  request.set_silence_id(options.silence_id);
+  request.set_silence_id(*silence_id);
   const auto response =
       session.connection().Call(session.connection().alerts(), &Stub::DeleteSilence, request, client::Repeat::kNever);
   if (!response.ok()) return response.status();
-  const std::string text = absl::StrCat("silence ", options.silence_id, " ended");
+  const std::string text = absl::StrCat("silence ", client::Printable(*silence_id), " ended");
   session.SetDone(text);
-  session.Print(JsonObject().Add("silence", options.silence_id).Add("state", "ended"), [&] { return text; });
+  session.Print(JsonObject().Add("silence", *silence_id).Add("state", "ended"), [&] { return text; });
   return ExitCode::kSuccess;
 }
 

@@ -26,7 +26,7 @@ struct Watch {
 
 struct Detector::State {
   State(std::vector<std::string> tensor_names, AlertIdentity who, RunFacts facts)
-      : identity(std::move(who)), signals(std::move(tensor_names), facts) {}
+      : identity(std::move(who)), signals(std::move(tensor_names), std::move(facts)) {}
 
   void Judge(const StepRecord& record, bool update, absl::Time now, std::vector<v1::Alert>* transitions);
   void Tell(Watch* watch, absl::Time now, std::vector<v1::Alert>* transitions);
@@ -79,7 +79,7 @@ int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& 
 
 Detector::Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity,
                    RunFacts facts)
-    : state_(std::make_unique<State>(std::move(tensor_names), std::move(identity), facts)) {
+    : state_(std::make_unique<State>(std::move(tensor_names), std::move(identity), std::move(facts))) {
   std::vector<Watch> none;
   const v1::RuleSet resolved = ResolveRules(rules);
   for (const v1::Rule& rule : resolved.rules()) state_->Install(rule, &none);

@@ -21,9 +21,9 @@ namespace gradwatch::core {
 absl::Status ValidateRules(const v1::RuleSet& rules);
 
 // The whole list of rules: those of the preset, each replaced in its place or taken out where the set says so, then the
-// set's own. What a replacing rule of the same condition leaves unset is as in the preset. Every field that has a
-// default is set. The preset of the result is "none", so that it resolves to itself; armed_at and unable are cleared.
-// For a valid set.
+// set's own. What a replacing rule of the same condition, or of none, leaves unset is as in the preset. Every field
+// that has a default is set. The preset of the result is "none", so that it resolves to itself; armed_at and unable are
+// cleared. For a valid set.
 v1::RuleSet ResolveRules(const v1::RuleSet& rules);
 
 // Steps that a rule, a resolved one, must have seen before the one on which it can fire first. Rules about stalls,

@@ -23,8 +23,10 @@ std::span<const LayerStatistics> MeasuredLayers(const StepRecord& record) {
   return record.report_tensors ? std::span<const LayerStatistics>(record.layers) : std::span<const LayerStatistics>();
 }
 
-// Layers have no names here: their place says which one it is.
-std::string LayerText(int layer, size_t layers) {
+// By its name; where that is not known its place says which one it is.
+std::string LayerText(int layer, size_t layers, const RunSignals& signals) {
+  const std::vector<std::string>& names = signals.facts().layer_names;
+  if (names.size() == layers) return absl::StrCat("layer ", names[layer]);
   return absl::StrCat("layer ", layer, " of ", layers, ", counted from 0 and forward,");
 }
 
@@ -34,7 +36,7 @@ double ShareShut(const LayerStatistics& layer) {
 }
 
 // Says which layer lets least of the gradient pass, or how to learn that.
-void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
+void ExplainShutLayers(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
   const auto layers = MeasuredLayers(record);
   if (layers.empty()) {
     alert->add_diagnosis(absl::StrCat("Where the signal is lost is told by what goes through every layer; measure it: ",
@@ -48,7 +50,7 @@ void ExplainShutLayers(const StepRecord& record, v1::Alert* alert) {
   }
   if (worst < 0) return;
   alert->add_diagnosis(absl::StrFormat("In %s %.0f%% is saturated or dead and lets no gradient pass.",
-                                       LayerText(worst, layers.size()), 100 * ShareShut(layers[worst])));
+                                       LayerText(worst, layers.size(), signals), 100 * ShareShut(layers[worst])));
 }
 
 // Adds the cure of a lower rate where updates give reason for it. A lower rate does nothing for weights that are as
@@ -149,7 +151,7 @@ void Vanishing::ExplainWhere(const StepRecord& record, const RunSignals& signals
                                          below, count, Number(record.tensors[largest].mean_abs),
                                          signals.NameOf(largest)));
   }
-  ExplainShutLayers(record, alert);
+  ExplainShutLayers(record, signals, alert);
 }
 
 Growth::Growth(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
@@ -185,7 +187,7 @@ void Growth::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   const auto layers = MeasuredLayers(record);
   alert->set_summary(absl::StrFormat(
       "the backward signal grows %s times on its way from the output to %s above the limit %s since step %d",
-      Number(verdict.value), LayerText(worst_layer_, layers.size()), Number(max_growth_), since_.first()));
+      Number(verdict.value), LayerText(worst_layer_, layers.size(), signals), Number(max_growth_), since_.first()));
   alert->add_diagnosis(absl::StrFormat("The gradient has norm %s at the output of the network and %s there.",
                                        Number(layers.back().backward_norm),
                                        Number(layers[worst_layer_].backward_norm)));
@@ -196,7 +198,7 @@ void Growth::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   }
   if (steepest >= 0) {
     alert->add_diagnosis(absl::StrFormat("In a single layer it grows most in %s by %s times.",
-                                         LayerText(steepest, layers.size()),
+                                         LayerText(steepest, layers.size(), signals),
                                          Number(std::exp(layers[steepest].backward_growth))));
   }
   alert->add_diagnosis(
@@ -236,7 +238,7 @@ void Saturation::Describe(const StepRecord& record, const Verdict& verdict, cons
                           v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   alert->set_summary(absl::StrFormat("%.0f%% of %s %s, above the limit %.0f%% since step %d", 100 * verdict.value,
-                                     LayerText(worst_layer_, layers.size()),
+                                     LayerText(worst_layer_, layers.size(), signals),
                                      worst_is_dead_ ? "are dead" : "is saturated", 100 * verdict.limit,
                                      since_.first()));
   int above = 0;
@@ -301,7 +303,7 @@ Verdict Attention::Judge(const StepRecord& record, const RunSignals& /*signals*/
 void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
-  const std::string where = LayerText(worst_layer_, layers.size()), value = Number(verdict.value);
+  const std::string where = LayerText(worst_layer_, layers.size(), signals), value = Number(verdict.value);
   const std::string limit = absl::StrFormat("the limit %s since step %d", Number(verdict.limit), since_.first());
   alert->set_summary(
       worst_is_entropy_
@@ -401,7 +403,7 @@ void Frozen::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   if (no_gradient) {
     alert->add_diagnosis(
         "Nothing of the loss comes back to it: units behind it are dead, or its outputs are not used.");
-    return ExplainShutLayers(record, alert);
+    return ExplainShutLayers(record, signals, alert);
   }
   ExplainZeroUpdate(record, verdict.tensor, signals, alert);
 }

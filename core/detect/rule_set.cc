@@ -141,7 +141,8 @@ absl::Status CheckRule(const v1::Rule& rule) {
     errors.Add("severity", absl::StrCat("unknown severity ", static_cast<int>(rule.severity())));
   }
   if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET) {
-    errors.Add("condition", "must be set, or off: true to take the rule out of the preset");
+    errors.Add("condition",
+               absl::StrCat("must be set: the preset has no rule \"", rule.name(), "\" whose it could be"));
   }
   CheckSteps(rule, &errors);
   CheckConditionFields(rule, &errors);
@@ -212,12 +213,15 @@ const v1::Rule* FindInPreset(absl::string_view preset, const std::string& name) 
   return nullptr;
 }
 
-// The rule as it is meant: what one of the preset's with the same condition leaves unset is as it is there. Who writes
-// one number of it means the rule with that number, and the defaults of the condition may make it louder. Of two fields
-// that bound each other the preset's gives way.
+// The rule as it is meant: what one with the name of a preset's leaves unset is as it is there, unless it has another
+// condition; so one with no condition changes severity or steps alone. Who writes one number means the rule with that
+// number, and the defaults of the condition may make it louder. Of two fields that bound each other the preset's gives
+// way.
 v1::Rule Complete(const v1::Rule& rule, absl::string_view preset) {
   const v1::Rule* const base = FindInPreset(preset, rule.name());
-  if (base == nullptr || rule.off() || base->condition_case() != rule.condition_case()) return rule;
+  const bool has_other_condition = rule.condition_case() != v1::Rule::CONDITION_NOT_SET && base != nullptr &&
+                                   rule.condition_case() != base->condition_case();
+  if (base == nullptr || rule.off() || has_other_condition) return rule;
   v1::Rule complete = *base;
   complete.MergeFrom(rule);
   if (!rule.has_within_steps() && complete.within_steps() < complete.for_steps()) complete.clear_within_steps();
@@ -260,11 +264,11 @@ absl::Status ValidateRules(const v1::RuleSet& rules) {
     errors.Add("rules", absl::StrCat("at most ", kMaxRules, ", are ", rules.rules_size()));
     return errors.ToStatus();
   }
-  for (int i = 0; i < rules.rules_size(); ++i) {
-    errors.AddStatus(PathOf(i), CheckRule(Complete(rules.rules(i), rules.preset())));
-  }
-  CheckNames(rules, &errors);
-  CheckStalls(rules, &errors);
+  v1::RuleSet complete = rules;
+  for (v1::Rule& rule : *complete.mutable_rules()) rule = Complete(rule, rules.preset());
+  for (int i = 0; i < complete.rules_size(); ++i) errors.AddStatus(PathOf(i), CheckRule(complete.rules(i)));
+  CheckNames(complete, &errors);
+  CheckStalls(complete, &errors);
   if (const int count = Merge(rules).rules_size(); count > kMaxRules) {
     errors.Add("rules", absl::StrCat("at most ", kMaxRules, " with those of the preset, are ", count));
   }

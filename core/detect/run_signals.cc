@@ -79,7 +79,7 @@ bool UpdateWasMeasured(const StepRecord& record) {
 
 RunSignals::RunSignals(std::vector<std::string> tensor_names, RunFacts facts)
     : tensor_names_(std::move(tensor_names)),
-      facts_(facts),
+      facts_(std::move(facts)),
       weights_(WeightsOf(tensor_names_)),
       judged_weights_(weights_.size()) {
   last_norms_.fill(-std::numeric_limits<double>::infinity());

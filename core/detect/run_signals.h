@@ -23,6 +23,8 @@ int LargestTensor(const StepRecord& record);
 struct RunFacts {
   // The loss of guessing: ln(classes) for a softmax cross-entropy, the variance of the targets for a squared error.
   double guessing_loss = std::numeric_limits<double>::quiet_NaN();
+  // What the layers are called, in the order of StepRecord.layers; empty: not known.
+  std::vector<std::string> layer_names = {};
 };
 
 // Losses are judged by l = ln(loss), norms by y = ln(norm): both are near log-normal. From the first loss on that is

@@ -2,6 +2,10 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 
 namespace gradwatch::core {
 namespace {
@@ -14,10 +18,16 @@ double VarianceOfTargets(const v1::DataSpec& data) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+std::string NameOf(const LayerInfo& layer) {
+  const std::string own = layer.name.substr(layer.name.rfind('.') + 1);
+  return absl::StartsWith(own, layer.kind) ? layer.name : absl::StrCat(layer.name, " (", layer.kind, ")");
+}
+
 }  // namespace
 
-RunFacts FactsOf(const v1::JobSpec& spec, const DataShape& data) {
+RunFacts FactsOf(const v1::JobSpec& spec, const DataShape& data, std::span<const LayerInfo> layers) {
   RunFacts facts;
+  for (const LayerInfo& layer : layers) facts.layer_names.push_back(NameOf(layer));
   switch (spec.model().loss().function()) {
     case v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY:
       if (data.outputs > 1) facts.guessing_loss = std::log(static_cast<double>(data.outputs));

@@ -2,15 +2,19 @@
 #ifndef GRADWATCH_CORE_TRAIN_RUN_FACTS_H_
 #define GRADWATCH_CORE_TRAIN_RUN_FACTS_H_
 
+#include <span>
+
 #include "core/data/batch.h"
 #include "core/detect/detector.h"
+#include "core/stats/layer_statistics.h"
 #include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::core {
 
-// The facts of a job with such data, from its spec alone: nothing is read for them. The loss of guessing is known of
-// every softmax cross-entropy; of a squared error where the spec says how far the targets are spread.
-RunFacts FactsOf(const v1::JobSpec& spec, const DataShape& data);
+// The facts of a job with such data and layers, from its spec alone: nothing is read for them. The loss of guessing is
+// known of every softmax cross-entropy; of a squared error where the spec says how far the targets are spread. A layer
+// is called as the network names it, "residual1.dense0", and where its kind is no part of that, "encoder (dense)".
+RunFacts FactsOf(const v1::JobSpec& spec, const DataShape& data, std::span<const LayerInfo> layers);
 
 }  // namespace gradwatch::core
 

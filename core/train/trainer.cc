@@ -87,7 +87,7 @@ struct Trainer::State {
         cosine(&network->layout()),
         clipper(&network->layout()),
         schedule(spec.optimizer(), spec.steps()),
-        detector(spec.rules(), TensorNames(network->layout()), std::move(identity), FactsOf(spec, data->shape())),
+        detector(spec.rules(), TensorNames(network->layout()), std::move(identity), FactsOf(spec, data->shape(), network->layers())),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
     // After the network, whose start takes memory for a moment.

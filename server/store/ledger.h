@@ -139,6 +139,7 @@ class LedgerReader {
     std::vector<StoredAlert> alerts;  // newest first
     bool more = false;                // there are more below the last
   };
+  // Without those that were pending and ended before they fired: of them only GetAlert and the events tell.
   virtual absl::StatusOr<AlertPage> ListAlerts(const AlertFilter& filter) = 0;
   // NOT_FOUND.
   virtual absl::StatusOr<v1::Alert> GetAlert(absl::string_view alert_id) = 0;

@@ -158,6 +158,42 @@ silenced by   s1
   EXPECT_EQ(Cli("alerts get u/1/r/2").exit_code, 5);
 }
 
+// Ids begin with a UUID, which nobody types.
+TEST_F(AlertsTest, IdsAreListedWithTheirJobAndTakenSo) {
+  const std::string uid = "3f2a8c1d-0000-4000-8000-000000000001";
+  v1::Alert told = MakeAlert();
+  told.set_alert_id(uid + "/1/norm_spike/2");
+  server_.list_alerts = [&](const v1::ListAlertsRequest&, v1::ListAlertsResponse* response) {
+    *response->add_alerts() = told;
+    return grpc::Status::OK;
+  };
+  server_.get_job = [&](const v1::GetJobRequest& request, v1::Job* job) {
+    if (request.job_id() != "x") return testing::NotFound("no job");
+    job->set_uid(uid);
+    return grpc::Status::OK;
+  };
+  std::vector<std::string> asked;
+  server_.get_alert = [&](const v1::GetAlertRequest& request, v1::Alert* alert) {
+    asked.push_back(request.alert_id());
+    *alert = told;
+    return grpc::Status::OK;
+  };
+  server_.acknowledge_alert = [&](const v1::AcknowledgeAlertRequest& request, v1::Alert* alert) {
+    asked.push_back(request.alert_id());
+    *alert = told;
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Cli("alerts list").out, HasSubstr("  x/1/norm_spike/2\n"));
+  EXPECT_THAT(Cli("alerts list -o json").out, HasSubstr(told.alert_id()));
+  for (const std::string& id : {std::string("x/1/norm_spike/2"), told.alert_id()}) {
+    EXPECT_EQ(Cli("alerts get " + id).exit_code, 0);
+    EXPECT_EQ(Cli("alerts ack " + id).exit_code, 0);
+  }
+  Cli("alerts get other/1/norm_spike/2");
+  EXPECT_THAT(asked,
+              ElementsAre(told.alert_id(), told.alert_id(), told.alert_id(), told.alert_id(), "other/1/norm_spike/2"));
+}
+
 TEST_F(AlertsTest, AckSendsTheCommentAndARequestId) {
   server_.acknowledge_alert = [](const v1::AcknowledgeAlertRequest& request, v1::Alert* alert) {
     EXPECT_EQ(request.request_id().size(), 36u);

@@ -126,9 +126,56 @@ TEST_F(SilencesTest, UnsilenceEndsOne) {
   server_.delete_silence = [](const v1::DeleteSilenceRequest& request, v1::DeleteSilenceResponse*) {
     return request.silence_id() == "s1" ? grpc::Status::OK : testing::NotFound("no silence \"s2\"");
   };
+  server_.list_silences = [](const v1::ListSilencesRequest&, v1::ListSilencesResponse* response) {
+    response->add_silences()->set_silence_id("s1");
+    return grpc::Status::OK;
+  };
   EXPECT_EQ(Cli("alerts unsilence s1").out, "silence s1 ended\n");
   EXPECT_EQ(Cli("alerts unsilence s1 -o json").out, "{\"silence\":\"s1\",\"state\":\"ended\"}\n");
   EXPECT_EQ(Cli("alerts unsilence s2").exit_code, 5);
+}
+
+// The ids of lists are short, and are taken as they are printed.
+TEST_F(SilencesTest, UnsilenceTakesTheBeginningOfAnId) {
+  const std::string first = "3f2a8c1d-0000-4000-8000-000000000001", second = "3f2a0000-0000-4000-8000-000000000002";
+  server_.list_silences = [&](const v1::ListSilencesRequest&, v1::ListSilencesResponse* response) {
+    response->add_silences()->set_silence_id(first);
+    response->add_silences()->set_silence_id(second);
+    return grpc::Status::OK;
+  };
+  std::string ended;
+  server_.delete_silence = [&](const v1::DeleteSilenceRequest& request, v1::DeleteSilenceResponse*) {
+    ended = request.silence_id();
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Cli("alerts silences").out, AllOf(HasSubstr("\n3f2a8c1d  "), HasSubstr("\n3f2a0000  ")));
+  EXPECT_EQ(Cli("alerts unsilence 3f2a8c1d").out, "silence " + first + " ended\n");
+  EXPECT_EQ(ended, first);
+  ended.clear();
+  const CliResult two = Cli("alerts unsilence 3f2a");
+  EXPECT_EQ(two.exit_code, 2);
+  EXPECT_THAT(two.err, AllOf(HasSubstr(first), HasSubstr(second)));
+  EXPECT_EQ(Cli("alerts unsilence 9").exit_code, 5);
+  EXPECT_EQ(ended, "") << "nothing was asked for";
+}
+
+TEST_F(SilencesTest, ASilenceThatMatchesNothingAtPresentIsTold) {
+  server_.create_silence = [](const v1::CreateSilenceRequest& request, v1::Silence* silence) {
+    *silence = request.silence();
+    silence->set_silence_id("s1");
+    return grpc::Status::OK;
+  };
+  std::string silenced_by = "s1";
+  server_.list_alerts = [&](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
+    EXPECT_EQ(request.states_size(), 2) << "of those that have ended none is looked at";
+    response->add_alerts()->add_silenced_by(silenced_by);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("alerts silence --for 2h --comment c").err, "");
+  silenced_by = "another";
+  const CliResult none = Cli("alerts silence --for 2h --comment c");
+  EXPECT_EQ(none.exit_code, 0) << "it is accepted";
+  EXPECT_EQ(none.err, "gradwatch: it matches no alert at present; it is for those that are still to come\n");
 }
 
 }  // namespace

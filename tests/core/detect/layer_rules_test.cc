@@ -292,6 +292,17 @@ TEST(SaturationTest, NamesTheLayerFurthestAboveItsLimit) {
   EXPECT_THAT(Diagnosis(alert), HasSubstr("On this batch such a unit is 0 for every example"));
 }
 
+TEST(LayerNamesTest, LayersAreCalledByNameWhereThatIsKnown) {
+  const RunFacts facts{.layer_names = {"dense0", "encoder (lstm)", "residual1.dense0"}};
+  DetectorHarness dead(SaturationRule(0.8, 0.2), facts);
+  dead.record().layers = {Saturated(0.1), Dead(0.3), LayerStatistics()};
+  EXPECT_EQ(dead.Step().at(0).summary(), "30% of layer encoder (lstm) are dead, above the limit 20% since step 0");
+  DetectorHarness vanishing(VanishingRule(), facts);
+  SetMeans(&vanishing, 1e-9);
+  vanishing.record().layers = {LayerStatistics(), LayerStatistics(), Dead(0.97)};
+  EXPECT_THAT(Diagnosis(vanishing.Step().at(0)), HasSubstr("In layer residual1.dense0 97% is saturated or dead"));
+}
+
 // Weights that are as they started are not saved by smaller steps.
 TEST(SaturationTest, ALowerRateIsACureOfLargeUpdatesAlone) {
   for (const double ratio : {0.001, 0.5}) {

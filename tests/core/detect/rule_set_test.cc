@@ -73,8 +73,8 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' stall {}"},
       {"rules[1].name", "twice: \"good\"", "name: 'good' non_finite {}"},
-      {"rules[1].condition", "must be set, or off: true to take the rule out", "name: 'a'"},
-      {"rules[1].condition", "or off: true", "name: 'loss_spike'"},
+      {"rules[1].condition", "must be set: the preset has no rule \"a\"", "name: 'a'"},
+      {"rules[1].condition", "the preset has no rule \"los_jump\"", "name: 'los_jump' severity: SEVERITY_CRITICAL"},
       {"rules[1].condition", "must be set", "name: 'a' off: false"},
       {"rules[1].stall.seconds", "is 0.5", "name: 'a' stall { seconds: 0.5 }"},
       {"rules[1].stall.seconds", "is 2e+06", "name: 'a' stall { seconds: 2e6 }"},
@@ -286,6 +286,21 @@ TEST(ResolveRulesTest, WhatARuleLeavesUnsetIsAsInThePresetWhereItHasTheSameCondi
   EXPECT_EQ(other.for_steps(), 1);
   const v1::Rule mine = OnlyRule("none", "name: 'grad_norm_spike' norm_spike { max_deviations: 20 }");
   EXPECT_EQ(mine.norm_spike().window(), 101) << "a set without the preset has none of it";
+}
+
+TEST(ResolveRulesTest, ARuleWithNoConditionChangesWhatItSaysOfThatOfThePreset) {
+  v1::Rule jump = Named("loss_jump", ResolveRules(v1::RuleSet()));
+  EXPECT_EQ(OnlyRule("", "name: 'loss_jump'").DebugString(), jump.DebugString());
+  jump.set_severity(v1::SEVERITY_CRITICAL);
+  EXPECT_EQ(OnlyRule("", "name: 'loss_jump' severity: SEVERITY_CRITICAL").DebugString(), jump.DebugString());
+  jump.set_for_steps(3);
+  jump.set_within_steps(5);
+  const std::string steps = "name: 'loss_jump' severity: SEVERITY_CRITICAL for_steps: 3 within_steps: 5";
+  EXPECT_EQ(OnlyRule("gradwatch", steps).DebugString(), jump.DebugString());
+  const v1::Rule stall = OnlyRule("sagemaker_debugger", "name: 'stall' severity: SEVERITY_INFO");
+  EXPECT_EQ(stall.severity(), v1::SEVERITY_INFO);
+  EXPECT_EQ(stall.stall().seconds(), 1800) << "the name of the server's, and its condition";
+  EXPECT_FALSE(ValidateRules(Parse("preset: 'none' rules { name: 'loss_jump' severity: SEVERITY_INFO }")).ok());
 }
 
 TEST(ResolveRulesTest, WhatBoundsWhatARuleSaysIsNotTakenFromThePreset) {

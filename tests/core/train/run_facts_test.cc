@@ -1,5 +1,6 @@
 #include "core/train/run_facts.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,7 +17,7 @@ v1::JobSpec WithLoss(v1::LossFunction function) {
 TEST(RunFactsTest, GuessingAmongClassesCostsTheirLogarithm) {
   DataShape data;
   data.outputs = 10;
-  const RunFacts facts = FactsOf(WithLoss(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY), data);
+  const RunFacts facts = FactsOf(WithLoss(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY), data, {});
   EXPECT_NEAR(facts.guessing_loss, 2.302585, 1e-6);
 }
 
@@ -24,11 +25,11 @@ TEST(RunFactsTest, OfASquaredErrorItIsTheVarianceOfTheTargetsWhereTheSpecSaysTha
   DataShape data;
   data.outputs = 1;
   v1::JobSpec spec = WithLoss(v1::LOSS_FUNCTION_SQUARED_ERROR);
-  EXPECT_TRUE(std::isnan(FactsOf(spec, data).guessing_loss));
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, {}).guessing_loss));
   spec.mutable_data()->mutable_csv()->set_standardize(true);
-  EXPECT_EQ(FactsOf(spec, data).guessing_loss, 1);
+  EXPECT_EQ(FactsOf(spec, data, {}).guessing_loss, 1);
   spec.mutable_data()->mutable_csv()->set_standardize(false);
-  EXPECT_TRUE(std::isnan(FactsOf(spec, data).guessing_loss));
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, {}).guessing_loss));
   // Sums of two numbers between 0 and 1 on a fine grid, by counting.
   double sum = 0, squares = 0;
   constexpr int kGrid = 400;
@@ -39,7 +40,7 @@ TEST(RunFactsTest, OfASquaredErrorItIsTheVarianceOfTheTargetsWhereTheSpecSaysTha
   }
   const double mean = sum / (kGrid * kGrid);
   spec.mutable_data()->mutable_adding()->set_sequence_length(10);
-  EXPECT_NEAR(FactsOf(spec, data).guessing_loss, squares / (kGrid * kGrid) - mean * mean, 1e-4);
+  EXPECT_NEAR(FactsOf(spec, data, {}).guessing_loss, squares / (kGrid * kGrid) - mean * mean, 1e-4);
 }
 
 TEST(RunFactsTest, OtherLossesHaveNone) {
@@ -48,8 +49,14 @@ TEST(RunFactsTest, OtherLossesHaveNone) {
   for (const auto function : {v1::LOSS_FUNCTION_HUBER, v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY}) {
     v1::JobSpec spec = WithLoss(function);
     spec.mutable_data()->mutable_csv()->set_standardize(true);
-    EXPECT_TRUE(std::isnan(FactsOf(spec, data).guessing_loss));
+    EXPECT_TRUE(std::isnan(FactsOf(spec, data, {}).guessing_loss));
   }
+}
+
+TEST(RunFactsTest, LayersAreCalledByTheirNamesAndKinds) {
+  const LayerInfo layers[] = {{"dense0", "dense"}, {"residual1.dense0", "dense"}, {"encoder", "lstm"}};
+  EXPECT_THAT(FactsOf(v1::JobSpec(), DataShape(), layers).layer_names,
+              ::testing::ElementsAre("dense0", "residual1.dense0", "encoder (lstm)"));
 }
 
 }  // namespace

@@ -136,6 +136,20 @@ TEST_F(LedgerReaderTest, ListsAlertsNewestFirst) {
   EXPECT_THAT(AlertIds(page), ElementsAre("2x"));
 }
 
+TEST_F(LedgerReaderTest, WhatEndedBeforeItFiredIsInNoList) {
+  Fill();
+  ASSERT_THAT(AppendEvent(*ledger_, "uid-a", MakeAlertEvent("a", 6, "w", v1::ALERT_STATE_PENDING)), IsOk());
+  EXPECT_THAT(AlertIds({}), ElementsAre("7w", "5z", "3y", "2x"));
+  // The second time as somebody acknowledges it.
+  for (int64_t number : {7, 8}) {
+    ASSERT_THAT(AppendEvent(*ledger_, "uid-a", MakeAlertEvent("a", number, "w", v1::ALERT_STATE_RESOLVED)), IsOk());
+    EXPECT_THAT(AlertIds({}), ElementsAre("5z", "3y", "2x"));
+    EXPECT_THAT(AlertIds({.job_id = "a", .states = {v1::ALERT_STATE_RESOLVED}}), ElementsAre("2x"));
+    EXPECT_THAT(AlertIds({.job_id = "a", .states = {v1::ALERT_STATE_PENDING}}), IsEmpty());
+  }
+  EXPECT_EQ(reader_->GetAlert("w")->state(), v1::ALERT_STATE_RESOLVED) << "who knows it can look it up";
+}
+
 TEST_F(LedgerReaderTest, GetsTheLastStateOfAnAlert) {
   Fill();
   const auto alert = reader_->GetAlert("x");
