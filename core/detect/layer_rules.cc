@@ -157,7 +157,7 @@ void Vanishing::ExplainWhere(const StepRecord& record, const RunSignals& signals
 Growth::Growth(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
     : max_growth_(rule.growth().max_growth()) {}
 
-Verdict Growth::JudgeLayers(const StepRecord& record) {
+Verdict Growth::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
   Verdict verdict;
   const auto layers = MeasuredLayers(record);
   if (layers.empty()) return verdict;
@@ -178,16 +178,13 @@ Verdict Growth::JudgeLayers(const StepRecord& record) {
   return verdict;
 }
 
-Verdict Growth::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
-  return since_.Take(record.step, JudgeLayers(record));
-}
-
 void Growth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                       v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   alert->set_summary(absl::StrFormat(
       "the backward signal grows %s times on its way from the output to %s above the limit %s since step %d",
-      Number(verdict.value), LayerText(worst_layer_, layers.size(), signals), Number(max_growth_), since_.first()));
+      Number(verdict.value), LayerText(worst_layer_, layers.size(), signals), Number(max_growth_),
+      alert->first_step()));
   alert->add_diagnosis(absl::StrFormat("The gradient has norm %s at the output of the network and %s there.",
                                        Number(layers.back().backward_norm),
                                        Number(layers[worst_layer_].backward_norm)));
@@ -210,7 +207,7 @@ void Growth::Describe(const StepRecord& record, const Verdict& verdict, const Ru
 Saturation::Saturation(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
     : max_saturated_(rule.saturation().max_saturated()), max_dead_(rule.saturation().max_dead()) {}
 
-Verdict Saturation::JudgeLayers(const StepRecord& record) {
+Verdict Saturation::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
   Verdict worst;
   const auto layers = MeasuredLayers(record);
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -230,17 +227,13 @@ Verdict Saturation::JudgeLayers(const StepRecord& record) {
   return worst;
 }
 
-Verdict Saturation::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
-  return since_.Take(record.step, JudgeLayers(record));
-}
-
 void Saturation::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                           v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   alert->set_summary(absl::StrFormat("%.0f%% of %s %s, above the limit %.0f%% since step %d", 100 * verdict.value,
                                      LayerText(worst_layer_, layers.size(), signals),
                                      worst_is_dead_ ? "are dead" : "is saturated", 100 * verdict.limit,
-                                     since_.first()));
+                                     alert->first_step()));
   int above = 0;
   for (const LayerStatistics& layer : layers) {
     above += layer.dead > max_dead_ || layer.saturated > max_saturated_ ? 1 : 0;  // false for NaN
@@ -271,7 +264,7 @@ bool Attention::HasLowEntropy(const LayerStatistics& layer) const {
   return layer.attention_entropy < min_entropy_;  // false for NaN
 }
 
-Verdict Attention::JudgeLayers(const StepRecord& record) {
+Verdict Attention::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
   Verdict verdict;
   const auto layers = MeasuredLayers(record);
   int large = -1, low = -1;  // the worst layers of either kind
@@ -296,15 +289,11 @@ Verdict Attention::JudgeLayers(const StepRecord& record) {
   return verdict;
 }
 
-Verdict Attention::Judge(const StepRecord& record, const RunSignals& /*signals*/) {
-  return since_.Take(record.step, JudgeLayers(record));
-}
-
 void Attention::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
   const auto layers = MeasuredLayers(record);
   const std::string where = LayerText(worst_layer_, layers.size(), signals), value = Number(verdict.value);
-  const std::string limit = absl::StrFormat("the limit %s since step %d", Number(verdict.limit), since_.first());
+  const std::string limit = absl::StrFormat("the limit %s since step %d", Number(verdict.limit), alert->first_step());
   alert->set_summary(
       worst_is_entropy_
           ? absl::StrFormat("the entropy of the attention in %s is %s of the largest there could be, below %s", where,

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "core/detect/condition.h"
-#include "core/detect/holding_since.h"
 
 namespace gradwatch::core {
 
@@ -56,11 +55,8 @@ class Growth final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
-  Verdict JudgeLayers(const StepRecord& record);
-
   const double max_growth_;
   int worst_layer_ = -1;  // of the last verdict that holds
-  HoldingSince since_;
 };
 
 // The condition saturation: of a layer, more than max_saturated of the outputs (of the gates, where it has gates) are
@@ -76,14 +72,11 @@ class Saturation final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
-  Verdict JudgeLayers(const StepRecord& record);
-
   const double max_saturated_;
   const double max_dead_;
   // Of the last verdict that holds:
   int worst_layer_ = -1;
   bool worst_is_dead_ = false;  // rather than saturated
-  HoldingSince since_;
 };
 
 // The condition attention: the largest logit of an attention is above max_logit, or is NaN, or the entropy of its
@@ -104,14 +97,12 @@ class Attention final : public Condition {
   bool HasLowEntropy(const LayerStatistics& layer) const;
   // In words, of the worst layer: what it was not named for.
   std::string OtherFigure(const LayerStatistics& worst) const;
-  Verdict JudgeLayers(const StepRecord& record);
 
   const double max_logit_;
   const double min_entropy_;
   // Of the last verdict that holds:
   int worst_layer_ = -1;
   bool worst_is_entropy_ = false;  // rather than its logit
-  HoldingSince since_;
 };
 
 // The condition frozen: the gradient of a matching tensor is zero in all elements, or its update is zero although its

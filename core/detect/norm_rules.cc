@@ -251,9 +251,8 @@ void NormGrowth::Describe(const StepRecord& record, const Verdict& verdict, cons
     const double growth = GrowthPerStep(signals.norms50());
     if (growth > 0) {
       alert->add_diagnosis(absl::StrFormat(
-          "Over the last %d steps it grew by %s%% a step: at that rate it is beyond a float in %.0f steps.",
-          signals.norms50().size(), Number(100 * std::expm1(growth)),
-          std::max(0.0, (kLogLargestFloat - signals.norm()) / growth)));
+          "Over the last %d steps it was %s: at that rate it is beyond a float in %.0f steps.",
+          signals.norms50().size(), GrowthAStep(growth), std::max(0.0, (kLogLargestFloat - signals.norm()) / growth)));
     }
   }
   ExplainLargeGradient(record, tensor, signals, alert);

@@ -123,8 +123,9 @@ v1::Alert EndStallAlert(v1::Alert alert, const v1::Job& job, absl::Time now) {
   const bool goes_on = job.steps_done() > alert.first_step();
   alert.set_state(v1::ALERT_STATE_RESOLVED);
   alert.set_step(std::max(alert.step(), job.steps_done()));
-  alert.set_summary(goes_on ? absl::StrCat("steps come again, from step ", alert.first_step())
-                            : absl::StrCat("the job is ", StateName(job.state())));
+  const std::string end = goes_on ? absl::StrCat("steps come again, from step ", alert.first_step())
+                                  : absl::StrCat("the job is ", StateName(job.state()));
+  alert.set_summary(absl::StrCat(end, "; it was: ", alert.summary()));
   *alert.mutable_time() = core::ToTimestamp(now);
   return alert;
 }

@@ -109,6 +109,7 @@ TEST_F(StallWatchTest, TheAlertSaysWhatIsWaitedForAndForHowLong) {
   EXPECT_EQ(end.state(), v1::ALERT_STATE_RESOLVED);
   EXPECT_EQ(end.step(), 5003);
   EXPECT_THAT(end.summary(), HasSubstr("steps come again"));
+  EXPECT_THAT(end.summary(), HasSubstr("; it was: " + alert.summary()));
   job.set_steps_done(5000);
   job.set_state(v1::JOB_STATE_PAUSED);
   EXPECT_THAT(EndStallAlert(alert, job, absl::UnixEpoch()).summary(), HasSubstr("PAUSED"));
