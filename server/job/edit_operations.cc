@@ -223,6 +223,8 @@ absl::StatusOr<v1::Controls> EditOperations::ChangedControls(const v1::AdjustJob
   if (!job.spec().has_external()) {
     GW_RETURN_IF_ERROR(core::CheckControlsFit(after, job.spec().optimizer()));
     GW_RETURN_IF_ERROR(core::CheckControlsMemory(job, after, context_->options.limits));
+    // Over the tensors that are known; the trainer, who knows all, checks again.
+    if (request.controls().has_rules()) GW_RETURN_IF_ERROR(core::CheckRulesFit(after.rules(), job.tensors()));
   }
   // They are known once the trainer has told them.
   if (!job.tensors().empty()) GW_RETURN_IF_ERROR(core::CheckOverridesMatch(after, job.tensors()));
