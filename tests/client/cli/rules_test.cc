@@ -281,7 +281,7 @@ TEST_F(RulesCommandTest, GetIsATableOfRulesConditionsAndArming) {
                               "norm of a tensor above x1.669 its median of 30 steps, by 10.25 deviations; on 2 of 3 "
                               "steps; tensors *.weight",
                               "not yet: needs 18 more steps"),
-                  ElementsAre("layers", "info", "gradient of a layer's output above x1e+04 that of the network's",
+                  ElementsAre("layers", "info", "gradient of a layer's output above x10000 that of the network's",
                               "cannot judge: needs "
                               "layer_statistics")));
 }
