@@ -119,6 +119,15 @@ void PrintWaits(const AdjustingOptions& options, const v1::AdjustJobResponse& re
   });
 }
 
+// Of a change that changes nothing there is no edit.
+void PrintUnchanged(const v1::Job& job, const v1::AdjustJobResponse& response, const Session& session) {
+  JsonObject object;
+  object.Add("job", job.job_id()).Add("state", "unchanged").Add("revision", job.control_revision());
+  object.Add("etag", response.etag());
+  session.Print(object,
+                [&] { return absl::StrCat("unchanged: that holds already (revision ", job.control_revision(), ")"); });
+}
+
 }  // namespace
 
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
@@ -142,6 +151,10 @@ absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjus
   v1::Job job;
   const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session, &job);
   if (!response.ok()) return response.status();
+  if (!response->has_adjustment()) {
+    PrintUnchanged(job, *response, session);
+    return ExitCode::kSuccess;
+  }
   const int64_t edit = response->adjustment().edit();
   NoteOverturned(job, response->adjustment(), session);
   const absl::StatusOr<std::optional<EditAnswer>> answer = AwaitIfWanted(options, job, edit, session);

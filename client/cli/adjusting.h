@@ -27,7 +27,7 @@ void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options);
 // sets the job's etag as well.
 using MakeAdjustment = std::function<absl::StatusOr<v1::AdjustJobRequest>(const v1::Job&)>;
 
-// Reads the job and sends what `make` makes of it. An edit does not depend on what others change meanwhile, so that
+// Reads the job and sends what `make` makes of it; where that changes nothing, it says so and is done. An edit does not depend on what others change meanwhile, so that
 // nothing guards it but an etag of the user's, or that of `make`: then it is made again if somebody else was faster.
 // Waits for what becomes of it, 60 s unless --timeout says otherwise, and prints old values, new values and the step.
 // Of an edit for a later step that is told at once (of a job that pauses after a second, in case the step is its next),

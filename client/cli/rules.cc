@@ -10,6 +10,7 @@
 #include "client/cli/option_types.h"
 #include "client/cli/rules_help.h"
 #include "client/cli/rules_text.h"
+#include "client/cli/short_rules.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
 
@@ -93,7 +94,10 @@ const std::vector<std::string>& PresetNames() {
 CLI::App* AddRulesGet(CLI::App& parent, RulesGetOptions* options) {
   CLI::App* app = parent.add_subcommand("get", "Print the rules that hold, and since when each of them can fire");
   app->add_option("JOB", options->job_id, "The job")->required();
-  app->footer("In json and yaml they have all their numbers, as `rules apply` reads them.");
+  app->footer(
+      "`rules apply` reads what is printed as json or yaml: json has all rules with all their numbers, yaml the preset "
+      "by\n"
+      "its name and what is not as there.");
   return app;
 }
 
@@ -123,7 +127,8 @@ absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& se
   const absl::StatusOr<v1::RuleSet> rules = session.connection().Call(session.connection().alerts(), &Stub::GetRules,
                                                                       request, client::Repeat::kWhenUnavailable);
   if (!rules.ok()) return rules.status();
-  PrintRules(*rules, *job, session);
+  // YAML is for those who go on writing.
+  PrintRules(session.output() == Output::kYaml ? ShortRules(*rules, session) : *rules, *job, session);
   return ExitCode::kSuccess;
 }
 

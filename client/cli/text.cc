@@ -14,11 +14,17 @@
 #include "client/lib/timestamp.h"
 
 namespace gradwatch::cli {
+namespace {
+
+constexpr double kLargestPlain = 1e6;  // of whole numbers that are written without an exponent
+
+}  // namespace
 
 std::string NumberText(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  return absl::StrFormat("%.4g", value);
+  const bool is_plain = value == std::floor(value) && std::abs(value) <= kLargestPlain;
+  return is_plain ? absl::StrFormat("%.0f", value) : absl::StrFormat("%.4g", value);
 }
 
 std::string ExactText(double value) {

@@ -13,7 +13,7 @@
 
 namespace gradwatch::cli {
 
-// Four significant digits; "NaN", "Infinity", "-Infinity".
+// Four significant digits, of whole numbers up to a million all; "NaN", "Infinity", "-Infinity".
 std::string NumberText(double value);
 // As many digits as it takes to tell it from all other numbers: for what people set, "0.1", "1.00001".
 std::string ExactText(double value);

@@ -53,7 +53,7 @@ absl::Status SplitCsvLine(absl::string_view line, std::vector<CsvCell>* cells) {
   for (;;) {
     CsvCell cell;
     if (const absl::Status status = TakeCell(&line, &cell); !status.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("in column ", cells->size(), " ", status.message()));
+      return absl::InvalidArgumentError(absl::StrCat("in column ", cells->size() + 1, " ", status.message()));
     }
     if (cells->size() == kMaxCells) return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxCells, " cells"));
     cells->push_back(cell);

@@ -73,7 +73,7 @@ absl::Status NoTarget(const v1::CsvData& spec, const CsvTable& table, int target
 
 absl::Status TooLargeScaled(const v1::CsvData& spec, int64_t line, int column, double value) {
   return InDataFile("path", spec.path(),
-                    absl::InvalidArgumentError(absl::StrCat("line ", line, ", column ", column, ": ", Exactly(value),
+                    absl::InvalidArgumentError(absl::StrCat("line ", line, ", column ", column + 1, ": ", Exactly(value),
                                                             " is too large for a float once it is standardized")));
 }
 

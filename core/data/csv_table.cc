@@ -139,7 +139,7 @@ class FirstLineJudge {
 };
 
 std::string CellIn(size_t column, absl::string_view text) {
-  return absl::StrCat("\"", Shortened(text, kMaxReasonCell), "\" in column ", column);
+  return absl::StrCat("\"", Shortened(text, kMaxReasonCell), "\" in column ", column + 1);
 }
 
 FirstLineJudge::FirstLineJudge(absl::Span<const CsvCell> first_line) {
@@ -533,7 +533,7 @@ absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells
 }
 
 std::string CsvTable::Place(int64_t line, int column) const {
-  std::string place = absl::StrCat("line ", line, ", column ", column);
+  std::string place = absl::StrCat("line ", line, ", column ", column + 1);
   if (has_header_) absl::StrAppend(&place, " (", Shortened(first_line_[column], kMaxShownCell), ")");
   return place;
 }

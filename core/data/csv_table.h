@@ -77,7 +77,8 @@ class CsvTable {
 
   // Reads the table from its start and calls `visit` with the numbers of `columns` in every data line, until it returns
   // false. INVALID_ARGUMENT: a line with more or fewer cells than the first or that cannot be split, or a cell that is
-  // no decimal number within the range of float, with its line and column; a comment, or the header once more.
+  // no decimal number within the range of float, with its line and column, both counted from 1; a comment, or the
+  // header once more.
   absl::Status ForEachRow(std::span<const int> columns, absl::FunctionRef<bool(std::span<const double>)> visit);
 
   // The line of the row that ForEachRow visits, from 1; empty ones count.
@@ -101,7 +102,7 @@ class CsvTable {
   // "data, since all its cells are numbers"; without the reason where that was said.
   std::string HowRead() const;
   absl::Status NoColumn(absl::string_view name, bool has_positions, bool* listed) const;
-  // "line 3, column 1 (price)".
+  // "line 3, column 2 (price)": counted from 1, as people do. `column` is counted from 0.
   std::string Place(int64_t line, int column) const;
   // Why the first line perhaps is no line of a table: "; line 1 looks like a comment...", or empty.
   std::string FirstLineHint() const;

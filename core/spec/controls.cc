@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
+#include "core/base/byte_units.h"
 #include "core/base/error.h"
 #include "core/base/field_range.h"
 #include "core/base/glob.h"
@@ -198,6 +199,20 @@ absl::Status CheckOverridesMatch(const v1::Controls& controls,
                absl::StrCat("\"", pattern, "\" matches none of the ", tensors.size(), " tensors", first));
   }
   return errors.ToStatus();
+}
+
+absl::Status CheckRulesFit(const v1::RuleSet& rules,
+                           const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors) {
+  std::vector<std::string> names;
+  for (const v1::TensorInfo& tensor : tensors) names.push_back(tensor.name());
+  const int64_t bytes = DetectorBytes(rules, names) - DetectorBytes(v1::RuleSet(), names);
+  if (bytes <= kMaxRuleBytes) return absl::OkStatus();
+  return WithReason(
+      InvalidField(kRules, absl::StrCat("the windows of ", rules.rules_size(), " rules over ", names.size(),
+                                        " tensors would take ", bytes, " bytes", InUnits(bytes), "; at most ",
+                                        kMaxRuleBytes, InUnits(kMaxRuleBytes),
+                                        " may be: take smaller windows, fewer rules, or a glob over tensors")),
+      "QUOTA_MEMORY");
 }
 
 v1::Controls ResolveControls(const v1::Controls& controls) {

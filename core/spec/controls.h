@@ -4,6 +4,7 @@
 
 #include <google/protobuf/field_mask.pb.h>
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,13 @@ namespace gradwatch::core {
 // Checks controls as somebody writes them in a spec. Violations are relative to the Controls ("clip.threshold");
 // numbers must be finite, a clip threshold one that the mode reads, and rules are those of the spec, not of these.
 absl::Status ValidateControls(const v1::Controls& controls);
+
+// What rules may keep for their windows: a trainer takes it between two steps, half a second for all of it.
+inline constexpr int64_t kMaxRuleBytes = int64_t{128} << 20;
+
+// Whether resolved rules keep no more than kMaxRuleBytes over these tensors, as far as they are known.
+// INVALID_ARGUMENT, with the reason QUOTA_MEMORY and the field "rules", if not.
+absl::Status CheckRulesFit(const v1::RuleSet& rules, const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors);
 
 // Controls with every default filled in. For valid controls.
 v1::Controls ResolveControls(const v1::Controls& controls);

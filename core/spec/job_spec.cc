@@ -193,6 +193,7 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
   const google::protobuf::RepeatedPtrField<v1::TensorInfo> tensors(job.tensors.begin(), job.tensors.end());
   GW_RETURN_IF_ERROR(WithFieldPrefix("model", CheckTensorList(tensors)));
   GW_RETURN_IF_ERROR(WithFieldPrefix("controls", CheckOverridesMatch(job.spec.controls(), tensors)));
+  GW_RETURN_IF_ERROR(CheckRulesFit(job.spec.rules(), tensors));
   return job;
 }
 

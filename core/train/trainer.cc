@@ -87,7 +87,8 @@ struct Trainer::State {
         cosine(&network->layout()),
         clipper(&network->layout()),
         schedule(spec.optimizer(), spec.steps()),
-        detector(spec.rules(), TensorNames(network->layout()), std::move(identity), FactsOf(spec, data->shape(), network->layers())),
+        detector(spec.rules(), TensorNames(network->layout()), std::move(identity),
+                 FactsOf(spec, data->shape(), network->layers())),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
     // After the network, whose start takes memory for a moment.
@@ -160,7 +161,9 @@ void Trainer::State::TakeControls(int64_t step, LiveControls& live) {
 
 absl::Status Trainer::State::CheckFits(const v1::Controls& changed) const {
   GW_RETURN_IF_ERROR(CheckControlsFit(changed, spec.optimizer()));
-  return CheckOverridesMatch(changed, {tensors.begin(), tensors.end()});
+  const google::protobuf::RepeatedPtrField<v1::TensorInfo> told(tensors.begin(), tensors.end());
+  if (changed.has_rules()) GW_RETURN_IF_ERROR(CheckRulesFit(changed.rules(), told));
+  return CheckOverridesMatch(changed, told);
 }
 
 void Trainer::State::TellEdits(Observer& observer) {

@@ -1,8 +1,10 @@
 #include "server/job/edit_operations.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
@@ -97,6 +99,19 @@ v1::TrainerDirective WithdrawalDirective(int64_t edit) {
   return directive;
 }
 
+// Whether the edit is one of the rules alone and has those that hold, while none waits that brings others.
+bool ChangesNothing(const v1::Adjustment& edit, const JobRecord& record) {
+  const v1::Job& job = record.row.job;
+  const bool only_rules =
+      std::all_of(edit.paths().begin(), edit.paths().end(), [](const std::string& path) { return path == "rules"; });
+  if (!only_rules || edit.values().rules().SerializeAsString() !=
+                         core::EffectiveRules(job.spec(), job.controls()).SerializeAsString()) {
+    return false;
+  }
+  const std::vector<PendingEdits::Edit> waiting = record.edits->After({});
+  return std::none_of(waiting.begin(), waiting.end(), [](const auto& other) { return ChangesRules(*other); });
+}
+
 // The edit of the controls that a change of the rules is.
 v1::AdjustJobRequest AsAdjust(const v1::ApplyRulesRequest& request) {
   v1::AdjustJobRequest adjust;
@@ -149,10 +164,15 @@ absl::StatusOr<v1::AdjustJobResponse> EditOperations::DoAdjust(
   JobEdit edit(context_, entry, &transaction);
   v1::Job& job = edit.job();
   GW_ASSIGN_OR_RETURN(const v1::Adjustment adjustment, MakeAdjustment(request, field, actor, edit.record()));
+  v1::AdjustJobResponse response;
+  if (ChangesNothing(adjustment, edit.record())) {
+    response.set_etag(job.etag());
+    GW_RETURN_IF_ERROR(remember(response));
+    return response;
+  }
   job.set_last_edit(adjustment.edit());
   job.set_etag(MakeEtag(job));
   edit.Append(RequestedEvent(adjustment));
-  v1::AdjustJobResponse response;
   *response.mutable_adjustment() = adjustment;
   response.set_etag(job.etag());
   response.set_event_number(job.last_event());
@@ -177,8 +197,12 @@ absl::StatusOr<v1::ApplyRulesResponse> EditOperations::DoApplyRules(const v1::Ap
     return response;
   }
   const auto remember = [&](const v1::AdjustJobResponse& accepted) {
-    *response.mutable_adjustment() = accepted.adjustment();
-    *response.mutable_rules() = RulesOfEdit(accepted.adjustment(), found.record());
+    if (accepted.has_adjustment()) {
+      *response.mutable_adjustment() = accepted.adjustment();
+      *response.mutable_rules() = RulesOfEdit(accepted.adjustment(), found.record());
+    } else {
+      *response.mutable_rules() = RulesInForce(found.record());
+    }
     response.set_etag(accepted.etag());
     response.set_event_number(accepted.event_number());
     return Remember(transaction, key, response);
@@ -199,6 +223,8 @@ absl::StatusOr<v1::Controls> EditOperations::ChangedControls(const v1::AdjustJob
   if (!job.spec().has_external()) {
     GW_RETURN_IF_ERROR(core::CheckControlsFit(after, job.spec().optimizer()));
     GW_RETURN_IF_ERROR(core::CheckControlsMemory(job, after, context_->options.limits));
+    // Over the tensors that are known; the trainer, who knows all, checks again.
+    if (request.controls().has_rules()) GW_RETURN_IF_ERROR(core::CheckRulesFit(after.rules(), job.tensors()));
   }
   // They are known once the trainer has told them.
   if (!job.tensors().empty()) GW_RETURN_IF_ERROR(core::CheckOverridesMatch(after, job.tensors()));

@@ -13,7 +13,9 @@
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
 #include "client/cli/rules_text.h"
+#include "client/cli/short_rules.h"
 #include "client/lib/spec_writer.h"
+#include "core/detect/detector.h"
 #include "core/detect/presets.h"
 #include "tests/client/cli/cli_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -279,7 +281,7 @@ TEST_F(RulesCommandTest, GetIsATableOfRulesConditionsAndArming) {
                               "norm of a tensor above x1.669 its median of 30 steps, by 10.25 deviations; on 2 of 3 "
                               "steps; tensors *.weight",
                               "not yet: needs 18 more steps"),
-                  ElementsAre("layers", "info", "gradient of a layer's output above x1e+04 that of the network's",
+                  ElementsAre("layers", "info", "gradient of a layer's output above x10000 that of the network's",
                               "cannot judge: needs "
                               "layer_statistics")));
 }
@@ -296,6 +298,77 @@ TEST_F(RulesCommandTest, WhatGetWritesApplyReads) {
     EXPECT_EQ(requests_[0].controls().rules().DebugString(), ParseRules(kRules).DebugString()) << form;
     EXPECT_THAT(requests_[0].update_mask().paths(), ElementsAre("rules"));
   }
+}
+
+// The set that names a preset, as people write it, for rules as a server fills them in.
+std::string ByPreset(const v1::RuleSet& written) {
+  v1::RuleSet rules = core::ResolveRules(written);
+  for (v1::Rule& rule : *rules.mutable_rules()) core::DescribeArming(v1::Controls(), 40, &rule);
+  v1::RuleSet preset;
+  preset.set_preset(written.preset());
+  const auto by_preset = RulesByPreset(rules, written.preset(), core::ResolveRules(preset));
+  if (!by_preset.has_value()) return "none";
+  EXPECT_TRUE(core::ValidateRules(*by_preset).ok()) << by_preset->DebugString();
+  EXPECT_EQ(core::ResolveRules(*by_preset).DebugString(), core::ResolveRules(written).DebugString());
+  return by_preset->ShortDebugString();
+}
+
+TEST(ShortRulesTest, NameThePresetAndWhatIsNotAsThere) {
+  for (const std::string& name : core::PresetNames()) {
+    EXPECT_EQ(ByPreset(ParseRules("preset: '" + name + "'")), "preset: \"" + name + "\"");
+  }
+  const std::string cases[] = {
+      "rules { name: \"loss_jump\" severity: SEVERITY_CRITICAL } preset: \"gradwatch\"",
+      "rules { name: \"loss_jump\" loss_jump { factor: 7 } } preset: \"gradwatch\"",
+      "rules { name: \"joint_growth\" off: true } preset: \"gradwatch\"",
+      "rules { name: \"grad_norm_exploding\" for_steps: 3 within_steps: 3 } preset: \"gradwatch\"",
+      "rules { name: \"z_score\" series { window: 40 warm_up: 30 } } preset: \"trainscope\"",
+  };
+  for (const std::string& text : cases) EXPECT_EQ(ByPreset(ParseRules(text)), text);
+  EXPECT_THAT(ByPreset(ParseRules("preset: 'gradwatch' rules { name: 'mine' norm_limit { max_norm: 1 } }")),
+              HasSubstr("name: \"mine\" severity: SEVERITY_WARNING"));
+  EXPECT_THAT(ByPreset(ParseRules("preset: 'gradwatch' rules { name: 'loss_jump' non_finite {} for_steps: 2 }")),
+              HasSubstr("non_finite"));
+}
+
+TEST(ShortRulesTest, WhatCannotBeSaidSoIsNot) {
+  const v1::RuleSet preset = core::ResolveRules(v1::RuleSet());
+  v1::RuleSet rules = preset;
+  rules.mutable_rules()->SwapElements(0, 1);
+  EXPECT_FALSE(RulesByPreset(rules, "gradwatch", preset).has_value()) << "the order is another";
+  rules = preset;
+  for (v1::Rule& rule : *rules.mutable_rules()) {
+    if (rule.name() == "loss_spike") rule.mutable_loss_jump()->clear_norm_factor();
+  }
+  EXPECT_FALSE(RulesByPreset(rules, "gradwatch", preset).has_value()) << "the preset says what they do not";
+}
+
+TEST_F(RulesCommandTest, YamlNamesThePresetOfTheJob) {
+  server_.create_job = [](const v1::CreateJobRequest& request, v1::Job* job) {
+    EXPECT_TRUE(request.validate_only());
+    *job->mutable_spec()->mutable_rules() = core::ResolveRules(request.spec().rules());
+    return grpc::Status::OK;
+  };
+  v1::RuleSet changed = ParseRules("preset: 'gradwatch' rules { name: 'loss_jump' severity: SEVERITY_CRITICAL }");
+  server_.get_rules = [&](const v1::GetRulesRequest&, v1::RuleSet* rules) {
+    *rules = core::ResolveRules(changed);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Cli("rules get x -o yaml").out, "rules:\n  - name: loss_jump\n    severity: critical\npreset: gradwatch\n");
+  EXPECT_THAT(Cli("rules get x -o json").out, HasSubstr("update_growth")) << "programs get all of them";
+  changed.clear_rules();
+  EXPECT_EQ(Cli("rules get x -o yaml").out, "preset: gradwatch\n");
+}
+
+TEST_F(RulesCommandTest, RulesThatHoldAlreadyAreToldAsUnchanged) {
+  server_.adjust_job = [](const v1::AdjustJobRequest&, v1::AdjustJobResponse* response) {
+    response->set_etag("e1");
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("rules apply x --preset gradwatch");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "unchanged: that holds already (revision 0)\n");
+  EXPECT_THAT(Cli("rules apply x --preset gradwatch -o json").out, HasSubstr("\"state\":\"unchanged\""));
 }
 
 TEST_F(RulesCommandTest, ApplySaysWhatChangedAndFromWhichStep) {

@@ -11,6 +11,10 @@ namespace {
 TEST(TextTest, Numbers) {
   EXPECT_EQ(NumberText(0.123456), "0.1235");
   EXPECT_EQ(NumberText(123456789), "1.235e+08");
+  EXPECT_EQ(NumberText(10000), "10000") << "not 1e+04";
+  EXPECT_EQ(NumberText(-1e6), "-1000000");
+  EXPECT_EQ(NumberText(1234567), "1.235e+06");
+  EXPECT_EQ(NumberText(12345.6), "1.235e+04");
   EXPECT_EQ(NumberText(std::numeric_limits<double>::quiet_NaN()), "NaN");
   EXPECT_EQ(NumberText(-std::numeric_limits<double>::infinity()), "-Infinity");
 }

@@ -221,7 +221,7 @@ TEST_F(ProgramTest, TellsHowTheFirstLineOfATableWasRead) {
     "data": {"batch_size": 2, "csv": {"path": "table.csv", "inputs": ["city"], "targets": ["2020"]}},
     "optimizer": {"learning_rate": 0.001}})");
   const std::string note =
-      "the first line is read as a header, since \"city\" in column 0 stands over numbers: city, 2019\\x1b[31m, 2020 "
+      "the first line is read as a header, since \"city\" in column 1 stands over numbers: city, 2019\\x1b[31m, 2020 "
       "(csv.header: no makes it data)";
   const RunResult result = Worker({"train", spec});
   ASSERT_EQ(result.exit_code, 0) << result.err;

@@ -90,7 +90,7 @@ TEST_F(CarriageReturnCaseTest, BeforeALineFeedItIsTheSameLineEnd) {
 TEST_F(CarriageReturnCaseTest, NothingRawReachesTheTerminal) {
   const RunResult result = RunWorker(folder_, "esc.yaml");
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, HasSubstr("esc.csv: line 2, column 1 (y): \"\\x1b[31mred\" is not a number\n"));
+  EXPECT_THAT(result.err, HasSubstr("esc.csv: line 2, column 2 (y): \"\\x1b[31mred\" is not a number\n"));
   EXPECT_THAT(result.err + result.out, Not(HasSubstr("\x1b")));
 }
 

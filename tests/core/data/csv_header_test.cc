@@ -302,9 +302,9 @@ TEST(CsvHeaderTest, TheNoteSaysHowAndWhy) {
       {"\"5\",\"6\"\n1,2\n", "a header, since all its cells are quoted and no number below is: 5, 6"},
       {",0,1\n0,5,6\n1,7,8\n",
        "a header, since its first cell is empty and the column below counts the lines: \"\", 0, 1"},
-      {"city,2019\n1,2\n", "a header, since \"city\" in column 0 stands over numbers: city, 2019"},
+      {"city,2019\n1,2\n", "a header, since \"city\" in column 1 stands over numbers: city, 2019"},
       {"city,\"2019\"\nRome,2\n",
-       "a header, since \"2019\" in column 1 is quoted and no number below it is: city, 2019"},
+       "a header, since \"2019\" in column 2 is quoted and no number below it is: city, 2019"},
       {"city,2019,2020\nRome,2,2\n",
        "a header, since each of its numbers is one more than the one before and far from all below it: city, 2019, "
        "2020"},
@@ -313,9 +313,9 @@ TEST(CsvHeaderTest, TheNoteSaysHowAndWhy) {
        "2020"},
       {"1,2\n3,4\n", "data, since all its cells are numbers"},
       {"nan,2\n3,4\n", "data, since its cells are numbers or missing ones"},
-      {"setosa,5.1\n", "data, since \"5.1\" in column 1 has a point or an exponent"},
-      {"a,1\nb,2\n\na,3\n", "data, since \"a\" in column 0 stands again in line 4"},
-      {"d-1,1\nd-2,2\nd-3,3\n", "data, since \"d-1\" in column 0 is written as all the cells below it"},
+      {"setosa,5.1\n", "data, since \"5.1\" in column 2 has a point or an exponent"},
+      {"a,1\nb,2\n\na,3\n", "data, since \"a\" in column 1 stands again in line 4"},
+      {"d-1,1\nd-2,2\nd-3,3\n", "data, since \"d-1\" in column 1 is written as all the cells below it"},
   };
   for (const auto& c : cases) {
     const CsvTable table = Open(c.text);

@@ -138,7 +138,7 @@ TEST(CsvRowsTest, TinyColumnsAreScaledAndNothingBecomesInfinite) {
   EXPECT_THAT(rows->inputs, ElementsAre(FloatNear(-root, 1e-6f), FloatNear(0, 1e-6f), FloatNear(root, 1e-6f)));
   const char* const tiny = "1e-40,1\n2e-40,2\n1e30,3\n";
   const auto beyond = Read(spec, std::make_unique<StringSource>(tiny), /*held_out=*/1);
-  EXPECT_THAT(beyond, StatusIs(kInvalid, HasSubstr("t.csv: line 3, column 0: 1e+30 is too large for a float once it is "
+  EXPECT_THAT(beyond, StatusIs(kInvalid, HasSubstr("t.csv: line 3, column 1: 1e+30 is too large for a float once it is "
                                                    "standardized")));
   EXPECT_EQ(Check(spec, tiny, DataShape::Target::kValues, /*held_out=*/1).status(), beyond.status());
 }

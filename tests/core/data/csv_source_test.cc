@@ -133,9 +133,9 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
     const char* text;
     const char* message;
   } cases[] = {
-      {"a,b\n1,2\n\n3,x\n", "line 4, column 1 (b): \"x\" is not a number"},
-      {"1,2\n3,\n", "line 2, column 1 is empty"},
-      {"1,2\n3,\"\"\n", "line 2, column 1 is empty"},
+      {"a,b\n1,2\n\n3,x\n", "line 4, column 2 (b): \"x\" is not a number"},
+      {"1,2\n3,\n", "line 2, column 2 is empty"},
+      {"1,2\n3,\"\"\n", "line 2, column 2 is empty"},
       {"1,2\n3,nan\n", "\"nan\" is not a finite number"},
       {"1,2\n3,-inf\n", "\"-inf\" is not a finite number"},
       {"1,2\n3,Infinity\n", "\"Infinity\" is not a finite number"},
@@ -148,8 +148,8 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
       {"1,2\n3\n", "line 2: 1 cells, expected 2"},
       {"1,2\n3,4,5\n", "line 2: 3 cells, expected 2"},
       {"1,2\n3,\"4\n",
-       "line 2: in column 1 a quoted cell does not end on its line; line breaks within cells are not read"},
-      {"1,2\n3,\"4\"5\n", "line 2: in column 1 text follows a closing quote"},
+       "line 2: in column 2 a quoted cell does not end on its line; line breaks within cells are not read"},
+      {"1,2\n3,\"4\"5\n", "line 2: in column 2 text follows a closing quote"},
       {"a,b\n1;5,2\n", "\"1;5\" is not a number; cells seem to be separated by ';'; they must be separated by commas"},
       {"a,b\n1\t5,2\n", "cells seem to be separated by a tab; they must be separated by commas"},
       {"a,b\n1|5,2\n", "cells seem to be separated by '|'; they must be separated by commas"},
@@ -158,13 +158,13 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
       {"a,b\n1,2\n % three,4\n", "line 3 looks like a comment; tables must not have any"},
       {"# of a table\na,b\n", "line 1 looks like a comment; tables must not have any"},
       {"# made, by, me\nx,y,z\n1,2,3\n",
-       "line 2, column 0 (# made): \"x\" is not a number; line 1 looks like a comment; tables must not have any"},
-      {"#a,b\n#1,2\n", "line 2, column 0 (#a): \"#1\" is not a number; line 1 looks like a comment"},
+       "line 2, column 1 (# made): \"x\" is not a number; line 1 looks like a comment; tables must not have any"},
+      {"#a,b\n#1,2\n", "line 2, column 1 (#a): \"#1\" is not a number; line 1 looks like a comment"},
       {"x,y,z\n1,2,3\n#b,3,4\n", "line 3 looks like a comment; tables must not have any"},
       {"a,b\n1 5,2\n",
        "\"1 5\" is not a number; cells seem to be separated by spaces; they must be separated by commas"},
-      {"1,5;2\n3,5;4\n5,5;6\n", "line 1, column 1: \"5;2\" is not a number; cells seem to be separated by ';'"},
-      {"a,b\n#N/A,2\n", "line 2, column 0 (a): \"#N/A\" is not a number"},
+      {"1,5;2\n3,5;4\n5,5;6\n", "line 1, column 2: \"5;2\" is not a number; cells seem to be separated by ';'"},
+      {"a,b\n#N/A,2\n", "line 2, column 1 (a): \"#N/A\" is not a number"},
   };
   for (const auto& c : cases) {
     auto table = OpenTable(c.text);
@@ -173,7 +173,7 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
   }
   EXPECT_THAT(OpenTable(""), StatusIs(kInvalid, "empty"));
   EXPECT_THAT(OpenTable("\n \r\n"), StatusIs(kInvalid, "empty"));
-  EXPECT_THAT(OpenTable("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1: in column 0 a quoted cell does not end")));
+  EXPECT_THAT(OpenTable("\"a\n"), StatusIs(kInvalid, HasSubstr("line 1: in column 1 a quoted cell does not end")));
   EXPECT_THAT(OpenTable("#\"a\", \"b\n"), StatusIs(kInvalid, HasSubstr("line 1 looks like a comment")));
 }
 
@@ -244,24 +244,24 @@ TEST(CsvTableTest, AnErrorOfARowSaysWhatTheFirstLineSeemsToBe) {
     const char* text;
     const char* message;
   } cases[] = {
-      {"sep=,\nx,y\n1,2\n", "line 2, column 0 (sep=): \"x\" is not a number; line 1 is not part of the table (sep=,)"},
+      {"sep=,\nx,y\n1,2\n", "line 2, column 1 (sep=): \"x\" is not a number; line 1 is not part of the table (sep=,)"},
       {"sep=,\nx,y,z\n1,2,3\n",
        "line 2: 3 cells, expected 2 as in the first line; line 1 is not part of the table (sep=,)"},
       {"Sales\nx,y\n1,2\n",
        "line 2: 2 cells, expected 1 as in the first line; line 1 is not part of the table; perhaps it is a title"},
-      {"x\n'1'\n", "line 2, column 0 (x): \"'1'\" is not a number; cells are quoted with '; use \" or none"},
-      {",5.5\n1,2\n", "line 1, column 0 is empty; line 1 is read as data (csv.header: yes makes it a header)"},
+      {"x\n'1'\n", "line 2, column 1 (x): \"'1'\" is not a number; cells are quoted with '; use \" or none"},
+      {",5.5\n1,2\n", "line 1, column 1 is empty; line 1 is read as data (csv.header: yes makes it a header)"},
       {"\nnan,5.5\n1,2\n",
-       "line 2, column 0: \"nan\" is not a finite number; line 2 is read as data (csv.header: yes makes it a header)"},
-      {"5.5,1\n,2\n", "line 2, column 0 is empty"},
-      {"x,y\n,2\n", "line 2, column 0 (x) is empty"},
+       "line 2, column 1: \"nan\" is not a finite number; line 2 is read as data (csv.header: yes makes it a header)"},
+      {"5.5,1\n,2\n", "line 2, column 1 is empty"},
+      {"x,y\n,2\n", "line 2, column 1 (x) is empty"},
   };
   for (const auto& c : cases) {
     auto table = *OpenTable(c.text);
     EXPECT_THAT(ReadColumns(table, {0}), StatusIs(kInvalid, c.message)) << c.text;
   }
   auto told = *CsvTable::Open(std::make_unique<StringSource>(",5.5\n1,2\n"), v1::CsvData::HEADER_NO);
-  EXPECT_THAT(ReadColumns(told, {0}), StatusIs(kInvalid, "line 1, column 0 is empty")) << "it was said";
+  EXPECT_THAT(ReadColumns(told, {0}), StatusIs(kInvalid, "line 1, column 1 is empty")) << "it was said";
 }
 
 // Programs of DOS end a file so.
@@ -433,7 +433,7 @@ TEST_F(CsvSourceTest, TheFirstLineIsToldAndObeyed) {
   EXPECT_EQ(found.examples(), 1) << "those held out are not walked through";
   EXPECT_TRUE(found.header());
   EXPECT_EQ(found.note(),
-            "the first line is read as a header, since \"x\" in column 0 stands over numbers: x, 7 (csv.header: no "
+            "the first line is read as a header, since \"x\" in column 1 stands over numbers: x, 7 (csv.header: no "
             "makes it data)");
   spec_.mutable_bad_batch()->set_scale(2);
   EXPECT_EQ(DescribeData(spec_, 1, roots_, 1, 1 << 20)->summary.note(), found.note()) << "behind a bad batch too";
@@ -446,7 +446,7 @@ TEST_F(CsvSourceTest, TheFirstLineIsToldAndObeyed) {
   spec_.mutable_csv()->set_inputs(0, "0");
   spec_.mutable_csv()->set_targets(0, "1");
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 1 << 20),
-              StatusIs(kInvalid, HasSubstr("line 1, column 0: \"x\" is not a number")));
+              StatusIs(kInvalid, HasSubstr("line 1, column 1: \"x\" is not a number")));
   v1::DataSpec endless;
   endless.set_batch_size(1);
   endless.mutable_adding()->set_sequence_length(4);
@@ -469,7 +469,7 @@ TEST_F(CsvSourceTest, NoFirstRowIsLostAndNoColumnSwapped) {
        "0",
        "1",
        {},
-       "csv.path: table.csv: line 1, column 0: \"nan\" is not a finite number"},
+       "csv.path: table.csv: line 1, column 1: \"nan\" is not a finite number"},
       {"2,,0\n6,7,8\n9,1,2\n", "0", "2", {{2, 0}, {6, 8}, {9, 2}}, ""},
       {"NA,1,2\n3,4,5\n6,7,8\n", "1", "2", {{1, 2}, {4, 5}, {7, 8}}, ""},
       {",0,1,2\n0,5,6,7\n1,8,9,4\n", "0", "2", {{5, 7}, {8, 4}}, ""},
@@ -644,7 +644,7 @@ TEST_F(CsvSourceTest, EveryErrorNamesItsField) {
       {[](auto* csv) { csv->set_classes(1); }, "csv.classes", "got 1"},
       {[](auto* csv) { csv->set_classes(3); }, "csv.targets[0]", "line 2, column \"y\": 100 is not a class"},
       {[](auto* csv) { csv->set_classes(3), csv->add_targets("class"); }, "csv.targets", "one column"},
-      {[](auto* csv) { csv->set_path("bad.csv"); }, "csv.path", "bad.csv: line 3, column 1 (y): \"oops\""},
+      {[](auto* csv) { csv->set_path("bad.csv"); }, "csv.path", "bad.csv: line 3, column 2 (y): \"oops\""},
       {[](auto* csv) { csv->set_path("empty.csv"); }, "csv.path", "empty.csv: empty"},
       {[](auto* csv) { csv->set_path("header.csv"); }, "csv.path",
        "0 data rows; needed are at least 1 besides the first line, which is read as a header"},

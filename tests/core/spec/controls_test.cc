@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/error.h"
+#include "core/detect/detector.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::core {
@@ -519,6 +520,30 @@ TEST(ControlsOfRulesTest, ThoseOfTheControlsHoldBeforeThoseOfTheSpec) {
   v1::Controls none;
   none.mutable_rules()->set_preset("none");
   EXPECT_EQ(EffectiveRules(spec, none).rules_size(), 0) << "no rules are rules too";
+}
+
+// Memory that a trainer takes between two steps: 64 windows of 10,000 steps over 402 tensors took it 40 s.
+TEST(CheckRulesFitTest, WindowsTogetherHaveABound) {
+  v1::RuleSet rules;
+  rules.set_preset("none");
+  for (int i = 0; i < 64; ++i) {
+    v1::Rule& rule = *rules.add_rules();
+    rule.set_name(absl::StrCat("r", i));
+    rule.mutable_norm_spike()->set_window(10'000);
+    rule.mutable_norm_spike()->set_per_tensor(true);
+  }
+  rules = ResolveRules(rules);
+  google::protobuf::RepeatedPtrField<v1::TensorInfo> tensors;
+  EXPECT_TRUE(CheckRulesFit(rules, tensors).ok()) << "no tensor is known yet";
+  for (int i = 0; i < 402; ++i) tensors.Add()->set_name(absl::StrCat("t", i));
+  const absl::Status status = CheckRulesFit(rules, tensors);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetReason(status), "QUOTA_MEMORY");
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("the windows of 64 rules over 402 tensors"));
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("at most 134217728 (128.0 MiB) may be"));
+  for (v1::Rule& rule : *rules.mutable_rules()) rule.set_tensors("t7");
+  EXPECT_TRUE(CheckRulesFit(rules, tensors).ok());
+  EXPECT_TRUE(CheckRulesFit(ResolveRules(v1::RuleSet()), tensors).ok());
 }
 
 }  // namespace

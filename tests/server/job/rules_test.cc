@@ -106,6 +106,34 @@ TEST_F(RulesTest, AnEditIsRecordedSentAndApplied) {
   EXPECT_THAT(Names(Get("job").spec().rules()), ElementsAre("first"));
 }
 
+// What `rules get` prints can be applied as often as one likes.
+TEST_F(RulesTest, RulesThatHoldAlreadyAreNoEdit) {
+  Trainer trainer = AttachReady("job");
+  const v1::Job before = Get("job");
+  v1::ApplyRulesRequest request = Request(InForce());
+  request.set_request_id(NewUuid());
+  for (int i = 0; i < 2; ++i) {
+    const auto response = Apply(request);
+    ASSERT_THAT(response, IsOk());
+    EXPECT_FALSE(response->has_adjustment());
+    EXPECT_EQ(response->etag(), before.etag());
+    EXPECT_EQ(response->event_number(), 0);
+    EXPECT_EQ(response->rules().DebugString(), InForce().DebugString());
+  }
+  v1::AdjustJobRequest adjust;
+  adjust.set_job_id("job");
+  adjust.mutable_update_mask()->add_paths("rules");  // those of the spec
+  const auto adjusted = Call(&JobManager::AdjustJob, adjust);
+  ASSERT_THAT(adjusted, IsOk());
+  EXPECT_FALSE(adjusted->has_adjustment());
+  EXPECT_EQ(Get("job").etag(), before.etag());
+  EXPECT_EQ(Get("job").last_event(), before.last_event());
+  EXPECT_THAT(Waiting("job"), IsEmpty());
+  // With others on their way they are one.
+  ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
+  EXPECT_EQ(Apply(NormRules({"first"}))->adjustment().edit(), 2);
+}
+
 TEST_F(RulesTest, OnlyEditsOfTheRulesTellThem) {
   Trainer trainer = AttachReady("job");
   ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
