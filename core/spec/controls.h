@@ -18,7 +18,8 @@ namespace gradwatch::core {
 // numbers must be finite, a clip threshold one that the mode reads, and rules are those of the spec, not of these.
 absl::Status ValidateControls(const v1::Controls& controls);
 
-// What rules may keep for their windows: a trainer takes it between two steps, half a second for all of it.
+// What rules may keep for their windows: a trainer takes it between two steps, and all of it may
+// take a second.
 inline constexpr int64_t kMaxRuleBytes = int64_t{128} << 20;
 
 // Whether resolved rules keep no more than kMaxRuleBytes over these tensors, as far as they are known.
