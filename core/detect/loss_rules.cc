@@ -167,6 +167,7 @@ LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::stri
 void LossDivergence::BeginAnew(int era) {
   era_ = era;
   sum_ = broken_sum_ = 0;
+  left_ = false;
   highest_.Clear();
   worse_ = 0;
   medians_.Clear();
@@ -203,7 +204,9 @@ LossDivergence::Way LossDivergence::JudgeLoss(const RunSignals& signals, double 
   const bool never = NeverRecovered(signals);
   highest_.Add(sum_ <= 0 ? -kInfinity : loss);
   const bool stays = loss >= highest_.Quantile(1) - kFallingBack;
-  if (signals.settled() && sum_ >= kLimit && stays) return Way::kLeft;
+  const bool goes_on = left_ && signals.losses10().Median() > reference;
+  left_ = signals.settled() && sum_ >= kLimit && (stays || goes_on);
+  if (left_) return Way::kLeft;
   if (broken_sum_ >= kBrokenLimit && signals.update_ratio() >= kTurningOver) return Way::kBroken;
   return never ? Way::kNever : Way::kNone;
 }
@@ -246,34 +249,45 @@ LossCollapse::LossCollapse(const v1::Rule& rule, const std::vector<std::string>&
   static_cast<void>(tensor_names);
 }
 
-double LossCollapse::LimitOf(const RunSignals& signals, double factor) const {
+double LossCollapse::Limit(const RunSignals& signals) const {
   const double noise = std::min(max_deviations_ * signals.loss_deviation(), kMostNoiseOfCollapse);
-  return signals.best().loss + factor * std::max(log_factor_, noise);
+  return signals.best().loss + std::max(log_factor_, noise);
 }
 
-bool LossCollapse::IsBack(const RunSignals& signals, double factor) const {
-  const double start = signals.start_loss(), best = signals.best().loss;
+double LossCollapse::LimitOfLittle(const RunSignals& signals) const {
+  return signals.best().loss + std::max(log_factor_ / 2, max_deviations_ * signals.loss_deviation() / 4);
+}
+
+bool LossCollapse::IsBack(const RunSignals& signals) const {
+  const double start = signals.start_loss();
   const SortedWindow& losses = signals.losses30();
   // Only what was learnt can be lost.
-  const bool learnt = best + factor * log_factor_ < start;
-  return signals.settled() && learnt && losses.Quantile(0.1) > LimitOf(signals, factor) &&
-         losses.Median() > start + log_start_share_;
+  const bool learnt = signals.best().loss + log_factor_ < start;
+  return learnt && losses.Quantile(0.1) > Limit(signals) && losses.Median() > start + log_start_share_;
+}
+
+bool LossCollapse::LittleIsBack(const RunSignals& signals) const {
+  const double best = signals.best().loss, learnt = signals.start_loss() - best;
+  const double median = signals.losses30().Median();
+  return learnt > log_factor_ / 2 && learnt <= log_factor_ && median > LimitOfLittle(signals) &&
+         median > best + learnt / 2;
 }
 
 Verdict LossCollapse::Judge(const StepRecord&, const RunSignals& signals) {
   const SortedWindow& losses = signals.losses30();
   if (!signals.finite()) return Verdict();
-  const bool full = losses.size() == losses.capacity();
-  const bool half_back =
-      full && IsBack(signals, 0.5) && losses.Median() > (signals.best().loss + signals.start_loss()) / 2;
-  half_back_ = half_back ? half_back_ + 1 : 0;
-  if (!full) return Verdict();
+  if (losses.size() < losses.capacity()) {
+    little_back_ = 0;
+    return Verdict();
+  }
   Verdict verdict = Quiet();
-  const bool back = IsBack(signals, 1);
-  if (!back && half_back_ < kLastingSteps) return verdict;
+  const bool little = signals.settled() && LittleIsBack(signals);
+  little_back_ = std::clamp(little_back_ + (little ? 1 : -1), 0, 2 * kLastingSteps);
+  const bool back = signals.settled() && IsBack(signals);
+  if (!back && little_back_ < kLastingSteps) return verdict;
   verdict.kind = Verdict::Kind::kHolds;
   verdict.value = signals.LossOf(losses.Median());
-  verdict.limit = signals.LossOf(LimitOf(signals, back ? 1 : 0.5));
+  verdict.limit = signals.LossOf(back ? Limit(signals) : LimitOfLittle(signals));
   verdict.usual = signals.LossOf(signals.best().loss);
   return verdict;
 }

@@ -48,8 +48,7 @@ class LossJump final : public Condition {
 // ln(start_factor). Neither rises with the loss that is judged. Three ways:
 //
 //   left:   the sum of l - reference, clamped to 1 a step, has reached kLimit, and the loss is not falling back from
-//   its
-//           highest of the last 20 steps;
+//           its highest of the last 20 steps. Once it holds so it does until the median of 10 is below the reference;
 //   broken: the same with the looser reference and kBrokenLimit, while updates still turn the weights over;
 //   never:  the median of 30 has been above start + ln 2 for 30 steps, and that of 10 is not below half its peak of the
 //           last 200.
@@ -80,13 +79,15 @@ class LossDivergence final : public Condition {
   int worse_ = 0;              // steps in a row with a median far above the start
   SortedWindow medians_{200};  // of 10 losses
   double never_factor_ = 0;    // of the last verdict that holds
+  bool left_ = false;          // whether the first way held on the step before
   int64_t above_since_ = 0;    // the step since which sum_ is not 0
   Way way_ = Way::kNone;
 };
 
 // A loss that is lastingly back where it began: the lowest tenth of the last 30 losses above the best by ln(factor) and
 // max_deviations standard deviations, and their median above start_share of the start. Of a run that had learnt less
-// than the factor, half of both is enough where it has been so for kLastingSteps, nearer to the start than to the best.
+// than the factor, but half of it: the median above the best by half of ln(factor) and a quarter of the deviations,
+// which is many of those of a median, and nearer to the start than to the best, on kLastingSteps more than not.
 class LossCollapse final : public Condition {
  public:
   LossCollapse(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -99,15 +100,16 @@ class LossCollapse final : public Condition {
  private:
   static constexpr int kLastingSteps = 200;
 
-  // Whether the last losses are above the best by `factor` times ln(factor) and max_deviations, after a best that was
-  // below the start by as much, and above start_share of the start.
-  bool IsBack(const RunSignals& signals, double factor) const;
-  double LimitOf(const RunSignals& signals, double factor) const;
+  // l above which the last losses are far above the best, and whether they are; of a run that learnt much, or little.
+  double Limit(const RunSignals& signals) const;
+  double LimitOfLittle(const RunSignals& signals) const;
+  bool IsBack(const RunSignals& signals) const;
+  bool LittleIsBack(const RunSignals& signals) const;
 
   const double log_factor_;
   const double max_deviations_;
   const double log_start_share_;
-  int half_back_ = 0;  // steps in a row
+  int little_back_ = 0;  // steps on which it was, less those on which it was not; twice kLastingSteps at most
 };
 
 // Two witnesses, each beyond its own noise: the loss above its best, and with it the norms, or the updates, above what

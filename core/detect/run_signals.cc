@@ -107,7 +107,10 @@ void RunSignals::BeginStep(const StepRecord& record) {
 void RunSignals::TakeLoss(double loss) {
   // A batch that is right to the last bit says that the loss is low, but not how low.
   if (loss > 0) smallest_loss_ = std::min(smallest_loss_, loss);
-  if (only_zeros_ && loss > 0 && losses_ > 0) BeginLossEra(false);
+  if (only_zeros_ && loss != 0 && losses_ > 0) {
+    magnitudes_count_ = 0;
+    BeginLossEra(false);
+  }
   only_zeros_ = only_zeros_ && loss == 0;
   if (loss == 0 && !is_additive_) loss = smallest_loss_;
   ObserveScale(loss);
@@ -115,13 +118,17 @@ void RunSignals::TakeLoss(double loss) {
   loss_ = is_additive_ ? std::asinh(loss / loss_scale_) : std::log(std::max(loss, kSmallest));
   ++losses_;
   ObserveStart();
-  if (losses_ > kFewest && loss_ < losses30_.Median()) {
+  if (losses_ > kFewest && loss_ < losses30_.Median() && IsCalm(losses30_.Median())) {
     ObserveDeviation(losses30_.Median() - loss_, &loss_deviation_, &deviating_losses_);
   }
   for (SortedWindow* window : {&losses10_, &losses20_, &losses30_, &losses50_}) window->Add(loss_);
   if (best_.step < 0) best_.loss = start_loss_;
-  calm_ = loss_ > std::max(best_.loss + kCalmOfBest, start_loss_ + kCalmOfStart) ? 0 : calm_ + 1;
+  calm_ = IsCalm(loss_) ? calm_ + 1 : 0;
   settled_ = settled_ || calm_ >= kCalmSteps;
+}
+
+bool RunSignals::IsCalm(double loss) const {
+  return loss <= std::max(best_.loss + kCalmOfBest, start_loss_ + kCalmOfStart);
 }
 
 // A first loss near 0 would make mountains of the noise around it: from the fifth on the median is what counts.

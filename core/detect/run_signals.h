@@ -98,16 +98,19 @@ class RunSignals {
   int64_t norms() const { return norms_; }
   // Rises when everything about losses begins anew.
   int loss_era() const { return loss_era_; }
+  // Whether l is an asinh now.
+  bool is_additive() const { return is_additive_; }
 
   // l of the first losses: the larger of the first and the median of those of the first five that are within a factor
-  // of 3 of it; of 30, where all updates were below a hundredth of the weights: then the first batch was a lucky one.
+  // of 3 of it; of 30, where updates were measured and all below a hundredth of the weights: then the first batch was a
+  // lucky one.
   double start_loss() const { return start_loss_; }
   const Best& best() const { return best_; }
   // Whether 20 losses in a row were once below 3 times the best and 1.5 times the start: the run has begun to learn, or
   // at least to hold still.
   bool settled() const { return settled_; }
   // Standard deviation of single steps of l and of y, measured on the good side only: a loss that climbs lies above its
-  // median and cannot widen the scale that judges it.
+  // median and cannot widen the scale that judges it. Nor can one that is lost already, however it scatters.
   double loss_deviation() const { return loss_deviation_; }
   double norm_deviation() const { return norm_deviation_; }
 
@@ -154,6 +157,7 @@ class RunSignals {
   void ObserveScale(double loss);
   void BeginLossEra(bool is_additive);
   bool UpdatesWereSmall() const;
+  bool IsCalm(double loss) const;
   void ObserveStart();
   void TakeNorm(double norm);
   void ObserveBest(const StepRecord& record);

@@ -184,9 +184,9 @@ Verdict UpdateGrowth::Judge(const StepRecord& record, const RunSignals& signals)
   Verdict verdict;
   if (!signals.finite()) return verdict;
   FollowRate(record.learning_rate, record.step, signals);
+  was_geometric_ = IsGeometric();
   if (std::isnan(signals.update_ratio())) return verdict;
   const double ratio = signals.ratios5().size() > 0 ? signals.ratios5().Median() : 0;
-  was_geometric_ = IsGeometric();
   const bool holds = was_geometric_ && ratio_before_ > 0 && ratio >= update_factor_ * ratio_before_;
   verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
   verdict.value = ratio;

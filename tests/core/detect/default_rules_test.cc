@@ -263,17 +263,23 @@ TEST(DefaultRulesTest, ALossBackWhereItBeganIsACollapseToTheEnd) {
 }
 
 TEST(DefaultRulesTest, WhatLittleWasLearntCanBeLostToo) {
-  // Within the factor of 1.5 that a collapse has at once; noise of single losses of 2 %, so that nothing is by chance.
+  // Less than the factor of 1.5 that a collapse has at once, with noise of single losses of 2 % and of 10 %.
   for (const double best : {1.65, 1.8}) {
-    Noise noise(15);
-    const Course course = [&](int step) {
-      Sample sample = Healthy(&noise);
-      sample.loss = (step >= 100 && step < 600 ? best : 2.3) * std::exp(0.02 * noise.Normal());
-      return sample;
-    };
-    EXPECT_GT(ExpectLost(course, 3000, 600 + 30 + 200), 600 + 100);
+    for (const double spread : {0.02, 0.1}) {
+      SCOPED_TRACE(absl::StrCat("best ", best, ", noise ", spread));
+      Noise noise(15);
+      const Course course = [&](int step) {
+        Sample sample = Healthy(&noise);
+        sample.loss = (step >= 100 && step < 600 ? best : 2.3) * std::exp(spread * noise.Normal());
+        return sample;
+      };
+      EXPECT_GT(ExpectLost(course, 3000, 600 + 30 + 200), 600 + 100);
+    }
   }
-  // Three quarters of the way back, or all of it for a while, are no collapse.
+}
+
+TEST(DefaultRulesTest, LittleThatComesBackIsNotLost) {
+  // Less than half of the way back, or all of it for a while.
   for (const auto& [level, steps] : {std::pair(1.85, 2000), {2.3, 150}}) {
     Noise noise(15);
     const Told told = Play(
@@ -434,6 +440,27 @@ TEST(DefaultRulesTest, AGeometricRampOfTheRateIsToldOnceItHasDoubled) {
     EXPECT_GE(std::pow(1 + growth, static_cast<double>(step)), 1.99) << growth;
     EXPECT_LE(step, std::max(12.0, std::log(2.6) / std::log1p(growth))) << growth;
   }
+}
+
+TEST(DefaultRulesTest, ARampThatEndedUnmeasuredIsOver) {
+  DetectorHarness harness(v1::RuleSet{});
+  Told told;
+  Noise noise(20);
+  double rate = 0.1;
+  for (int step = 0; step < 440; ++step) {
+    if (step >= 100 && step < 160) rate *= 1.05;
+    if (step >= 180) rate += 0.05;  // a line, for longer than a ramp is remembered
+    Sample sample = Healthy(&noise);
+    sample.rate = rate;
+    sample.ratio = 0.01 * rate;
+    gradwatch::testing::Show(sample, &harness);
+    if (step >= 160 && step < 380) harness.record().level = v1::STATISTICS_LEVEL_NORM;
+    told.Add(harness.Step());
+    if (step == 159) {
+      ASSERT_TRUE(told.IsOpen("update_growth")) << told.Words();
+    }
+  }
+  EXPECT_FALSE(told.IsOpen("update_growth"));
 }
 
 TEST(DefaultRulesTest, OneOrTwoRaisesOfTheRateAreNoRamp) {

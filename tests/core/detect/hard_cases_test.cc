@@ -67,6 +67,38 @@ TEST(HardCasesTest, AfterALuckyFirstBatchARunIsWell) {
   EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
 }
 
+// However single losses scatter: the alert goes on while the run is lost, and a run that is lost does not teach the
+// noise that it is judged by.
+TEST(HardCasesTest, ARuinThatScattersIsOneAlertToTheEnd) {
+  for (const double spread : {0.2, 0.5, 1.0, 1.5}) {
+    SCOPED_TRACE(spread);
+    Noise noise(18);
+    const Told told = Play(
+        [&](int step) {
+          const double healthy = std::exp(0.05 * noise.Normal());
+          return Sample{.loss = step < 300 ? healthy : 100 * std::exp(spread * noise.Normal())};
+        },
+        5000);
+    EXPECT_EQ(told.Count("loss_divergence"), 1) << told.Words();
+    EXPECT_TRUE(told.IsOpen("loss_divergence"));
+  }
+}
+
+// Their scale is that of the losses that say something.
+TEST(HardCasesTest, LossesOfEitherSignAfterZerosAreJudgedByTheirOwnScale) {
+  for (const int zeros : {0, 1, 5, 20}) {
+    SCOPED_TRACE(zeros);
+    Noise noise(19);
+    const Told told = Play(
+        [&](int step) {
+          return Sample{.loss = step < zeros ? 0 : 0.7 * std::exp(-step / 1000.0) - 0.2 + 0.1 * noise.Normal()};
+        },
+        3000);
+    EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
+    EXPECT_EQ(told.Count("loss_jump"), 0) << told.Words();
+  }
+}
+
 // A loss of 0 says nothing of where a run began; the first one that says something does.
 TEST(HardCasesTest, LossesOfZeroAreNoStart) {
   for (const int zeros : {1, 3, 4, 5, 100}) {
