@@ -54,7 +54,7 @@ v1::Alert AlertBudget::Tell(v1::Alert alert, Rule& rule) {
   const auto [place, is_new] = rule.open.try_emplace(alert.episode());
   open_ += is_new ? 1 : 0;
   if (alert.state() != v1::ALERT_STATE_RESOLVED) {
-    lines_.TellOnce(&alert);
+    if (alert.state() == v1::ALERT_STATE_FIRING) lines_.TellOnce(&alert);
     place->second = alert.diagnosis();
     return alert;
   }

@@ -40,7 +40,7 @@ constexpr int MostWaiting(const AlertBudgetOptions& options, int rules) {
 // It is resolved at the end, and then says how many episodes, of which rules and in which steps were counted. Where
 // something more severe is counted for the first time, another episode of that severity takes over.
 //
-// What alerts of one fault say alike is told once, by the first of those that are told. Thread-compatible.
+// What alerts of one fault say alike is told once, by the first of those that fire. Thread-compatible.
 class AlertBudget {
  public:
   // `clock` must outlive it.

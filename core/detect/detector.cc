@@ -12,8 +12,9 @@
 namespace gradwatch::core {
 namespace {
 
-// Of a rule and its alert, with summary and diagnosis, once here and once on its way.
-constexpr int64_t kAlertBytes = 6 << 10;
+// Of a rule and its alert, with summary and diagnosis: once here, once on its way and once where it is kept what was
+// told of it (AlertBudget).
+constexpr int64_t kAlertBytes = 9 << 10;
 
 // A rule at work.
 struct Watch {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -312,17 +313,27 @@ void SuggestRate(const StepRecord& record, double factor, absl::string_view when
                                        command.empty() ? "." : absl::StrCat(": ", command)));
 }
 
-// Whether a line speaks of what its alert is about, without a name.
+// Whether a line speaks of what its alert is about, or its rule, without a name.
 bool IsOfItsAlert(absl::string_view line) {
   static constexpr std::array<absl::string_view, 3> kStarts = {"It ", "So ", "That "};
-  return std::any_of(kStarts.begin(), kStarts.end(),
+  return absl::StrContains(line, " this rule ") ||
+         std::any_of(kStarts.begin(), kStarts.end(),
                      [line](absl::string_view start) { return absl::StartsWith(line, start); });
 }
 
-// What makes two lines the same: of a cure its command, if it has one.
-std::string KeyOf(const std::string& line) {
-  const size_t command = absl::StartsWith(line, kCure) ? line.find(kCommand) : std::string::npos;
+// What makes two lines the same: of a cure its command, if it has one; of a cause step and tensor as well.
+std::string KeyOf(const std::string& line, const v1::Alert& alert) {
+  if (!absl::StartsWith(line, kCure)) return absl::StrCat(alert.step(), " ", alert.tensor(), " ", line);
+  const size_t command = line.find(kCommand);
   return command == std::string::npos ? line : line.substr(command);
+}
+
+// An alert may point to so many others: more would make a line longer than servers take.
+constexpr size_t kMostSources = 3;
+
+// As lists print it, and commands take it.
+std::string ShortIdOf(const v1::Alert& alert) {
+  return absl::StrCat(alert.job_id(), "/", alert.attempt(), "/", alert.rule(), "/", alert.episode());
 }
 
 // Adds the cure of a lower rate; `after_another`: a likelier one stands before it.
@@ -458,10 +469,10 @@ void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signal
 
 bool ToldLines::IsTold(const std::string& line, const v1::Alert& alert, std::vector<std::string>* by) {
   if (IsOfItsAlert(line)) return false;
-  std::string key = KeyOf(line);
+  std::string key = KeyOf(line, alert);
   const auto told = std::find_if(told_.begin(), told_.end(), [&](const Line& other) { return other.key == key; });
   if (told == told_.end() || told->rule == alert.rule() || told->severity < alert.severity()) {
-    Line now = {std::move(key), alert.rule(), alert.severity(), alert.step()};
+    Line now = {std::move(key), alert.rule(), ShortIdOf(alert), alert.severity(), alert.step()};
     if (told == told_.end()) {
       told_.push_back(std::move(now));
     } else {
@@ -470,8 +481,10 @@ bool ToldLines::IsTold(const std::string& line, const v1::Alert& alert, std::vec
     return false;
   }
   const std::string when = told->step == alert.step() ? "this step" : absl::StrCat("step ", told->step);
-  std::string source = absl::StrCat("the alert of ", told->rule, " of ", when);
-  if (std::find(by->begin(), by->end(), source) == by->end()) by->push_back(std::move(source));
+  std::string source = absl::StrCat("alert ", told->alert, " of ", when);
+  if (absl::c_linear_search(*by, source)) return true;
+  if (by->size() == kMostSources) return false;  // said twice rather than by none that is named
+  by->push_back(std::move(source));
   return true;
 }
 

@@ -35,8 +35,9 @@ bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::
 // known yet, and no line was added.
 int ExplainRise(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
 
-// Whether the learning rate is higher than when the loss was best, by half or more; whether it is a tenth of what it
-// was or less. Never both.
+// Whether the learning rate is higher than when the loss was best, by half or more; whether it is a tenth or less of
+// the highest that the run has had, for more than some steps (RunSignals::top_rate) or when its loss was best. Never
+// both.
 bool RateWasRaised(const StepRecord& record, const RunSignals& signals);
 bool RateWasLowered(const StepRecord& record, const RunSignals& signals);
 
@@ -53,25 +54,27 @@ void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::
 // there is one.
 void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
-// What the alerts that were told have said of why and of what to try, so that those of one fault do not repeat each
+// What the alerts that fired have said of why and of what to try, so that those of one fault do not repeat each
 // other's. Thread-compatible.
 class ToldLines {
  public:
-  // Takes lines out of an alert that one of another rule, as severe or more, has told at the same step or up to kSteps
-  // before, and says which alert that was: who hears of severe ones alone hears all lines too. A cure is the same if
-  // its command is; a line that speaks of "it", as the alert's own subject, is never. To be called for each alert that
-  // is told, with the diagnosis of its step, in order.
+  // Takes lines out of an alert that one of another rule, as severe or more, has told, and says by which alerts, three
+  // at most and by their short ids: who hears of severe ones alone hears all lines too. A cause is the same at the same
+  // step, about the same tensor and in the same words; never where it speaks of what is the alert's own, as "it" or as
+  // what its rule looks at. A cure is the same for kSteps steps, if its command is. To be called for each alert that is
+  // told to fire, in order: one that is pending may go away and be in no list.
   void TellOnce(v1::Alert* alert);
 
  private:
   static constexpr int64_t kSteps = 20;
   struct Line {
     std::string key;
-    std::string rule;  // of the alert that told it
+    std::string rule;   // of the alert that told it,
+    std::string alert;  // and its short id
     v1::Severity severity;
     int64_t step;
   };
-  // Whether another alert than this one has told the line; it then adds that to `by`. Else it counts as told by this.
+  // Whether another alert than this one has told the line; `by` then has that one. Else it counts as told by this.
   bool IsTold(const std::string& line, const v1::Alert& alert, std::vector<std::string>* by);
 
   std::vector<Line> told_;  // in the last kSteps

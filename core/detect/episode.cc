@@ -87,18 +87,22 @@ Episode::Change Episode::Calm(int64_t step) {
   if (state_ == State::kUntold) return End(step, std::string());
   const std::string needed = within_steps_ > for_steps_ ? absl::StrCat(for_steps_, " of ", within_steps_, " steps")
                                                         : absl::StrCat(for_steps_, " steps in a row");
-  return End(step, absl::StrCat("did not fire, which needs ", needed));
+  return End(step, absl::StrCat(kDidNotFire, ", which needs ", needed));
 }
 
 Episode::Change Episode::Finish(int64_t step) {
-  if (!held_last_) return End(step, "over because the job has ended");
+  if (!held_last_) return End(step, Over("the job has ended"));
   if (!unknown_since_.has_value()) return End(step, "still held when the job ended");
   return End(step, absl::StrCat("held when it was last judged; could not be judged from step ", *unknown_since_,
                                 " to the end of the job"));
 }
 
 Episode::Change Episode::Withdraw(int64_t step, bool removed) {
-  return End(step, removed ? "over because its rule was taken out" : "over because its rule was changed");
+  return End(step, Over(removed ? "its rule was taken out" : "its rule was changed"));
+}
+
+std::string Episode::Over(absl::string_view why) const {
+  return state_ == State::kFiring ? absl::StrCat("over because ", why) : absl::StrCat(kDidNotFire, ": ", why);
 }
 
 Episode::Change Episode::End(int64_t step, const std::string& how) {

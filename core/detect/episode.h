@@ -6,12 +6,17 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "core/detect/condition.h"
 #include "core/detect/detector.h"
 #include "core/detect/holding_steps.h"
 #include "gradwatch/v1/alert.pb.h"
 
 namespace gradwatch::core {
+
+// How the summary of an alert begins that was pending and went away without having fired. One that still held at the
+// end of its job has another: nobody knows what would have become of it.
+inline constexpr char kDidNotFire[] = "did not fire";
 
 // Counts steps and says when a state changes; the detector then fills in what happened and tells it. PENDING is told
 // when half of for_steps have held: a single odd step of a rule that waits for five is no news. A pending alert is
@@ -43,6 +48,8 @@ class Episode {
   Change Hold(int64_t step, const Verdict& verdict);
   Change Calm(int64_t step);
   Change End(int64_t step, const std::string& how);
+  // How it ends for a reason of another's: "over because its rule was changed", or that it did not fire.
+  std::string Over(absl::string_view why) const;
   void Start();
   void Show(v1::AlertState state, int64_t step);
   Change Resolve(int64_t step, const std::string& how);

@@ -88,10 +88,12 @@ RunSignals::RunSignals(std::vector<std::string> tensor_names, RunFacts facts)
 int64_t RunSignals::Bytes(const std::vector<std::string>& tensor_names) {
   int64_t bytes = static_cast<int64_t>(sizeof(RunSignals)) + 2 * History::Bytes(kUsualWindow);
   for (const int64_t window : {10, 20, 30, 50, 10, 20, 50, 5, 50, 50}) bytes += SortedWindow::Bytes(window);
-  // Twice the vectors, which may have grown by doubling.
+  // Twice the vectors, which may have grown by doubling. RunFacts has names of layers: about as many as tensors, since
+  // to most layers without any there is one with two, and each as long as theirs with the layer's kind.
+  constexpr int64_t kLayerKind = 16;
   for (const std::string& name : tensor_names) {
-    bytes += 2 * static_cast<int64_t>(sizeof(std::string) + sizeof(int)) + JudgedWeights::kBytesEach +
-             static_cast<int64_t>(name.size()) + 1;
+    bytes += 2 * static_cast<int64_t>(2 * sizeof(std::string) + sizeof(int)) + JudgedWeights::kBytesEach +
+             2 * (static_cast<int64_t>(name.size()) + 1) + kLayerKind;
   }
   return bytes;
 }

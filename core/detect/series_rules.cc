@@ -31,15 +31,6 @@ bool BlameUpdate(const StepRecord& record, const RunSignals& signals, v1::Alert*
 // NaN is the same as NaN: no number.
 bool IsSame(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
-bool IsSame(const TensorClipping& a, const TensorClipping& b) {
-  return a.mode == b.mode && a.own == b.own && IsSame(a.number, b.number);
-}
-
-bool IsSame(const ClipInForce& a, const ClipInForce& b) {
-  return IsSame(a.shared, b.shared) && IsSame(a.norm_limit, b.norm_limit) &&
-         std::ranges::equal(a.tensors, b.tensors, [](const auto& x, const auto& y) { return IsSame(x, y); });
-}
-
 // What to look at where a loss stands still: a command only where the rate was changed and may be why.
 void ExplainStandstill(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
   const double ratio = signals.usual_ratio();
@@ -285,22 +276,23 @@ void NoProgress::Describe(const StepRecord& record, const Verdict& verdict, cons
   ExplainStandstill(record, signals, alert);
 }
 
-Clipping::Clipping(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
+Clipping::Clipping(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/)
     : factor_(rule.clipping().factor()),
       growth_factor_(rule.clipping().growth_factor()),
       before_(rule.clipping().window()),
-      after_(rule.clipping().window()) {
-  setting_.tensors.reserve(tensor_names.size());
-}
+      after_(rule.clipping().window()) {}
 
-int64_t Clipping::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& tensor_names) {
-  return 2 * SortedWindow::Bytes(rule.clipping().window()) +
-         static_cast<int64_t>(tensor_names.size() * sizeof(TensorClipping));
+int64_t Clipping::HistoryBytes(const v1::Rule& rule, const std::vector<std::string>& /*tensor_names*/) {
+  return 2 * SortedWindow::Bytes(rule.clipping().window());
 }
 
 void Clipping::ObserveSettings(const StepRecord& record) {
-  if (set_step_ == kNever || !IsSame(record.clip_in_force, setting_)) {
-    setting_ = record.clip_in_force;
+  const ClipInForce& now = record.clip_in_force;
+  const bool is_same = now.shared.mode == shared_.mode && IsSame(now.shared.number, shared_.number) &&
+                       IsSame(now.norm_limit, norm_limit_);
+  if (set_step_ == kNever || !is_same) {
+    shared_ = now.shared;
+    norm_limit_ = now.norm_limit;
     set_step_ = record.step;
     norm_when_set_ = std::numeric_limits<double>::quiet_NaN();
   }

@@ -101,7 +101,8 @@ class NoProgress final : public Condition {
 // The condition clipping: over the last `window` steps with an update the median norm before clipping exceeds factor
 // times the median norm after it, and is at least growth_factor times what it was when clipping was last set: the
 // median of the norms before that step, or of the first kFirstNorms where there were fewer. Clipping counts as set when
-// its setting is another one (ClipInForce), not where a threshold adapts by itself.
+// what all tensors share of it is another one: mode, number or largest global norm. Neither an override of some tensors
+// nor a threshold that adapts by itself does.
 class Clipping final : public Condition {
  public:
   static constexpr int kFirstNorms = 10;
@@ -121,9 +122,10 @@ class Clipping final : public Condition {
 
   const double factor_;
   const double growth_factor_;
-  SortedWindow before_;  // norms before clipping
-  SortedWindow after_;   // and after it
-  ClipInForce setting_;
+  SortedWindow before_;        // norms before clipping
+  SortedWindow after_;         // and after it
+  TensorClipping shared_;      // of the setting that was last set,
+  double norm_limit_ = 0;      // as in ClipInForce
   int64_t set_step_ = kNever;  // where clipping was last set
   // The norm then; NaN: not known yet.
   double norm_when_set_ = std::numeric_limits<double>::quiet_NaN();

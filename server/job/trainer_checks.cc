@@ -23,7 +23,7 @@ namespace gradwatch::server {
 namespace {
 
 // Of an alert. The detector of this build makes summaries below 700 characters, with names of tensors that are as long
-// as they may be, and at most nine lines of diagnosis below 800.
+// as they may be, and at most nine lines of diagnosis below 800, the one that points to other alerts included.
 constexpr int64_t kMaxSummary = 1024;
 constexpr int64_t kMaxDiagnosisLine = 1024;
 constexpr int kMaxDiagnosisLines = 32;

@@ -139,7 +139,8 @@ class LedgerReader {
     std::vector<StoredAlert> alerts;  // newest first
     bool more = false;                // there are more below the last
   };
-  // Without those that were pending and ended before they fired: of them only GetAlert and the events tell.
+  // Without those that were pending and went away before they fired, as their summary says (core::kDidNotFire): of them
+  // only GetAlert and the events tell. One that still held when its run ended or its trainer was gone is listed.
   virtual absl::StatusOr<AlertPage> ListAlerts(const AlertFilter& filter) = 0;
   // NOT_FOUND.
   virtual absl::StatusOr<v1::Alert> GetAlert(absl::string_view alert_id) = 0;

@@ -15,7 +15,7 @@ namespace {
 // As many as threads read at once in practice: dispatchers and the workers of calls.
 constexpr size_t kMaxIdleReaders = 8;
 
-// ?3 is a set of states as bits, 0 for all. The state 0 is that of alerts which ended without having fired.
+// ?3 is a set of states as bits, 0 for all. The state 0 is that of alerts which went away without having fired.
 constexpr char kListAlerts[] = R"sql(
 SELECT position, alert FROM alerts
 WHERE position < ?1 AND severity >= ?2 AND ((?3 = 0 AND state > 0) OR (?3 >> state) & 1)

@@ -4,11 +4,13 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
+#include "core/detect/episode.h"
 
 namespace gradwatch::server {
 namespace {
@@ -24,12 +26,12 @@ ON CONFLICT (uid) DO UPDATE SET job_id = ?2, attach_token = ?3, handle = ?4, tra
 constexpr char kAppendEvent[] = R"sql(
 INSERT INTO events (uid, number, job_id, kind, event)
 SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?2 = (SELECT coalesce(max(number), 0) + 1 FROM events WHERE uid = ?1))sql";
-// The position stays that of the alert's first event. One that ends (3) without having fired (2) has the state 0 in its
-// column, also when it is written again: lists leave it out.
+// The position stays that of the alert's first event. One that has gone away (?8) without having fired (2) has the
+// state 0 in its column, also when it is written again: lists leave it out.
 constexpr char kPutAlert[] = R"sql(
 INSERT INTO alerts (position, alert_id, uid, job_id, state, severity, alert) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (alert_id) DO UPDATE
-SET state = CASE WHEN ?5 = 3 AND state < 2 THEN 0 ELSE ?5 END, severity = ?6, alert = ?7 WHERE uid = ?3)sql";
+SET state = CASE WHEN ?8 AND state < 2 THEN 0 ELSE ?5 END, severity = ?6, alert = ?7 WHERE uid = ?3)sql";
 constexpr char kPutSilence[] = R"sql(
 INSERT INTO silences (silence_id, end_millis, silence) VALUES (?1, ?2, ?3)
 ON CONFLICT (silence_id) DO UPDATE SET end_millis = ?2, silence = ?3)sql";
@@ -203,6 +205,9 @@ absl::Status SqliteTransaction::PutAlert(absl::string_view uid, int64_t position
   use->bind(5, static_cast<int32_t>(alert.state()));
   use->bind(6, static_cast<int32_t>(alert.severity()));
   BindBlob(put_alert_, 7, bytes);
+  const bool went_away =
+      alert.state() == v1::ALERT_STATE_RESOLVED && absl::StartsWith(alert.summary(), core::kDidNotFire);
+  use->bind(8, static_cast<int32_t>(went_away));
   if (use->exec() == 1) return absl::OkStatus();
   return core::InvalidField("alert_id", absl::StrCat(alert.alert_id(), " is an alert of another job"));
 }

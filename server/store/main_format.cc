@@ -7,7 +7,7 @@ namespace {
 
 // Messages are blobs; beside them stand the columns that are searched. A position or sequence is never given twice
 // (AUTOINCREMENT), also when its row is deleted: resume tokens rely on it. 9 is the number of Event.alert_changed.
-// alerts.state: an AlertState; 0: it ended without having fired.
+// alerts.state: an AlertState; 0: it went away without having fired.
 static_assert(v1::Event::kAlertChangedFieldNumber == 9);
 constexpr char kVersion2[] = R"sql(
 CREATE TABLE meta (

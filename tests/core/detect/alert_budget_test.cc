@@ -226,6 +226,8 @@ TEST_F(AlertBudgetTest, WhatWaitsIsBoundedAndEveryRuleIsHeard) {
 
 v1::Alert Explained(const std::string& rule, int32_t episode, v1::AlertState state, int64_t step) {
   v1::Alert alert;
+  alert.set_job_id("job");
+  alert.set_attempt(2);
   alert.set_rule(rule);
   alert.set_episode(episode);
   alert.set_state(state);
@@ -245,11 +247,24 @@ TEST_F(AlertBudgetTest, AlertsPointToThoseOnlyThatWereTold) {
   EXPECT_THAT(told[0].diagnosis(), ElementsAre("Try this."));
   const std::vector<v1::Alert> pointing = budget_.Take(Explained("b", 1, kFiring, 200), 0);
   ASSERT_EQ(pointing.size(), 1u);
-  EXPECT_THAT(pointing[0].diagnosis(), ElementsAre("Cures: see the alert of a of this step."));
+  EXPECT_THAT(pointing[0].diagnosis(), ElementsAre("Cures: see alert job/2/a/1 of this step."));
   // The end says of why what was said before, whatever the detector keeps.
   const std::vector<v1::Alert> end = budget_.Take(Explained("b", 1, kResolved, 900), 0);
   ASSERT_EQ(end.size(), 1u);
-  EXPECT_THAT(end[0].diagnosis(), ElementsAre("Cures: see the alert of a of this step."));
+  EXPECT_THAT(end[0].diagnosis(), ElementsAre("Cures: see alert job/2/a/1 of this step."));
+}
+
+// It may go away, and is in no list then: whoever read of it would find nothing.
+TEST_F(AlertBudgetTest, AlertsPointToNoneThatIsPending) {
+  const auto take = [this](const std::string& rule, v1::AlertState state, int64_t step) {
+    return budget_.Take(Explained(rule, 1, state, step), 0).at(0);
+  };
+  take("exploding", kPending, 100);
+  EXPECT_THAT(take("spike", kFiring, 100).diagnosis(), ElementsAre("Try this."));
+  EXPECT_THAT(take("growth", kPending, 100).diagnosis(), ElementsAre("Try this.")) << "nor does one point itself";
+  EXPECT_THAT(take("exploding", kResolved, 102).diagnosis(), ElementsAre("Try this."));
+  EXPECT_THAT(take("growth", kFiring, 103).diagnosis(), ElementsAre("Cures: see alert job/2/spike/1 of step 100."));
+  EXPECT_THAT(take("growth", kResolved, 130).diagnosis(), ElementsAre("Cures: see alert job/2/spike/1 of step 100."));
 }
 
 TEST_F(AlertBudgetTest, WhenWhatWaitedIsTakenAlertsAreToldAgain) {

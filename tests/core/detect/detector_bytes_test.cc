@@ -48,6 +48,7 @@ TEST(DetectorBytesTest, AreThoseThatItTakes) {
       {"update_ratio { }", 64, 500, 64 * 1000 * 8},
       {"update_ratio { } tensors: 'd7.bias'", 64, 500, 0},
       {"non_finite { }", 64, 500, 0},
+      {"non_finite { }", 1, 500, 0},
       {"norm_limit { max_norm: 1 per_tensor: true }", 64, 500, 0},
       {"norm_limit { max_norm: 1 }", 1, 1, 0},
       {"loss_divergence { }", 64, 50, 0},
@@ -63,15 +64,17 @@ TEST(DetectorBytesTest, AreThoseThatItTakes) {
     SCOPED_TRACE(absl::StrCat(c.rules, " x ", c.count));
     const v1::RuleSet rules = Rules(c.rules, c.count);
     std::vector<std::string> names = Names(c.layers);
+    RunFacts facts;
+    for (const std::string& name : names) facts.layer_names.push_back(absl::StrCat(name, " (dense)"));
     const int64_t said = DetectorBytes(rules, names);
     testing::RestartPeak();
     const int64_t before = testing::AllocatedBytes();
-    const Detector detector(rules, names, {.job_id = "job", .job_uid = "uid"});
+    const Detector detector(rules, names, {.job_id = "job", .job_uid = "uid"}, facts);
     const int64_t taken = testing::PeakAllocatedBytes() - before;
     EXPECT_GE(taken, c.least);
     EXPECT_GE(said, taken);
     // The words of alerts are counted before there are any.
-    EXPECT_LE(said, taken + taken / 20 + c.count * (8 << 10) + 2 * static_cast<int64_t>(names.size()) * 64);
+    EXPECT_LE(said, taken + taken / 20 + c.count * (11 << 10) + 2 * static_cast<int64_t>(names.size()) * 64);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -428,12 +429,18 @@ TEST(DiagnosisTest, ClippingIsAdvisedForABrokenStepOnlyIfTheNormsBeforeItWereLar
   EXPECT_THAT(first.Cures(0).diagnosis(), IsEmpty());
 }
 
+// The first alert of a rule of the job "j".
 v1::Alert AlertWith(const std::string& rule, int64_t step, const std::vector<std::string>& lines,
-                    v1::Severity severity = v1::SEVERITY_WARNING) {
+                    v1::Severity severity = v1::SEVERITY_WARNING, const std::string& tensor = "") {
   v1::Alert alert;
+  alert.set_job_id("j");
+  alert.set_attempt(1);
+  alert.set_episode(1);
   alert.set_rule(rule);
+  alert.set_state(v1::ALERT_STATE_FIRING);
   alert.set_step(step);
   alert.set_severity(severity);
+  alert.set_tensor(tensor);
   for (const std::string& line : lines) alert.add_diagnosis(line);
   return alert;
 }
@@ -449,26 +456,44 @@ TEST(ToldLinesTest, EachIsToldOnceAStep) {
   EXPECT_THAT(Tell(AlertWith("spike", 5, {"Why.", "Try this.", "Try that."}), &told),
               ElementsAre("Why.", "Try this.", "Try that."));
   EXPECT_THAT(Tell(AlertWith("jump", 5, {"Why else.", "Try that.", "Try more.", "Try this."}), &told),
-              ElementsAre("Why else.", "Try more.", "Cures: see the alert of spike of this step."));
-  EXPECT_THAT(Tell(AlertWith("drift", 5, {"Why.", "Try more."}), &told),
-              ElementsAre("More of why, and cures: see the alert of spike of this step and the alert of jump of this "
-                          "step."));
+              ElementsAre("Why else.", "Try more.", "Cures: see alert j/1/spike/1 of this step."));
+  EXPECT_THAT(
+      Tell(AlertWith("drift", 5, {"Why.", "Try more."}), &told),
+      ElementsAre("More of why, and cures: see alert j/1/spike/1 of this step and alert j/1/jump/1 of this step."));
   EXPECT_THAT(Tell(AlertWith("spike", 5, {"Why.", "Try this."}), &told), ElementsAre("Why.", "Try this.")) << "its own";
 }
 
 // Losses, norms and updates of a run that breaks are told within a few steps, by rules of their own.
 TEST(ToldLinesTest, AlertsOfOneFaultPointToTheFirst) {
+  const std::string first = "Try a rate of 0.05: gradwatch adjust j --lr 1";
   ToldLines told;
-  Tell(AlertWith("norm_growth", 100, {"a is recurrent.", "It grew.", "Try a rate of 0.05: gradwatch adjust j --lr 1"}),
-       &told);
-  EXPECT_THAT(Tell(AlertWith("loss_divergence", 108,
-                             {"a is recurrent.", "It grew.", "Try a rate of 0.04: gradwatch adjust j --lr 1"}),
-                   &told),
-              ElementsAre("It grew.", "More of why, and cures: see the alert of norm_growth of step 100."));
+  Tell(AlertWith("norm_growth", 100, {"a is recurrent.", "It grew.", first}), &told);
+  const v1::Alert same_step = AlertWith("joint_growth", 100, {"a is recurrent.", "It grew."});
+  EXPECT_THAT(Tell(same_step, &told),
+              ElementsAre("It grew.", "More of why: see alert j/1/norm_growth/1 of this step."));
+  EXPECT_THAT(
+      Tell(AlertWith("loss_divergence", 108, {"It grew.", "Try a rate of 0.04: gradwatch adjust j --lr 1"}), &told),
+      ElementsAre("It grew.", "Cures: see alert j/1/norm_growth/1 of step 100."));
   EXPECT_THAT(Tell(AlertWith("other", 110, {"Try a rate of 0.05: gradwatch adjust j --lr 0.1"}), &told),
               ElementsAre("Try a rate of 0.05: gradwatch adjust j --lr 0.1"))
       << "the rate was changed in between, and the command is another one";
-  EXPECT_THAT(Tell(AlertWith("later", 121, {"a is recurrent."}), &told), ElementsAre("a is recurrent."));
+  EXPECT_THAT(Tell(AlertWith("later", 121, {first}), &told), ElementsAre(first));
+}
+
+// The same words may be about another batch, or about other tensors.
+TEST(ToldLinesTest, ACauseOfAnotherStepOrTensorIsAnotherOne) {
+  const std::string batch = "No tensor stands out and no large update came before: an unusual batch is likely.";
+  const std::string dead = "Nothing of the loss comes back to it: units behind it are dead.";
+  const std::string count = "2 of 2 tensors that this rule looks at do not move.";
+  ToldLines told;
+  Tell(AlertWith("spike", 100, {batch}), &told);
+  EXPECT_THAT(Tell(AlertWith("jump", 101, {batch}), &told), ElementsAre(batch));
+  Tell(AlertWith("frozen_a", 110, {dead, count}, v1::SEVERITY_WARNING, "a"), &told);
+  EXPECT_THAT(Tell(AlertWith("frozen_b", 110, {dead, count}, v1::SEVERITY_WARNING, "b"), &told),
+              ElementsAre(dead, count));
+  EXPECT_THAT(Tell(AlertWith("frozen_c", 110, {dead, count}, v1::SEVERITY_WARNING, "a"), &told),
+              ElementsAre(count, "More of why: see alert j/1/frozen_a/1 of this step."))
+      << "which tensors a rule looks at is its own";
 }
 
 TEST(ToldLinesTest, WhoHearsOfCriticalAlertsAloneHearsEachLineOnce) {
@@ -476,7 +501,28 @@ TEST(ToldLinesTest, WhoHearsOfCriticalAlertsAloneHearsEachLineOnce) {
   Tell(AlertWith("spike", 5, {"Why."}), &told);
   EXPECT_THAT(Tell(AlertWith("growth", 5, {"Why."}, v1::SEVERITY_CRITICAL), &told), ElementsAre("Why."));
   EXPECT_THAT(Tell(AlertWith("exploding", 5, {"Why."}, v1::SEVERITY_CRITICAL), &told),
-              ElementsAre("More of why: see the alert of growth of this step."));
+              ElementsAre("More of why: see alert j/1/growth/1 of this step."));
+}
+
+// A server takes lines of 1024 characters, and this build promises to stay below 800.
+TEST(ToldLinesTest, AnAlertPointsToThreeOthersAtMost) {
+  constexpr int64_t kLastStep = 999'999'999'999;
+  const std::string longest(63, 'x');  // id of a job, name of a rule
+  const auto alert = [&](int rule, const std::vector<std::string>& lines) {
+    v1::Alert made = AlertWith(longest.substr(1) + std::to_string(rule), kLastStep - 9 + rule, lines);
+    made.set_job_id(longest);
+    made.set_attempt(std::numeric_limits<int32_t>::max());
+    made.set_episode(std::numeric_limits<int32_t>::max());
+    return made;
+  };
+  ToldLines told;
+  for (int rule = 0; rule < 5; ++rule) Tell(alert(rule, {absl::StrCat("Try ", rule, ".")}), &told);
+  const auto lines = Tell(alert(9, {"Try 0.", "Try 1.", "Try 2.", "Try 3.", "Try 4.", "Try 2."}), &told);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0], "Try 3.") << "told again rather than by none that is named";
+  EXPECT_EQ(lines[1], "Try 4.");
+  EXPECT_THAT(lines[2], StartsWith("Cures: see alert "));
+  EXPECT_LT(lines[2].size(), 800u);
 }
 
 }  // namespace

@@ -204,6 +204,18 @@ TEST(EpisodeTest, APendingAlertSaysWhatItLacked) {
               StartsWith("did not fire, which needs 3 of 5 steps; held on 2 steps from 0 to"));
 }
 
+// By these words servers know which alerts went away; of those that still held nobody knows what they would have done.
+TEST(EpisodeTest, APendingAlertThatStillHeldAtTheEndDidNotGoAway) {
+  EpisodePlayer held(RuleOf(3, 5, 2)), quiet(RuleOf(3, 5, 2)), changed(RuleOf(3, 5, 2));
+  EXPECT_EQ(held.Play("11"), ".P");
+  EXPECT_THAT(held.Finish(), StartsWith("still held when the job ended; "));
+  quiet.Play("110");
+  EXPECT_THAT(quiet.Finish(), StartsWith("did not fire: the job has ended; held on 2 steps"));
+  changed.Play("11");
+  ASSERT_EQ(changed.episode().Withdraw(7, true), Episode::Change::kResolved);
+  EXPECT_THAT(changed.alert().summary(), StartsWith("did not fire: its rule was taken out; "));
+}
+
 TEST(EpisodeTest, AnEndIsAsShortAsServersTakeItAndStaysUtf8) {
   EpisodePlayer player(RuleOf(1, 0, 1));
   player.Step(Holds(2));

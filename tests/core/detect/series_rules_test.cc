@@ -667,10 +667,22 @@ TEST(ClippingTest, AThresholdThatAdaptsIsNoNewSetting) {
   judge.harness().record().control_revision = 2;
   EXPECT_TRUE(step(2'000, 3));
   EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown"));
-  // What the setting of a single tensor is counts too.
+}
+
+// The norm that is judged is that of all tensors, and for nearly all of them nothing has changed.
+TEST(ClippingTest, AnOverrideIsNoNewSettingAndALargestNormIs) {
+  Judge judge(ClippingRule());
+  for (int i = 0; i < 100; ++i) Clipped(&judge, 50);
+  for (int i = 0; i < 40; ++i) Clipped(&judge, 2'000);
+  ClipInForce& in_force = judge.harness().record().clip_in_force;
   in_force.tensors.assign(testing::HarnessTensors().size(), in_force.shared);
+  in_force.tensors[kDenseWeight].own = true;  // as large as the shared one
+  EXPECT_TRUE(Clipped(&judge, 2'000));
   in_force.tensors[kDenseWeight] = {1, v1::CLIP_MODE_VALUE, true};
-  EXPECT_FALSE(step(2'000, 3));
+  EXPECT_TRUE(Clipped(&judge, 2'000));
+  EXPECT_THAT(Diagnosis(judge.alert()), HasSubstr("set at step 0 the norm has grown"));
+  in_force.norm_limit = 1;
+  EXPECT_FALSE(Clipped(&judge, 2'000));
 }
 
 TEST(ClippingTest, WithoutClippingItIsQuietAndSkippedStepsDoNotCount) {

@@ -111,6 +111,17 @@ TEST_F(AlertOperationsTest, ACommentCanBeChangedAlsoWhenAllIsOver) {
   EXPECT_EQ(State("job"), "FAILED");
 }
 
+// Nobody knows whether it would have fired; of one that went away its summary says so.
+TEST_F(AlertOperationsTest, APendingAlertThatEndsWithItsTrainerIsListed) {
+  SayAlert(trainer_, "a", v1::ALERT_STATE_PENDING);
+  SayFinished(trainer_, v1::JOB_STATE_FAILED, "killed");
+  ASSERT_EQ(State("job"), "FAILED");
+  const auto page = reader_->ListAlerts({.job_id = "job", .states = {v1::ALERT_STATE_RESOLVED}});
+  ASSERT_THAT(page, IsOk());
+  ASSERT_EQ(page->alerts.size(), 1u);
+  EXPECT_EQ(page->alerts[0].alert.alert_id(), AlertId("job", "a"));
+}
+
 TEST_F(AlertOperationsTest, AcknowledgementsAreChecked) {
   SayAlert(trainer_, "a", v1::ALERT_STATE_FIRING);
   const auto nobody = Acknowledge("nobody", "");

@@ -136,18 +136,32 @@ TEST_F(LedgerReaderTest, ListsAlertsNewestFirst) {
   EXPECT_THAT(AlertIds(page), ElementsAre("2x"));
 }
 
-TEST_F(LedgerReaderTest, WhatEndedBeforeItFiredIsInNoList) {
+TEST_F(LedgerReaderTest, WhatWentAwayBeforeItFiredIsInNoList) {
   Fill();
   ASSERT_THAT(AppendEvent(*ledger_, "uid-a", MakeAlertEvent("a", 6, "w", v1::ALERT_STATE_PENDING)), IsOk());
   EXPECT_THAT(AlertIds({}), ElementsAre("7w", "5z", "3y", "2x"));
   // The second time as somebody acknowledges it.
   for (int64_t number : {7, 8}) {
-    ASSERT_THAT(AppendEvent(*ledger_, "uid-a", MakeAlertEvent("a", number, "w", v1::ALERT_STATE_RESOLVED)), IsOk());
+    v1::Event event = MakeAlertEvent("a", number, "w", v1::ALERT_STATE_RESOLVED);
+    event.mutable_alert_changed()->mutable_alert()->set_summary("did not fire, which needs 3 steps in a row; ...");
+    ASSERT_THAT(AppendEvent(*ledger_, "uid-a", event), IsOk());
     EXPECT_THAT(AlertIds({}), ElementsAre("5z", "3y", "2x"));
     EXPECT_THAT(AlertIds({.job_id = "a", .states = {v1::ALERT_STATE_RESOLVED}}), ElementsAre("2x"));
     EXPECT_THAT(AlertIds({.job_id = "a", .states = {v1::ALERT_STATE_PENDING}}), IsEmpty());
   }
   EXPECT_EQ(reader_->GetAlert("w")->state(), v1::ALERT_STATE_RESOLVED) << "who knows it can look it up";
+}
+
+// The end of a run, or the death of its trainer, says nothing of what would have become of it.
+TEST_F(LedgerReaderTest, WhatStillHeldAtTheEndIsListed) {
+  Fill();
+  ASSERT_THAT(AppendEvent(*ledger_, "uid-a", MakeAlertEvent("a", 6, "w", v1::ALERT_STATE_PENDING)), IsOk());
+  for (int64_t number : {7, 8}) {
+    v1::Event event = MakeAlertEvent("a", number, "w", v1::ALERT_STATE_RESOLVED);
+    event.mutable_alert_changed()->mutable_alert()->set_summary("still held when the job ended; ...");
+    ASSERT_THAT(AppendEvent(*ledger_, "uid-a", event), IsOk());
+    EXPECT_THAT(AlertIds({.job_id = "a", .states = {v1::ALERT_STATE_RESOLVED}}), ElementsAre("7w", "2x"));
+  }
 }
 
 TEST_F(LedgerReaderTest, GetsTheLastStateOfAnAlert) {
