@@ -27,10 +27,11 @@ std::string ShortId(const v1::Alert& alert) {
   return uid == kUidSize ? absl::StrCat(alert.job_id(), alert.alert_id().substr(uid)) : alert.alert_id();
 }
 
-// The id that a short one stands for; as it is where there is no such job.
+// The id that a short one stands for; as it is where there is no such job. How it looks does not tell: the id of a job
+// may be as long as a uid, or a UUID as well.
 std::string FullId(const std::string& id, const Session& session) {
   const size_t job_id = id.find('/');
-  if (job_id == std::string::npos || job_id == kUidSize) return id;
+  if (job_id == std::string::npos) return id;
   const absl::StatusOr<v1::Job> job = session.GetJob(id.substr(0, job_id));
   return job.ok() ? absl::StrCat(job->uid(), id.substr(job_id)) : id;
 }

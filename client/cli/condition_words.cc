@@ -61,9 +61,12 @@ std::string Words(const v1::LossDivergenceCondition& c) {
                       ", and early above ", Times(c.start_factor()), " its start");
 }
 
+// The second way asks for half of both, in logarithms.
 std::string Words(const v1::LossCollapseCondition& c) {
   return absl::StrCat("loss of 30 steps above ", Times(c.factor()), " its best, by ", Deviations(c.max_deviations()),
-                      ", and back above ", Percent(c.start_share()), " of its start");
+                      ", and back above ", Percent(c.start_share()), " of its start; or so for 200 steps above ",
+                      Times(std::sqrt(c.factor())), ", by ", Deviations(c.max_deviations() / 2),
+                      ", and nearer its start than its best");
 }
 
 std::string Words(const v1::NormGrowthCondition& c) {
@@ -84,7 +87,8 @@ std::string Words(const v1::FirstStepCondition& c) {
 
 std::string Words(const v1::OvershootCondition& c) {
   return absl::StrCat("updates multiply up to ", Times(std::exp(c.max_log_product())),
-                      " the weights while the loss is above ", Times(c.start_factor()), " its start");
+                      " the weights while the loss is above ", Times(c.start_factor()), " its start, or one is ",
+                      Times(std::exp(2)), " them while it is above ", Times(10));
 }
 
 std::string Words(const v1::UpdateGrowthCondition& c) {

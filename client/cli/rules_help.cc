@@ -99,7 +99,8 @@ CLI::App* AddRulesConditions(CLI::App& parent, RulesConditionsOptions* options) 
   app->add_option("NAME", options->name, "Only this condition, in full");
   app->footer(
       "A rule is a name and one condition: {name: limit, norm_limit: {max_norm: 100}}. Asks no server.\n"
-      "A window takes some 25 bytes a step, with per_tensor of every tensor; all rules of a job 128 MiB at most.");
+      "A window takes some 25 bytes a step, with per_tensor of every tensor; all rules of a job 128 MiB at most, but "
+      "for foreign programs.");
   return app;
 }
 

@@ -100,11 +100,14 @@ std::optional<v1::RuleSet> RulesByPreset(const v1::RuleSet& rules, const std::st
 }
 
 v1::RuleSet ShortRules(const v1::RuleSet& rules, const Session& session) {
-  v1::RuleSet shortest = rules;
+  v1::RuleSet written = rules;
+  for (v1::Rule& rule : *written.mutable_rules()) rule = Written(rule);
+  v1::RuleSet shortest = written;
   for (const PresetLine& preset : KnownPresets()) {
-    if (shortest.rules().empty()) break;
+    if (shortest.rules().empty()) break;  // mostly after the first, which is the default
     const absl::StatusOr<v1::RuleSet> preset_rules = ReadPreset(preset.name, session);
-    if (!preset_rules.ok()) return rules;
+    if (absl::IsInvalidArgument(preset_rules.status())) continue;  // an older server has fewer
+    if (!preset_rules.ok()) return written;
     std::optional<v1::RuleSet> by_preset = RulesByPreset(rules, preset.name, *preset_rules);
     if (by_preset.has_value() && by_preset->rules_size() < shortest.rules_size()) shortest = *std::move(by_preset);
   }

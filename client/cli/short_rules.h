@@ -16,7 +16,7 @@ std::optional<v1::RuleSet> RulesByPreset(const v1::RuleSet& rules, const std::st
                                          const v1::RuleSet& preset_rules);
 
 // The shortest of these sets, of all presets that the server has; `rules` itself where none is shorter, or the server
-// does not say.
+// does not say. Without what a server says of each rule beside: from when it can judge, or why not.
 v1::RuleSet ShortRules(const v1::RuleSet& rules, const Session& session);
 
 }  // namespace gradwatch::cli

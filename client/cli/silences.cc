@@ -54,8 +54,10 @@ std::string LeftText(const v1::Silence& silence, absl::Time now) {
   return DurationText(std::max(client::FromTimestamp(silence.end_time()) - now, absl::ZeroDuration()));
 }
 
-// So many characters of an id are told where there are many, and may be given.
+// So many characters of an id are told where there are many; and that many must be given at least, so that a slip of
+// the hand ends no silence.
 constexpr size_t kShortId = 8;
+constexpr size_t kFewestOfId = 4;
 
 std::string SilenceListText(const v1::ListSilencesResponse& response, absl::Time now) {
   std::vector<std::vector<std::string>> rows = {
@@ -136,7 +138,8 @@ void NoteIfNoAlertMatches(const v1::Silence& silence, const Session& session) {
   if (!matches) session.Note("gradwatch: it matches no alert at present; it is for those that are still to come");
 }
 
-// The silence that is meant by the beginning of its id. NOT_FOUND; INVALID_ARGUMENT: several begin so.
+// The silence that is meant by its id, or by the beginning of it. NOT_FOUND; INVALID_ARGUMENT: several begin so, or
+// that is too little of one.
 absl::StatusOr<std::string> FindSilence(const std::string& id, const Session& session) {
   constexpr int kAll = std::numeric_limits<int>::max();
   const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListSilences,
@@ -144,9 +147,14 @@ absl::StatusOr<std::string> FindSilence(const std::string& id, const Session& se
   if (!all.ok()) return all.status();
   std::vector<std::string> found;
   for (const v1::Silence& silence : all->silences()) {
+    if (silence.silence_id() == id) return id;
     if (absl::StartsWith(silence.silence_id(), id)) found.push_back(silence.silence_id());
   }
   if (found.empty()) return absl::NotFoundError(absl::StrCat("there is no silence \"", id, "\""));
+  if (id.size() < kFewestOfId) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", id, "\" is too little of an id; give ", kFewestOfId, " characters of it at least"));
+  }
   if (found.size() == 1) return found[0];
   return absl::InvalidArgumentError(
       absl::StrCat("\"", id, "\" is the beginning of ", found.size(), " silences: ", absl::StrJoin(found, ", ")));
@@ -187,7 +195,9 @@ CLI::App* AddAlertsSilences(CLI::App& parent, AlertsSilencesOptions* options) {
 
 CLI::App* AddAlertsUnsilence(CLI::App& parent, AlertsUnsilenceOptions* options) {
   CLI::App* app = parent.add_subcommand("unsilence", "End a silence");
-  app->add_option("SILENCE", options->silence_id, "Its id, or the beginning that alerts silences prints")->required();
+  app->add_option("SILENCE", options->silence_id, "Its id, or the beginning that alerts silences prints")
+      ->required()
+      ->check(NotEmpty());
   return app;
 }
 

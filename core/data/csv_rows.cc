@@ -63,17 +63,17 @@ bool IsTarget(const v1::CsvData& spec, double value) {
   return value >= 0 && value <= 1;
 }
 
-absl::Status NoTarget(const v1::CsvData& spec, const CsvTable& table, int target, double value) {
+absl::Status NoTarget(const v1::CsvData& spec, const CsvTable& table, int target, int column, double value) {
   const std::string wanted = spec.classes() > 0 ? absl::StrCat("a class from 0 to ", spec.classes() - 1)
                                                 : "a probability from 0 to 1, which is what the loss takes";
   return InvalidField(absl::StrCat("targets[", target, "]"),
-                      absl::StrCat(spec.path(), ": line ", table.row_line(), ", column \"", spec.targets(target),
-                                   "\": ", Exactly(value), " is not ", wanted, table.DataHint(table.row_line())));
+                      absl::StrCat(spec.path(), ": ", table.PlaceInRow(column), ": ", Exactly(value), " is not ",
+                                   wanted, table.DataHint(table.row_line())));
 }
 
-absl::Status TooLargeScaled(const v1::CsvData& spec, int64_t line, int column, double value) {
+absl::Status TooLargeScaled(const v1::CsvData& spec, const CsvTable& table, int column, double value) {
   return InDataFile("path", spec.path(),
-                    absl::InvalidArgumentError(absl::StrCat("line ", line, ", column ", column + 1, ": ", Exactly(value),
+                    absl::InvalidArgumentError(absl::StrCat(table.PlaceInRow(column), ": ", Exactly(value),
                                                             " is too large for a float once it is standardized")));
 }
 
@@ -89,7 +89,7 @@ absl::Status WalkRows(const v1::CsvData& spec, CsvTable& table, const CsvColumns
   const absl::Status status = table.ForEachRow(columns.all, [&](std::span<const double> row) {
     for (size_t i = first_checked; i < row.size(); ++i) {
       if (IsTarget(spec, row[i])) continue;
-      no_target = NoTarget(spec, table, static_cast<int>(i - columns.inputs), row[i]);
+      no_target = NoTarget(spec, table, static_cast<int>(i - columns.inputs), columns.all[i], row[i]);
       return false;
     }
     return use(row);
@@ -124,7 +124,7 @@ absl::Status WalkScaled(const v1::CsvData& spec, CsvTable& table, const CsvColum
     for (size_t i = 0; i < row.size(); ++i) {
       scaled[i] = static_cast<float>((row[i] - scaling.mean[i]) * scaling.factor[i]);
       if (std::isfinite(scaled[i])) continue;  // a row that is held out may be beyond all by which it is scaled
-      too_large = TooLargeScaled(spec, table.row_line(), columns.all[i], row[i]);
+      too_large = TooLargeScaled(spec, table, columns.all[i], row[i]);
       return false;
     }
     use(scaled);

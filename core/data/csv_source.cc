@@ -35,7 +35,7 @@ void ResolveColumns(const google::protobuf::RepeatedPtrField<std::string>& names
     if (!column.ok()) {
       errors.AddStatus(path, column.status());
     } else if (std::find(columns->begin() + begin, columns->end(), *column) != columns->end()) {
-      errors.Add(path, absl::StrCat("column \"", names[i], "\" is named twice"));
+      errors.Add(path, absl::StrCat(table.ColumnText(*column), " is named twice"));
     } else {
       columns->push_back(*column);
     }
@@ -56,7 +56,7 @@ absl::StatusOr<CsvColumns> FindColumns(const v1::CsvData& spec, const CsvTable& 
     if (std::find(columns.all.begin(), first_target, *target) == first_target) continue;
     const int i = static_cast<int>(target - first_target);
     errors.Add(absl::StrCat("targets[", i, "]"),
-               absl::StrCat("column \"", spec.targets(i), "\" is an input too; that needs a window above 1"));
+               absl::StrCat(table.ColumnText(*target), " is an input too; that needs a window above 1"));
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());
   return columns;

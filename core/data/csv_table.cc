@@ -532,10 +532,14 @@ absl::Status CsvTable::ReadNumbers(int64_t line, absl::Span<const CsvCell> cells
   return absl::OkStatus();
 }
 
+std::string CsvTable::ColumnText(int column) const {
+  const std::string name =
+      has_header_ ? Shortened(first_line_[column], kMaxShownCell) : absl::StrCat("position ", column);
+  return absl::StrCat("column ", column + 1, " (", name, ")");
+}
+
 std::string CsvTable::Place(int64_t line, int column) const {
-  std::string place = absl::StrCat("line ", line, ", column ", column + 1);
-  if (has_header_) absl::StrAppend(&place, " (", Shortened(first_line_[column], kMaxShownCell), ")");
-  return place;
+  return absl::StrCat("line ", line, ", ", ColumnText(column));
 }
 
 }  // namespace gradwatch::core

@@ -72,6 +72,12 @@ class CsvTable {
   // `*listed` says that an earlier error did, and sets that; or the header has the name twice.
   absl::StatusOr<int> FindColumn(absl::string_view name, bool* listed = nullptr) const;
 
+  // A column, counted from 0, as errors name it: "column 2 (price)", counted from 1 as people do, with its name or,
+  // where columns have none, with the position that names it in a spec: "column 2 (position 1)". Printable.
+  std::string ColumnText(int column) const;
+  // The same in the row that ForEachRow visits: "line 3, column 2 (price)".
+  std::string PlaceInRow(int column) const { return Place(row_line_, column); }
+
   // How many data lines a table of `bytes` has if they are all like those of its first block.
   int64_t EstimateRows(int64_t bytes) const;
 
@@ -102,7 +108,6 @@ class CsvTable {
   // "data, since all its cells are numbers"; without the reason where that was said.
   std::string HowRead() const;
   absl::Status NoColumn(absl::string_view name, bool has_positions, bool* listed) const;
-  // "line 3, column 2 (price)": counted from 1, as people do. `column` is counted from 0.
   std::string Place(int64_t line, int column) const;
   // Why the first line perhaps is no line of a table: "; line 1 looks like a comment...", or empty.
   std::string FirstLineHint() const;

@@ -132,29 +132,6 @@ void ResolveRule(v1::Rule* rule) {
   if (!rule->has_resolve_after_steps()) rule->set_resolve_after_steps(20);
 }
 
-// For one that is completed.
-absl::Status CheckRule(const v1::Rule& rule) {
-  FieldErrors errors;
-  CheckName(rule.name(), &errors);
-  if (rule.off()) return errors.ToStatus();  // nothing else of it is read
-  if (!v1::Severity_IsValid(rule.severity())) {
-    errors.Add("severity", absl::StrCat("unknown severity ", static_cast<int>(rule.severity())));
-  }
-  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET) {
-    errors.Add("condition",
-               absl::StrCat("must be set: the preset has no rule \"", rule.name(), "\" whose it could be"));
-  }
-  CheckSteps(rule, &errors);
-  CheckConditionFields(rule, &errors);
-  CheckTensors(rule, &errors);
-  if (errors.empty()) {
-    v1::Rule resolved = rule;
-    ResolveRule(&resolved);
-    CheckTogether(resolved, &errors);
-  }
-  return errors.ToStatus();
-}
-
 std::string PathOf(int rule) { return absl::StrCat("rules[", rule, "]"); }
 
 // "\"a\", \"b\"".
@@ -169,6 +146,38 @@ std::vector<std::string> NamesOf(const v1::RuleSet& rules) {
   return names;
 }
 
+// Of an unknown preset nobody knows what it has.
+bool IsKnown(absl::string_view preset) { return preset.empty() || IsPreset(preset); }
+
+// "no rule \"a\" to take out; the preset has \"b\"".
+std::string NotInPreset(absl::string_view preset, const std::string& rule, absl::string_view purpose) {
+  const std::vector<std::string> names = NamesOf(PresetRules(preset));
+  return absl::StrCat("no rule \"", rule, "\" ", purpose, "; the preset has ", names.empty() ? "none" : Quoted(names));
+}
+
+// For one that is completed by the rule of the preset.
+absl::Status CheckRule(const v1::Rule& rule, absl::string_view preset) {
+  FieldErrors errors;
+  CheckName(rule.name(), &errors);
+  if (rule.off()) return errors.ToStatus();  // nothing else of it is read
+  if (!v1::Severity_IsValid(rule.severity())) {
+    errors.Add("severity", absl::StrCat("unknown severity ", static_cast<int>(rule.severity())));
+  }
+  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET && IsKnown(preset)) {
+    errors.Add("condition", absl::StrCat("must be set: there is ",
+                                         NotInPreset(preset, rule.name(), "to change, or to take out with off: true")));
+  }
+  CheckSteps(rule, &errors);
+  CheckConditionFields(rule, &errors);
+  CheckTensors(rule, &errors);
+  if (errors.empty()) {
+    v1::Rule resolved = rule;
+    ResolveRule(&resolved);
+    CheckTogether(resolved, &errors);
+  }
+  return errors.ToStatus();
+}
+
 // Names of the rules themselves, and that those which are taken out are there.
 void CheckNames(const v1::RuleSet& rules, FieldErrors* errors) {
   const std::vector<std::string> preset = NamesOf(PresetRules(rules.preset()));
@@ -178,10 +187,9 @@ void CheckNames(const v1::RuleSet& rules, FieldErrors* errors) {
     const std::string path = PathOf(i) + ".name";
     if (!names.insert(rule.name()).second) errors->Add(path, absl::StrCat("is there twice: \"", rule.name(), "\""));
     if (rule.off()) {
-      if (!IsPreset(rules.preset()) && !rules.preset().empty()) continue;
+      if (!IsKnown(rules.preset())) continue;
       if (std::find(preset.begin(), preset.end(), rule.name()) != preset.end()) continue;
-      errors->Add(path, absl::StrCat("there is no rule \"", rule.name(), "\" to take out; the preset has ",
-                                     preset.empty() ? "none" : Quoted(preset)));
+      errors->Add(path, absl::StrCat("there is ", NotInPreset(rules.preset(), rule.name(), "to take out")));
     } else if (!rule.has_stall() && rule.name() == kStallRule) {
       errors->Add(path, absl::StrCat("\"", kStallRule, "\" is the name of the server's alert about stalls"));
     }
@@ -266,7 +274,9 @@ absl::Status ValidateRules(const v1::RuleSet& rules) {
   }
   v1::RuleSet complete = rules;
   for (v1::Rule& rule : *complete.mutable_rules()) rule = Complete(rule, rules.preset());
-  for (int i = 0; i < complete.rules_size(); ++i) errors.AddStatus(PathOf(i), CheckRule(complete.rules(i)));
+  for (int i = 0; i < complete.rules_size(); ++i) {
+    errors.AddStatus(PathOf(i), CheckRule(complete.rules(i), rules.preset()));
+  }
   CheckNames(complete, &errors);
   CheckStalls(complete, &errors);
   if (const int count = Merge(rules).rules_size(); count > kMaxRules) {

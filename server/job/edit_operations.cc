@@ -52,7 +52,7 @@ std::set<std::string> RuleNames(const JobRecord& record) {
     for (const auto& [name, last] : record.episodes) names.insert(name);
   }
   AddNames(core::EffectiveRules(job.spec(), job.controls()), &names);
-  for (const PendingEdits::Edit& edit : record.edits->After({})) AddNames(edit->values().rules(), &names);
+  for (const auto& [name, edits] : record.edits->rule_names()) names.insert(name);
   return names;
 }
 
@@ -99,8 +99,10 @@ v1::TrainerDirective WithdrawalDirective(int64_t edit) {
   return directive;
 }
 
-// Whether the edit is one of the rules alone and has those that hold, while none waits that brings others.
+// Whether the edit is one of the rules alone and has those that hold, while none waits that brings others. One for a
+// later step is always an edit: until then others may come, which it is to end.
 bool ChangesNothing(const v1::Adjustment& edit, const JobRecord& record) {
+  if (edit.has_at_step()) return false;
   const v1::Job& job = record.row.job;
   const bool only_rules =
       std::all_of(edit.paths().begin(), edit.paths().end(), [](const std::string& path) { return path == "rules"; });

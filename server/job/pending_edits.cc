@@ -114,6 +114,16 @@ size_t PendingEdits::ChunkOf(Place place) const {
   return found - chunks_.begin();
 }
 
+void PendingEdits::CountNames(const v1::Adjustment& edit, int by) {
+  if (edit.values().rules().rules().empty()) return;
+  auto counts = std::make_shared<NameCounts>(*rule_names_);
+  for (const v1::Rule& rule : edit.values().rules().rules()) {
+    const auto count = counts->try_emplace(rule.name(), 0).first;
+    if ((count->second += by) == 0) counts->erase(count);
+  }
+  rule_names_ = std::move(counts);
+}
+
 PendingEdits::List PendingEdits::With(v1::Adjustment edit) const {
   const Place place = PlaceOf(edit);
   auto list = std::make_shared<PendingEdits>(*this);
@@ -124,9 +134,11 @@ PendingEdits::List PendingEdits::With(v1::Adjustment edit) const {
   const auto next =
       std::partition_point(edits.begin(), edits.end(), [&](const Edit& known) { return PlaceOf(*known) < place; });
   list->bytes_ += edit.ByteSizeLong();
+  list->CountNames(edit, 1);
   auto shared = std::make_shared<const v1::Adjustment>(std::move(edit));
   if (next != edits.end() && PlaceOf(**next) == place) {
     list->bytes_ -= (*next)->ByteSizeLong();
+    list->CountNames(**next, -1);
     *next = std::move(shared);
   } else {
     ++list->size_;
@@ -145,6 +157,7 @@ PendingEdits::List PendingEdits::Without(int64_t edit) const {
   std::erase(edits, known);
   --list->size_;
   list->bytes_ -= known->ByteSizeLong();
+  list->CountNames(*known, -1);
   // Two that have become small are one again, so that there are never many.
   if (index + 1 < chunks_.size() && edits.size() + chunks_[index + 1]->edits.size() <= kChunkEdits / 2) {
     const auto& next = chunks_[index + 1]->edits;

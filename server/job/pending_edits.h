@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gradwatch/v1/controls.pb.h"
@@ -24,6 +26,8 @@ class PendingEdits {
  public:
   using Edit = std::shared_ptr<const v1::Adjustment>;
   using List = std::shared_ptr<const PendingEdits>;
+  // How many edits have a rule of the name; none that no edit has.
+  using NameCounts = absl::flat_hash_map<std::string, int>;
 
   static constexpr size_t kMaxEdits = 10'000;
   static constexpr size_t kMaxBytes = size_t{16} << 20;  // serialised
@@ -41,6 +45,8 @@ class PendingEdits {
 
   size_t size() const { return size_; }
   size_t bytes() const { return bytes_; }
+  // Of all edits, withdrawn ones too. Counted as they come and go: each edit of rules asks, and there may be many.
+  const NameCounts& rule_names() const { return *rule_names_; }
   // Whether `edit` may wait too.
   bool HasRoomFor(const v1::Adjustment& edit) const;
 
@@ -70,6 +76,8 @@ class PendingEdits {
 
   // The first chunk that ends at `place` or behind; their number if there is none.
   size_t ChunkOf(Place place) const;
+  // Counts the rules of an edit that comes (`by` 1) or goes (-1).
+  void CountNames(const v1::Adjustment& edit, int by);
   // Puts edits into the place of chunk `index`: one chunk, two if they are many, none if there are none.
   void Replace(size_t index, std::vector<Edit> edits);
   // Whether the list has them in the order of their turns too: none without at_step waits, or none for a step that is
@@ -83,6 +91,7 @@ class PendingEdits {
   v1::Controls Replay(int64_t step, int64_t next_step, const v1::Controls& in_force) const;
 
   std::vector<std::shared_ptr<const Chunk>> chunks_;  // none is empty
+  std::shared_ptr<const NameCounts> rule_names_ = std::make_shared<NameCounts>();
   size_t size_ = 0;
   size_t bytes_ = 0;
 };

@@ -194,6 +194,37 @@ TEST_F(AlertsTest, IdsAreListedWithTheirJobAndTakenSo) {
               ElementsAre(told.alert_id(), told.alert_id(), told.alert_id(), told.alert_id(), "other/1/norm_spike/2"));
 }
 
+// Uids have 36 characters.
+TEST_F(AlertsTest, IdsOfJobsAreNotTakenForUids) {
+  const std::string uid = "3f2a8c1d-0000-4000-8000-000000000001";
+  std::string job_id;
+  v1::Alert told = MakeAlert();
+  told.set_alert_id(uid + "/1/norm_spike/2");
+  server_.list_alerts = [&](const v1::ListAlertsRequest&, v1::ListAlertsResponse* response) {
+    *response->add_alerts() = told;
+    return grpc::Status::OK;
+  };
+  server_.get_job = [&](const v1::GetJobRequest& request, v1::Job* job) {
+    if (request.job_id() != job_id) return testing::NotFound("no job");
+    job->set_uid(uid);
+    return grpc::Status::OK;
+  };
+  server_.get_alert = [&](const v1::GetAlertRequest& request, v1::Alert* alert) {
+    if (request.alert_id() != told.alert_id()) return testing::NotFound("no alert");
+    *alert = told;
+    return grpc::Status::OK;
+  };
+  for (const char* id : {"transformer-of-the-night-2026-11-300", "9c1d0000-0000-4000-8000-000000000009"}) {
+    job_id = id;
+    ASSERT_EQ(job_id.size(), uid.size());
+    told.set_job_id(job_id);
+    const std::string listed = job_id + "/1/norm_spike/2";
+    EXPECT_THAT(Cli("alerts list").out, HasSubstr("  " + listed + "\n"));
+    EXPECT_EQ(Cli("alerts get " + listed).exit_code, 0) << listed;
+    EXPECT_EQ(Cli("alerts get " + told.alert_id()).exit_code, 0);
+  }
+}
+
 TEST_F(AlertsTest, AckSendsTheCommentAndARequestId) {
   server_.acknowledge_alert = [](const v1::AcknowledgeAlertRequest& request, v1::Alert* alert) {
     EXPECT_EQ(request.request_id().size(), 36u);

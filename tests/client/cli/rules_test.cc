@@ -68,6 +68,12 @@ TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
       {"series { limit: 1.7976931348623157e308 }", "loss not finite"},
       {"series { baseline: BASELINE_MOVING window: 20 max_deviations: 4 limit: 7 keep_out: true }",
        "loss 4 deviations above its moving mean of 20 steps and above 7, outliers kept out of it"},
+      {"loss_collapse { factor: 1.5 max_deviations: 8 start_share: 0.75 }",
+       "loss of 30 steps above x1.5 its best, by 8 deviations, and back above 75% of its start; or so for 200 steps "
+       "above x1.225, by 4 deviations, and nearer its start than its best"},
+      {"overshoot { max_log_product: 1.5 start_factor: 1.5 }",
+       "updates multiply up to x4.482 the weights while the loss is above x1.5 its start, or one is x7.389 them while "
+       "it is above x10"},
       {"off: true", "-"},
       {"", "one that this version of gradwatch does not know"},
   };
@@ -295,7 +301,14 @@ TEST_F(RulesCommandTest, WhatGetWritesApplyReads) {
     const CliResult applied = CliWords({"rules", "apply", "x", "-f", file});
     ASSERT_EQ(applied.exit_code, 0) << applied.err;
     ASSERT_EQ(requests_.size(), 1u);
-    EXPECT_EQ(requests_[0].controls().rules().DebugString(), ParseRules(kRules).DebugString()) << form;
+    v1::RuleSet expected = ParseRules(kRules);
+    if (form == std::string("yaml")) {
+      for (v1::Rule& rule : *expected.mutable_rules()) {
+        rule.clear_armed_at();
+        rule.clear_unable();
+      }
+    }
+    EXPECT_EQ(requests_[0].controls().rules().DebugString(), expected.DebugString()) << form;
     EXPECT_THAT(requests_[0].update_mask().paths(), ElementsAre("rules"));
   }
 }
@@ -358,6 +371,38 @@ TEST_F(RulesCommandTest, YamlNamesThePresetOfTheJob) {
   EXPECT_THAT(Cli("rules get x -o json").out, HasSubstr("update_growth")) << "programs get all of them";
   changed.clear_rules();
   EXPECT_EQ(Cli("rules get x -o yaml").out, "preset: gradwatch\n");
+}
+
+TEST_F(RulesCommandTest, YamlNamesAPresetThoughTheServerLacksAnother) {
+  v1::RuleSet of_job;
+  std::vector<std::string> asked;
+  server_.create_job = [&](const v1::CreateJobRequest& request, v1::Job* job) {
+    const v1::RuleSet& rules = request.spec().rules();
+    asked.push_back(rules.preset());
+    if (rules.preset() == "autotrainer") return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "there is none");
+    *job->mutable_spec()->mutable_rules() = core::ResolveRules(rules);
+    return grpc::Status::OK;
+  };
+  server_.get_rules = [&](const v1::GetRulesRequest&, v1::RuleSet* rules) {
+    *rules = core::ResolveRules(of_job);
+    for (v1::Rule& rule : *rules->mutable_rules()) core::DescribeArming(v1::Controls(), 40, &rule);
+    return grpc::Status::OK;
+  };
+  of_job.set_preset("keras");
+  EXPECT_EQ(Cli("rules get x -o yaml").out, "preset: keras\n");
+  of_job.set_preset("gradwatch");
+  asked.clear();
+  EXPECT_EQ(Cli("rules get x -o yaml").out, "preset: gradwatch\n");
+  EXPECT_THAT(asked, ElementsAre("gradwatch")) << "nothing is shorter";
+}
+
+// Whether in short or in full: what a file of rules has in it is what people write.
+TEST_F(RulesCommandTest, YamlSaysNothingOfArmingInEitherForm) {
+  const std::string in_full = Cli("rules get x -o yaml").out;  // the server has no preset
+  EXPECT_THAT(in_full, HasSubstr("name: spike"));
+  EXPECT_THAT(in_full, Not(HasSubstr("armed_at")));
+  EXPECT_THAT(in_full, Not(HasSubstr("unable")));
+  EXPECT_THAT(Cli("rules get x -o json").out, HasSubstr("armed_at")) << "programs are told";
 }
 
 TEST_F(RulesCommandTest, RulesThatHoldAlreadyAreToldAsUnchanged) {

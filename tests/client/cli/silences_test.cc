@@ -159,6 +159,30 @@ TEST_F(SilencesTest, UnsilenceTakesTheBeginningOfAnId) {
   EXPECT_EQ(ended, "") << "nothing was asked for";
 }
 
+// Every id begins with nothing, and one in sixteen with a letter that was left of a paste.
+TEST_F(SilencesTest, UnsilenceTakesNoLessThanFourCharactersOfAnId) {
+  std::vector<std::string> ids = {"3f2a8c1d-0000-4000-8000-000000000001"};
+  server_.list_silences = [&](const v1::ListSilencesRequest&, v1::ListSilencesResponse* response) {
+    for (const std::string& id : ids) response->add_silences()->set_silence_id(id);
+    return grpc::Status::OK;
+  };
+  std::string ended;
+  server_.delete_silence = [&](const v1::DeleteSilenceRequest& request, v1::DeleteSilenceResponse*) {
+    ended = request.silence_id();
+    return grpc::Status::OK;
+  };
+  for (const char* little : {"", "3", "3f2"}) {
+    EXPECT_EQ(CliWords({"alerts", "unsilence", little}).exit_code, 2) << little;
+  }
+  EXPECT_THAT(Cli("alerts unsilence 3f2").err, HasSubstr("\"3f2\" is too little of an id"));
+  EXPECT_EQ(ended, "");
+  EXPECT_EQ(Cli("alerts unsilence 3f2a").exit_code, 0);
+  EXPECT_EQ(ended, ids[0]);
+  ids = {"s10", "s1"};
+  EXPECT_EQ(Cli("alerts unsilence s1").exit_code, 0);
+  EXPECT_EQ(ended, "s1") << "a whole id is never too short, nor the beginning of another";
+}
+
 TEST_F(SilencesTest, ASilenceThatMatchesNothingAtPresentIsTold) {
   server_.create_silence = [](const v1::CreateSilenceRequest& request, v1::Silence* silence) {
     *silence = request.silence();

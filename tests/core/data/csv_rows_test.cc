@@ -61,14 +61,16 @@ TEST(CsvRowsTest, OnlyAWholeNumberIsAClass) {
   for (const char* const cell :
        {"0.99999999", "1.00000001", "1.0000000000000002", "1.9999999999", "-1e-300", "-1", "3", "2.5"}) {
     const std::string text = absl::StrCat("5,0\n\n\n6,2\n7,", cell, "\n");
-    const auto message = HasSubstr(absl::StrCat("t.csv: line 5, column \"1\": ", cell, " is not a class from 0 to 2"));
+    const auto message =
+        HasSubstr(absl::StrCat("t.csv: line 5, column 2 (position 1): ", cell, " is not a class from 0 to 2"));
     EXPECT_THAT(Check(spec, text), StatusIs(kInvalid, message));
     const auto read = Read(spec, std::make_unique<StringSource>(text));
     EXPECT_THAT(read, StatusIs(kInvalid, message));
     ASSERT_EQ(GetFieldViolations(read.status()).size(), 1u);
     EXPECT_EQ(GetFieldViolations(read.status())[0].field, "targets[0]");
   }
-  EXPECT_THAT(Check(spec, "1,16777217\n"), StatusIs(kInvalid, HasSubstr("line 1, column \"1\": 16777217 is not")))
+  EXPECT_THAT(Check(spec, "1,16777217\n"),
+              StatusIs(kInvalid, HasSubstr("line 1, column 2 (position 1): 16777217 is not")))
       << "not rounded";
   const auto rows = Read(spec, std::make_unique<StringSource>("5,0\n6,2.0\n7,1e0\n8,-0\n"));
   ASSERT_THAT(rows, IsOk());
@@ -87,9 +89,10 @@ TEST(CsvRowsTest, OnlyWhatIsFromZeroToOneIsAProbability) {
       EXPECT_EQ(read, checked);
       ASSERT_EQ(GetFieldViolations(checked).size(), 1u) << checked;
       EXPECT_EQ(GetFieldViolations(checked)[0].field, "targets[0]");
-      EXPECT_THAT(GetFieldViolations(checked)[0].description,
-                  HasSubstr(absl::StrCat("t.csv: line 4, column \"1\": ", cell == std::string("1e30") ? "1e+30" : cell,
-                                         " is not a probability from 0 to 1")));
+      EXPECT_THAT(
+          GetFieldViolations(checked)[0].description,
+          HasSubstr(absl::StrCat("t.csv: line 4, column 2 (position 1): ", cell == std::string("1e30") ? "1e+30" : cell,
+                                 " is not a probability from 0 to 1")));
       EXPECT_THAT(Check(spec, text), IsOk()) << "any number is a value";
     }
   }
@@ -138,8 +141,10 @@ TEST(CsvRowsTest, TinyColumnsAreScaledAndNothingBecomesInfinite) {
   EXPECT_THAT(rows->inputs, ElementsAre(FloatNear(-root, 1e-6f), FloatNear(0, 1e-6f), FloatNear(root, 1e-6f)));
   const char* const tiny = "1e-40,1\n2e-40,2\n1e30,3\n";
   const auto beyond = Read(spec, std::make_unique<StringSource>(tiny), /*held_out=*/1);
-  EXPECT_THAT(beyond, StatusIs(kInvalid, HasSubstr("t.csv: line 3, column 1: 1e+30 is too large for a float once it is "
-                                                   "standardized")));
+  EXPECT_THAT(
+      beyond,
+      StatusIs(kInvalid, HasSubstr("t.csv: line 3, column 1 (position 0): 1e+30 is too large for a float once it is "
+                                   "standardized")));
   EXPECT_EQ(Check(spec, tiny, DataShape::Target::kValues, /*held_out=*/1).status(), beyond.status());
 }
 

@@ -134,8 +134,8 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
     const char* message;
   } cases[] = {
       {"a,b\n1,2\n\n3,x\n", "line 4, column 2 (b): \"x\" is not a number"},
-      {"1,2\n3,\n", "line 2, column 2 is empty"},
-      {"1,2\n3,\"\"\n", "line 2, column 2 is empty"},
+      {"1,2\n3,\n", "line 2, column 2 (position 1) is empty"},
+      {"1,2\n3,\"\"\n", "line 2, column 2 (position 1) is empty"},
       {"1,2\n3,nan\n", "\"nan\" is not a finite number"},
       {"1,2\n3,-inf\n", "\"-inf\" is not a finite number"},
       {"1,2\n3,Infinity\n", "\"Infinity\" is not a finite number"},
@@ -163,7 +163,8 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
       {"x,y,z\n1,2,3\n#b,3,4\n", "line 3 looks like a comment; tables must not have any"},
       {"a,b\n1 5,2\n",
        "\"1 5\" is not a number; cells seem to be separated by spaces; they must be separated by commas"},
-      {"1,5;2\n3,5;4\n5,5;6\n", "line 1, column 2: \"5;2\" is not a number; cells seem to be separated by ';'"},
+      {"1,5;2\n3,5;4\n5,5;6\n",
+       "line 1, column 2 (position 1): \"5;2\" is not a number; cells seem to be separated by ';'"},
       {"a,b\n#N/A,2\n", "line 2, column 1 (a): \"#N/A\" is not a number"},
   };
   for (const auto& c : cases) {
@@ -469,7 +470,7 @@ TEST_F(CsvSourceTest, NoFirstRowIsLostAndNoColumnSwapped) {
        "0",
        "1",
        {},
-       "csv.path: table.csv: line 1, column 1: \"nan\" is not a finite number"},
+       "csv.path: table.csv: line 1, column 1 (position 0): \"nan\" is not a finite number"},
       {"2,,0\n6,7,8\n9,1,2\n", "0", "2", {{2, 0}, {6, 8}, {9, 2}}, ""},
       {"NA,1,2\n3,4,5\n6,7,8\n", "1", "2", {{1, 2}, {4, 5}, {7, 8}}, ""},
       {",0,1,2\n0,5,6,7\n1,8,9,4\n", "0", "2", {{5, 7}, {8, 4}}, ""},
@@ -509,6 +510,33 @@ TEST_F(CsvSourceTest, NoFirstRowIsLostAndNoColumnSwapped) {
     std::set<std::pair<float, float>> rows;
     for (size_t i = 0; i < c.rows.size(); ++i) rows.emplace(batch.features[i], batch.values[i]);
     EXPECT_EQ(rows, c.rows) << c.text;
+  }
+}
+
+// Columns are counted from 1, as lines, and named as the spec names them: where they have no names, by positions from
+// 0.
+TEST_F(CsvSourceTest, AllErrorsNameAColumnAlike) {
+  const struct {
+    std::string text, inputs;
+    const char* error;
+  } cases[] = {
+      {"1,2\n3,4\n", "0", "csv.inputs[1]: column 1 (position 0) is named twice"},
+      {"1,2\n3,4\n", "1", "csv.targets[0]: column 2 (position 1) is an input too"},
+      {"1,2\n3,x\n", "", "csv.path: table.csv: line 2, column 2 (position 1): \"x\" is not a number"},
+      {"1,2\n3,7\n", "", "csv.targets[0]: table.csv: line 2, column 2 (position 1): 7 is not a class"},
+      {"a,b\n1,2\n3,7\n", "", "csv.targets[0]: table.csv: line 3, column 2 (b): 7 is not a class"},
+  };
+  for (const auto& c : cases) {
+    dir_.Write("table.csv", c.text);
+    v1::DataSpec spec = spec_;
+    v1::CsvData& csv = *spec.mutable_csv();
+    csv.set_classes(3);
+    csv.clear_inputs();
+    csv.clear_targets();
+    csv.add_inputs("0");
+    csv.add_targets("1");
+    if (!c.inputs.empty()) csv.add_inputs(c.inputs);
+    EXPECT_THAT(OpenData(spec, 1, roots_), StatusIs(kInvalid, HasSubstr(c.error))) << c.text;
   }
 }
 
@@ -637,12 +665,12 @@ TEST_F(CsvSourceTest, EveryErrorNamesItsField) {
       {[](auto* csv) { csv->clear_inputs(); }, "csv.inputs", "required"},
       {[](auto* csv) { csv->clear_targets(); }, "csv.targets", "required"},
       {[](auto* csv) { csv->add_inputs("z"); }, "csv.inputs[1]", "no column \"z\""},
-      {[](auto* csv) { csv->add_inputs("0"); }, "csv.inputs[1]", "named twice"},
-      {[](auto* csv) { csv->add_targets("x"); }, "csv.targets[1]", "is an input too"},
+      {[](auto* csv) { csv->add_inputs("0"); }, "csv.inputs[1]", "column 1 (x) is named twice"},
+      {[](auto* csv) { csv->add_targets("x"); }, "csv.targets[1]", "column 1 (x) is an input too"},
       {[](auto* csv) { csv->set_window(0); }, "csv.window", "got 0"},
       {[](auto* csv) { csv->set_window(10); }, "csv.window", "10 data rows; needed are at least 11"},
       {[](auto* csv) { csv->set_classes(1); }, "csv.classes", "got 1"},
-      {[](auto* csv) { csv->set_classes(3); }, "csv.targets[0]", "line 2, column \"y\": 100 is not a class"},
+      {[](auto* csv) { csv->set_classes(3); }, "csv.targets[0]", "line 2, column 2 (y): 100 is not a class"},
       {[](auto* csv) { csv->set_classes(3), csv->add_targets("class"); }, "csv.targets", "one column"},
       {[](auto* csv) { csv->set_path("bad.csv"); }, "csv.path", "bad.csv: line 3, column 2 (y): \"oops\""},
       {[](auto* csv) { csv->set_path("empty.csv"); }, "csv.path", "empty.csv: empty"},

@@ -73,8 +73,9 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' non_finite {}"},
       {"rules[1].name", "uses itself", "name: 'alerts_truncated' stall {}"},
       {"rules[1].name", "twice: \"good\"", "name: 'good' non_finite {}"},
-      {"rules[1].condition", "must be set: the preset has no rule \"a\"", "name: 'a'"},
-      {"rules[1].condition", "the preset has no rule \"los_jump\"", "name: 'los_jump' severity: SEVERITY_CRITICAL"},
+      {"rules[1].condition",
+       "must be set: there is no rule \"a\" to change, or to take out with off: true; the preset has", "name: 'a'"},
+      {"rules[1].condition", "no rule \"los_jump\"", "name: 'los_jump' severity: SEVERITY_CRITICAL"},
       {"rules[1].condition", "must be set", "name: 'a' off: false"},
       {"rules[1].stall.seconds", "is 0.5", "name: 'a' stall { seconds: 0.5 }"},
       {"rules[1].stall.seconds", "is 2e+06", "name: 'a' stall { seconds: 2e6 }"},
@@ -141,14 +142,15 @@ TEST(ValidateRulesTest, RefusesWhatTheTextFormCannotSay) {
 }
 
 TEST(ValidateRulesTest, NamesAllPresetsWhereOneIsUnknown) {
-  // Not what is taken out of it as well: nobody knows what it has.
-  const auto violations = GetFieldViolations(ValidateRules(Parse("preset: 'x' rules { name: 'a' off: true }")));
+  // Not what is taken out of it, or changed, as well: nobody knows what it has.
+  const auto violations = GetFieldViolations(ValidateRules(
+      Parse("preset: 'x' rules { name: 'a' off: true } rules { name: 'b' severity: SEVERITY_CRITICAL }")));
   ASSERT_EQ(violations.size(), 1u);
   EXPECT_EQ(violations[0].field, "preset");
   for (const std::string& name : PresetNames()) EXPECT_THAT(violations[0].description, HasSubstr('"' + name + '"'));
 }
 
-TEST(ValidateRulesTest, NamesTheRulesOfThePresetWhereNoneIsTakenOut) {
+TEST(ValidateRulesTest, NamesTheRulesOfThePresetWhereNoneIsTakenOutOrChanged) {
   const auto refusal = [](const std::string& text) {
     const auto violations = GetFieldViolations(ValidateRules(Parse(text)));
     return violations.size() == 1 ? violations[0].field + " " + violations[0].description : "";
@@ -157,6 +159,10 @@ TEST(ValidateRulesTest, NamesTheRulesOfThePresetWhereNoneIsTakenOut) {
   EXPECT_THAT(unknown, HasSubstr("rules[1].name"));
   EXPECT_THAT(unknown, HasSubstr("\"los_jump\""));
   for (const v1::Rule& rule : PresetRules("").rules()) EXPECT_THAT(unknown, HasSubstr('"' + rule.name() + '"'));
+  const std::string changed = refusal("rules { name: 'los_jump' severity: SEVERITY_CRITICAL }");
+  EXPECT_THAT(changed, HasSubstr("rules[0].condition must be set: there is no rule \"los_jump\" to change"));
+  EXPECT_THAT(changed, HasSubstr("\"loss_jump\""));
+  EXPECT_THAT(refusal("preset: 'none' rules { name: 'a' }"), HasSubstr("the preset has none"));
   // Neither is one of another preset there, nor one of the set's own.
   EXPECT_THAT(refusal("preset: 'keras' rules { name: 'loss_jump' off: true }"), HasSubstr("\"terminate_on_nan\""));
   EXPECT_THAT(refusal("preset: 'none' rules { name: 'loss_jump' off: true }"), HasSubstr("the preset has none"));
@@ -203,7 +209,7 @@ TEST(ValidateRulesTest, TellsAllViolationsAtOnce) {
   const auto status =
       ValidateRules(Parse("preset: 'x' rules { for_steps: 0 } rules { name: 'a' drift { slack: -1 limit: 0 } } "
                           "rules { name: 'a' non_finite {} }"));
-  EXPECT_EQ(GetFieldViolations(status).size(), 7u) << status;
+  EXPECT_EQ(GetFieldViolations(status).size(), 6u) << status;
 }
 
 std::vector<std::string> NamesOf(const v1::RuleSet& rules) {

@@ -339,7 +339,7 @@ TEST(ValidateJobTest, BinaryCrossEntropyIsOfProbabilities) {
     csv.set_path("good.csv");
     EXPECT_THAT(ValidateJob(spec, roots, SpecLimits()), IsOk());
     csv.set_path("bad.csv");
-    EXPECT_THAT(violation(), HasSubstr("data.csv.targets[0]: bad.csv: line 4, column \"y\": 6.3 is not a probability"));
+    EXPECT_THAT(violation(), HasSubstr("data.csv.targets[0]: bad.csv: line 4, column 2 (y): 6.3 is not a probability"));
   }
   spec.mutable_model()->mutable_loss()->set_function(v1::LOSS_FUNCTION_HUBER);
   EXPECT_THAT(ValidateJob(spec, roots, SpecLimits()), IsOk()) << "which takes any value";

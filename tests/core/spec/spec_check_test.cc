@@ -85,7 +85,8 @@ TEST_F(SpecCheckTest, HowTheFirstLineWasReadIsSaidFromThenOn) {
       EXPECT_EQ(again->data.note(), "");
       EXPECT_TRUE(MessageDifferencer::Equals(again->spec, job->spec));
     } else {
-      EXPECT_THAT(again, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1, column 1: \"x\"")));
+      EXPECT_THAT(again,
+                  StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1, column 1 (position 0): \"x\"")));
     }
   }
   v1::JobSpec other = spec_;

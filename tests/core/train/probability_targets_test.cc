@@ -56,7 +56,7 @@ TEST(ProbabilityTargetsTest, TheTrainerReadsThemAsItsLossTakesThem) {
   folder.Write("t.csv", "x,y\n1,0\n2,6.3\n");
   EXPECT_THAT(Trainer::Create(spec, roots, AlertIdentity(), &clock),
               testing::StatusIs(absl::StatusCode::kInvalidArgument,
-                                ::testing::HasSubstr("data.csv.targets[0]: t.csv: line 3, column \"y\": 6.3 is not a "
+                                ::testing::HasSubstr("data.csv.targets[0]: t.csv: line 3, column 2 (y): 6.3 is not a "
                                                      "probability")));
   // Values are not taken for probabilities.
   auto values = OpenData(spec.data(), spec.seed(), roots);

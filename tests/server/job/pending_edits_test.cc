@@ -53,6 +53,12 @@ v1::Adjustment Clip(int64_t id, int64_t at_step, v1::ClipMode mode, double thres
   return Edit(id, at_step, paths, values);
 }
 
+v1::Adjustment Rules(int64_t id, int64_t at_step, const std::vector<std::string>& names) {
+  v1::Controls values;
+  for (const std::string& name : names) values.mutable_rules()->add_rules()->set_name(name);
+  return Edit(id, at_step, {"rules"}, values);
+}
+
 v1::Adjustment Withdrawn(v1::Adjustment edit) {
   edit.set_withdrawn_by("somebody");
   return edit;
@@ -70,6 +76,25 @@ std::string Text(const std::vector<PendingEdits::Edit>& edits) {
     absl::StrAppend(out, edit->edit());
     if (edit->has_at_step()) absl::StrAppend(out, "@", edit->at_step());
   });
+}
+
+// As many as an edit of the rules would find if it looked at all that wait.
+TEST(PendingEditsTest, NamesOfRulesAreCountedAsEditsComeAndGo) {
+  using ::testing::Pair;
+  using ::testing::UnorderedElementsAre;
+  PendingEdits::List list = PendingEdits::None();
+  EXPECT_THAT(list->rule_names(), IsEmpty());
+  list = list->With(Rules(1, 100, {"a", "b"}));
+  list = list->With(Scale(2, -1, 0.5));
+  const PendingEdits::List before = list;
+  list = list->With(Rules(3, -1, {"b", "c"}));
+  const auto all = UnorderedElementsAre(Pair("a", 1), Pair("b", 2), Pair("c", 1));
+  EXPECT_THAT(list->rule_names(), all);
+  list = list->With(Withdrawn(Rules(3, -1, {"b", "c"})));
+  EXPECT_THAT(list->rule_names(), all) << "it waits still, and once";
+  EXPECT_THAT(list->Without(1)->rule_names(), UnorderedElementsAre(Pair("b", 1), Pair("c", 1)));
+  EXPECT_THAT(list->Without(1)->Without(7)->Without(3)->rule_names(), IsEmpty());
+  EXPECT_THAT(before->rule_names(), UnorderedElementsAre(Pair("a", 1), Pair("b", 1))) << "a list never changes";
 }
 
 TEST(PendingEditsTest, AreInTheOrderOfStepAndIdWhateverTheOrderOfAcceptance) {

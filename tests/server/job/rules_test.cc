@@ -134,6 +134,20 @@ TEST_F(RulesTest, RulesThatHoldAlreadyAreNoEdit) {
   EXPECT_EQ(Apply(NormRules({"first"}))->adjustment().edit(), 2);
 }
 
+TEST_F(RulesTest, RulesForALaterStepAreAnEditThoughTheyHold) {
+  Trainer trainer = AttachReady("job");
+  v1::ApplyRulesRequest later = Request(InForce());
+  later.set_at_step(100);
+  const auto response = Apply(later);
+  ASSERT_THAT(response, IsOk());
+  EXPECT_EQ(response->adjustment().edit(), 1);
+  ASSERT_THAT(Apply(NormRules({"meanwhile"})), IsOk());
+  EXPECT_THAT(Waiting("job"), ElementsAre("2", "1@100"));
+  SayApplied(trainer, 2, 3);
+  SayApplied(trainer, 1, 100);
+  EXPECT_THAT(Names(InForce()), ElementsAre("first"));
+}
+
 TEST_F(RulesTest, OnlyEditsOfTheRulesTellThem) {
   Trainer trainer = AttachReady("job");
   ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
