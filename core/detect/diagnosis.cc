@@ -232,7 +232,7 @@ std::vector<Rise> RisesOf(const StepRecord& record, const RunSignals& signals) {
     rises.push_back(std::move(rise));
   }
   // Losses that go to 0 and below are not measured by factors.
-  if (signals.usual_losses().ready() && signals.loss_era() == 0) {
+  if (signals.usual_losses().ready() && !signals.is_additive()) {
     const double usual = signals.usual_losses().usual().Median();
     Rise rise = {"the loss", Number(signals.LossOf(usual)), kRaisedLoss};
     MeasureRise(signals.losses50(), usual + std::log(kRaisedLoss), true, &rise);

@@ -63,7 +63,7 @@ TEST_F(RulesOfARunningJobTest, WhatIsReadCanBeAppliedAndAnEpisodeGoesOn) {
   ASSERT_EQ(got.exit_code, 0) << got.err;
   const RunResult again = Gradwatch({"rules", "apply", "job", "-f", dir_.Write("got.json", got.out)});
   ASSERT_EQ(again.exit_code, 0) << again.err;
-  EXPECT_THAT(again.out, HasSubstr("no change\nholds from step "));
+  EXPECT_THAT(again.out, HasSubstr("unchanged: that holds already (revision "));
   const RunResult none = Gradwatch({"rules", "apply", "job", "--preset", "none"});
   ASSERT_EQ(none.exit_code, 0) << none.err;
   EXPECT_THAT(none.out, HasSubstr("rules: removed loose, tight\nholds from step "));

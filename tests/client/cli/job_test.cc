@@ -269,6 +269,10 @@ TEST_F(JobTest, AChangeThatWasNotAnsweredMayHaveBeenMade) {
   server_.acknowledge_alert = [&](const v1::AcknowledgeAlertRequest&, v1::Alert*) { return late; };
   server_.create_silence = [&](const v1::CreateSilenceRequest&, v1::Silence*) { return late; };
   server_.delete_silence = [&](const v1::DeleteSilenceRequest&, v1::DeleteSilenceResponse*) { return late; };
+  server_.list_silences = [](const v1::ListSilencesRequest&, v1::ListSilencesResponse* response) {
+    response->add_silences()->set_silence_id("s1");
+    return grpc::Status::OK;
+  };
   for (const char* arguments :
        {"job pause x", "job resume x", "job stop x", "job delete x", "job update x --name y", "clip set x --max-norm 1",
         "clip unset x --tensors a", "clip cancel x 1", "adjust x --lr-scale 0.5", "alerts ack a",

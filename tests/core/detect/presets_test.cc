@@ -64,7 +64,7 @@ TEST(PresetsTest, WhatIsNoneHasNoRules) {
 }
 
 TEST(PresetsTest, SeveritiesOfTheDefaultRules) {
-  const std::set<std::string> warnings = {"grad_norm_spike", "loss_jump", "loss_spike", "first_step"};
+  const std::set<std::string> warnings = {"grad_norm_spike", "loss_jump", "loss_spike", "first_step", "dead_network"};
   for (const auto& [name, rule] : RulesOf("gradwatch")) {
     EXPECT_EQ(rule.severity(), warnings.count(name) > 0 ? v1::SEVERITY_WARNING : v1::SEVERITY_CRITICAL) << name;
   }
@@ -98,7 +98,7 @@ TEST(PresetsTest, LimitsOfTheDefaultRules) {
       EXPECT_EQ(rule.loss_jump().window(), 30) << name;
     }
     if (name != "grad_norm_exploding") {
-      EXPECT_EQ(rule.within_steps(), 1) << name;
+      EXPECT_EQ(rule.within_steps(), name == "dead_network" ? 20 : 1) << name;
     }
     EXPECT_TRUE(rule.tensors().empty()) << name;
   }

@@ -97,7 +97,7 @@ TEST(AttentionInTrainingTest, LargeQueriesAndKeysFireOnTheFirstStepUnlessNobodyM
   EXPECT_EQ(alert.value(), told.steps.at(0).layers.at(1).largest_logit);
   EXPECT_GT(alert.value(), 50);
   EXPECT_EQ(alert.limit(), 50);
-  EXPECT_THAT(alert.summary(), HasSubstr("layer 1 of 4"));
+  EXPECT_THAT(alert.summary(), HasSubstr("layer self_attention1 "));
   const Told blind(Spec(false, large));
   EXPECT_THAT(blind.alerts, IsEmpty());
   EXPECT_THAT(blind.steps.at(0).layers, IsEmpty());
