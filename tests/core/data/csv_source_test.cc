@@ -251,10 +251,13 @@ TEST(CsvTableTest, AnErrorOfARowSaysWhatTheFirstLineSeemsToBe) {
       {"Sales\nx,y\n1,2\n",
        "line 2: 2 cells, expected 1 as in the first line; line 1 is not part of the table; perhaps it is a title"},
       {"x\n'1'\n", "line 2, column 1 (x): \"'1'\" is not a number; cells are quoted with '; use \" or none"},
-      {",5.5\n1,2\n", "line 1, column 1 is empty; line 1 is read as data (csv.header: yes makes it a header)"},
+      {",5.5\n1,2\n",
+       "line 1, column 1 (position 0) is empty; line 1 is read as data (csv.header: yes makes it a header)"},
       {"\nnan,5.5\n1,2\n",
-       "line 2, column 1: \"nan\" is not a finite number; line 2 is read as data (csv.header: yes makes it a header)"},
-      {"5.5,1\n,2\n", "line 2, column 1 is empty"},
+       "line 2, column 1 (position 0): \"nan\" is not a finite number; line 2 is read as data (csv.header: yes makes "
+       "it a "
+       "header)"},
+      {"5.5,1\n,2\n", "line 2, column 1 (position 0) is empty"},
       {"x,y\n,2\n", "line 2, column 1 (x) is empty"},
   };
   for (const auto& c : cases) {
@@ -262,7 +265,7 @@ TEST(CsvTableTest, AnErrorOfARowSaysWhatTheFirstLineSeemsToBe) {
     EXPECT_THAT(ReadColumns(table, {0}), StatusIs(kInvalid, c.message)) << c.text;
   }
   auto told = *CsvTable::Open(std::make_unique<StringSource>(",5.5\n1,2\n"), v1::CsvData::HEADER_NO);
-  EXPECT_THAT(ReadColumns(told, {0}), StatusIs(kInvalid, "line 1, column 1 is empty")) << "it was said";
+  EXPECT_THAT(ReadColumns(told, {0}), StatusIs(kInvalid, "line 1, column 1 (position 0) is empty")) << "it was said";
 }
 
 // Programs of DOS end a file so.
@@ -447,7 +450,7 @@ TEST_F(CsvSourceTest, TheFirstLineIsToldAndObeyed) {
   spec_.mutable_csv()->set_inputs(0, "0");
   spec_.mutable_csv()->set_targets(0, "1");
   EXPECT_THAT(DescribeData(spec_, 1, roots_, 0, 1 << 20),
-              StatusIs(kInvalid, HasSubstr("line 1, column 1: \"x\" is not a number")));
+              StatusIs(kInvalid, HasSubstr("line 1, column 1 (position 0): \"x\" is not a number")));
   v1::DataSpec endless;
   endless.set_batch_size(1);
   endless.mutable_adding()->set_sequence_length(4);
@@ -635,7 +638,7 @@ TEST_F(CsvSourceTest, SaysThatItsTargetsAreProbabilitiesWhereTheyMustBe) {
   EXPECT_EQ(std::multiset<float>(batch.values.begin(), batch.values.end()), (std::multiset<float>{0, 0.5, 1}));
   csv->add_targets("q");
   const absl::Status checked = DescribeData(spec_, 1, roots_, 0, 1 << 20, kProbabilities).status();
-  EXPECT_THAT(checked, StatusIs(kInvalid, HasSubstr("line 4, column \"q\": 7 is not a probability from 0 to 1")));
+  EXPECT_THAT(checked, StatusIs(kInvalid, HasSubstr("line 4, column 3 (q): 7 is not a probability from 0 to 1")));
   EXPECT_EQ(GetFieldViolations(checked)[0].field, "csv.targets[1]");
   EXPECT_EQ(OpenData(spec_, 1, roots_, 0, kProbabilities).status(), checked);
   EXPECT_EQ((*OpenData(spec_, 1, roots_))->shape().target, DataShape::Target::kValues);
