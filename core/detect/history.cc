@@ -21,7 +21,7 @@ void History::Admit(double sample, bool outlier) {
   outliers_ += (outlier ? 1 : 0) - flags_[next_];
   last_[next_] = sample;
   flags_[next_] = outlier ? 1 : 0;
-  next_ = (next_ + 1) % last_.size();
+  if (++next_ == last_.size()) next_ = 0;
   if (!outlier) usual_.Add(sample);
   if (2 * outliers_ > usual_.capacity()) TakeOutliersAsUsual();
 }

@@ -117,8 +117,10 @@ Verdict LossJump::Judge(const StepRecord& record, const RunSignals& signals) {
     Admit(signals.loss(), false, signals);
     return verdict;
   }
-  const double median = history.usual().Median();
-  const double limit = median + std::max(log_factor_, max_deviations_ * history.Deviation(kSmallestDeviation));
+  const double median = history.usual().Median(), above = signals.loss() - median;
+  // The deviation is asked for where it matters alone: it costs more than all else of a quiet step.
+  const double least = above > log_factor_ ? max_deviations_ * history.Deviation(kSmallestDeviation) : 0;
+  const double limit = median + std::max(log_factor_, least);
   const bool outlier = signals.loss() > limit;
   verdict = Quiet();
   const bool matters = signals.loss() > signals.start_loss() + kLearnt;
@@ -203,7 +205,7 @@ LossDivergence::Way LossDivergence::JudgeLoss(const RunSignals& signals, double 
   AddClamped(loss - loose_reference, kBrokenLimit, &broken_sum_);
   const bool never = NeverRecovered(signals);
   highest_.Add(sum_ <= 0 ? -kInfinity : loss);
-  const bool stays = loss >= highest_.Quantile(1) - kFallingBack;
+  const bool stays = loss >= highest_.value() - kFallingBack;
   const bool goes_on = left_ && signals.losses10().Median() > reference;
   left_ = signals.settled() && sum_ >= kLimit && (stays || goes_on);
   if (left_) return Way::kLeft;
@@ -216,7 +218,7 @@ bool LossDivergence::NeverRecovered(const RunSignals& signals) {
   worse_ = signals.losses30().Median() > signals.start_loss() + factor ? worse_ + 1 : 0;
   const double median = signals.losses10().Median();
   medians_.Add(median);
-  return worse_ >= kNeverSteps && median >= medians_.Quantile(1) - kHalf;
+  return worse_ >= kNeverSteps && median >= medians_.value() - kHalf;
 }
 
 void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,

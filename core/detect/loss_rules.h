@@ -8,7 +8,7 @@
 
 #include "core/detect/condition.h"
 #include "core/detect/history.h"
-#include "core/stats/sorted_window.h"
+#include "core/stats/sliding_maximum.h"
 
 namespace gradwatch::core {
 
@@ -55,7 +55,7 @@ class LossJump final : public Condition {
 class LossDivergence final : public Condition {
  public:
   LossDivergence(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
-  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return SortedWindow::Bytes(220); }
+  static int64_t HistoryBytes(const v1::Rule&, const std::vector<std::string>&) { return SlidingMaximum::Bytes(220); }
 
   Verdict Judge(const StepRecord& record, const RunSignals& signals) override;
   void Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
@@ -75,12 +75,12 @@ class LossDivergence final : public Condition {
   int era_ = 0;
   double sum_ = 0;
   double broken_sum_ = 0;
-  SortedWindow highest_{20};   // losses while sum_ is not 0
-  int worse_ = 0;              // steps in a row with a median far above the start
-  SortedWindow medians_{200};  // of 10 losses
-  double never_factor_ = 0;    // of the last verdict that holds
-  bool left_ = false;          // whether the first way held on the step before
-  int64_t above_since_ = 0;    // the step since which sum_ is not 0
+  SlidingMaximum highest_{20};   // losses while sum_ is not 0
+  int worse_ = 0;                // steps in a row with a median far above the start
+  SlidingMaximum medians_{200};  // of 10 losses
+  double never_factor_ = 0;      // of the last verdict that holds
+  bool left_ = false;            // whether the first way held on the step before
+  int64_t above_since_ = 0;      // the step since which sum_ is not 0
   Way way_ = Way::kNone;
 };
 

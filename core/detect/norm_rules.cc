@@ -116,8 +116,11 @@ Verdict NormSpike::JudgeAgainst(double norm, const History& usual, int tensor) c
   Verdict verdict;
   if (!usual.ready()) return verdict;
   const double median = usual.usual().Median();
-  const double deviation = usual.Deviation(min_deviation_);
-  verdict.deviations = (std::log(norm) - median) / deviation;
+  const double above = std::log(norm) - median;
+  // Where it is no outlier by the smallest deviation, it is none by that of the history, which costs more to find.
+  const bool is_near = above <= outlier_deviations_ * min_deviation_;
+  const double deviation = is_near ? min_deviation_ : usual.Deviation(min_deviation_);
+  verdict.deviations = above / deviation;
   verdict.tensor = tensor;
   const bool holds = verdict.deviations > max_deviations_;
   verdict.kind = holds ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;

@@ -3,29 +3,43 @@
 #include <algorithm>
 
 namespace gradwatch::core {
+namespace {
+
+// How many of the sorted samples are below the value. Without branches: which way each comparison goes is a toss-up.
+int CountBelow(const double* sorted, int size, double value) {
+  const double* first = sorted;
+  while (size > 1) {
+    const int half = size / 2;
+    first += half * static_cast<int>(first[half - 1] < value);
+    size -= half;
+  }
+  return static_cast<int>(first - sorted) + (size == 1 && *first < value ? 1 : 0);
+}
+
+}  // namespace
 
 SortedWindow::SortedWindow(int capacity) : sorted_(capacity), by_age_(capacity) {}
 
 void SortedWindow::Add(double sample) {
-  const auto begin = sorted_.begin();
-  auto hole = begin + size_;  // where nothing is needed any more
+  double* const sorted = sorted_.data();
+  int hole = size_;  // where nothing is needed any more
   if (size_ == capacity()) {
-    hole = std::lower_bound(begin, begin + size_, by_age_[next_]);
+    hole = CountBelow(sorted, size_, by_age_[next_]);
   } else {
     if (size_ == 0) next_ = 0;
     ++size_;
   }
   by_age_[next_] = sample;
-  next_ = (next_ + 1) % capacity();
-  const auto place = std::upper_bound(begin, hole, sample);
+  if (++next_ == capacity()) next_ = 0;
+  const int place = CountBelow(sorted, hole, sample);
   if (place != hole) {  // goes before the hole
-    std::move_backward(place, hole, hole + 1);
-    *place = sample;
+    std::move_backward(sorted + place, sorted + hole, sorted + hole + 1);
+    sorted[place] = sample;
     return;
   }
-  const auto end = std::lower_bound(hole + 1, begin + size_, sample);
-  std::move(hole + 1, end, hole);
-  *(end - 1) = sample;
+  const int after = CountBelow(sorted + hole + 1, size_ - hole - 1, sample);
+  std::move(sorted + hole + 1, sorted + hole + 1 + after, sorted + hole);
+  sorted[hole + after] = sample;
 }
 
 double SortedWindow::Median() const { return (sorted_[(size_ - 1) / 2] + sorted_[size_ / 2]) / 2; }
@@ -38,7 +52,9 @@ double SortedWindow::Quantile(double fraction) const {
 }
 
 double SortedWindow::ByAge(int index) const {
-  return by_age_[size_ == capacity() ? (next_ + index) % capacity() : index];
+  if (size_ < capacity()) return by_age_[index];
+  const int place = next_ + index;
+  return by_age_[place < capacity() ? place : place - capacity()];
 }
 
 double SortedWindow::MedianDeviation() const {
@@ -53,11 +69,9 @@ double SortedWindow::NearestDistance(double center, int rank) const {
   int high = size_ - 1 - rank;
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (center - sorted_[middle] > sorted_[middle + rank + 1] - center) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+    const bool after = center - sorted_[middle] > sorted_[middle + rank + 1] - center;
+    low = after ? middle + 1 : low;
+    high = after ? high : middle;
   }
   return std::max(center - sorted_[low], sorted_[low + rank] - center);
 }
