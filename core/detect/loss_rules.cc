@@ -169,7 +169,7 @@ LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::stri
 void LossDivergence::BeginAnew(int era) {
   era_ = era;
   sum_ = broken_sum_ = 0;
-  left_ = false;
+  left_ = never_ = false;
   highest_.Clear();
   worse_ = 0;
   medians_.Clear();
@@ -218,7 +218,8 @@ bool LossDivergence::NeverRecovered(const RunSignals& signals) {
   worse_ = signals.losses30().Median() > signals.start_loss() + factor ? worse_ + 1 : 0;
   const double median = signals.losses10().Median();
   medians_.Add(median);
-  return worse_ >= kNeverSteps && median >= medians_.value() - kHalf;
+  never_ = worse_ >= kNeverSteps && (never_ || median >= medians_.value() - kHalf);
+  return never_;
 }
 
 void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
@@ -337,7 +338,7 @@ bool JointGrowth::NormHasGrown(const RunSignals& signals) const {
   const RunSignals::Best& best = signals.best();
   const double loss = best.loss + std::max(log_loss_factor_, kNormDeviations * signals.loss_deviation());
   const double norm = best.norm + std::max(log_norm_factor_, kNormDeviations * signals.norm_deviation());
-  return signals.losses20().Median() > loss && signals.norms20().Median() > norm;
+  return signals.losses20().Median() > loss && signals.norms20().Median() > std::max(norm, signals.start_norm());
 }
 
 bool JointGrowth::UpdateHasGrown(const StepRecord& record, const RunSignals& signals) const {

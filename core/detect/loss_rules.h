@@ -51,7 +51,7 @@ class LossJump final : public Condition {
 //           its highest of the last 20 steps. Once it holds so it does until the median of 10 is below the reference;
 //   broken: the same with the looser reference and kBrokenLimit, while updates still turn the weights over;
 //   never:  the median of 30 has been above start + ln 2 for 30 steps, and that of 10 is not below half its peak of the
-//           last 200.
+//           last 200. Once it holds so it does until the first is over.
 class LossDivergence final : public Condition {
  public:
   LossDivergence(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -80,6 +80,7 @@ class LossDivergence final : public Condition {
   SlidingMaximum medians_{200};  // of 10 losses
   double never_factor_ = 0;      // of the last verdict that holds
   bool left_ = false;            // whether the first way held on the step before
+  bool never_ = false;           // and the last one
   int64_t above_since_ = 0;      // the step since which sum_ is not 0
   Way way_ = Way::kNone;
 };

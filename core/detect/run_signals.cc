@@ -182,6 +182,7 @@ void RunSignals::TakeNorm(double norm) {
     ObserveDeviation(usual_norms_.usual().Median() - norm_, &norm_deviation_, &deviating_norms_);
   }
   for (SortedWindow* window : {&norms10_, &norms20_, &norms50_}) window->Add(norm_);
+  if (norms_ <= norms10_.capacity()) start_norm_ = norms10_.Median();
 }
 
 bool RunSignals::IsOutlier(double sample, const History& usual, const Outlier& limits) {

@@ -114,6 +114,9 @@ class RunSignals {
   double loss_deviation() const { return loss_deviation_; }
   double norm_deviation() const { return norm_deviation_; }
 
+  // y of the first norms: the median of the first ten, of as many as there are before.
+  double start_norm() const { return start_norm_; }
+
   // Usual windows of l and y; not `ready` below kUsualWarmUp.
   const History& usual_losses() const { return usual_losses_; }
   const History& usual_norms() const { return usual_norms_; }
@@ -197,6 +200,7 @@ class RunSignals {
   double norm_ = 0;
   std::array<double, 2> last_norms_;  // before the present one
   int64_t norms_ = 0;
+  double start_norm_ = 0;
   double norm_deviation_ = 0;
   int64_t deviating_norms_ = 0;
   History usual_norms_{kUsualWindow, kUsualWarmUp};

@@ -121,14 +121,24 @@ Overshoot::Overshoot(const v1::Rule& rule, const std::vector<std::string>& tenso
 
 Verdict Overshoot::Judge(const StepRecord& record, const RunSignals& signals) {
   Verdict verdict;
-  // The first step's update cannot have broken its loss.
-  const bool judged = signals.finite() && signals.losses() > 1 && signals.last_update().step == record.step;
+  const bool judged = signals.finite() && signals.last_update().step == record.step;
   if (!judged) return verdict;
   const double above = signals.loss() - signals.start_loss();
   const double ratio = signals.last_update().ratio;
   const double log_ratio = std::isfinite(ratio) ? std::log(std::max(ratio, kSmallestRatio)) : kInfinity;
-  log_product_ = above > log_start_factor_ ? std::max(0.0, log_product_ + std::min(kMostRatio, log_ratio)) : 0;
-  if (log_ratio >= kReplacing && above > kFarAboveStart) log_product_ = std::max(log_product_, limit_);
+  // The update before is what this loss shows first.
+  const double before = record.step == last_step_ + 1 ? last_log_ratio_ : std::log(kSmallestRatio);
+  last_step_ = record.step;
+  last_log_ratio_ = log_ratio;
+  if (above > log_start_factor_) {
+    if (log_product_ == 0) log_product_ = std::clamp(before, 0.0, kMostRatio);
+    log_product_ = std::max(0.0, log_product_ + std::min(kMostRatio, log_ratio));
+  } else {
+    log_product_ = 0;
+  }
+  if (std::max(before, log_ratio) >= kReplacing && above > kFarAboveStart) {
+    log_product_ = std::max(log_product_, limit_);
+  }
   verdict.kind = log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
   verdict.value = std::exp(log_product_);
   verdict.limit = std::exp(limit_);

@@ -33,8 +33,9 @@ class UpdateRatio final : public Condition {
 };
 
 // Updates that have turned the weights over while the loss is broken: the sum of ln(ratio), each ratio 4 at most, over
-// steps in a row with a loss above start_factor times its start; it never falls below 0. One update of e^2 times the
-// weights is enough where the loss is 10 times its start.
+// steps in a row with a loss above start_factor times its start and the one before them, whose update the first of
+// these losses shows; it never falls below 0. One update of e^2 times the weights is enough where the loss, or the next
+// one, is 10 times its start.
 class Overshoot final : public Condition {
  public:
   Overshoot(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -49,6 +50,8 @@ class Overshoot final : public Condition {
   const double limit_;
   const double log_start_factor_;
   double log_product_ = 0;
+  double last_log_ratio_ = 0;  // of last_step_
+  int64_t last_step_ = -1;
 };
 
 // A learning rate that, after its warm-up, rises from step to step in a geometric way (in the second half of its rise

@@ -67,6 +67,53 @@ TEST(HardCasesTest, AfterALuckyFirstBatchARunIsWell) {
   EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
 }
 
+// The first update replaces the weights, and the loss that it makes falls back to chance within some steps: nothing was
+// learnt that could be lost, and nothing stays high.
+TEST(HardCasesTest, AFirstUpdateThatReplacesTheWeightsIsToldByTheNextLoss) {
+  for (const double ratio : {4.0, 8.0}) {
+    SCOPED_TRACE(ratio);
+    Noise noise(21);
+    const Told told = Play(
+        [&](int step) {
+          const double loss = step == 0 ? 2.76 : 2.3 + 2000 * std::exp(-0.5 * step);
+          return Sample{.loss = loss * std::exp(0.02 * noise.Normal()),
+                        .ratio = step == 0 ? ratio : 2.4 / (1.0 + step)};
+        },
+        300);
+    EXPECT_GE(told.FirstCritical(), 1) << told.Words();
+    EXPECT_LE(told.FirstCritical(), 2) << told.Words();
+  }
+}
+
+// A run that has learnt nearly all: its gradients are next to nothing but for the batches with the one hard example.
+TEST(HardCasesTest, WhatIsSmallForTheRunIsNoExplosion) {
+  Noise noise(22);
+  const Told told = Play(
+      [&](int step) {
+        const double learnt = std::exp(-step / 150.0) + 1e-4;
+        const bool hard = step > 1000 && step % 97 < 4;
+        const double norm = hard ? 0.5 : 2 * learnt;
+        return Sample{.loss = (hard ? 0.02 : 0.7 * learnt) * std::exp(0.3 * noise.Normal()),
+                      .norm = norm * std::exp(0.3 * noise.Normal())};
+      },
+      6000);
+  EXPECT_EQ(told.Count("grad_norm_exploding"), 0) << told.Words();
+  EXPECT_EQ(told.Count("joint_growth"), 0) << told.Words();
+}
+
+// Above ten times its start a loss is lost, also while it falls slowly from a far higher peak.
+TEST(HardCasesTest, ALossThatFallsSlowlyFromItsPeakIsLostUntilItIsBack) {
+  Noise noise(23);
+  const Told told = Play(
+      [&](int step) {
+        const double loss = step < 30 ? 40 : 4e6 * std::exp(-(step - 30) / 200.0);
+        return Sample{.loss = loss * std::exp(0.05 * noise.Normal()), .ratio = 0.001};
+      },
+      1500);
+  EXPECT_TRUE(told.IsCriticalNow()) << told.Words();
+  EXPECT_LE(told.CountOf(v1::SEVERITY_CRITICAL), 3) << told.Words();
+}
+
 // However single losses scatter: the alert goes on while the run is lost, and a run that is lost does not teach the
 // noise that it is judged by.
 TEST(HardCasesTest, ARuinThatScattersIsOneAlertToTheEnd) {
