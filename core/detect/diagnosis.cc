@@ -43,6 +43,10 @@ constexpr int64_t kOldUpdate = 20;
 // A norm or a loss this many times the usual one has left it.
 constexpr double kRaisedNorm = 3;
 constexpr double kRaisedLoss = 1.5;
+// A norm below this many medians is as usual.
+constexpr double kUsualNorm = 2;
+// An update of so many times the weights leaves nothing of them.
+constexpr double kReplacingUpdate = 1;
 
 // Threshold to suggest, in medians of the norm. Pascanu et al. 2013 name 0.5 to 10 times the average.
 constexpr double kClipFactor = 5;
@@ -157,6 +161,13 @@ double ShareOf(const StepRecord& record, int tensor) {
   if (tensor < 0 || tensor >= static_cast<int>(record.tensors.size()) || !(record.grad_norm > 0)) return 0;
   const double part = record.tensors[tensor].l2_norm / record.grad_norm;
   return part * part;
+}
+
+// What is said of a share that is not dominant, or not known.
+std::string ShareInWords(absl::string_view name, double share) {
+  if (name.empty() || !(share > 0)) return "No tensor is known to stand out";
+  return absl::StrFormat("%s holds %.0f%% of the squared gradient norm, no more than the others together", name,
+                         100 * share);
 }
 
 // The last update, if it is one that may explain the present step.
@@ -372,8 +383,9 @@ bool ExplainLastUpdate(const StepRecord& record, const RunSignals& signals, v1::
                                                     : "and about 0.001 is common";
   const double gradient = GradientBehind(*update, record, signals);
   const std::string why =
-      gradient > kRaisedNorm ? absl::StrFormat("its gradient norm was %s times the usual one", Number(gradient))
-                             : absl::StrFormat("the learning rate %s is likely too high", Number(record.learning_rate));
+      gradient > kRaisedNorm && !RateOutdoesClipping(record, update->tensor, signals)
+          ? absl::StrFormat("its gradient norm was %s times the usual one", Number(gradient))
+          : absl::StrFormat("the learning rate %s is likely too high", Number(record.learning_rate));
   alert->add_diagnosis(absl::StrFormat("The update of step %d%s changed %s by %s of its norm, %s: %s.", update->step,
                                        is_last ? "" : ", the last one that was measured,",
                                        signals.NameOf(update->tensor), Number(update->ratio), usual, why));
@@ -412,19 +424,33 @@ void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals
   const bool found = alert->diagnosis_size() > lines;
   const int steps = ExplainRise(record, signals, alert);
   if (found || steps > 1) return;
-  if (!KnowsUpdateBefore(record, signals)) {
-    alert->add_diagnosis("No tensor stands out, and the update before this step was not measured.");
-  } else if (record.step == 0) {
-    alert->add_diagnosis(
-        "No tensor stands out, and no update came before: look at this batch and at how weights start.");
-  } else {
-    alert->add_diagnosis("No tensor stands out and no large update came before: an unusual batch is likely.");
-  }
+  const char* update = !KnowsUpdateBefore(record, signals) ? "and the update before this step was not measured."
+                       : record.step == 0 ? "and no update came before: look at this batch and at how weights start."
+                                          : "and no large update came before: an unusual batch is likely.";
+  alert->add_diagnosis(absl::StrCat(ShareInWords(name, share), ", ", update));
+}
+
+bool ExplainUsualNorm(double norm, double limit, const RunSignals& signals, v1::Alert* alert) {
+  const double usual = signals.usual_norm();
+  if (!(usual > 0) || !(norm < kUsualNorm * usual)) return false;
+  // What is usual is not well where the norm has grown since the loss was best.
+  const RunSignals::Best& best = signals.best();
+  if (best.step >= 0 && usual > kRaisedNorm * std::exp(best.norm)) return false;
+  alert->add_diagnosis(absl::StrFormat(
+      "The norm is as usual here, median %s over %d steps, and the limit %s lies %s: a limit above what is usual tells "
+      "more.",
+      Number(usual), signals.usual_norms().usual().size(), Number(limit),
+      limit < usual ? "below it" : "within what it varies by"));
+  return true;
 }
 
 bool RateWasRaised(const StepRecord& record, const RunSignals& signals) {
   const double then = signals.best().learning_rate;
   return then > 0 && record.learning_rate > kRaisedRate * then;
+}
+
+bool RateOutdoesClipping(const StepRecord& record, int tensor, const RunSignals& signals) {
+  return IsLimited(record.clip_in_force.Of(tensor)) && RateWasRaised(record, signals);
 }
 
 bool RateWasLowered(const StepRecord& record, const RunSignals& signals) {
@@ -465,6 +491,22 @@ void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signal
                      "an initialisation that fits the activation (He for ReLU, Xavier for tanh), unless it is one "
                      "already, or residual blocks."));
   }
+}
+
+void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+  const auto update = RecentUpdate(record, signals);
+  const bool replaced = update.has_value() && !(update->ratio < kReplacingUpdate);  // NaN too
+  const bool broken =
+      absl::c_any_of(record.tensors, [](const TensorStatistics& tensor) { return !std::isfinite(tensor.weight_norm); });
+  if (!replaced && !broken) return;
+  auto& lines = *alert->mutable_diagnosis();
+  const auto first = absl::c_find_if(lines, [](const std::string& line) { return absl::StartsWith(line, kCure); });
+  const auto place = first - lines.begin();
+  alert->add_diagnosis(
+      absl::StrCat("What the weights had learnt is gone, and no change of the running job brings it back: start the "
+                   "job again",
+                   first == lines.end() ? "." : " with these values in its spec."));
+  std::rotate(lines.begin() + place, lines.end() - 1, lines.end());
 }
 
 bool ToldLines::IsTold(const std::string& line, const v1::Alert& alert, std::vector<std::string>* by) {

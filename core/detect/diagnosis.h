@@ -25,6 +25,10 @@ std::string GrowthAStep(double log_growth);
 // when. One line each, as far as it applies; if none does, one that says what was looked at.
 void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
+// Adds a line which says that a global norm above `limit` is as usual: below twice its median, which has not grown
+// since the loss was best. Then there is nothing to cure. Returns whether a line was added.
+bool ExplainUsualNorm(double norm, double limit, const RunSignals& signals, v1::Alert* alert);
+
 // Adds a line about the last update if it was unusually large against its weights: above 3 times what is usual, or in
 // the first 20 steps above a tenth. It blames the learning rate unless the gradient was large already. An update that
 // is older than the step before is told as such, one of long ago not at all. Returns whether a line was added.
@@ -41,6 +45,10 @@ int ExplainRise(const StepRecord& record, const RunSignals& signals, v1::Alert* 
 bool RateWasRaised(const StepRecord& record, const RunSignals& signals);
 bool RateWasLowered(const StepRecord& record, const RunSignals& signals);
 
+// Whether clipping limits what comes of this tensor's gradient (-1: of any) while the learning rate was raised since
+// the loss was best: then a large update is the rate's doing, however large the gradient is.
+bool RateOutdoesClipping(const StepRecord& record, int tensor, const RunSignals& signals);
+
 // Adds the cure of a lower rate, with its command: that of when the loss was best if it was raised since, which a line
 // before tells; else `factor`, below 1, times the present one. Nothing where the rate is 0.
 void SuggestLowerRate(const StepRecord& record, double factor, const RunSignals& signals, v1::Alert* alert);
@@ -53,6 +61,10 @@ void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::
 // raised since the loss was best; another start. Lines that start with "Try " are cures and give the command, where
 // there is one.
 void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
+
+// Where an update as large as the weights came last, or weights are not finite, adds a line before the cures that are
+// there already: no change of the running job brings back what was learnt.
+void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
 
 // What the alerts that fired have said of why and of what to try, so that those of one fault do not repeat each
 // other's. Thread-compatible.

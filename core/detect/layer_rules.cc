@@ -39,8 +39,10 @@ double ShareShut(const LayerStatistics& layer) {
 void ExplainShutLayers(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
   const auto layers = MeasuredLayers(record);
   if (layers.empty()) {
-    alert->add_diagnosis(absl::StrCat("Where the signal is lost is told by what goes through every layer; measure it: ",
-                                      LayerStatisticsCommand(*alert)));
+    alert->add_diagnosis(
+        absl::StrCat("Where the signal is lost is told by what goes through every layer, which `gradwatch watch ",
+                     alert->job_id().empty() ? "JOB" : alert->job_id(),
+                     " -o json` then shows under \"layers\"; measure it: ", LayerStatisticsCommand(*alert)));
     return;
   }
   int worst = -1;

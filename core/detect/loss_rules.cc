@@ -35,6 +35,8 @@ const double kNeverFactor = std::log(2.0);
 const double kNeverFactorSettling = std::log(10.0);
 constexpr double kSettlingRatio = 0.01;
 const double kHalf = std::log(2.0);
+// A loss this many times its start is not back there: it is worse.
+constexpr double kWorseThanStart = 1.5;
 
 // joint_growth: deviations beyond which a median is no noise.
 constexpr int kWitnesses = 50;
@@ -297,18 +299,19 @@ Verdict LossCollapse::Judge(const StepRecord&, const RunSignals& signals) {
 
 void LossCollapse::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                             v1::Alert* alert) const {
+  const double loss = signals.LossOf(signals.losses30().Median()), start = signals.LossOf(signals.start_loss());
   alert->set_summary(
-      absl::StrFormat("the loss is back where it began: %s over 30 steps, after a best of %s and a start of %s",
-                      Number(signals.LossOf(signals.losses30().Median())), Number(verdict.usual),
-                      Number(signals.LossOf(signals.start_loss()))));
+      absl::StrFormat("the loss is %s: %s over 30 steps, after a best of %s and a start of %s",
+                      start > 0 && loss > kWorseThanStart * start ? "worse than at its start" : "back where it began",
+                      Number(loss), Number(verdict.usual), Number(start)));
   DescribeBest(signals, alert);
   const double guessing = signals.facts().guessing_loss;
   if (std::isfinite(guessing) && record.loss > guessing / 2) {
     alert->add_diagnosis(absl::StrFormat("Guessing alone would have a loss of %s.", Number(guessing)));
   }
   alert->add_diagnosis(
-      "What it had learnt is lost: go back to an earlier state of the parameters, with a lower rate or a clip "
-      "threshold.");
+      "What it had learnt is lost, and no change of the running job brings it back: start it again with a lower rate "
+      "or a clip threshold.");
 }
 
 JointGrowth::JointGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)

@@ -105,8 +105,7 @@ void NonFinite::Describe(const StepRecord& record, const Verdict& verdict, const
   if (const int broken = FirstBrokenWeight(record, tensors_); broken >= 0) {
     tensor = broken;
     alert->add_diagnosis(absl::StrCat("The parameters of ", signals.NameOf(tensor),
-                                      " are not finite: an update before this step has broken them, and only an "
-                                      "earlier state of the parameters can save the run."));
+                                      " are not finite: an update before this step has broken them."));
   } else if (!std::isfinite(record.loss)) {
     const int largest = Watches(signals.last_finite().largest) ? signals.last_finite().largest : -1;
     if (all_ || largest >= 0) tensor = largest;
@@ -123,6 +122,7 @@ void NonFinite::Describe(const StepRecord& record, const Verdict& verdict, const
   ExplainLastUpdate(record, signals, alert);
   ExplainRise(record, signals, alert);
   SuggestCures(record, tensor, signals, alert);
+  ExplainLostWeights(record, signals, alert);
 }
 
 }  // namespace gradwatch::core

@@ -83,6 +83,7 @@ void NormLimit::Describe(const StepRecord& record, const Verdict& verdict, const
   alert->set_summary(absl::StrCat(
       "gradient norm ", Number(verdict.value), per_tensor_ ? absl::StrCat(" of ", alert->tensor()) : std::string(),
       " is above the limit ", Number(max_norm_), per_tensor_ ? std::string() : LargestIn(alert->tensor())));
+  if (!per_tensor_ && ExplainUsualNorm(verdict.value, max_norm_, signals, alert)) return;
   ExplainLargeGradient(record, tensor, signals, alert);
   SuggestCures(record, tensor, signals, alert);
 }
@@ -270,6 +271,7 @@ void NormGrowth::Describe(const StepRecord& record, const Verdict& verdict, cons
   }
   ExplainLargeGradient(record, tensor, signals, alert);
   SuggestCures(record, tensor, signals, alert);
+  ExplainLostWeights(record, signals, alert);
 }
 
 }  // namespace gradwatch::core

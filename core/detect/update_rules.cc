@@ -41,7 +41,14 @@ void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, cons
                                        Number(statistics.weight_norm), Number(statistics.update_norm),
                                        Number(statistics.l2_norm)));
   const double usual_norm = signals.usual_norm();
-  if (usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm) {
+  const bool is_large = usual_norm > 0 && record.grad_norm > kLargeNorm * usual_norm;
+  if (is_large && RateOutdoesClipping(record, tensor, signals)) {
+    alert->add_diagnosis(
+        absl::StrFormat("Clipping limits what comes of the gradient, whose global norm is %s: it is the learning rate "
+                        "%s that is too high.",
+                        Number(record.grad_norm), Number(record.learning_rate)));
+    SuggestCures(record, tensor, signals, alert);
+  } else if (is_large) {
     alert->add_diagnosis(
         absl::StrFormat("The global gradient norm is %s, %s times its median: it is the gradient that is large.",
                         Number(record.grad_norm), Number(record.grad_norm / usual_norm)));
@@ -156,6 +163,7 @@ void Overshoot::Describe(const StepRecord& record, const Verdict& verdict, const
       Number(signals.last_update().ratio), alert->tensor(), Number(record.loss),
       Number(signals.LossOf(signals.start_loss()))));
   ExplainLargeUpdate(record, verdict.tensor, signals.last_update().ratio, signals, alert);
+  ExplainLostWeights(record, signals, alert);
 }
 
 UpdateGrowth::UpdateGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
@@ -243,19 +251,22 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
 
 void FirstStep::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
-  if (verdict.tensor < 0) {
-    alert->set_summary(absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
-                                       Number(record.loss / signals.facts().guessing_loss),
-                                       Number(signals.facts().guessing_loss)));
-    alert->add_diagnosis(
-        "The outputs are far too large at the start: look at the scale of the inputs and of the "
-        "initial weights.");
-    return;
-  }
   alert->set_tensor(signals.NameOf(verdict.tensor));
-  alert->set_summary(
-      absl::StrFormat("the first update is %s times the weights of %s", Number(verdict.value), alert->tensor()));
-  ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+  const double guessing = signals.facts().guessing_loss;
+  std::string summary;
+  if (guessing > 0 && record.loss > max_loss_factor_ * guessing) {
+    summary = absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
+                              Number(record.loss / guessing), Number(guessing));
+    alert->add_diagnosis(
+        "Such a loss points to the start before the learning rate: the initialisation is too large, or inputs or "
+        "targets are not scaled.");
+  }
+  if (verdict.tensor >= 0) {
+    absl::StrAppendFormat(&summary, "%sthe first update is %s times the weights of %s", summary.empty() ? "" : "; ",
+                          Number(verdict.value), alert->tensor());
+    ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+  }
+  alert->set_summary(summary);
 }
 
 }  // namespace gradwatch::core

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/rule_comments.h"
 #include "client/lib/spec_reader.h"
+#include "core/base/glob.h"
 #include "core/detect/detector.h"
 #include "core/detect/presets.h"
 #include "tests/client/cli/cli_fixture.h"
@@ -84,12 +85,34 @@ TEST(RuleExampleTest, IsGoodAndMeansWhatTheReadmeSays) {
   auto resolved = by_name(core::ResolveRules(rules)), defaults = by_name(core::ResolveRules(v1::RuleSet()));
   EXPECT_EQ(resolved.count("loss_collapse"), 0u);
   EXPECT_EQ(resolved.size(), defaults.size() - 1 + 3);
-  v1::Rule quieter = defaults.at("grad_norm_spike");
-  EXPECT_LT(quieter.norm_spike().max_deviations(), 20);
-  quieter.mutable_norm_spike()->set_max_deviations(20);
-  EXPECT_EQ(resolved.at("grad_norm_spike").DebugString(), quieter.DebugString());
+  v1::Rule quieter = defaults.at("loss_spike");
+  EXPECT_EQ(quieter.severity(), v1::SEVERITY_WARNING);
+  quieter.set_severity(v1::SEVERITY_INFO);
+  EXPECT_EQ(resolved.at("loss_spike").DebugString(), quieter.DebugString());
   EXPECT_EQ(resolved.at("no_progress").no_progress().window(), 500);
   EXPECT_THAT(Content("README.md"), HasSubstr("```\n" + Content("deploy/rules/example.yaml") + "```\n"));
+}
+
+// The job that the README shows before it.
+TEST(RuleExampleTest, NamesTensorsThatTheExampleJobHas) {
+  v1::RuleSet rules;
+  ASSERT_THAT(client::ReadMessage(GRADWATCH_SOURCE_DIR "/deploy/rules/example.yaml", &rules), IsOk());
+  const std::string readme = Content("README.md");
+  const size_t begin = readme.find("```\nsteps: 1000\n");
+  ASSERT_NE(begin, std::string::npos);
+  const TempDir dir;
+  const std::string path = dir.Write("job.yaml", readme.substr(begin + 4, readme.find("```", begin + 4) - begin - 4));
+  v1::JobSpec job;
+  ASSERT_THAT(client::ReadMessage(path, &job), IsOk());
+  std::vector<std::string> names;
+  for (int i = 0; i < job.model().layers_size(); ++i) {
+    if (job.model().layers(i).has_dense()) names.push_back(absl::StrCat("dense", i, ".weight"));
+  }
+  for (const v1::Rule& rule : rules.rules()) {
+    if (rule.tensors().empty()) continue;
+    EXPECT_TRUE(std::ranges::any_of(names, [&](const auto& name) { return core::GlobMatches(rule.tensors(), name); }))
+        << rule.tensors();
+  }
 }
 
 // --- Commands ---

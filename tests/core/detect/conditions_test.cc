@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "tests/core/detect/detector_harness.h"
 
@@ -111,6 +113,8 @@ TEST(NonFiniteTest, BrokenParametersAreNamedFirst) {
   const v1::Alert alert = harness.Step().at(0);
   EXPECT_EQ(alert.tensor(), "dense1.weight");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("parameters of dense1.weight are not finite"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("What the weights had learnt is gone"));
+  EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("earlier state"))) << "there is none to go back to";
 }
 
 TEST(NonFiniteTest, AGlobLooksOnlyAtItsTensors) {
@@ -138,6 +142,37 @@ TEST(NormLimitTest, PerTensorNamesTheWorst) {
   EXPECT_EQ(alert.tensor(), "rnn0.weight_hh");
   EXPECT_EQ(alert.value(), 12);
   EXPECT_EQ(alert.summary(), "gradient norm 12 of rnn0.weight_hh is above the limit 10");
+}
+
+TEST(NormLimitTest, ANormThatIsAsUsualIsToldAsThatWithoutCures) {
+  const struct {
+    double limit;
+    const char* words;
+  } cases[] = {{0.5, "and the limit 0.5 lies below it"}, {1.2, "and the limit 1.2 lies within what it varies by"}};
+  for (const auto& c : cases) {
+    DetectorHarness harness(SpikeRule());
+    harness.HealthySteps(40);
+    v1::RuleSet rules = OneRule();
+    rules.mutable_rules(0)->mutable_norm_limit()->set_max_norm(c.limit);
+    harness.SetRules(rules);
+    harness.SetNorm(1.4);
+    const v1::Alert alert = harness.Step().at(0);
+    ASSERT_EQ(alert.diagnosis_size(), 1) << Diagnosis(alert);
+    EXPECT_THAT(alert.diagnosis(0),
+                ::testing::MatchesRegex("The norm is as usual here, median [0-9.]+ over 30 steps, .*tells more\\."));
+    EXPECT_THAT(alert.diagnosis(0), HasSubstr(c.words));
+  }
+}
+
+TEST(NormLimitTest, ANormThatIsFarAboveItsUsualHasCures) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_norm_limit()->set_max_norm(5);
+  DetectorHarness harness(rules);
+  harness.HealthySteps(40);
+  harness.SetNorm(20);
+  const std::string diagnosis = Diagnosis(harness.Step().at(0));
+  EXPECT_THAT(diagnosis, Not(HasSubstr("as usual here")));
+  EXPECT_THAT(diagnosis, HasSubstr("Try clipping"));
 }
 
 TEST(NormSpikeTest, SaysWhereHowFarWhyAndWhatToTry) {
@@ -317,6 +352,102 @@ TEST(UpdateRatioTest, BlamesTheGradientWhenItIsLarge) {
   harness.SetNorm(1000);
   harness.tensor(kDenseWeight).update_norm = 500;
   EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr("it is the gradient that is large"));
+}
+
+// Clipping limits the gradient to 1, and the rate rose a thousandfold.
+TEST(UpdateRatioTest, BlamesTheRateThatWasRaisedWhereClippingLimitsTheGradient) {
+  for (const bool clipped : {true, false}) {
+    DetectorHarness harness(RatioRule());
+    harness.record().learning_rate = 0.01;
+    harness.HealthySteps(40);
+    harness.record().learning_rate = 10;
+    harness.SetNorm(557);
+    harness.tensor(kDenseWeight).update_norm = 8;
+    if (clipped) harness.record().clip_in_force.shared = {1, v1::CLIP_MODE_GLOBAL_NORM, false};
+    const std::string diagnosis = Diagnosis(harness.Step().at(0));
+    EXPECT_EQ(diagnosis.find("it is the gradient that is large") == std::string::npos, clipped) << diagnosis;
+    EXPECT_EQ(diagnosis.find("it is the learning rate 10 that is too high") != std::string::npos, clipped) << diagnosis;
+  }
+}
+
+v1::RuleSet OvershootRule() {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_overshoot();
+  return rules;
+}
+
+TEST(OvershootTest, SaysThatNoChangeBringsTheWeightsBack) {
+  DetectorHarness harness(OvershootRule());
+  harness.HealthySteps(40);
+  harness.record().loss = 50;
+  harness.SetNorm(100);
+  harness.SetUpdateRatio(9);
+  const v1::Alert alert = harness.Step().at(0);
+  const std::string diagnosis = Diagnosis(alert);
+  const size_t gone = diagnosis.find("What the weights had learnt is gone"), cure = diagnosis.find("Try ");
+  ASSERT_NE(gone, std::string::npos) << diagnosis;
+  EXPECT_LT(gone, cure) << diagnosis;
+  EXPECT_THAT(diagnosis, HasSubstr("start the job again with these values in its spec."));
+}
+
+TEST(NormGrowthTest, SaysThatTheWeightsAreGoneOnlyWhereAnUpdateReplacedThem) {
+  for (const double ratio : {0.9, 1.0}) {
+    v1::RuleSet rules = OneRule();
+    rules.mutable_rules(0)->mutable_norm_growth();
+    DetectorHarness harness(rules);
+    harness.HealthySteps(40);
+    std::vector<v1::Alert> alerts;
+    for (double norm = 1000; alerts.empty() && norm < 1e12; norm *= 10) {
+      harness.SetNorm(norm);
+      harness.SetUpdateRatio(ratio);
+      alerts = harness.Step();
+    }
+    ASSERT_FALSE(alerts.empty());
+    const std::string diagnosis = Diagnosis(alerts[0]);
+    EXPECT_EQ(diagnosis.find("What the weights had learnt is gone") != std::string::npos, ratio >= 1) << diagnosis;
+  }
+}
+
+TEST(FirstStepTest, TellsALossFarAboveGuessingAndALargeUpdateTogether) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  const RunFacts facts{.guessing_loss = 2};
+  for (const auto& [loss, ratio] : {std::pair(100.0, 1.5), {100.0, 0.001}, {2.0, 1.5}}) {
+    DetectorHarness harness(rules, facts);
+    harness.record().loss = loss;
+    harness.SetUpdateRatio(ratio);
+    const v1::Alert alert = harness.Step().at(0);
+    const bool far = loss > 2, large = ratio > 1;
+    EXPECT_EQ(alert.summary(),
+              absl::StrCat(far ? "the first loss is 100, 50 times that of guessing, 2" : "", far && large ? "; " : "",
+                           large ? "the first update is 1.5 times the weights of rnn0.weight_ih" : ""));
+    const std::string diagnosis = Diagnosis(alert);
+    const size_t start = diagnosis.find("the initialisation is too large, or inputs or targets are not scaled");
+    EXPECT_EQ(start != std::string::npos, far) << diagnosis;
+    const size_t rate = diagnosis.find("The learning rate 0.5 is too high");
+    EXPECT_EQ(rate != std::string::npos, large) << diagnosis;
+    if (far && large) {
+      EXPECT_LT(start, rate);
+    }
+  }
+}
+
+TEST(LossCollapseTest, ALossFarAboveItsStartIsWorseAndNotBack) {
+  for (const double lost : {1.0, 12.0}) {
+    v1::RuleSet rules = OneRule();
+    rules.mutable_rules(0)->mutable_loss_collapse();
+    DetectorHarness harness(rules);
+    harness.HealthySteps(30);
+    harness.HealthySteps(100, 1, 0.1);
+    const std::vector<v1::Alert> alerts = harness.HealthySteps(60, 1, lost);
+    ASSERT_FALSE(alerts.empty());
+    // The last one is told when the median is that of the lost steps.
+    const v1::Alert& alert = alerts.back();
+    EXPECT_THAT(alert.summary(),
+                HasSubstr(lost > 1 ? "the loss is worse than at its start: " : "the loss is back where it began: "));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("no change of the running job brings it back: start it again"));
+    EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("earlier state")));
+  }
 }
 
 TEST(UpdateRatioTest, SuggestsNoRateFromAnUpdateThatReplacesTheWeights) {

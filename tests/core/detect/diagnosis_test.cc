@@ -314,6 +314,17 @@ TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
   EXPECT_THAT(Lines(run.Cures(1)), HasSubstr("orthogonal matrix, unless they do already"));
 }
 
+// The summary names it as the largest.
+TEST(DiagnosisTest, TheLargestTensorIsToldWithItsShareWhereItDoesNotDominate) {
+  WatchedRun run({"a.weight", "b.bias", "c.weight_hh0"});
+  run.Steps(40);
+  run.SetNorms({600, 550, 550});
+  const std::string lines = Lines(run.LargeGradient(0));
+  EXPECT_THAT(lines, HasSubstr("a.weight holds 37% of the squared gradient norm, no more than the others together, and "
+                               "no large update came before: an unusual batch is likely."));
+  EXPECT_THAT(lines, Not(HasSubstr("No tensor")));
+}
+
 // What somebody reads of a rate and a command: "for a start 0.05 instead of 0.5: ... --lr-scale 0.1".
 struct RateCure {
   double rate = 0;
@@ -482,7 +493,8 @@ TEST(ToldLinesTest, AlertsOfOneFaultPointToTheFirst) {
 
 // The same words may be about another batch, or about other tensors.
 TEST(ToldLinesTest, ACauseOfAnotherStepOrTensorIsAnotherOne) {
-  const std::string batch = "No tensor stands out and no large update came before: an unusual batch is likely.";
+  const std::string batch =
+      "No tensor is known to stand out, and no large update came before: an unusual batch is likely.";
   const std::string dead = "Nothing of the loss comes back to it: units behind it are dead.";
   const std::string count = "2 of 2 tensors that this rule looks at do not move.";
   ToldLines told;

@@ -124,6 +124,7 @@ TEST(VanishingTest, NamesTheLowestTensorAndSaysSinceWhenAndWhatItWas) {
   EXPECT_THAT(Diagnosis(alert), HasSubstr("largest at step 4: 0.5"));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("2 of 5 tensors; the largest mean magnitude is 0.02, of dense1.weight"));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust job --layer-statistics true"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("`gradwatch watch job -o json` then shows under \"layers\""));
 }
 
 TEST(VanishingTest, BelowIsBelowAndZeroIsToo) {
@@ -444,6 +445,7 @@ TEST(FrozenTest, AGradientThatIsZeroIsToldWithItsTensorAndSinceWhen) {
   EXPECT_EQ(alert.summary(), "the gradient of dense1.bias has been zero in all elements since step 7");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("It last moved at step 6."));
   EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch adjust job --layer-statistics true"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("`gradwatch watch job -o json` then shows under \"layers\""));
   EXPECT_EQ(StateAfter(&harness), v1::ALERT_STATE_RESOLVED);
 }
 
