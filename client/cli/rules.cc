@@ -135,13 +135,18 @@ absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& se
 absl::StatusOr<ExitCode> RunRulesApply(const RulesApplyOptions& options, Session& session) {
   const absl::StatusOr<std::optional<v1::RuleSet>> rules = ReadRules(options);
   if (!rules.ok()) return rules.status();
-  if (options.dry_run) return CheckRules(options.adjusting, *rules, session);
+  const std::string preset = rules->has_value() ? (*rules)->preset() : "";
+  if (options.dry_run) {
+    absl::StatusOr<ExitCode> checked = CheckRules(options.adjusting, *rules, session);
+    if (!checked.ok()) return WithNearPreset(checked.status(), preset);
+    return checked;
+  }
   v1::AdjustJobRequest request;
   if (rules->has_value()) *request.mutable_controls()->mutable_rules() = **rules;
   request.mutable_update_mask()->add_paths("rules");
   absl::StatusOr<ExitCode> code = Adjust(
       options.adjusting, [&request](const v1::Job&) { return request; }, session);
-  if (!code.ok()) return WithoutControls(code.status());
+  if (!code.ok()) return WithNearPreset(WithoutControls(code.status()), preset);
   return code;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/rule_comments.h"
 #include "client/cli/text.h"
@@ -127,6 +129,24 @@ absl::StatusOr<ExitCode> RunRulesConditions(const RulesConditionsOptions& option
 
 std::vector<PresetLine> KnownPresets() { return {std::begin(kPresets), std::end(kPresets)}; }
 
+absl::Status WithNearPreset(const absl::Status& status, const std::string& preset) {
+  std::vector<std::string> names;
+  for (const PresetLine& known : kPresets) names.push_back(known.name);
+  if (std::find(names.begin(), names.end(), preset) != names.end()) return status;  // the server minds another thing
+  const std::string nearest = client::NearestSuggestion(preset, names);
+  if (nearest.empty() || !absl::IsInvalidArgument(status)) return status;
+  google::rpc::BadRequest details;
+  for (auto& violation : client::GetFieldViolations(status)) {
+    if (absl::EndsWith(violation.field(), "preset")) absl::StrAppend(violation.mutable_description(), nearest);
+    *details.add_field_violations() = std::move(violation);
+  }
+  absl::Status told(status.code(), absl::StrCat(status.message(), nearest));
+  status.ForEachPayload([&told](absl::string_view url, const absl::Cord& payload) { told.SetPayload(url, payload); });
+  if (details.field_violations().empty()) return told;
+  told.SetPayload(absl::StrCat("type.googleapis.com/", details.GetTypeName()), absl::Cord(details.SerializeAsString()));
+  return told;
+}
+
 // A job with the preset's rules, which is only checked: that fills them in.
 absl::StatusOr<v1::RuleSet> ReadPreset(const std::string& name, const Session& session) {
   v1::CreateJobRequest request;
@@ -137,8 +157,9 @@ absl::StatusOr<v1::RuleSet> ReadPreset(const std::string& name, const Session& s
       session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::CreateJob, request,
                                 client::Repeat::kWhenUnavailable);
   if (job.ok()) return job->spec().rules();
-  const auto violations = client::GetFieldViolations(job.status());
-  return violations.size() == 1 ? absl::InvalidArgumentError(violations[0].description()) : job.status();
+  const absl::Status refused = WithNearPreset(job.status(), name);
+  const auto violations = client::GetFieldViolations(refused);
+  return violations.size() == 1 ? absl::InvalidArgumentError(violations[0].description()) : refused;
 }
 
 absl::StatusOr<ExitCode> RunRulesPresets(const RulesPresetsOptions& options, Session& session) {

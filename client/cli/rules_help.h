@@ -34,6 +34,10 @@ struct PresetLine {
 };
 std::vector<PresetLine> KnownPresets();
 
+// An error about rules with this preset; where the server refuses a preset that this program does not know either, with
+// the one that is meant most likely.
+absl::Status WithNearPreset(const absl::Status& status, const std::string& preset);
+
 // All rules of a preset, as the server resolves them. INVALID_ARGUMENT: it has none of this name.
 absl::StatusOr<v1::RuleSet> ReadPreset(const std::string& name, const Session& session);
 

@@ -155,15 +155,14 @@ std::string NotInPreset(absl::string_view preset, const std::string& rule, absl:
   return absl::StrCat("no rule \"", rule, "\" ", purpose, "; the preset has ", names.empty() ? "none" : Quoted(names));
 }
 
-// For one that is completed by the rule of the preset.
+// For one that is completed by the rule of the preset. One that is off is to be right too, for the day it is on again.
 absl::Status CheckRule(const v1::Rule& rule, absl::string_view preset) {
   FieldErrors errors;
   CheckName(rule.name(), &errors);
-  if (rule.off()) return errors.ToStatus();  // nothing else of it is read
   if (!v1::Severity_IsValid(rule.severity())) {
     errors.Add("severity", absl::StrCat("unknown severity ", static_cast<int>(rule.severity())));
   }
-  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET && IsKnown(preset)) {
+  if (rule.condition_case() == v1::Rule::CONDITION_NOT_SET && !rule.off() && IsKnown(preset)) {
     errors.Add("condition", absl::StrCat("must be set: there is ",
                                          NotInPreset(preset, rule.name(), "to change, or to take out with off: true")));
   }
@@ -229,7 +228,7 @@ v1::Rule Complete(const v1::Rule& rule, absl::string_view preset) {
   const v1::Rule* const base = FindInPreset(preset, rule.name());
   const bool has_other_condition = rule.condition_case() != v1::Rule::CONDITION_NOT_SET && base != nullptr &&
                                    rule.condition_case() != base->condition_case();
-  if (base == nullptr || rule.off() || has_other_condition) return rule;
+  if (base == nullptr || has_other_condition) return rule;
   v1::Rule complete = *base;
   complete.MergeFrom(rule);
   if (!rule.has_within_steps() && complete.within_steps() < complete.for_steps()) complete.clear_within_steps();

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/rule_comments.h"
+#include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
 #include "core/base/glob.h"
 #include "core/detect/detector.h"
@@ -183,6 +185,31 @@ TEST_F(RulesHelpTest, AnUnknownPresetIsRefusedInTheServersWords) {
   const CliResult result = Cli("rules presets x");
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_EQ(result.err, "gradwatch: there is no preset \"x\"\n");
+}
+
+TEST_F(RulesHelpTest, AMisspeltPresetIsToldTheNearOne) {
+  server_.create_job = [](const v1::CreateJobRequest&, v1::Job*) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "there is no such preset");
+  };
+  EXPECT_EQ(Cli("rules presets kera").err, "gradwatch: there is no such preset; did you mean keras?\n");
+  EXPECT_EQ(Cli("rules presets Keras").err, "gradwatch: there is no such preset; did you mean keras?\n");
+  EXPECT_EQ(Cli("rules presets keras").err, "gradwatch: there is no such preset\n");
+}
+
+TEST_F(RulesHelpTest, TheNearPresetStandsWhereThePresetIsRefused) {
+  google::rpc::BadRequest details;
+  for (const char* field : {"rules.preset", "rules.rules[0].name"}) {
+    auto* const violation = details.add_field_violations();
+    violation->set_field(field);
+    violation->set_description("is wrong");
+  }
+  absl::Status status = absl::InvalidArgumentError("rules.preset: is wrong (and 1 more)");
+  status.SetPayload("type.googleapis.com/google.rpc.BadRequest", absl::Cord(details.SerializeAsString()));
+  const auto told = client::GetFieldViolations(WithNearPreset(status, "Keras"));
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[0].description(), "is wrong; did you mean keras?");
+  EXPECT_EQ(told[1].description(), "is wrong");
+  EXPECT_EQ(client::GetFieldViolations(WithNearPreset(status, "keras"))[0].description(), "is wrong");
 }
 
 }  // namespace

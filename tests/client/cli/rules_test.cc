@@ -464,6 +464,17 @@ TEST_F(RulesCommandTest, ADryRunShowsTheRulesAndChangesNothing) {
   EXPECT_EQ(checked_[0].at_step(), 50);
 }
 
+TEST_F(RulesCommandTest, AMisspeltPresetIsToldTheNearOne) {
+  const grpc::Status refused(grpc::StatusCode::INVALID_ARGUMENT, "there is no such preset");
+  server_.adjust_job = [&](const v1::AdjustJobRequest&, v1::AdjustJobResponse*) { return refused; };
+  server_.apply_rules = [&](const v1::ApplyRulesRequest&, v1::ApplyRulesResponse*) { return refused; };
+  for (const char* command : {"rules apply x --preset Keras", "rules apply x --preset Keras --dry-run"}) {
+    const CliResult result = Cli(command);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("there is no such preset; did you mean keras?")) << command;
+  }
+}
+
 TEST_F(RulesCommandTest, WrongUseIsSaidBeforeTheServerIsAsked) {
   const std::string wrong = dir_.Write("wrong.yaml", "rulez: []\n"), file = dir_.Write("rules.textproto", kRules);
   const struct {

@@ -44,7 +44,9 @@ TEST(ValidateRulesTest, AcceptsWhatIsServed) {
     rules { name: "k" series { baseline: BASELINE_LOWEST factor: 0.5 limit: 7 } }
     rules { name: "l" series { baseline: BASELINE_MOVING max_deviations: 4 window: 50 warm_up: 50 } }
     rules { name: "joint_growth" off: true }
-    rules { name: "first_step" off: true tensors: "read by nobody" for_steps: -1 })")),
+    rules { name: "first_step" off: true }
+    rules { name: "norm_growth" off: true for_steps: 7 norm_growth {} }
+    rules { name: "loss_jump" off: true norm_limit { max_norm: 9 } })")),
               IsOk());
 }
 
@@ -92,6 +94,16 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].resolve_after_steps", "is -1", "name: 'a' non_finite {} resolve_after_steps: -1"},
       {"rules[1].norm_limit.max_norm", "finite and above 0, is 0", "name: 'a' norm_limit {}"},
       {"rules[1].norm_spike.window", "in 10 to 10000, is 9", "name: 'a' norm_spike { window: 9 }"},
+  });
+}
+
+// It is written to be on again some day, and then as here.
+TEST(ValidateRulesTest, ARuleThatIsOffIsCheckedAsOthers) {
+  ExpectRefused({
+      {"rules[1].loss_jump.factor", "is 0", "name: 'loss_jump' off: true loss_jump { factor: 0 }"},
+      {"rules[1].for_steps", "is 0", "name: 'norm_growth' off: true for_steps: 0"},
+      {"rules[1].tensors", "whole network", "name: 'loss_jump' off: true tensors: 'rnn*'"},
+      {"rules[1].norm_limit.max_norm", "is 0", "name: 'loss_jump' off: true norm_limit {}"},
   });
 }
 
