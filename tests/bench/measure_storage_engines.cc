@@ -7,8 +7,9 @@
 //
 // Not part of the build, which needs neither of the three's headers; with liblmdb-dev and librocksdb-dev:
 //   g++ -std=c++20 -O2 measure_storage_engines.cc -lsqlite3 -llmdb -lrocksdb -o measure_storage_engines
-//   measure_storage_engines sqlite|sqlite-full|lmdb|rocksdb FOLDER write JOBS REPORTS
-//   ... FOLDER kill ROUNDS | flip ROUNDS | full        (full: FOLDER is a small file system, with a file `ballast`, which is
+//   measure_storage_engines sqlite|sqlite-4k|sqlite-full|lmdb|rocksdb FOLDER write JOBS REPORTS
+//   ... FOLDER kill ROUNDS | flip ROUNDS | full        (full: FOLDER is a small file system, with a file `ballast`,
+//   which is
 // removed when it is full)
 #include <fcntl.h>
 #include <lmdb.h>
@@ -77,10 +78,10 @@ class Engine {
 
 class Sqlite final : public Engine {
  public:
-  Sqlite(const std::string& folder, const char* synchronous) {
+  Sqlite(const std::string& folder, const char* synchronous, const char* page_size) {
     if (sqlite3_open((folder + "/s.sqlite").c_str(), &db_) != SQLITE_OK) return;
     for (const std::string& sql :
-         {std::string("PRAGMA page_size=16384"), std::string("PRAGMA auto_vacuum=INCREMENTAL"),
+         {std::string("PRAGMA page_size=") + page_size, std::string("PRAGMA auto_vacuum=INCREMENTAL"),
           std::string("PRAGMA journal_mode=WAL"), std::string("PRAGMA synchronous=") + synchronous,
           std::string("PRAGMA wal_autocheckpoint=0"), std::string("PRAGMA cache_size=-8192"),
           std::string("CREATE TABLE IF NOT EXISTS b (k BLOB PRIMARY KEY, v BLOB NOT NULL) STRICT, WITHOUT ROWID")}) {
@@ -290,8 +291,9 @@ std::unique_ptr<Engine> Make(Args... args) {
 
 std::unique_ptr<Engine> Open(std::string_view name, const std::string& folder) {
   fs::create_directories(folder);
-  if (name == "sqlite") return Make<Sqlite>(folder, "NORMAL");
-  if (name == "sqlite-full") return Make<Sqlite>(folder, "FULL");
+  if (name == "sqlite") return Make<Sqlite>(folder, "NORMAL", "16384");
+  if (name == "sqlite-4k") return Make<Sqlite>(folder, "NORMAL", "4096");
+  if (name == "sqlite-full") return Make<Sqlite>(folder, "FULL", "16384");
   if (name == "lmdb") return Make<Lmdb>(folder);
   return Make<Rocks>(folder);
 }
