@@ -7,8 +7,10 @@
 #include <bit>
 #include <cmath>
 #include <memory>
+#include <span>
 
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
 
 namespace gradwatch::server {
 namespace {
@@ -17,6 +19,7 @@ namespace {
 constexpr uint8_t kOrderMask = 3;
 constexpr uint8_t kConstant = 4;    // one number follows
 constexpr uint8_t kPlain = 8;       // the planes are not compressed
+constexpr uint8_t kMore = 16;       // another piece of the same column follows
 constexpr int kHighestOrder = 2;    // 0: as they are; 1: from the one before; 2: from the line through two
 constexpr size_t kSample = 512;     // numbers by which the order is chosen
 constexpr size_t kNotWorthIt = 24;  // bytes below which zstd makes nothing smaller
@@ -68,10 +71,10 @@ void Differ(const uint64_t* ordered, size_t count, int order, ColumnKind kind, u
   }
 }
 
-void Sum(int order, ColumnKind kind, std::vector<uint64_t>* values) {
+void Sum(int order, ColumnKind kind, std::span<uint64_t> values) {
   uint64_t last = 0, before = 0;
-  for (size_t i = 0; i < values->size(); ++i) {
-    uint64_t& value = (*values)[i];
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint64_t& value = values[i];
     if (order > 0) value = (UnZigZag(value) + Guess(i < 2 ? 1 : order, last, before)) & Mask(kind);
     before = last;
     last = value;
@@ -161,6 +164,74 @@ absl::StatusOr<Frame> TakeFrame(absl::string_view* bytes) {
   return frame;
 }
 
+// Appends one piece; `more`: kMore or 0.
+void AppendPiece(std::span<const uint64_t> values, ColumnKind kind, int level, uint8_t more, std::string* to) {
+  if (std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end()) {
+    to->push_back(static_cast<char>(kConstant | more));
+    AppendVarint(values.empty() ? 0 : values.front(), to);
+    return;
+  }
+  std::vector<uint64_t> ordered(values.begin(), values.end());
+  for (uint64_t& value : ordered) value = ToOrdered(value, kind);
+  const int order = ChooseOrder(ordered, kind);
+  std::vector<uint64_t> differences(ordered.size());
+  Differ(ordered.data(), ordered.size(), order, kind, differences.data());
+  uint64_t all = 0;
+  for (const uint64_t difference : differences) all |= difference;
+  const int width = BytesOf(all);
+  const std::string planes = Planes(differences, width);
+  std::string compressed;
+  const bool plain =
+      planes.size() < kNotWorthIt || Compress(planes, level, &compressed) == 0 || compressed.size() >= planes.size();
+  const std::string& content = plain ? planes : compressed;
+  to->push_back(static_cast<char>(order | (plain ? kPlain : 0) | more));
+  AppendVarint(static_cast<uint64_t>(width), to);
+  AppendVarint(content.size(), to);
+  to->append(content);
+}
+
+// Fills `values` from one piece of as many numbers.
+absl::Status ReadPiece(const Frame& frame, ColumnKind kind, std::span<uint64_t> values) {
+  if ((frame.head & kConstant) != 0) {
+    std::fill(values.begin(), values.end(), frame.constant & Mask(kind));
+    return absl::OkStatus();
+  }
+  const size_t size = values.size() * static_cast<size_t>(frame.width);
+  std::string planes;
+  absl::string_view plain = frame.content;
+  if ((frame.head & kPlain) == 0) {
+    planes.resize(size);
+    if (!Decompress(frame.content, &planes)) return BatchIsDamaged();
+    plain = planes;
+  }
+  if (plain.size() != size) return BatchIsDamaged();
+  std::fill(values.begin(), values.end(), 0);
+  const char* from = plain.data();
+  for (int plane = 0; plane < frame.width; ++plane) {
+    for (uint64_t& value : values) value |= uint64_t{static_cast<uint8_t>(*from++)} << 8 * plane;
+  }
+  Sum(frame.head & kOrderMask, kind, values);
+  return absl::OkStatus();
+}
+
+// A piece by its place in a column of `count` numbers; an empty column has one, too.
+struct Piece {
+  size_t first, size;
+  bool is_last;
+};
+
+Piece PieceAt(size_t first, size_t count) {
+  const size_t size = std::min(kColumnPiece, count - first);
+  return {first, size, first + size == count};
+}
+
+// The next piece as it stands; DATA_LOSS also if the column is longer or shorter than it should be.
+absl::StatusOr<Frame> TakeFrameOf(const Piece& piece, absl::string_view* bytes) {
+  GW_ASSIGN_OR_RETURN(const Frame frame, TakeFrame(bytes));
+  if (((frame.head & kMore) == 0) != piece.is_last) return BatchIsDamaged();
+  return frame;
+}
+
 }  // namespace
 
 absl::Status BatchIsDamaged() {
@@ -184,52 +255,51 @@ bool TakeVarint(absl::string_view* bytes, uint64_t* value) {
 }
 
 void AppendColumn(const std::vector<uint64_t>& values, ColumnKind kind, int level, std::string* to) {
-  const bool is_constant = std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end();
-  if (is_constant) {
-    to->push_back(static_cast<char>(kConstant));
-    AppendVarint(values.empty() ? 0 : values.front(), to);
-    return;
-  }
-  std::vector<uint64_t> ordered(values);
-  for (uint64_t& value : ordered) value = ToOrdered(value, kind);
-  const int order = ChooseOrder(ordered, kind);
-  std::vector<uint64_t> differences(ordered.size());
-  Differ(ordered.data(), ordered.size(), order, kind, differences.data());
-  uint64_t all = 0;
-  for (const uint64_t difference : differences) all |= difference;
-  const int width = BytesOf(all);
-  const std::string planes = Planes(differences, width);
-  std::string compressed;
-  const bool plain =
-      planes.size() < kNotWorthIt || Compress(planes, level, &compressed) == 0 || compressed.size() >= planes.size();
-  const std::string& content = plain ? planes : compressed;
-  to->push_back(static_cast<char>(order | (plain ? kPlain : 0)));
-  AppendVarint(static_cast<uint64_t>(width), to);
-  AppendVarint(content.size(), to);
-  to->append(content);
+  size_t first = 0;
+  do {
+    const Piece piece = PieceAt(first, values.size());
+    AppendPiece(std::span(values).subspan(first, piece.size), kind, level, piece.is_last ? 0 : kMore, to);
+    first += piece.size;
+  } while (first < values.size());
 }
 
 absl::StatusOr<std::vector<uint64_t>> TakeColumn(ColumnKind kind, size_t count, absl::string_view* bytes) {
-  absl::StatusOr<Frame> frame = TakeFrame(bytes);
-  if (!frame.ok()) return std::move(frame).status();
-  if ((frame->head & kConstant) != 0) return std::vector<uint64_t>(count, frame->constant & Mask(kind));
-  std::string planes;
-  absl::string_view plain = frame->content;
-  if ((frame->head & kPlain) == 0) {
-    planes.resize(count * static_cast<size_t>(frame->width));
-    if (!Decompress(frame->content, &planes)) return BatchIsDamaged();
-    plain = planes;
-  }
-  if (plain.size() != count * static_cast<size_t>(frame->width)) return BatchIsDamaged();
-  std::vector<uint64_t> values(count, 0);
-  const char* from = plain.data();
-  for (int plane = 0; plane < frame->width; ++plane) {
-    for (uint64_t& value : values) value |= uint64_t{static_cast<uint8_t>(*from++)} << 8 * plane;
-  }
-  Sum(frame->head & kOrderMask, kind, &values);
+  std::vector<uint64_t> values(count);
+  size_t first = 0;
+  do {
+    const Piece piece = PieceAt(first, count);
+    GW_ASSIGN_OR_RETURN(const Frame frame, TakeFrameOf(piece, bytes));
+    GW_RETURN_IF_ERROR(ReadPiece(frame, kind, std::span(values).subspan(first, piece.size)));
+    first += piece.size;
+  } while (first < count);
   return values;
 }
 
-absl::Status SkipColumn(absl::string_view* bytes) { return TakeFrame(bytes).status(); }
+absl::StatusOr<std::vector<uint64_t>> TakeChosen(ColumnKind kind, size_t count, const std::vector<uint32_t>& places,
+                                                 absl::string_view* bytes) {
+  std::vector<uint64_t> chosen;
+  chosen.reserve(places.size());
+  std::array<uint64_t, kColumnPiece> values;
+  auto next = places.begin();
+  size_t first = 0;
+  do {
+    const Piece piece = PieceAt(first, count);
+    GW_ASSIGN_OR_RETURN(const Frame frame, TakeFrameOf(piece, bytes));
+    first += piece.size;
+    if (next == places.end() || *next >= first) continue;
+    GW_RETURN_IF_ERROR(ReadPiece(frame, kind, std::span(values).first(piece.size)));
+    for (; next != places.end() && *next < first; ++next) chosen.push_back(values[*next - piece.first]);
+  } while (first < count);
+  return chosen;
+}
+
+absl::Status SkipColumn(absl::string_view* bytes) {
+  uint8_t head = 0;
+  do {
+    GW_ASSIGN_OR_RETURN(const Frame frame, TakeFrame(bytes));
+    head = frame.head;
+  } while ((head & kMore) != 0);
+  return absl::OkStatus();
+}
 
 }  // namespace gradwatch::server

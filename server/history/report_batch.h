@@ -37,8 +37,10 @@ class ReportBatchEncoder {
   // and nothing was added. One report always fits an empty batch.
   [[nodiscard]] bool Add(const v1::StepReport& report);
   size_t reports() const;
-  // About what it occupies.
+  // What it occupies.
   size_t memory_bytes() const;
+  // Calls for every report, or what is wanted of it, in the order in which they were added.
+  void ForEach(const ReportChoice& choice, absl::FunctionRef<void(const v1::StepReport&)> each) const;
   // The batch with its checksum. Leaves the encoder empty.
   std::string Finish(int level = kBatchLevel);
 
@@ -50,9 +52,10 @@ class ReportBatchEncoder {
 // during the call. DATA_LOSS, reason LOG_CORRUPT: it is not a batch that was written so; `each` may have been called
 // for reports that are none only where somebody has made a checksum that fits.
 absl::Status DecodeReports(absl::string_view batch, absl::FunctionRef<void(const v1::StepReport&)> each);
-
-// The columns of a batch, for questions about few of them. Errors as DecodeReports.
-absl::StatusOr<ReportColumns> DecodeColumns(absl::string_view batch);
+// As above, but only what is wanted of them, at the cost of that: columns that are not are passed over, and of those
+// that are, pieces without a wanted tensor. They may have more than is wanted.
+absl::Status DecodeReports(absl::string_view batch, const ReportChoice& choice,
+                           absl::FunctionRef<void(const v1::StepReport&)> each);
 
 }  // namespace gradwatch::server
 

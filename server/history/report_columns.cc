@@ -2,6 +2,8 @@
 
 #include <array>
 #include <bit>
+#include <cassert>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -9,6 +11,8 @@ namespace gradwatch::server {
 namespace {
 
 using google::protobuf::Timestamp;
+
+constexpr uint64_t kLargestNarrow = std::numeric_limits<uint32_t>::max();
 
 uint64_t Bits(double value) { return std::bit_cast<uint64_t>(value); }
 uint64_t Bits(float value) { return std::bit_cast<uint32_t>(value); }
@@ -31,25 +35,25 @@ constexpr ColumnKind KindOf() {
 }
 
 // A field that cannot be unset, and one that can.
-#define GW_FIELD(Message, name)                                                                                      \
-  ColumnField<Message> {                                                                                             \
-    KindOf<decltype(std::declval<Message>().name())>(), [](const Message& message) { return Bits(message.name()); }, \
+#define GW_FIELD(Message, name)                                                                                           \
+  ColumnField<Message> {                                                                                                  \
+#name, KindOf<decltype(std::declval<Message>().name())>(), [](const Message& message) { return Bits(message.name()); }, \
         [](Message* message, uint64_t bits) {                                                                        \
           std::remove_const_t<decltype(std::declval<Message>().name())> value;                                       \
           FromBits(bits, &value);                                                                                    \
           message->set_##name(value);                                                                                \
         },                                                                                                           \
-        nullptr                                                                                                      \
+        nullptr \
   }
-#define GW_OPTIONAL(Message, name)                                                                                   \
-  ColumnField<Message> {                                                                                             \
-    KindOf<decltype(std::declval<Message>().name())>(), [](const Message& message) { return Bits(message.name()); }, \
+#define GW_OPTIONAL(Message, name)                                                                                        \
+  ColumnField<Message> {                                                                                                  \
+#name, KindOf<decltype(std::declval<Message>().name())>(), [](const Message& message) { return Bits(message.name()); }, \
         [](Message* message, uint64_t bits) {                                                                        \
           std::remove_const_t<decltype(std::declval<Message>().name())> value;                                       \
           FromBits(bits, &value);                                                                                    \
           message->set_##name(value);                                                                                \
         },                                                                                                           \
-        [](const Message& message) { return message.has_##name(); }                                                  \
+        [](const Message& message) { return message.has_##name(); } \
   }
 
 constexpr std::array kReportFields = {GW_FIELD(v1::StepReport, attempt),
@@ -129,13 +133,13 @@ uint64_t PlaceOf(const std::string& word, ReportColumns* columns) {
 }
 
 void AddBuckets(const google::protobuf::RepeatedField<int64_t>& counts, ReportColumns* columns) {
-  columns->bucket_counts.push_back(static_cast<uint64_t>(counts.size()));
-  for (const int64_t count : counts) columns->buckets.push_back(Bits(count));
+  columns->bucket_counts.Add(static_cast<uint64_t>(counts.size()));
+  for (const int64_t count : counts) columns->buckets.Add(Bits(count));
 }
 
 void AddTensor(const v1::TensorStats& tensor, ReportColumns* columns) {
   columns->tensors.Add(tensor);
-  columns->has_histogram.push_back(tensor.has_histogram() ? 1 : 0);
+  columns->has_histogram.push_back(tensor.has_histogram());
   if (!tensor.has_histogram()) return;
   columns->histograms.Add(tensor.histogram());
   AddBuckets(tensor.histogram().positive_counts(), columns);
@@ -153,6 +157,55 @@ std::span<const ColumnField<v1::Histogram>> FieldsOf(const v1::Histogram&) { ret
 std::span<const ColumnField<v1::LayerStats>> FieldsOf(const v1::LayerStats&) { return kLayerFields; }
 
 template <typename Message>
+FieldMask FieldNamed(absl::string_view name) {
+  const auto fields = FieldsOf(Message::default_instance());
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].name == name) return FieldMask{1} << i;
+  }
+  assert(false);
+  return 0;
+}
+
+FieldMask ReportField(absl::string_view name) { return FieldNamed<v1::StepReport>(name); }
+FieldMask ClipField(absl::string_view name) { return FieldNamed<v1::ClipOutcome>(name); }
+FieldMask ValidationField(absl::string_view name) { return FieldNamed<v1::Validation>(name); }
+FieldMask TensorField(absl::string_view name) { return FieldNamed<v1::TensorStats>(name); }
+FieldMask LayerField(absl::string_view name) { return FieldNamed<v1::LayerStats>(name); }
+
+ReportChoice ReportChoice::Nothing() {
+  return {.report = ReportField("attempt") | ReportField("step"),
+          .clip = 0,
+          .time = 0,
+          .validation = 0,
+          .tensor = 0,
+          .layer = 0,
+          .histograms = false,
+          .tensors = {}};
+}
+
+ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) {
+  uint64_t all = 0;
+  for (const uint64_t value : values) all |= value;
+  if (all > kLargestNarrow) {
+    wide_ = std::move(values);
+  } else {
+    narrow_.assign(values.begin(), values.end());
+  }
+}
+
+void ColumnNumbers::Add(uint64_t bits) {
+  if (wide_.empty() && bits <= kLargestNarrow) {
+    narrow_.push_back(static_cast<uint32_t>(bits));
+    return;
+  }
+  if (wide_.empty()) {
+    wide_.assign(narrow_.begin(), narrow_.end());
+    narrow_ = {};
+  }
+  wide_.push_back(bits);
+}
+
+template <typename Message>
 ColumnTable<Message>::ColumnTable()
     : values(FieldsOf(Message::default_instance()).size()), presence(FieldsOf(Message::default_instance()).size()) {}
 
@@ -161,19 +214,27 @@ void ColumnTable<Message>::Add(const Message& message) {
   const auto fields = FieldsOf(message);
   for (size_t i = 0; i < fields.size(); ++i) {
     const bool has = fields[i].has == nullptr || fields[i].has(message);
-    if (fields[i].has != nullptr) presence[i].push_back(has ? 1 : 0);
-    values[i].push_back(has ? fields[i].get(message) : 0);
+    if (fields[i].has != nullptr) presence[i].push_back(has);
+    values[i].Add(has ? fields[i].get(message) : 0);
   }
   ++rows;
 }
 
 template <typename Message>
-void ColumnTable<Message>::Get(size_t row, Message* message) const {
+void ColumnTable<Message>::Get(size_t row, FieldMask wanted, Message* message) const {
   const auto fields = FieldsOf(*message);
   for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].has != nullptr && presence[i][row] == 0) continue;
+    if ((wanted >> i & 1) == 0 || (fields[i].has != nullptr && !presence[i][row])) continue;
     fields[i].set(message, values[i][row]);
   }
+}
+
+template <typename Message>
+size_t ColumnTable<Message>::memory_bytes() const {
+  size_t bytes = 0;
+  for (const ColumnNumbers& column : values) bytes += column.memory_bytes();
+  for (const std::vector<bool>& column : presence) bytes += column.capacity() / 8;
+  return bytes;
 }
 
 template struct ColumnTable<v1::StepReport>;
@@ -187,10 +248,9 @@ template struct ColumnTable<v1::LayerStats>;
 void ReportColumns::Add(const v1::StepReport& report) {
   reports.Add(report);
   const bool is_odd = IsOdd(report);
-  parts.push_back(
-      is_odd ? 8 : (report.has_clip() ? 1 : 0) + (report.has_time() ? 2 : 0) + (report.has_validation() ? 4 : 0));
-  tensor_counts.push_back(is_odd ? 0 : static_cast<uint64_t>(report.tensors_size()));
-  layer_counts.push_back(is_odd ? 0 : static_cast<uint64_t>(report.layers_size()));
+  parts.Add(is_odd ? 8 : (report.has_clip() ? 1 : 0) + (report.has_time() ? 2 : 0) + (report.has_validation() ? 4 : 0));
+  tensor_counts.Add(is_odd ? 0 : static_cast<uint64_t>(report.tensors_size()));
+  layer_counts.Add(is_odd ? 0 : static_cast<uint64_t>(report.layers_size()));
   if (is_odd) {
     odd.push_back(report.SerializeAsString());
     return;
@@ -201,9 +261,21 @@ void ReportColumns::Add(const v1::StepReport& report) {
   for (const v1::TensorStats& tensor : report.tensors()) AddTensor(tensor, this);
   for (const v1::LayerStats& layer : report.layers()) {
     layers.Add(layer);
-    layer_names.push_back(PlaceOf(layer.name(), this));
-    layer_kinds.push_back(PlaceOf(layer.kind(), this));
+    layer_names.Add(PlaceOf(layer.name(), this));
+    layer_kinds.Add(PlaceOf(layer.kind(), this));
   }
+}
+
+size_t ReportColumns::memory_bytes() const {
+  size_t bytes = reports.memory_bytes() + clips.memory_bytes() + times.memory_bytes() + validations.memory_bytes() +
+                 tensors.memory_bytes() + histograms.memory_bytes() + layers.memory_bytes() +
+                 has_histogram.capacity() / 8;
+  for (const ColumnNumbers* column :
+       {&parts, &tensor_counts, &layer_counts, &bucket_counts, &buckets, &layer_names, &layer_kinds}) {
+    bytes += column->memory_bytes();
+  }
+  for (const std::string& report : odd) bytes += report.capacity();
+  return bytes;
 }
 
 bool ReportAssembler::Next(v1::StepReport* report) {
@@ -214,35 +286,48 @@ bool ReportAssembler::Next(v1::StepReport* report) {
   if ((parts & 8) != 0) {
     return odd_ < columns_.odd.size() && report->ParseFromString(columns_.odd[odd_++]);
   }
-  columns_.reports.Get(row, report);
+  columns_.reports.Get(row, choice_.report, report);
   if ((parts & 1) != 0) {
     if (clip_ >= columns_.clips.rows) return false;
-    columns_.clips.Get(clip_++, report->mutable_clip());
+    const size_t clip = clip_++;
+    if (choice_.clip != 0) columns_.clips.Get(clip, choice_.clip, report->mutable_clip());
   }
   if ((parts & 2) != 0) {
     if (time_ >= columns_.times.rows) return false;
-    columns_.times.Get(time_++, report->mutable_time());
+    const size_t time = time_++;
+    if (choice_.time != 0) columns_.times.Get(time, choice_.time, report->mutable_time());
   }
   if ((parts & 4) != 0) {
     if (validation_ >= columns_.validations.rows) return false;
-    columns_.validations.Get(validation_++, report->mutable_validation());
+    const size_t validation = validation_++;
+    if (choice_.validation != 0) {
+      columns_.validations.Get(validation, choice_.validation, report->mutable_validation());
+    }
   }
-  return NextTensors(columns_.tensor_counts[row], report) && NextLayers(columns_.layer_counts[row], report);
+  if (choice_.tensor != 0 && !NextTensors(columns_.tensor_counts[row], report)) return false;
+  return choice_.layer == 0 || NextLayers(columns_.layer_counts[row], report);
 }
 
 bool ReportAssembler::NextTensors(size_t count, v1::StepReport* report) {
   if (count > columns_.tensors.rows - tensor_) return false;
   for (; count > 0; --count, ++tensor_) {
+    const bool has_histogram = choice_.histograms && columns_.has_histogram[tensor_];
+    if (!choice_.WantsTensor(columns_.tensors.values[0][tensor_])) {
+      if (has_histogram && !NextHistogram(nullptr)) return false;
+      continue;
+    }
     v1::TensorStats* tensor = report->add_tensors();
-    columns_.tensors.Get(tensor_, tensor);
-    if (columns_.has_histogram[tensor_] != 0 && !NextHistogram(tensor->mutable_histogram())) return false;
+    columns_.tensors.Get(tensor_, choice_.tensor, tensor);
+    if (has_histogram && !NextHistogram(tensor->mutable_histogram())) return false;
   }
   return true;
 }
 
 bool ReportAssembler::NextHistogram(v1::Histogram* histogram) {
   if (histogram_ >= columns_.histograms.rows) return false;
-  columns_.histograms.Get(histogram_++, histogram);
+  const size_t row = histogram_++;
+  if (histogram == nullptr) return NextBuckets(nullptr) && NextBuckets(nullptr);
+  columns_.histograms.Get(row, kAllFields, histogram);
   return NextBuckets(histogram->mutable_positive_counts()) && NextBuckets(histogram->mutable_negative_counts());
 }
 
@@ -250,6 +335,10 @@ bool ReportAssembler::NextBuckets(google::protobuf::RepeatedField<int64_t>* coun
   if (bucket_list_ >= columns_.bucket_counts.size()) return false;
   const size_t count = columns_.bucket_counts[bucket_list_++];
   if (count > columns_.buckets.size() - bucket_) return false;
+  if (counts == nullptr) {
+    bucket_ += count;
+    return true;
+  }
   counts->Reserve(static_cast<int>(count));
   for (size_t i = 0; i < count; ++i) counts->AddAlreadyReserved(static_cast<int64_t>(columns_.buckets[bucket_++]));
   return true;
@@ -259,7 +348,7 @@ bool ReportAssembler::NextLayers(size_t count, v1::StepReport* report) {
   if (count > columns_.layers.rows - layer_) return false;
   for (; count > 0; --count, ++layer_) {
     v1::LayerStats* layer = report->add_layers();
-    columns_.layers.Get(layer_, layer);
+    columns_.layers.Get(layer_, choice_.layer, layer);
     const uint64_t name = columns_.layer_names[layer_], kind = columns_.layer_kinds[layer_];
     if (name >= columns_.words.size() || kind >= columns_.words.size()) return false;
     layer->set_name(columns_.words[name]);
