@@ -44,9 +44,11 @@ void RoundSums(Tier* tier) {
   }
 }
 
-bool HasNonFinite(const v1::StepReport& report) {
-  return report.nan_count() + report.pos_inf_count() + report.neg_inf_count() > 0;
+double NonFiniteElements(const v1::StepReport& report) {
+  return static_cast<double>(report.nan_count() + report.pos_inf_count() + report.neg_inf_count());
 }
+
+bool HasNonFinite(const v1::StepReport& report) { return NonFiniteElements(report) > 0; }
 
 bool HasNonFinite(const v1::TensorStats& tensor) {
   return tensor.nan_count() + tensor.pos_inf_count() + tensor.neg_inf_count() > 0;
@@ -59,11 +61,99 @@ std::optional<double> UpdateRatio(const v1::TensorStats& tensor) {
   return std::isfinite(ratio) ? static_cast<float>(std::min<double>(ratio, kLargestFloat)) : ratio;
 }
 
+using Visitor = absl::FunctionRef<void(TierGroup, size_t, std::optional<double>, bool)>;
+
+std::optional<double> If(bool has, double value) { return has ? std::optional<double>(value) : std::nullopt; }
+
+void VisitJob(const v1::StepReport& report, Visitor visit) {
+  const bool bad = HasNonFinite(report);
+  const auto job = [&](JobSeries series, std::optional<double> value, bool has_non_finite = false) {
+    visit(TierGroup::kJob, static_cast<size_t>(series), value, has_non_finite);
+  };
+  job(JobSeries::kLoss, report.loss());
+  job(JobSeries::kValidationLoss, If(report.has_validation(), report.validation().loss()));
+  job(JobSeries::kGradNorm, If(report.has_grad_norm(), report.grad_norm()), bad);
+  job(JobSeries::kNormAfter, If(report.clip().has_norm_after(), report.clip().norm_after()));
+  job(JobSeries::kLearningRate, report.learning_rate());
+  job(JobSeries::kThreshold, If(report.clip().has_threshold(), report.clip().threshold()));
+  job(JobSeries::kStepSeconds, report.step_seconds());
+  job(JobSeries::kNonFinite, NonFiniteElements(report), bad || !std::isfinite(report.loss()));
+}
+
+void VisitTensor(const v1::TensorStats& tensor, Visitor visit) {
+  const bool bad = HasNonFinite(tensor);
+  const auto add = [&](TierGroup group, std::optional<double> value, bool has_non_finite) {
+    visit(group, static_cast<size_t>(tensor.tensor()), value, has_non_finite);
+  };
+  add(TierGroup::kTensorNorm, If(tensor.has_l2_norm(), tensor.l2_norm()), bad);
+  add(TierGroup::kTensorMaxAbs, If(tensor.has_max_abs(), tensor.max_abs()), bad);
+  add(TierGroup::kTensorMean, If(tensor.has_mean(), tensor.mean()), bad);
+  add(TierGroup::kTensorUpdateRatio, UpdateRatio(tensor), false);
+}
+
+void VisitLayer(const v1::LayerStats& layer, size_t series, Visitor visit) {
+  const bool bad = layer.output_non_finite() > 0;
+  const auto add = [&](TierGroup group, std::optional<double> value, bool has_non_finite = false) {
+    visit(group, series, value, has_non_finite);
+  };
+  add(TierGroup::kLayerOutputMean, If(layer.has_output_mean(), layer.output_mean()), bad);
+  add(TierGroup::kLayerOutputVariance, If(layer.has_output_variance(), layer.output_variance()), bad);
+  add(TierGroup::kLayerSaturated, If(layer.has_saturated(), layer.saturated()));
+  add(TierGroup::kLayerDead, If(layer.has_dead(), layer.dead()));
+  add(TierGroup::kLayerBackwardNorm, If(layer.has_backward_norm(), layer.backward_norm()));
+  add(TierGroup::kLayerBackwardGrowth, If(layer.has_backward_growth(), layer.backward_growth()));
+  add(TierGroup::kLayerLargestLogit, If(layer.has_largest_logit(), layer.largest_logit()));
+  add(TierGroup::kLayerAttentionEntropy, If(layer.has_attention_entropy(), layer.attention_entropy()));
+}
+
 // The fields of a bucket that are numbers of the group's kind, in the order in which they are stored.
-constexpr std::array<double Bucket::*, 4> kNumbers = {&Bucket::min, &Bucket::max, &Bucket::last, &Bucket::sum};
+struct NumberField {
+  double Bucket::*field;
+  Aggregate aggregate;
+};
+constexpr std::array kNumbers = {NumberField{&Bucket::min, Aggregate::kMin}, NumberField{&Bucket::max, Aggregate::kMax},
+                                 NumberField{&Bucket::last, Aggregate::kLast},
+                                 NumberField{&Bucket::sum, Aggregate::kSum}};
 constexpr std::array<int64_t Bucket::*, 2> kCounts = {&Bucket::count, &Bucket::non_finite};
 
+// What is wanted of a tier, as places in its columns.
+struct ChosenCells {
+  bool all = true;
+  std::vector<uint32_t> places;  // in a column
+  std::vector<uint32_t> cells;   // of each: its cell in the tier that comes back
+};
+
+ChosenCells Choose(const std::vector<uint32_t>& series, size_t stored_series, size_t buckets) {
+  ChosenCells chosen{.all = false, .places = {}, .cells = {}};
+  for (size_t i = 0; i < series.size() && series[i] < stored_series; ++i) {
+    for (size_t bucket = 0; bucket < buckets; ++bucket) {
+      chosen.places.push_back(static_cast<uint32_t>(series[i] * buckets + bucket));
+      chosen.cells.push_back(static_cast<uint32_t>(i * buckets + bucket));
+    }
+  }
+  return chosen;
+}
+
+// Calls `set(cell, bits)` for what is wanted of the next column.
+template <typename Set>
+absl::Status ReadCells(ColumnKind kind, size_t stored, const ChosenCells& chosen, absl::string_view* bytes, Set set) {
+  if (chosen.all) {
+    GW_ASSIGN_OR_RETURN(const std::vector<uint64_t> column, TakeColumn(kind, stored, bytes));
+    for (size_t i = 0; i < column.size(); ++i) set(i, column[i]);
+    return absl::OkStatus();
+  }
+  GW_ASSIGN_OR_RETURN(const std::vector<uint64_t> column, TakeChosen(kind, stored, chosen.places, bytes));
+  for (size_t i = 0; i < column.size(); ++i) set(chosen.cells[i], column[i]);
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+void VisitSeries(const v1::StepReport& report, Visitor visit) {
+  VisitJob(report, visit);
+  for (const v1::TensorStats& tensor : report.tensors()) VisitTensor(tensor, visit);
+  for (int i = 0; i < report.layers_size(); ++i) VisitLayer(report.layers(i), static_cast<size_t>(i), visit);
+}
 
 void Bucket::Add(std::optional<double> value, bool has_non_finite) {
   if (value.has_value()) last = *value;
@@ -98,45 +188,9 @@ void TierBuilder::AddTo(TierGroup group, size_t series, size_t bucket, std::opti
 
 void TierBuilder::Add(const v1::StepReport& report) {
   const auto bucket = static_cast<size_t>((report.step() - first_step_) / kTierFactor);
-  const auto job = [&](JobSeries series, bool has, double value, bool has_non_finite = false) {
-    AddTo(TierGroup::kJob, static_cast<size_t>(series), bucket, has ? std::optional<double>(value) : std::nullopt,
-          has_non_finite);
-  };
-  job(JobSeries::kLoss, true, report.loss());
-  job(JobSeries::kValidationLoss, report.has_validation(), report.validation().loss());
-  job(JobSeries::kGradNorm, report.has_grad_norm(), report.grad_norm(), HasNonFinite(report));
-  job(JobSeries::kNormAfter, report.clip().has_norm_after(), report.clip().norm_after());
-  job(JobSeries::kLearningRate, true, report.learning_rate());
-  job(JobSeries::kThreshold, report.clip().has_threshold(), report.clip().threshold());
-  job(JobSeries::kStepSeconds, true, report.step_seconds());
-
-  for (const v1::TensorStats& tensor : report.tensors()) {
-    const auto series = static_cast<size_t>(tensor.tensor());
-    const bool bad = HasNonFinite(tensor);
-    const auto add = [&](TierGroup group, bool has, float value) {
-      AddTo(group, series, bucket, has ? std::optional<double>(value) : std::nullopt, bad);
-    };
-    add(TierGroup::kTensorNorm, tensor.has_l2_norm(), tensor.l2_norm());
-    add(TierGroup::kTensorMaxAbs, tensor.has_max_abs(), tensor.max_abs());
-    add(TierGroup::kTensorMean, tensor.has_mean(), tensor.mean());
-    AddTo(TierGroup::kTensorUpdateRatio, series, bucket, UpdateRatio(tensor), false);
-  }
-
-  for (int i = 0; i < report.layers_size(); ++i) {
-    const v1::LayerStats& layer = report.layers(i);
-    const bool bad = layer.output_non_finite() > 0;
-    const auto add = [&](TierGroup group, bool has, float value, bool has_non_finite = false) {
-      AddTo(group, static_cast<size_t>(i), bucket, has ? std::optional<double>(value) : std::nullopt, has_non_finite);
-    };
-    add(TierGroup::kLayerOutputMean, layer.has_output_mean(), layer.output_mean(), bad);
-    add(TierGroup::kLayerOutputVariance, layer.has_output_variance(), layer.output_variance(), bad);
-    add(TierGroup::kLayerSaturated, layer.has_saturated(), layer.saturated());
-    add(TierGroup::kLayerDead, layer.has_dead(), layer.dead());
-    add(TierGroup::kLayerBackwardNorm, layer.has_backward_norm(), layer.backward_norm());
-    add(TierGroup::kLayerBackwardGrowth, layer.has_backward_growth(), layer.backward_growth());
-    add(TierGroup::kLayerLargestLogit, layer.has_largest_logit(), layer.largest_logit());
-    add(TierGroup::kLayerAttentionEntropy, layer.has_attention_entropy(), layer.attention_entropy());
-  }
+  VisitSeries(report, [&](TierGroup group, size_t series, std::optional<double> value, bool has_non_finite) {
+    AddTo(group, series, bucket, value, has_non_finite);
+  });
 }
 
 std::vector<Tier> TierBuilder::Tiers() const {
@@ -200,15 +254,16 @@ std::string EncodeTier(const Tier& tier) {
     append(ColumnKind::kInteger, [count](const Bucket& bucket) { return static_cast<uint64_t>(bucket.*count); });
   }
   const ColumnKind kind = KindOf(tier.group);
-  for (const auto number : kNumbers) {
-    append(kind, [number, kind](const Bucket& bucket) { return ToBits(bucket.*number, kind); });
+  for (const NumberField& number : kNumbers) {
+    append(kind, [&number, kind](const Bucket& bucket) { return ToBits(bucket.*number.field, kind); });
   }
   const uint32_t checksum = Checksum(bytes);
   for (size_t i = 0; i < kChecksumBytes; ++i) bytes.push_back(static_cast<char>(checksum >> 8 * i));
   return bytes;
 }
 
-absl::StatusOr<Tier> DecodeTier(absl::string_view bytes) {
+absl::StatusOr<Tier> DecodeTier(absl::string_view bytes, AggregateMask aggregates,
+                                const std::vector<uint32_t>* series) {
   if (bytes.size() < 2 + kChecksumBytes || bytes[0] != kVersion) return BatchIsDamaged();
   absl::string_view content = bytes.substr(0, bytes.size() - kChecksumBytes);
   uint32_t checksum = 0;
@@ -218,19 +273,26 @@ absl::StatusOr<Tier> DecodeTier(absl::string_view bytes) {
   const auto group = static_cast<uint8_t>(bytes[1]);
   if (checksum != Checksum(content) || group >= kTierGroups) return BatchIsDamaged();
   content.remove_prefix(2);
-  uint64_t series = 0, buckets = 0;
-  if (!TakeVarint(&content, &series) || !TakeVarint(&content, &buckets)) return BatchIsDamaged();
-  if (series > kMaxCells || buckets > kMaxCells || series * buckets > kMaxCells) return BatchIsDamaged();
-  Tier tier{.group = static_cast<TierGroup>(group), .series = series, .buckets = buckets, .cells = {}};
-  tier.cells.resize(series * buckets);
+  uint64_t stored = 0, buckets = 0;
+  if (!TakeVarint(&content, &stored) || !TakeVarint(&content, &buckets)) return BatchIsDamaged();
+  if (stored > kMaxCells || buckets > kMaxCells || stored * buckets > kMaxCells) return BatchIsDamaged();
+  const ChosenCells chosen = series == nullptr ? ChosenCells() : Choose(*series, stored, buckets);
+  const size_t kept = series == nullptr ? stored : series->size();
+  if (kept * buckets > kMaxCells) return BatchIsDamaged();
+  Tier tier{.group = static_cast<TierGroup>(group), .series = kept, .buckets = buckets, .cells = {}};
+  tier.cells.resize(kept * buckets);
   for (const auto count : kCounts) {
-    GW_ASSIGN_OR_RETURN(const auto column, TakeColumn(ColumnKind::kInteger, tier.cells.size(), &content));
-    for (size_t i = 0; i < column.size(); ++i) tier.cells[i].*count = static_cast<int64_t>(column[i]);
+    const auto set = [&](size_t cell, uint64_t bits) { tier.cells[cell].*count = static_cast<int64_t>(bits); };
+    GW_RETURN_IF_ERROR(ReadCells(ColumnKind::kInteger, stored * buckets, chosen, &content, set));
   }
   const ColumnKind kind = KindOf(tier.group);
-  for (const auto number : kNumbers) {
-    GW_ASSIGN_OR_RETURN(const auto column, TakeColumn(kind, tier.cells.size(), &content));
-    for (size_t i = 0; i < column.size(); ++i) tier.cells[i].*number = ToDouble(column[i], kind);
+  for (const NumberField& number : kNumbers) {
+    if ((aggregates & MaskOf(number.aggregate)) == 0) {
+      GW_RETURN_IF_ERROR(SkipColumn(&content));
+      continue;
+    }
+    const auto set = [&](size_t cell, uint64_t bits) { tier.cells[cell].*number.field = ToDouble(bits, kind); };
+    GW_RETURN_IF_ERROR(ReadCells(kind, stored * buckets, chosen, &content, set));
   }
   return content.empty() ? absl::StatusOr<Tier>(std::move(tier)) : BatchIsDamaged();
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -71,8 +72,23 @@ enum class JobSeries : uint8_t {
   kLearningRate = 4,
   kThreshold = 5,
   kStepSeconds = 6,
+  // Elements of all gradients that are not finite. Its Bucket::non_finite counts steps on which the loss or a gradient
+  // was not finite.
+  kNonFinite = 7,
 };
-inline constexpr size_t kJobSeries = 7;
+inline constexpr size_t kJobSeries = 8;
+
+// Calls `visit` for every series that the report has something about: its value, if it has one, and whether an element
+// of what it measures was not finite.
+void VisitSeries(
+    const v1::StepReport& report,
+    absl::FunctionRef<void(TierGroup group, size_t series, std::optional<double> value, bool has_non_finite)> visit);
+
+// Fields of Bucket, as bits of a mask.
+enum class Aggregate : uint8_t { kMin = 1, kMax = 2, kLast = 4, kSum = 8, kCount = 16, kNonFinite = 32 };
+using AggregateMask = uint8_t;
+inline constexpr AggregateMask kAllAggregates = 63;
+constexpr AggregateMask MaskOf(Aggregate aggregate) { return static_cast<AggregateMask>(aggregate); }
 
 // Consecutive buckets of the series of one group. Those of tensors and layers are floats, sums too.
 struct Tier {
@@ -108,8 +124,11 @@ Tier Join(absl::Span<const Tier> tiers);
 
 // A tier as bytes, with a checksum; by columns, so that few of them are read where few are asked for.
 std::string EncodeTier(const Tier& tier);
-// DATA_LOSS, reason LOG_CORRUPT: it is none.
-absl::StatusOr<Tier> DecodeTier(absl::string_view bytes);
+// DATA_LOSS, reason LOG_CORRUPT: it is none. Only what is in `aggregates` is read, and what is not is as in an empty
+// bucket; count and non_finite always are, since what comes of a bucket hangs on them. `series`, rising: only these, in
+// their order; null: all. One that the tier does not have is empty.
+absl::StatusOr<Tier> DecodeTier(absl::string_view bytes, AggregateMask aggregates = kAllAggregates,
+                                const std::vector<uint32_t>* series = nullptr);
 
 }  // namespace gradwatch::server
 

@@ -1,6 +1,7 @@
 #include "server/history/tiers.h"
 
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <bit>
 #include <cmath>
@@ -75,6 +76,8 @@ Said SaidOf(const v1::StepReport& report, TierGroup group, size_t series) {
         return {report.clip().has_threshold(), report.clip().threshold()};
       case JobSeries::kStepSeconds:
         return {true, report.step_seconds()};
+      case JobSeries::kNonFinite:
+        return {true, static_cast<double>(report.nan_count()), report.nan_count() > 0 || !std::isfinite(report.loss())};
     }
   }
   if (group == TierGroup::kLayerSaturated && report.layers_size() > 0) {
@@ -191,6 +194,64 @@ TEST(TiersTest, OneSpikeAndOneNanAreInEveryLevel) {
   EXPECT_EQ(loss.min, 1);
   EXPECT_EQ(loss.non_finite, 1);
   EXPECT_EQ(loss.count, 16 * kBlockSteps - 1);
+}
+
+// Of columns of several pieces, and of series that the tier does not have.
+TEST(TiersTest, FewSeriesAndAggregatesAreThoseOfTheWholeTier) {
+  Random random(4);
+  Tier tier{.group = TierGroup::kTensorNorm, .series = 100, .buckets = 256, .cells = {}};
+  tier.cells.resize(tier.series * tier.buckets);
+  for (Bucket& bucket : tier.cells) {
+    for (int i = 0; i < 3; ++i) bucket.Add(AnyFloat(random), random() % 100 == 0);
+    bucket.sum = static_cast<float>(bucket.sum);
+  }
+  const std::string bytes = EncodeTier(tier);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<uint32_t> series;
+    for (uint32_t i = 0; i < 120; ++i) {
+      if (random() % (1 + round) == 0) series.push_back(i);
+    }
+    const auto aggregates = static_cast<AggregateMask>(random() % 64);
+    const absl::StatusOr<Tier> chosen = DecodeTier(bytes, aggregates, &series);
+    ASSERT_TRUE(chosen.ok()) << chosen.status();
+    ASSERT_EQ(chosen->series, series.size());
+    const auto expect = [&](Aggregate aggregate, double got, double wanted) {
+      ASSERT_EQ(Bits(got), Bits((aggregates & MaskOf(aggregate)) != 0 ? wanted
+                                : aggregate == Aggregate::kSum        ? 0
+                                                                      : kNan));
+    };
+    for (size_t i = 0; i < series.size(); ++i) {
+      for (size_t j = 0; j < tier.buckets; ++j) {
+        const Bucket& got = chosen->At(i, j);
+        const Bucket wanted = series[i] < tier.series ? tier.At(series[i], j) : Bucket();
+        ASSERT_EQ(got.count, wanted.count);
+        ASSERT_EQ(got.non_finite, wanted.non_finite);
+        expect(Aggregate::kMin, got.min, wanted.min);
+        expect(Aggregate::kMax, got.max, wanted.max);
+        expect(Aggregate::kLast, got.last, wanted.last);
+        expect(Aggregate::kSum, got.sum, wanted.sum);
+      }
+    }
+  }
+}
+
+// Whoever makes a checksum that fits gets an error or another tier, never a crash.
+TEST(TiersTest, NoBytesHurt) {
+  Random random(6);
+  Tier tier{.group = TierGroup::kLayerDead, .series = 5, .buckets = 16, .cells = std::vector<Bucket>(80)};
+  for (Bucket& bucket : tier.cells) bucket.Add(AnyFloat(random), false);
+  const std::string whole = EncodeTier(tier);
+  for (int round = 0; round < 20000; ++round) {
+    std::string bytes = whole;
+    for (size_t i = 1 + random() % 3; i > 0; --i) bytes[random() % bytes.size()] = static_cast<char>(random());
+    const size_t size = bytes.size() - 4;
+    const auto checksum = static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), size));
+    for (size_t i = 0; i < 4; ++i) bytes[size + i] = static_cast<char>(checksum >> 8 * i);
+    const std::vector<uint32_t> series = {1, 3, 40};
+    for (const auto& tier_or : {DecodeTier(bytes), DecodeTier(bytes, MaskOf(Aggregate::kMax), &series)}) {
+      ASSERT_TRUE(tier_or.ok() || absl::IsDataLoss(tier_or.status())) << tier_or.status();
+    }
+  }
 }
 
 TEST(TiersTest, ComeBackAsTheyWereOrNotAtAll) {
