@@ -355,7 +355,7 @@ void ReportBatchEncoder::ForEach(const ReportChoice& choice,
   while (assembler.Next(&report)) each(report);
 }
 
-std::string ReportBatchEncoder::Finish(int level) {
+std::string ReportBatchEncoder::Encode(int level) const {
   const ReportColumns& columns = *columns_;
   Writer writer(level);
   writer.Number(columns.reports.rows);
@@ -369,12 +369,17 @@ std::string ReportBatchEncoder::Finish(int level) {
   WriteTensors(columns, &writer);
   WriteLayers(columns, &writer);
   for (const std::string& odd : columns.odd) writer.Text(odd);
-  *columns_ = ReportColumns();
   return std::move(writer).Finish();
 }
 
+std::string ReportBatchEncoder::Finish(int level) {
+  std::string batch = Encode(level);
+  *columns_ = ReportColumns();
+  return batch;
+}
+
 absl::Status DecodeReports(absl::string_view batch, absl::FunctionRef<void(const v1::StepReport&)> each) {
-  return DecodeReports(batch, ReportChoice(), each);
+  return DecodeReports(batch, ReportChoice::Everything(), each);
 }
 
 absl::Status DecodeReports(absl::string_view batch, const ReportChoice& choice,

@@ -37,11 +37,15 @@ class ReportBatchEncoder {
   // and nothing was added. One report always fits an empty batch.
   [[nodiscard]] bool Add(const v1::StepReport& report);
   size_t reports() const;
+  // What was added, in that order.
+  const ReportColumns& columns() const { return *columns_; }
   // What it occupies.
   size_t memory_bytes() const;
   // Calls for every report, or what is wanted of it, in the order in which they were added.
   void ForEach(const ReportChoice& choice, absl::FunctionRef<void(const v1::StepReport&)> each) const;
-  // The batch with its checksum. Leaves the encoder empty.
+  // The batch with its checksum.
+  std::string Encode(int level = kBatchLevel) const;
+  // The same; leaves the encoder empty.
   std::string Finish(int level = kBatchLevel);
 
  private:

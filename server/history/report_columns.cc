@@ -183,6 +183,11 @@ ReportChoice ReportChoice::Nothing() {
           .tensors = {}};
 }
 
+const ReportChoice& ReportChoice::Everything() {
+  static const auto& everything = *new ReportChoice;
+  return everything;
+}
+
 ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) {
   uint64_t all = 0;
   for (const uint64_t value : values) all |= value;

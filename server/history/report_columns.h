@@ -47,6 +47,7 @@ struct ReportChoice {
   std::vector<bool> tensors;  // by TensorStats.tensor: wanted; behind the end: not. Empty: all
 
   static ReportChoice Nothing();
+  static const ReportChoice& Everything();
   bool WantsTensor(uint64_t id) const { return tensors.empty() || (id < tensors.size() && tensors[id]); }
 };
 
@@ -120,7 +121,8 @@ struct ReportColumns {
 // empty, and so may rows of tensors that are not; `columns` and `choice` outlive it.
 class ReportAssembler {
  public:
-  ReportAssembler(const ReportColumns* columns, const ReportChoice* choice) : columns_(*columns), choice_(*choice) {}
+  explicit ReportAssembler(const ReportColumns* columns, const ReportChoice* choice = &ReportChoice::Everything())
+      : columns_(*columns), choice_(*choice) {}
   // The next report in `report`, whatever that was. False: the tables do not belong together.
   bool Next(v1::StepReport* report);
 

@@ -1,6 +1,7 @@
 #include "server/history/statistics_query.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -128,6 +129,34 @@ class SeriesSet {
   std::array<Group, kTierGroups> groups_;
 };
 
+// Calls for the reports of a block that are in `steps`, in their order, or for what is wanted of them: those of its
+// batches, and those that are in none yet, which win. Until `each` returns false; DATA_LOSS: it cannot be read.
+absl::Status ReadBlock(int64_t block, const StepRange& steps, const ReportChoice& choice, BlockSource* source,
+                       absl::FunctionRef<bool(const v1::StepReport&)> each) {
+  const StepRange window = Common(steps, {.first = block, .last = block + kBlockSteps - 1});
+  GW_ASSIGN_OR_RETURN(const std::vector<std::string> batches, source->Batches(block));
+  bool more = true;
+  if (batches.empty()) {
+    source->ForEachOpen(window, choice, [&](const v1::StepReport& report) { more = more && each(report); });
+    return absl::OkStatus();
+  }
+  std::vector<v1::StepReport> open;
+  source->ForEachOpen(window, choice, [&open](const v1::StepReport& report) { open.push_back(report); });
+  auto next = open.begin();
+  const auto open_up_to = [&](int64_t step) {
+    for (; more && next != open.end() && next->step() <= step; ++next) more = each(*next);
+  };
+  for (size_t i = 0; more && i < batches.size(); ++i) {
+    GW_RETURN_IF_ERROR(DecodeReports(batches[i], choice, [&](const v1::StepReport& report) {
+      open_up_to(report.step());
+      const bool is_replaced = next != open.begin() && std::prev(next)->step() == report.step();
+      if (more && !is_replaced && window.Has(report.step())) more = each(report);
+    }));
+  }
+  open_up_to(window.last);
+  return absl::OkStatus();
+}
+
 // What could not be read, by level.
 using Damage = KeptByLevel;
 
@@ -149,21 +178,17 @@ class PlanReader {
  private:
   absl::Status ReadReports(const StepRange& steps, StepRanges* damaged) {
     const auto add = [&](const v1::StepReport& report) {
-      if (steps.Has(report.step())) Add(report);
+      Add(report);
+      return true;
     };
     for (int64_t block = steps.first / kBlockSteps * kBlockSteps; block <= steps.last; block += kBlockSteps) {
-      absl::StatusOr<std::vector<std::string>> batches = source_.Batches(block);
-      absl::Status status = batches.status();
-      for (size_t i = 0; status.ok() && i < batches->size(); ++i) {
-        status = DecodeReports((*batches)[i], series_.choice(), add);
-      }
+      const absl::Status status = ReadBlock(block, steps, series_.choice(), &source_, add);
       if (absl::IsDataLoss(status)) {
         damaged->push_back({.first = block, .last = block + kBlockSteps - 1});
       } else {
         GW_RETURN_IF_ERROR(status);
       }
     }
-    source_.ForEachOpen(steps, series_.choice(), add);
     return absl::OkStatus();
   }
 
@@ -341,32 +366,22 @@ class HistogramReader {
       for (int64_t block = range.first / kBlockSteps * kBlockSteps; block <= range.last; block += kBlockSteps) {
         if (full_) return next_;
         if (++blocks > kHistogramBlocks) return block;
-        const StepRange steps = Common(range, {.first = block, .last = block + kBlockSteps - 1});
-        GW_RETURN_IF_ERROR(ReadBlock(block, steps, readable, histograms));
+        GW_RETURN_IF_ERROR(Read(block, range, readable, histograms));
       }
     }
     return full_ ? next_ : asked.last + 1;
   }
 
  private:
-  absl::Status ReadBlock(int64_t block, const StepRange& steps, Readable* readable,
-                         std::vector<HistogramAt>* histograms) {
-    const auto add = [&](const v1::StepReport& report) {
-      if (!full_ && steps.Has(report.step())) Add(report, histograms);
-    };
-    absl::StatusOr<std::vector<std::string>> batches = source_.Batches(block);
-    absl::Status status = batches.status();
-    for (size_t i = 0; status.ok() && !full_ && i < batches->size(); ++i) {
-      status = DecodeReports((*batches)[i], choice_, add);
-    }
-    if (absl::IsDataLoss(status)) {
-      Damage damage;
-      damage[0].push_back({.first = block, .last = block + kBlockSteps - 1});
-      readable->Remove(std::move(damage));
-    } else {
-      GW_RETURN_IF_ERROR(status);
-    }
-    if (!full_) source_.ForEachOpen(steps, choice_, add);
+  absl::Status Read(int64_t block, const StepRange& steps, Readable* readable, std::vector<HistogramAt>* histograms) {
+    const absl::Status status = ReadBlock(block, steps, choice_, &source_, [&](const v1::StepReport& report) {
+      Add(report, histograms);
+      return !full_;
+    });
+    if (!absl::IsDataLoss(status)) return status;
+    Damage damage;
+    damage[0].push_back({.first = block, .last = block + kBlockSteps - 1});
+    readable->Remove(std::move(damage));
     return absl::OkStatus();
   }
 

@@ -57,8 +57,8 @@ class BlockSource {
   // The batches of the block of kBlockSteps that begins at `block`, in the order of steps; none, if its reports are in
   // the open block, or never came. DATA_LOSS: it cannot be read.
   virtual absl::StatusOr<std::vector<std::string>> Batches(int64_t block) = 0;
-  // Calls for the reports in the window that are in no batch, in the order of steps, all behind those that are in one.
-  // What is not wanted of them may be there, too.
+  // Calls for the reports in the window that are in no batch, in the order of steps; one that is there, too, takes the
+  // place of a batch's of its step. What is not wanted of them may be there.
   virtual void ForEachOpen(const StepRange& window, const ReportChoice& choice,
                            absl::FunctionRef<void(const v1::StepReport&)> each) = 0;
   // The rows of a level and a group that overlap the window, in the order of steps. A group that has no values in a row

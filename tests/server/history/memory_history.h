@@ -34,6 +34,8 @@ class MemoryHistory final : public BlockSource {
   // What is not kept any more, or cannot be read; ranges are of whole blocks and rows.
   void Drop(int64_t level, const StepRange& steps) { dropped_[PlaceOf(level)].push_back(steps); }
   void Damage(int64_t level, const StepRange& steps) { damaged_[PlaceOf(level)].push_back(steps); }
+  // What was stored of the step is replaced, and lies in no batch yet.
+  void AddAgain(const v1::StepReport& report) { again_[report.step()] = report; }
   // The batches before are gone for good.
   void Forget(int64_t step) {
     batches_.erase(batches_.begin(), batches_.lower_bound(step));
@@ -69,6 +71,9 @@ class MemoryHistory final : public BlockSource {
   }
   void ForEachOpen(const StepRange& window, const ReportChoice& choice,
                    absl::FunctionRef<void(const v1::StepReport&)> each) override {
+    for (auto at = again_.lower_bound(window.first); at != again_.end() && at->first <= window.last; ++at) {
+      each(at->second);
+    }
     open_.ForEach(choice, [&](const v1::StepReport& report) {
       if (window.Has(report.step())) each(report);
     });
@@ -177,6 +182,7 @@ class MemoryHistory final : public BlockSource {
   int64_t open_block_ = -1, open_first_ = -1, open_last_ = -1;
   size_t open_tensors_ = 0;
   ReportBatchEncoder open_;
+  std::map<int64_t, v1::StepReport> again_;  // not of the open block
   std::optional<TierBuilder> tiers_;
 };
 

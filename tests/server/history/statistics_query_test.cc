@@ -388,6 +388,27 @@ TEST_F(StatisticsQueryTest, WhatIsDamagedIsToldAndAnsweredFromAnotherLevel) {
   EXPECT_TRUE(nothing.gaps[0].steps.Has(50'300));
 }
 
+TEST_F(StatisticsQueryTest, WhatWasSentAgainCountsOnce) {
+  MemoryHistory history;
+  for (int64_t step = 0; step < 2 * kBlockSteps + 10; ++step) {
+    v1::StepReport report;
+    report.set_step(step);
+    report.set_loss(static_cast<double>(step));
+    if (step != 70) history.Add(report);  // it was on its way for long
+    report.set_loss(-1);
+    if (step == 70 || step == 255 || step == 300) history.AddAgain(report);
+  }
+  StatisticsQuestion question;
+  question.series = {"loss"};
+  const StatisticsAnswer answer = Ask(question, &history);
+  ASSERT_EQ(answer.points.size(), 2u * kBlockSteps + 10);
+  for (int64_t step = 0; step < 2 * kBlockSteps + 10; ++step) {
+    const Bucket& loss = answer.series[0].points[static_cast<size_t>(step)];
+    EXPECT_EQ(loss.count, 1);
+    EXPECT_EQ(loss.last, step == 70 || step == 255 || step == 300 ? -1 : static_cast<double>(step));
+  }
+}
+
 TEST_F(StatisticsQueryTest, WhatTheTrainerLostIsAGap) {
   StatisticsQuestion question;
   question.steps = {.first = 40'100, .last = 60'000};
