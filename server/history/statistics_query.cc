@@ -1,7 +1,6 @@
 #include "server/history/statistics_query.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -134,26 +133,27 @@ class SeriesSet {
 absl::Status ReadBlock(int64_t block, const StepRange& steps, const ReportChoice& choice, BlockSource* source,
                        absl::FunctionRef<bool(const v1::StepReport&)> each) {
   const StepRange window = Common(steps, {.first = block, .last = block + kBlockSteps - 1});
-  GW_ASSIGN_OR_RETURN(const std::vector<std::string> batches, source->Batches(block));
-  bool more = true;
-  if (batches.empty()) {
-    source->ForEachOpen(window, choice, [&](const v1::StepReport& report) { more = more && each(report); });
-    return absl::OkStatus();
-  }
+  bool more = true, has_batch = false;
   std::vector<v1::StepReport> open;
-  source->ForEachOpen(window, choice, [&open](const v1::StepReport& report) { open.push_back(report); });
-  auto next = open.begin();
+  size_t next = 0;
   const auto open_up_to = [&](int64_t step) {
-    for (; more && next != open.end() && next->step() <= step; ++next) more = each(*next);
+    for (; more && next < open.size() && open[next].step() <= step; ++next) more = each(open[next]);
   };
-  for (size_t i = 0; more && i < batches.size(); ++i) {
-    GW_RETURN_IF_ERROR(DecodeReports(batches[i], choice, [&](const v1::StepReport& report) {
+  absl::Status status;
+  GW_RETURN_IF_ERROR(source->ForEachBatch(block, [&](absl::string_view batch) {
+    if (!std::exchange(has_batch, true)) {
+      source->ForEachOpen(window, choice, [&open](const v1::StepReport& report) { open.push_back(report); });
+    }
+    if (!more || !status.ok()) return;
+    status = DecodeReports(batch, choice, [&](const v1::StepReport& report) {
       open_up_to(report.step());
-      const bool is_replaced = next != open.begin() && std::prev(next)->step() == report.step();
+      const bool is_replaced = next > 0 && open[next - 1].step() == report.step();
       if (more && !is_replaced && window.Has(report.step())) more = each(report);
-    }));
-  }
+    });
+  }));
+  GW_RETURN_IF_ERROR(status);
   open_up_to(window.last);
+  if (!has_batch) source->ForEachOpen(window, choice, [&](const auto& report) { more = more && each(report); });
   return absl::OkStatus();
 }
 
@@ -205,17 +205,15 @@ class PlanReader {
     for (int i = 0; i < kTierGroups; ++i) {
       const auto group = static_cast<TierGroup>(i);
       if (series_.IndicesOf(group).empty()) continue;
-      GW_ASSIGN_OR_RETURN(const std::vector<TierRow> rows, source_.Tiers(part.level, group, part.steps));
-      for (const TierRow& row : rows) {
-        const absl::StatusOr<Tier> tier = DecodeTier(row.bytes, aggregates_, &series_.IndicesOf(group));
-        const bool fits =
-            tier.ok() && tier->group == group && static_cast<int64_t>(tier->buckets) * part.level == row.steps.steps();
-        if (fits) {
-          Add(*tier, row.steps.first, part);
+      const auto add = [&](const StepRange& steps, absl::string_view bytes) {
+        const absl::StatusOr<Tier> tier = DecodeTier(bytes, aggregates_, &series_.IndicesOf(group));
+        if (tier.ok() && tier->group == group && static_cast<int64_t>(tier->buckets) * part.level == steps.steps()) {
+          Add(*tier, steps.first, part);
         } else {
-          (*damage)[level].push_back(row.steps);
+          (*damage)[level].push_back(steps);
         }
-      }
+      };
+      GW_RETURN_IF_ERROR(source_.ForEachRow(part.level, group, part.steps, add));
     }
     return absl::OkStatus();
   }

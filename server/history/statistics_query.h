@@ -17,7 +17,9 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "gradwatch/v1/telemetry.pb.h"
 #include "server/history/report_columns.h"
 #include "server/history/series.h"
@@ -37,12 +39,6 @@ struct LostSteps {
   std::string reason;
 };
 
-// A row of a tier as it is stored: consecutive buckets of one level and group.
-struct TierRow {
-  StepRange steps;    // of its buckets
-  std::string bytes;  // EncodeTier's; whatever else they are, the row is damaged
-};
-
 // The statistics of one attempt of a job, at one moment. Errors but those told are the store's (UNAVAILABLE: not now),
 // and end the question.
 class BlockSource {
@@ -54,16 +50,17 @@ class BlockSource {
   virtual StepRanges Kept(int64_t level) const = 0;
   // Steps in the window whose reports are lost, damaged or dropped, in their order.
   virtual std::vector<LostSteps> Lost(const StepRange& window) const = 0;
-  // The batches of the block of kBlockSteps that begins at `block`, in the order of steps; none, if its reports are in
-  // the open block, or never came. DATA_LOSS: it cannot be read.
-  virtual absl::StatusOr<std::vector<std::string>> Batches(int64_t block) = 0;
+  // Calls for the batches of the block of kBlockSteps that begins at `block`, in the order of steps; for none, if its
+  // reports are in the open block, or never came. Bytes are valid during the call. DATA_LOSS: one cannot be read.
+  virtual absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view bytes)> each) = 0;
   // Calls for the reports in the window that are in no batch, in the order of steps; one that is there, too, takes the
   // place of a batch's of its step. What is not wanted of them may be there.
   virtual void ForEachOpen(const StepRange& window, const ReportChoice& choice,
                            absl::FunctionRef<void(const v1::StepReport&)> each) = 0;
-  // The rows of a level and a group that overlap the window, in the order of steps. A group that has no values in a row
-  // has no row.
-  virtual absl::StatusOr<std::vector<TierRow>> Tiers(int64_t level, TierGroup group, const StepRange& window) = 0;
+  // Calls for the rows of a level and a group that overlap the window, in the order of steps: the steps of its buckets,
+  // and EncodeTier's bytes; whatever else they are, the row is damaged. A group that has no values in a row has no row.
+  virtual absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
+                                  absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) = 0;
 };
 
 // Where a page begins. Its last step is that of the pages before, however many have come since.

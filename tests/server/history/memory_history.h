@@ -60,14 +60,13 @@ class MemoryHistory final : public BlockSource {
     }
     return lost;
   }
-  absl::StatusOr<std::vector<std::string>> Batches(int64_t block) override {
-    std::vector<std::string> batches;
+  absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view)> each) override {
     for (auto at = batches_.lower_bound(block); at != batches_.end() && at->first < block + kBlockSteps; ++at) {
-      batches.push_back(at->second);
+      ++batches_read;
+      const bool is_damaged = IsIn(damaged_[0], block);
+      each(is_damaged ? absl::string_view(at->second).substr(1) : at->second);
     }
-    batches_read += static_cast<int64_t>(batches.size());
-    if (IsIn(damaged_[0], block) && !batches.empty()) batches.back()[batches.back().size() / 2] ^= 1;
-    return batches;
+    return absl::OkStatus();
   }
   void ForEachOpen(const StepRange& window, const ReportChoice& choice,
                    absl::FunctionRef<void(const v1::StepReport&)> each) override {
@@ -78,21 +77,25 @@ class MemoryHistory final : public BlockSource {
       if (window.Has(report.step())) each(report);
     });
   }
-  absl::StatusOr<std::vector<TierRow>> Tiers(int64_t level, TierGroup group, const StepRange& window) override {
-    std::vector<TierRow> found;
+  absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
+                          absl::FunctionRef<void(const StepRange&, absl::string_view)> each) override {
     for (const auto& [first, row] : rows_[{level, group}]) {
       if (Common(row.steps, window).empty()) continue;
-      found.push_back(row);
-      if (IsIn(damaged_[PlaceOf(level)], first)) found.back().bytes.resize(found.back().bytes.size() / 2);
+      ++rows_read;
+      const bool is_damaged = IsIn(damaged_[PlaceOf(level)], first);
+      each(row.steps, absl::string_view(row.bytes).substr(0, row.bytes.size() / (is_damaged ? 2 : 1)));
     }
-    rows_read += static_cast<int64_t>(found.size());
-    return found;
+    return absl::OkStatus();
   }
 
   int64_t rows_read = 0, batches_read = 0;
 
  private:
-  using Rows = std::map<int64_t, TierRow>;  // by first step
+  struct Row {
+    StepRange steps;
+    std::string bytes;
+  };
+  using Rows = std::map<int64_t, Row>;  // by first step
 
   static size_t PlaceOf(int64_t level) {
     size_t place = 0;
