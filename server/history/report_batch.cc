@@ -227,7 +227,7 @@ size_t ReportBatchEncoder::memory_bytes() const {
   return numbers * sizeof(uint64_t);
 }
 
-std::string ReportBatchEncoder::Finish(int level) {
+std::string ReportBatchEncoder::Encode(int level) const {
   const ReportColumns& columns = *columns_;
   Writer writer(level);
   writer.Number(columns.reports.rows);
@@ -241,8 +241,13 @@ std::string ReportBatchEncoder::Finish(int level) {
   WriteTensors(columns, &writer);
   WriteLayers(columns, &writer);
   for (const std::string& odd : columns.odd) writer.Text(odd);
-  *columns_ = ReportColumns();
   return std::move(writer).Finish();
+}
+
+std::string ReportBatchEncoder::Finish(int level) {
+  std::string batch = Encode(level);
+  *columns_ = ReportColumns();
+  return batch;
 }
 
 absl::StatusOr<ReportColumns> DecodeColumns(absl::string_view batch) {

@@ -37,9 +37,13 @@ class ReportBatchEncoder {
   // and nothing was added. One report always fits an empty batch.
   [[nodiscard]] bool Add(const v1::StepReport& report);
   size_t reports() const;
+  // What was added, in that order.
+  const ReportColumns& columns() const { return *columns_; }
   // About what it occupies.
   size_t memory_bytes() const;
-  // The batch with its checksum. Leaves the encoder empty.
+  // The batch with its checksum.
+  std::string Encode(int level = kBatchLevel) const;
+  // The same; leaves the encoder empty.
   std::string Finish(int level = kBatchLevel);
 
  private:
