@@ -39,7 +39,7 @@ class ReportBatchEncoder {
   size_t reports() const;
   // What was added, in that order.
   const ReportColumns& columns() const { return *columns_; }
-  // What it occupies.
+  // About what it occupies.
   size_t memory_bytes() const;
   // Calls for every report, or what is wanted of it, in the order in which they were added.
   void ForEach(const ReportChoice& choice, absl::FunctionRef<void(const v1::StepReport&)> each) const;

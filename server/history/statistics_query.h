@@ -33,12 +33,6 @@ inline constexpr std::array<int64_t, 4> kLevels = {1, 16, 256, 4096};
 // `newest` looks back this far: 16 buckets of the highest level.
 inline constexpr int64_t kNewestSteps = 65536;
 
-// A range of steps of which something is not there, and why.
-struct LostSteps {
-  StepRange steps;
-  std::string reason;
-};
-
 // The statistics of one attempt of a job, at one moment. Errors but those told are the store's (UNAVAILABLE: not now),
 // and end the question.
 class BlockSource {

@@ -1,8 +1,9 @@
-// Closed ranges of steps, and what is left of some without others.
+// Closed ranges of steps, what is left of some without others, and why steps are not there.
 #ifndef GRADWATCH_SERVER_HISTORY_STEP_RANGES_H_
 #define GRADWATCH_SERVER_HISTORY_STEP_RANGES_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace gradwatch::server {
@@ -16,6 +17,14 @@ struct StepRange {
   int64_t steps() const { return empty() ? 0 : last - first + 1; }
   bool Has(int64_t step) const { return first <= step && step <= last; }
   friend bool operator==(const StepRange&, const StepRange&) = default;
+};
+
+// A range of steps of which something is not there, and why.
+struct LostSteps {
+  StepRange steps;
+  std::string reason;
+
+  friend bool operator==(const LostSteps&, const LostSteps&) = default;
 };
 
 // The steps that are in both; may be empty.

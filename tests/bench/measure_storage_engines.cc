@@ -5,9 +5,9 @@
 // entries that are covered are deleted. Nothing is synced but once a second. Contents are random bytes, as compressed
 // ones look.
 //
-// Not part of the build, which needs neither of the three's headers; with liblmdb-dev and librocksdb-dev:
+// Not part of the build, which does not need LMDB's headers; with liblmdb-dev:
 //   g++ -std=c++20 -O2 measure_storage_engines.cc -lsqlite3 -llmdb -lrocksdb -o measure_storage_engines
-//   measure_storage_engines sqlite|sqlite-4k|sqlite-full|lmdb|rocksdb FOLDER write JOBS REPORTS
+//   measure_storage_engines sqlite|sqlite-4k|sqlite-full|lmdb|rocksdb|rocksdb-blobs FOLDER write JOBS REPORTS
 //   ... FOLDER kill ROUNDS | flip ROUNDS | full        (full: FOLDER is a small file system, with a file `ballast`,
 //   which is
 // removed when it is full)
@@ -224,14 +224,17 @@ class Lmdb final : public Engine {
 
 class Rocks final : public Engine {
  public:
-  explicit Rocks(const std::string& folder) {
+  Rocks(const std::string& folder, bool blobs) {
     rocksdb::Options options;
     options.create_if_missing = true;
     options.compression = rocksdb::kNoCompression;
     options.write_buffer_size = 32 << 20;
     options.max_write_buffer_number = 3;
     options.max_background_jobs = 2;
-    options.enable_blob_files = true;  // a batch is moved once, not once a level
+    options.target_file_size_base = 32 << 20;
+    options.max_bytes_for_level_base = 512 << 20;
+    options.level0_file_num_compaction_trigger = 8;
+    options.enable_blob_files = blobs;  // a batch is moved once, not once a level
     options.min_blob_size = 4 << 10;
     options.blob_file_size = 64 << 20;
     options.enable_blob_garbage_collection = true;
@@ -295,7 +298,7 @@ std::unique_ptr<Engine> Open(std::string_view name, const std::string& folder) {
   if (name == "sqlite-4k") return Make<Sqlite>(folder, "NORMAL", "4096");
   if (name == "sqlite-full") return Make<Sqlite>(folder, "FULL", "16384");
   if (name == "lmdb") return Make<Lmdb>(folder);
-  return Make<Rocks>(folder);
+  return Make<Rocks>(folder, name == "rocksdb-blobs");
 }
 
 // Random bytes whose first eight say their key.
