@@ -16,17 +16,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/lib/spec_reader.h"
+#include "tests/support/long_form.h"
 #include "tests/support/outside.h"
 #include "tests/support/server_process.h"
 #include "tests/support/temp_dir.h"
 
 namespace gradwatch::testing {
-
-// Whether the long forms were asked for: GRADWATCH_LONG=1.
-inline bool IsLong() {
-  const char* value = std::getenv("GRADWATCH_LONG");
-  return value != nullptr && absl::string_view(value) == "1";
-}
 
 // The seed of what is random in a test: GRADWATCH_SEED, else a new one. It is printed, so that it can be given again.
 inline uint64_t TestSeed() {

@@ -1,0 +1,46 @@
+// Conflated streams: closed ranges of steps with what happened in them, for who reads seldom or slowly. Made of reports
+// that are still in memory, or of what is stored, by the same cuts and the same sums.
+#ifndef GRADWATCH_SERVER_HISTORY_CONFLATED_RANGES_H_
+#define GRADWATCH_SERVER_HISTORY_CONFLATED_RANGES_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "gradwatch/v1/telemetry.pb.h"
+#include "server/history/statistics_query.h"
+#include "server/history/step_ranges.h"
+#include "server/history/tiers.h"
+
+namespace gradwatch::server {
+
+// What a conflated stream tells of a report.
+struct StepFigures {
+  int64_t step = 0;
+  double loss = 0;
+  std::optional<double> grad_norm;
+  bool gradient_is_finite = true;  // every element of every gradient
+};
+StepFigures FiguresOf(const v1::StepReport& report);
+
+// What v1::ConflatedPoint tells but for the last report.
+struct ConflatedRange {
+  StepRange steps;
+  Bucket loss, grad_norm;
+  int64_t non_finite_steps = 0;  // with a loss or a gradient that is not finite
+};
+
+// At most `max_ranges` (from 1) of the reports of one attempt, which are in the order of steps. Ranges without a report
+// are left out. The last report of a range is the last one up to its last step.
+std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges);
+
+// The same of what is stored of these steps; ranges are rounded outwards to the buckets that they come from. Errors as
+// AnswerQuestion; what is lost is for the caller to tell, who told it all the same to a stream that is lossless.
+absl::StatusOr<std::vector<ConflatedRange>> ConflateStored(const StepRange& steps, int64_t max_ranges,
+                                                           BlockSource* source);
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_HISTORY_CONFLATED_RANGES_H_
