@@ -24,8 +24,7 @@ std::string Words(const v1::NormLimitCondition& c) {
 // The floor of the deviation is a factor, at least that large.
 std::string Words(const v1::NormSpikeCondition& c) {
   return absl::StrCat(Norm(c.per_tensor()), " above ", Times(std::exp(c.max_deviations() * c.min_deviation())),
-                      " its median of ", c.window(), " steps, by ", Deviations(c.max_deviations()),
-                      c.has_start_factor() ? absl::StrCat(", and ", Times(c.start_factor()), " the first ones") : "");
+                      " its median of ", c.window(), " steps, by ", Deviations(c.max_deviations()));
 }
 
 std::string Words(const v1::LossJumpCondition& c) {

@@ -97,7 +97,6 @@ bool NormSpike::IsShared(const v1::Rule& rule) {
 
 NormSpike::NormSpike(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
     : max_deviations_(rule.norm_spike().max_deviations()),
-      log_start_factor_(rule.norm_spike().has_start_factor() ? std::log(rule.norm_spike().start_factor()) : -kInfinity),
       outlier_deviations_(std::min(max_deviations_, std::max(3.0, max_deviations_ / 2))),
       min_deviation_(rule.norm_spike().min_deviation()),
       per_tensor_(rule.norm_spike().per_tensor()),
@@ -133,17 +132,8 @@ Verdict NormSpike::JudgeAgainst(double norm, const History& usual, int tensor) c
   return verdict;
 }
 
-bool NormSpike::IsSmallForTheRun(const RunSignals& signals) const {
-  return signals.has_norm() && signals.norm() <= signals.start_norm() + log_start_factor_;
-}
-
 Verdict NormSpike::Judge(const StepRecord& record, const RunSignals& signals) {
-  Verdict verdict = per_tensor_ ? JudgeTensors(record) : JudgeGlobal(record, signals);
-  if (verdict.kind == Verdict::Kind::kHolds && IsSmallForTheRun(signals)) verdict.kind = Verdict::Kind::kQuiet;
-  return verdict;
-}
-
-Verdict NormSpike::JudgeGlobal(const StepRecord& record, const RunSignals& signals) {
+  if (per_tensor_) return JudgeTensors(record);
   Verdict verdict;
   if (record.pos_inf_count + record.neg_inf_count > 0 || record.grad_norm == kInfinity) {
     verdict.kind = Verdict::Kind::kHolds;

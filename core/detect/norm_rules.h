@@ -57,13 +57,8 @@ class NormSpike final : public Condition {
   Verdict JudgeAgainst(double norm, const History& usual, int tensor) const;
   Verdict JudgeTensor(const StepRecord& record, size_t i);
   Verdict JudgeTensors(const StepRecord& record);
-  Verdict JudgeGlobal(const StepRecord& record, const RunSignals& signals);
-
-  // Quiet while the norm of the step is no larger than at the start of the run, times start_factor.
-  bool IsSmallForTheRun(const RunSignals& signals) const;
 
   const double max_deviations_;
-  const double log_start_factor_;
   const double outlier_deviations_;
   const double min_deviation_;
   const bool per_tensor_;

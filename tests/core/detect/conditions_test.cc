@@ -260,20 +260,6 @@ TEST(NormSpikeTest, FallingNormsAreNoSpikes) {
   }
 }
 
-TEST(NormSpikeTest, NoneIsToldWhereTheNormIsSmallForTheRun) {
-  for (const bool per_tensor : {false, true}) {
-    v1::RuleSet rules = SpikeRule(per_tensor);
-    rules.mutable_rules(0)->mutable_norm_spike()->set_start_factor(2);
-    DetectorHarness harness(rules);
-    harness.HealthySteps(30, 100);
-    harness.HealthySteps(200, 0.01);  // nearly all is learnt
-    harness.SetNorm(150);
-    EXPECT_THAT(harness.Step(), IsEmpty()) << per_tensor;
-    harness.SetNorm(300);
-    EXPECT_EQ(harness.Step().size(), 1u) << per_tensor;
-  }
-}
-
 TEST(NormSpikeTest, PerTensorSeesWhatTheGlobalNormHides) {
   DetectorHarness global(SpikeRule(false)), per_tensor(SpikeRule(true));
   for (DetectorHarness* harness : {&global, &per_tensor}) {
