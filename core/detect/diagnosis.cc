@@ -432,7 +432,8 @@ void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals
 
 bool ExplainUsualNorm(double norm, double limit, const RunSignals& signals, v1::Alert* alert) {
   const double usual = signals.usual_norm();
-  if (!(usual > 0) || !(norm < kUsualNorm * usual)) return false;
+  // Of a few first steps nothing is usual yet.
+  if (!signals.usual_norms().ready() || !(norm < kUsualNorm * usual)) return false;
   // What is usual is not well where the norm has grown since the loss was best.
   const RunSignals::Best& best = signals.best();
   if (best.step >= 0 && usual > kRaisedNorm * std::exp(best.norm)) return false;

@@ -499,10 +499,11 @@ int Kill(const std::string& name, const std::string& folder, int rounds) {
       }
     }
     close(fds[1]);
-    usleep(100000 + random() % 400000);
+    uint64_t said = 0, word = 0;
+    const uint64_t enough = 100 + random() % 1000;
+    while (said < enough && read(fds[0], &word, 8) == 8) said = word;
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
-    uint64_t said = 0, word = 0;
     while (read(fds[0], &word, 8) == 8) said = word;
     close(fds[0]);
     auto engine = Open(name, folder);
@@ -615,10 +616,7 @@ int Full(const std::string& name, const std::string& folder) {
   fs::remove(folder + "/ballast");
   const double start = Now();
   bool healed = false;
-  while (!healed && Now() - start < 20) {
-    healed = load.Step();
-    if (!healed) usleep(100000);
-  }
+  while (!healed && Now() - start < 20) healed = load.Step();
   printf("heals %s after %.1f s\n", healed ? "by itself" : "NOT", Now() - start);
   return 0;
 }
