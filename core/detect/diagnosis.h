@@ -26,7 +26,8 @@ std::string GrowthAStep(double log_growth);
 void ExplainLargeGradient(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
 // Adds a line which says that a global norm above `limit` is as usual: below twice its median, which has not grown
-// since the loss was best. Then there is nothing to cure. Returns whether a line was added.
+// since the loss was best. Then there is nothing to cure. Returns whether a line was added; none is before the usual
+// norms are ready.
 bool ExplainUsualNorm(double norm, double limit, const RunSignals& signals, v1::Alert* alert);
 
 // Adds a line about the last update if it was unusually large against its weights: above 3 times what is usual, or in
