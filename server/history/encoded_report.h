@@ -29,7 +29,7 @@ struct EncodedReport {
   bool lost = false;
   SharedBytes bytes;
   // What is in the bytes, for the store, which need not read them then; null: it reads them. Never in what it gives.
-  std::shared_ptr<const v1::StepReport> report;
+  std::shared_ptr<const v1::StepReport> report = nullptr;
 };
 
 // Attempt and steps are those of the message.

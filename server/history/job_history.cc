@@ -34,9 +34,13 @@ void PassOver(absl::string_view, absl::string_view) {}
 // Puts together the answer of ReadAfter.
 class Collector {
  public:
-  Collector(size_t max_bytes) : max_bytes_(max_bytes) {}
-  bool full() const { return is_full_; }
+  explicit Collector(size_t max_bytes) : max_bytes_(max_bytes) {}
+  // Whether what comes behind `step` has no place any more: a lost range up to there may go on.
+  bool IsFullBehind(int64_t step) const {
+    return is_full_ && !(entries_.back().lost && entries_.back().step == step);
+  }
   void Put(EncodedReport entry) {
+    if (GoesOn(entry)) return;
     is_full_ = is_full_ || (!entries_.empty() && bytes_ + entry.bytes->size() > max_bytes_);
     if (is_full_) return;
     bytes_ += entry.bytes->size();
@@ -46,6 +50,17 @@ class Collector {
   std::vector<EncodedReport> Take() && { return std::move(entries_); }
 
  private:
+  // A range that is lost for the same reason as the one before it becomes one with it.
+  bool GoesOn(const EncodedReport& entry) {
+    if (!entry.lost || entries_.empty()) return false;
+    EncodedReport& last = entries_.back();
+    if (!last.lost || last.attempt != entry.attempt || last.step + 1 != entry.first_step) return false;
+    const absl::StatusOr<v1::StatisticsLost> before = DecodeLost(*last.bytes), now = DecodeLost(*entry.bytes);
+    if (!before.ok() || !now.ok() || before->reason() != now->reason()) return false;
+    last = EncodeLost(entry.attempt, last.first_step, entry.step, now->reason());
+    return true;
+  }
+
   const size_t max_bytes_;
   size_t bytes_ = 0;
   bool is_full_ = false;
@@ -304,7 +319,7 @@ absl::StatusOr<std::vector<EncodedReport>> JobHistory::ReadAfter(int32_t attempt
   Collector collector(max_bytes);
   for (const int32_t at : AttemptsFrom(attempt)) {
     if (at != attempt) step = -1;
-    while (!collector.full()) {
+    while (!collector.IsFullBehind(step)) {
       const Part part = NextPart(at, step);
       GW_ASSIGN_OR_RETURN(std::vector<EncodedReport> entries, ReadPart(at, part));
       for (EncodedReport& entry : entries) collector.Put(std::move(entry));

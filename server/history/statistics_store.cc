@@ -34,7 +34,7 @@ constexpr absl::Duration kSyncEvery = absl::Seconds(1);
 // Of one record of the journal, about.
 constexpr size_t kRoundBytes = size_t{8} << 20;
 // While so much waits to be taken apart, nothing more is committed.
-constexpr int64_t kMostWaiting = int64_t{64} << 20;
+constexpr int64_t kMostWaiting = int64_t{16} << 20;
 
 // One thing to do.
 struct Command {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "server/store/statistics_store.h"
+#include "server/history/statistics_store.h"
 #include "server/stream/encoded_event.h"
 #include "server/stream/ring_budget.h"
 

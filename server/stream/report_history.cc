@@ -4,7 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "core/base/status_macros.h"
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {

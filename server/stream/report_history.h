@@ -16,7 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/base/encoding.h"
-#include "server/store/statistics_store.h"
+#include "server/history/statistics_store.h"
 
 namespace gradwatch::server {
 

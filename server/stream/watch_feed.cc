@@ -8,7 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "gradwatch/v1/watch_service.pb.h"
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {

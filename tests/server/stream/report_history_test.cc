@@ -23,8 +23,15 @@ class CountingStore final : public StatisticsStore {
   void Barrier(absl::AnyInvocable<void()>) override {}
   void Remove(absl::string_view, absl::AnyInvocable<void()>) override {}
   std::vector<std::string> Uids() const override { return {}; }
-  void SetAside(absl::string_view) override {}
-  absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) override { return 9999; }
+  void Settle(absl::AnyInvocable<void(const absl::Status&)>) override {}
+  Found found() const override { return Found::kSound; }
+  void Protect(absl::string_view, int32_t, int64_t, int64_t) override {}
+  void SetBudget(absl::string_view, const RetentionBudget&) override {}
+  absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view, int32_t) override { return nullptr; }
+  std::vector<std::string> LayerNames(absl::string_view) const override { return {}; }
+  StoreUsage Usage() const override { return {}; }
+  JobUsage UsageOf(absl::string_view) const override { return {}; }
+  absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) const override { return 9999; }
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
                                                        size_t max_bytes) override {
     ++reads;
