@@ -69,10 +69,7 @@ class Loader {
         std::find_if(known.begin(), known.end(), [&key](const HistoryItem& one) { return one.steps == key.steps; });
     if (level == 0) {
       if (same != known.end()) return;
-      // What was between is lost; nothing else leaves a gap there.
-      const int64_t before =
-          job->Ask([&](const HistoryIndex& index) { return index.StepBefore(key.attempt, key.steps.first); });
-      item.previous_step = before < 0 ? -1 : key.steps.first - 1;
+      item.previous_step = key.steps.first - 1;  // what is not there is lost
     } else {
       const int64_t last = job->Ask([&](const HistoryIndex& index) { return index.LastStep(key.attempt); });
       if (last >= key.steps.first) item.through = std::min(last, key.steps.last);

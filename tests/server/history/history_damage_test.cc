@@ -1,86 +1,49 @@
-// What becomes of statistics whose files are damaged, cut, emptied, gone, or no files at all.
-#include <SQLiteCpp/Database.h>
+// What becomes of statistics when rows, files or the whole folder are damaged or gone: told, or harmless.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/base/error.h"
+#include "server/history/history_database.h"
+#include "server/history/history_rows.h"
 #include "server/history/statistics_store.h"
-#include "server/store/statistics_database.h"
+#include "tests/server/history/failing_disk.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/long_form.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
 namespace gradwatch::server {
 namespace {
 
+namespace fs = std::filesystem;
+
 using ::gradwatch::testing::FakeClock;
+using ::gradwatch::testing::IsLong;
 using ::gradwatch::testing::IsOk;
-using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
-using ::testing::_;
-using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using Found = StatisticsStore::Found;
 
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return std::string((std::istreambuf_iterator<char>(file)), {});
-}
+const std::string kLostInTheMiddle = absl::StrCat("256-511 ", kDamagedReason);
 
-class StatisticsDamageTest : public ::testing::Test {
- protected:
-  void SetUp() override { Reopen(); }
-
-  void Reopen() {
-    store_.reset();
-    auto store = StatisticsStore::Open(dir_.path(), &clock_);
-    ASSERT_THAT(store, IsOk());
-    store_ = *std::move(store);
-  }
-
-  // Writes three batches of `uid`, steps 0 to 4, 5 to 9 and 10 to 14, and closes the database.
-  void Fill(const std::string& uid) {
-    for (int64_t first : {0, 5, 10}) ASSERT_THAT(AppendAndWait(*store_, uid, MakeReports(1, first, first + 4)), IsOk());
-    Reopen();
-  }
-
-  std::string PathOf(const std::string& uid) const { return dir_.File(absl::StrCat(uid, ".db")); }
-
-  // Everything in parts of `max_bytes`; the last entry is the error, if one ends it.
-  std::vector<std::string> ReadAll(const std::string& uid, size_t max_bytes) {
-    std::vector<std::string> all;
-    for (int32_t attempt = 0, step = -1;;) {
-      const auto entries = store_->ReadAfter(uid, attempt, step, max_bytes);
-      if (!entries.ok()) all.push_back(absl::StatusCodeToString(entries.status().code()));
-      if (!entries.ok() || entries->empty()) return all;
-      for (const EncodedReport& entry : *entries) all.push_back(Describe(entry));
-      attempt = entries->back().attempt;
-      step = static_cast<int32_t>(entries->back().step);
-    }
-  }
-
-  const TempDir dir_;
-  FakeClock clock_;
-  std::unique_ptr<StatisticsStore> store_;
-};
-
-std::vector<std::string> Steps(int first, int last) {
+std::vector<std::string> Steps(int64_t first, int64_t last) {
   std::vector<std::string> steps;
-  for (int step = first; step <= last; ++step) steps.push_back(absl::StrCat(step, "=1"));
+  for (int64_t step = first; step <= last; ++step) steps.push_back(absl::StrCat(step, "=1"));
   return steps;
 }
 
@@ -89,352 +52,265 @@ std::vector<std::string> operator+(std::vector<std::string> a, const std::vector
   return a;
 }
 
-// Each column of a batch in turn, and batches that are gone.
-TEST_F(StatisticsDamageTest, ADamagedBatchIsToldAndReadingGoesOn) {
-  const std::vector<std::string> lost = {"5-9 what was stored is damaged"};
-  const struct {
-    const char* damage;
-    std::vector<std::string> expected;
-  } kCases[] = {
-      {"UPDATE batches SET reports = zeroblob(length(reports)) WHERE last_step = 9",
-       Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET reports = substr(reports, 2) WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET reports = x'' WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET crc = crc + 1 WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET key_crc = key_crc + 1 WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET first_step = 6 WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET first_step = -3 WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET previous_step = 7 WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET last_step = 12 WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"UPDATE batches SET last_step = 1000000 WHERE last_step = 9",
-       Steps(0, 4) + lost + Steps(10, 14) + std::vector<std::string>{"DATA_LOSS"}},
-      {"UPDATE batches SET attempt = 2 WHERE last_step = 9",
-       Steps(0, 4) + lost + Steps(10, 14) + std::vector<std::string>{"DATA_LOSS"}},
-      {"DELETE FROM batches WHERE last_step = 9", Steps(0, 4) + lost + Steps(10, 14)},
-      {"DELETE FROM batches WHERE last_step = 4",
-       std::vector<std::string>{"0-4 what was stored is damaged"} + Steps(5, 14)},
-      {"DELETE FROM batches WHERE last_step < 10",
-       std::vector<std::string>{"0-9 what was stored is damaged"} + Steps(10, 14)},
-      {"UPDATE batches SET reports = x'00' WHERE last_step = 14",
-       Steps(0, 9) + std::vector<std::string>{"10-14 what was stored is damaged"}},
-      {"UPDATE batches SET key_crc = 0 WHERE last_step = 14", Steps(0, 9) + std::vector<std::string>{"DATA_LOSS"}},
-  };
-  int number = 0;
-  for (const auto& test_case : kCases) {
-    SCOPED_TRACE(test_case.damage);
-    const std::string uid = absl::StrCat("u", number++);
-    Fill(uid);
-    SQLite::Database(PathOf(uid), SQLite::OPEN_READWRITE).exec(test_case.damage);
-    for (const size_t max_bytes : {1, 30, 1 << 20}) {
-      EXPECT_THAT(ReadAll(uid, max_bytes), ElementsAreArray(test_case.expected)) << max_bytes;
-    }
-  }
-}
-
-TEST_F(StatisticsDamageTest, ADamagedBatchIsToldFromTheStepThatIsAskedFor) {
-  Fill("u");
-  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET crc = 0 WHERE last_step = 9");
-  const auto entries = store_->ReadAfter("u", 1, 6, 1);
-  ASSERT_THAT(entries, IsOk());
-  EXPECT_EQ(Describe(entries->at(0)), "7-9 what was stored is damaged");
-  EXPECT_EQ(*store_->LastStep("u", 1), 14);
-}
-
-// The good batches stay, whatever stands behind them; the next writer begins behind the last of them.
-TEST_F(StatisticsDamageTest, ADamagedEndIsTakenForOneThatHasVanished) {
-  const struct {
-    const char* damage;
-    int64_t last_good;
-  } kCases[] = {
-      {"UPDATE batches SET key_crc = key_crc + 1 WHERE last_step = 14", 9},
-      {"UPDATE batches SET key_crc = key_crc + 1 WHERE last_step > 4", 4},
-      {"UPDATE batches SET key_crc = key_crc + 1", -1},
-      {"UPDATE batches SET last_step = 1000000 WHERE last_step = 14", 9},
-      {"UPDATE batches SET last_step = 12 WHERE last_step = 14", 9},
-      {"UPDATE batches SET last_step = 3 WHERE last_step = 14", 9},
-      {"UPDATE batches SET last_step = -7 WHERE last_step = 14", 9},
-      {"UPDATE batches SET first_step = 11 WHERE last_step = 14", 9},
-      {"UPDATE batches SET previous_step = 13 WHERE last_step = 14", 9},
-  };
-  int number = 0;
-  for (const auto& test_case : kCases) {
-    SCOPED_TRACE(test_case.damage);
-    const std::string uid = absl::StrCat("u", number++);
-    Fill(uid);
-    SQLite::Database(PathOf(uid), SQLite::OPEN_READWRITE).exec(test_case.damage);
-    const int64_t last = test_case.last_good;
-    EXPECT_EQ(store_->LastStep(uid, 1).value_or(-2), last);
-    std::vector<EncodedReport> next = {EncodeLost(1, last + 1, 14, "gone")};
-    next.push_back(MakeReport(1, 15));
-    ASSERT_THAT(AppendAndWait(*store_, uid, next), IsOk());
-    ASSERT_THAT(AppendAndWait(*store_, uid, MakeReports(1, 16, 17)), IsOk());
-    EXPECT_EQ(store_->LastStep(uid, 1).value_or(-2), 17);
-    const std::vector<std::string> lost = {absl::StrCat(last + 1, "-14 gone")};
-    EXPECT_THAT(ReadAll(uid, 1 << 20), ElementsAreArray(Steps(0, static_cast<int>(last)) + lost + Steps(15, 17)));
-  }
-}
-
-TEST_F(StatisticsDamageTest, ABatchOfNoAttemptDoesNotKeepAnAttemptFromBeginning) {
-  Fill("u");
-  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET attempt = 2 WHERE last_step = 9");
-  EXPECT_EQ(store_->LastStep("u", 2).value_or(-2), -1);
-  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(2, 0, 1)), IsOk());
-  EXPECT_EQ(store_->LastStep("u", 2).value_or(-2), 1);
-  EXPECT_EQ(ReadAll("u", 1 << 20).size(), 5u + 1u + 5u + 2u) << "with 5 to 9 as lost";
-}
-
-// The steps before what is stored are told too, where a batch whose key is damaged may have held them.
-TEST_F(StatisticsDamageTest, WhatIsStoredOverADamagedKeyHidesNothing) {
-  Fill("u");
-  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET key_crc = 0 WHERE last_step = 9");
-  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 7, 7)), IsOk());
-  EXPECT_THAT(ReadAll("u", 1 << 20),
-              ElementsAreArray(Steps(0, 4) + std::vector<std::string>{"5-6 what was stored is damaged"} + Steps(7, 7) +
-                               std::vector<std::string>{"8-9 what was stored is damaged"} + Steps(10, 14)));
-}
-
-TEST_F(StatisticsDamageTest, WhatIsStoredOverADamagedBatchMendsIt) {
-  Fill("u");
-  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET crc = 0 WHERE last_step = 9");
-  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 6, 7)), IsOk());
-  EXPECT_THAT(ReadAll("u", 1 << 20),
-              ElementsAreArray(Steps(0, 4) + std::vector<std::string>{"5-5 what was stored is damaged"} + Steps(6, 7) +
-                               std::vector<std::string>{"8-9 what was stored is damaged"} + Steps(10, 14)));
-  SQLite::Database(PathOf("u"), SQLite::OPEN_READWRITE).exec("UPDATE batches SET key_crc = 0 WHERE last_step = 14");
-  EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 15, 15)), StatusIs(absl::StatusCode::kDataLoss, _))
-      << "nothing is put behind a place that is not known";
-}
-
-// What somebody, or a bad disk, can do to a file.
-struct Damage {
-  const char* name;
-  std::function<void(const std::string& path)> apply;
-  bool told;  // as DATA_LOSS; else there is nothing, or not all
-};
-
-const std::vector<Damage>& AllDamages() {
-  static const auto* const damages = new std::vector<Damage>{
-      {"garbage", [](const std::string& path) { std::ofstream(path) << std::string(9000, 'x'); }, true},
-      {"header",
-       [](const std::string& path) {
-         std::fstream(path, std::ios::in | std::ios::out | std::ios::binary) << std::string(100, '\x5a');
-       },
-       true},
-      {"cut", [](const std::string& path) { EXPECT_EQ(truncate(path.c_str(), 5000), 0); }, true},
-      {"emptied", [](const std::string& path) { EXPECT_EQ(truncate(path.c_str(), 0), 0); }, false},
-      {"missing", [](const std::string& path) { std::filesystem::remove(path); }, false},
-      {"folder",
-       [](const std::string& path) {
-         std::filesystem::remove(path);
-         std::filesystem::create_directories(path + "/inside");
-       },
-       true},
-      {"link to nowhere",
-       [](const std::string& path) {
-         std::filesystem::remove(path);
-         std::filesystem::create_symlink("/nonexistent/x", path);
-       },
-       true},
-      {"log is a folder", [](const std::string& path) { std::filesystem::create_directory(path + "-wal"); }, true},
-      {"of another program",
-       [](const std::string& path) {
-         SQLite::Database(path, SQLite::OPEN_READWRITE).exec("PRAGMA application_id = 1");
-       },
-       true},
-      {"without its table",
-       [](const std::string& path) { SQLite::Database(path, SQLite::OPEN_READWRITE).exec("DROP TABLE batches"); },
-       true},
-      {"of an older layout",
-       [](const std::string& path) { SQLite::Database(path, SQLite::OPEN_READWRITE).exec("PRAGMA user_version = 1"); },
-       true},
-  };
-  return *damages;
-}
-
-TEST_F(StatisticsDamageTest, IsTheTroubleOfItsJobAlone) {
-  for (const Damage& damage : AllDamages()) {
-    SCOPED_TRACE(damage.name);
-    const std::string uid = absl::StrCat("u", &damage - AllDamages().data());
-    Fill(uid);
-    store_.reset();
-    damage.apply(PathOf(uid));
-    Reopen();  // is not kept from starting
-    const auto entries = store_->ReadAfter(uid, 0, -1, 1 << 20);
-    const auto last = store_->LastStep(uid, 1);
-    if (damage.told) {
-      EXPECT_THAT(entries, StatusIs(absl::StatusCode::kDataLoss, HasSubstr(uid)));
-      EXPECT_THAT(last, StatusIs(absl::StatusCode::kDataLoss, HasSubstr(uid)));
-      EXPECT_NE(core::GetReason(last.status()), "");
-    } else {
-      ASSERT_THAT(entries, IsOk());
-      EXPECT_THAT(*entries, IsEmpty());
-      EXPECT_EQ(last.value_or(0), -1);
-    }
-    // In one round with another job.
-    absl::Notification hold;
-    store_->Barrier([&] { hold.WaitForNotification(); });
-    absl::Status appended;
-    store_->Append(uid, MakeReports(1, 15, 15), [&](const absl::Status& status, auto) { appended = status; });
-    absl::Status of_other;
-    absl::Notification done;
-    store_->Append("other", MakeReports(1, 0, 0), [&](const absl::Status& status, auto) { of_other = status; });
-    store_->Barrier([&] { done.Notify(); });
-    hold.Notify();
-    done.WaitForNotification();
-    EXPECT_THAT(of_other, IsOk());
-    EXPECT_EQ(appended.code(), damage.told ? absl::StatusCode::kDataLoss : absl::StatusCode::kOk);
-  }
-}
-
-TEST_F(StatisticsDamageTest, WhatIsSetAsideIsKeptAndANewDatabaseBegins) {
-  for (const Damage& damage : AllDamages()) {
-    SCOPED_TRACE(damage.name);
-    Fill("u");
-    damage.apply(PathOf("u"));
-    EXPECT_EQ(AppendAndWait(*store_, "u", MakeReports(1, 15, 15)).ok(), !damage.told);
-    store_->SetAside("u");
-    ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 20, 21)), IsOk()) << "without waiting";
-    EXPECT_THAT(ReadAll("u", 1 << 20), ElementsAre("20=1", "21=1"));
-    EXPECT_TRUE(std::filesystem::exists(std::filesystem::symlink_status(PathOf("u") + ".damaged")));
-    store_->Remove("u", [] {});
-    Reopen();
-    EXPECT_TRUE(std::filesystem::is_empty(dir_.path()));
-  }
-}
-
-TEST_F(StatisticsDamageTest, AReadingConnectionDoesNotOutliveItsDatabase) {
-  Fill("u");
-  EXPECT_EQ(ReadAll("u", 1 << 20).size(), 15u);  // leaves an open reader behind
-  store_->SetAside("u");
-  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 20, 20)), IsOk());
-  EXPECT_THAT(ReadAll("u", 1 << 20), ElementsAre("20=1"));
-}
-
-TEST_F(StatisticsDamageTest, WhatIsOutOfReachForAMomentIsNotLost) {
-  Fill("u");
-  rlimit before = {};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  const rlimit none = {3, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  const auto entries = store_->ReadAfter("u", 0, -1, 1 << 20);
-  const absl::Status appended = AppendAndWait(*store_, "u", MakeReports(1, 15, 15));
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-  EXPECT_THAT(entries, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("job u")));
-  EXPECT_THAT(appended, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("job u")));
-  EXPECT_EQ(ReadAll("u", 1 << 20).size(), 15u);
-}
-
-// A database of a few pages and kinds of rows, byte by byte.
-class StatisticsFuzzTest : public ::testing::Test {
+class HistoryDamageTest : public ::testing::Test {
  protected:
-  static constexpr int64_t kLast = 239;
+  std::string folder() const { return dir_.File("history"); }
 
-  void SetUp() override {
-    auto writer = StatisticsWriter::Open(path_);
-    ASSERT_THAT(writer, IsOk());
-    std::mt19937 random(1);
-    for (int64_t step = 0; step <= kLast;) {
-      std::vector<EncodedReport> batch;
-      for (int i = 0; i < 1 + static_cast<int>(random() % 12) && step <= kLast; ++i) {
-        if (random() % 20 == 0) {
-          batch.push_back(EncodeLost(1, step, std::min(step + 2, kLast), "away"));
-        } else {
-          batch.push_back(Report(step, random() % 30 == 0));
-        }
-        step = batch.back().step + 1;
-        expected_[batch.back().first_step] = *batch.back().bytes;
-      }
-      ASSERT_THAT((*writer)->Write({&batch}), IsOk());
-    }
-    writer->reset();
-    good_ = ReadFile(path_);
-    ASSERT_GT(good_.size(), 8u * 4096);
+  std::unique_ptr<StatisticsStore> Open() {
+    StoreOptions options;
+    options.clock = &clock_;
+    options.env = QuickDisk();
+    auto store = StatisticsStore::Open(folder(), std::move(options));
+    EXPECT_THAT(store, IsOk());
+    return store.ok() ? *std::move(store) : nullptr;
   }
 
-  static EncodedReport Report(int64_t step, bool large) {
-    v1::StepReport report;
-    report.set_attempt(1);
-    report.set_step(step);
-    report.set_loss(static_cast<double>(step));
-    for (int i = 0; i < (large ? 900 : 3); ++i) report.add_tensors()->set_l2_norm(static_cast<float>(i));
-    return EncodeReport(report);
+  // Steps 0 to 767 of "u" as three batches.
+  void Fill() {
+    const auto store = Open();
+    ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 767)), IsOk());
+    ASSERT_THAT(SettleAndWait(*store), IsOk());
   }
 
-  // Whether all steps up to where reading ends are told, truly or as lost; `whole` says whether nothing is lost.
-  void ReadBack(size_t max_bytes, bool* whole) {
-    *whole = false;
-    const auto reader = StatisticsReader::Open(path_);
-    if (!reader.ok()) return;
-    *whole = true;
-    for (int64_t step = -1; step < kLast;) {
-      const auto entries = (*reader)->ReadAfter(1, step, max_bytes);
-      *whole = *whole && entries.ok() && !entries->empty();
-      if (!entries.ok() || entries->empty()) return;  // the caller knows that there were more
-      for (const EncodedReport& entry : *entries) {
-        ASSERT_EQ(entry.attempt, 1);
-        ASSERT_EQ(entry.first_step, step + 1);
-        ASSERT_GE(entry.step, entry.first_step);
-        ASSERT_LE(entry.step, kLast);
-        const auto written = expected_.find(entry.first_step);
-        const bool same = written != expected_.end() && written->second == *entry.bytes;
-        *whole = *whole && same;
-        ASSERT_TRUE(same ||
-                    Describe(entry) == absl::StrCat(entry.first_step, "-", entry.step, " what was stored is damaged"));
-        step = entry.step;
-      }
+  // Changes rows while no store is open.
+  void Change(const std::function<void(HistoryDatabase&, HistoryChanges*)>& change) {
+    const auto database = HistoryDatabase::Open(folder(), QuickDisk());
+    ASSERT_THAT(database, IsOk());
+    HistoryChanges rows;
+    change(**database, &rows);
+    ASSERT_THAT((*database)->Write(rows), IsOk());
+  }
+
+  static std::vector<std::string> ReadAll(StatisticsStore& store, const std::string& uid, size_t max_bytes = 1 << 20) {
+    std::vector<std::string> all;
+    int32_t attempt = 0;
+    int64_t step = -1;
+    while (true) {
+      const auto entries = store.ReadAfter(uid, attempt, step, max_bytes);
+      EXPECT_THAT(entries, IsOk());
+      if (!entries.ok() || entries->empty()) return all;
+      for (const EncodedReport& entry : *entries) all.push_back(Describe(entry));
+      attempt = entries->back().attempt;
+      step = entries->back().step;
     }
   }
 
   const TempDir dir_;
-  const std::string path_ = dir_.File("u.db");
-  std::string good_;
-  std::map<int64_t, std::string> expected_;  // by first step
+  FakeClock clock_;
 };
 
-TEST_F(StatisticsFuzzTest, NothingWrongIsTold) {
-  std::mt19937 random(2);
-  int harmed = 0;
-  for (int round = 0; round < 1000; ++round) {
-    std::string bad = good_;
-    if (round % 40 == 0) {
-      bad.resize(random() % good_.size());
-    } else {
-      // Half of them in the first bytes of a page, where its structure is.
-      size_t at = random() % good_.size();
-      if (round % 2 == 0) at = at / 4096 * 4096 + random() % 64;
-      bad[at] = static_cast<char>(bad[at] ^ (1 << random() % 8));
-    }
-    dir_.Write("u.db", bad);
-    bool whole = false;
-    ASSERT_NO_FATAL_FAILURE(ReadBack(round % 10 == 0 ? 1 : 1 << 20, &whole)) << round;
-    if (!whole) ++harmed;
-  }
-  EXPECT_GT(harmed, 250);
+RowKey Batch(int64_t first) {
+  return {.kind = RowKind::kBatch, .uid = "u", .attempt = 1, .steps = {first, first + 255}};
+}
+RowKey Item(int64_t first, size_t level = 0) {
+  return {.kind = RowKind::kItem, .uid = "u", .attempt = 1, .level = level, .steps = {first, first}};
 }
 
-TEST_F(StatisticsFuzzTest, WritingToADamagedFileNeverMakesItLie) {
-  std::mt19937 random(3);
-  for (int round = 0; round < 100; ++round) {
-    std::string bad = good_;
-    for (int i = 0; i < 3; ++i) {
-      const size_t at = random() % good_.size();
-      bad[at] = static_cast<char>(random());
+TEST_F(HistoryDamageTest, ABatchThatIsDamagedOrGoneIsToldAndReadingGoesOn) {
+  Fill();
+  const struct {
+    const char* name;
+    std::function<void(HistoryDatabase&, HistoryChanges*)> change;
+  } kCases[] = {
+      {"gone", [](HistoryDatabase&, HistoryChanges* rows) { rows->Delete(Batch(256).Encode()); }},
+      {"not a batch", [](HistoryDatabase&, HistoryChanges* rows) { rows->Put(Batch(256).Encode(), "x"); }},
+      {"gone with its item", [](HistoryDatabase&, HistoryChanges* rows) { rows->Delete(Item(256).Encode()); }},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.name);
+    Change(c.change);
+    const auto store = Open();
+    for (const size_t max_bytes : {1, 3000, 1 << 20}) {
+      EXPECT_EQ(ReadAll(*store, "u", max_bytes),
+                Steps(0, 255) + std::vector<std::string>{kLostInTheMiddle} + Steps(512, 767));
     }
-    dir_.Write("u.db", bad);
-    auto writer = StatisticsWriter::Open(path_);
-    if (!writer.ok()) continue;
-    const int64_t first = random() % 2 == 0 ? kLast + 1 : static_cast<int64_t>(random() % kLast);
-    std::vector<EncodedReport> batch;
-    for (int64_t step = first; step < first + 3; ++step) batch.push_back(Report(step, false));
-    if (!(*writer)->Write({&batch}).ok()) continue;
-    const auto reader = StatisticsReader::Open(path_);
-    ASSERT_THAT(reader, IsOk());
-    const auto entries = (*reader)->ReadAfter(1, first - 1, 1 << 20);
-    if (!entries.ok()) continue;
-    ASSERT_FALSE(entries->empty());
-    const EncodedReport& entry = entries->front();
-    ASSERT_EQ(entry.first_step, first);
-    ASSERT_TRUE(entry.lost || *entry.bytes == *batch.front().bytes);
+    EXPECT_EQ(Describe(store->ReadAfter("u", 1, 300, 1)->front()), absl::StrCat("301-511 ", kDamagedReason));
+    EXPECT_EQ(*store->LastStep("u", 1), 767);
+  }
+}
+
+TEST_F(HistoryDamageTest, AQuestionTellsADamagedBatchAndAnswersFromTiers) {
+  Fill();
+  Change([](HistoryDatabase&, HistoryChanges* rows) { rows->Delete(Batch(256).Encode()); });
+  const auto store = Open();
+  const auto source = *store->Source("u", 1);
+  StatisticsQuestion question;
+  question.max_points = 768;
+  const auto answer = AnswerQuestion(question, {}, source.get());
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_THAT(answer->gaps, SizeIs(1));
+  EXPECT_EQ(answer->gaps[0].steps, (StepRange{256, 511}));
+  int64_t count = 0;
+  for (const Bucket& point : answer->series[0].points) count += point.count;
+  EXPECT_EQ(count, 768) << "the tiers have them";
+}
+
+TEST_F(HistoryDamageTest, ARowOfTiersThatIsGoneIsNoEmptyOne) {
+  Fill();
+  Change([](HistoryDatabase&, HistoryChanges* rows) {
+    const KeyRange all = RowsOf(RowKind::kTier);
+    rows->DeleteRange(all.from, all.to);
+  });
+  const auto store = Open();
+  const auto source = *store->Source("u", 1);
+  StatisticsQuestion question;
+  question.max_points = 10;
+  const auto answer = AnswerQuestion(question, {}, source.get());
+  ASSERT_THAT(answer, IsOk());
+  int64_t count = 0;
+  for (const Bucket& point : answer->series[0].points) count += point.count;
+  EXPECT_EQ(count, 768) << "from the reports";
+}
+
+TEST_F(HistoryDamageTest, AJournalThatHasLostARecordTellsTheGap) {
+  {
+    const auto store = Open();
+    for (int64_t step = 0; step < 30; step += 10) {
+      ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, step, step + 9)), IsOk());
+    }
+  }
+  Change([](HistoryDatabase& database, HistoryChanges* rows) {
+    std::vector<std::string> records;
+    const KeyRange journal = RowsOf(RowKind::kJournal);
+    ASSERT_THAT(database.ForEach(
+                    journal.from, journal.to,
+                    [&](absl::string_view key, absl::string_view) {
+                      records.emplace_back(key);
+                      return true;
+                    },
+                    [](absl::string_view, absl::string_view) {}),
+                IsOk());
+    ASSERT_GE(records.size(), 3u);
+    rows->Put(records[1], "x");
+  });
+  const auto store = Open();
+  EXPECT_EQ(store->found(), Found::kDamaged);
+  EXPECT_EQ(ReadAll(*store, "u"),
+            Steps(0, 9) + std::vector<std::string>{absl::StrCat("10-19 ", kDamagedReason)} + Steps(20, 29));
+}
+
+// What a start finds without its index it finds again.
+TEST_F(HistoryDamageTest, AnIndexIsMadeAnewFromBatchesAndTiers) {
+  Fill();
+  fs::remove(folder() + "/CURRENT");  // it is repaired, and nothing is missing
+  Change([](HistoryDatabase&, HistoryChanges* rows) {
+    for (const RowKind kind : {RowKind::kItem, RowKind::kLost}) {
+      const KeyRange all = RowsOf(kind);
+      rows->DeleteRange(all.from, all.to);
+    }
+  });
+  fs::remove(folder() + "/CURRENT");
+  for (int round = 0; round < 2; ++round) {
+    const auto store = Open();
+    EXPECT_EQ(store->found(), round == 0 ? Found::kDamaged : Found::kSound);
+    EXPECT_EQ(ReadAll(*store, "u"), Steps(0, 767));
+    const auto source = *store->Source("u", 1);
+    EXPECT_THAT(source->Kept(16), ElementsAreArray({StepRange{0, 767}}));
+    EXPECT_GT(store->UsageOf("u").range_bytes, 0);
+    ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 768, 768)), IsOk());
+    ASSERT_THAT(SettleAndWait(*store), IsOk());
+    store->Remove("u", [] {});
+    ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 767)), IsOk());
+    ASSERT_THAT(SettleAndWait(*store), IsOk());
+  }
+}
+
+TEST_F(HistoryDamageTest, AFolderThatIsGoneOrEmptiedIsANewOne) {
+  Fill();
+  for (const auto& file : fs::directory_iterator(folder())) fs::resize_file(file.path(), 0);
+  {
+    const auto store = Open();
+    EXPECT_EQ(store->found(), Found::kDamaged);
+    EXPECT_THAT(store->Uids(), IsEmpty());
+    EXPECT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 9)), IsOk());
+  }
+  fs::remove_all(folder());
+  const auto store = Open();
+  EXPECT_EQ(store->found(), Found::kNew);
+  EXPECT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 9)), IsOk());
+}
+
+// A folder with batches, tiers and a journal, byte by byte.
+class HistoryFuzzTest : public HistoryDamageTest {
+ protected:
+  static constexpr int kJobs = 3;
+  static constexpr int64_t kLast = 900;
+
+  static EncodedReport Report(int64_t step) {
+    v1::StepReport report;
+    report.set_attempt(1);
+    report.set_step(step);
+    report.set_loss(static_cast<double>(step));
+    for (int i = 0; i < 3; ++i) {
+      report.add_tensors()->set_tensor(i);
+      report.mutable_tensors(i)->set_l2_norm(static_cast<float>(step + i));
+    }
+    return EncodeReport(report);
+  }
+
+  void SetUp() override {
+    const auto store = Open();
+    for (int64_t step = 0; step <= kLast; step += 30) {
+      for (int job = 0; job < kJobs; ++job) {
+        std::vector<EncodedReport> reports;
+        for (int64_t at = step; at <= std::min(kLast, step + 29); ++at) reports.push_back(Report(at));
+        ASSERT_THAT(AppendAndWait(*store, absl::StrCat("job-", job), std::move(reports)), IsOk());
+      }
+      if (step != 600) continue;
+      ASSERT_THAT(SettleAndWait(*store), IsOk());
+    }
+    fs::copy(folder(), whole_);  // as the end of the process leaves it
+  }
+
+  // Each step up to the last that is told is as it was, or told as lost; and that there were more, the store knows.
+  void ExpectToldOrEqual(StatisticsStore& store, const std::string& uid) {
+    const auto entries = store.ReadAfter(uid, 1, -1, SIZE_MAX);
+    ASSERT_THAT(entries, IsOk());
+    int64_t step = -1;
+    for (const EncodedReport& entry : *entries) {
+      ASSERT_EQ(entry.first_step, step + 1);
+      ASSERT_TRUE(entry.lost ? absl::StrContains(Describe(entry), kDamagedReason)
+                             : *entry.bytes == *Report(entry.step).bytes);
+      step = entry.step;
+    }
+    ASSERT_LE(step, kLast);
+    ASSERT_TRUE(step == kLast || store.found() == Found::kDamaged) << "it ends at " << step;
+  }
+
+  const std::string whole_ = dir_.File("whole");
+};
+
+TEST_F(HistoryFuzzTest, NothingWrongIsTold) {
+  std::mt19937 random(2);
+  std::vector<std::string> files;
+  for (const auto& file : fs::directory_iterator(whole_)) {
+    const std::string name = file.path().filename();
+    if (file.file_size() > 0 && !absl::StartsWith(name, "LO")) files.push_back(name);
+  }
+  std::sort(files.begin(), files.end());
+  for (int round = 0, end = IsLong() ? 1000 : 40; round < end; ++round) {
+    fs::remove_all(folder());
+    fs::remove_all(folder() + ".damaged");
+    fs::copy(whole_, folder());
+    const std::string file = absl::StrCat(folder(), "/", files[random() % files.size()]);
+    const auto size = static_cast<int64_t>(fs::file_size(file));
+    const auto at = static_cast<int64_t>(random()) % size;
+    SCOPED_TRACE(absl::StrCat(file, " at ", at, ", round ", round));
+    if (round % 10 == 0) {
+      fs::resize_file(file, static_cast<uintmax_t>(at));
+    } else {
+      std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+      stream.seekg(at);
+      const int byte = stream.get();
+      stream.seekp(at);
+      stream.put(static_cast<char>(byte ^ (1 << random() % 8)));
+    }
+    const auto store = Open();
+    ASSERT_NE(store, nullptr);
+    for (int job = 0; job < kJobs; ++job) {
+      ASSERT_NO_FATAL_FAILURE(ExpectToldOrEqual(*store, absl::StrCat("job-", job)));
+    }
+    ASSERT_THAT(AppendAndWait(*store, "new", {Report(0)}), IsOk());
   }
 }
 
