@@ -250,12 +250,6 @@ bool HistoryIndex::Protect(int32_t attempt, const StepRange& steps) {
   return true;
 }
 
-std::optional<int64_t> HistoryIndex::FirstReport() const {
-  if (attempts_.empty()) return std::nullopt;
-  const ItemTable& reports = attempts_.rbegin()->second.levels[0];
-  return reports.empty() ? std::nullopt : std::optional<int64_t>(reports.begin()->first);
-}
-
 RetainedJob HistoryIndex::Retained(size_t level) const {
   RetainedJob job;
   for (const auto& [attempt, stored] : attempts_) {

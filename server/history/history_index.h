@@ -64,8 +64,6 @@ class HistoryIndex {
   bool Protect(int32_t attempt, const StepRange& steps);
   void PutProtected(absl::string_view uid, int32_t attempt, HistoryChanges* rows) const;
   void PutNames(absl::string_view uid, HistoryChanges* rows) const;
-  // Of the last attempt; unset: none is kept.
-  std::optional<int64_t> FirstReport() const;
   // By level.
   const std::array<int64_t, kLevels.size()>& bytes() const { return bytes_; }
   // What retention may drop of a level.

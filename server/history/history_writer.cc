@@ -121,6 +121,8 @@ absl::Status HistoryWriter::RunRound(Round* round) {
   const std::vector<HistoryJobs::Job> jobs = jobs_.All();
   if (round->writes_anew) GW_RETURN_IF_ERROR(WriteAnew(jobs));
   const absl::Duration oldest = settles ? absl::InfiniteDuration() : now - kOldBlock;
+  // Also where nothing can be packed: who appends waits until it is done.
+  for (const HistoryJobs::Job& job : jobs) job->TakeApart();
   round->may_store = hooks_.may_store();
   if (round->may_store.ok()) {
     GW_RETURN_IF_ERROR(PackDue(jobs, oldest));
@@ -215,7 +217,7 @@ absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs
   for (const HistoryJobs::Job& job : by_size) {
     if (bytes <= kOpenBytes / 2) break;
     const size_t before = job->memory_bytes();
-    while (const std::optional<BlockId> id = job->Largest()) GW_RETURN_IF_ERROR(packer_.Pack(*job, *id));
+    GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration()));
     bytes -= std::min(bytes, before);
   }
   if (JournalBytes() <= kJournalBytes) return absl::OkStatus();

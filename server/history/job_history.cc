@@ -36,9 +36,7 @@ class Collector {
  public:
   explicit Collector(size_t max_bytes) : max_bytes_(max_bytes) {}
   // Whether what comes behind `step` has no place any more: a lost range up to there may go on.
-  bool IsFullBehind(int64_t step) const {
-    return is_full_ && !(entries_.back().lost && entries_.back().step == step);
-  }
+  bool IsFullBehind(int64_t step) const { return is_full_ && !(entries_.back().lost && entries_.back().step == step); }
   void Put(EncodedReport entry) {
     if (GoesOn(entry)) return;
     is_full_ = is_full_ || (!entries_.empty() && bytes_ + entry.bytes->size() > max_bytes_);
@@ -178,9 +176,19 @@ JobUsage JobHistory::Usage(const RetentionBudget& otherwise) const {
   JobUsage usage;
   usage.report_bytes = index_.bytes()[0];
   for (size_t level = 1; level < kLevels.size(); ++level) usage.range_bytes += index_.bytes()[level];
-  usage.first_step = index_.FirstReport();
+  usage.first_step = FirstReport();
   usage.budget = budget_.value_or(otherwise);
   return usage;
+}
+
+std::optional<int64_t> JobHistory::FirstReport() const {
+  const std::vector<int32_t> stored = index_.Attempts(), open = open_.Attempts();
+  const int32_t attempt = std::max(stored.empty() ? 0 : stored.back(), open.empty() ? 0 : open.back());
+  std::optional<int64_t> first;
+  if (const auto item = index_.FirstItemAfter(attempt, 0, -1)) first = item->steps.first;
+  const StepRanges extents = open_.Extents(attempt);
+  if (!extents.empty()) first = std::min(first.value_or(extents.front().first), extents.front().first);
+  return first;
 }
 
 bool JobHistory::is_empty() const {
@@ -376,10 +384,9 @@ std::vector<BlockId> JobHistory::Due(absl::Duration oldest) {
   return open_.Due(oldest);
 }
 
-std::optional<BlockId> JobHistory::Largest() {
+void JobHistory::TakeApart() {
   absl::MutexLock lock(&mutex_);
   Absorb();
-  return open_.Largest();
 }
 
 std::optional<uint64_t> JobHistory::FirstJournal() {

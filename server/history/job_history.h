@@ -78,9 +78,10 @@ class JobHistory {
 
   // The thread `history`.
 
+  // Puts what was added into its blocks, which whoever reads does, too.
+  void TakeApart();
   // As OpenBlocks' calls, with all that was added.
   std::vector<BlockId> Due(absl::Duration oldest);
-  std::optional<BlockId> Largest();
   std::optional<uint64_t> FirstJournal();
   size_t memory_bytes() const;
   struct ClosingBlock {
@@ -125,6 +126,8 @@ class JobHistory {
   void Absorb(const EncodedReport& entry, const Added& added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteLayers(const v1::StepReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<int32_t> AttemptsFrom(int32_t attempt);
+  // Of the last attempt; unset: there is none.
+  std::optional<int64_t> FirstReport() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Part NextPart(int32_t attempt, int64_t step);
   absl::StatusOr<std::vector<EncodedReport>> ReadPart(int32_t attempt, const Part& part);
   absl::Status ReadBatches(const BlockId& id, BlockContents* contents) const;

@@ -30,18 +30,6 @@ std::vector<BlockId> OpenBlocks::Due(absl::Duration oldest) const {
   return due;
 }
 
-std::optional<BlockId> OpenBlocks::Largest() const {
-  std::optional<BlockId> largest;
-  size_t most = 0;
-  for (const auto& [id, entry] : open_) {
-    const size_t bytes = entry.block->memory_bytes();
-    if (closing_.contains(id) || (largest.has_value() && bytes <= most)) continue;
-    largest = id;
-    most = bytes;
-  }
-  return largest;
-}
-
 std::shared_ptr<const OpenBlock> OpenBlocks::StartClosing(const BlockId& id) {
   const auto closing = closing_.find(id);
   if (closing != closing_.end()) return closing->second.block;

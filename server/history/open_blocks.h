@@ -31,8 +31,6 @@ class OpenBlocks {
   // whole, those behind which others have begun, and those whose first entry came before `oldest`, but for blocks of
   // which one is closing. In their order.
   std::vector<BlockId> Due(absl::Duration oldest) const;
-  // The open block that takes most memory, for when there is too little; of those that are not closing.
-  std::optional<BlockId> Largest() const;
   // The block that is closing; if there is none, the open one becomes it. It does not change any more. `id` is one of
   // them.
   std::shared_ptr<const OpenBlock> StartClosing(const BlockId& id);

@@ -262,8 +262,9 @@ class HistoryFuzzTest : public HistoryDamageTest {
     fs::copy(folder(), whole_);  // as the end of the process leaves it
   }
 
-  // Each step up to the last that is told is as it was, or told as lost; and that there were more, the store knows.
-  void ExpectToldOrEqual(StatisticsStore& store, const std::string& uid) {
+  // Each step up to the last that is told is as it was, or told as lost; and that there were more, the store knows,
+  // unless its log was cut off: then what it has is what it had at some earlier moment.
+  void ExpectToldOrEqual(StatisticsStore& store, const std::string& uid, bool is_cut) {
     const auto entries = store.ReadAfter(uid, 1, -1, SIZE_MAX);
     ASSERT_THAT(entries, IsOk());
     int64_t step = -1;
@@ -274,7 +275,7 @@ class HistoryFuzzTest : public HistoryDamageTest {
       step = entry.step;
     }
     ASSERT_LE(step, kLast);
-    ASSERT_TRUE(step == kLast || store.found() == Found::kDamaged) << "it ends at " << step;
+    ASSERT_TRUE(step == kLast || is_cut || store.found() == Found::kDamaged) << "it ends at " << step;
   }
 
   const std::string whole_ = dir_.File("whole");
@@ -308,7 +309,8 @@ TEST_F(HistoryFuzzTest, NothingWrongIsTold) {
     const auto store = Open();
     ASSERT_NE(store, nullptr);
     for (int job = 0; job < kJobs; ++job) {
-      ASSERT_NO_FATAL_FAILURE(ExpectToldOrEqual(*store, absl::StrCat("job-", job)));
+      const bool is_cut = round % 10 == 0 && absl::EndsWith(file, ".log");
+      ASSERT_NO_FATAL_FAILURE(ExpectToldOrEqual(*store, absl::StrCat("job-", job), is_cut));
     }
     ASSERT_THAT(AppendAndWait(*store, "new", {Report(0)}), IsOk());
   }

@@ -32,7 +32,6 @@ TEST(HistoryIndexTest, KnowsWhatIsStoredAndLost) {
   index.Apply({.attempt = 1, .removed = {{0, 256}}, .stored = {{0, Item(256, 400)}}});
   EXPECT_EQ(index.bytes()[0], 200);
   EXPECT_EQ(index.Items(1, 0, {0, 1000}).size(), 2u);
-  EXPECT_EQ(index.FirstReport(), 0);
   EXPECT_THAT(index.Items(2, 0, {0, 1000}), IsEmpty());
 }
 

@@ -65,7 +65,6 @@ TEST(OpenBlocksTest, WhatComesOfAClosingBlockOpensItAgain) {
   blocks.Add(Report(1, 5, 2.5), 9, absl::Seconds(3));
   blocks.Add(Report(1, 4, 4.5), 9, absl::Seconds(3));
   EXPECT_THAT(blocks.Due(absl::Seconds(100)), ElementsAre(BlockId{1, 0})) << "the first: it is not committed yet";
-  EXPECT_EQ(blocks.Largest(), std::nullopt);
   EXPECT_THAT(blocks.FirstJournal(), Optional(7u));
   EXPECT_THAT(Read(blocks, 1, -1), ElementsAre(Step{4, 4.5}, Step{5, 2.5}, Step{255, 1.25}));
   EXPECT_THAT(Read(blocks, 1, 4), ElementsAre(Step{5, 2.5}, Step{255, 1.25}));
@@ -90,7 +89,7 @@ TEST(OpenBlocksTest, WhatComesOfAClosingBlockOpensItAgain) {
   EXPECT_EQ(blocks.memory_bytes(), 0u);
 }
 
-TEST(OpenBlocksTest, AttemptsAreReadApartAndTheLargestBlockIsKnown) {
+TEST(OpenBlocksTest, AttemptsAreReadApart) {
   OpenBlocks blocks;
   for (int64_t step = 50; step < 300; ++step) blocks.Add(Report(1, step), 1, absl::Seconds(1));
   blocks.Add(Report(2, 0), 2, absl::Seconds(1));
@@ -103,7 +102,6 @@ TEST(OpenBlocksTest, AttemptsAreReadApartAndTheLargestBlockIsKnown) {
   EXPECT_THAT(Read(blocks, 3, -1), IsEmpty());
   EXPECT_THAT(blocks.Lost(1), ElementsAre(LostSteps{{300, 900}, "away"}));
   EXPECT_THAT(blocks.Lost(2), ElementsAre(LostSteps{{1, 2}, "full"}));
-  EXPECT_THAT(blocks.Largest(), Optional(BlockId{1, 0}));
   int seen = 0;
   blocks.ForEachAfter(1, 250, [&](const v1::StepReport&) { return ++seen < 10; });
   EXPECT_EQ(seen, 10);
