@@ -111,6 +111,29 @@ TEST_F(LegacyStatisticsTest, AreMovedAndTheirFilesRemoved) {
   EXPECT_THAT(MoveLegacyStatistics(old_, store_.get()), IsOk()) << "there is nothing more";
 }
 
+// Six batches of steps 0 to 119, of which 50 to 59 are lost, as version 0.1 has stored them.
+TEST_F(LegacyStatisticsTest, AStoredOneIsReadToTheLastBit) {
+  fs::copy(GRADWATCH_SOURCE_DIR "/tests/server/history/stored_0_1.db", PathOf("stored"));
+  ASSERT_THAT(MoveLegacyStatistics(old_, store_.get()), IsOk());
+  const auto entries = store_->ReadAfter("stored", 1, -1, SIZE_MAX);
+  ASSERT_THAT(entries, IsOk());
+  ASSERT_EQ(entries->size(), 111u);
+  int64_t next = 0;
+  for (const EncodedReport& entry : *entries) {
+    ASSERT_EQ(entry.first_step, next);
+    next = entry.step + 1;
+    if (entry.lost) {
+      EXPECT_EQ(Describe(entry), "50-59 the trainer could not keep them");
+      continue;
+    }
+    const v1::StepReport report = *DecodeReport(*entry.bytes);
+    EXPECT_EQ(report.loss(), 2.0 / (1.0 + static_cast<double>(report.step())));
+    ASSERT_EQ(report.tensors_size(), 2);
+    EXPECT_EQ(report.tensors(1).l2_norm(), static_cast<float>(report.step() + 1));
+  }
+  EXPECT_EQ(next, 120);
+}
+
 TEST_F(LegacyStatisticsTest, WhatIsDamagedInThemIsToldAsLost) {
   {
     LegacyWriter writer(PathOf("u"));
