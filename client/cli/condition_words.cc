@@ -24,7 +24,10 @@ std::string Words(const v1::NormLimitCondition& c) {
 // The floor of the deviation is a factor, at least that large.
 std::string Words(const v1::NormSpikeCondition& c) {
   return absl::StrCat(Norm(c.per_tensor()), " above ", Times(std::exp(c.max_deviations() * c.min_deviation())),
-                      " its median of ", c.window(), " steps, by ", Deviations(c.max_deviations()));
+                      " its median of ", c.window(), " steps, by ", Deviations(c.max_deviations()),
+                      c.has_start_factor() && !c.per_tensor()
+                          ? absl::StrCat(", and above ", Times(c.start_factor()), " its first ones")
+                          : std::string());
 }
 
 std::string Words(const v1::LossJumpCondition& c) {

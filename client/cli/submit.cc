@@ -9,6 +9,7 @@
 #include "absl/strings/strip.h"
 #include "client/cli/job_text.h"
 #include "client/cli/option_types.h"
+#include "client/cli/unable_rules.h"
 #include "client/cli/watch.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
@@ -169,6 +170,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
     session.Note(SubmittedText(*job));
     if (job->spec().has_external()) TellToken(*job, session);
     NoteData(*job, session);
+    NoteUnableRules(job->job_id(), session);
     WatchOptions watch;
     watch.job_id = job->job_id();
     watch.from_beginning = true;
@@ -179,6 +181,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   session.SetDone(text);  // with the token, which nobody can ask for again
   session.Print(*job, [&] { return text; });
   NoteData(*job, session);
+  NoteUnableRules(job->job_id(), session);
   return ExitCode::kSuccess;
 }
 

@@ -14,6 +14,7 @@
 #include "client/lib/enum_word.h"
 #include "client/lib/glob.h"
 #include "client/lib/job_state.h"
+#include "client/lib/printable.h"
 #include "client/lib/resuming_stream.h"
 
 namespace gradwatch::cli {
@@ -96,9 +97,30 @@ class Watcher {
   }
 
   void TakeStarted(const v1::WatchStarted& started) {
+    const bool is_first = job_.job_id().empty();
     job_ = started.job();
     last_event_ = started.last_event();
     LearnTensors(started.job());
+    if (is_first && request_.start_case() == v1::WatchJobRequest::START_NOT_SET) FailOnWhatFires();
+  }
+
+  // What began to fire before a watch that starts now is in none of its events.
+  void FailOnWhatFires() {
+    if (options_.fail_on_alert == v1::SEVERITY_UNSPECIFIED || job_.firing_alerts() == 0) return;
+    v1::ListAlertsRequest request;
+    request.set_job_id(options_.job_id);
+    request.add_states(v1::ALERT_STATE_FIRING);
+    request.set_min_severity(options_.fail_on_alert);
+    request.set_page_size(1);
+    const auto firing =
+        session_.connection().Call(session_.connection().alerts(), &v1::AlertService::StubInterface::ListAlerts,
+                                   request, client::Repeat::kWhenUnavailable);
+    if (!firing.ok()) notes_.Note(absl::StrCat("what fires already could not be read: ", firing.status().message()));
+    if (!firing.ok() || firing->alerts().empty()) return;
+    const v1::Alert& alert = firing->alerts(0);
+    notes_.Note(
+        absl::StrCat(alert.rule(), " fires since step ", alert.first_step(), ": ", client::Printable(alert.summary())));
+    end_reason_ = "alert";
   }
 
   // These print an item and say whether the watch ends with it; false: it ended before it.
@@ -259,8 +281,10 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   auto* until =
       AddStepOption(*app, "--until-step", options->until_step, "Print nothing after this step; then end with success");
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
-  AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
-                "End with exit code 9 when an alert of at least this severity fires, also a silenced one");
+  AddWordOption(
+      *app, "--fail-on-alert", options->fail_on_alert,
+      "End with exit code 9 when an alert of at least this severity fires, or does when the watch starts now; "
+      "also a silenced one");
   app->footer(
       "Exit code: 0 the job succeeded or --until-step was reached, 1 it failed, 8 it was stopped, 5 it was deleted,\n"
       "9 --fail-on-alert, 124 --timeout is over, 130 Ctrl-C. The job goes on whatever ends the watch.");

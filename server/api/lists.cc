@@ -29,6 +29,7 @@ absl::StatusOr<LedgerReader::AlertFilter> ReadFilter(const v1::ListAlertsRequest
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());
   filter.min_severity = request.min_severity();
+  filter.rules.assign(request.rules().begin(), request.rules().end());
   filter.max_bytes = kPageBytes;
   return filter;
 }
@@ -36,6 +37,7 @@ absl::StatusOr<LedgerReader::AlertFilter> ReadFilter(const v1::ListAlertsRequest
 std::string Describe(const v1::ListAlertsRequest& request) {
   std::string text = absl::StrCat("alerts/", request.job_id(), "/", request.min_severity());
   for (const int state : request.states()) absl::StrAppend(&text, "/", state);
+  for (const std::string& rule : request.rules()) absl::StrAppend(&text, "/", rule);
   return text;
 }
 

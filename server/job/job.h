@@ -173,8 +173,8 @@ class JobEdit {
   // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
   // which silences match, is filled in.
   void AppendAlert(v1::Alert alert);
-  // Ends all alerts that are pending or firing.
-  void ResolveAlerts();
+  // Ends all alerts that are pending or firing: they are so "when" something ended.
+  void ResolveAlerts(absl::string_view when);
   void AppendDetached(const std::string& reason);
   // Adds the event that something of the job is lost, unless one has told the same.
   void AppendDataLoss(const std::string& description);

@@ -74,6 +74,30 @@ class SubmitTest : public CliTest {
   v1::CreateJobRequest request_;
 };
 
+TEST_F(SubmitTest, TellsWhichRulesCannotJudgeTheJob) {
+  server_.get_rules = [](const v1::GetRulesRequest& request, v1::RuleSet* rules) {
+    EXPECT_EQ(request.job_id(), "x");
+    rules->add_rules()->set_name("fine");
+    v1::Rule& rule = *rules->add_rules();
+    rule.set_name("layers");
+    rule.set_unable("needs layer_statistics, which is off");
+    v1::Rule& part = *rules->add_rules();
+    part.set_name("joint_growth");
+    part.set_unable("updates are left out");
+    part.set_armed_at(49);
+    return grpc::Status::OK;
+  };
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  constexpr char kTold[] =
+      "gradwatch: layers cannot judge: needs layer_statistics, which is off\n"
+      "gradwatch: joint_growth judges in part: updates are left out\n";
+  for (const char* const follow : {"", " --follow"}) {
+    const CliResult result = Cli(absl::StrCat("submit ", spec_, follow));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(kTold)) << follow;
+  }
+}
+
 // A job that a foreign program trains.
 class SubmitExternalTest : public SubmitTest {
  protected:

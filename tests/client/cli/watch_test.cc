@@ -555,6 +555,28 @@ TEST_F(WatchTest, FailsOnAlertsThatAreBadEnough) {
   EXPECT_EQ(Cli("watch x --fail-on-alert info").exit_code, 9);
 }
 
+TEST_F(WatchTest, FailsOnWhatFiredBeforeAWatchThatStartsNow) {
+  job().set_firing_alerts(1);
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  server_.list_alerts = [](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
+    EXPECT_EQ(request.job_id(), "x");
+    EXPECT_THAT(request.states(), ::testing::ElementsAre(v1::ALERT_STATE_FIRING));
+    if (request.min_severity() == v1::SEVERITY_CRITICAL) return grpc::Status::OK;
+    *response->add_alerts() = AlertEvent(1, v1::SEVERITY_WARNING).alert_changed().alert();
+    return grpc::Status::OK;
+  };
+  const CliResult failed = Cli("watch x --fail-on-alert warning");
+  EXPECT_EQ(failed.exit_code, 9);
+  EXPECT_THAT(failed.err, HasSubstr("non_finite fires since step "));
+  EXPECT_EQ(Cli("watch x --fail-on-alert critical").exit_code, 0);
+  EXPECT_EQ(Cli("watch x").exit_code, 0);
+  EXPECT_EQ(Cli("watch x --fail-on-alert warning --from-beginning").exit_code, 0) << "its events tell it";
+  server_.list_alerts = [](const auto&, auto*) { return gradwatch::testing::NotFound("no list"); };
+  const CliResult unread = Cli("watch x --fail-on-alert warning");
+  EXPECT_EQ(unread.exit_code, 0);
+  EXPECT_THAT(unread.err, HasSubstr("what fires already could not be read: no list"));
+}
+
 TEST_F(WatchTest, CtrlCDetachesAndSaysHowToGoOn) {
   AddReport(0, 1);
   hold_ = true;

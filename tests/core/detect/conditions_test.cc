@@ -252,6 +252,24 @@ TEST(NormSpikeTest, TheFloorOfTheDeviationHoldsForConstantNorms) {
   EXPECT_NEAR(alert.limit(), std::exp(0.3), 1e-9);
 }
 
+// A run that has learnt all there is has hardly a gradient left, and what is far above it is no explosion yet.
+TEST(NormSpikeTest, WithAStartFactorTheFirstNormsMustBeExceededToo) {
+  v1::RuleSet rules = SpikeRule();
+  rules.mutable_rules(0)->mutable_norm_spike()->set_start_factor(2);
+  DetectorHarness harness(rules);
+  for (int i = 0; i < 200; ++i) {
+    harness.SetNorm(i < 20 ? 3 : 1e-4);
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
+  harness.SetNorm(5.9);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetNorm(6.1);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_THAT(alert.summary(), HasSubstr("its median 0.0001"));
+  harness.SetNorm(5.9);
+  EXPECT_THAT(harness.Step(), IsEmpty()) << "neither was taken for the usual";
+}
+
 TEST(NormSpikeTest, FallingNormsAreNoSpikes) {
   DetectorHarness harness(SpikeRule());
   for (int i = 0; i < 500; ++i) {
