@@ -84,8 +84,8 @@ std::string Words(const v1::JointGrowthCondition& c) {
 }
 
 std::string Words(const v1::FirstStepCondition& c) {
-  return absl::StrCat("on step 0: update above ", Times(c.max_update_ratio()), " its weights, or loss above ",
-                      Times(c.max_loss_factor()), " that of guessing");
+  return absl::StrCat("on step 0: update above ", Times(c.max_update_ratio()), " its weights, loss above ",
+                      Times(c.max_loss_factor()), " that of guessing, or an input above ", Number(c.max_input_scale()));
 }
 
 std::string Words(const v1::OvershootCondition& c) {

@@ -78,6 +78,7 @@ constexpr ConditionField kFields[] = {
     {"joint_growth", "update_factor", 4, kAboveOne},
     {"first_step", "max_update_ratio", 1, kPositive},
     {"first_step", "max_loss_factor", 10, kAboveOne},
+    {"first_step", "max_input_scale", 100, kPositive},
     {"overshoot", "max_log_product", 1.5, {.low = 0, .high = 100, .without_low = true}},
     {"overshoot", "start_factor", 1.5, kAboveOne},
     {"update_growth", "rate_factor", 2, kAboveOne},

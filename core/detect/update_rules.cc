@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "core/detect/diagnosis.h"
 
 namespace gradwatch::core {
@@ -230,7 +231,9 @@ void UpdateGrowth::Describe(const StepRecord& record, const Verdict& verdict, co
 }
 
 FirstStep::FirstStep(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
-    : max_update_ratio_(rule.first_step().max_update_ratio()), max_loss_factor_(rule.first_step().max_loss_factor()) {
+    : max_update_ratio_(rule.first_step().max_update_ratio()),
+      max_loss_factor_(rule.first_step().max_loss_factor()),
+      max_input_scale_(rule.first_step().max_input_scale()) {
   static_cast<void>(tensor_names);
 }
 
@@ -245,6 +248,8 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
     verdict = {Verdict::Kind::kHolds, update.ratio, max_update_ratio_, update.tensor};
   } else if (guessing > 0 && record.loss > max_loss_factor_ * guessing) {
     verdict = {Verdict::Kind::kHolds, record.loss, max_loss_factor_ * guessing};
+  } else if (signals.facts().input_scale > max_input_scale_) {
+    verdict = {Verdict::Kind::kHolds, signals.facts().input_scale, max_input_scale_};
   }
   return verdict;
 }
@@ -253,20 +258,31 @@ void FirstStep::Describe(const StepRecord& record, const Verdict& verdict, const
                          v1::Alert* alert) const {
   alert->set_tensor(signals.NameOf(verdict.tensor));
   const double guessing = signals.facts().guessing_loss;
-  std::string summary;
+  const bool is_large_input = signals.facts().input_scale > max_input_scale_;
+  std::vector<std::string> found;
   if (guessing > 0 && record.loss > max_loss_factor_ * guessing) {
-    summary = absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
-                              Number(record.loss / guessing), Number(guessing));
+    found.push_back(absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
+                                    Number(record.loss / guessing), Number(guessing)));
+    if (!is_large_input) {
+      const bool is_known = !std::isnan(signals.facts().input_scale);  // that no input is large
+      alert->add_diagnosis(
+          absl::StrCat("Such a loss points to the start before the learning rate: the initialisation is too large, or ",
+                       is_known ? "" : "inputs or ", "targets are not scaled."));
+    }
+  }
+  if (is_large_input) {
+    found.push_back(absl::StrFormat("the input %s is as large as %s (root mean square)", signals.facts().largest_input,
+                                    Number(signals.facts().input_scale)));
     alert->add_diagnosis(
-        "Such a loss points to the start before the learning rate: the initialisation is too large, or inputs or "
-        "targets are not scaled.");
+        "Weights are drawn for inputs near 1: loss and gradients grow with an input, and the highest stable learning "
+        "rate falls with its square. Scale the inputs (of a table: data.csv.standardize: true).");
   }
   if (verdict.tensor >= 0) {
-    absl::StrAppendFormat(&summary, "%sthe first update is %s times the weights of %s", summary.empty() ? "" : "; ",
-                          Number(verdict.value), alert->tensor());
+    found.push_back(
+        absl::StrFormat("the first update is %s times the weights of %s", Number(verdict.value), alert->tensor()));
     ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
   }
-  alert->set_summary(summary);
+  alert->set_summary(absl::StrJoin(found, "; "));
 }
 
 }  // namespace gradwatch::core

@@ -99,6 +99,7 @@ class FirstStep final : public Condition {
  private:
   const double max_update_ratio_;
   const double max_loss_factor_;
+  const double max_input_scale_;
 };
 
 }  // namespace gradwatch::core

@@ -88,7 +88,7 @@ struct Trainer::State {
         clipper(&network->layout()),
         schedule(spec.optimizer(), spec.steps()),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity),
-                 FactsOf(spec, data->shape(), network->layers())),
+                 FactsOf(spec, data->shape(), data->Fill(0), network->layers())),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
     // After the network, whose start takes memory for a moment.

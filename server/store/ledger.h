@@ -124,11 +124,11 @@ class LedgerReader {
   virtual absl::StatusOr<int64_t> LastPosition() = 0;
 
   struct AlertFilter {
-    std::string job_id;                  // empty: all
-    std::vector<v1::AlertState> states;  // empty: all
+    std::string job_id = {};                  // empty: all
+    std::vector<v1::AlertState> states = {};  // empty: all
     v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;
-    std::vector<std::string> rules;  // by name; empty: all
-    int64_t before = 0;  // only alerts below this position; 0: from the newest
+    std::vector<std::string> rules = {};  // by name; empty: all
+    int64_t before = 0;                   // only alerts below this position; 0: from the newest
     int limit = 100;
     size_t max_bytes = size_t{1} << 20;  // the page ends as soon as it has so many
   };

@@ -436,6 +436,25 @@ TEST(FirstStepTest, TellsALossFarAboveGuessingAndALargeUpdateTogether) {
   }
 }
 
+TEST(FirstStepTest, AnInputThatIsNotScaledIsNamed) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  for (const double loss : {1.0, 100.0}) {
+    DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = 50'000, .largest_input = "income"});
+    harness.record().loss = loss;
+    const v1::Alert alert = harness.Step().at(0);
+    EXPECT_THAT(alert.summary(), HasSubstr("the input income is as large as 50000 (root mean square)"));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("data.csv.standardize"));
+    EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("initialisation is too large"))) << "the cause is known";
+    EXPECT_EQ(alert.value(), loss > 20 ? loss : 50'000);
+  }
+  DetectorHarness small(rules, {.guessing_loss = 2, .input_scale = 99, .largest_input = "height"});
+  EXPECT_THAT(small.Step(), IsEmpty());
+  DetectorHarness bad_start(rules, {.guessing_loss = 2, .input_scale = 1, .largest_input = "height"});
+  bad_start.record().loss = 100;
+  EXPECT_THAT(Diagnosis(bad_start.Step().at(0)), HasSubstr("too large, or targets are not scaled"));
+}
+
 TEST(LossCollapseTest, ALossFarAboveItsStartIsWorseAndNotBack) {
   for (const double lost : {1.0, 12.0}) {
     v1::RuleSet rules = OneRule();

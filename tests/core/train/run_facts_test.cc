@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
+#include <vector>
 
 namespace gradwatch::core {
 namespace {
@@ -17,7 +19,7 @@ v1::JobSpec WithLoss(v1::LossFunction function) {
 TEST(RunFactsTest, GuessingAmongClassesCostsTheirLogarithm) {
   DataShape data;
   data.outputs = 10;
-  const RunFacts facts = FactsOf(WithLoss(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY), data, {});
+  const RunFacts facts = FactsOf(WithLoss(v1::LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY), data, Batch(), {});
   EXPECT_NEAR(facts.guessing_loss, 2.302585, 1e-6);
 }
 
@@ -25,11 +27,11 @@ TEST(RunFactsTest, OfASquaredErrorItIsTheVarianceOfTheTargetsWhereTheSpecSaysTha
   DataShape data;
   data.outputs = 1;
   v1::JobSpec spec = WithLoss(v1::LOSS_FUNCTION_SQUARED_ERROR);
-  EXPECT_TRUE(std::isnan(FactsOf(spec, data, {}).guessing_loss));
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, Batch(), {}).guessing_loss));
   spec.mutable_data()->mutable_csv()->set_standardize(true);
-  EXPECT_EQ(FactsOf(spec, data, {}).guessing_loss, 1);
+  EXPECT_EQ(FactsOf(spec, data, Batch(), {}).guessing_loss, 1);
   spec.mutable_data()->mutable_csv()->set_standardize(false);
-  EXPECT_TRUE(std::isnan(FactsOf(spec, data, {}).guessing_loss));
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, Batch(), {}).guessing_loss));
   // Sums of two numbers between 0 and 1 on a fine grid, by counting.
   double sum = 0, squares = 0;
   constexpr int kGrid = 400;
@@ -40,7 +42,40 @@ TEST(RunFactsTest, OfASquaredErrorItIsTheVarianceOfTheTargetsWhereTheSpecSaysTha
   }
   const double mean = sum / (kGrid * kGrid);
   spec.mutable_data()->mutable_adding()->set_sequence_length(10);
-  EXPECT_NEAR(FactsOf(spec, data, {}).guessing_loss, squares / (kGrid * kGrid) - mean * mean, 1e-4);
+  EXPECT_NEAR(FactsOf(spec, data, Batch(), {}).guessing_loss, squares / (kGrid * kGrid) - mean * mean, 1e-4);
+}
+
+Batch WithTargets(std::span<const float> values) {
+  Batch batch;
+  batch.values = values;
+  return batch;
+}
+
+// One output spread by 3 around 50, one constant.
+TEST(RunFactsTest, ElseItIsTheVarianceOverTheFirstBatchIfThatIsLargeEnough) {
+  DataShape data;
+  data.outputs = 2;
+  const std::vector<float> targets = {47, 5, 53, 5, 47, 5, 53, 5, 47, 5, 53, 5, 47, 5, 53, 5};
+  const v1::JobSpec spec = WithLoss(v1::LOSS_FUNCTION_SQUARED_ERROR);
+  EXPECT_NEAR(FactsOf(spec, data, WithTargets(targets), {}).guessing_loss, 4.5, 1e-9);
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, WithTargets(std::span(targets).first(14)), {}).guessing_loss));
+}
+
+TEST(RunFactsTest, TheLargestInputIsToldByTheNameOfItsColumn) {
+  DataShape data;
+  data.input.features = 3;
+  const std::vector<float> features = {1, 30'000, 2, 3, -40'000, 4};
+  Batch batch;
+  batch.features = features;
+  v1::JobSpec spec;
+  EXPECT_EQ(FactsOf(spec, data, batch, {}).largest_input, "1");
+  for (const char* const name : {"age", "income", "height"}) spec.mutable_data()->mutable_csv()->add_inputs(name);
+  const RunFacts facts = FactsOf(spec, data, batch, {});
+  EXPECT_NEAR(facts.input_scale, std::sqrt((9e8 + 16e8) / 2), 1e-6);
+  EXPECT_EQ(facts.largest_input, "income");
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, Batch(), {}).input_scale)) << "tokens";
+  spec.mutable_model()->add_layers()->mutable_batch_norm();
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, batch, {}).input_scale));
 }
 
 TEST(RunFactsTest, OtherLossesHaveNone) {
@@ -49,13 +84,13 @@ TEST(RunFactsTest, OtherLossesHaveNone) {
   for (const auto function : {v1::LOSS_FUNCTION_HUBER, v1::LOSS_FUNCTION_BINARY_CROSS_ENTROPY}) {
     v1::JobSpec spec = WithLoss(function);
     spec.mutable_data()->mutable_csv()->set_standardize(true);
-    EXPECT_TRUE(std::isnan(FactsOf(spec, data, {}).guessing_loss));
+    EXPECT_TRUE(std::isnan(FactsOf(spec, data, Batch(), {}).guessing_loss));
   }
 }
 
 TEST(RunFactsTest, LayersAreCalledByTheirNamesAndKinds) {
   const LayerInfo layers[] = {{"dense0", "dense"}, {"residual1.dense0", "dense"}, {"encoder", "lstm"}};
-  EXPECT_THAT(FactsOf(v1::JobSpec(), DataShape(), layers).layer_names,
+  EXPECT_THAT(FactsOf(v1::JobSpec(), DataShape(), Batch(), layers).layer_names,
               ::testing::ElementsAre("dense0", "residual1.dense0", "encoder (lstm)"));
 }
 
