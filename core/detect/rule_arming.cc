@@ -95,7 +95,8 @@ std::string LevelText(v1::StatisticsLevel needed, const v1::Controls& controls) 
 // What of a condition that can judge is left out where updates are not measured.
 std::string WhyInPart(const v1::Rule& rule, const v1::Controls& controls) {
   if (LevelMeasured(controls) >= v1::STATISTICS_LEVEL_FULL) return "";
-  const bool looks_at_updates = rule.has_first_step() || rule.has_joint_growth() || rule.has_frozen();
+  const bool looks_at_updates =
+      rule.has_first_step() || rule.has_joint_growth() || rule.has_frozen() || rule.has_loss_divergence();
   return looks_at_updates ? absl::StrCat("updates are left out: that ", LevelText(v1::STATISTICS_LEVEL_FULL, controls))
                           : "";
 }

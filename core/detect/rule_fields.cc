@@ -53,7 +53,7 @@ constexpr ConditionField kFields[] = {
     {"norm_spike", "window", 101, Between(10, 10'000)},
     {"norm_spike", "min_deviation", 0.05, kPositive},
     {"norm_spike", "per_tensor", 0, kSwitch},
-    {"norm_spike", "start_factor", kNone, kPositive},
+    {"norm_spike", "start_factor", kNone, kFromZero},
     {"loss_jump", "factor", 3, kAboveOne},
     {"loss_jump", "window", 51, Between(5, 10'000)},
     {"loss_jump", "max_deviations", 3, kFromZero},

@@ -385,7 +385,7 @@ std::span<const float> Trainer::layer_state() const { return state_->network->st
 
 TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
   TrainResult result;
-  // The first batch takes the memory of all of them.
+  // A step may take what those before did not.
   const absl::Status status = OrOutOfMemory("to go on", [&] {
     RunSteps(controls, observer, result);
     return absl::OkStatus();

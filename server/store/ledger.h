@@ -138,7 +138,8 @@ class LedgerReader {
   };
   struct AlertPage {
     std::vector<StoredAlert> alerts;  // newest first
-    bool more = false;                // there are more below the last
+    bool more = false;                // there may be more
+    int64_t last = 0;                 // the position to go on below
   };
   // Without those that were pending and went away before they fired, as their summary says (core::kDidNotFire): of them
   // only GetAlert and the events tell. One that still held when its run ended or its trainer was gone is listed.

@@ -16,6 +16,9 @@ namespace {
 // As many as threads read at once in practice: dispatchers and the workers of calls.
 constexpr size_t kMaxIdleReaders = 8;
 
+// Alerts that are looked at for one page, of which only those of some rules are listed.
+constexpr int64_t kMostRows = 10'000;
+
 // ?3 is a set of states as bits, 0 for all. The state 0 is that of alerts which went away without having fired.
 constexpr char kListAlerts[] = R"sql(
 SELECT position, alert FROM alerts
@@ -128,13 +131,15 @@ class SqliteLedgerReader final : public LedgerReader {
       if (!filter.job_id.empty()) use->bind(5, filter.job_id);
       AlertPage page;
       size_t bytes = 0;
-      while (use->executeStep()) {
+      for (int64_t rows = 0; use->executeStep(); ++rows) {
         StoredAlert stored;
         stored.position = use->getColumn(0).getInt64();
         GW_RETURN_IF_ERROR(ParseColumn(use->getColumn(1), &stored.alert));
-        if (!filter.rules.empty() && !absl::c_linear_search(filter.rules, stored.alert.rule())) continue;
-        page.more = std::ssize(page.alerts) >= filter.limit || (!page.alerts.empty() && bytes >= filter.max_bytes);
+        page.more = std::ssize(page.alerts) >= filter.limit || (!page.alerts.empty() && bytes >= filter.max_bytes) ||
+                    rows == kMostRows;
         if (page.more) break;
+        page.last = stored.position;
+        if (!filter.rules.empty() && !absl::c_linear_search(filter.rules, stored.alert.rule())) continue;
         page.alerts.push_back(std::move(stored));
         bytes += static_cast<size_t>(use->getColumn(1).getBytes());
       }

@@ -72,10 +72,10 @@ TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
        "loss 4 deviations above its moving mean of 20 steps and above 7, outliers kept out of it"},
       {"loss_collapse { factor: 1.5 max_deviations: 8 start_share: 0.75 }",
        "loss of 30 steps above x1.5 its best, by 8 deviations, and back above 75% of its start; or so for 200 steps "
-       "above x1.225, by 4 deviations, and nearer its start than its best"},
+       "above x1.225, by 2 deviations, and nearer its start than its best"},
       {"overshoot { max_log_product: 1.5 start_factor: 1.5 }",
        "updates multiply up to x4.482 the weights while the loss is above x1.5 its start, or one is x7.389 them while "
-       "it is above x10"},
+       "it is above x10, or one is x1 them and throws it there, and it is no better 100 steps later"},
       {"off: true", "-"},
       {"", "one that this version of gradwatch does not know"},
   };

@@ -394,6 +394,22 @@ TEST(OvershootTest, SaysThatNoChangeBringsTheWeightsBack) {
   EXPECT_THAT(diagnosis, HasSubstr("start the job again with these values in its spec."));
 }
 
+// The loss of a step shows the update of the step before, and that is the one to tell.
+TEST(OvershootTest, TellsTheUpdateThatBrokeTheLossAndNotTheNextOne) {
+  for (const double ratio : {9.0, 12.0}) {
+    DetectorHarness harness(OvershootRule());
+    harness.HealthySteps(40);
+    harness.SetUpdateRatio(ratio);
+    EXPECT_THAT(harness.Step(), IsEmpty());
+    harness.record().loss = 50;
+    harness.SetUpdateRatio(0);  // dead units have no gradient
+    const v1::Alert alert = harness.Step().at(0);
+    EXPECT_THAT(alert.summary(), HasSubstr(absl::StrCat("that of step 40 was ", ratio, " times rnn0.weight_ih")));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("What the weights had learnt is gone"));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("Try "));
+  }
+}
+
 TEST(NormGrowthTest, SaysThatTheWeightsAreGoneOnlyWhereAnUpdateReplacedThem) {
   for (const double ratio : {0.9, 1.0}) {
     v1::RuleSet rules = OneRule();
@@ -450,9 +466,37 @@ TEST(FirstStepTest, AnInputThatIsNotScaledIsNamed) {
   }
   DetectorHarness small(rules, {.guessing_loss = 2, .input_scale = 99, .largest_input = "height"});
   EXPECT_THAT(small.Step(), IsEmpty());
-  DetectorHarness bad_start(rules, {.guessing_loss = 2, .input_scale = 1, .largest_input = "height"});
-  bad_start.record().loss = 100;
-  EXPECT_THAT(Diagnosis(bad_start.Step().at(0)), HasSubstr("too large, or targets are not scaled"));
+}
+
+// Loss grows with the square of an input: one of 4 is enough for a factor of 10.
+TEST(FirstStepTest, InputsAreRuledOutOnlyWhereTheyAreSmall) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  const std::pair<double, const char*> cases[] = {{NAN, "too large, or inputs or targets"},
+                                                  {3, "too large, or targets"},
+                                                  {60, "or inputs (age is as large as 60)"}};
+  for (const auto& [scale, words] : cases) {
+    DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = scale, .largest_input = "age"});
+    harness.record().loss = 100;
+    EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr(words));
+  }
+}
+
+TEST(FirstStepTest, ARoughLossOfGuessingIsEnough) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  DetectorHarness harness(rules, {.rough_guessing_loss = 2});
+  harness.record().loss = 21;
+  EXPECT_EQ(harness.Step().at(0).limit(), 20);
+}
+
+TEST(FirstStepTest, AnInputIsToldAlsoWhereTheStepIsNotFinite) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = 1e20, .largest_input = "time"});
+  harness.record().loss = INFINITY;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.summary(), "the input time is as large as 1e+20 (root mean square)");
 }
 
 TEST(LossCollapseTest, ALossFarAboveItsStartIsWorseAndNotBack) {

@@ -112,7 +112,7 @@ TEST(RuleArmingTest, SaysWhichLevelARuleNeeds) {
       {"norm_limit { max_norm: 1 per_tensor: true }", v1::STATISTICS_LEVEL_NORM},
       {"norm_spike { per_tensor: true }", v1::STATISTICS_LEVEL_NORM},
       {"loss_jump { norm_factor: 10 }", v1::STATISTICS_LEVEL_NONE},
-      {"loss_divergence {}", v1::STATISTICS_LEVEL_NONE},
+      {"loss_divergence {}", v1::STATISTICS_LEVEL_NONE, true},
       {"joint_growth {}", v1::STATISTICS_LEVEL_NONE, true},
       {"first_step {}", v1::STATISTICS_LEVEL_NONE, true},
       {"frozen {}", v1::STATISTICS_LEVEL_NORM, true},

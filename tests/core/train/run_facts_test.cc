@@ -1,10 +1,13 @@
 #include "core/train/run_facts.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace gradwatch::core {
@@ -57,8 +60,53 @@ TEST(RunFactsTest, ElseItIsTheVarianceOverTheFirstBatchIfThatIsLargeEnough) {
   data.outputs = 2;
   const std::vector<float> targets = {47, 5, 53, 5, 47, 5, 53, 5, 47, 5, 53, 5, 47, 5, 53, 5};
   const v1::JobSpec spec = WithLoss(v1::LOSS_FUNCTION_SQUARED_ERROR);
-  EXPECT_NEAR(FactsOf(spec, data, WithTargets(targets), {}).guessing_loss, 4.5, 1e-9);
-  EXPECT_TRUE(std::isnan(FactsOf(spec, data, WithTargets(std::span(targets).first(14)), {}).guessing_loss));
+  const RunFacts facts = FactsOf(spec, data, WithTargets(targets), {});
+  EXPECT_NEAR(facts.rough_guessing_loss, 4.5, 1e-9);
+  EXPECT_TRUE(std::isnan(facts.guessing_loss)) << "of one batch it is no knowledge";
+  EXPECT_TRUE(std::isnan(FactsOf(spec, data, WithTargets(std::span(targets).first(14)), {}).rough_guessing_loss));
+}
+
+TEST(RunFactsTest, TargetsThatDoNotVaryHaveNoLossOfGuessingAndLargeOnesHaveTheirs) {
+  DataShape data;
+  data.outputs = 1;
+  const v1::JobSpec spec = WithLoss(v1::LOSS_FUNCTION_SQUARED_ERROR);
+  for (const auto& [count, value] : {std::pair(10, 1.0f), {50, 0.3f}, {100, 1.0f}, {33, 1e9f}}) {
+    const std::vector<float> same(count, value);
+    EXPECT_TRUE(std::isnan(FactsOf(spec, data, WithTargets(same), {}).rough_guessing_loss)) << count << " " << value;
+  }
+  std::vector<float> stamps;  // whose floats lie 128 apart
+  for (int i = 0; i < 20; ++i) stamps.push_back(1.7e9f + (i % 2 == 0 ? 51'200.0f : -51'200.0f));
+  EXPECT_NEAR(FactsOf(spec, data, WithTargets(stamps), {}).rough_guessing_loss, 51'200.0 * 51'200.0, 1e4);
+}
+
+TEST(RunFactsTest, AnInputBehindWhichALayerNormalisesIsNotJudged) {
+  DataShape data;
+  data.input.features = 1;
+  const std::vector<float> features = {1000};
+  Batch batch;
+  batch.features = features;
+  const auto is_judged = [&](const std::string& layers) {
+    v1::JobSpec spec;
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(layers, spec.mutable_model()));
+    return !std::isnan(FactsOf(spec, data, batch, {}).input_scale);
+  };
+  EXPECT_FALSE(is_judged("layers { rms_norm {} }"));
+  EXPECT_FALSE(is_judged("layers { flatten {} } layers { dropout {} } layers { layer_norm {} }"));
+  EXPECT_FALSE(is_judged("layers { dense {} } layers { batch_norm {} }"));
+  EXPECT_TRUE(is_judged("layers { dense {} } layers { activation {} } layers { batch_norm {} }"));
+  EXPECT_TRUE(is_judged("layers { dense {} } layers { dense {} } layers { batch_norm {} }"));
+  EXPECT_TRUE(is_judged("layers { residual { layers { batch_norm {} } } }"));
+}
+
+TEST(RunFactsTest, ALongNameIsCut) {
+  DataShape data;
+  data.input.features = 1;
+  const std::vector<float> features = {1000};
+  Batch batch;
+  batch.features = features;
+  v1::JobSpec spec;
+  spec.mutable_data()->mutable_csv()->add_inputs(std::string(5000, 'x'));
+  EXPECT_EQ(FactsOf(spec, data, batch, {}).largest_input, std::string(60, 'x') + "...");
 }
 
 TEST(RunFactsTest, TheLargestInputIsToldByTheNameOfItsColumn) {

@@ -136,6 +136,25 @@ TEST_F(LedgerReaderTest, ListsAlertsOfRulesByPages) {
   EXPECT_THAT(AlertIds({.rules = {"a"}, .before = 3, .limit = 2}), ElementsAre("1-0"));
 }
 
+// A rule of which there is nothing must not cost a walk through all alerts at once.
+TEST_F(LedgerReaderTest, APageOfARuleLooksAtSoManyAlertsAtMost) {
+  constexpr int kAlerts = 10'003;
+  const auto append_all = [](LedgerTransaction& transaction) {
+    absl::Status status;
+    for (int i = 0; i < kAlerts; ++i) {
+      v1::Event event = MakeAlertEvent("job", i + 1, absl::StrCat("-", i), v1::ALERT_STATE_FIRING);
+      event.mutable_alert_changed()->mutable_alert()->set_rule(i == 0 ? "rare" : "common");
+      status.Update(transaction.AppendEvent("uid", &event).status());
+    }
+    return status;
+  };
+  ASSERT_THAT(CommitAndWait(*ledger_, append_all), IsOk());
+  const auto page = reader_->ListAlerts({.rules = {"rare"}});
+  EXPECT_THAT(page->alerts, IsEmpty());
+  EXPECT_TRUE(page->more);
+  EXPECT_THAT(AlertIds({.rules = {"rare"}, .before = page->last}), ElementsAre("1-0"));
+}
+
 TEST_F(LedgerReaderTest, ListsAlertsNewestFirst) {
   Fill();
   EXPECT_THAT(AlertIds({}), ElementsAre("5z", "3y", "2x"));
