@@ -328,6 +328,19 @@ TEST(LossJumpTest, TheSpreadOfANearlyConvergedRunIsNoJump) {
   EXPECT_EQ(alerts[0].state(), v1::ALERT_STATE_FIRING);
 }
 
+// The losses of a classifier that has learnt nearly all scatter by powers of ten, and nobody needs to know.
+TEST(LossJumpTest, BelowAHundredthOfItsStartALossMayJump) {
+  DetectorHarness harness(JumpRule());
+  harness.record().loss = 1;
+  for (int i = 0; i < 30; ++i) EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.HealthySteps(60, 1, 1e-4);
+  harness.record().loss = 0.0099;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.HealthySteps(10, 1, 1e-4);
+  harness.record().loss = 0.0101;
+  EXPECT_EQ(harness.Step().size(), 1u);
+}
+
 TEST(LossJumpTest, ALossBelowZeroIsJudgedToo) {
   DetectorHarness harness(JumpRule());
   for (int i = 0; i < 100; ++i) {
