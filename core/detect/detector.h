@@ -74,6 +74,8 @@ class Detector {
   // or changed is resolved. What is known of the run stays, so that a new rule that judges by it alone is armed at
   // once. Allocates. Call between two steps.
   void SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
+  // The last step on which the condition of some rule has held, whatever became of its alert. -1: none has.
+  int64_t last_holding() const;
   // Resolves what is firing because the job has ended at `step`.
   void Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
 
