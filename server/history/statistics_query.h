@@ -57,11 +57,13 @@ class BlockSource {
                                   absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) = 0;
 };
 
-// Where a page begins. Its last step is that of the pages before, however many have come since.
+// Where a page begins. What has come since the first page is left out, so that points are the same on all of them.
 struct PageStart {
+  static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
   size_t series = 0;           // passed over, of those that match
   int64_t histogram_step = 0;  // steps before have been told; behind all series
-  int64_t last_step = std::numeric_limits<int64_t>::max();
+  // By kLevels: the last step that the first page found there.
+  std::array<int64_t, kLevels.size()> last_steps = {kNoLimit, kNoLimit, kNoLimit, kNoLimit};
 };
 
 struct StatisticsQuestion {
@@ -102,6 +104,10 @@ struct StatisticsAnswer {
   std::vector<HistogramAt> histograms;
   std::optional<PageStart> next;  // unset: this was the last page
 };
+
+// The steps of a point: the smallest multiple of `unit` at whose multiples the steps are cut into so many points at
+// most; of one point, more than all of them.
+int64_t ChoosePointSteps(const StepRange& steps, int64_t unit, int64_t max_points);
 
 // How a question is answered. `kept` is by kLevels; `asked` lies within what is kept on some level.
 struct QueryPlan {

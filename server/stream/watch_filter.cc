@@ -7,7 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "core/base/glob.h"
 #include "core/base/status_macros.h"
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradwatch::server {
