@@ -199,7 +199,7 @@ absl::Status WatchFeed::TakeReport(const EncodedReport& report, Content* content
 bool WatchFeed::HasClosedRange(const WatchCursor& cursor) const {
   if (channel_->ended()) return true;
   const WatchCursor end = channel_->End();
-  return end.attempt != cursor.attempt || LastClosed(end.step, unit_) > cursor.step;
+  return end.attempt > std::max(cursor.attempt, 1) || LastClosed(end.step, unit_) > cursor.step;
 }
 
 absl::Status WatchFeed::TakeConflated(JobChannel::Window* window, size_t max_bytes, Content* content) {
