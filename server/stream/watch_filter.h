@@ -40,6 +40,9 @@ class ReportFilter {
   absl::StatusOr<SharedBytes> WithoutUnwanted(absl::string_view report) const;
 
  private:
+  // By the field `tensors` of a report.
+  bool IsWanted(absl::string_view tensor) const;
+
   const int64_t every_steps_;
   const std::vector<std::string> globs_;
   std::vector<bool> wanted_tensors_;  // by position in Job.tensors
