@@ -472,4 +472,19 @@ absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& questi
   return answer;
 }
 
+absl::StatusOr<std::optional<v1::StepReport>> ReadReport(int64_t step, const ReportChoice& choice,
+                                                         BlockSource* source) {
+  std::optional<v1::StepReport> found;
+  const StepRange steps = {.first = step, .last = step};
+  if (Common(source->Kept(1), steps).empty()) return found;
+  const absl::Status status =
+      ReadBlock(step / kBlockSteps * kBlockSteps, steps, choice, source, [&found](const v1::StepReport& report) {
+        found = report;
+        return false;
+      });
+  if (absl::IsDataLoss(status)) return std::nullopt;
+  GW_RETURN_IF_ERROR(status);
+  return found;
+}
+
 }  // namespace gradwatch::server

@@ -124,6 +124,9 @@ QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const std::array
 absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& question, const SeriesNames& names,
                                                 BlockSource* source);
 
+// The report of a step, or what is wanted of it; none: it is not kept, or cannot be read. Errors as the source's.
+absl::StatusOr<std::optional<v1::StepReport>> ReadReport(int64_t step, const ReportChoice& choice, BlockSource* source);
+
 }  // namespace gradwatch::server
 
 #endif  // GRADWATCH_SERVER_HISTORY_STATISTICS_QUERY_H_

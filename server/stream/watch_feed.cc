@@ -36,6 +36,16 @@ WatchCursor WithoutReports(WatchCursor cursor) {
 // The last step before a multiple of `every`, up to `step`; of every 1, the step.
 int64_t LastClosed(int64_t step, int64_t every) { return (step + 1) / every * every - 1; }
 
+const ReportChoice& WithoutTensors() {
+  static const auto& choice = *[] {
+    auto* const most = new ReportChoice;
+    most->tensor = most->layer = 0;
+    most->histograms = false;
+    return most;
+  }();
+  return choice;
+}
+
 }  // namespace
 
 WatchFeed::WatchFeed(std::shared_ptr<JobChannel> channel, const FeedSources* sources, WatchFilter filter,
@@ -280,30 +290,23 @@ absl::Status WatchFeed::TakeStoredPoints(const JobChannel::Window& window, Conte
     TakeLost(EncodeLost(attempt, lost.steps.first, lost.steps.last, lost.reason), content);
   }
   for (size_t i = 0; i < stored.ranges.size(); ++i) {
-    const ConflatedRange& range = stored.ranges[i];
-    SharedBytes last;  // of the newest only: for each of them a batch would have to be read
-    if (i + 1 == stored.ranges.size()) {
-      GW_ASSIGN_OR_RETURN(last, StoredReport(attempt, range.steps.last));
-    }
-    TakePoint(attempt, range, last != nullptr ? absl::string_view(*last) : "", content);
+    // Of all but the newest report statistics of tensors would cost more than all ranges.
+    const ReportChoice& choice = i + 1 < stored.ranges.size() ? WithoutTensors() : ReportChoice::Everything();
+    GW_ASSIGN_OR_RETURN(const SharedBytes last, StoredReport(stored.ranges[i].steps.last, choice, source.get()));
+    TakePoint(attempt, stored.ranges[i], last != nullptr ? absl::string_view(*last) : "", content);
   }
   cursor.attempt = attempt;
   cursor.step = stored.last_step;
   return absl::OkStatus();
 }
 
-absl::StatusOr<SharedBytes> WatchFeed::StoredReport(int32_t attempt, int64_t step) {
-  const auto chunk = sources_->history->ReadAfter(channel_->uid(), attempt, step - 1);
-  if (absl::IsDataLoss(chunk.status())) return nullptr;
-  GW_RETURN_IF_ERROR(chunk.status());
-  if (*chunk == nullptr) return nullptr;
-  for (const ReportHistory::Chunk::Entry& entry : (*chunk)->entries) {
-    if (entry.attempt != attempt || entry.step != step || entry.lost) continue;
-    auto bytes = std::make_shared<const std::string>((*chunk)->bytes->substr(entry.begin, entry.end - entry.begin));
-    GW_ASSIGN_OR_RETURN(SharedBytes changed, reports_.WithoutUnwanted(*bytes));
-    return changed != nullptr ? std::move(changed) : std::move(bytes);
-  }
-  return nullptr;
+absl::StatusOr<SharedBytes> WatchFeed::StoredReport(int64_t step, const ReportChoice& choice,
+                                                    BlockSource* source) const {
+  GW_ASSIGN_OR_RETURN(const std::optional<v1::StepReport> report, ReadReport(step, choice, source));
+  if (!report.has_value()) return nullptr;
+  SharedBytes bytes = EncodeReport(*report).bytes;
+  GW_ASSIGN_OR_RETURN(SharedBytes changed, reports_.WithoutUnwanted(*bytes));
+  return changed != nullptr ? changed : bytes;
 }
 
 void WatchFeed::TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report,

@@ -84,8 +84,8 @@ class WatchFeed {
   absl::Status TakePoints(const JobChannel::Window& window, size_t begin, size_t end, size_t max_bytes,
                           Content* content);
   absl::Status TakeStoredPoints(const JobChannel::Window& window, Content* content);
-  // The field `reports` of a step if it is stored, without what is not wanted; else null.
-  absl::StatusOr<SharedBytes> StoredReport(int32_t attempt, int64_t step);
+  // The field `reports` of a step without what is not wanted; null: it is not kept.
+  absl::StatusOr<SharedBytes> StoredReport(int64_t step, const ReportChoice& choice, BlockSource* source) const;
   static void TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report, Content* content);
   void TakeMissing(const WatchCursor& start, const std::string& reason, Content* content);
   static void TakeLost(const EncodedReport& lost, Content* content);

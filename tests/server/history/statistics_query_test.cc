@@ -419,6 +419,22 @@ TEST_F(StatisticsQueryTest, WhatTheTrainerLostIsAGap) {
   EXPECT_EQ(answer.gaps[0].reason, "the trainer could not keep them");
 }
 
+TEST_F(StatisticsQueryTest, ReadsOneReport) {
+  ReportChoice choice = ReportChoice::Nothing();
+  choice.report = ReportField("loss");
+  for (const int64_t step : {int64_t{0}, kSpike, kSteps - 1}) {
+    const auto report = ReadReport(step, choice, full_);
+    ASSERT_TRUE(report.ok() && report->has_value());
+    EXPECT_EQ((*report)->step(), step);
+    EXPECT_EQ(Bits((*report)->loss()), Bits((*told_)["loss"][static_cast<size_t>(step)].value));
+    EXPECT_EQ((*report)->tensors_size(), 0);
+  }
+  EXPECT_FALSE(ReadReport(kLostSteps.first, choice, full_)->has_value());
+  EXPECT_FALSE(ReadReport(2 * kSteps, choice, full_)->has_value());
+  full_->Drop(1, {.first = 0, .last = 255});
+  EXPECT_FALSE(ReadReport(3, choice, full_)->has_value());
+}
+
 TEST_F(StatisticsQueryTest, NothingKeptIsNoAnswerAndNoError) {
   StatisticsQuestion question;
   question.steps = {.first = 2 * kSteps, .last = 3 * kSteps};

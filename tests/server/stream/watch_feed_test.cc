@@ -507,6 +507,7 @@ TEST_F(ConflatedFeedTest, BehindTheRingTheStoreAnswersAndNoStepCountsTwice) {
     const auto points = AllPoints(feed);
     EXPECT_LE(points.size(), 2u * WatchFeed::kMaxPoints);
     ExpectAll(points, from + 1, 9'000);
+    for (const v1::ConflatedPoint& point : points) EXPECT_EQ(point.last().step(), point.last_step());
   }
 }
 
