@@ -114,7 +114,7 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions* options) {
          "-o,--output",
          [options](const std::string& name) {
            if (kOutputs.count(name) == 0)
-             throw CLI::ValidationError("-o", "\"" + name + "\" is none of table, json, yaml");
+             throw CLI::ValidationError("-o", "\"" + name + "\" is none of table, json, yaml, csv");
            options->output = kOutputs.at(name);
          },
          "table, json or yaml; a stream in json is one object a line; stats prints csv, too")

@@ -57,7 +57,7 @@ absl::StatusOr<SharedBytes> ReportFilter::WithoutUnwanted(absl::string_view repo
   WireFields field(whole.content());
   while (field.Next()) {
     const bool is_tensor = field.Is(v1::StepReport::kTensorsFieldNumber, kDelimited);
-    if (!is_tensor || IsWanted(field.content())) kept += field.bytes();
+    if (!is_tensor || IsWanted(field.content())) absl::StrAppend(&kept, field.bytes());
   }
   if (!field.AtEnd() || !whole.AtEnd()) return NoReport();
   if (kept.size() == whole.content().size()) return nullptr;
