@@ -192,7 +192,7 @@ TEST_F(JobWatchTest, StatisticsThatAreGoneAreToldAsLost) {
   RunJob("job", 4);
   StopApi();
   StopServer();
-  std::filesystem::remove_all(dir_.File("statistics"));
+  std::filesystem::remove_all(dir_.File("history"));
   StartServer();
   StartApi();
   FakeSink* const sink = Watch(FromBeginning("job"));
