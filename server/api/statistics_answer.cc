@@ -109,7 +109,7 @@ std::string TokenOf(int32_t attempt, const PageStart& page, absl::string_view li
 
 absl::Status ReadToken(const Request& request, absl::string_view list, int32_t* attempt, PageStart* page) {
   if (request.page_token().empty()) return absl::OkStatus();
-  GW_ASSIGN_OR_RETURN(const std::vector<int64_t> place, ReadPageToken(request.page_token(), list, kTokenNumbers));
+  GW_ASSIGN_OR_RETURN(const std::vector<int64_t> place, ReadPagePlace(request.page_token(), list, kTokenNumbers));
   *attempt = static_cast<int32_t>(std::clamp<int64_t>(place[0], 0, std::numeric_limits<int32_t>::max()));
   page->series = static_cast<size_t>(std::max<int64_t>(place[1], 0));
   page->histogram_step = place[2];

@@ -54,11 +54,11 @@ std::string MakePageToken(absl::Span<const int64_t> place, absl::string_view fil
 
 absl::StatusOr<int64_t> ReadPageToken(absl::string_view token, absl::string_view filter, int64_t first) {
   if (token.empty()) return first;
-  GW_ASSIGN_OR_RETURN(const std::vector<int64_t> place, ReadPageToken(token, filter, size_t{1}));
+  GW_ASSIGN_OR_RETURN(const std::vector<int64_t> place, ReadPagePlace(token, filter, 1));
   return place[0];
 }
 
-absl::StatusOr<std::vector<int64_t>> ReadPageToken(absl::string_view token, absl::string_view filter, size_t numbers) {
+absl::StatusOr<std::vector<int64_t>> ReadPagePlace(absl::string_view token, absl::string_view filter, size_t numbers) {
   std::string text;
   if (!absl::WebSafeBase64Unescape(token, &text)) return BadToken();
   const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('/', 1));

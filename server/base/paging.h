@@ -40,7 +40,7 @@ std::string MakePageToken(absl::Span<const int64_t> place, absl::string_view fil
 // The place; `first` for an empty token. INVALID_ARGUMENT (reason BAD_PAGE_TOKEN): not one of ours, or of another list.
 absl::StatusOr<int64_t> ReadPageToken(absl::string_view token, absl::string_view filter, int64_t first);
 // Reads so many numbers of a token that is not empty. They may be any: whoever has a token can make another.
-absl::StatusOr<std::vector<int64_t>> ReadPageToken(absl::string_view token, absl::string_view filter, size_t numbers);
+absl::StatusOr<std::vector<int64_t>> ReadPagePlace(absl::string_view token, absl::string_view filter, size_t numbers);
 
 }  // namespace gradwatch::server
 

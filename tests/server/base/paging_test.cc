@@ -53,12 +53,12 @@ TEST(Paging, TokensHoldForTheirListOnly) {
 TEST(Paging, APlaceMayTakeSeveralNumbers) {
   const std::vector<int64_t> place = {1, -1, std::numeric_limits<int64_t>::max()};
   const std::string token = MakePageToken(place, "statistics");
-  EXPECT_EQ(*ReadPageToken(token, "statistics", size_t{3}), place);
-  for (const size_t numbers : {1, 2, 4}) {
-    EXPECT_EQ(core::GetReason(ReadPageToken(token, "statistics", numbers).status()), "BAD_PAGE_TOKEN") << numbers;
+  EXPECT_EQ(*ReadPagePlace(token, "statistics", 3), place);
+  for (const size_t numbers : {1u, 2u, 4u}) {
+    EXPECT_EQ(core::GetReason(ReadPagePlace(token, "statistics", numbers).status()), "BAD_PAGE_TOKEN") << numbers;
   }
-  EXPECT_EQ(core::GetReason(ReadPageToken("", "statistics", size_t{3}).status()), "BAD_PAGE_TOKEN");
-  EXPECT_EQ(core::GetReason(ReadPageToken(token, "statistics", int64_t{0}).status()), "BAD_PAGE_TOKEN");
+  EXPECT_EQ(core::GetReason(ReadPagePlace("", "statistics", 3).status()), "BAD_PAGE_TOKEN");
+  EXPECT_EQ(core::GetReason(ReadPageToken(token, "statistics", 0).status()), "BAD_PAGE_TOKEN");
 }
 
 // Whatever a client sends: an error, or numbers that make the same token again.
@@ -70,7 +70,7 @@ TEST(Paging, DamagedTokensAreRefused) {
     std::string damaged = token;
     for (uint64_t j = 0; j <= random() % 3; ++j) damaged[random() % damaged.size()] = static_cast<char>(random());
     if (random() % 4 == 0) damaged.resize(random() % damaged.size());
-    const auto read = ReadPageToken(damaged, "list", size_t{3});
+    const auto read = ReadPagePlace(damaged, "list", 3);
     if (read.ok()) EXPECT_EQ(*read, place);
   }
 }
