@@ -99,7 +99,9 @@ TEST_F(StatisticsAnswerTest, ASpikeAndANanAreInEveryAnswer) {
       const bool has_spike = answer.first_steps(i) <= kSpike && kSpike <= answer.last_steps(i);
       EXPECT_EQ(loss.max(i) == 1e9, has_spike) << points;
       const auto finite = static_cast<double>(loss.count(i));
-      if (has_spike) EXPECT_DOUBLE_EQ(loss.mean(i), (1e9 + finite - 1) / finite);
+      if (has_spike) {
+        EXPECT_DOUBLE_EQ(loss.mean(i), (1e9 + finite - 1) / finite);
+      }
       count += loss.count(i);
       bad += loss.non_finite(i);
     }
@@ -158,7 +160,9 @@ TEST_F(StatisticsAnswerTest, PagesGoOnWhereTheyStoppedAndBelongToTheirQuestion) 
     request.set_page_token(page.next_page_token());
     const auto answer = Ask(&Api::QueryStatistics, request);
     ASSERT_THAT(answer, IsOk());
-    if (pages > 0) EXPECT_EQ(answer->first_steps_size(), page.first_steps_size());
+    if (pages > 0) {
+      EXPECT_EQ(answer->first_steps_size(), page.first_steps_size());
+    }
     page = *answer;
     EXPECT_LE(page.ByteSizeLong(), size_t{5} << 18) << "about a mebibyte";
     for (const v1::StatisticsSeries& series : page.series()) names.push_back(series.name());

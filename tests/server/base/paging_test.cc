@@ -71,7 +71,9 @@ TEST(Paging, DamagedTokensAreRefused) {
     for (uint64_t j = 0; j <= random() % 3; ++j) damaged[random() % damaged.size()] = static_cast<char>(random());
     if (random() % 4 == 0) damaged.resize(random() % damaged.size());
     const auto read = ReadPagePlace(damaged, "list", 3);
-    if (read.ok()) EXPECT_EQ(*read, place);
+    if (read.ok()) {
+      EXPECT_EQ(*read, place);
+    }
   }
 }
 

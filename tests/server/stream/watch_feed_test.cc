@@ -463,7 +463,9 @@ class ConflatedFeedTest : public WatchFeedTest {
       const bool has_bad = point.first_step() <= kBad && kBad <= point.last_step();
       EXPECT_EQ(point.loss_max() == 1e9, has_spike);
       EXPECT_EQ(point.non_finite_steps(), has_bad ? 1 : 0);
-      if (first != kSpike && first != kBad) EXPECT_EQ(point.loss_min(), static_cast<double>(first));
+      if (first != kSpike && first != kBad) {
+        EXPECT_EQ(point.loss_min(), static_cast<double>(first));
+      }
       first = point.last_step() + 1;
     }
     EXPECT_EQ(first, last + 1);
