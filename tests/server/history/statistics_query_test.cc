@@ -421,7 +421,7 @@ TEST_F(StatisticsQueryTest, WhatTheTrainerLostIsAGap) {
 
 TEST_F(StatisticsQueryTest, ReadsOneReport) {
   ReportChoice choice = ReportChoice::Nothing();
-  choice.report = ReportField("loss");
+  choice.report |= ReportField("loss");
   for (const int64_t step : {int64_t{0}, kSpike, kSteps - 1}) {
     const auto report = ReadReport(step, choice, full_);
     ASSERT_TRUE(report.ok() && report->has_value());
