@@ -30,6 +30,8 @@
 #include "server/base/data_folder.h"
 #include "server/base/executor.h"
 #include "server/base/process_limits.h"
+#include "server/history/legacy_statistics.h"
+#include "server/history/statistics_store.h"
 #include "server/job/job_manager.h"
 #include "server/job/local_launcher.h"
 #include "server/job/process_spec_checker.h"
@@ -64,6 +66,9 @@ struct Options {
   int max_running_jobs = 16;
   double lost_after = absl::ToDoubleSeconds(LeaseTimes().lost_after);
   double lost_after_external = absl::ToDoubleSeconds(LeaseTimes().lost_after_external);
+  int64_t statistics_mib = 4096;
+  int64_t job_statistics_mib = 1024;
+  double statistics_days = 0;
 };
 
 // The worker lies beside this program.
@@ -114,7 +119,7 @@ class Daemon {
     const int64_t descriptors = RaiseDescriptorLimit();
     // First, so that a bad address changes nothing; who connects waits until the jobs are known.
     GW_ASSIGN_OR_RETURN(auto listener, Listener::Open(options_.listen, options_.insecure));
-    GW_RETURN_IF_ERROR(OpenStores(descriptors));
+    GW_RETURN_IF_ERROR(OpenStores());
     GW_ASSIGN_OR_RETURN(const JobManagerOptions job_options, MakeJobOptions(MaxRunningJobs(descriptors)));
     GW_RETURN_IF_ERROR(MakeJobs(job_options, listener->dial_address()));
     api_ = std::make_unique<Api>(ApiDependencies{.jobs = jobs_.get(),
@@ -163,16 +168,22 @@ class Daemon {
     return ReplaceFile(options_.port_file, absl::StrCat("grpc ", listener.address(), "\n"), 0644);
   }
 
-  absl::Status OpenStores(int64_t descriptors) {
+  absl::Status OpenStores() {
     GW_ASSIGN_OR_RETURN(folder_, DataFolder::Lock(options_.data_dir));
     const std::string main = folder_->File("main.sqlite");
     GW_ASSIGN_OR_RETURN(ledger_, Ledger::Open(main, &core::RealClock()));
     GW_ASSIGN_OR_RETURN(reader_, LedgerReader::Open(main));
     GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
     events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
-    GW_ASSIGN_OR_RETURN(
-        statistics_, StatisticsStore::Open(folder_->File("statistics"), clock_, &slow_, MaxOpenDatabases(descriptors)));
-    return absl::OkStatus();
+    StoreOptions store;
+    store.clock = clock_;
+    store.executor = &slow_;
+    store.max_bytes = options_.statistics_mib << 20;
+    store.job_budget.max_bytes = options_.job_statistics_mib << 20;
+    store.job_budget.max_age = absl::Hours(24 * options_.statistics_days);
+    GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("history"), std::move(store)));
+    // Those of an older version; before the port opens, since trainers go on where their statistics end.
+    return MoveLegacyStatistics(folder_->File("statistics"), statistics_.get());
   }
 
   absl::Status MakeJobs(const JobManagerOptions& options, const std::string& dial_address) {
@@ -292,6 +303,30 @@ std::string ReadRunningJobs(std::string& text) {
   return "";
 }
 
+// Decimal MiB, also as "1e3"; 0: any number.
+std::string ReadMebibytes(std::string& text) {
+  constexpr double kMost = 1'000'000'000;
+  const std::optional<double> value = core::ParseDecimal(text);
+  if (!value.has_value()) return absl::StrCat("\"", core::Printable(text), "\" is not a decimal number");
+  if (!(*value >= 0 && *value <= kMost) || *value != std::floor(*value)) {
+    return absl::StrCat("\"", core::Printable(text), "\" is not a whole number from 0 to ",
+                        static_cast<int64_t>(kMost));
+  }
+  text = absl::StrCat(static_cast<int64_t>(*value));
+  return "";
+}
+
+// Decimal days; 0: any age.
+std::string ReadDays(std::string& text) {
+  constexpr double kMost = 36'500;
+  const std::optional<double> value = core::ParseDecimal(text);
+  if (!value.has_value()) return absl::StrCat("\"", core::Printable(text), "\" is not a decimal number");
+  if (!(*value >= 0 && *value <= kMost)) {
+    return absl::StrCat("\"", core::Printable(text), "\" is not a number from 0 to ", static_cast<int64_t>(kMost));
+  }
+  return "";
+}
+
 // Decimal seconds, from 1 to 30 days.
 std::string ReadSeconds(std::string& text) {
   constexpr double kMost = 2'592'000;
@@ -331,6 +366,20 @@ int Main(int argc, char** argv) {
   app.add_option("--lost-after-external", options.lost_after_external,
                  "The same of jobs whose trainers attach by themselves; nothing is killed")
       ->check(CLI::Validator(ReadSeconds, ""))
+      ->capture_default_str();
+  app.add_option(
+         "--statistics-budget", options.statistics_mib,
+         "MiB of reports that are kept of all jobs together; the oldest go first, those around alerts last, and "
+         "a quarter of it more is for ranges of 16 steps (0: any number)")
+      ->transform(CLI::Validator(ReadMebibytes, ""))
+      ->capture_default_str();
+  app.add_option("--job-statistics-budget", options.job_statistics_mib,
+                 "The same of one job, unless its spec says how much (0: any number)")
+      ->transform(CLI::Validator(ReadMebibytes, ""))
+      ->capture_default_str();
+  app.add_option("--statistics-max-age", options.statistics_days,
+                 "Days for which reports are kept, unless a job's spec says how long (0: any time)")
+      ->check(CLI::Validator(ReadDays, ""))
       ->capture_default_str();
   app.add_option("--worker", options.worker, "Program that runs a job")->capture_default_str();
   try {

@@ -20,6 +20,11 @@
 namespace gradwatch::cli {
 namespace {
 
+// Statistics of tensors come with reports only: those of every so many steps.
+bool IsConflated(const WatchOptions& options) {
+  return options.every > 1 && options.tensors.empty() && !options.events_only;
+}
+
 v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   v1::WatchJobRequest request;
   request.set_job_id(options.job_id);
@@ -27,6 +32,7 @@ v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   if (options.from_step.has_value()) request.set_from_step(*options.from_step);
   if (!options.resume_token.empty()) request.set_resume_token(options.resume_token);
   request.set_every_steps(options.every);
+  if (IsConflated(options)) request.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED);
   for (const std::string& glob : options.tensors) request.add_tensors(glob);
   request.set_events_only(options.events_only);
   return request;
@@ -42,7 +48,8 @@ bool FailsWatch(const v1::Event& event, v1::Severity limit) {
 // The last step that --until-step lets through.
 absl::optional<int64_t> LastStep(const WatchOptions& options) {
   if (!options.until_step.has_value()) return absl::nullopt;
-  return *options.until_step - *options.until_step % std::max<int64_t>(options.every, 1);
+  const int64_t step = *options.until_step, every = std::max<int64_t>(options.every, 1);
+  return IsConflated(options) ? (step + 1) / every * every - 1 : step - step % every;
 }
 
 // What a watch that was left says in JSON.
@@ -145,6 +152,15 @@ class Watcher {
     last_report_ = {report.attempt(), report.step()};
     job_.set_attempt(std::max(job_.attempt(), report.attempt()));
     if (last_step_.has_value() && report.step() == *last_step_) end_reason_ = "until_step";
+    return true;
+  }
+
+  bool Print(const v1::ConflatedPoint& point) {
+    if (last_step_.has_value() && point.last_step() >= *last_step_) end_reason_ = "until_step";
+    if (last_step_.has_value() && point.last_step() > *last_step_) return false;
+    printer_.Print(point);
+    last_report_ = {point.attempt(), point.last_step()};
+    job_.set_attempt(std::max(job_.attempt(), point.attempt()));
     return true;
   }
 
@@ -273,7 +289,9 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped")
       ->check(NotEmpty());
   start->require_option(0, 1);
-  AddCountOption(*app, "--every", options->every, "Only steps that are a multiple of this");
+  AddCountOption(
+      *app, "--every", options->every,
+      "A row for so many steps, with the extremes between them; with --tensors only steps that are a multiple of this");
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
       ->check(NotEmpty())
       ->allow_extra_args(false)

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "server/api/job_watch.h"
 #include "server/api/lists.h"
+#include "server/api/statistics_answer.h"
 #include "server/job/job_table.h"
 
 namespace gradwatch::server {
@@ -35,6 +37,7 @@ Api::Api(ApiDependencies dependencies)
       history_(deps_.statistics, kHistoryBytes),
       feeds_{.ledger = deps_.reader,
              .history = &history_,
+             .statistics = deps_.statistics,
              .tell_loss = [jobs = deps_.jobs](const std::string& uid,
                                               const std::string& what) { jobs->TellDataLoss(uid, what); },
              .log_epoch = deps_.info.log_epoch()},
@@ -159,8 +162,19 @@ void Api::ListEvents(v1::ListEventsRequest request, Caller caller, Done<v1::List
                                 });
 }
 
-void Api::QueryStatistics(v1::QueryStatisticsRequest, Caller caller, Done<v1::QueryStatisticsResponse> done) {
-  Refuse(Operation::kQueryStatistics, std::move(caller), std::move(done));
+void Api::QueryStatistics(v1::QueryStatisticsRequest request, Caller caller, Done<v1::QueryStatisticsResponse> done) {
+  Query<v1::QueryStatisticsResponse>(
+      Operation::kQueryStatistics, std::move(caller), std::move(done),
+      [this, request = std::move(request)]() -> absl::StatusOr<v1::QueryStatisticsResponse> {
+        GW_ASSIGN_OR_RETURN(const v1::Job job, deps_.jobs->GetJob(request.job_id()));
+        GW_ASSIGN_OR_RETURN(auto page, server::QueryStatistics(deps_.statistics, job, request));
+        for (const v1::StatisticsLost& gap : page.gaps()) {
+          if (!absl::StartsWith(gap.reason(), kDamagedReason)) continue;
+          deps_.jobs->TellDataLoss(job.uid(),
+                                   absl::StrCat("statistics of attempt ", gap.attempt(), ": ", gap.reason()));
+        }
+        return page;
+      });
 }
 
 void Api::ListAlerts(v1::ListAlertsRequest request, Caller caller, Done<v1::ListAlertsResponse> done) {

@@ -10,7 +10,6 @@ namespace {
 constexpr int64_t kReserve = 128;
 constexpr int64_t kMostConnections = 16'384;
 constexpr int64_t kDescriptorsOfAJob = 6;
-constexpr int64_t kDescriptorsOfADatabase = 3;
 
 }  // namespace
 
@@ -30,10 +29,6 @@ int MaxConnections(int64_t limit) {
 
 int MaxRunningJobs(int64_t limit) {
   return static_cast<int>(std::clamp<int64_t>(limit / 2 / kDescriptorsOfAJob, 1, INT32_MAX));
-}
-
-int MaxOpenDatabases(int64_t limit) {
-  return static_cast<int>(std::clamp<int64_t>(limit / 10 / kDescriptorsOfADatabase, 32, 128));
 }
 
 }  // namespace gradwatch::server

@@ -18,10 +18,6 @@ int MaxConnections(int64_t limit);
 // the limit is for them.
 int MaxRunningJobs(int64_t limit);
 
-// How many databases of statistics may be kept open for writing, three descriptors each: 32 to 128, a tenth of the
-// limit at most where that is more than 32.
-int MaxOpenDatabases(int64_t limit);
-
 }  // namespace gradwatch::server
 
 #endif  // GRADWATCH_SERVER_BASE_PROCESS_LIMITS_H_

@@ -271,6 +271,11 @@ absl::Status HistoryDatabase::CompactDeleted(absl::string_view from, absl::strin
   return Compact(from, to);
 }
 
+void HistoryDatabase::StopCompacting() {
+  absl::ReaderMutexLock lock(&mutex_);
+  if (db_ != nullptr) db_->DisableManualCompaction();
+}
+
 absl::StatusOr<HistoryUsage> HistoryDatabase::Usage() const {
   absl::ReaderMutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(CheckUsable());

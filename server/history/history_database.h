@@ -106,6 +106,8 @@ class HistoryDatabase {
   absl::Status Compact(absl::string_view from, absl::string_view to);
   // The same for a range of which all keys are deleted and none is put meanwhile.
   absl::Status CompactDeleted(absl::string_view from, absl::string_view to);
+  // Ends these two, wherever they are, with UNAVAILABLE; for the end of the process.
+  void StopCompacting();
   absl::StatusOr<HistoryUsage> Usage() const;
 
   // Whether damage keeps it from tidying up; it reads and writes, but the longer, the slower. Rebuild helps.

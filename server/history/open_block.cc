@@ -4,7 +4,7 @@
 #include <bitset>
 #include <limits>
 
-#include "server/store/statistics_store.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {
@@ -96,10 +96,11 @@ std::vector<StoredBatch> OpenBlock::Batches::Encode() const {
   return batches;
 }
 
-void OpenBlock::Batches::ForEach(absl::FunctionRef<bool(const v1::StepReport&)> each) const {
+void OpenBlock::Batches::ForEach(const ReportChoice& choice,
+                                 absl::FunctionRef<bool(const v1::StepReport&)> each) const {
   v1::StepReport report;
   for (const Part& part : parts_) {
-    ReportAssembler assembler(&part.encoder.columns());
+    ReportAssembler assembler(&part.encoder.columns(), &choice);
     while (assembler.Next(&report)) {
       if (!each(report)) return;
     }
@@ -197,10 +198,11 @@ ClosedBlock OpenBlock::CloseWith(absl::Span<const StoredBatch> stored, absl::Spa
   return closed;
 }
 
-void OpenBlock::ForEachAfter(int64_t step, absl::FunctionRef<bool(const v1::StepReport&)> each) const {
+void OpenBlock::ForEachAfter(int64_t step, absl::FunctionRef<bool(const v1::StepReport&)> each,
+                             const ReportChoice& choice) const {
   auto again = again_.upper_bound(step);
   bool goes_on = true;
-  batches_.ForEach([&](const v1::StepReport& report) {
+  batches_.ForEach(choice, [&](const v1::StepReport& report) {
     for (; goes_on && again != again_.end() && again->first < report.step(); ++again) goes_on = each(again->second);
     const bool is_again = again != again_.end() && again->first == report.step();
     if (goes_on && !is_again && report.step() > step) goes_on = each(report);

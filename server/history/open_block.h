@@ -63,6 +63,8 @@ class OpenBlock {
   void AddLost(LostSteps lost) { lost_.push_back(std::move(lost)); }
 
   const BlockId& id() const { return id_; }
+  // From the first to the last step of the reports; empty: there are none.
+  StepRange extent() const { return {.first = first_step_, .last = last_step_}; }
   // Whether the last step of the block is there: more is to come of it only if something is sent again.
   bool is_whole() const { return last_step_ == id_.first_step + kBlockSteps - 1; }
   // About what it occupies.
@@ -77,8 +79,9 @@ class OpenBlock {
   ClosedBlock Close(absl::Span<const StoredBatch> stored, absl::Span<const Tier> tiers) const;
 
   // Calls `each` for the reports after `step`, in the order of steps, until it returns false; the report is valid
-  // during the call.
-  void ForEachAfter(int64_t step, absl::FunctionRef<bool(const v1::StepReport&)> each) const;
+  // during the call, and may have more than is wanted.
+  void ForEachAfter(int64_t step, absl::FunctionRef<bool(const v1::StepReport&)> each,
+                    const ReportChoice& choice = ReportChoice::Everything()) const;
   const std::vector<LostSteps>& lost() const { return lost_; }
   // The 16 buckets of what is here.
   std::vector<Tier> Tiers() const;
@@ -94,7 +97,7 @@ class OpenBlock {
     size_t memory_bytes() const;
     std::vector<StoredBatch> Encode() const;
     // Until `each` returns false.
-    void ForEach(absl::FunctionRef<bool(const v1::StepReport&)> each) const;
+    void ForEach(const ReportChoice& choice, absl::FunctionRef<bool(const v1::StepReport&)> each) const;
 
    private:
     struct Part {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -26,13 +27,15 @@ class OpenBlocks {
   void Add(const v1::StepReport& report, uint64_t journal, absl::Duration now);
   void AddLost(int32_t attempt, LostSteps lost, uint64_t journal, absl::Duration now);
 
-  // The blocks to close: those that are whole, those behind which others have begun, and those whose first entry came
-  // before `oldest`. In their order; none that is closing.
+  // The blocks to close: those that are closing, for what was made of them could not be committed; then those that are
+  // whole, those behind which others have begun, and those whose first entry came before `oldest`, but for blocks of
+  // which one is closing. In their order.
   std::vector<BlockId> Due(absl::Duration oldest) const;
   // The open block that takes most memory, for when there is too little; of those that are not closing.
   std::optional<BlockId> Largest() const;
-  // An open block of which none is closing becomes a closing one; valid until Closed.
-  const OpenBlock& StartClosing(const BlockId& id);
+  // The block that is closing; if there is none, the open one becomes it. It does not change any more. `id` is one of
+  // them.
+  std::shared_ptr<const OpenBlock> StartClosing(const BlockId& id);
   // What was made of it is committed.
   void Closed(const BlockId& id);
 
@@ -44,6 +47,12 @@ class OpenBlocks {
 
   // As OpenBlock::ForEachAfter, for the reports of one attempt of all blocks.
   void ForEachAfter(int32_t attempt, int64_t step, absl::FunctionRef<bool(const v1::StepReport&)> each) const;
+  // What is here of a block, the older first; what is open may change with the next call.
+  std::vector<std::shared_ptr<const OpenBlock>> Blocks(const BlockId& id) const;
+  // The attempts of which something is here, rising.
+  std::vector<int32_t> Attempts() const;
+  // The steps of the reports of an attempt, from the first to the last of each block.
+  StepRanges Extents(int32_t attempt) const;
   // The lost ranges of an attempt, as they came.
   std::vector<LostSteps> Lost(int32_t attempt) const;
   // The 16 buckets of what is here of a block.
@@ -51,7 +60,7 @@ class OpenBlocks {
 
  private:
   struct Entry {
-    OpenBlock block;
+    std::shared_ptr<OpenBlock> block;
     uint64_t journal = 0;  // the first record
     absl::Duration since;  // when that came
   };

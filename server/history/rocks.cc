@@ -157,7 +157,7 @@ rocksdb::Options MakeOptions(rocksdb::Env* env, std::shared_ptr<rocksdb::EventLi
   options.target_file_size_base = 32 << 20;
   options.max_bytes_for_level_base = 512 << 20;
   options.level0_file_num_compaction_trigger = 8;
-  options.max_open_files = 200;
+  options.max_open_files = 64;  // of the 128 that connections leave at least
   // A record that the end of the process has cut off is no damage; one that is damaged within the log is.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;

@@ -427,12 +427,20 @@ void JobEdit::Publish(absl::AnyInvocable<void(const JobRecord&)> then) {
   });
 }
 
+// The reports around an alert are spared by retention: what led to it, and what came of it.
+void JobEdit::ProtectAround(const std::string& uid, const v1::Alert& alert, StatisticsStore& statistics) {
+  constexpr int64_t kSteps = 256;
+  if (alert.state() != v1::ALERT_STATE_FIRING) return;
+  statistics.Protect(uid, alert.attempt(), alert.step() - kSteps, alert.step() + kSteps);
+}
+
 void JobEdit::Show(JobContext* context, const std::shared_ptr<JobEntry>& entry, std::shared_ptr<const JobRecord> record,
                    const std::vector<Entry>& events) {
   if (record->ended()) entry->intake.Close();
   context->table.Publish(entry, std::move(record));
   if (events.empty()) return;
   for (const auto& [event, position] : events) {
+    if (event.has_alert_changed()) ProtectAround(entry->uid, event.alert_changed().alert(), *context->deps.statistics);
     const EncodedEvent encoded = EncodeEvent(event, position);
     entry->channel->AppendEvent(encoded, EndsJob(event));
     context->deps.events->Append(encoded);

@@ -202,6 +202,7 @@ class JobEdit {
   // Makes a committed change visible.
   static void Show(JobContext* context, const std::shared_ptr<JobEntry>& entry, std::shared_ptr<const JobRecord> record,
                    const std::vector<Entry>& events);
+  static void ProtectAround(const std::string& uid, const v1::Alert& alert, StatisticsStore& statistics);
 
   JobContext* const context_;
   const std::shared_ptr<JobEntry> entry_;

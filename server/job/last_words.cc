@@ -117,13 +117,8 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
 
   void ReadLastStep() {
     auto last_step = context().deps.statistics->LastStep(entry().uid, words_.attempt);
-    if (last_step.ok() && entry().intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
     if (last_step.ok()) last_step = recovery().CatchUp(entry(), words_.attempt, *last_step);
-    if (!absl::IsDataLoss(last_step.status())) return Receive(std::move(last_step));
-    recovery().MendStatistics(words_.entry, last_step.status(),
-                              [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
-                                self->Receive(mended.ok() ? mended : Away(mended.status()));
-                              });
+    Receive(last_step.ok() ? last_step : Away(last_step.status()));
   }
 
   void Receive(absl::StatusOr<int64_t> last_step) {
@@ -132,7 +127,7 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
           GW_RETURN_IF_ERROR(self->CheckCurrent());
           ReportIntake& intake = self->entry().intake;
           if (!last_step.ok()) {
-            intake.StoreFailed(last_step.status(), self->owner_->Now());
+            intake.StoreFailed(self->owner_->Now());
             return Away(last_step.status());
           }
           intake.Open(&self->link_, self->epoch_, self->words_.attempt, *last_step, self->owner_->Now(),
@@ -183,12 +178,12 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
                       const absl::Status& status, std::vector<EncodedReport> reports) {
       const absl::Duration now = self->owner_->Now();
       if (!status.ok()) {
-        self->entry().intake.StoreFailed(status, now);
+        self->entry().intake.StoreFailed(now);
         return self->End(Away(status));
       }
       self->entry().intake.Stored(figures, now);
       self->GoOn();
-      if (gone) self->recovery().TellLost(self->entry().uid, reports.front(), "gone");
+      if (gone) self->recovery().TellLost(self->entry().uid, reports.front());
       self->entry().channel->AppendReports(reports);
       self->context().deps.hub->Notify(self->entry().uid);
       self->OnExecutor([](Hearing& hearing) { hearing.Next(); });

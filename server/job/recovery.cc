@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {
@@ -26,12 +26,13 @@ absl::Status Recovery::Recover() {
   GW_ASSIGN_OR_RETURN(std::vector<JobRow> rows, context_->deps.ledger->LoadJobs());
   GW_ASSIGN_OR_RETURN(const auto removals, context_->deps.ledger->LoadRemovals());
   for (const Ledger::Removal& removal : removals) RemoveFiles(removal.uid, removal.attempts);
-  std::vector<Restored> active;
-  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row), &active));
+  std::vector<Restored> restored;
+  for (JobRow& row : rows) GW_RETURN_IF_ERROR(Restore(std::move(row), &restored));
   // The table is whole: only now may other threads work on it.
-  for (const auto& [entry, last_step] : active) {
-    RestoreStatistics(entry, last_step);
-    context_->SubmitQuietly("recovery of a job", [this, entry = entry](LedgerTransaction& transaction) {
+  for (const Restored& one : restored) {
+    RestoreStatistics(one);
+    if (!one.is_active) continue;
+    context_->SubmitQuietly("recovery of a job", [this, entry = one.entry](LedgerTransaction& transaction) {
       return supervisor_->BeginRecovery(entry, transaction);
     });
   }
@@ -42,27 +43,40 @@ absl::Status Recovery::Recover() {
 
 // A ledger that is gone or older than the statistics beside it looks like a new one.
 void Recovery::WarnOfStatisticsOfNobody() const {
-  int files = 0;
-  for (const std::string& uid : context_->deps.statistics->Uids()) files += context_->table.FindUid(uid) == nullptr;
-  if (files == 0) return;
+  int jobs = 0;
+  for (const std::string& uid : context_->deps.statistics->Uids()) jobs += context_->table.FindUid(uid) == nullptr;
+  if (jobs == 0) return;
   spdlog::warn(
-      "{} files of statistics belong to no job: main.sqlite is not the one, or older than the one, that they were "
-      "stored with; nothing is removed",
-      files);
+      "there are statistics of {} jobs that main.sqlite does not know: it is not the one, or older than the one, that "
+      "they were stored with; nothing is removed",
+      jobs);
+}
+
+// What a trainer lost at its end was never stored, and is no loss: so only if the store itself has lost something.
+bool Recovery::FallsShort(int64_t last_step, int64_t end_step) const {
+  switch (context_->deps.statistics->found()) {
+    case StatisticsStore::Found::kSound:
+      return false;
+    case StatisticsStore::Found::kNew:
+      return last_step < 0 && end_step >= 0;
+    case StatisticsStore::Found::kDamaged:
+      return last_step < end_step;
+  }
+  return false;
 }
 
 // Nothing else runs yet: what belongs to the ledger's thread may be touched from here. Of a job that has ended nothing
 // is read but its row.
-absl::Status Recovery::Restore(JobRow row, std::vector<Restored>* active) {
+absl::Status Recovery::Restore(JobRow row, std::vector<Restored>* restored) {
   GW_ASSIGN_OR_RETURN(JobRecord loaded, LoadRecord(std::move(row), context_->deps.reader));
   const auto record = std::make_shared<const JobRecord>(std::move(loaded));
   const v1::Job& job = record->row.job;
   const int64_t order = absl::ToUnixMicros(core::FromTimestamp(job.create_time()));
   const LiveFigures figures = FiguresOf(job);
-  const bool reads = !record->ended() && !record->waiting();
-  absl::StatusOr<int64_t> last_step = figures.steps_done - 1;
-  if (reads) last_step = context_->deps.statistics->LastStep(job.uid(), job.attempt());
-  const int64_t end_step = std::max(last_step.value_or(-1), figures.steps_done - 1);
+  const int64_t last_step =
+      context_->deps.statistics->LastStep(job.uid(), job.attempt()).value_or(figures.steps_done - 1);
+  const bool is_active = !record->ended() && !record->waiting();
+  const int64_t end_step = std::max(is_active ? last_step : -1, figures.steps_done - 1);
   const WatchCursor end = {.event = job.last_event(), .attempt = job.attempt(), .step = end_step};
   auto channel = std::make_shared<JobChannel>(job.uid(), end, record->ended(), context_->deps.rings);
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
@@ -70,7 +84,9 @@ absl::Status Recovery::Restore(JobRow row, std::vector<Restored>* active) {
   entry->intake.Restore(figures);
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
-  if (reads) active->push_back({std::move(entry), std::move(last_step)});
+  if (is_active || FallsShort(last_step, figures.steps_done - 1)) {
+    restored->push_back({std::move(entry), last_step, is_active});
+  }
   return absl::OkStatus();
 }
 
@@ -84,16 +100,17 @@ void Recovery::RemoveFiles(const std::string& uid, int32_t attempts) {
   });
 }
 
-void Recovery::RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step) {
+void Recovery::RestoreStatistics(const Restored& restored) {
+  const std::shared_ptr<JobEntry>& entry = restored.entry;
   const int64_t known_steps = ReportedSteps(*entry);
-  if (last_step.ok()) last_step = CatchUp(*entry, entry->working->row.job.attempt(), *last_step);
-  if (last_step.ok() && *last_step >= known_steps - 1) return;
-  if (last_step.ok()) return TellGap(entry, *last_step + 1, "gone", [](const absl::Status&, auto) {});
-  if (absl::IsDataLoss(last_step.status())) {
-    return MendStatistics(entry, last_step.status(), [](const absl::StatusOr<int64_t>&) {});
+  if (restored.is_active) {
+    const auto last_step = CatchUp(*entry, entry->working->row.job.attempt(), restored.last_step);
+    // It may be readable when the trainer comes.
+    if (!last_step.ok()) {
+      return spdlog::error("job {}: its statistics cannot be read: {}", entry->job_id, last_step.status().ToString());
+    }
   }
-  // It may be readable when the trainer comes.
-  spdlog::error("job {}: its statistics cannot be read: {}", entry->job_id, last_step.status().ToString());
+  if (restored.last_step < known_steps - 1) TellGap(entry, restored.last_step + 1);
 }
 
 absl::StatusOr<int64_t> Recovery::CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step) {
@@ -123,53 +140,16 @@ absl::StatusOr<int64_t> Recovery::CatchUp(JobEntry& entry, int32_t attempt, int6
   return last_step;
 }
 
-void Recovery::TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
-                       StatisticsStore::AppendDone done) {
+void Recovery::TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first) {
   EncodedReport lost = EncodeLost(entry->working->row.job.attempt(), first, ReportedSteps(*entry) - 1,
-                                  absl::StrCat("what was stored of them is ", what));
-  TellLost(entry->uid, lost, what);
-  context_->AppendReports(entry, {std::move(lost)}, std::move(done));
+                                  "what was stored of them is gone");
+  TellLost(entry->uid, lost);
+  context_->AppendReports(entry, {std::move(lost)}, [](const absl::Status&, auto) {});
 }
 
-void Recovery::TellLost(absl::string_view uid, const EncodedReport& lost, absl::string_view what) {
+void Recovery::TellLost(absl::string_view uid, const EncodedReport& lost) {
   TellDataLoss(uid, absl::StrCat("statistics: attempt ", lost.attempt, ", steps ", lost.first_step, " to ", lost.step,
-                                 " are ", what));
-}
-
-void Recovery::MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
-                              absl::AnyInvocable<void(absl::StatusOr<int64_t>)> done) {
-  spdlog::error("job {}: its statistics are set aside: {}", entry->job_id, damage.ToString());
-  // On the ledger's thread, so that nothing is stored of a job that is deleted meanwhile.
-  context_->SubmitQuietly("damaged statistics", [this, entry, done = std::move(done)](LedgerTransaction&) mutable {
-    if (entry->working == nullptr) {
-      done(JobNotFound(entry->job_id));
-      return absl::OkStatus();
-    }
-    const int64_t last_step = ReportedSteps(*entry) - 1;
-    context_->deps.statistics->SetAside(entry->uid);
-    if (last_step < 0) {
-      TellDataLoss(entry->uid, absl::StrCat("statistics: attempt ", entry->working->row.job.attempt(),
-                                            " is damaged; how many steps it had is not known"));
-      auto token = context_->work->Enter();
-      if (token == nullptr) {
-        done(ShuttingDown());
-        return absl::OkStatus();
-      }
-      context_->deps.statistics->Barrier([token = std::move(token), done = std::move(done)]() mutable { done(-1); });
-      return absl::OkStatus();
-    }
-    auto token = context_->work->Enter();
-    if (token == nullptr) {
-      done(ShuttingDown());
-      return absl::OkStatus();
-    }
-    auto stored = [token = std::move(token), last_step, done = std::move(done)](const absl::Status& status,
-                                                                                auto) mutable {
-      done(status.ok() ? absl::StatusOr<int64_t>(last_step) : status);
-    };
-    TellGap(entry, 0, "damaged", std::move(stored));
-    return absl::OkStatus();
-  });
+                                 " are gone"));
 }
 
 void Recovery::TellDataLoss(absl::string_view uid, std::string description) {

@@ -1,4 +1,4 @@
-// What a server makes of its data folder: the table of jobs after a restart, and statistics that are damaged or gone.
+// What a server makes of its data folder: the table of jobs after a restart, and statistics that are gone.
 #ifndef GRADWATCH_SERVER_JOB_RECOVERY_H_
 #define GRADWATCH_SERVER_JOB_RECOVERY_H_
 
@@ -25,13 +25,8 @@ class Recovery {
   // What was stored of the job `uid` is damaged or gone: makes it an event, once for each description, also over
   // restarts.
   void TellDataLoss(absl::string_view uid, std::string description);
-  // The same of a range of steps, which are "gone" or "damaged".
-  void TellLost(absl::string_view uid, const EncodedReport& lost, absl::string_view what);
-  // The statistics of a job cannot be read, says `damage`: sets them aside, tells it, and begins anew behind a lost
-  // range that covers what was reported. `done` gets the last step that is stored then, or why nothing can be stored.
-  void MendStatistics(const std::shared_ptr<JobEntry>& entry, const absl::Status& damage,
-                      absl::AnyInvocable<void(absl::StatusOr<int64_t>)> done);
-
+  // The same of a range of steps that is gone.
+  void TellLost(absl::string_view uid, const EncodedReport& lost);
   // Reports up to `last_step` are stored, and after a restart not all of them are known yet: reads what came since the
   // figures were saved, and lets the channel begin behind them. `last_step`.
   absl::StatusOr<int64_t> CatchUp(JobEntry& entry, int32_t attempt, int64_t last_step);
@@ -40,18 +35,19 @@ class Recovery {
   void RemoveFiles(const std::string& uid, int32_t attempts);
 
  private:
-  // A job that has not ended, and the last step that is stored of it.
+  // A job of which a trainer may come back, or of which less is stored than was reported.
   struct Restored {
     std::shared_ptr<JobEntry> entry;
-    absl::StatusOr<int64_t> last_step;
+    int64_t last_step = -1;  // stored
+    bool is_active = false;
   };
-  absl::Status Restore(JobRow row, std::vector<Restored>* active);
+  absl::Status Restore(JobRow row, std::vector<Restored>* restored);
+  // Whether a job that has ended, of which there was a report at `end_step`, has lost something that was stored.
+  bool FallsShort(int64_t last_step, int64_t end_step) const;
   void WarnOfStatisticsOfNobody() const;
-  // Of an active job: a bad store is its trouble alone.
-  void RestoreStatistics(const std::shared_ptr<JobEntry>& entry, absl::StatusOr<int64_t> last_step);
-  // The ledger's thread: tells, and stores, that the steps from `first` on that the job has done are "gone", "damaged".
-  void TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first, absl::string_view what,
-               StatisticsStore::AppendDone done);
+  void RestoreStatistics(const Restored& restored);
+  // Tells, and stores, that the steps from `first` on that the job has done are gone.
+  void TellGap(const std::shared_ptr<JobEntry>& entry, int64_t first);
 
   JobContext* const context_;
   Supervisor* const supervisor_;

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
+#include "server/history/encoded_report.h"
 #include "server/job/trainer_checks.h"
-#include "server/store/report_codec.h"
 
 namespace gradwatch::server {
 namespace {
@@ -236,7 +237,9 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
                                   absl::FunctionRef<void(AcceptedBatch)> store) {
   absl::MutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(HoldsLocked(link, batch.epoch()));
-  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(&batch, limits));
+  // The store takes the reports apart later: it need not parse them again.
+  const auto parsed = std::make_shared<v1::ReportBatch>(std::move(batch));
+  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(parsed.get(), limits));
   AcceptedBatch accepted;
   accepted.figures.attempt = attempt_;
   // The first report of an attempt may be of any step: a program may go on from a checkpoint of its own.
@@ -255,6 +258,7 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch
     if (entry.report != nullptr) {
       entry.report->set_attempt(attempt_);
       accepted.entries.push_back(EncodeReport(*entry.report));
+      accepted.entries.back().report = std::shared_ptr<const v1::StepReport>(parsed, entry.report);
       accepted.figures.Add(*entry.report);
     } else {
       accepted.entries.push_back(EncodeLost(attempt_, std::max(entry.first, last_step_ + 1), entry.last, kNotKept));
@@ -270,25 +274,16 @@ void ReportIntake::Stored(const LiveFigures& figures, absl::Duration now) {
   absl::MutexLock lock(&figures_mutex_);
   figures_.Add(figures);
   failures_ = 0;
-  damages_ = 0;
   NoteArrival(now, figures_.steps_done);
 }
 
-void ReportIntake::StoreFailed(const absl::Status& status, absl::Duration now) {
+void ReportIntake::StoreFailed(absl::Duration now) {
   absl::MutexLock lock(&mutex_);
   link_ = nullptr;
   absl::MutexLock figures_lock(&figures_mutex_);
   attached_ = false;
-  damages_ = absl::IsDataLoss(status) ? damages_ + 1 : 0;
   closed_until_ = now + std::min(kFirstPause * (1 << std::min(failures_, 10)), kLongestPause);
   ++failures_;
-}
-
-bool ReportIntake::TakeDamage() {
-  absl::MutexLock lock(&figures_mutex_);
-  if (damages_ < 2) return false;
-  damages_ = 0;
-  return true;
 }
 
 absl::Duration ReportIntake::closed_until() const {

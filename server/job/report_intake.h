@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "gradwatch/v1/job.pb.h"
 #include "gradwatch/v1/trainer_service.pb.h"
-#include "server/store/statistics_store.h"
+#include "server/history/statistics_store.h"
 
 namespace gradwatch::server {
 
@@ -90,10 +90,7 @@ class ReportIntake {
   void Stored(const LiveFigures& figures, absl::Duration now) ABSL_LOCKS_EXCLUDED(figures_mutex_);
   // Statistics could not be stored or read: nobody may report, and for a while nobody may attach. The while doubles
   // with each failure in a row, from one second to thirty.
-  void StoreFailed(const absl::Status& status, absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Whether two failures in a row were damage (DATA_LOSS), so that writing behind what can be read did not help; true
-  // once for each such pair.
-  bool TakeDamage() ABSL_LOCKS_EXCLUDED(figures_mutex_);
+  void StoreFailed(absl::Duration now) ABSL_LOCKS_EXCLUDED(mutex_);
   // When a trainer may attach again.
   absl::Duration closed_until() const ABSL_LOCKS_EXCLUDED(figures_mutex_);
 
@@ -139,7 +136,6 @@ class ReportIntake {
   // Of this link; the first is its attachment or ten seconds old.
   std::deque<Arrival> arrivals_ ABSL_GUARDED_BY(figures_mutex_);
   int failures_ ABSL_GUARDED_BY(figures_mutex_) = 0;  // of the store, in a row
-  int damages_ ABSL_GUARDED_BY(figures_mutex_) = 0;   // of them that were damage, the last ones
   absl::Duration closed_until_ ABSL_GUARDED_BY(figures_mutex_) = -absl::InfiniteDuration();
 
   mutable absl::Mutex store_mutex_;

@@ -214,13 +214,8 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
   void ReadLastStep() {
     if (begins_attempt_) return SubmitWelcome(-1);
     auto last_step = context_->deps.statistics->LastStep(entry_->uid, attempt_);
-    // What can be read may be damaged where it is written.
-    if (last_step.ok() && entry_->intake.TakeDamage()) last_step = absl::DataLossError("reports could not be stored");
     if (last_step.ok()) last_step = recovery_->CatchUp(*entry_, attempt_, *last_step);
-    if (!absl::IsDataLoss(last_step.status())) return SubmitWelcome(std::move(last_step));
-    recovery_->MendStatistics(entry_, last_step.status(), [self = shared_from_this()](absl::StatusOr<int64_t> mended) {
-      self->SubmitWelcome(std::move(mended));
-    });
+    SubmitWelcome(std::move(last_step));
   }
 
   void SubmitWelcome(absl::StatusOr<int64_t> last_step) {
@@ -236,7 +231,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
 
   // The ledger's thread: the statistics cannot be read. Whoever has come meanwhile finds that out by itself.
   absl::Status TurnAway(const absl::Status& why) {
-    if (entry_->trainer.link == link_) entry_->intake.StoreFailed(why, Now());
+    if (entry_->trainer.link == link_) entry_->intake.StoreFailed(Now());
     return StatisticsAway(why.message());
   }
 
@@ -391,10 +386,10 @@ void TrainerSessions::StoreReports(const Entry& entry, const Link& link, Accepte
       // meanwhile would be told that another trainer holds the job.
       spdlog::error("job {}: reports could not be stored: {}", entry->job_id, status.ToString());
       link->Close(StatisticsAway("they could not be stored"));
-      return entry->intake.StoreFailed(status, now);
+      return entry->intake.StoreFailed(now);
     }
     entry->intake.Stored(figures, now);
-    if (gone) recovery_->TellLost(entry->uid, reports.front(), "gone");
+    if (gone) recovery_->TellLost(entry->uid, reports.front());
     entry->channel->AppendReports(reports);
     context_->deps.hub->Notify(entry->uid);
     AckStep(last_step, *link);

@@ -53,7 +53,7 @@ TEST_F(AppTest, ACommandThatIsNotThereIsNamedWithTheNearestOrAll) {
       {"jobs list", R"(no command "jobs"; did you mean job?)"},
       {"job lst -o json", R"(job: no command "lst"; did you mean list?)"},
       {"help",
-       R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, rules, compare, health, version)"},
+       R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, rules, stats, compare, health, version)"},
       {"clip", "clip: a command is required; one of get, set, unset, cancel"},
       {"--fast", "not expected: --fast"},
   };

@@ -15,9 +15,6 @@ TEST(ProcessLimitsTest, TheStoresKeepDescriptors) {
   EXPECT_EQ(MaxRunningJobs(4), 1);
   EXPECT_EQ(MaxRunningJobs(256), 21);
   EXPECT_EQ(MaxRunningJobs(20'000), 1666);
-  EXPECT_EQ(MaxOpenDatabases(256), 32);
-  EXPECT_EQ(MaxOpenDatabases(1920), 64);
-  EXPECT_EQ(MaxOpenDatabases(1 << 20), 128);
 }
 
 TEST(ProcessLimitsTest, TheSoftLimitIsRaisedToTheHardOne) {

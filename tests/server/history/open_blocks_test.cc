@@ -12,6 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Optional;
+using ::testing::SizeIs;
 
 v1::StepReport Report(int32_t attempt, int64_t step, double loss = 1) {
   v1::StepReport report;
@@ -60,16 +61,21 @@ TEST(OpenBlocksTest, WhatComesOfAClosingBlockOpensItAgain) {
   OpenBlocks blocks;
   blocks.Add(Report(1, 5, 1.5), 7, absl::Seconds(1));
   blocks.Add(Report(1, 255, 1.25), 8, absl::Seconds(2));
-  const OpenBlock& closing = blocks.StartClosing({1, 0});
+  const std::shared_ptr<const OpenBlock> closing = blocks.StartClosing({1, 0});
   blocks.Add(Report(1, 5, 2.5), 9, absl::Seconds(3));
   blocks.Add(Report(1, 4, 4.5), 9, absl::Seconds(3));
-  EXPECT_THAT(blocks.Due(absl::Seconds(100)), IsEmpty()) << "the first is not committed yet";
+  EXPECT_THAT(blocks.Due(absl::Seconds(100)), ElementsAre(BlockId{1, 0})) << "the first: it is not committed yet";
   EXPECT_EQ(blocks.Largest(), std::nullopt);
   EXPECT_THAT(blocks.FirstJournal(), Optional(7u));
   EXPECT_THAT(Read(blocks, 1, -1), ElementsAre(Step{4, 4.5}, Step{5, 2.5}, Step{255, 1.25}));
   EXPECT_THAT(Read(blocks, 1, 4), ElementsAre(Step{5, 2.5}, Step{255, 1.25}));
   EXPECT_EQ(blocks.Tiers({1, 0})[0].At(static_cast<size_t>(JobSeries::kLoss), 0).sum, 7);
-  EXPECT_TRUE(closing.is_whole());
+  EXPECT_TRUE(closing->is_whole());
+  EXPECT_EQ(blocks.StartClosing({1, 0}), closing) << "once more, where it could not be committed";
+  EXPECT_THAT(blocks.Blocks({1, 0}), SizeIs(2));
+  EXPECT_THAT(blocks.Blocks({1, 256}), IsEmpty());
+  EXPECT_THAT(blocks.Extents(1), ElementsAre(StepRange{4, 255}));
+  EXPECT_THAT(blocks.Attempts(), ElementsAre(1));
 
   blocks.Closed({1, 0});
   EXPECT_THAT(blocks.FirstJournal(), Optional(9u));

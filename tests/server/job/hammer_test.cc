@@ -64,7 +64,7 @@ class HammerTest : public ::testing::Test {
     spdlog::set_level(spdlog::level::off);
     ledger_ = *Ledger::Open(dir_.File("main.sqlite"), &core::RealClock());
     reader_ = *LedgerReader::Open(dir_.File("main.sqlite"));
-    statistics_ = *StatisticsStore::Open(dir_.File("statistics"));
+    statistics_ = *StatisticsStore::Open(dir_.File("history"));
     executor_ = std::make_unique<ThreadPool>("slow", 2);
     launcher_ = std::make_unique<HammerLauncher>();
     jobs_ = *JobManager::Create({.ledger = ledger_.get(),

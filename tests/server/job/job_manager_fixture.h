@@ -22,6 +22,7 @@
 #include "absl/synchronization/notification.h"
 #include "server/job/job_manager.h"
 #include "server/job/job_state.h"
+#include "tests/server/history/failing_disk.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -138,19 +139,16 @@ class RecordingLink final : public TrainerLink {
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
 };
 
-// A real store with a disk that may be full or away, and databases that may be damaged, as a whole or where they are
-// written, until they are set aside.
+// A real store with a disk that may be full or away.
 class TestStatistics final : public StatisticsStore {
  public:
   explicit TestStatistics(std::unique_ptr<StatisticsStore> real) : real_(std::move(real)) {}
 
   std::atomic<bool> full = false;
   std::atomic<bool> away = false;
-  std::atomic<bool> damaged = false;
-  std::atomic<bool> unwritable = false;
 
-  // Keeps what is appended for a job from now on, until Release writes it, or fails it, or LetThrough writes it and goes
-  // on to keep what comes then.
+  // Keeps what is appended for a job from now on, until Release writes it, or fails it, or LetThrough writes it and
+  // goes on to keep what comes then.
   void Hold(std::string uid) {
     absl::MutexLock lock(&mutex_);
     held_uid_ = std::move(uid);
@@ -170,9 +168,9 @@ class TestStatistics final : public StatisticsStore {
     Write(uid, std::move(reports), std::move(done));
   }
   void Write(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) {
-    if (!full && !damaged && !unwritable) return real_->Append(uid, std::move(reports), std::move(done));
-    real_->Barrier([this, reports = std::move(reports), done = std::move(done)]() mutable {
-      done(full ? absl::ResourceExhaustedError("the disk is full") : Damaged(), std::move(reports));
+    if (!full) return real_->Append(uid, std::move(reports), std::move(done));
+    real_->Barrier([reports = std::move(reports), done = std::move(done)]() mutable {
+      done(absl::ResourceExhaustedError("the disk is full"), std::move(reports));
     });
   }
   void Barrier(absl::AnyInvocable<void()> done) override { real_->Barrier(std::move(done)); }
@@ -180,18 +178,32 @@ class TestStatistics final : public StatisticsStore {
     if (!away) real_->Remove(uid, std::move(done));
   }
   std::vector<std::string> Uids() const override { return real_->Uids(); }
-  void SetAside(absl::string_view uid) override {
-    damaged = unwritable = false;
-    real_->SetAside(uid);
+  void Settle(absl::AnyInvocable<void(const absl::Status&)> done) override { real_->Settle(std::move(done)); }
+  Found found() const override { return real_->found(); }
+  void Protect(absl::string_view uid, int32_t attempt, int64_t first_step, int64_t last_step) override {
+    absl::MutexLock lock(&mutex_);
+    protected_.push_back(absl::StrCat(attempt, ": ", first_step, " to ", last_step));
+    real_->Protect(uid, attempt, first_step, last_step);
   }
+  // What was protected of all jobs.
+  std::vector<std::string> protected_ranges() {
+    absl::MutexLock lock(&mutex_);
+    return protected_;
+  }
+  void SetBudget(absl::string_view uid, const RetentionBudget& budget) override { real_->SetBudget(uid, budget); }
+  absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view uid, int32_t attempt) override {
+    return real_->Source(uid, attempt);
+  }
+  std::vector<std::string> LayerNames(absl::string_view uid) const override { return real_->LayerNames(uid); }
+  StoreUsage Usage() const override { return real_->Usage(); }
+  JobUsage UsageOf(absl::string_view uid) const override { return real_->UsageOf(uid); }
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
                                                        size_t max_bytes) override {
-    if (damaged) return Damaged();
+    if (away) return absl::UnavailableError("cannot be read now");
     return real_->ReadAfter(uid, attempt, step, max_bytes);
   }
-  absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) override {
-    if (damaged) return Damaged();
-    if (away) return absl::UnavailableError("cannot be opened now");
+  absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) const override {
+    if (away) return absl::UnavailableError("cannot be read now");
     return real_->LastStep(uid, attempt);
   }
 
@@ -217,12 +229,11 @@ class TestStatistics final : public StatisticsStore {
       }
     }
   }
-  static absl::Status Damaged() { return absl::DataLossError("malformed"); }
-
   const std::unique_ptr<StatisticsStore> real_;
   absl::Mutex mutex_;
   std::string held_uid_ ABSL_GUARDED_BY(mutex_);
   std::vector<Kept> kept_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> protected_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Runs tasks where they are handed in, or keeps them while it is held.
@@ -345,7 +356,10 @@ class JobManagerTest : public ::testing::Test {
     auto reader = LedgerReader::Open(dir_.File("main.sqlite"));
     ASSERT_TRUE(reader.ok()) << reader.status();
     reader_ = *std::move(reader);
-    auto statistics = StatisticsStore::Open(dir_.File("statistics"), &clock_);
+    StoreOptions store;
+    store.clock = &clock_;
+    store.env = QuickDisk();
+    auto statistics = StatisticsStore::Open(dir_.File("history"), std::move(store));
     ASSERT_TRUE(statistics.ok()) << statistics.status();
     statistics_ = std::make_unique<TestStatistics>(*std::move(statistics));
     hub_ = std::make_unique<Hub>(1, 1);

@@ -196,19 +196,15 @@ TEST_F(ReportIntakeTest, AFailingStoreIsLeftAloneForLongerAndLonger) {
   std::vector<int64_t> pauses;
   for (int failure = 0; failure < 7; ++failure) {
     Open(&link_, -1);
-    intake_.StoreFailed(absl::UnavailableError("away"), now);
+    intake_.StoreFailed(now);
     EXPECT_THAT(Report(&link_, {0}), StatusIs(absl::StatusCode::kAborted, _));
     pauses.push_back(absl::ToInt64Seconds(intake_.closed_until() - now));
     now = intake_.closed_until();
   }
   EXPECT_THAT(pauses, ElementsAre(1, 2, 4, 8, 16, 30, 30));
   intake_.Stored(LiveFigures(), now);
-  intake_.StoreFailed(absl::DataLossError("damaged"), now);
+  intake_.StoreFailed(now);
   EXPECT_EQ(intake_.closed_until(), now + absl::Seconds(1));
-  EXPECT_FALSE(intake_.TakeDamage()) << "what is written next may go behind it";
-  intake_.StoreFailed(absl::DataLossError("damaged"), now);
-  EXPECT_TRUE(intake_.TakeDamage());
-  EXPECT_FALSE(intake_.TakeDamage()) << "once for each";
 }
 
 // What waits for writes: a log of the tasks that ran.

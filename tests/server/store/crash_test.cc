@@ -1,4 +1,4 @@
-// Kills a process that writes to the stores and looks for what it had been promised.
+// Kills a process that writes to the ledger and looks for what it had been promised.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -13,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
 #include "server/store/ledger.h"
-#include "server/store/statistics_store.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -50,21 +49,6 @@ TEST(DISABLED_CrashChild, Ledger) {
     });
   };
   for (int i = 0; i < kWaiting; ++i) submit();
-  pause();
-}
-
-TEST(DISABLED_CrashChild, Statistics) {
-  const int pipe = std::atoi(std::getenv(kPipe));
-  auto store = StatisticsStore::Open(std::getenv(kFolder));
-  ASSERT_THAT(store, IsOk());
-  std::atomic<int64_t> step = 0;
-  std::function<void()> append = [&] {
-    (*store)->Append("u", {MakeReport(1, step++)}, [&](const absl::Status& status, std::vector<EncodedReport>) {
-      if (status.ok()) Acknowledge(pipe);
-      append();
-    });
-  };
-  append();
   pause();
 }
 
@@ -110,22 +94,6 @@ TEST(CrashTest, TheLedgerKeepsWhatItAcknowledged) {
     ASSERT_GE(static_cast<int64_t>(events->size()), acknowledged);
     for (size_t i = 0; i < events->size(); ++i) ASSERT_EQ((*events)[i].event.number(), static_cast<int64_t>(i) + 1);
     EXPECT_THAT(AppendEvent(**ledger, "u", MakeEvent("j", static_cast<int64_t>(events->size()) + 1)), IsOk());
-  }
-}
-
-TEST(CrashTest, TheStatisticsKeepWhatTheyAcknowledged) {
-  for (const int64_t kill_after : {1, 100, 5000}) {
-    const TempDir dir;
-    const int64_t acknowledged = RunChild("DISABLED_CrashChild.Statistics", dir.path(), kill_after);
-    ASSERT_GE(acknowledged, kill_after);
-    auto store = StatisticsStore::Open(dir.path());
-    ASSERT_THAT(store, IsOk());
-    // A reader comes first here: it finds the log that the dead process left.
-    const auto reports = (*store)->ReadAfter("u", 0, -1, SIZE_MAX);
-    ASSERT_THAT(reports, IsOk());
-    ASSERT_GE(static_cast<int64_t>(reports->size()), acknowledged);
-    for (size_t i = 0; i < reports->size(); ++i) ASSERT_EQ((*reports)[i].step, static_cast<int64_t>(i));
-    EXPECT_THAT(AppendAndWait(**store, "u", {MakeReport(1, static_cast<int64_t>(reports->size()))}), IsOk());
   }
 }
 

@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "server/history/encoded_report.h"
+#include "server/history/statistics_store.h"
 #include "server/store/ledger.h"
-#include "server/store/report_codec.h"
-#include "server/store/statistics_store.h"
 
 namespace gradwatch::server {
 
@@ -95,6 +95,18 @@ inline absl::Status AppendAndWait(StatisticsStore& store, const std::string& uid
   absl::Notification done;
   absl::Status result;
   store.Append(uid, std::move(reports), [&](const absl::Status& status, std::vector<EncodedReport>) {
+    result = status;
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return result;
+}
+
+// Packs all that was appended.
+inline absl::Status SettleAndWait(StatisticsStore& store) {
+  absl::Notification done;
+  absl::Status result;
+  store.Settle([&](const absl::Status& status) {
     result = status;
     done.Notify();
   });

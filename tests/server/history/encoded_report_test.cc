@@ -1,4 +1,4 @@
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

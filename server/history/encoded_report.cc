@@ -1,4 +1,4 @@
-#include "server/store/report_codec.h"
+#include "server/history/encoded_report.h"
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
@@ -113,11 +113,20 @@ class Merger {
 }  // namespace
 
 EncodedReport EncodeReport(const v1::StepReport& report) {
-  return {report.attempt(), report.step(), report.step(), /*lost=*/false, EncodeField(kReports, report)};
+  return {.attempt = report.attempt(),
+          .step = report.step(),
+          .first_step = report.step(),
+          .bytes = EncodeField(kReports, report),
+          .report = nullptr};
 }
 
 EncodedReport EncodeLost(const v1::StatisticsLost& lost) {
-  return {lost.attempt(), lost.last_step(), lost.first_step(), /*lost=*/true, EncodeField(kLost, lost)};
+  return {.attempt = lost.attempt(),
+          .step = lost.last_step(),
+          .first_step = lost.first_step(),
+          .lost = true,
+          .bytes = EncodeField(kLost, lost),
+          .report = nullptr};
 }
 
 EncodedReport EncodeLost(int32_t attempt, int64_t first_step, int64_t last_step, absl::string_view reason) {

@@ -1,16 +1,36 @@
 // What is stored and streamed of steps, as bytes: fields `reports` and `lost` of a serialised WatchJobResponse, one
 // after the other; and what becomes of entries that are about the same steps.
-#ifndef GRADWATCH_SERVER_STORE_REPORT_CODEC_H_
-#define GRADWATCH_SERVER_STORE_REPORT_CODEC_H_
+#ifndef GRADWATCH_SERVER_HISTORY_ENCODED_REPORT_H_
+#define GRADWATCH_SERVER_HISTORY_ENCODED_REPORT_H_
 
+#include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gradwatch/v1/telemetry.pb.h"
-#include "server/store/statistics_store.h"
+#include "server/base/encoding.h"
 
 namespace gradwatch::server {
+
+// How the reason of a lost range begins that stands for what was damaged, or has vanished, in the store.
+inline constexpr char kDamagedReason[] = "what was stored is damaged";
+// The reason of one whose reports went to keep a budget.
+inline constexpr char kDroppedReason[] = "the reports were dropped to keep the budget of statistics";
+
+// What is stored and streamed of a closed range of steps of one attempt: a report (the field `reports` of a serialised
+// WatchJobResponse; first_step is step), or a range whose statistics are lost (the field `lost`), so that a batch of
+// them is a message by mere concatenation.
+struct EncodedReport {
+  int32_t attempt = 0;
+  int64_t step = 0;  // the last
+  int64_t first_step = 0;
+  bool lost = false;
+  SharedBytes bytes;
+  // What is in the bytes, for the store, which need not read them then; null: it reads them. Never in what it gives.
+  std::shared_ptr<const v1::StepReport> report = nullptr;
+};
 
 // Attempt and steps are those of the message.
 EncodedReport EncodeReport(const v1::StepReport& report);
@@ -34,4 +54,4 @@ std::vector<EncodedReport> MergeReports(const std::vector<EncodedReport>& old, c
 
 }  // namespace gradwatch::server
 
-#endif  // GRADWATCH_SERVER_STORE_REPORT_CODEC_H_
+#endif  // GRADWATCH_SERVER_HISTORY_ENCODED_REPORT_H_

@@ -16,8 +16,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "server/history/statistics_store.h"
 #include "server/store/statistics_database.h"
-#include "server/store/statistics_store.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"

@@ -1,0 +1,263 @@
+#include "server/history/block_packer.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/base/status_macros.h"
+
+namespace gradwatch::server {
+namespace {
+
+constexpr size_t kLowestTier = 1;  // its place in kLevels
+constexpr int64_t kRowBuckets = 256;
+
+// The steps of the longest row of a level.
+int64_t RowSteps(size_t level) { return kRowBuckets * kLevels[level]; }
+
+std::string BatchKey(const JobHistory& job, int32_t attempt, const StepRange& steps) {
+  return RowKey{.kind = RowKind::kBatch, .uid = job.uid(), .attempt = attempt, .steps = steps}.Encode();
+}
+
+std::string TierKey(const JobHistory& job, int32_t attempt, size_t level, TierGroup group, const StepRange& steps) {
+  return RowKey{
+      .kind = RowKind::kTier, .uid = job.uid(), .attempt = attempt, .level = level, .group = group, .steps = steps}
+      .Encode();
+}
+
+std::vector<HistoryItem> ItemsOf(const JobHistory& job, int32_t attempt, size_t level, const StepRange& window) {
+  return job.Ask([&](const HistoryIndex& index) { return index.Items(attempt, level, window); });
+}
+
+std::vector<TierGroup> GroupsOf(const HistoryItem& item) {
+  std::vector<TierGroup> groups;
+  for (int group = 0; group < kTierGroups; ++group) {
+    if ((item.groups >> group & 1) != 0) groups.push_back(static_cast<TierGroup>(group));
+  }
+  return groups;
+}
+
+// The buckets of `part`, which lies at `from`, that are in `range`, to their places in `whole`, which lies at `to`.
+void CopyBuckets(const Tier& part, const StepRange& from, size_t level, const StepRange& range, const StepRange& to,
+                 Tier* whole) {
+  const int64_t width = kLevels[level];
+  whole->group = part.group;
+  whole->buckets = static_cast<size_t>(to.steps() / width);
+  whole->series = std::max(whole->series, part.series);
+  whole->cells.resize(whole->series * whole->buckets);
+  const StepRange both = Common(Common(from, to), range);
+  for (int64_t step = both.first; step <= both.last; step += width) {
+    const auto source = static_cast<size_t>((step - from.first) / width);
+    const auto target = static_cast<size_t>((step - to.first) / width);
+    for (size_t i = 0; i < whole->series; ++i) {
+      whole->cells[i * whole->buckets + target] = i < part.series ? part.At(i, source) : Bucket();
+    }
+  }
+}
+
+std::vector<BatchRange> RangesOf(const std::vector<HistoryItem>& items) {
+  std::vector<BatchRange> ranges;
+  for (const HistoryItem& item : items) {
+    ranges.push_back({item.steps.first, item.steps.last, static_cast<size_t>(item.bytes)});
+  }
+  return ranges;
+}
+
+}  // namespace
+
+absl::Status BlockPacker::Commit(Writing* writing, std::optional<BlockId> closed) {
+  JobHistory& job = writing->job;
+  if (job.is_removed()) return absl::OkStatus();
+  job.PutRows(writing->change, &writing->rows);
+  if (!writing->rows.empty()) GW_RETURN_IF_ERROR(database_.Write(writing->rows));
+  job.Apply(writing->change, closed);
+  return absl::OkStatus();
+}
+
+absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id) {
+  const StepRange steps = {.first = id.first_step, .last = id.first_step + kBlockSteps - 1};
+  const JobHistory::ClosingBlock closing = job.StartClosing(id);
+  Writing writing{.job = job, .change = {.attempt = id.attempt}};
+  GW_ASSIGN_OR_RETURN(const JobHistory::BlockContents stored, job.ReadBlock(id));
+  GW_ASSIGN_OR_RETURN(Tiers tiers, LoadTiers(writing, kLowestTier, steps));
+  std::vector<Tier> stored_tiers;
+  for (auto& [group, tier] : tiers) stored_tiers.push_back(std::move(tier));
+  const auto [first, end] = closing.block->Needs(RangesOf(stored.items));
+  const ClosedBlock closed =
+      closing.block->Close(absl::MakeConstSpan(stored.batches).subspan(first, end - first), stored_tiers);
+  PutBatches(closed, absl::MakeConstSpan(stored.items).subspan(first, end - first), closing.journal, &writing);
+  writing.change.lost = closed.lost;
+  int64_t through = stored.items.empty() ? -1 : stored.items.back().steps.last;
+  if (!closed.batches.empty()) {
+    through = std::max(through, closed.batches.back().last_step);
+    Tiers fresh;
+    for (const Tier& tier : closed.tiers) fresh.emplace(tier.group, tier);
+    GW_RETURN_IF_ERROR(PutTiers(kLowestTier, steps, std::move(fresh), through, &writing));
+  }
+  job.PutNewNames(&writing.rows);
+  GW_RETURN_IF_ERROR(Commit(&writing, id));
+  return JoinDue(job, id.attempt, through == steps.last ? steps.last + 1 : steps.first);
+}
+
+void BlockPacker::PutBatches(const ClosedBlock& closed, absl::Span<const HistoryItem> replaced, uint64_t journal,
+                             Writing* writing) const {
+  const JobHistory& job = writing->job;
+  IndexChange& change = writing->change;
+  for (const HistoryItem& item : replaced) {
+    writing->rows.Delete(BatchKey(job, change.attempt, item.steps));
+    change.removed.emplace_back(0, item.steps.first);
+  }
+  if (closed.batches.empty()) return;
+  int64_t previous = job.Ask(
+      [&](const HistoryIndex& index) { return index.StepBefore(change.attempt, closed.batches.front().first_step); });
+  for (const StoredBatch& batch : closed.batches) {
+    const StepRange steps = {.first = batch.first_step, .last = batch.last_step};
+    writing->rows.Put(BatchKey(job, change.attempt, steps), batch.bytes);
+    change.stored.emplace_back(0, HistoryItem{.steps = steps,
+                                              .through = steps.last,
+                                              .previous_step = previous,
+                                              .bytes = static_cast<int64_t>(batch.bytes.size()),
+                                              .stored = clock_.Now(),
+                                              .journal = journal});
+    previous = steps.last;
+  }
+}
+
+absl::StatusOr<BlockPacker::Tiers> BlockPacker::LoadTiers(const Writing& writing, size_t level,
+                                                          const StepRange& range) const {
+  Tiers tiers;
+  for (const HistoryItem& item : ItemsOf(writing.job, writing.change.attempt, level, range)) {
+    for (const TierGroup group : GroupsOf(item)) {
+      const absl::StatusOr<std::string> bytes =
+          database_.Get(TierKey(writing.job, writing.change.attempt, level, group, item.steps));
+      const bool is_gone = absl::IsNotFound(bytes.status()) || absl::IsDataLoss(bytes.status());
+      if (is_gone) continue;
+      GW_RETURN_IF_ERROR(bytes.status());
+      const absl::StatusOr<Tier> tier = DecodeTier(*bytes);
+      const bool is_whole = tier.ok() && static_cast<int64_t>(tier->buckets) * kLevels[level] == item.steps.steps();
+      if (is_whole) CopyBuckets(*tier, item.steps, level, range, range, &tiers[group]);
+    }
+  }
+  return tiers;
+}
+
+void BlockPacker::RemoveTiers(size_t level, const HistoryItem& item, Writing* writing) const {
+  for (const TierGroup group : GroupsOf(item)) {
+    writing->rows.Delete(TierKey(writing->job, writing->change.attempt, level, group, item.steps));
+  }
+  writing->change.removed.emplace_back(level, item.steps.first);
+}
+
+void BlockPacker::StoreTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
+                             Writing* writing) const {
+  HistoryItem item{.steps = range, .through = through};
+  for (const HistoryItem& old : ItemsOf(writing->job, writing->change.attempt, level, range)) {
+    RemoveTiers(level, old, writing);
+    item.stored = std::max(item.stored, old.stored);
+  }
+  if (item.stored == absl::UnixEpoch()) item.stored = clock_.Now();
+  for (const auto& [group, tier] : tiers) {
+    const std::string bytes = EncodeTier(tier);
+    writing->rows.Put(TierKey(writing->job, writing->change.attempt, level, group, range), bytes);
+    item.bytes += static_cast<int64_t>(bytes.size());
+    item.groups |= uint32_t{1} << static_cast<int>(group);
+  }
+  writing->change.stored.emplace_back(level, item);
+}
+
+absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, Tiers tiers, int64_t through,
+                                   Writing* writing) const {
+  const std::vector<HistoryItem> items = ItemsOf(writing->job, writing->change.attempt, level, range);
+  if (items.empty() || items.front().steps.steps() <= range.steps()) {
+    StoreTiers(level, range, tiers, through, writing);
+    return absl::OkStatus();
+  }
+  const StepRange row = items.front().steps;
+  through = std::max(through, items.front().through);
+  GW_ASSIGN_OR_RETURN(Tiers all, LoadTiers(*writing, level, row));
+  for (const auto& [group, tier] : tiers) CopyBuckets(tier, range, level, range, row, &all[group]);
+  StoreTiers(level, row, all, through, writing);
+  return RaiseTiers(level, row, all, {row}, through, writing);
+}
+
+absl::Status BlockPacker::RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers,
+                                     const StepRanges& covered, int64_t through, Writing* writing) const {
+  const size_t next = level + 1;
+  if (next == kLevels.size()) return absl::OkStatus();
+  Tiers coarse;
+  for (const auto& [group, tier] : tiers) coarse.emplace(group, Coarser(tier));
+  const StepRanges bare = Without({range}, RoundOut(covered, kLevels[next]));
+  if (!bare.empty()) {
+    GW_ASSIGN_OR_RETURN(const Tiers old, LoadTiers(*writing, next, range));
+    for (const auto& [group, tier] : old) {
+      for (const StepRange& steps : bare) CopyBuckets(tier, range, next, steps, range, &coarse[group]);
+    }
+  }
+  return PutTiers(next, range, std::move(coarse), through, writing);
+}
+
+absl::Status BlockPacker::JoinTiers(JobHistory& job, int32_t attempt, size_t level, const StepRange& range) {
+  Writing writing{.job = job, .change = {.attempt = attempt}};
+  StepRanges covered;
+  int64_t through = -1;
+  for (const HistoryItem& item : ItemsOf(job, attempt, level, range)) {
+    covered.push_back(item.steps);
+    through = std::max(through, item.through);
+  }
+  GW_ASSIGN_OR_RETURN(const Tiers tiers, LoadTiers(writing, level, range));
+  StoreTiers(level, range, tiers, through, &writing);
+  GW_RETURN_IF_ERROR(RaiseTiers(level, range, tiers, Together(std::move(covered)), through, &writing));
+  return Commit(&writing);
+}
+
+absl::Status BlockPacker::JoinDue(JobHistory& job, int32_t attempt, int64_t end) {
+  for (size_t level = kLowestTier; level < kLevels.size(); ++level) {
+    const int64_t steps = RowSteps(level);
+    const std::vector<HistoryItem> items =
+        job.Ask([&](const HistoryIndex& index) { return index.ShortItems(attempt, level, steps); });
+    std::set<int64_t> rows;  // their first steps
+    for (const HistoryItem& item : items) rows.insert(item.steps.first / steps * steps);
+    for (const int64_t first : rows) {
+      if (first + steps > end) break;
+      GW_RETURN_IF_ERROR(JoinTiers(job, attempt, level, {.first = first, .last = first + steps - 1}));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The next level stays when this one has gone.
+absl::Status BlockPacker::RaiseBeforeDrop(JobHistory& job, int32_t attempt, const StepRange& steps) {
+  const std::vector<HistoryItem> items = ItemsOf(job, attempt, kLowestTier, steps);
+  const std::vector<HistoryItem> above = ItemsOf(job, attempt, kLowestTier + 1, steps);
+  if (items.empty() || (!above.empty() && above.back().through >= items.back().through)) return absl::OkStatus();
+  return JoinTiers(job, attempt, kLowestTier, RoundOut(steps, RowSteps(kLowestTier)));
+}
+
+absl::Status BlockPacker::Drop(JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks) {
+  std::map<int32_t, StepRanges> by_attempt;
+  for (const RetainedBlock& block : blocks) by_attempt[block.attempt].push_back({block.first_step, block.last_step});
+  for (const auto& [attempt, ranges] : by_attempt) {
+    Writing writing{.job = job, .change = {.attempt = attempt}};
+    std::set<int64_t> seen;  // a row may have several of the blocks by now
+    for (const StepRange& range : ranges) {
+      if (level != 0) GW_RETURN_IF_ERROR(RaiseBeforeDrop(job, attempt, range));
+    }
+    for (const StepRange& range : ranges) {
+      for (const HistoryItem& item : ItemsOf(job, attempt, level, range)) {
+        if (!seen.insert(item.steps.first).second) continue;
+        if (level != 0) {
+          RemoveTiers(level, item, &writing);
+        } else {
+          writing.rows.Delete(BatchKey(job, attempt, item.steps));
+          writing.change.removed.emplace_back(0, item.steps.first);
+          writing.change.dropped.push_back({item.steps, kDroppedReason});
+        }
+      }
+    }
+    GW_RETURN_IF_ERROR(Commit(&writing));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace gradwatch::server

@@ -1,0 +1,70 @@
+// What becomes of committed reports: batches, rows of tiers that are joined as they go on, and nothing, when they are
+// dropped. Each in one commit.
+#ifndef GRADWATCH_SERVER_HISTORY_BLOCK_PACKER_H_
+#define GRADWATCH_SERVER_HISTORY_BLOCK_PACKER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/base/clock.h"
+#include "server/history/history_database.h"
+#include "server/history/job_history.h"
+
+namespace gradwatch::server {
+
+// Used by the thread `history` alone.
+//
+// Tiers: a block brings 16 buckets of the lowest level. The rows of 256 buckets of a level become one when their steps
+// are over, and 16 buckets of the next level. Where steps come again later, all rows that they are in are made anew.
+class BlockPacker {
+ public:
+  // Both outlive it.
+  BlockPacker(HistoryDatabase* database, const core::Clock* clock) : database_(*database), clock_(*clock) {}
+
+  // A block of what is committed becomes batches and tiers; then those rows of tiers are joined that are due. After an
+  // error it is still closing, and may be packed again. Errors as HistoryDatabase.
+  absl::Status Pack(JobHistory& job, const BlockId& id);
+  // Drops what is stored of these blocks of a level (reports, or the lowest tiers); what is not there any more is
+  // passed over. Of reports it is told as lost; tiers are first made part of the next level.
+  absl::Status Drop(JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks);
+
+ private:
+  using Tiers = std::map<TierGroup, Tier>;  // over one range
+  // What one commit writes of an attempt.
+  struct Writing {
+    JobHistory& job;
+    IndexChange change;
+    HistoryChanges rows = {};
+  };
+
+  absl::Status Commit(Writing* writing, std::optional<BlockId> closed = std::nullopt);
+  void PutBatches(const ClosedBlock& closed, absl::Span<const HistoryItem> replaced, uint64_t journal,
+                  Writing* writing) const;
+
+  // The buckets of a range; where there are none, they are empty. What cannot be read is not there.
+  absl::StatusOr<Tiers> LoadTiers(const Writing& writing, size_t level, const StepRange& range) const;
+  // One row of each group in place of all rows of the range.
+  void StoreTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through, Writing* writing) const;
+  void RemoveTiers(size_t level, const HistoryItem& item, Writing* writing) const;
+  // The buckets of `range` are these: a row of their own, or a part of the longer one that has them.
+  absl::Status PutTiers(size_t level, const StepRange& range, Tiers tiers, int64_t through, Writing* writing) const;
+  // Makes the buckets of the next level of a range of 256. Of those of which nothing is `covered`, the old ones stay.
+  absl::Status RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, const StepRanges& covered,
+                          int64_t through, Writing* writing) const;
+  absl::Status JoinTiers(JobHistory& job, int32_t attempt, size_t level, const StepRange& range);
+  // Of ranges that end before `end`.
+  absl::Status JoinDue(JobHistory& job, int32_t attempt, int64_t end);
+  absl::Status RaiseBeforeDrop(JobHistory& job, int32_t attempt, const StepRange& steps);
+
+  HistoryDatabase& database_;
+  const core::Clock& clock_;
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_HISTORY_BLOCK_PACKER_H_

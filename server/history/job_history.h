@@ -1,0 +1,152 @@
+// The statistics of one job: what is committed and in no batch yet, what is stored, and reading both.
+#ifndef GRADWATCH_SERVER_HISTORY_JOB_HISTORY_H_
+#define GRADWATCH_SERVER_HISTORY_JOB_HISTORY_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/history/encoded_report.h"
+#include "server/history/history_database.h"
+#include "server/history/history_index.h"
+#include "server/history/open_block.h"
+#include "server/history/open_blocks.h"
+#include "server/history/statistics_store.h"
+
+namespace gradwatch::server {
+
+// Thread-safe, but for what is said to be of the thread `history`, which alone changes what is stored. No lock is held
+// across the database.
+class JobHistory {
+ public:
+  // `waiting`: bytes of what waits in all jobs to be taken apart. Both outlive it.
+  JobHistory(std::string uid, const HistoryDatabase* database, std::atomic<int64_t>* waiting)
+      : uid_(std::move(uid)), database_(*database), waiting_(*waiting) {}
+  ~JobHistory();
+
+  const std::string& uid() const { return uid_; }
+
+  // Before anything else: rows of the index.
+  void Load(const RowKey& key, absl::string_view value);
+  // Whether an entry of this record of the journal lies in a batch already.
+  bool Holds(const EncodedReport& entry, uint64_t journal) const;
+
+  // Entries of one attempt are committed by the record `journal` (which rises), and can be read from now on. Takes no
+  // lock that is held for long: they are taken apart by whoever reads, or by the thread `history`.
+  void Add(std::vector<EncodedReport> entries, uint64_t journal, absl::Duration now);
+
+  // As StatisticsStore's calls.
+  int64_t LastStep(int32_t attempt) const;
+  absl::StatusOr<std::vector<EncodedReport>> ReadAfter(int32_t attempt, int64_t step, size_t max_bytes);
+  std::vector<std::string> LayerNames() const;
+  // `otherwise`: the budget, if it has none of its own.
+  JobUsage Usage(const RetentionBudget& otherwise) const;
+  // Whether nothing was ever stored, as of one that has a budget alone.
+  bool is_empty() const;
+  void SetBudget(const RetentionBudget& budget);
+  // The row to store in `rows`.
+  void Protect(int32_t attempt, const StepRange& steps, HistoryChanges* rows);
+
+  // The reports of a block.
+  struct BlockContents {
+    std::vector<HistoryItem> items;                      // its batches
+    std::vector<StoredBatch> batches;                    // of the items; without bytes: it cannot be read
+    std::vector<std::shared_ptr<const OpenBlock>> open;  // what is in none, for ForEachOpen
+  };
+  absl::StatusOr<BlockContents> ReadBlock(const BlockId& id);
+  // Calls for the reports in the window of what ReadBlock has found, in the order of steps.
+  void ForEachOpen(const BlockContents& contents, const StepRange& window, const ReportChoice& choice,
+                   absl::FunctionRef<void(const v1::StepReport&)> each) const;
+  // As BlockSource's calls, with the place of the level.
+  std::array<StepRanges, kLevels.size()> Kept(int32_t attempt);
+  std::vector<LostSteps> Lost(int32_t attempt);
+  absl::Status ForEachRow(int32_t attempt, size_t level, TierGroup group, const StepRange& window,
+                          absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) const;
+
+  // The thread `history`.
+
+  // As OpenBlocks' calls, with all that was added.
+  std::vector<BlockId> Due(absl::Duration oldest);
+  std::optional<BlockId> Largest();
+  std::optional<uint64_t> FirstJournal();
+  size_t memory_bytes() const;
+  struct ClosingBlock {
+    std::shared_ptr<const OpenBlock> block;
+    uint64_t journal = 0;  // all of this record and those before is in it, or in what was stored before
+  };
+  ClosingBlock StartClosing(const BlockId& id);
+  // The rows of the index that belong to a change.
+  void PutRows(const IndexChange& change, HistoryChanges* rows) const;
+  void PutAllRows(HistoryChanges* rows) const;
+  // Names that are not stored yet, if there are any.
+  void PutNewNames(HistoryChanges* rows);
+  // The change is committed, and with it what was made of the block `closed`, if there was one.
+  void Apply(const IndexChange& change, std::optional<BlockId> closed = std::nullopt);
+  // What the index says.
+  template <typename Question>
+  auto Ask(Question question) const {
+    absl::ReaderMutexLock lock(&mutex_);
+    return question(index_);
+  }
+  RetentionBudget budget(const RetentionBudget& otherwise) const;
+  // What is stored of it is gone: nothing is to be stored any more.
+  void SetRemoved() { is_removed_ = true; }
+  bool is_removed() const { return is_removed_; }
+
+ private:
+  struct Added {
+    std::vector<EncodedReport> entries;
+    uint64_t journal = 0;
+    absl::Duration since;
+    int64_t bytes = 0;
+  };
+  // What ReadAfter reads next of an attempt: the steps up to the end of the next block that has something.
+  struct Part {
+    StepRange window;
+    std::optional<BlockId> block;         // unset: there are no reports any more
+    std::vector<LostSteps> stored, open;  // lost; of the latter, what came last is first
+  };
+
+  // Takes apart what was added.
+  void Absorb() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Absorb(const EncodedReport& entry, const Added& added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteLayers(const v1::StepReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<int32_t> AttemptsFrom(int32_t attempt);
+  Part NextPart(int32_t attempt, int64_t step);
+  absl::StatusOr<std::vector<EncodedReport>> ReadPart(int32_t attempt, const Part& part);
+  absl::Status ReadBatches(const BlockId& id, BlockContents* contents) const;
+
+  const std::string uid_;
+  const HistoryDatabase& database_;
+  std::atomic<int64_t>& waiting_;
+  std::atomic<bool> is_removed_ = false;
+
+  mutable absl::Mutex mutex_ ABSL_ACQUIRED_BEFORE(added_mutex_);
+  HistoryIndex index_ ABSL_GUARDED_BY(mutex_);
+  OpenBlocks open_ ABSL_GUARDED_BY(mutex_);
+  uint64_t absorbed_journal_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<BlockId, uint64_t> closing_journals_ ABSL_GUARDED_BY(mutex_);  // ClosingBlock::journal
+  bool has_new_names_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<RetentionBudget> budget_ ABSL_GUARDED_BY(mutex_);
+
+  mutable absl::Mutex added_mutex_;
+  std::vector<Added> added_ ABSL_GUARDED_BY(added_mutex_);
+  std::map<int32_t, int64_t> last_steps_ ABSL_GUARDED_BY(added_mutex_);  // of what came since the start
+};
+
+}  // namespace gradwatch::server
+
+#endif  // GRADWATCH_SERVER_HISTORY_JOB_HISTORY_H_
