@@ -70,6 +70,7 @@ absl::Status Recovery::Restore(JobRow row, std::vector<Restored>* active) {
   entry->intake.Restore(figures);
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
+  if (job.spec().has_retention()) context_->KeepWithinBudget(job);
   if (reads) active->push_back({std::move(entry), std::move(last_step)});
   return absl::OkStatus();
 }
