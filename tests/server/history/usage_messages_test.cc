@@ -20,23 +20,28 @@ TEST(UsageMessagesTest, WhatARetentionDoesNotSayIsAsOtherwise) {
 }
 
 TEST(UsageMessagesTest, TellsOfAJobWhatThereIs) {
-  v1::StatisticsUsage message = ToStatisticsUsage({.report_bytes = 1, .range_bytes = 2, .budget = {.max_bytes = 3}});
+  JobUsage usage;
+  usage.report_bytes = 1;
+  usage.range_bytes = 2;
+  usage.budget.max_bytes = 3;
+  const v1::StatisticsUsage message = ToStatisticsUsage(usage);
   EXPECT_EQ(message.report_bytes(), 1);
   EXPECT_EQ(message.range_bytes(), 2);
   EXPECT_FALSE(message.has_first_step());
   EXPECT_EQ(message.retention().max_bytes(), 3);
   EXPECT_TRUE(message.retention().has_max_age()) << "any age is something said";
-  message = ToStatisticsUsage({.first_step = 0});
-  EXPECT_TRUE(message.has_first_step());
+  usage.first_step = 0;
+  EXPECT_TRUE(ToStatisticsUsage(usage).has_first_step());
 }
 
 TEST(UsageMessagesTest, TellsSinceWhenNothingIsStoredOnlyIfNothingIs) {
-  StoreUsage usage = {.report_bytes = 1,
-                      .range_bytes = 2,
-                      .disk_bytes = 3,
-                      .free_bytes = 4,
-                      .max_bytes = 5,
-                      .job_budget = {.max_bytes = 6}};
+  StoreUsage usage;
+  usage.report_bytes = 1;
+  usage.range_bytes = 2;
+  usage.disk_bytes = 3;
+  usage.free_bytes = 4;
+  usage.max_bytes = 5;
+  usage.job_budget.max_bytes = 6;
   v1::StoreInfo message = ToStoreInfo(usage);
   EXPECT_EQ(message.report_bytes(), 1);
   EXPECT_EQ(message.range_bytes(), 2);
