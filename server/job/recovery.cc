@@ -68,9 +68,9 @@ absl::Status Recovery::Restore(JobRow row, std::vector<Restored>* active) {
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
   entry->working = record;
   entry->intake.Restore(figures);
+  if (job.spec().has_retention()) context_->KeepWithinBudget(job);
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
-  if (job.spec().has_retention()) context_->KeepWithinBudget(job);
   if (reads) active->push_back({std::move(entry), std::move(last_step)});
   return absl::OkStatus();
 }
