@@ -32,6 +32,7 @@ absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
   }
   if (!status.ok()) return absl::IsInvalidArgument(status) ? status : absl::InvalidArgumentError(status.message());
   if (!options.name.empty()) spec->set_display_name(options.name);
+  if (!options.retention.empty()) SetRetention(options.retention, spec->mutable_retention());
   return spec;
 }
 
@@ -133,6 +134,7 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
       ->allow_extra_args(false)
       ->take_all();
   app->add_option("--name", options->name, "What people call the job");
+  AddRetentionOptions(*app, &options->retention);
   app->add_option("--job-id", options->job_id, "The id wanted; unset: the server makes one")->check(NotEmpty());
   auto* follow = app->add_flag("--follow", options->follow, "Watch the job to its end, which gives the exit code");
   app->add_flag("--dry-run", options->dry_run,

@@ -230,6 +230,8 @@ std::string MakeEtag(const v1::Job& job) {
   // Labels in the order of their keys; the map has none.
   const std::map<std::string, std::string> labels(job.spec().labels().begin(), job.spec().labels().end());
   for (const auto& [key, value] : labels) absl::StrAppend(&text, "\n", key, "=", value);
+  // A job that has none keeps the etag that it had before there was one.
+  if (job.spec().has_retention()) absl::StrAppend(&text, "\n\n", job.spec().retention().SerializeAsString());
   return Sha256Hex(text).substr(0, 16);
 }
 

@@ -78,8 +78,8 @@ int64_t MaxSteps(const v1::Job& job);
 ReportLimits LimitsOf(const JobRecord* record);
 // Why an edit that `actor` has withdrawn in time never held.
 std::string WithdrawnBy(absl::string_view actor);
-// Changes with each edit of a job's controls that is accepted or withdrawn, with its display name and its labels; not
-// when an edit is applied.
+// Changes with each edit of a job's controls that is accepted or withdrawn, with its display name, its labels and its
+// retention; not when an edit is applied.
 std::string MakeEtag(const v1::Job& job);
 
 // The trainer of a job as far as this life of the server knows it. Used on the ledger's thread only.

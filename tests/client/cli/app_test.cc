@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/output_buffer.h"
+#include "client/lib/timestamp.h"
 #include "tests/client/cli/cli_fixture.h"
 
 namespace gradwatch::cli {
@@ -18,6 +19,7 @@ using ::gradwatch::testing::CliResult;
 using ::gradwatch::testing::CliTest;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class AppTest : public CliTest {

@@ -113,6 +113,17 @@ class SubmitExternalTest : public SubmitTest {
   const std::string external_ = dir_.Write("external.yaml", "external: {framework: pytorch}\n");
 };
 
+TEST_F(SubmitTest, TakesHowMuchIsKept) {
+  EXPECT_EQ(Cli("submit " + spec_).exit_code, 0);
+  EXPECT_FALSE(request_.spec().has_retention());
+  EXPECT_EQ(Cli("submit " + spec_ + " --keep-bytes 1e6 --keep-days 2").exit_code, 0);
+  EXPECT_EQ(request_.spec().retention().max_bytes(), 1'000'000);
+  EXPECT_EQ(request_.spec().retention().max_age().seconds(), 172'800);
+  EXPECT_EQ(Cli("submit " + spec_ + " --set retention.max_age=36h").exit_code, 0);
+  EXPECT_EQ(request_.spec().retention().max_age().seconds(), 129'600);
+  EXPECT_FALSE(request_.spec().retention().has_max_bytes());
+}
+
 TEST_F(SubmitExternalTest, TheTokenIsToldWithHowToUseIt) {
   CliResult result = Cli("submit " + external_);
   EXPECT_EQ(result.exit_code, 0) << result.err;

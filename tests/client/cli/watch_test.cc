@@ -481,9 +481,15 @@ TEST_F(WatchTest, TellsThatAJobWasRenamed) {
   (*updated.mutable_labels())["team"] = "vision";
   (*updated.mutable_labels())["run"] = "7";
   *Add().add_events() = event;
+  event.set_number(6);
+  event.mutable_job_updated()->mutable_retention()->set_max_bytes(1 << 20);
+  *Add().add_events() = event;
   AddEnd(v1::JOB_STATE_SUCCEEDED);
-  EXPECT_THAT(Cli("watch x").out,
-              StartsWith("event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision\n"));
+  EXPECT_THAT(
+      Cli("watch x").out,
+      StartsWith("event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision\n"
+                 "event 6  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision, kept 1 MiB, age: the "
+                 "server's own\n"));
 }
 
 TEST_F(WatchTest, SaysThatNoTensorMatches) {

@@ -114,6 +114,7 @@ void WatchSpoiltBatch(int64_t batch, bool by_update, v1::JobSpec* spec) {
   v1::Rule* const rule = spec->mutable_rules()->add_rules();
   rule->set_name("r");
   if (by_update) {
+    rule->set_tensors("*.weight");
     rule->mutable_update_ratio()->set_max_ratio(1e3);
   } else {
     rule->mutable_norm_limit()->set_max_norm(1e6);
