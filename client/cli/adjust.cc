@@ -15,6 +15,10 @@ v1::AdjustJobRequest MakeRequest(const AdjustOptions& options) {
     request.mutable_controls()->set_report_every(*options.report_every);
     request.mutable_update_mask()->add_paths("report_every");
   }
+  if (options.histogram_every.has_value()) {
+    request.mutable_controls()->set_histogram_every(*options.histogram_every);
+    request.mutable_update_mask()->add_paths("histogram_every");
+  }
   if (options.statistics != v1::STATISTICS_LEVEL_UNSPECIFIED) {
     request.mutable_controls()->set_statistics(options.statistics);
     request.mutable_update_mask()->add_paths("statistics");
@@ -38,6 +42,8 @@ CLI::App* AddAdjust(CLI::App& parent, AdjustOptions* options) {
   app->add_option("--lr-scale", options->learning_rate_scale, "Factor on the learning rate")
       ->check(client::FinitePositive());
   AddCountOption(*app, "--report-every", options->report_every, "Statistics of tensors every this many steps");
+  AddCountOption(*app, "--histogram-every", options->histogram_every,
+                 "Their histograms every this many steps, and while the condition of a rule holds");
   AddWordOption(*app, "--statistics", options->statistics, "How much is measured: none, norm, full");
   AddBoolOption(*app, "--gradient-cosine", options->gradient_cosine,
                 "Compare the gradients of two steps in a row: true or false");
@@ -50,7 +56,8 @@ absl::StatusOr<ExitCode> RunAdjust(const AdjustOptions& options, Session& sessio
   const v1::AdjustJobRequest request = MakeRequest(options);
   if (request.update_mask().paths().empty()) {
     return absl::InvalidArgumentError(
-        "nothing to change: give --lr-scale, --report-every, --statistics, --gradient-cosine or --layer-statistics");
+        "nothing to change: give --lr-scale, --report-every, --histogram-every, --statistics, --gradient-cosine or "
+        "--layer-statistics");
   }
   return Adjust(
       options.adjusting, [&request](const v1::Job&) { return request; }, session);

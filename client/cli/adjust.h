@@ -14,6 +14,7 @@ struct AdjustOptions {
   AdjustingOptions adjusting;
   absl::optional<double> learning_rate_scale;
   absl::optional<int> report_every;
+  absl::optional<int> histogram_every;
   v1::StatisticsLevel statistics = v1::STATISTICS_LEVEL_UNSPECIFIED;  // unspecified: unchanged
   absl::optional<bool> gradient_cosine;
   absl::optional<bool> layer_statistics;

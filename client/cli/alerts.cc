@@ -92,6 +92,9 @@ CLI::App* AddAlertsList(CLI::App& parent, AlertsListOptions* options) {
   AddWordOption(*app, "--min-severity", options->min_severity,
                 "Only alerts at least this bad: info, warning, critical");
   AddWordListOption(*app, "--state", options->states, "Only alerts in this state; may be repeated");
+  app->add_option("--rule", options->rules, "Only alerts of the rule of this name; may be repeated")
+      ->allow_extra_args(false)
+      ->check(NotEmpty());
   AddPageOptions(*app, "Alerts at most", &options->limit, &options->page_token);
   app->footer("What was pending and went away before it fired is not listed; watch tells it.");
   return app;
@@ -114,6 +117,7 @@ absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session
   request.set_job_id(options.job_id);
   request.set_min_severity(options.min_severity);
   for (const v1::AlertState state : options.states) request.add_states(state);
+  request.mutable_rules()->Add(options.rules.begin(), options.rules.end());
   request.set_page_token(options.page_token);
   const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListAlerts,
                              &v1::ListAlertsResponse::mutable_alerts, request, options.limit);

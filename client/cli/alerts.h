@@ -14,6 +14,7 @@ struct AlertsListOptions {
   std::string job_id;                                    // empty: all
   v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;  // unspecified: all
   std::vector<v1::AlertState> states;                    // empty: all
+  std::vector<std::string> rules;                        // by name; empty: all
   int limit = 100;
   std::string page_token;  // empty: from the first
 };

@@ -27,6 +27,7 @@
 #include "client/cli/rules_help.h"
 #include "client/cli/session.h"
 #include "client/cli/silences.h"
+#include "client/cli/stats.h"
 #include "client/cli/submit.h"
 #include "client/cli/watch.h"
 #include "client/lib/channel.h"
@@ -96,23 +97,27 @@ void AddCommands(CLI::App& app, Command* selected) {
   AddCommand(rules, AddRulesApply, RunRulesApply, selected);
   AddCommand(rules, AddRulesConditions, RunRulesConditions, selected);
   AddCommand(rules, AddRulesPresets, RunRulesPresets, selected);
+  AddCommand(app, AddStats, RunStats, selected);
   AddCommand(app, AddCompare, RunCompare, selected);
   AddCommand(app, AddHealth, RunHealth, selected);
   AddCommand(app, AddVersion, RunVersion, selected);
 }
 
 void AddGlobalOptions(CLI::App& app, GlobalOptions* options) {
-  static const std::map<std::string, Output> kOutputs = {
-      {"table", Output::kTable}, {"json", Output::kJson}, {"jsonl", Output::kJson}, {"yaml", Output::kYaml}};
+  static const std::map<std::string, Output> kOutputs = {{"table", Output::kTable},
+                                                         {"json", Output::kJson},
+                                                         {"jsonl", Output::kJson},
+                                                         {"yaml", Output::kYaml},
+                                                         {"csv", Output::kCsv}};
   app.add_option("--server", options->server, "host:port or unix:path; unset: GRADWATCH_SERVER, else 127.0.0.1:7700");
   app.add_option_function<std::string>(
          "-o,--output",
          [options](const std::string& name) {
            if (kOutputs.count(name) == 0)
-             throw CLI::ValidationError("-o", "\"" + name + "\" is none of table, json, yaml");
+             throw CLI::ValidationError("-o", "\"" + name + "\" is none of table, json, yaml, csv");
            options->output = kOutputs.at(name);
          },
-         "table, json or yaml; a stream in json is one object a line")
+         "table, json or yaml; a stream in json is one object a line; stats prints csv, too")
       ->type_name("FORM");
   app.add_option("--timeout", options->timeout_seconds, "Seconds after which the command gives up, with exit code 124")
       ->check(client::FinitePositive());
@@ -221,6 +226,10 @@ ExitCode RunApp(const std::vector<std::string>& arguments, const Environment& en
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them in reverse
   } catch (const CLI::ParseError& error) {
     return TellParseError(app, error, io);
+  }
+  if (options.output == Output::kCsv && !app.got_subcommand("stats")) {
+    *io.err << "gradwatch: -o: only stats prints csv\n" << std::flush;
+    return ExitCode::kUsage;
   }
   return RunCommand(command, options, environment, io, cancellation);
 }

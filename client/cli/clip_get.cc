@@ -54,15 +54,6 @@ absl::StatusOr<Read> ReadBoth(const std::string& job_id, const Session& session)
   return read;
 }
 
-// "waits: edit 7 from step 100, asked for by ana: clip.threshold: 2".
-std::string WaitingText(const v1::Adjustment& edit) {
-  std::string text = absl::StrCat("waits: ", EditName(edit.edit()));
-  if (edit.has_at_step()) absl::StrAppend(&text, " from step ", edit.at_step());
-  absl::StrAppend(&text, ", asked for by ", client::Printable(edit.actor()), ": ", EditText(edit));
-  if (edit.withdrawn_by().empty()) return text;
-  return absl::StrCat(text, " (its withdrawal is asked for by ", client::Printable(edit.withdrawn_by()), ")");
-}
-
 // How far the job is, beside the steps for which edits wait.
 std::string PlaceText(const v1::Job& job) {
   return client::IsFinal(job.state()) ? absl::StrCat("ended after ", job.steps_done(), " steps")

@@ -35,9 +35,9 @@ CLI::App* AddClipSet(CLI::App& parent, ClipSetOptions* options);
 CLI::App* AddClipUnset(CLI::App& parent, ClipUnsetOptions* options);
 
 // The edit that the options ask for, and nothing that they do not: --max-norm alone leaves a mode that reads a norm to
-// whoever sets it, and --mode alone a limit of the same kind. `present`: what the edit will find; where that is not sure,
-// as until a step that is named, --max-norm sets the mode, too, and --mode the limit. INVALID_ARGUMENT if the options say
-// nothing, contradict each other, or need a limit.
+// whoever sets it, and --mode alone a limit of the same kind. `present`: what the edit will find; where that is not
+// sure, as until a step that is named, --max-norm sets the mode, too, and --mode the limit. INVALID_ARGUMENT if the
+// options say nothing, contradict each other, or need a limit.
 absl::StatusOr<v1::AdjustJobRequest> MakeClipRequest(const ClipSetOptions& options, const FoundMode& present);
 
 absl::StatusOr<ExitCode> RunClipSet(const ClipSetOptions& options, Session& session);

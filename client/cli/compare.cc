@@ -1,13 +1,13 @@
 #include "client/cli/compare.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/event_text.h"
 #include "client/cli/plot.h"
+#include "client/cli/statistics_reader.h"
 #include "client/lib/number_option.h"
 #include "client/lib/resuming_stream.h"
 
@@ -16,85 +16,179 @@ namespace {
 
 constexpr absl::Duration kTimeout = absl::Minutes(1);
 
+// Points of a curve: as many as the widest terminal shows.
+constexpr int kPoints = 2000;
+constexpr int kMostPoints = 10'000;
+
 // What was read of a job.
 struct History {
   Curve curve;
+  int64_t steps = 0;  // with a loss
+  int64_t non_finite = 0;
+  int64_t validations = 0;
   int64_t steps_lost = 0;
 };
 
-// Collects the curve of a job from its stream, up to where the job was when the stream began.
+// Steps of a curve and what lies in them.
+struct Piece {
+  int64_t first_step, last_step;
+  double min, max, last;
+  int64_t finite, non_finite;
+};
+using Pieces = std::vector<Piece>;
+
+Pieces PiecesOf(const v1::QueryStatisticsResponse& answer) {
+  Pieces pieces;
+  if (answer.series().empty()) return pieces;
+  const v1::StatisticsSeries& series = answer.series(0);
+  for (int i = 0; i < answer.first_steps_size(); ++i) {
+    const int64_t non_finite = series.non_finite().empty() ? 0 : series.non_finite(i);
+    if (series.count(i) + non_finite == 0) continue;
+    pieces.push_back({answer.first_steps(i), answer.last_steps(i), series.min(i), series.max(i), series.last(i),
+                      series.count(i), non_finite});
+  }
+  return pieces;
+}
+
+// The pieces of an earlier attempt, as far as `later`, which did its steps again, has left of them.
+Pieces Over(Pieces earlier, Pieces later) {
+  if (later.empty()) return earlier;
+  const int64_t first = later.front().first_step, last = later.back().last_step;
+  const auto behind = std::partition_point(earlier.begin(), earlier.end(),
+                                           [last](const Piece& piece) { return piece.first_step <= last; });
+  later.insert(later.end(), behind, earlier.end());
+  earlier.erase(std::partition_point(earlier.begin(), earlier.end(),
+                                     [first](const Piece& piece) { return piece.last_step < first; }),
+                earlier.end());
+  earlier.insert(earlier.end(), later.begin(), later.end());
+  return earlier;
+}
+
+// In the order of steps: a spike and what is not finite are in it, wherever in the piece they were.
+void AddPoints(const Piece& piece, std::vector<CurvePoint>* points) {
+  const int64_t middle = piece.first_step + (piece.last_step - piece.first_step) / 2;
+  if (piece.finite + piece.non_finite > 1) {
+    if (piece.finite > 0) points->push_back({piece.first_step, piece.max});
+    if (piece.non_finite > 0) points->push_back({middle, std::numeric_limits<double>::quiet_NaN()});
+    if (piece.finite > 0) points->push_back({middle, piece.min});
+  }
+  points->push_back({piece.last_step, piece.last});
+}
+
+// Reads the curves of a job from what is stored of it.
 class CurveReader {
  public:
-  explicit CurveReader(const std::string& job_id) { history_.curve.name = job_id; }
+  CurveReader(const std::string& job_id, int attempts, const Session& session)
+      : job_id_(job_id), attempts_(attempts), session_(session) {}
 
-  // Returns whether everything was read.
-  bool Take(const v1::WatchJobResponse& response) {
-    if (response.has_started() && !started_) {
-      started_ = true;
-      events_left_ = response.started().last_event() > 0;
-      last_event_ = response.started().last_event();
-      last_step_ = response.started().job().steps_done() - 1;
-      attempt_ = response.started().job().attempt();
+  absl::StatusOr<History> Read() {
+    history_.curve.name = job_id_;
+    const absl::StatusOr<Pieces> losses = ReadSeries("loss", &history_.curve.points);
+    if (!losses.ok()) return losses.status();
+    for (const Piece& piece : *losses) {
+      history_.steps += piece.finite + piece.non_finite;
+      history_.non_finite += piece.non_finite;
     }
-    for (const v1::Event& event : response.events()) TakeEvent(event);
-    for (const v1::StepReport& report : response.reports()) TakeReport(report);
-    for (const v1::StatisticsLost& lost : response.lost()) TakeLost(lost);
-    if (last_step_ < 0) steps_left_ = false;
-    return response.has_ended() || response.has_bookmark_time() || (started_ && !events_left_ && !steps_left_);
-  }
-
-  History Finish() {
-    for (const auto& [step, loss] : losses_) history_.curve.points.push_back({step, loss});
-    for (const auto& [step, loss] : validation_) history_.curve.validation.push_back({step, loss});
+    steps_lost_ = nullptr;  // the same for all series
+    const absl::StatusOr<Pieces> validations = ReadSeries("validation_loss", &history_.curve.validation);
+    if (!validations.ok()) return validations.status();
+    for (const Piece& piece : *validations) history_.validations += piece.finite + piece.non_finite;
     return std::move(history_);
   }
 
  private:
-  void TakeEvent(const v1::Event& event) {
-    if (event.number() >= last_event_) events_left_ = false;
-    if (event.has_adjusted()) history_.curve.control_steps.push_back(event.adjusted().adjustment().effective_step());
-    if (BeginsToFire(event)) history_.curve.alert_steps.push_back(event.alert_changed().alert().step());
+  absl::StatusOr<Pieces> Ask(const char* series, int attempt, int64_t first_step, absl::optional<int64_t> last_step,
+                             int points) const {
+    v1::QueryStatisticsRequest request;
+    request.set_job_id(job_id_);
+    request.set_attempt(attempt);
+    request.set_first_step(first_step);
+    if (last_step.has_value()) request.set_last_step(*last_step);
+    request.set_max_points(points);
+    request.add_series(series);
+    for (const auto aggregate :
+         {v1::QueryStatisticsRequest::AGGREGATE_MIN, v1::QueryStatisticsRequest::AGGREGATE_MAX,
+          v1::QueryStatisticsRequest::AGGREGATE_LAST, v1::QueryStatisticsRequest::AGGREGATE_COUNT}) {
+      request.add_aggregates(aggregate);
+    }
+    const auto answer = ReadStatistics(session_, request);
+    if (!answer.ok()) return answer.status();
+    for (const v1::StatisticsLost& gap : answer->gaps()) {
+      if (steps_lost_ != nullptr && !last_step.has_value()) *steps_lost_ += gap.last_step() - gap.first_step() + 1;
+    }
+    return PiecesOf(*answer);
   }
 
-  void TakeReport(const v1::StepReport& report) {
-    losses_[report.step()] = report.loss();  // a later attempt did the step again: it counts
-    if (report.has_validation()) validation_[report.step()] = report.validation().loss();
-    Reach(report.attempt(), report.step());
+  // The series over all attempts; where it begins, ends and is best step by step, if these are kept.
+  absl::StatusOr<Pieces> ReadSeries(const char* series, std::vector<CurvePoint>* points) {
+    Pieces all;
+    for (int attempt = 1; attempt <= attempts_; ++attempt) {
+      absl::StatusOr<Pieces> pieces = Ask(series, attempt, 0, absl::nullopt, kPoints);
+      if (pieces.ok()) pieces = Refined(series, attempt, *std::move(pieces));
+      if (!pieces.ok()) return pieces;
+      all = Over(std::move(all), *std::move(pieces));
+    }
+    for (const Piece& piece : all) AddPoints(piece, points);
+    return all;
   }
 
-  void TakeLost(const v1::StatisticsLost& lost) {
-    history_.steps_lost += lost.last_step() - lost.first_step() + 1;
-    Reach(lost.attempt(), lost.last_step());
+  absl::StatusOr<Pieces> Refined(const char* series, int attempt, Pieces pieces) const {
+    if (pieces.empty()) return pieces;
+    const auto lowest = [](const Piece& a, const Piece& b) { return a.finite > 0 && !(b.min <= a.min); };
+    const size_t best = static_cast<size_t>(std::min_element(pieces.begin(), pieces.end(), lowest) - pieces.begin());
+    std::vector<size_t> places = {pieces.size() - 1, best, 0};  // from behind: what is put in moves what follows
+    places.erase(std::unique(places.begin(), places.end()), places.end());
+    for (const size_t place : places) {
+      const Piece& piece = pieces[place];
+      if (piece.finite + piece.non_finite == 1 && piece.first_step == piece.last_step) continue;
+      absl::StatusOr<Pieces> fine = Ask(series, attempt, piece.first_step, piece.last_step, kMostPoints);
+      if (!fine.ok()) return fine;
+      if (fine->empty()) continue;
+      pieces.insert(pieces.erase(pieces.begin() + static_cast<int64_t>(place)), fine->begin(), fine->end());
+    }
+    return pieces;
   }
 
-  void Reach(int attempt, int64_t step) {
-    if (attempt > attempt_ || (attempt == attempt_ && step >= last_step_)) steps_left_ = false;
-  }
-
+  const std::string& job_id_;
+  const int attempts_;
+  const Session& session_;
   History history_;
-  std::map<int64_t, double> losses_, validation_;
-  bool started_ = false, events_left_ = true, steps_left_ = true;
-  int64_t last_event_ = 0, last_step_ = -1;
-  int attempt_ = 0;
+  int64_t* steps_lost_ = &history_.steps_lost;
 };
+
+// Adds where controls changed and alerts fired, up to where the job is when the stream begins.
+absl::Status ReadMarks(const std::string& job_id, const Session& session, Curve* curve) {
+  v1::WatchJobRequest request;
+  request.set_job_id(job_id);
+  request.set_from_beginning(true);
+  request.set_events_only(true);
+  client::ResumeOptions options;
+  options.deadline = session.Deadline(kTimeout);
+  auto stream = client::WatchJob(session.connection(), request, options);
+  int64_t last_event = 0;
+  while (true) {
+    const auto response = stream->Next();
+    if (!response.ok()) return response.status();
+    if (!response->has_value()) return absl::OkStatus();
+    if ((*response)->has_started()) last_event = (*response)->started().last_event();
+    int64_t number = last_event == 0 ? 0 : -1;
+    for (const v1::Event& event : (*response)->events()) {
+      if (event.has_adjusted()) curve->control_steps.push_back(event.adjusted().adjustment().effective_step());
+      if (BeginsToFire(event)) curve->alert_steps.push_back(event.alert_changed().alert().step());
+      number = event.number();
+    }
+    if (number >= last_event || (*response)->has_ended() || (*response)->has_bookmark_time()) return absl::OkStatus();
+  }
+}
 
 absl::StatusOr<History> ReadHistory(const std::string& job_id, const Session& session) {
   const absl::StatusOr<v1::Job> job = session.GetJob(job_id);
   if (!job.ok()) return job.status();
-  v1::WatchJobRequest request;
-  request.set_job_id(job_id);
-  request.set_from_beginning(true);
-  // Only losses are needed, and a filter must match some tensor: one is less than all.
-  if (!job->tensors().empty()) request.add_tensors(job->tensors(0).name());
-  client::ResumeOptions options;
-  options.deadline = session.Deadline(kTimeout);
-  auto stream = client::WatchJob(session.connection(), request, options);
-  CurveReader reader(job_id);
-  while (true) {
-    const auto response = stream->Next();
-    if (!response.ok()) return response.status();
-    if (!response->has_value() || reader.Take(**response)) return reader.Finish();
-  }
+  absl::StatusOr<History> history = CurveReader(job_id, job->attempt(), session).Read();
+  if (!history.ok()) return history;
+  const absl::Status marks = ReadMarks(job_id, session, &history->curve);
+  if (!marks.ok()) return marks;
+  return history;
 }
 
 std::string StepsJson(const std::vector<int64_t>& steps) {
@@ -112,19 +206,17 @@ void AddBest(const std::vector<CurvePoint>& points, JsonObject* object) {
 JsonObject HistoryJson(const History& history) {
   const Curve& curve = history.curve;
   JsonObject object;
-  object.Add("job", curve.name).Add("steps", static_cast<int64_t>(curve.points.size()));
+  object.Add("job", curve.name).Add("steps", history.steps);
   if (!curve.points.empty()) {
     object.Add("first_loss", curve.points.front().loss).Add("last_loss", curve.points.back().loss);
   }
   AddBest(curve.points, &object);
-  const int64_t non_finite = std::count_if(curve.points.begin(), curve.points.end(),
-                                           [](const CurvePoint& point) { return !std::isfinite(point.loss); });
-  object.Add("non_finite_losses", non_finite).AddRaw("alert_steps", StepsJson(curve.alert_steps));
+  object.Add("non_finite_losses", history.non_finite).AddRaw("alert_steps", StepsJson(curve.alert_steps));
   object.AddRaw("control_steps", StepsJson(curve.control_steps)).Add("steps_lost", history.steps_lost);
   if (curve.validation.empty()) return object;
   JsonObject validation;
   const CurvePoint& last = curve.validation.back();
-  validation.Add("times", static_cast<int64_t>(curve.validation.size()));
+  validation.Add("times", history.validations);
   validation.Add("last_loss", last.loss).Add("last_step", last.step);
   AddBest(curve.validation, &validation);
   return object.Add("validation", validation);

@@ -24,7 +24,10 @@ std::string Words(const v1::NormLimitCondition& c) {
 // The floor of the deviation is a factor, at least that large.
 std::string Words(const v1::NormSpikeCondition& c) {
   return absl::StrCat(Norm(c.per_tensor()), " above ", Times(std::exp(c.max_deviations() * c.min_deviation())),
-                      " its median of ", c.window(), " steps, by ", Deviations(c.max_deviations()));
+                      " its median of ", c.window(), " steps, by ", Deviations(c.max_deviations()),
+                      c.start_factor() > 0 && !c.per_tensor()
+                          ? absl::StrCat(", and above ", Times(c.start_factor()), " its first ones")
+                          : std::string());
 }
 
 std::string Words(const v1::LossJumpCondition& c) {
@@ -61,11 +64,11 @@ std::string Words(const v1::LossDivergenceCondition& c) {
                       ", and early above ", Times(c.start_factor()), " its start");
 }
 
-// The second way asks for half of both, in logarithms.
+// The second way asks for half of the factor, in logarithms, and a quarter of the noise.
 std::string Words(const v1::LossCollapseCondition& c) {
   return absl::StrCat("loss of 30 steps above ", Times(c.factor()), " its best, by ", Deviations(c.max_deviations()),
                       ", and back above ", Percent(c.start_share()), " of its start; or so for 200 steps above ",
-                      Times(std::sqrt(c.factor())), ", by ", Deviations(c.max_deviations() / 2),
+                      Times(std::sqrt(c.factor())), ", by ", Deviations(c.max_deviations() / 4),
                       ", and nearer its start than its best");
 }
 
@@ -81,14 +84,15 @@ std::string Words(const v1::JointGrowthCondition& c) {
 }
 
 std::string Words(const v1::FirstStepCondition& c) {
-  return absl::StrCat("on step 0: update above ", Times(c.max_update_ratio()), " its weights, or loss above ",
-                      Times(c.max_loss_factor()), " that of guessing");
+  return absl::StrCat("on step 0: update above ", Times(c.max_update_ratio()), " its weights, loss above ",
+                      Times(c.max_loss_factor()), " that of guessing, or an input above ", Number(c.max_input_scale()));
 }
 
 std::string Words(const v1::OvershootCondition& c) {
   return absl::StrCat("updates multiply up to ", Times(std::exp(c.max_log_product())),
                       " the weights while the loss is above ", Times(c.start_factor()), " its start, or one is ",
-                      Times(std::exp(2)), " them while it is above ", Times(10));
+                      Times(std::exp(2)), " them while it is above ", Times(10), ", or one is ", Times(1),
+                      " them and throws it there, and it is no better 100 steps later");
 }
 
 std::string Words(const v1::UpdateGrowthCondition& c) {

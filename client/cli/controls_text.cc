@@ -22,8 +22,9 @@ namespace {
 using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::Message;
 
-// What the server fills in for max_consecutive_skips; it says nothing that people have asked for.
+// What the server fills in; it says nothing that people have asked for.
 constexpr int kDefaultSkips = 100;
+constexpr int kDefaultHistogramEvery = 16;
 
 bool ReadsThreshold(v1::ClipMode mode) { return mode <= v1::CLIP_MODE_ADAPTIVE; }
 
@@ -119,6 +120,7 @@ std::vector<std::pair<const char*, std::string>> Settings(const v1::Controls& c)
   const auto on = [](bool is_on) { return is_on ? "on" : "off"; };
   return {{"learning_rate_scale", ExactText(c.has_learning_rate_scale() ? c.learning_rate_scale() : 1.0)},
           {"report_every", absl::StrCat(c.has_report_every() ? c.report_every() : 1)},
+          {"histogram_every", absl::StrCat(c.has_histogram_every() ? c.histogram_every() : kDefaultHistogramEvery)},
           {"statistics", StatisticsText(c.statistics())},
           {"gradient_cosine", on(c.gradient_cosine())},
           {"layer_statistics", on(c.layer_statistics())}};

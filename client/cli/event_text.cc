@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "client/cli/controls_text.h"
+#include "client/cli/retention.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/printable.h"
@@ -66,8 +67,10 @@ std::string AttachedText(const v1::TrainerAttached& attached) {
 }
 
 std::string UpdatedText(const v1::JobUpdated& updated) {
-  return absl::StrCat("job changed by ", Printable(updated.actor()), ": name \"", Printable(updated.display_name()),
-                      "\", labels ", LabelsText(updated.labels()));
+  const std::string text =
+      absl::StrCat("job changed by ", Printable(updated.actor()), ": name \"", Printable(updated.display_name()),
+                   "\", labels ", LabelsText(updated.labels()));
+  return updated.has_retention() ? absl::StrCat(text, ", kept ", RetentionText(updated.retention())) : text;
 }
 
 }  // namespace

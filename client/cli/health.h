@@ -1,4 +1,4 @@
-// gradwatch health and version: is the server there, and which versions are these.
+// gradwatch health and version: is the server there, what does it allow and store, and which versions are these.
 #ifndef GRADWATCH_CLIENT_CLI_HEALTH_H_
 #define GRADWATCH_CLIENT_CLI_HEALTH_H_
 

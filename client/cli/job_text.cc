@@ -10,6 +10,7 @@
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
 #include "client/cli/report_text.h"
+#include "client/cli/retention.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/timestamp.h"
@@ -103,6 +104,8 @@ std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone) {
   add("data", DataText(job.data()));
   add("tensors", job.tensors().empty() ? "" : absl::StrCat(job.tensors_size()));
   add("needs", job.has_estimate() ? EstimateText(job.estimate()) : "");
+  add("stored", job.has_statistics() ? UsageText(job.statistics()) : "");
+  add("kept", job.has_statistics() ? RetentionText(job.statistics().retention()) : "");
   add("created", AgoText(job.create_time(), now));
   add("started", AgoText(job.start_time(), now));
   add("ended", AgoText(job.end_time(), now));

@@ -30,17 +30,21 @@ absl::Status ChangeLabel(const std::string& change, Labels* labels) {
   return absl::InvalidArgumentError(absl::StrCat("--label: expected KEY=VALUE, or KEY- to remove it; found ", change));
 }
 
-// The labels as they are now with the changes, guarded by the etag with which they were read.
-absl::Status SetLabels(const JobUpdateOptions& options, const Session& session, v1::UpdateJobRequest* request) {
+// The labels and the retention as they are now with the changes, guarded by the etag with which they were read.
+absl::Status ChangeWhatThereIs(const JobUpdateOptions& options, const Session& session, v1::UpdateJobRequest* request) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
   if (!job.ok()) return job.status();
+  if (options.if_etag.empty()) request->set_etag(job->etag());
+  if (!options.retention.empty()) {
+    *request->mutable_spec()->mutable_retention() = job->spec().retention();
+    SetRetention(options.retention, request->mutable_spec()->mutable_retention());
+  }
+  if (options.labels.empty()) return absl::OkStatus();
   Labels* labels = request->mutable_spec()->mutable_labels();
   *labels = job->spec().labels();
   for (const std::string& change : options.labels) {
     if (absl::Status status = ChangeLabel(change, labels); !status.ok()) return status;
   }
-  request->mutable_update_mask()->add_paths("labels");
-  if (options.if_etag.empty()) request->set_etag(job->etag());
   return absl::OkStatus();
 }
 
@@ -53,8 +57,10 @@ absl::StatusOr<v1::Job> SendOnce(const JobUpdateOptions& options, const Session&
     request.mutable_spec()->set_display_name(*options.name);
     request.mutable_update_mask()->add_paths("display_name");
   }
-  if (!options.labels.empty()) {
-    if (absl::Status status = SetLabels(options, session, &request); !status.ok()) return status;
+  if (!options.labels.empty()) request.mutable_update_mask()->add_paths("labels");
+  if (options.keep_default || !options.retention.empty()) request.mutable_update_mask()->add_paths("retention");
+  if (!options.labels.empty() || !options.retention.empty()) {
+    if (absl::Status status = ChangeWhatThereIs(options, session, &request); !status.ok()) return status;
   }
   return session.connection().Call(session.connection().jobs(), &v1::JobService::StubInterface::UpdateJob, request,
                                    client::Repeat::kWhenUnavailable);
@@ -63,19 +69,25 @@ absl::StatusOr<v1::Job> SendOnce(const JobUpdateOptions& options, const Session&
 }  // namespace
 
 CLI::App* AddJobUpdate(CLI::App& parent, JobUpdateOptions* options) {
-  CLI::App* app = parent.add_subcommand("update", "Change the name and the labels of a job");
+  CLI::App* app =
+      parent.add_subcommand("update", "Change the name and the labels of a job, and how much is kept of it");
   app->add_option("JOB", options->job_id, "The job")->required();
   app->add_option("--name", options->name, "What people call the job; \"\": its id");
   app->add_option("--label", options->labels, "KEY=VALUE, or KEY- to remove it; may be repeated")
       ->allow_extra_args(false)
       ->take_all();
+  AddRetentionOptions(*app, &options->retention);
+  app->add_flag("--keep-default", options->keep_default, "Keep of it as much as the server keeps of every job")
+      ->excludes("--keep-bytes")
+      ->excludes("--keep-days");
   app->add_option("--if-etag", options->if_etag, "Only if the job's etag is still this one")->check(NotEmpty());
   return app;
 }
 
 absl::StatusOr<ExitCode> RunJobUpdate(const JobUpdateOptions& options, Session& session) {
-  if (!options.name.has_value() && options.labels.empty()) {
-    return absl::InvalidArgumentError("nothing to change: give --name or --label");
+  const bool keeps = options.keep_default || !options.retention.empty();
+  if (!options.name.has_value() && options.labels.empty() && !keeps) {
+    return absl::InvalidArgumentError("nothing to change: give --name, --label, --keep-bytes or --keep-days");
   }
   Labels unused;
   for (const std::string& change : options.labels) {  // before the server is asked
@@ -87,8 +99,9 @@ absl::StatusOr<ExitCode> RunJobUpdate(const JobUpdateOptions& options, Session& 
     job = SendOnce(options, session);
   }
   if (!job.ok()) return job.status();
-  const std::string text = absl::StrCat(job->job_id(), ": name \"", client::Printable(job->spec().display_name()),
-                                        "\", labels ", LabelsText(job->spec().labels()));
+  const std::string text =
+      absl::StrCat(job->job_id(), ": name \"", client::Printable(job->spec().display_name()), "\", labels ",
+                   LabelsText(job->spec().labels()), ", kept: ", RetentionText(job->spec().retention()));
   session.SetDone(text);
   session.Print(*job, [&] { return text; });
   return ExitCode::kSuccess;

@@ -58,6 +58,20 @@ std::string RemarksText(const v1::StepReport& report) {
   return text;
 }
 
+std::string RangeText(const v1::ConflatedPoint& point) {
+  if (point.first_step() == point.last_step() && point.has_last()) return "";
+  std::string text = absl::StrCat("from step ", point.first_step(), ": loss ");
+  absl::StrAppend(&text, point.has_loss_min()
+                             ? absl::StrCat(NumberText(point.loss_min()), " to ", NumberText(point.loss_max()))
+                             : "not finite");
+  if (point.has_grad_norm_min()) {
+    absl::StrAppend(&text, ", norm ", NumberText(point.grad_norm_min()), " to ", NumberText(point.grad_norm_max()));
+  }
+  if (point.non_finite_steps() > 0)
+    absl::StrAppend(&text, ", ", CountText(point.non_finite_steps(), "step"), " not finite");
+  return text;
+}
+
 std::string ValidationText(const v1::Validation& validation) {
   std::string text = absl::StrCat("loss ", NumberText(validation.loss()));
   if (validation.has_accuracy()) absl::StrAppend(&text, ", accuracy ", NumberText(validation.accuracy()));

@@ -25,6 +25,10 @@ std::string ClippedText(const v1::ClipOutcome& clip);
 // What made the step unusual, each with blanks before it: an action, non-finite numbers, a validation.
 std::string RemarksText(const v1::StepReport& report);
 
+// What lies between the steps of a point: "from step 100: loss 0.31 to 5.2, norm 1 to 80, 2 steps not finite". Empty:
+// it is one step alone, whose report says it.
+std::string RangeText(const v1::ConflatedPoint& point);
+
 // "loss 0.31, accuracy 0.9, perplexity 1.36".
 std::string ValidationText(const v1::Validation& validation);
 

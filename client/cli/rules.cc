@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,6 +12,7 @@
 #include "client/cli/rules_help.h"
 #include "client/cli/rules_text.h"
 #include "client/cli/short_rules.h"
+#include "client/cli/waiting_edits.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
 
@@ -80,6 +82,16 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
   return ExitCode::kSuccess;
 }
 
+// Those that were applied with --at-step, or are on their way: they are no part of what holds. A hint.
+void NoteWaitingRules(const v1::Job& job, const Session& session) {
+  if (job.waiting_edits() == 0) return;
+  const absl::StatusOr<Edits> waiting = ReadWaitingEdits(job.job_id(), session);
+  if (!waiting.ok()) return;
+  for (const v1::Adjustment& edit : InTurn(*waiting, job.steps_done())) {
+    if (absl::c_linear_search(edit.paths(), "rules")) session.Note(WaitingText(edit));
+  }
+}
+
 }  // namespace
 
 const std::vector<std::string>& PresetNames() {
@@ -129,6 +141,7 @@ absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& se
   if (!rules.ok()) return rules.status();
   // YAML is for those who go on writing.
   PrintRules(session.output() == Output::kYaml ? ShortRules(*rules, session) : *rules, *job, session);
+  NoteWaitingRules(*job, session);
   return ExitCode::kSuccess;
 }
 

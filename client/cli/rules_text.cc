@@ -55,11 +55,15 @@ std::string ArmingText(const v1::Rule& rule, const v1::Job& job) {
   if (rule.off()) return "off";
   if (client::IsFinal(job.state())) return "-";
   if (job.spec().has_external() && !rule.has_stall()) return "judged by the program";
-  if (!rule.unable().empty()) return absl::StrCat("cannot judge: ", rule.unable());
-  if (!rule.has_armed_at()) return "-";
-  if (rule.armed_at() <= job.steps_done()) return absl::StrCat("from step ", rule.armed_at());
+  if (!rule.has_armed_at()) return rule.unable().empty() ? "-" : UnableText(rule);
+  const std::string part = rule.unable().empty() ? "" : absl::StrCat("; ", UnableText(rule));
+  if (rule.armed_at() <= job.steps_done()) return absl::StrCat("from step ", rule.armed_at(), part);
   const int64_t missing = rule.armed_at() - job.steps_done();
-  return absl::StrCat("not yet: needs ", missing, missing == 1 ? " more step" : " more steps");
+  return absl::StrCat("not yet: needs ", missing, missing == 1 ? " more step" : " more steps", part);
+}
+
+std::string UnableText(const v1::Rule& rule) {
+  return absl::StrCat(rule.has_armed_at() ? "judges in part: " : "cannot judge: ", rule.unable());
 }
 
 std::string RulesTable(const v1::RuleSet& rules, const v1::Job& job) {

@@ -18,6 +18,7 @@ void Session::Print(const google::protobuf::Message& message, const std::functio
                     client::FormatOptions format) const {
   switch (output_) {
     case Output::kTable:
+    case Output::kCsv:
       return PrintText(table());
     case Output::kJson:
       return PrintLine(client::FormatMessage(message, client::OutputSyntax::kJson, format));
@@ -29,6 +30,7 @@ void Session::Print(const google::protobuf::Message& message, const std::functio
 void Session::Print(const JsonObject& object, const std::function<std::string()>& table) const {
   switch (output_) {
     case Output::kTable:
+    case Output::kCsv:
       return PrintText(table());
     case Output::kJson:
       return PrintLine(object.Build());

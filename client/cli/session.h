@@ -20,7 +20,7 @@
 
 namespace gradwatch::cli {
 
-enum class Output { kTable, kJson, kYaml };
+enum class Output { kTable, kJson, kYaml, kCsv };  // CSV: of commands that say so
 
 class Session {
  public:

@@ -9,6 +9,7 @@
 #include "absl/strings/strip.h"
 #include "client/cli/job_text.h"
 #include "client/cli/option_types.h"
+#include "client/cli/unable_rules.h"
 #include "client/cli/watch.h"
 #include "client/lib/grpc_status.h"
 #include "client/lib/spec_reader.h"
@@ -31,6 +32,7 @@ absl::StatusOr<v1::JobSpec> ReadSpec(const SubmitOptions& options) {
   }
   if (!status.ok()) return absl::IsInvalidArgument(status) ? status : absl::InvalidArgumentError(status.message());
   if (!options.name.empty()) spec->set_display_name(options.name);
+  if (!options.retention.empty()) SetRetention(options.retention, spec->mutable_retention());
   return spec;
 }
 
@@ -132,6 +134,7 @@ CLI::App* AddSubmit(CLI::App& parent, SubmitOptions* options) {
       ->allow_extra_args(false)
       ->take_all();
   app->add_option("--name", options->name, "What people call the job");
+  AddRetentionOptions(*app, &options->retention);
   app->add_option("--job-id", options->job_id, "The id wanted; unset: the server makes one")->check(NotEmpty());
   auto* follow = app->add_flag("--follow", options->follow, "Watch the job to its end, which gives the exit code");
   app->add_flag("--dry-run", options->dry_run,
@@ -169,6 +172,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
     session.Note(SubmittedText(*job));
     if (job->spec().has_external()) TellToken(*job, session);
     NoteData(*job, session);
+    NoteUnableRules(job->job_id(), session);
     WatchOptions watch;
     watch.job_id = job->job_id();
     watch.from_beginning = true;
@@ -179,6 +183,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   session.SetDone(text);  // with the token, which nobody can ask for again
   session.Print(*job, [&] { return text; });
   NoteData(*job, session);
+  NoteUnableRules(job->job_id(), session);
   return ExitCode::kSuccess;
 }
 

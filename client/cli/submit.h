@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/retention.h"
 #include "client/cli/session.h"
 
 namespace gradwatch::cli {
@@ -15,6 +16,7 @@ struct SubmitOptions {
   std::vector<std::string> assignments;  // "path=value"
   std::string name;
   std::string job_id;
+  RetentionOptions retention;
   bool follow = false;
   bool dry_run = false;
 };

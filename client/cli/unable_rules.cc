@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/rules_text.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -17,7 +18,10 @@ bool ConcernsRules(const v1::Adjustment& edit) {
 }  // namespace
 
 void NoteUnableRules(const std::string& job_id, const v1::Adjustment& edit, const Session& session) {
-  if (!ConcernsRules(edit)) return;
+  if (ConcernsRules(edit)) NoteUnableRules(job_id, session);
+}
+
+void NoteUnableRules(const std::string& job_id, const Session& session) {
   v1::GetRulesRequest request;
   request.set_job_id(job_id);
   const absl::StatusOr<v1::RuleSet> rules =
@@ -25,8 +29,7 @@ void NoteUnableRules(const std::string& job_id, const v1::Adjustment& edit, cons
                                 client::Repeat::kWhenUnavailable);
   if (!rules.ok()) return;
   for (const v1::Rule& rule : rules->rules()) {
-    if (!rule.unable().empty())
-      session.Note(absl::StrCat("gradwatch: ", rule.name(), " cannot judge: ", rule.unable()));
+    if (!rule.unable().empty()) session.Note(absl::StrCat("gradwatch: ", rule.name(), " ", UnableText(rule)));
   }
 }
 

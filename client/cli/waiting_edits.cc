@@ -9,8 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "client/cli/controls_text.h"
 #include "client/cli/edit_answer.h"
+#include "client/cli/event_text.h"
 #include "client/cli/pages.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -98,6 +101,14 @@ std::string OverturnedText(const v1::Adjustment& edit, int64_t next_step, const 
                         later.at_step());
   }
   return "";
+}
+
+std::string WaitingText(const v1::Adjustment& edit) {
+  std::string text = absl::StrCat("waits: ", EditName(edit.edit()));
+  if (edit.has_at_step()) absl::StrAppend(&text, " from step ", edit.at_step());
+  absl::StrAppend(&text, ", asked for by ", client::Printable(edit.actor()), ": ", EditText(edit));
+  if (edit.withdrawn_by().empty()) return text;
+  return absl::StrCat(text, " (its withdrawal is asked for by ", client::Printable(edit.withdrawn_by()), ")");
 }
 
 }  // namespace gradwatch::cli

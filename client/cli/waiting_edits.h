@@ -45,6 +45,9 @@ absl::StatusOr<FoundMode> ReadModeUpTo(absl::optional<int64_t> at_step, const v1
 // of it; empty: none.
 std::string OverturnedText(const v1::Adjustment& edit, int64_t next_step, const Edits& waiting);
 
+// "waits: edit 7 from step 100, asked for by ana: clip.threshold: 2".
+std::string WaitingText(const v1::Adjustment& edit);
+
 }  // namespace gradwatch::cli
 
 #endif  // GRADWATCH_CLIENT_CLI_WAITING_EDITS_H_

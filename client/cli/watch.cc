@@ -14,10 +14,16 @@
 #include "client/lib/enum_word.h"
 #include "client/lib/glob.h"
 #include "client/lib/job_state.h"
+#include "client/lib/printable.h"
 #include "client/lib/resuming_stream.h"
 
 namespace gradwatch::cli {
 namespace {
+
+// Statistics of tensors come with reports only: those of every so many steps.
+bool IsConflated(const WatchOptions& options) {
+  return options.every > 1 && options.tensors.empty() && !options.events_only;
+}
 
 v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   v1::WatchJobRequest request;
@@ -26,6 +32,7 @@ v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   if (options.from_step.has_value()) request.set_from_step(*options.from_step);
   if (!options.resume_token.empty()) request.set_resume_token(options.resume_token);
   request.set_every_steps(options.every);
+  if (IsConflated(options)) request.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED);
   for (const std::string& glob : options.tensors) request.add_tensors(glob);
   request.set_events_only(options.events_only);
   return request;
@@ -41,7 +48,8 @@ bool FailsWatch(const v1::Event& event, v1::Severity limit) {
 // The last step that --until-step lets through.
 absl::optional<int64_t> LastStep(const WatchOptions& options) {
   if (!options.until_step.has_value()) return absl::nullopt;
-  return *options.until_step - *options.until_step % std::max<int64_t>(options.every, 1);
+  const int64_t step = *options.until_step, every = std::max<int64_t>(options.every, 1);
+  return IsConflated(options) ? (step + 1) / every * every - 1 : step - step % every;
 }
 
 // What a watch that was left says in JSON.
@@ -96,9 +104,30 @@ class Watcher {
   }
 
   void TakeStarted(const v1::WatchStarted& started) {
+    const bool is_first = job_.job_id().empty();
     job_ = started.job();
     last_event_ = started.last_event();
     LearnTensors(started.job());
+    if (is_first && request_.start_case() == v1::WatchJobRequest::START_NOT_SET) FailOnWhatFires();
+  }
+
+  // What began to fire before a watch that starts now is in none of its events.
+  void FailOnWhatFires() {
+    if (options_.fail_on_alert == v1::SEVERITY_UNSPECIFIED || job_.firing_alerts() == 0) return;
+    v1::ListAlertsRequest request;
+    request.set_job_id(options_.job_id);
+    request.add_states(v1::ALERT_STATE_FIRING);
+    request.set_min_severity(options_.fail_on_alert);
+    request.set_page_size(1);
+    const auto firing =
+        session_.connection().Call(session_.connection().alerts(), &v1::AlertService::StubInterface::ListAlerts,
+                                   request, client::Repeat::kWhenUnavailable);
+    if (!firing.ok()) notes_.Note(absl::StrCat("what fires already could not be read: ", firing.status().message()));
+    if (!firing.ok() || firing->alerts().empty()) return;
+    const v1::Alert& alert = firing->alerts(0);
+    notes_.Note(
+        absl::StrCat(alert.rule(), " fires since step ", alert.first_step(), ": ", client::Printable(alert.summary())));
+    end_reason_ = "alert";
   }
 
   // These print an item and say whether the watch ends with it; false: it ended before it.
@@ -123,6 +152,15 @@ class Watcher {
     last_report_ = {report.attempt(), report.step()};
     job_.set_attempt(std::max(job_.attempt(), report.attempt()));
     if (last_step_.has_value() && report.step() == *last_step_) end_reason_ = "until_step";
+    return true;
+  }
+
+  bool Print(const v1::ConflatedPoint& point) {
+    if (last_step_.has_value() && point.last_step() >= *last_step_) end_reason_ = "until_step";
+    if (last_step_.has_value() && point.last_step() > *last_step_) return false;
+    printer_.Print(point);
+    last_report_ = {point.attempt(), point.last_step()};
+    job_.set_attempt(std::max(job_.attempt(), point.attempt()));
     return true;
   }
 
@@ -251,7 +289,9 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped")
       ->check(NotEmpty());
   start->require_option(0, 1);
-  AddCountOption(*app, "--every", options->every, "Only steps that are a multiple of this");
+  AddCountOption(
+      *app, "--every", options->every,
+      "A row for so many steps, with the extremes between them; with --tensors only steps that are a multiple of this");
   app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
       ->check(NotEmpty())
       ->allow_extra_args(false)
@@ -259,8 +299,10 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   auto* until =
       AddStepOption(*app, "--until-step", options->until_step, "Print nothing after this step; then end with success");
   app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
-  AddWordOption(*app, "--fail-on-alert", options->fail_on_alert,
-                "End with exit code 9 when an alert of at least this severity fires, also a silenced one");
+  AddWordOption(
+      *app, "--fail-on-alert", options->fail_on_alert,
+      "End with exit code 9 when an alert of at least this severity fires, or does when the watch starts now; "
+      "also a silenced one");
   app->footer(
       "Exit code: 0 the job succeeded or --until-step was reached, 1 it failed, 8 it was stopped, 5 it was deleted,\n"
       "9 --fail-on-alert, 124 --timeout is over, 130 Ctrl-C. The job goes on whatever ends the watch.");

@@ -31,6 +31,7 @@ WatchOrder::WatchOrder(const v1::WatchJobRequest& request)
     : start_(request.start_case()),
       from_step_(request.from_step()),
       every_(std::max<int64_t>(request.every_steps(), 1)),
+      conflated_(request.delivery() == v1::WatchJobRequest::DELIVERY_CONFLATED),
       events_only_(request.events_only()) {}
 
 std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
@@ -42,25 +43,32 @@ std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
     items.emplace_back(std::move(held_.front()));
     held_.pop_front();
   }
-  auto report = message->mutable_reports()->begin();
-  auto lost = message->mutable_lost()->begin();
-  while (report != message->mutable_reports()->end() || lost != message->mutable_lost()->end()) {
-    const bool is_report = lost == message->mutable_lost()->end() ||
-                           (report != message->mutable_reports()->end() &&
-                            Place(report->attempt(), report->step()) < Place(lost->attempt(), lost->first_step()));
-    const Place row = is_report ? Place(report->attempt(), report->step()) : Place(lost->attempt(), lost->first_step());
-    Release({row.first, row.second - 1}, &items);
-    reached_ = std::max(reached_, is_report ? row : Place(lost->attempt(), lost->last_step()));
-    if (is_report) {
-      items.emplace_back(std::move(*report++));
-    } else {
-      items.emplace_back(std::move(*lost++));
-    }
+  for (Row& row : TakeRows(message)) {
+    Release({row.first.first, row.first.second - 1}, &items);
+    reached_ = std::max(reached_, row.last);
+    items.push_back(std::move(row.item));
   }
   // With the end, or a sign of life of a stream that is complete up to now, nothing before it is still to come.
   const bool is_past = events_only_ || message->has_ended() || message->has_bookmark_time();
   Release(is_past ? Place(std::numeric_limits<int32_t>::max(), 0) : reached_, &items);
   return items;
+}
+
+// In the order of their first steps; reports, points and lost ranges come in lists of their own.
+std::vector<WatchOrder::Row> WatchOrder::TakeRows(v1::WatchJobResponse* message) {
+  std::vector<Row> rows;
+  for (v1::StatisticsLost& lost : *message->mutable_lost()) {
+    rows.push_back({{lost.attempt(), lost.first_step()}, {lost.attempt(), lost.last_step()}, std::move(lost)});
+  }
+  for (v1::ConflatedPoint& point : *message->mutable_points()) {
+    rows.push_back({{point.attempt(), point.first_step()}, {point.attempt(), point.last_step()}, std::move(point)});
+  }
+  for (v1::StepReport& report : *message->mutable_reports()) {
+    const Place place(report.attempt(), report.step());
+    rows.push_back({place, place, std::move(report)});
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.first < b.first; });
+  return rows;
 }
 
 std::vector<WatchOrder::Item> WatchOrder::Flush() {
@@ -77,10 +85,11 @@ void WatchOrder::Start(const v1::WatchStarted& started) {
   if (start_ == v1::WatchJobRequest::START_NOT_SET) reached_ = {attempt, started.job().steps_done() - 1};
 }
 
-// With a filter on steps, the last report that will come before it.
+// With a filter on steps, the last report that will come before it; conflated, the last point that is closed by then.
 WatchOrder::Place WatchOrder::PlaceOf(const v1::Event& event) const {
   const int64_t step = StepBefore(event);
-  return {event.attempt(), step < 0 ? -1 : step - step % every_};
+  if (step < 0) return {event.attempt(), -1};
+  return {event.attempt(), conflated_ ? (step + 1) / every_ * every_ - 1 : step - step % every_};
 }
 
 void WatchOrder::Release(const Place& reached, std::vector<Item>* items) {

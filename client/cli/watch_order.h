@@ -18,7 +18,7 @@ namespace gradwatch::cli {
 // the step itself. Not thread-safe.
 class WatchOrder {
  public:
-  using Item = std::variant<v1::Event, v1::StepReport, v1::StatisticsLost>;
+  using Item = std::variant<v1::Event, v1::StepReport, v1::ConflatedPoint, v1::StatisticsLost>;
 
   explicit WatchOrder(const v1::WatchJobRequest& request);
 
@@ -32,6 +32,13 @@ class WatchOrder {
   // Attempt and step: the last report before something.
   using Place = std::pair<int32_t, int64_t>;
 
+  // A report, a point or what is lost, with its first and its last step.
+  struct Row {
+    Place first, last;
+    Item item;
+  };
+
+  static std::vector<Row> TakeRows(v1::WatchJobResponse* message);
   void Start(const v1::WatchStarted& started);
   Place PlaceOf(const v1::Event& event) const;
   void Release(const Place& reached, std::vector<Item>* items);
@@ -39,6 +46,7 @@ class WatchOrder {
   const v1::WatchJobRequest::StartCase start_;
   const int64_t from_step_;
   const int64_t every_;
+  const bool conflated_;
   const bool events_only_;
   bool started_ = false;
   Place reached_ = {1, -1};  // no report is before the first attempt

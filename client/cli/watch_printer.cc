@@ -49,8 +49,20 @@ void WatchPrinter::Print(const v1::Event& event) {
 void WatchPrinter::Print(const v1::StepReport& report) {
   if (!IsTable()) return session_.PrintItem(ReportJson(report));
   progress_.Clear();
-  PrintRow(report);
+  PrintRow(report, "");
   progress_.Update(report);
+}
+
+void WatchPrinter::Print(const v1::ConflatedPoint& point) {
+  if (!IsTable()) return session_.PrintItem(PointJson(point));
+  progress_.Clear();
+  const std::string range = RangeText(point);
+  if (point.has_last()) {
+    PrintRow(point.last(), range.empty() ? "" : "  " + range);
+    return progress_.Update(point.last());
+  }
+  PrintHeader();
+  session_.PrintText(absl::StrFormat("%10d %11s %11s %14s %11s  %s", point.last_step(), "-", "-", "-", "-", range));
 }
 
 void WatchPrinter::Print(const v1::StatisticsLost& lost) {
@@ -94,15 +106,32 @@ JsonObject WatchPrinter::ReportJson(const v1::StepReport& report) const {
   return object;
 }
 
-void WatchPrinter::PrintRow(const v1::StepReport& report) {
-  if (!header_done_) {
-    session_.PrintText(absl::StrFormat("%10s %11s %11s %14s %11s", "step", "loss", "grad norm", "clip", "lr"));
-    header_done_ = true;
+// What was not finite or not measured is left out.
+JsonObject WatchPrinter::PointJson(const v1::ConflatedPoint& point) const {
+  JsonObject object;
+  object.Add("type", "point").Add("job", job_id_).Add("attempt", point.attempt());
+  object.Add("first_step", point.first_step()).Add("last_step", point.last_step());
+  if (point.has_loss_min()) object.Add("loss_min", point.loss_min()).Add("loss_max", point.loss_max());
+  if (point.has_grad_norm_min()) {
+    object.Add("grad_norm_min", point.grad_norm_min()).Add("grad_norm_max", point.grad_norm_max());
   }
+  object.Add("non_finite_steps", point.non_finite_steps());
+  if (point.has_last()) object.Add("last", ReportJson(point.last()));
+  return object;
+}
+
+void WatchPrinter::PrintHeader() {
+  if (header_done_) return;
+  session_.PrintText(absl::StrFormat("%10s %11s %11s %14s %11s", "step", "loss", "grad norm", "clip", "lr"));
+  header_done_ = true;
+}
+
+void WatchPrinter::PrintRow(const v1::StepReport& report, const std::string& remarks) {
+  PrintHeader();
   const auto norm = report.has_grad_norm() ? absl::optional<double>(report.grad_norm()) : absl::nullopt;
-  session_.PrintText(absl::StrFormat("%10d %11s %11s %14s %11s%s", report.step(), NumberText(report.loss()),
+  session_.PrintText(absl::StrFormat("%10d %11s %11s %14s %11s%s%s", report.step(), NumberText(report.loss()),
                                      NormText(norm, NonFiniteCount(report)), ClippedText(report.clip()),
-                                     NumberText(report.learning_rate()), RemarksText(report)));
+                                     NumberText(report.learning_rate()), RemarksText(report), remarks));
   if (!with_tensors_) return;
   for (const auto& tensor : report.tensors()) {
     session_.PrintText(absl::StrFormat("%10s %s", "", TensorText(TensorName(tensor.tensor()), tensor)));

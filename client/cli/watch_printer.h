@@ -26,6 +26,8 @@ class WatchPrinter {
   bool knows_tensors() const { return !tensors_.empty(); }
   void Print(const v1::Event& event);
   void Print(const v1::StepReport& report);
+  // The row of its last report, if that came, with what lies before it.
+  void Print(const v1::ConflatedPoint& point);
   void Print(const v1::StatisticsLost& lost);
   // The last line in JSON: {"type":"end","job":..,"reason":..,"state":..,"resume_token":..}; nothing for people.
   // Reasons: "terminal", "deleted", "alert", "until_step", "detached" (Ctrl-C), "timeout", "error".
@@ -37,7 +39,10 @@ class WatchPrinter {
   bool IsTable() const { return session_.output() == Output::kTable; }
   std::string TensorName(int index) const;
   JsonObject ReportJson(const v1::StepReport& report) const;
-  void PrintRow(const v1::StepReport& report);
+  JsonObject PointJson(const v1::ConflatedPoint& point) const;
+  void PrintHeader();
+  // `remarks` stand behind those of the report.
+  void PrintRow(const v1::StepReport& report, const std::string& remarks);
 
   const Session& session_;
   const std::string job_id_;

@@ -33,7 +33,7 @@ struct ValueTree::Member {
 
 // What is unset is left out, and so are fields without presence that have their default value, unless
 // `include_defaults`; of fields named in `partial` and of rules, and below them, whatever include_defaults says. Enums
-// are words (see enum_word.h), Timestamp and FieldMask strings.
+// are words (see enum_word.h), Timestamp, Duration and FieldMask strings.
 ValueTree BuildValueTree(const google::protobuf::Message& message, bool include_defaults,
                          absl::Span<const absl::string_view> partial = {});
 

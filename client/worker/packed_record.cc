@@ -24,7 +24,7 @@ struct Scalars {
   core::ValidationOutcome validation;
   absl::Time time;
   v1::StatisticsLevel level;
-  bool report_tensors;
+  bool report_tensors, report_histograms;
   uint32_t tensors, layers;  // that follow
 };
 
@@ -111,8 +111,8 @@ bool WriteTensor(const TensorStatistics& tensor, bool with_histogram, Writer* wr
 
 void ReadTensor(bool with_histogram, Reader* reader, TensorStatistics* tensor) {
   reader->Read(tensor, kNumbers);
-  tensor->histogram = HistogramCounts();
   if (!with_histogram) return;
+  tensor->histogram = HistogramCounts();
   Range positive, negative;
   reader->Read(&positive, sizeof(Range));
   reader->Read(&negative, sizeof(Range));
@@ -120,7 +120,11 @@ void ReadTensor(bool with_histogram, Reader* reader, TensorStatistics* tensor) {
   reader->Read(tensor->histogram.negative().data() + negative.first, negative.count * sizeof(uint32_t));
 }
 
-bool HasHistogram(v1::StatisticsLevel level) { return level != v1::STATISTICS_LEVEL_NORM; }
+// Of a record or its scalars.
+template <typename Step>
+bool HasHistograms(const Step& step) {
+  return step.report_histograms && step.level != v1::STATISTICS_LEVEL_NORM;
+}
 
 Scalars ScalarsOf(const core::StepRecord& record) {
   const bool has_tensors = record.report_tensors && record.level != v1::STATISTICS_LEVEL_NONE;
@@ -139,6 +143,7 @@ Scalars ScalarsOf(const core::StepRecord& record) {
           .time = record.time,
           .level = record.level,
           .report_tensors = record.report_tensors,
+          .report_histograms = record.report_histograms,
           .tensors = has_tensors ? static_cast<uint32_t>(record.tensors.size()) : 0,
           .layers = record.report_tensors ? static_cast<uint32_t>(record.layers.size()) : 0};
 }
@@ -159,6 +164,7 @@ void SetScalars(const Scalars& scalars, core::StepRecord* record) {
   record->time = scalars.time;
   record->level = scalars.level;
   record->report_tensors = scalars.report_tensors;
+  record->report_histograms = scalars.report_histograms;
 }
 
 }  // namespace
@@ -177,7 +183,7 @@ size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to) {
   if (!writer.HasRoomFor(sizeof(Scalars))) return 0;
   writer.Write(&scalars, sizeof(Scalars));
   for (uint32_t i = 0; i < scalars.tensors; ++i) {
-    if (!WriteTensor(record.tensors[i], HasHistogram(record.level), &writer)) return 0;
+    if (!WriteTensor(record.tensors[i], HasHistograms(record), &writer)) return 0;
   }
   const size_t layer_bytes = scalars.layers * sizeof(LayerStatistics);
   if (!writer.HasRoomFor(layer_bytes)) return 0;
@@ -191,7 +197,7 @@ void UnpackRecord(const std::byte* from, core::StepRecord* record) {
   reader.Read(&scalars, sizeof(Scalars));
   SetScalars(scalars, record);
   record->tensors.resize(scalars.tensors);
-  for (TensorStatistics& tensor : record->tensors) ReadTensor(HasHistogram(scalars.level), &reader, &tensor);
+  for (TensorStatistics& tensor : record->tensors) ReadTensor(HasHistograms(scalars), &reader, &tensor);
   record->layers.resize(scalars.layers);
   reader.Read(record->layers.data(), scalars.layers * sizeof(LayerStatistics));
 }

@@ -18,7 +18,8 @@ size_t MaxPackedBytes(size_t tensors, size_t layers = 0);
 size_t PackRecord(const core::StepRecord& record, std::span<std::byte> to);
 
 // Reads what PackRecord wrote. Tensors that were not reported are left out; with level NORM only norms and non-finite
-// counts mean something. Allocates only if `record` has never had as many tensors or layers.
+// counts mean something, and histograms only with report_histograms: else they are left alone. Allocates only if
+// `record` has never had as many tensors or layers.
 void UnpackRecord(const std::byte* from, core::StepRecord* record);
 
 }  // namespace gradwatch::worker

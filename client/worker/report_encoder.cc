@@ -36,7 +36,7 @@ void EncodeHistogram(const core::TensorStatistics& statistics, v1::Histogram* hi
   histogram->set_negative_offset(EncodeBuckets(statistics.histogram.negative(), histogram->mutable_negative_counts()));
 }
 
-void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel level, v1::TensorStats* stats) {
+void EncodeTensor(const core::TensorStatistics& statistics, const core::StepRecord& record, v1::TensorStats* stats) {
   // Where all that is finite is zero and something is not finite, a zero would hide it.
   const bool has_finite = statistics.non_finite() == 0 || statistics.max_abs > 0;
   if (has_finite) {
@@ -47,7 +47,7 @@ void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel 
   stats->set_pos_inf_count(statistics.pos_inf_count);
   stats->set_neg_inf_count(statistics.neg_inf_count);
   if (statistics.clip_scale < 1) stats->set_clip_scale(ToFloat(statistics.clip_scale));
-  if (level == v1::STATISTICS_LEVEL_NORM) return;
+  if (record.level == v1::STATISTICS_LEVEL_NORM) return;
   if (has_finite) {
     stats->set_mean(ToFloat(statistics.mean));
     stats->set_mean_abs(ToFloat(statistics.mean_abs));
@@ -58,7 +58,7 @@ void EncodeTensor(const core::TensorStatistics& statistics, v1::StatisticsLevel 
   stats->set_weight_norm(ToFloat(statistics.weight_norm));
   stats->set_update_norm(ToFloat(statistics.update_norm));
   if (!std::isnan(statistics.cosine_with_last)) stats->set_cosine_with_last(ToFloat(statistics.cosine_with_last));
-  EncodeHistogram(statistics, stats->mutable_histogram());
+  if (record.report_histograms) EncodeHistogram(statistics, stats->mutable_histogram());
 }
 
 void EncodeClip(const core::ClipOutcome& outcome, v1::ClipOutcome* clip) {
@@ -131,7 +131,7 @@ void EncodeReport(const core::StepRecord& record, const std::vector<core::LayerI
   for (size_t i = 0; i < record.tensors.size(); ++i) {
     v1::TensorStats* stats = report->add_tensors();
     stats->set_tensor(static_cast<int32_t>(i));
-    EncodeTensor(record.tensors[i], record.level, stats);
+    EncodeTensor(record.tensors[i], record, stats);
   }
 }
 

@@ -12,7 +12,8 @@
 namespace gradwatch::worker {
 
 // Fills `report`, which must be empty, with what the record's level says was measured; NaN and infinities as they are.
-// Tensors and layers are told on the steps of Controls.report_every only; `layers` are those that the record may hold.
+// Tensors and layers are told on the steps of Controls.report_every only, histograms on those of report_histograms;
+// `layers` are those that the record may hold.
 void EncodeReport(const core::StepRecord& record, const std::vector<core::LayerInfo>& layers, int32_t attempt,
                   v1::StepReport* report);
 

@@ -37,6 +37,7 @@ struct Detector::State {
   const AlertIdentity identity;
   RunSignals signals;
   std::vector<Watch> watches;
+  int64_t last_holding = -1;
   std::map<std::string, int32_t> episodes;  // of rules that were there before, by name: ids are never given twice
 };
 
@@ -45,6 +46,7 @@ void Detector::State::Judge(const StepRecord& record, bool update, absl::Time no
   for (Watch& watch : watches) {
     if (watch.condition->judges_update() != update) continue;
     const Verdict verdict = watch.condition->Judge(record, signals);
+    if (verdict.kind == Verdict::Kind::kHolds) last_holding = record.step;
     const Episode::Change change = watch.episode.Advance(record.step, verdict);
     if (change == Episode::Change::kNone) continue;
     if (change != Episode::Change::kResolved) {
@@ -116,6 +118,8 @@ void Detector::SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, 
     if (watch.episode.Withdraw(step, removed) != Episode::Change::kNone) state.Tell(&watch, now, transitions);
   }
 }
+
+int64_t Detector::last_holding() const { return state_->last_holding; }
 
 void Detector::Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions) {
   for (Watch& watch : state_->watches) {

@@ -32,7 +32,7 @@ int64_t ArmedAfter(const v1::Rule& rule);
 
 // Fills armed_at and unable of a resolved rule that judges from step `from_step` on, in a run that has been watched
 // from step 0 on under these controls. One that stands on what is kept for all rules has seen the steps before. A rule
-// that is unable, or that the server judges, has no armed_at.
+// that is unable, or that the server judges, has no armed_at; one that is unable and has one judges in part.
 void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule);
 
 // Adds to what DescribeArming said that a rule is unable whose glob matches none of these names.
@@ -74,6 +74,8 @@ class Detector {
   // or changed is resolved. What is known of the run stays, so that a new rule that judges by it alone is armed at
   // once. Allocates. Call between two steps.
   void SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
+  // The last step on which the condition of some rule has held, whatever became of its alert. -1: none has.
+  int64_t last_holding() const;
   // Resolves what is firing because the job has ended at `step`.
   void Finish(int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
 

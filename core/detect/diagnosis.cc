@@ -494,9 +494,10 @@ void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signal
   }
 }
 
-void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
+void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert, double earlier_ratio) {
   const auto update = RecentUpdate(record, signals);
-  const bool replaced = update.has_value() && !(update->ratio < kReplacingUpdate);  // NaN too
+  const auto replaces = [](double ratio) { return !(ratio < kReplacingUpdate); };  // NaN too
+  const bool replaced = replaces(earlier_ratio) || (update.has_value() && replaces(update->ratio));
   const bool broken =
       absl::c_any_of(record.tensors, [](const TensorStatistics& tensor) { return !std::isfinite(tensor.weight_norm); });
   if (!replaced && !broken) return;

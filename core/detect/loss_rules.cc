@@ -29,8 +29,10 @@ constexpr double kTurningOver = 0.2;
 constexpr int kNeverSteps = 30;
 // The noise of single losses moves the reference of loss_collapse by this factor at most: that thirty losses have none.
 const double kMostNoiseOfCollapse = std::log(10.0);
-// A loss below this share of its start is learnt, whatever it does from there.
+// A loss below this share of its start is learnt, whatever it does from there; what single steps do is of no interest
+// even earlier: there the losses of healthy classifiers scatter.
 const double kLearnt = std::log(1e-3);
+const double kLearntForJumps = std::log(1e-2);
 const double kNeverFactor = std::log(2.0);
 const double kNeverFactorSettling = std::log(10.0);
 constexpr double kSettlingRatio = 0.01;
@@ -125,7 +127,7 @@ Verdict LossJump::Judge(const StepRecord& record, const RunSignals& signals) {
   const double limit = median + std::max(log_factor_, least);
   const bool outlier = signals.loss() > limit;
   verdict = Quiet();
-  const bool matters = signals.loss() > signals.start_loss() + kLearnt;
+  const bool matters = signals.loss() > signals.start_loss() + kLearntForJumps;
   if (outlier && matters && NormIsLarge(signals)) {
     verdict.kind = Verdict::Kind::kHolds;
     verdict.value = record.loss;

@@ -14,7 +14,7 @@ namespace gradwatch::core {
 
 // A loss far above what was usual: l = ln(loss) above its median by ln(factor), and by max_deviations robust standard
 // deviations, because the losses of single batches of a run that has nearly converged differ by powers of ten. With
-// norm_factor also one of the last three norms must be that many times the usual one. A loss below a thousandth of its
+// norm_factor also one of the last three norms must be that many times the usual one. A loss below a hundredth of its
 // start is no jump, whatever was usual. An infinite loss is above everything; NaN is non_finite's business. Silent
 // until kWarmUp losses are in.
 class LossJump final : public Condition {

@@ -99,6 +99,7 @@ NormSpike::NormSpike(const v1::Rule& rule, const std::vector<std::string>& tenso
     : max_deviations_(rule.norm_spike().max_deviations()),
       outlier_deviations_(std::min(max_deviations_, std::max(3.0, max_deviations_ / 2))),
       min_deviation_(rule.norm_spike().min_deviation()),
+      log_start_factor_(std::log(rule.norm_spike().start_factor())),
       per_tensor_(rule.norm_spike().per_tensor()),
       shared_(IsShared(rule)),
       tensors_(MatchingTensors(rule, tensor_names)) {
@@ -141,9 +142,17 @@ Verdict NormSpike::Judge(const StepRecord& record, const RunSignals& signals) {
     return verdict;
   }
   if (!signals.has_norm()) return verdict;
-  if (shared_) return JudgeAgainst(record.grad_norm, signals.usual_norms(), -1);
-  verdict = JudgeAgainst(record.grad_norm, histories_[0], -1);
-  histories_[0].Admit(std::log(record.grad_norm), verdict.deviations > outlier_deviations_);
+  verdict = JudgeNorm(record.grad_norm, signals);
+  const bool is_large = signals.norm() > signals.start_norm() + log_start_factor_;
+  if (verdict.kind == Verdict::Kind::kHolds && !is_large) verdict.kind = Verdict::Kind::kQuiet;
+  return verdict;
+}
+
+// An outlier stays out of the history, however small it is beside the first norms.
+Verdict NormSpike::JudgeNorm(double norm, const RunSignals& signals) {
+  if (shared_) return JudgeAgainst(norm, signals.usual_norms(), -1);
+  const Verdict verdict = JudgeAgainst(norm, histories_[0], -1);
+  histories_[0].Admit(std::log(norm), verdict.deviations > outlier_deviations_);
   return verdict;
 }
 

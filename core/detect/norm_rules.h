@@ -55,12 +55,14 @@ class NormSpike final : public Condition {
 
  private:
   Verdict JudgeAgainst(double norm, const History& usual, int tensor) const;
+  Verdict JudgeNorm(double norm, const RunSignals& signals);
   Verdict JudgeTensor(const StepRecord& record, size_t i);
   Verdict JudgeTensors(const StepRecord& record);
 
   const double max_deviations_;
   const double outlier_deviations_;
   const double min_deviation_;
+  const double log_start_factor_;  // -infinity: the first norms do not matter
   const bool per_tensor_;
   const bool shared_;
   const std::vector<int> tensors_;

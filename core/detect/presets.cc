@@ -29,7 +29,7 @@ constexpr Preset kPresets[] = {
       rules { name: "non_finite" severity: SEVERITY_CRITICAL non_finite {} }
       rules {
         name: "grad_norm_exploding" severity: SEVERITY_CRITICAL for_steps: 2 within_steps: 3
-        norm_spike { max_deviations: 10 min_deviation: 0.46051701859880917 window: 30 }
+        norm_spike { max_deviations: 10 min_deviation: 0.46051701859880917 window: 30 start_factor: 1 }
       }
       rules {
         name: "grad_norm_spike" severity: SEVERITY_WARNING

@@ -82,6 +82,25 @@ std::string NameOf(v1::StatisticsLevel level) {
 // By what Controls.layer_statistics measures.
 bool JudgesLayers(const v1::Rule& rule) { return rule.has_growth() || rule.has_saturation() || rule.has_attention(); }
 
+v1::StatisticsLevel LevelMeasured(const v1::Controls& controls) {
+  return controls.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : controls.statistics();
+}
+
+// "needs statistics level FULL, the job measures NORM".
+std::string LevelText(v1::StatisticsLevel needed, const v1::Controls& controls) {
+  return absl::StrCat("needs statistics level ", NameOf(needed), ", the job measures ",
+                      NameOf(LevelMeasured(controls)));
+}
+
+// What of a condition that can judge is left out where updates are not measured.
+std::string WhyInPart(const v1::Rule& rule, const v1::Controls& controls) {
+  if (LevelMeasured(controls) >= v1::STATISTICS_LEVEL_FULL) return "";
+  const bool looks_at_updates =
+      rule.has_first_step() || rule.has_joint_growth() || rule.has_frozen() || rule.has_loss_divergence();
+  return looks_at_updates ? absl::StrCat("updates are left out: that ", LevelText(v1::STATISTICS_LEVEL_FULL, controls))
+                          : "";
+}
+
 // Empty: it can judge.
 std::string WhyUnable(const v1::Rule& rule, const v1::Controls& controls, int64_t from_step) {
   if (JudgesLayers(rule) && !controls.layer_statistics()) {
@@ -89,10 +108,7 @@ std::string WhyUnable(const v1::Rule& rule, const v1::Controls& controls, int64_
   }
   if (rule.has_first_step() && from_step > 0) return "judges step 0 and no other, and the job is beyond it";
   const v1::StatisticsLevel needed = LevelNeeded(rule);
-  const v1::StatisticsLevel measured =
-      controls.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED ? v1::STATISTICS_LEVEL_FULL : controls.statistics();
-  if (measured >= needed) return "";
-  return absl::StrCat("needs statistics level ", NameOf(needed), ", the job measures ", NameOf(measured));
+  return LevelMeasured(controls) >= needed ? "" : LevelText(needed, controls);
 }
 
 // Steps on which it must have held before the one on which it fires.
@@ -109,11 +125,12 @@ void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* r
   const WarmUp warm_up = WarmUpOf(*rule);
   const int64_t judges_from = warm_up.shared ? std::max(from_step, warm_up.steps) : from_step + warm_up.steps;
   rule->set_armed_at(judges_from + HoldsBefore(*rule));
+  rule->set_unable(WhyInPart(*rule, controls));
 }
 
 void DescribeMatches(const std::vector<std::string>& tensor_names, v1::RuleSet* rules) {
   for (v1::Rule& rule : *rules->mutable_rules()) {
-    if (rule.tensors().empty() || !rule.unable().empty()) continue;
+    if (rule.tensors().empty() || !rule.has_armed_at()) continue;
     const bool matches = std::any_of(tensor_names.begin(), tensor_names.end(),
                                      [&](const std::string& name) { return GlobMatches(rule.tensors(), name); });
     if (matches) continue;

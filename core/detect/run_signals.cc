@@ -219,8 +219,8 @@ RunSignals::Update RunSignals::LargestUpdate(const StepRecord& record) {
     const TensorStatistics& tensor = record.tensors[weights_[i]];
     if (!judged_weights_.Judge(i, tensor.weight_norm, record.step)) continue;
     const double ratio = tensor.update_norm / tensor.weight_norm;
-    if (std::isfinite(ratio) && (largest.step < 0 || ratio > largest.ratio))
-      largest = {record.step, ratio, weights_[i]};
+    if (largest.step < 0 || !(ratio <= largest.ratio)) largest = {record.step, ratio, weights_[i]};
+    if (std::isnan(ratio)) break;  // a broken update is worse than any
   }
   return largest;
 }

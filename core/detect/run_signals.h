@@ -23,6 +23,11 @@ int LargestTensor(const StepRecord& record);
 struct RunFacts {
   // The loss of guessing: ln(classes) for a softmax cross-entropy, the variance of the targets for a squared error.
   double guessing_loss = std::numeric_limits<double>::quiet_NaN();
+  // The same by the targets of the first batch alone: right within a factor of 4 or so.
+  double rough_guessing_loss = std::numeric_limits<double>::quiet_NaN();
+  // The largest root mean square of an input over the first batch, and what that input is called.
+  double input_scale = std::numeric_limits<double>::quiet_NaN();
+  std::string largest_input = {};
   // What the layers are called, in the order of StepRecord.layers; empty: not known.
   std::vector<std::string> layer_names = {};
 };

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "core/detect/diagnosis.h"
 
 namespace gradwatch::core {
@@ -25,6 +26,10 @@ const double kMostRatio = std::log(4.0);
 constexpr double kSmallestRatio = 1e-9;
 constexpr double kReplacing = 2;
 const double kFarAboveStart = std::log(10.0);
+// Losses after which one that was thrown that far is not on its way back; what is below the start by less is not
+// better.
+constexpr int64_t kLossesOfRuin = 100;
+const double kNoBetter = std::log(0.9);
 
 // update_growth: rises that are no accident; what share of the first half's growth the second has in a geometric ramp;
 // steps without a rise that end one; what is a rise, in logarithms.
@@ -62,6 +67,22 @@ void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, cons
         Number(record.learning_rate), Number(record.learning_rate * kHealthyRatio / ratio), Number(kHealthyRatio)));
     SuggestLowerRate(record, kHealthyRatio / ratio, signals, alert);
   }
+}
+
+// The same of one of an earlier step, whose gradient and norms are gone.
+void ExplainEarlierUpdate(const StepRecord& record, const RunSignals::Update& update, const RunSignals& signals,
+                          v1::Alert* alert) {
+  if (!(update.ratio < kHopelessRatio)) {
+    alert->add_diagnosis("Such an update replaces the weights: gradient and learning rate together are far too large.");
+    SuggestCures(record, update.tensor, signals, alert);
+  } else {
+    SuggestLowerRate(record, kHealthyRatio / update.ratio, signals, alert);
+  }
+}
+
+// What is not finite is more than any.
+double LogRatio(const RunSignals::Update& update) {
+  return std::isfinite(update.ratio) ? std::log(std::max(update.ratio, kSmallestRatio)) : kInfinity;
 }
 
 }  // namespace
@@ -128,42 +149,58 @@ Overshoot::Overshoot(const v1::Rule& rule, const std::vector<std::string>& tenso
 
 Verdict Overshoot::Judge(const StepRecord& record, const RunSignals& signals) {
   Verdict verdict;
-  const bool judged = signals.finite() && signals.last_update().step == record.step;
-  if (!judged) return verdict;
+  const RunSignals::Update& update = signals.last_update();
+  if (!signals.finite() || update.step != record.step) return verdict;
   const double above = signals.loss() - signals.start_loss();
-  const double ratio = signals.last_update().ratio;
-  const double log_ratio = std::isfinite(ratio) ? std::log(std::max(ratio, kSmallestRatio)) : kInfinity;
   // The update before is what this loss shows first.
-  const double before = record.step == last_step_ + 1 ? last_log_ratio_ : std::log(kSmallestRatio);
-  last_step_ = record.step;
-  last_log_ratio_ = log_ratio;
+  const RunSignals::Update before = last_.step + 1 == record.step ? last_ : RunSignals::Update();
+  const double log_ratio = LogRatio(update), log_before = LogRatio(before);
+  told_ = log_before > log_ratio ? before : update;
+  last_ = update;
   if (above > log_start_factor_) {
-    if (log_product_ == 0) log_product_ = std::clamp(before, 0.0, kMostRatio);
+    if (log_product_ == 0) log_product_ = std::clamp(log_before, 0.0, kMostRatio);
     log_product_ = std::max(0.0, log_product_ + std::min(kMostRatio, log_ratio));
   } else {
     log_product_ = 0;
   }
-  if (std::max(before, log_ratio) >= kReplacing && above > kFarAboveStart) {
-    log_product_ = std::max(log_product_, limit_);
-  }
-  verdict.kind = log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
-  verdict.value = std::exp(log_product_);
-  verdict.limit = std::exp(limit_);
-  verdict.tensor = signals.last_update().tensor;
+  const bool is_far = above > kFarAboveStart;
+  if (is_far && LogRatio(told_) >= kReplacing) log_product_ = std::max(log_product_, limit_);
+  ruined_ = IsRuined(is_far && LogRatio(told_) >= 0, signals);
+  verdict.kind = ruined_ || log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
+  verdict.value = ruined_ ? leap_.ratio : std::exp(log_product_);
+  verdict.limit = ruined_ ? 1 : std::exp(limit_);
+  verdict.tensor = ruined_ ? leap_.tensor : told_.tensor;
   log_product_ = std::min(log_product_, 2 * limit_);
   return verdict;
 }
 
+// One that learns comes below its start within the time.
+bool Overshoot::IsRuined(bool has_leapt, const RunSignals& signals) {
+  if (has_leapt && leap_.step < 0) {
+    leap_ = told_;
+    losses_at_leap_ = signals.losses();
+  }
+  if (leap_.step < 0 || signals.losses() < losses_at_leap_ + kLossesOfRuin) return false;
+  if (signals.losses20().Median() > signals.start_loss() + kNoBetter) return true;
+  leap_.step = -1;
+  return false;
+}
+
 void Overshoot::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
+  const RunSignals::Update& update = ruined_ ? leap_ : told_;
   alert->set_tensor(signals.NameOf(verdict.tensor));
+  const bool is_present = update.step == record.step;
+  const std::string which = is_present ? "this one is" : absl::StrCat("that of step ", update.step, " was");
   alert->set_summary(absl::StrFormat(
-      "updates turn the weights over while the loss is broken: this one is %s times %s, and the loss %s after a start "
-      "of %s",
-      Number(signals.last_update().ratio), alert->tensor(), Number(record.loss),
-      Number(signals.LossOf(signals.start_loss()))));
-  ExplainLargeUpdate(record, verdict.tensor, signals.last_update().ratio, signals, alert);
-  ExplainLostWeights(record, signals, alert);
+      "updates turn the weights over while the loss is broken: %s %s times %s, and the loss %s after a start of %s",
+      which, Number(update.ratio), alert->tensor(), Number(record.loss), Number(signals.LossOf(signals.start_loss()))));
+  if (is_present) {
+    ExplainLargeUpdate(record, verdict.tensor, update.ratio, signals, alert);
+  } else {
+    ExplainEarlierUpdate(record, update, signals, alert);
+  }
+  ExplainLostWeights(record, signals, alert, update.ratio);
 }
 
 UpdateGrowth::UpdateGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
@@ -230,43 +267,77 @@ void UpdateGrowth::Describe(const StepRecord& record, const Verdict& verdict, co
 }
 
 FirstStep::FirstStep(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
-    : max_update_ratio_(rule.first_step().max_update_ratio()), max_loss_factor_(rule.first_step().max_loss_factor()) {
+    : max_update_ratio_(rule.first_step().max_update_ratio()),
+      max_loss_factor_(rule.first_step().max_loss_factor()),
+      max_input_scale_(rule.first_step().max_input_scale()) {
   static_cast<void>(tensor_names);
 }
 
+// The first loss is compared roughly, so that the spread of one batch of targets is enough.
+double FirstStep::GuessingLoss(const RunFacts& facts) {
+  return std::isnan(facts.guessing_loss) ? facts.rough_guessing_loss : facts.guessing_loss;
+}
+
+bool FirstStep::IsFarAboveGuessing(const StepRecord& record, const RunFacts& facts) const {
+  const double guessing = GuessingLoss(facts);
+  return std::isfinite(record.loss) && guessing > 0 && record.loss > max_loss_factor_ * guessing;
+}
+
 Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
-  Verdict verdict;
-  if (!signals.finite()) return verdict;
-  verdict.kind = Verdict::Kind::kQuiet;
-  if (record.step > 0) return verdict;
+  const RunFacts& facts = signals.facts();
   const RunSignals::Update& update = signals.last_update();
-  const double guessing = signals.facts().guessing_loss;
-  if (update.step == record.step && update.ratio >= max_update_ratio_) {
+  Verdict verdict;
+  if (signals.finite()) verdict.kind = Verdict::Kind::kQuiet;
+  if (record.step > 0) return verdict;
+  if (update.step == record.step && !(update.ratio < max_update_ratio_)) {
     verdict = {Verdict::Kind::kHolds, update.ratio, max_update_ratio_, update.tensor};
-  } else if (guessing > 0 && record.loss > max_loss_factor_ * guessing) {
-    verdict = {Verdict::Kind::kHolds, record.loss, max_loss_factor_ * guessing};
+  } else if (IsFarAboveGuessing(record, facts)) {
+    verdict = {Verdict::Kind::kHolds, record.loss, max_loss_factor_ * GuessingLoss(facts)};
+  } else if (facts.input_scale > max_input_scale_) {  // may be why nothing of the step is finite
+    verdict = {Verdict::Kind::kHolds, facts.input_scale, max_input_scale_};
   }
   return verdict;
 }
 
 void FirstStep::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
+  const RunFacts& facts = signals.facts();
+  const bool is_large_input = facts.input_scale > max_input_scale_;
   alert->set_tensor(signals.NameOf(verdict.tensor));
-  const double guessing = signals.facts().guessing_loss;
-  std::string summary;
-  if (guessing > 0 && record.loss > max_loss_factor_ * guessing) {
-    summary = absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
-                              Number(record.loss / guessing), Number(guessing));
+  std::vector<std::string> found;
+  if (IsFarAboveGuessing(record, facts)) {
+    const double guessing = GuessingLoss(facts);
+    found.push_back(absl::StrFormat("the first loss is %s, %s times that of guessing, %s", Number(record.loss),
+                                    Number(record.loss / guessing), Number(guessing)));
+    if (!is_large_input) ExplainFirstLoss(facts, alert);
+  }
+  if (is_large_input) {
+    found.push_back(absl::StrFormat("the input %s is as large as %s (root mean square)", facts.largest_input,
+                                    Number(facts.input_scale)));
     alert->add_diagnosis(
-        "Such a loss points to the start before the learning rate: the initialisation is too large, or inputs or "
-        "targets are not scaled.");
+        "Weights are drawn for inputs near 1: loss and gradients grow with an input, and the highest stable learning "
+        "rate falls with its square. Scale the inputs (of a table: data.csv.standardize: true).");
   }
   if (verdict.tensor >= 0) {
-    absl::StrAppendFormat(&summary, "%sthe first update is %s times the weights of %s", summary.empty() ? "" : "; ",
-                          Number(verdict.value), alert->tensor());
+    found.push_back(
+        absl::StrFormat("the first update is %s times the weights of %s", Number(verdict.value), alert->tensor()));
     ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
   }
-  alert->set_summary(summary);
+  alert->set_summary(absl::StrJoin(found, "; "));
+}
+
+// Inputs are ruled out where they are too small for it: the loss grows with their square.
+void FirstStep::ExplainFirstLoss(const RunFacts& facts, v1::Alert* alert) const {
+  std::string inputs = "inputs or ";  // not known
+  if (!std::isnan(facts.input_scale)) {
+    const bool is_small = facts.input_scale < std::sqrt(max_loss_factor_);
+    inputs = is_small
+                 ? ""
+                 : absl::StrFormat("inputs (%s is as large as %s) or ", facts.largest_input, Number(facts.input_scale));
+  }
+  alert->add_diagnosis(
+      absl::StrCat("Such a loss points to the start before the learning rate: the initialisation is too large, or ",
+                   inputs, "targets are not scaled."));
 }
 
 }  // namespace gradwatch::core

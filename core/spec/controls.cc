@@ -148,6 +148,9 @@ absl::Status CheckControls(const v1::Controls& controls, bool threshold_is_new) 
   if (controls.has_report_every()) {
     CheckIntegerRange(errors, "report_every", controls.report_every(), 1, kMaxReportEvery);
   }
+  if (controls.has_histogram_every()) {
+    CheckIntegerRange(errors, "histogram_every", controls.histogram_every(), 1, kMaxReportEvery);
+  }
   if (controls.has_rules()) errors.AddStatus(kRules, ValidateRules(controls.rules()));
   if (!v1::StatisticsLevel_IsValid(controls.statistics())) {
     errors.Add("statistics", absl::StrCat("unknown level ", static_cast<int>(controls.statistics())));
@@ -221,6 +224,7 @@ v1::Controls ResolveControls(const v1::Controls& controls) {
   if (!resolved.has_learning_rate_scale()) resolved.set_learning_rate_scale(1);
   if (!resolved.has_report_every()) resolved.set_report_every(1);
   if (resolved.statistics() == v1::STATISTICS_LEVEL_UNSPECIFIED) resolved.set_statistics(v1::STATISTICS_LEVEL_FULL);
+  if (!resolved.has_histogram_every()) resolved.set_histogram_every(kHistogramEvery);
   resolved.set_gradient_cosine(controls.gradient_cosine());
   resolved.set_layer_statistics(controls.layer_statistics());
   if (resolved.has_rules()) *resolved.mutable_rules() = ResolveRules(controls.rules());

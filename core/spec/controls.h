@@ -26,6 +26,9 @@ inline constexpr int64_t kMaxRuleBytes = int64_t{128} << 20;
 // INVALID_ARGUMENT, with the reason QUOTA_MEMORY and the field "rules", if not.
 absl::Status CheckRulesFit(const v1::RuleSet& rules, const google::protobuf::RepeatedPtrField<v1::TensorInfo>& tensors);
 
+// Controls.histogram_every where it is unset: also in controls that were resolved before there was one.
+inline constexpr int32_t kHistogramEvery = 16;
+
 // Controls with every default filled in. For valid controls.
 v1::Controls ResolveControls(const v1::Controls& controls);
 

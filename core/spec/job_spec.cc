@@ -1,6 +1,7 @@
 #include "core/spec/job_spec.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,7 @@ constexpr int64_t kMaxSteps = 1'000'000'000'000;
 constexpr int64_t kMaxThreads = 256;
 constexpr int64_t kMaxAccumulation = 65'536;
 constexpr int64_t kMaxValidationExamples = 1'000'000'000;  // synthetic tasks have no end of their own
+constexpr int64_t kMaxSeconds = 315'576'000'000;           // what a Duration may have
 constexpr int kMaxLabels = 32;
 constexpr int64_t kMaxLabelCharacters = 63;
 constexpr char kNotServed[] = "not served yet";
@@ -57,6 +59,19 @@ void CheckLabels(FieldErrors& errors, const v1::JobSpec& spec) {
   }
 }
 
+void CheckRetention(FieldErrors& errors, const v1::Retention& retention) {
+  CheckIntegerRange(errors, "retention.max_bytes", retention.max_bytes(), 0, std::numeric_limits<int64_t>::max());
+  CheckIntegerRange(errors, "retention.max_age.seconds", retention.max_age().seconds(), 0, kMaxSeconds);
+  CheckIntegerRange(errors, "retention.max_age.nanos", retention.max_age().nanos(), 0, 999'999'999);
+}
+
+// What people call a job and how much is kept of it, of any job, at any time.
+void CheckChangeable(FieldErrors& errors, const v1::JobSpec& spec) {
+  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  CheckLabels(errors, spec);
+  CheckRetention(errors, spec.retention());
+}
+
 // Parts of the vocabulary that have a place in the protocol but no code yet.
 void CheckServed(FieldErrors& errors, const v1::JobSpec& spec) {
   if (spec.policies_size() > 0) errors.Add("policies", kNotServed);
@@ -80,7 +95,7 @@ void CheckValidation(FieldErrors& errors, const v1::JobSpec& spec) {
 
 // What can be said without data and model.
 void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
-  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  CheckChangeable(errors, spec);
   if (!spec.has_model()) errors.Add("model", "required");
   if (!spec.has_data()) errors.Add("data", "required");
   if (!spec.has_optimizer()) errors.Add("optimizer", "required");
@@ -92,7 +107,6 @@ void CheckFields(FieldErrors& errors, const v1::JobSpec& spec) {
   if (spec.has_threads()) CheckIntegerRange(errors, "threads", spec.threads(), 1, kMaxThreads);
   if (spec.has_accumulation()) CheckIntegerRange(errors, "accumulation", spec.accumulation(), 1, kMaxAccumulation);
   CheckValidation(errors, spec);
-  CheckLabels(errors, spec);
   CheckServed(errors, spec);
 }
 
@@ -118,13 +132,12 @@ void CheckNothingToTrain(FieldErrors& errors, const v1::JobSpec& spec) {
 // program attaches, so overrides of the clip cannot be matched yet, nor a mode with an optimizer.
 absl::StatusOr<ValidatedJob> ValidateExternal(const v1::JobSpec& spec) {
   FieldErrors errors;
-  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
+  CheckChangeable(errors, spec);
   CheckText(errors, "external.framework", spec.external().framework(), kMaxNameCharacters);
   CheckNothingToTrain(errors, spec);
   errors.AddStatus("controls", ValidateControls(spec.controls()));
   errors.AddStatus("rules", ValidateRules(spec.rules()));
   CheckIntegerRange(errors, "steps", spec.steps(), 0, kMaxSteps);
-  CheckLabels(errors, spec);
   GW_RETURN_IF_ERROR(errors.ToStatus());
   ValidatedJob job;
   job.spec = spec;
@@ -199,10 +212,9 @@ absl::StatusOr<ValidatedJob> Validate(const v1::JobSpec& spec, const DataRoots& 
 
 }  // namespace
 
-absl::Status ValidateNameAndLabels(const v1::JobSpec& spec) {
+absl::Status ValidateChangeable(const v1::JobSpec& spec) {
   FieldErrors errors;
-  CheckText(errors, "display_name", spec.display_name(), kMaxNameCharacters);
-  CheckLabels(errors, spec);
+  CheckChangeable(errors, spec);
   return errors.ToStatus();
 }
 

@@ -33,12 +33,13 @@ struct ValidatedJob {
 // ("model.layers[2].dense.units") and its value; NOT_FOUND for a missing data file; INVALID_ARGUMENT for more
 // parameters (reason QUOTA_PARAMS) or memory (QUOTA_MEMORY) than the limits; RESOURCE_EXHAUSTED (OUT_OF_MEMORY) if
 // memory runs out. Parts of the vocabulary that are not served yet are refused, saying so. A job of a foreign program
-// (`external`) has no tensors, no data and an empty estimate; what is about how to train is refused. Its rules are filled
-// in all the same: the program is told them, and judges them.
+// (`external`) has no tensors, no data and an empty estimate; what is about how to train is refused. Its rules are
+// filled in all the same: the program is told them, and judges them.
 absl::StatusOr<ValidatedJob> ValidateJob(const v1::JobSpec& spec, const DataRoots& roots, const SpecLimits& limits);
 
-// The part of it that is about display name and labels. INVALID_ARGUMENT with the path of every wrong field.
-absl::Status ValidateNameAndLabels(const v1::JobSpec& spec);
+// The part of it that is about what UpdateJob may change: display name, labels and retention. INVALID_ARGUMENT with the
+// path of every wrong field.
+absl::Status ValidateChangeable(const v1::JobSpec& spec);
 
 }  // namespace gradwatch::core
 

@@ -50,7 +50,7 @@ void GradientMeasurement<T>::MeasureTensor(size_t tensor) {
   const ParameterSegment& segment = layout_.segments()[tensor];
   const auto gradient = gradients_.subspan(segment.offset, segment.size);
   if (record_->level == v1::STATISTICS_LEVEL_FULL) {
-    FullPass<T> pass = {.step = record_->step, .counts_exponents = record_->report_tensors};
+    FullPass<T> pass = {.step = record_->step, .counts_exponents = record_->report_histograms};
     if (compare_) pass.last_gradient = cosine_->LastGradient(tensor);
     MeasureFull(gradient, &pass, statistics);
     if (compare_) cosine_->FillTensor(tensor, pass.dot, statistics);
@@ -102,6 +102,16 @@ void MeasureGradients(const ParameterLayout& layout, std::span<const T> gradient
 }
 
 template <typename T>
+void MeasureHistograms(const ParameterLayout& layout, std::span<const T> gradients, StepRecord* record) {
+  record->report_histograms = true;
+  if (!IsFull(record->level)) return;
+  for (size_t i = 0; i < record->tensors.size(); ++i) {
+    const ParameterSegment& segment = layout.segments()[i];
+    MeasureHistogram(gradients.subspan(segment.offset, segment.size), record->step, &record->tensors[i]);
+  }
+}
+
+template <typename T>
 void MeasureWeights(const ParameterLayout& layout, std::span<const T> parameters, StepRecord* record) {
   for (size_t i = 0; i < record->tensors.size(); ++i) {
     const ParameterSegment& segment = layout.segments()[i];
@@ -115,6 +125,8 @@ template void MeasureGradients<float>(const ParameterLayout&, std::span<const fl
                                       GradientCosine<float>*, StepRecord*);
 template void MeasureGradients<double>(const ParameterLayout&, std::span<const double>, v1::StatisticsLevel,
                                        GradientCosine<double>*, StepRecord*);
+template void MeasureHistograms<float>(const ParameterLayout&, std::span<const float>, StepRecord*);
+template void MeasureHistograms<double>(const ParameterLayout&, std::span<const double>, StepRecord*);
 template void MeasureWeights<float>(const ParameterLayout&, std::span<const float>, StepRecord*);
 template void MeasureWeights<double>(const ParameterLayout&, std::span<const double>, StepRecord*);
 

@@ -14,8 +14,8 @@ namespace gradwatch::core {
 
 // Measures `gradients` into record->tensors, of which there must be one a segment, and sums the global norm and the
 // non-finite counts of the step. Always measures norm and non-finite counts; all the rest of the gradients with level
-// FULL, but the histograms only if record->report_tensors, else they are left alone; nothing with level NONE (then the
-// record's norm and counts are 0). Sets record->level; reads record->step.
+// FULL, but the histograms only if record->report_histograms, else they are left alone; nothing with level NONE (then
+// the record's norm and counts are 0). Sets record->level; reads record->step.
 // `cosine` is null, or compares with the last gradients if it is on and the level is FULL. What the references refer to
 // must outlive the measurement. Never allocates. The result depends neither on the order of the tensors nor on threads.
 template <typename T>
@@ -49,6 +49,11 @@ template <typename T>
 void MeasureGradients(const ParameterLayout& layout, std::span<const T> gradients, v1::StatisticsLevel level,
                       GradientCosine<T>* cosine, StepRecord* record);
 
+// Measures the histograms of a step that was measured without them, from the same gradients, and sets
+// record->report_histograms. With another level than FULL there are none. Never allocates.
+template <typename T>
+void MeasureHistograms(const ParameterLayout& layout, std::span<const T> gradients, StepRecord* record);
+
 // Fills weight_norm of every tensor, for steps on which no optimizer does; it is NaN or infinite where an element is.
 template <typename T>
 void MeasureWeights(const ParameterLayout& layout, std::span<const T> parameters, StepRecord* record);
@@ -59,6 +64,8 @@ extern template void MeasureGradients<float>(const ParameterLayout&, std::span<c
                                              GradientCosine<float>*, StepRecord*);
 extern template void MeasureGradients<double>(const ParameterLayout&, std::span<const double>, v1::StatisticsLevel,
                                               GradientCosine<double>*, StepRecord*);
+extern template void MeasureHistograms<float>(const ParameterLayout&, std::span<const float>, StepRecord*);
+extern template void MeasureHistograms<double>(const ParameterLayout&, std::span<const double>, StepRecord*);
 extern template void MeasureWeights<float>(const ParameterLayout&, std::span<const float>, StepRecord*);
 extern template void MeasureWeights<double>(const ParameterLayout&, std::span<const double>, StepRecord*);
 

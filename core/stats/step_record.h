@@ -55,7 +55,8 @@ struct TensorStatistics {
   // Factor in (0, 1] that clipping asks the optimizer to apply to the gradient while it reads it, so that clipping by a
   // norm costs no pass of its own. A normal number of the gradient's type. Measuring sets it to 1.
   double clip_scale = 1;
-  // Of the last step that is reported (StepRecord::report_tensors) and of level FULL: on all others it is left alone.
+  // Of the last step on which it was measured (StepRecord::report_histograms), of level FULL: on all others it is left
+  // alone.
   HistogramCounts histogram;
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
@@ -149,6 +150,8 @@ struct StepRecord {
   ValidationOutcome validation;
   // Whether this step is one of Controls.report_every; else `layers` and the tensors' histograms are of an older one.
   bool report_tensors = true;
+  // Whether the tensors' histograms are of this step: of one that is reported, see Controls.histogram_every.
+  bool report_histograms = true;
 
   int64_t non_finite() const { return nan_count + pos_inf_count + neg_inf_count; }
 };

@@ -214,4 +214,14 @@ void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorS
   statistics->histogram_stride = static_cast<int32_t>(sample.stride());
 }
 
+void MeasureHistogram(std::span<const float> gradient, int64_t step, TensorStatistics* statistics) {
+  const int64_t size = static_cast<int64_t>(gradient.size());
+  const ExponentSample sample(size, step);
+  statistics->histogram = HistogramCounts();
+  ExponentCounter counter(sample, &statistics->histogram);
+  counter.Count(gradient.data(), 0, size);
+  counter.Finish();
+  if (statistics->denormal_count > 0) CountDenormal(gradient, sample, &statistics->histogram);
+}
+
 }  // namespace gradwatch::core

@@ -41,6 +41,10 @@ struct FullPass {
 void MeasureFull(std::span<const float> gradient, FullPass<float>* pass, TensorStatistics* statistics);
 void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics);
 
+// The histogram alone, as MeasureFull measures it on this step. `statistics` has all the rest of the same gradient.
+void MeasureHistogram(std::span<const float> gradient, int64_t step, TensorStatistics* statistics);
+void MeasureHistogram(std::span<const double> gradient, int64_t step, TensorStatistics* statistics);
+
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_STATS_TENSOR_STATISTICS_H_

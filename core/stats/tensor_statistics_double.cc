@@ -22,15 +22,9 @@ void CountNonFinite(double value, TensorStatistics* statistics) {
   }
 }
 
-void CountShape(double value, bool counts_exponents, TensorStatistics* statistics) {
-  if (value == 0) {
-    ++statistics->zero_count;
-    return;
-  }
+void CountTiny(double value, TensorStatistics* statistics) {
+  if (value == 0) ++statistics->zero_count;
   if (std::fpclassify(value) == FP_SUBNORMAL) ++statistics->denormal_count;
-  if (!counts_exponents) return;
-  const auto counts = value > 0 ? statistics->histogram.positive() : statistics->histogram.negative();
-  ++counts[BucketOf(std::fabs(value))];
 }
 
 // Mean, mean magnitude and standard deviation of `finite` elements, whose largest magnitude is known. All are scaled by
@@ -73,13 +67,20 @@ void MeasureNorm(std::span<const double> gradient, TensorStatistics* statistics)
 
 void MeasureFull(std::span<const double> gradient, FullPass<double>* pass, TensorStatistics* statistics) {
   MeasureNorm(gradient, statistics);
-  if (pass->counts_exponents) statistics->histogram = HistogramCounts();
-  for (const double value : gradient) {
-    if (std::isfinite(value)) CountShape(value, pass->counts_exponents, statistics);
-  }
+  for (const double value : gradient) CountTiny(value, statistics);
+  if (pass->counts_exponents) MeasureHistogram(gradient, pass->step, statistics);
   const int64_t size = static_cast<int64_t>(gradient.size());
   FillMoments(gradient, size - statistics->non_finite(), statistics);
   pass->dot = pass->last_gradient == nullptr ? 0 : DotAndCopy(gradient.data(), pass->last_gradient, size);
+}
+
+void MeasureHistogram(std::span<const double> gradient, int64_t /*step*/, TensorStatistics* statistics) {
+  statistics->histogram = HistogramCounts();
+  for (const double value : gradient) {
+    if (value == 0 || !std::isfinite(value)) continue;
+    const auto counts = value > 0 ? statistics->histogram.positive() : statistics->histogram.negative();
+    ++counts[BucketOf(std::fabs(value))];
+  }
 }
 
 }  // namespace gradwatch::core

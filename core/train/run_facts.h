@@ -11,10 +11,12 @@
 
 namespace gradwatch::core {
 
-// The facts of a job with such data and layers, from its spec alone: nothing is read for them. The loss of guessing is
-// known of every softmax cross-entropy; of a squared error where the spec says how far the targets are spread. A layer
-// is called as the network names it, "residual1.dense0", and where its kind is no part of that, "encoder (dense)".
-RunFacts FactsOf(const v1::JobSpec& spec, const DataShape& data, std::span<const LayerInfo> layers);
+// The facts of a job with such data and layers, whose first batch this is. The loss of guessing is known of every
+// softmax cross-entropy; of a squared error from the spec, where it says how far the targets are spread; else roughly
+// from the first batch, where that has 8 target rows. An input of a table is called as the spec names it, cut to 60
+// characters, another by its place. A layer is called as the network names it, "residual1.dense0", and where its kind
+// is no part of that, "encoder (dense)".
+RunFacts FactsOf(const v1::JobSpec& spec, const DataShape& data, const Batch& first, std::span<const LayerInfo> layers);
 
 }  // namespace gradwatch::core
 

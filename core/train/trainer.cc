@@ -32,6 +32,9 @@ std::vector<std::string> TensorNames(const ParameterLayout& layout) {
   return names;
 }
 
+// Steps after the last one on which the condition of a rule has held that still have histograms.
+constexpr int64_t kStepsAfterHolding = 16;
+
 // How a step ended.
 enum class StepEnd {
   kDone,     // go on
@@ -88,7 +91,7 @@ struct Trainer::State {
         clipper(&network->layout()),
         schedule(spec.optimizer(), spec.steps()),
         detector(spec.rules(), TensorNames(network->layout()), std::move(identity),
-                 FactsOf(spec, data->shape(), network->layers())),
+                 FactsOf(spec, data->shape(), data->Fill(0), network->layers())),
         workers(spec.threads()) {
     network->Initialize(spec.seed(), &workers);
     // After the network, whose start takes memory for a moment.
@@ -114,6 +117,10 @@ struct Trainer::State {
   bool AccumulateGradients(int64_t step, const LiveControls& live);
   // Judges the network if this step is due. A stop is heard between two batches; what was judged so far is dropped.
   void Validate(int64_t step, const LiveControls& live);
+  // Whether the present step is one whose histograms are told, as far as the rules have judged it.
+  bool HistogramsAreDue() const;
+  // Measures those of a step on which a condition has begun to hold.
+  void AddHistograms();
   void MeasureWeights();
   void Update();
   // Takes back what the step's batches have changed.
@@ -210,6 +217,19 @@ bool Trainer::State::ComputeGradients(int64_t step, const LiveControls& live) {
   // Else the optimizer does it, in its pass. Rules look at the weights first where something has broken.
   if (record.non_finite() > 0 || !std::isfinite(record.loss)) MeasureWeights();
   return true;
+}
+
+bool Trainer::State::HistogramsAreDue() const {
+  const v1::Controls& now = controls->controls;
+  const int32_t every = now.has_histogram_every() ? now.histogram_every() : kHistogramEvery;
+  const int64_t held = detector.last_holding();
+  const bool watched = held >= 0 && record.step - held <= kStepsAfterHolding;
+  return record.report_tensors && (watched || record.step % every == 0);
+}
+
+void Trainer::State::AddHistograms() {
+  if (record.report_histograms || !HistogramsAreDue()) return;
+  MeasureHistograms<float>(network->layout(), network->gradients(), &record);
 }
 
 void Trainer::State::MeasureWeights() {
@@ -315,6 +335,7 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
   record.control_revision = controls->revision;
   record.learning_rate = schedule.RateAt(step) * controls->controls.learning_rate_scale();
   record.report_tensors = record.step % controls->controls.report_every() == 0;
+  record.report_histograms = HistogramsAreDue();
   network->MeasureLayers(record.report_tensors ? std::span(record.layers) : std::span<LayerStatistics>());
   network->SaveState();
   if (!ComputeGradients(step, live)) {
@@ -326,6 +347,7 @@ StepEnd Trainer::State::RunStep(int64_t step, const LiveControls& live, Observer
   SwitchRules();
   detector.JudgeGradients(record, record.time, &alerts);
   TellAlerts(observer);
+  AddHistograms();
   Update();
   detector.JudgeUpdate(record, record.time, &alerts);
   TellAlerts(observer);
@@ -385,7 +407,7 @@ std::span<const float> Trainer::layer_state() const { return state_->network->st
 
 TrainResult Trainer::Run(LiveControls& controls, Observer& observer) {
   TrainResult result;
-  // The first batch takes the memory of all of them.
+  // A step may take what those before did not.
   const absl::Status status = OrOutOfMemory("to go on", [&] {
     RunSteps(controls, observer, result);
     return absl::OkStatus();

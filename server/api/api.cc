@@ -2,11 +2,14 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "server/api/job_watch.h"
 #include "server/api/lists.h"
+#include "server/api/statistics_answer.h"
+#include "server/history/usage_messages.h"
 #include "server/job/job_table.h"
 
 namespace gradwatch::server {
@@ -35,6 +38,7 @@ Api::Api(ApiDependencies dependencies)
       history_(deps_.statistics, kHistoryBytes),
       feeds_{.ledger = deps_.reader,
              .history = &history_,
+             .statistics = deps_.statistics,
              .tell_loss = [jobs = deps_.jobs](const std::string& uid,
                                               const std::string& what) { jobs->TellDataLoss(uid, what); },
              .log_epoch = deps_.info.log_epoch()},
@@ -81,6 +85,10 @@ absl::StatusOr<std::shared_ptr<WatchSession>> Api::Open(Operation operation, Mak
   return *std::move(session);
 }
 
+void Api::AddStatistics(v1::Job* job) const {
+  *job->mutable_statistics() = ToStatisticsUsage(deps_.statistics->UsageOf(job->uid()));
+}
+
 void Api::CreateJob(v1::CreateJobRequest request, Caller caller, Done<v1::Job> done) {
   Change(Operation::kCreateJob, std::move(caller), std::move(done), std::move(request), &JobManager::CreateJob);
 }
@@ -93,13 +101,19 @@ void Api::GetJob(v1::GetJobRequest request, Caller caller, Done<v1::Job> done) {
                    }
                    GW_ASSIGN_OR_RETURN(v1::Job job, deps_.jobs->GetJob(request.job_id()));
                    TrimToView(request.view(), v1::JOB_VIEW_FULL, &job);
+                   if (request.view() != v1::JOB_VIEW_BASIC) AddStatistics(&job);
                    return job;
                  });
 }
 
 void Api::ListJobs(v1::ListJobsRequest request, Caller caller, Done<v1::ListJobsResponse> done) {
   Query<v1::ListJobsResponse>(Operation::kListJobs, std::move(caller), std::move(done),
-                              [this, request = std::move(request)] { return deps_.jobs->ListJobs(request); });
+                              [this, request = std::move(request)]() -> absl::StatusOr<v1::ListJobsResponse> {
+                                GW_ASSIGN_OR_RETURN(v1::ListJobsResponse page, deps_.jobs->ListJobs(request));
+                                if (request.view() != v1::JOB_VIEW_FULL) return page;
+                                for (v1::Job& job : *page.mutable_jobs()) AddStatistics(&job);
+                                return page;
+                              });
 }
 
 void Api::UpdateJob(v1::UpdateJobRequest request, Caller caller, Done<v1::Job> done) {
@@ -148,7 +162,11 @@ void Api::ForkJob(v1::ForkJobRequest, Caller caller, Done<v1::Job> done) {
 }
 
 void Api::GetServerInfo(v1::GetServerInfoRequest, Caller caller, Done<v1::ServerInfo> done) {
-  Query<v1::ServerInfo>(Operation::kGetServerInfo, std::move(caller), std::move(done), [this] { return deps_.info; });
+  Query<v1::ServerInfo>(Operation::kGetServerInfo, std::move(caller), std::move(done), [this] {
+    v1::ServerInfo info = deps_.info;
+    *info.mutable_statistics() = ToStoreInfo(deps_.statistics->Usage());
+    return info;
+  });
 }
 
 void Api::ListEvents(v1::ListEventsRequest request, Caller caller, Done<v1::ListEventsResponse> done) {
@@ -159,8 +177,19 @@ void Api::ListEvents(v1::ListEventsRequest request, Caller caller, Done<v1::List
                                 });
 }
 
-void Api::QueryStatistics(v1::QueryStatisticsRequest, Caller caller, Done<v1::QueryStatisticsResponse> done) {
-  Refuse(Operation::kQueryStatistics, std::move(caller), std::move(done));
+void Api::QueryStatistics(v1::QueryStatisticsRequest request, Caller caller, Done<v1::QueryStatisticsResponse> done) {
+  Query<v1::QueryStatisticsResponse>(
+      Operation::kQueryStatistics, std::move(caller), std::move(done),
+      [this, request = std::move(request)]() -> absl::StatusOr<v1::QueryStatisticsResponse> {
+        GW_ASSIGN_OR_RETURN(const v1::Job job, deps_.jobs->GetJob(request.job_id()));
+        GW_ASSIGN_OR_RETURN(auto page, server::QueryStatistics(deps_.statistics, job, request));
+        for (const v1::StatisticsLost& gap : page.gaps()) {
+          if (!absl::StartsWith(gap.reason(), kDamagedReason)) continue;
+          deps_.jobs->TellDataLoss(job.uid(),
+                                   absl::StrCat("statistics of attempt ", gap.attempt(), ": ", gap.reason()));
+        }
+        return page;
+      });
 }
 
 void Api::ListAlerts(v1::ListAlertsRequest request, Caller caller, Done<v1::ListAlertsResponse> done) {

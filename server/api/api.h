@@ -105,6 +105,8 @@ class Api {
               void (JobManager::*method)(Request, std::string, JobManager::Done<Response>));
   template <typename Response>
   void Refuse(Operation operation, Caller caller, Done<Response> done);
+  // Puts what is stored of a job's statistics into it.
+  void AddStatistics(v1::Job* job) const;
   // Opens a watch that `make` makes of its admission, and counts it as an error if that fails.
   template <typename Make>
   absl::StatusOr<std::shared_ptr<WatchSession>> Open(Operation operation, Make make);

@@ -12,6 +12,7 @@ namespace gradwatch::server {
 namespace {
 
 constexpr int kStandardPage = 100;
+constexpr int kMaxRules = 64;
 
 absl::StatusOr<LedgerReader::AlertFilter> ReadFilter(const v1::ListAlertsRequest& request) {
   core::FieldErrors errors;
@@ -27,8 +28,12 @@ absl::StatusOr<LedgerReader::AlertFilter> ReadFilter(const v1::ListAlertsRequest
   if (!v1::Severity_IsValid(request.min_severity())) {
     errors.Add("min_severity", absl::StrCat(request.min_severity(), " is not a severity"));
   }
+  if (request.rules_size() > kMaxRules) {
+    errors.Add("rules", absl::StrCat("must be at most ", kMaxRules, ", are ", request.rules_size()));
+  }
   GW_RETURN_IF_ERROR(errors.ToStatus());
   filter.min_severity = request.min_severity();
+  filter.rules.assign(request.rules().begin(), request.rules().end());
   filter.max_bytes = kPageBytes;
   return filter;
 }
@@ -36,6 +41,7 @@ absl::StatusOr<LedgerReader::AlertFilter> ReadFilter(const v1::ListAlertsRequest
 std::string Describe(const v1::ListAlertsRequest& request) {
   std::string text = absl::StrCat("alerts/", request.job_id(), "/", request.min_severity());
   for (const int state : request.states()) absl::StrAppend(&text, "/", state);
+  for (const std::string& rule : request.rules()) absl::StrAppend(&text, "/", rule);
   return text;
 }
 
@@ -47,7 +53,7 @@ absl::StatusOr<v1::ListAlertsResponse> ListAlerts(LedgerReader* reader, const v1
   GW_ASSIGN_OR_RETURN(filter.before, ReadPageToken(request.page_token(), Describe(request), 0));
   GW_ASSIGN_OR_RETURN(LedgerReader::AlertPage page, reader->ListAlerts(filter));
   v1::ListAlertsResponse response;
-  if (page.more) response.set_next_page_token(MakePageToken(page.alerts.back().position, Describe(request)));
+  if (page.more) response.set_next_page_token(MakePageToken(page.last, Describe(request)));
   for (auto& stored : page.alerts) *response.add_alerts() = std::move(stored.alert);
   return response;
 }

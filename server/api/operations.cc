@@ -27,7 +27,7 @@ constexpr OperationRow kRows[] = {
     {Operation::kWatchJob, kWatches, "WatchJob", OperationKind::kWatch},
     {Operation::kWatchJobs, kWatches, "WatchJobs", OperationKind::kWatch},
     {Operation::kListEvents, kWatches, "ListEvents", OperationKind::kQuery},
-    {Operation::kQueryStatistics, kWatches, "QueryStatistics", OperationKind::kNotServed},
+    {Operation::kQueryStatistics, kWatches, "QueryStatistics", OperationKind::kQuery},
     {Operation::kListAlerts, kAlerts, "ListAlerts", OperationKind::kQuery},
     {Operation::kGetAlert, kAlerts, "GetAlert", OperationKind::kQuery},
     {Operation::kAcknowledgeAlert, kAlerts, "AcknowledgeAlert", OperationKind::kChange},

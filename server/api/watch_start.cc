@@ -69,12 +69,10 @@ absl::StatusOr<WatchFilter> ReadWatchFilter(const v1::WatchJobRequest& request) 
     errors.Add("delivery", absl::StrCat(request.delivery(), " is not a kind of delivery"));
   }
   GW_RETURN_IF_ERROR(errors.ToStatus());
-  if (request.delivery() == v1::WatchJobRequest::DELIVERY_CONFLATED) {
-    return core::WithReason(absl::UnimplementedError("delivery: CONFLATED is not served yet"), "FEATURE_DISABLED");
-  }
   return WatchFilter{.events_only = request.events_only(),
                      .every_steps = std::max<int64_t>(request.every_steps(), 1),
-                     .tensors = {request.tensors().begin(), request.tensors().end()}};
+                     .tensors = {request.tensors().begin(), request.tensors().end()},
+                     .conflated = request.delivery() == v1::WatchJobRequest::DELIVERY_CONFLATED};
 }
 
 std::vector<std::string> TensorNames(const v1::Job& job) {

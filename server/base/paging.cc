@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
 #include "server/base/unique_text.h"
 
 namespace gradwatch::server {
@@ -17,9 +18,14 @@ namespace {
 constexpr int kLargestPage = 1000;
 constexpr size_t kFieldOverhead = 8;  // tag and length
 
-// Binds a position to its list.
-std::string Seal(int64_t position, absl::string_view filter) {
-  return Sha256Hex(absl::StrCat(position, "\n", filter)).substr(0, 12);
+// Binds a place to its list.
+std::string Seal(absl::string_view place, absl::string_view filter) {
+  return Sha256Hex(absl::StrCat(place, "\n", filter)).substr(0, 12);
+}
+
+absl::Status BadToken() {
+  return core::WithReason(absl::InvalidArgumentError("page_token: it does not come from an earlier page of this list"),
+                          "BAD_PAGE_TOKEN");
 }
 
 }  // namespace
@@ -38,19 +44,31 @@ absl::StatusOr<int> PageSize(int32_t wanted, int standard) {
 }
 
 std::string MakePageToken(int64_t position, absl::string_view filter) {
-  return absl::WebSafeBase64Escape(absl::StrCat(position, "/", Seal(position, filter)));
+  return MakePageToken(absl::MakeConstSpan(&position, 1), filter);
+}
+
+std::string MakePageToken(absl::Span<const int64_t> place, absl::string_view filter) {
+  const std::string text = absl::StrJoin(place, ".");
+  return absl::WebSafeBase64Escape(absl::StrCat(text, "/", Seal(text, filter)));
 }
 
 absl::StatusOr<int64_t> ReadPageToken(absl::string_view token, absl::string_view filter, int64_t first) {
   if (token.empty()) return first;
+  GW_ASSIGN_OR_RETURN(const std::vector<int64_t> place, ReadPagePlace(token, filter, 1));
+  return place[0];
+}
+
+absl::StatusOr<std::vector<int64_t>> ReadPagePlace(absl::string_view token, absl::string_view filter, size_t numbers) {
   std::string text;
-  int64_t position = 0;
-  if (absl::WebSafeBase64Unescape(token, &text)) {
-    const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('/', 1));
-    if (absl::SimpleAtoi(parts.first, &position) && parts.second == Seal(position, filter)) return position;
+  if (!absl::WebSafeBase64Unescape(token, &text)) return BadToken();
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('/', 1));
+  if (parts.second != Seal(parts.first, filter)) return BadToken();
+  std::vector<int64_t> place;
+  for (const absl::string_view number : absl::StrSplit(parts.first, '.')) {
+    if (!absl::SimpleAtoi(number, &place.emplace_back())) return BadToken();
   }
-  return core::WithReason(absl::InvalidArgumentError("page_token: it does not come from an earlier page of this list"),
-                          "BAD_PAGE_TOKEN");
+  if (place.size() != numbers) return BadToken();
+  return place;
 }
 
 }  // namespace gradwatch::server

@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace gradwatch::server {
 
@@ -33,8 +35,12 @@ absl::StatusOr<int> PageSize(int32_t wanted, int standard);
 
 // A token for the place `position` in the list that `filter` describes.
 std::string MakePageToken(int64_t position, absl::string_view filter);
+// The same for a place that takes several numbers to tell.
+std::string MakePageToken(absl::Span<const int64_t> place, absl::string_view filter);
 // The place; `first` for an empty token. INVALID_ARGUMENT (reason BAD_PAGE_TOKEN): not one of ours, or of another list.
 absl::StatusOr<int64_t> ReadPageToken(absl::string_view token, absl::string_view filter, int64_t first);
+// Reads so many numbers of a token that is not empty. They may be any: whoever has a token can make another.
+absl::StatusOr<std::vector<int64_t>> ReadPagePlace(absl::string_view token, absl::string_view filter, size_t numbers);
 
 }  // namespace gradwatch::server
 

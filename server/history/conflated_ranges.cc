@@ -1,7 +1,11 @@
 #include "server/history/conflated_ranges.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
 
 #include "core/base/status_macros.h"
 
@@ -20,38 +24,63 @@ void Add(const StepFigures& report, ConflatedRange* range) {
   if (!report.gradient_is_finite || !std::isfinite(report.loss)) ++range->non_finite_steps;
 }
 
-}  // namespace
-
-StepFigures FiguresOf(const v1::StepReport& report) {
-  return {.step = report.step(),
-          .loss = report.loss(),
-          .grad_norm = report.has_grad_norm() ? std::optional<double>(report.grad_norm()) : std::nullopt,
-          .gradient_is_finite = report.nan_count() + report.pos_inf_count() + report.neg_inf_count() == 0};
+// The whole buckets of a level that lie in the steps.
+StepRange Inside(const StepRange& steps, int64_t level) {
+  return {.first = (steps.first + level - 1) / level * level, .last = (steps.last + 1) / level * level - 1};
 }
 
-std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges) {
-  std::vector<ConflatedRange> ranges;
-  if (reports.empty()) return ranges;
-  const StepRange steps = {.first = reports.front().step, .last = reports.back().step};
-  const QueryPlan plan = PlanQuery(steps, max_ranges, {StepRanges{steps}, {}, {}, {}});
-  auto next = reports.begin();
-  for (const StepRange& point : plan.points) {
-    ConflatedRange range{.steps = point, .loss = {}, .grad_norm = {}};
-    for (; next != reports.end() && next->step <= point.last; ++next) Add(*next, &range);
-    if (!range.loss.empty()) ranges.push_back(range);
+// A source whose buckets lie within some steps; others only where no finer level has those steps.
+class InsideSource final : public BlockSource {
+ public:
+  InsideSource(const StepRange& steps, BlockSource* source) : source_(*source) {
+    StepRanges missing = {steps};
+    for (size_t i = 0; i < kLevels.size(); ++i) {
+      kept_[i] = Common(source_.Kept(kLevels[i]), Inside(steps, kLevels[i]));
+      missing = Without(missing, kept_[i]);
+    }
+    for (size_t i = 0; i < kLevels.size(); ++i) {
+      StepRanges reaching = kept_[i];
+      for (const StepRange& range : RoundOut(missing, kLevels[i])) {
+        const StepRanges more = Common(source_.Kept(kLevels[i]), range);
+        reaching.insert(reaching.end(), more.begin(), more.end());
+      }
+      kept_[i] = Together(std::move(reaching));
+      missing = Without(missing, kept_[i]);
+    }
   }
-  return ranges;
+
+  StepRanges Kept(int64_t level) const override {
+    return kept_[static_cast<size_t>(std::find(kLevels.begin(), kLevels.end(), level) - kLevels.begin())];
+  }
+  std::vector<LostSteps> Lost(const StepRange& window) const override { return source_.Lost(window); }
+  absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view)> each) override {
+    return source_.ForEachBatch(block, each);
+  }
+  void ForEachOpen(const StepRange& window, const ReportChoice& choice,
+                   absl::FunctionRef<void(const v1::StepReport&)> each) override {
+    source_.ForEachOpen(window, choice, each);
+  }
+  absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
+                          absl::FunctionRef<void(const StepRange&, absl::string_view)> each) override {
+    return source_.ForEachRow(level, group, window, each);
+  }
+
+ private:
+  BlockSource& source_;
+  std::array<StepRanges, kLevels.size()> kept_;
+};
+
+// The last of the steps that is kept on some level, or lost.
+int64_t LastKnown(const StepRange& steps, const std::vector<LostSteps>& lost, const BlockSource& source) {
+  int64_t last = steps.first - 1;
+  for (const int64_t level : kLevels) {
+    for (const StepRange& range : Common(source.Kept(level), steps)) last = std::max(last, range.last);
+  }
+  for (const LostSteps& one : lost) last = std::max(last, std::min(one.steps.last, steps.last));
+  return last;
 }
 
-absl::StatusOr<std::vector<ConflatedRange>> ConflateStored(const StepRange& steps, int64_t max_ranges,
-                                                           BlockSource* source) {
-  StatisticsQuestion question;
-  question.steps = steps;
-  question.series = ConflatedSeries();
-  question.max_points = max_ranges;
-  question.aggregates = MaskOf(Aggregate::kMin) | MaskOf(Aggregate::kMax) | MaskOf(Aggregate::kLast);
-  question.page_bytes = std::numeric_limits<size_t>::max();
-  GW_ASSIGN_OR_RETURN(const StatisticsAnswer answer, AnswerQuestion(question, SeriesNames(), source));
+std::vector<ConflatedRange> RangesOf(const StatisticsAnswer& answer) {
   std::vector<ConflatedRange> ranges;
   for (size_t i = 0; i < answer.points.size(); ++i) {
     const Bucket& loss = answer.series[0].points[i];
@@ -62,6 +91,52 @@ absl::StatusOr<std::vector<ConflatedRange>> ConflateStored(const StepRange& step
                       .non_finite_steps = answer.series[2].points[i].non_finite});
   }
   return ranges;
+}
+
+}  // namespace
+
+StepFigures FiguresOf(const v1::StepReport& report) {
+  return {.step = report.step(),
+          .loss = report.loss(),
+          .grad_norm = report.has_grad_norm() ? std::optional<double>(report.grad_norm()) : std::nullopt,
+          .gradient_is_finite = report.nan_count() + report.pos_inf_count() + report.neg_inf_count() == 0};
+}
+
+std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges, int64_t unit) {
+  std::vector<ConflatedRange> ranges;
+  if (reports.empty()) return ranges;
+  const StepRange steps = {.first = reports.front().step, .last = reports.back().step};
+  const int64_t width = ChoosePointSteps(steps, unit, max_ranges);
+  int64_t last_point = -1;
+  for (const StepFigures& report : reports) {
+    const int64_t point = report.step / width;
+    if (point != last_point) {
+      const StepRange range = Common(steps, {.first = point * width, .last = point * width + width - 1});
+      ranges.push_back({.steps = range, .loss = {}, .grad_norm = {}});
+    }
+    last_point = point;
+    Add(report, &ranges.back());
+  }
+  return ranges;
+}
+
+absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_ranges, BlockSource* source,
+                                            int64_t unit) {
+  StoredRanges stored;
+  stored.last_step = LastKnown(steps, source->Lost(steps), *source);
+  const StepRange known = {.first = steps.first, .last = stored.last_step};
+  if (known.empty()) return stored;
+  StatisticsQuestion question;
+  question.steps = known;
+  question.series = ConflatedSeries();
+  question.max_points = std::clamp<int64_t>(known.steps() / unit, 1, max_ranges);
+  question.aggregates = MaskOf(Aggregate::kMin) | MaskOf(Aggregate::kMax) | MaskOf(Aggregate::kLast);
+  question.page_bytes = std::numeric_limits<size_t>::max();
+  InsideSource inside(known, source);
+  GW_ASSIGN_OR_RETURN(StatisticsAnswer answer, AnswerQuestion(question, SeriesNames(), &inside));
+  stored.ranges = RangesOf(answer);
+  stored.lost = std::move(answer.gaps);
+  return stored;
 }
 
 }  // namespace gradwatch::server

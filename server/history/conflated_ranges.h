@@ -32,14 +32,22 @@ struct ConflatedRange {
   int64_t non_finite_steps = 0;  // with a loss or a gradient that is not finite
 };
 
-// At most `max_ranges` (from 1) of the reports of one attempt, which are in the order of steps. Ranges without a report
-// are left out. The last report of a range is the last one up to its last step.
-std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges);
+// At most `max_ranges` (from 1) of the reports of one attempt, which are in the order of steps; cut at multiples of
+// `unit`. Ranges without a report are left out. The last report of a range is the last one up to its last step.
+std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges, int64_t unit = 1);
 
-// The same of what is stored of these steps; ranges are rounded outwards to the buckets that they come from. Errors as
-// AnswerQuestion; what is lost is for the caller to tell, who told it all the same to a stream that is lossless.
-absl::StatusOr<std::vector<ConflatedRange>> ConflateStored(const StepRange& steps, int64_t max_ranges,
-                                                           BlockSource* source);
+// What is stored of some steps.
+struct StoredRanges {
+  // The last of these steps that is kept on some level, or lost; below the first of them: none is.
+  int64_t last_step = -1;
+  std::vector<ConflatedRange> ranges;
+  std::vector<LostSteps> lost;  // of these steps, also those that a range has something of
+};
+// The same of what is stored of these steps, at most `max_ranges` (from 1), each of `unit` steps or more where these
+// are as many. Ranges end where the steps do, so that no step counts in two questions that follow one another; only
+// where nothing fine enough is kept at an end they are rounded outwards. Errors as AnswerQuestion.
+absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_ranges, BlockSource* source,
+                                            int64_t unit = 1);
 
 }  // namespace gradwatch::server
 

@@ -40,14 +40,17 @@ class Collector {
   void Put(EncodedReport entry) {
     if (GoesOn(entry)) return;
     is_full_ = is_full_ || (!entries_.empty() && bytes_ + entry.bytes->size() > max_bytes_);
-    if (is_full_) return;
+    if (is_full_ && max_bytes_ < kWholeBlocks) return;
     bytes_ += entry.bytes->size();
     entries_.push_back(std::move(entry));
-    is_full_ = bytes_ >= max_bytes_;
+    is_full_ = is_full_ || bytes_ >= max_bytes_;
   }
   std::vector<EncodedReport> Take() && { return std::move(entries_); }
 
  private:
+  // Who wants so much gets the last block whole: it would be unpacked once more for what is left of it.
+  static constexpr size_t kWholeBlocks = size_t{256} << 10;
+
   // A range that is lost for the same reason as the one before it becomes one with it.
   bool GoesOn(const EncodedReport& entry) {
     if (!entry.lost || entries_.empty()) return false;

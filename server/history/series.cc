@@ -4,10 +4,11 @@
 #include <array>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/base/error.h"
 #include "core/base/glob.h"
+#include "core/base/status_macros.h"
 
 namespace gradwatch::server {
 namespace {
@@ -101,17 +102,18 @@ absl::StatusOr<std::vector<Series>> FindSeries(const std::vector<std::string>& g
     all.resize(kJobSeries);
     return all;
   }
+  core::FieldErrors errors;
   std::vector<bool> wanted(all.size(), false);
-  for (const std::string& glob : globs) {
+  for (size_t glob = 0; glob < globs.size(); ++glob) {
     bool matches = false;
     for (size_t i = 0; i < all.size(); ++i) {
-      if (!core::GlobMatches(glob, all[i].name)) continue;
+      if (!core::GlobMatches(globs[glob], all[i].name)) continue;
       wanted[i] = matches = true;
     }
-    if (!matches && !names.tensors.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("'", glob, "' matches no series of the job"));
-    }
+    if (matches || names.tensors.empty()) continue;
+    errors.Add(absl::StrCat("series[", glob, "]"), absl::StrCat("\"", globs[glob], "\" matches no series of the job"));
   }
+  GW_RETURN_IF_ERROR(errors.ToStatus());
   std::vector<Series> found;
   for (size_t i = 0; i < all.size(); ++i) {
     if (wanted[i]) found.push_back(std::move(all[i]));

@@ -29,7 +29,7 @@ constexpr bool IsOfTensors(TierGroup group) {
 }
 
 // The series whose names match one of the globs, by group, then index; the job's own, if there are no globs.
-// INVALID_ARGUMENT: a glob matches none of a job whose tensors are known.
+// INVALID_ARGUMENT, field series[i]: a glob matches none of a job whose tensors are known.
 absl::StatusOr<std::vector<Series>> FindSeries(const std::vector<std::string>& globs, const SeriesNames& names);
 
 // What of a report the series are made of.

@@ -27,16 +27,6 @@ size_t ChooseLevel(int64_t steps, int64_t max_points) {
   return level;
 }
 
-// The smallest multiple of the level that cuts the steps into so many points; of more than all of them, if one is
-// wanted: that has no cut.
-int64_t ChoosePointSteps(const StepRange& steps, int64_t level, int64_t max_points) {
-  if (max_points == 1) return RoundOut(steps, level).last + 1;
-  const auto cut = [&steps](int64_t width) { return steps.last / width - steps.first / width + 1; };
-  int64_t width = level * std::max<int64_t>(1, CeilOf(CeilOf(steps.steps(), max_points), level));
-  while (cut(width) > max_points) width += level;
-  return width;
-}
-
 // The parts of each level, in no order.
 std::vector<LevelRange> ChooseParts(const StepRange& asked, size_t level, const KeptByLevel& kept) {
   std::array<StepRanges, kLevels.size()> parts;
@@ -251,11 +241,17 @@ void Mask(AggregateMask aggregates, Bucket* bucket) {
 // What is kept of a range, without what could not be read.
 class Readable {
  public:
-  explicit Readable(const BlockSource& source) {
-    for (size_t i = 0; i < kLevels.size(); ++i) kept_[i] = source.Kept(kLevels[i]);
+  // Up to the last step of each level.
+  Readable(const BlockSource& source, const std::array<int64_t, kLevels.size()>& last_steps) {
+    for (size_t i = 0; i < kLevels.size(); ++i) {
+      kept_[i] = Common(source.Kept(kLevels[i]), {.first = 0, .last = last_steps[i]});
+      last_steps_[i] = kept_[i].empty() ? -1 : kept_[i].back().last;
+    }
   }
 
   const KeptByLevel& kept() const { return kept_; }
+  // By level: the last step that is kept, read or not.
+  const std::array<int64_t, kLevels.size()>& last_steps() const { return last_steps_; }
   const StepRanges& damaged() const { return damaged_; }
   // From the first to the last step of any level.
   StepRange Extent() const {
@@ -280,6 +276,7 @@ class Readable {
 
  private:
   KeptByLevel kept_;
+  std::array<int64_t, kLevels.size()> last_steps_;
   StepRanges damaged_;
 };
 
@@ -316,11 +313,11 @@ absl::Status ReadNewest(const StepRange& asked, Readable* readable, BlockSource*
   return absl::OkStatus();
 }
 
-size_t BytesOf(TierGroup group, AggregateMask aggregates) {
-  const size_t number = group == TierGroup::kJob ? sizeof(double) : sizeof(float);
+// Of a point of a series, as it is sent.
+size_t BytesOf(AggregateMask aggregates) {
   size_t bytes = 0;
   for (const Aggregate aggregate : {Aggregate::kMin, Aggregate::kMax, Aggregate::kLast, Aggregate::kSum}) {
-    if ((aggregates & MaskOf(aggregate)) != 0) bytes += number;
+    if ((aggregates & MaskOf(aggregate)) != 0) bytes += sizeof(double);
   }
   for (const Aggregate aggregate : {Aggregate::kCount, Aggregate::kNonFinite}) {
     if ((aggregates & MaskOf(aggregate)) != 0) bytes += 2;  // most of them, as a varint
@@ -333,8 +330,7 @@ std::vector<SeriesAnswer> SeriesOfPage(const StatisticsQuestion& question, const
   std::vector<SeriesAnswer> page;
   size_t bytes = 0;
   for (size_t i = question.page.series; i < all.size(); ++i) {
-    bytes +=
-        all[i].name.size() + 16 + static_cast<size_t>(question.max_points) * BytesOf(all[i].group, question.aggregates);
+    bytes += all[i].name.size() + 16 + static_cast<size_t>(question.max_points) * BytesOf(question.aggregates);
     if (!page.empty() && bytes > question.page_bytes) break;
     page.push_back({.series = all[i], .points = {}, .newest = std::nullopt});
   }
@@ -418,10 +414,18 @@ absl::StatusOr<std::optional<PageStart>> ReadHistograms(const StatisticsQuestion
   const StepRange left = {.first = std::max(asked.first, question.page.histogram_step), .last = asked.last};
   GW_ASSIGN_OR_RETURN(const int64_t next, HistogramReader(question, series, source).Read(left, readable, histograms));
   if (next > asked.last) return std::nullopt;
-  return PageStart{.series = series.size(), .histogram_step = next, .last_step = asked.last};
+  return PageStart{.series = series.size(), .histogram_step = next, .last_steps = readable->last_steps()};
 }
 
 }  // namespace
+
+int64_t ChoosePointSteps(const StepRange& steps, int64_t unit, int64_t max_points) {
+  if (max_points == 1) return RoundOut(steps, unit).last + 1;
+  const auto cut = [&steps](int64_t width) { return steps.last / width - steps.first / width + 1; };
+  int64_t width = unit * std::max<int64_t>(1, CeilOf(CeilOf(steps.steps(), max_points), unit));
+  while (cut(width) > max_points) width += unit;
+  return width;
+}
 
 QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const KeptByLevel& kept) {
   const size_t level = ChooseLevel(asked.steps(), max_points);
@@ -439,9 +443,8 @@ absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& questi
                                                 BlockSource* source) {
   GW_ASSIGN_OR_RETURN(const std::vector<Series> all, FindSeries(question.series, names));
   if (question.page.series > all.size()) return absl::InvalidArgumentError("the page is not of this question");
-  const StepRange wanted = {.first = std::max<int64_t>(0, question.steps.first),
-                            .last = std::min(question.steps.last, question.page.last_step)};
-  Readable readable(*source);
+  const StepRange wanted = {.first = std::max<int64_t>(0, question.steps.first), .last = question.steps.last};
+  Readable readable(*source, question.page.last_steps);
   const StepRange asked = Common(wanted, readable.Extent());
   StatisticsAnswer answer;
   if (asked.empty()) {
@@ -461,12 +464,27 @@ absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& questi
   }
   const size_t told = question.page.series + answer.series.size();
   if (told < all.size()) {
-    answer.next = PageStart{.series = told, .histogram_step = 0, .last_step = asked.last};
+    answer.next = PageStart{.series = told, .histogram_step = 0, .last_steps = readable.last_steps()};
   } else if (question.histograms) {
     GW_ASSIGN_OR_RETURN(answer.next, ReadHistograms(question, all, asked, &readable, source, &answer.histograms));
   }
   answer.gaps = GapsOf(wanted, readable.damaged(), *source);
   return answer;
+}
+
+absl::StatusOr<std::optional<v1::StepReport>> ReadReport(int64_t step, const ReportChoice& choice,
+                                                         BlockSource* source) {
+  std::optional<v1::StepReport> found;
+  const StepRange steps = {.first = step, .last = step};
+  if (Common(source->Kept(1), steps).empty()) return found;
+  const absl::Status status =
+      ReadBlock(step / kBlockSteps * kBlockSteps, steps, choice, source, [&found](const v1::StepReport& report) {
+        found = report;
+        return false;
+      });
+  if (absl::IsDataLoss(status)) return std::nullopt;
+  GW_RETURN_IF_ERROR(status);
+  return found;
 }
 
 }  // namespace gradwatch::server

@@ -57,11 +57,13 @@ class BlockSource {
                                   absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) = 0;
 };
 
-// Where a page begins. Its last step is that of the pages before, however many have come since.
+// Where a page begins. What has come since the first page is left out, so that points are the same on all of them.
 struct PageStart {
+  static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
   size_t series = 0;           // passed over, of those that match
   int64_t histogram_step = 0;  // steps before have been told; behind all series
-  int64_t last_step = std::numeric_limits<int64_t>::max();
+  // By kLevels: the last step that the first page found there.
+  std::array<int64_t, kLevels.size()> last_steps = {kNoLimit, kNoLimit, kNoLimit, kNoLimit};
 };
 
 struct StatisticsQuestion {
@@ -103,6 +105,10 @@ struct StatisticsAnswer {
   std::optional<PageStart> next;  // unset: this was the last page
 };
 
+// The steps of a point: the smallest multiple of `unit` at whose multiples the steps are cut into so many points at
+// most; of one point, more than all of them.
+int64_t ChoosePointSteps(const StepRange& steps, int64_t unit, int64_t max_points);
+
 // How a question is answered. `kept` is by kLevels; `asked` lies within what is kept on some level.
 struct QueryPlan {
   int64_t level = 1;
@@ -117,6 +123,9 @@ QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const std::array
 // INVALID_ARGUMENT: a glob matches nothing, or the page is not of this question; else the source's errors.
 absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& question, const SeriesNames& names,
                                                 BlockSource* source);
+
+// The report of a step, or what is wanted of it; none: it is not kept, or cannot be read. Errors as the source's.
+absl::StatusOr<std::optional<v1::StepReport>> ReadReport(int64_t step, const ReportChoice& choice, BlockSource* source);
 
 }  // namespace gradwatch::server
 

@@ -105,10 +105,11 @@ class StatisticsStore {
   // What is kept of the job from now on, in place of StoreOptions::job_budget; not kept over a restart.
   virtual void SetBudget(absl::string_view uid, const RetentionBudget& budget) = 0;
 
-  // What is stored after (attempt, step), in order, at most about `max_bytes` of it but at least one if there is one; a
-  // lost range that begins before comes cut. What is damaged, or gone between others, comes as a lost range with
-  // kDamagedReason, what retention dropped as one with kDroppedReason. Neither the end of what is stored nor a job of
-  // which nothing is can be told from a loss: the caller knows from the ledger how far the steps went.
+  // What is stored after (attempt, step), in order, at most about `max_bytes` of it but at least one if there is one, and
+  // of 256 KiB or more the last block of kBlockSteps as a whole; a lost range that begins before comes cut. What is
+  // damaged, or gone between others, comes as a lost range with kDamagedReason, what retention dropped as one with
+  // kDroppedReason. Neither the end of what is stored nor a job of which nothing is can be told from a loss: the caller
+  // knows from the ledger how far the steps went.
   virtual absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
                                                                size_t max_bytes) = 0;
   // The last step stored of an attempt, as a report or as lost; -1: none. Needs no disk.

@@ -230,6 +230,8 @@ std::string MakeEtag(const v1::Job& job) {
   // Labels in the order of their keys; the map has none.
   const std::map<std::string, std::string> labels(job.spec().labels().begin(), job.spec().labels().end());
   for (const auto& [key, value] : labels) absl::StrAppend(&text, "\n", key, "=", value);
+  // A job that has none keeps the etag that it had before there was one.
+  if (job.spec().has_retention()) absl::StrAppend(&text, "\n\n", job.spec().retention().SerializeAsString());
   return Sha256Hex(text).substr(0, 16);
 }
 
@@ -342,8 +344,11 @@ void JobEdit::AppendAlert(v1::Alert alert) {
   Append(std::move(event));
 }
 
-void JobEdit::ResolveAlerts() {
+void JobEdit::ResolveAlerts(absl::string_view when) {
   for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
+    const bool was_on = alert.state() == v1::ALERT_STATE_FIRING;
+    alert.set_summary(absl::StrCat(was_on ? "firing" : "pending", " when ", when, "; it was: ", alert.summary()));
+    alert.set_step(std::max(alert.step(), job().steps_done() - 1));
     alert.set_state(v1::ALERT_STATE_RESOLVED);
     *alert.mutable_time() = core::ToTimestamp(context_->deps.clock->Now());
     AppendAlert(std::move(alert));
@@ -399,7 +404,7 @@ void JobEdit::End(v1::JobState state, const std::string& reason, bool all_told) 
       AppendDropped(*edit, "the job ended before its turn came");
     }
   }
-  ResolveAlerts();
+  ResolveAlerts("the job ended");
   *job().mutable_end_time() = core::ToTimestamp(context_->deps.clock->Now());
   if (state == v1::JOB_STATE_FAILED) job().set_failure(reason);
   MoveTo(state, reason);

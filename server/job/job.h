@@ -78,8 +78,8 @@ int64_t MaxSteps(const v1::Job& job);
 ReportLimits LimitsOf(const JobRecord* record);
 // Why an edit that `actor` has withdrawn in time never held.
 std::string WithdrawnBy(absl::string_view actor);
-// Changes with each edit of a job's controls that is accepted or withdrawn, with its display name and its labels; not
-// when an edit is applied.
+// Changes with each edit of a job's controls that is accepted or withdrawn, with its display name, its labels and its
+// retention; not when an edit is applied.
 std::string MakeEtag(const v1::Job& job);
 
 // The trainer of a job as far as this life of the server knows it. Used on the ledger's thread only.
@@ -173,8 +173,8 @@ class JobEdit {
   // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
   // which silences match, is filled in.
   void AppendAlert(v1::Alert alert);
-  // Ends all alerts that are pending or firing.
-  void ResolveAlerts();
+  // Ends all alerts that are pending or firing: they are so "when" something ended.
+  void ResolveAlerts(absl::string_view when);
   void AppendDetached(const std::string& reason);
   // Adds the event that something of the job is lost, unless one has told the same.
   void AppendDataLoss(const std::string& description);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "server/base/unique_text.h"
+#include "server/history/usage_messages.h"
 
 namespace gradwatch::server {
 namespace {
@@ -92,6 +93,10 @@ void JobContext::RunOnExecutor(absl::AnyInvocable<void()> task) {
   auto token = work->Enter();
   if (token == nullptr) return;
   deps.executor->Run([token = std::move(token), task = std::move(task)]() mutable { task(); });
+}
+
+void JobContext::KeepWithinBudget(const v1::Job& job) const {
+  deps.statistics->SetBudget(job.uid(), BudgetOf(job.spec().retention(), deps.statistics->Usage().job_budget));
 }
 
 absl::Status JobNotFound(absl::string_view job_id) {

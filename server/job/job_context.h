@@ -101,6 +101,8 @@ struct JobContext {
   // that is so now. Other jobs are not waited for. Not under a lock of the job's.
   void AfterReports(const std::shared_ptr<JobEntry>& entry, absl::AnyInvocable<void()> task);
   void RunOnExecutor(absl::AnyInvocable<void()> task);
+  // From now on as much is kept of the job's statistics as its spec says, and the server's own where that says nothing.
+  void KeepWithinBudget(const v1::Job& job) const;
 };
 
 // NOT_FOUND, reason JOB_NOT_FOUND.

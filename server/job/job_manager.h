@@ -103,7 +103,7 @@ class JobManager {
   virtual void ResumeJob(v1::ResumeJobRequest request, std::string actor, Done<v1::Job> done) = 0;
   virtual void StopJob(v1::StopJobRequest request, std::string actor, Done<v1::Job> done) = 0;
 
-  // Display name and labels, of jobs that have ended too.
+  // Display name, labels and retention, of jobs that have ended too.
   virtual void UpdateJob(v1::UpdateJobRequest request, std::string actor, Done<v1::Job> done) = 0;
 
   // The calls of AlertService that change something, and what they left. Rules are changed by an edit of the controls.

@@ -52,17 +52,21 @@ absl::StatusOr<v1::JobSpec> UpdatedSpec(const v1::UpdateJobRequest& request, con
       updated.set_display_name(request.spec().display_name());
     } else if (path == "labels") {
       *updated.mutable_labels() = request.spec().labels();
+    } else if (path == "retention") {
+      updated.clear_retention();
+      if (request.spec().has_retention()) *updated.mutable_retention() = request.spec().retention();
     } else {
       return core::WithReason(
-          core::InvalidField("update_mask", absl::StrCat("\"", path.substr(0, 80),
-                                                         "\" cannot be updated: \"display_name\" and \"labels\" can")),
+          core::InvalidField("update_mask",
+                             absl::StrCat("\"", path.substr(0, 80),
+                                          "\" cannot be updated: \"display_name\", \"labels\" and \"retention\" can")),
           "BAD_UPDATE_MASK");
     }
   }
   if (request.update_mask().paths().empty()) {
     return core::WithReason(core::InvalidField("update_mask", "is empty: nothing would change"), "BAD_UPDATE_MASK");
   }
-  GW_RETURN_IF_ERROR(core::WithFieldPrefix("spec", core::ValidateNameAndLabels(updated)));
+  GW_RETURN_IF_ERROR(core::WithFieldPrefix("spec", core::ValidateChangeable(updated)));
   return updated;
 }
 
@@ -209,7 +213,10 @@ absl::StatusOr<v1::Job> JobOperations::Accept(const v1::CreateJobRequest& reques
   GW_RETURN_IF_ERROR(edit.Write());
   GW_RETURN_IF_ERROR(Remember(transaction, key, job));
   context_->table.AddWorking(entry);
-  edit.Publish([this](const JobRecord&) { supervisor_->StartNext(); });
+  edit.Publish([this](const JobRecord& record) {
+    if (record.row.job.spec().has_retention()) context_->KeepWithinBudget(record.row.job);
+    supervisor_->StartNext();
+  });
   return job;
 }
 
@@ -310,13 +317,17 @@ absl::StatusOr<v1::Job> JobOperations::DoUpdate(const v1::UpdateJobRequest& requ
     v1::Event event;
     event.mutable_job_updated()->set_display_name(job.spec().display_name());
     *event.mutable_job_updated()->mutable_labels() = job.spec().labels();
+    if (job.spec().has_retention()) *event.mutable_job_updated()->mutable_retention() = job.spec().retention();
     event.mutable_job_updated()->set_actor(actor);
     edit.Append(std::move(event));
   }
   v1::Job updated = job;
   GW_RETURN_IF_ERROR(edit.Write());
   GW_RETURN_IF_ERROR(Remember(transaction, key, updated));
-  edit.Publish();
+  const auto& paths = request.update_mask().paths();
+  edit.Publish([this, keeps = std::ranges::count(paths, "retention") > 0](const JobRecord& record) {
+    if (keeps) context_->KeepWithinBudget(record.row.job);
+  });
   return updated;
 }
 

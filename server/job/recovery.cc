@@ -82,6 +82,7 @@ absl::Status Recovery::Restore(JobRow row, std::vector<Restored>* restored) {
   auto entry = std::make_shared<JobEntry>(job.uid(), job.job_id(), order, std::move(channel));
   entry->working = record;
   entry->intake.Restore(figures);
+  if (job.spec().has_retention()) context_->KeepWithinBudget(job);
   context_->table.AddWorking(entry);
   context_->table.Publish(entry, record);
   if (is_active || FallsShort(last_step, figures.steps_done - 1)) {

@@ -1,5 +1,6 @@
 #include "server/job/rules_in_force.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 #include <vector>
@@ -25,6 +26,19 @@ std::vector<std::string> TensorNamesOf(const v1::Job& job) {
   return names;
 }
 
+bool HasAttention(const google::protobuf::RepeatedPtrField<v1::Layer>& layers) {
+  return std::any_of(layers.begin(), layers.end(), [](const v1::Layer& layer) {
+    return layer.has_self_attention() || HasAttention(layer.residual().layers());
+  });
+}
+
+// Of a network that has no such layer the rule would be silent for ever.
+void DescribeAttention(const v1::ModelSpec& model, v1::Rule* rule) {
+  if (!rule->has_attention() || HasAttention(model.layers())) return;
+  rule->clear_armed_at();
+  rule->set_unable("the network has no attention");
+}
+
 // `job`: that of the record, unpacked.
 v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job, const JobRecord& record) {
   if (record.ended() || job.spec().has_external()) return rules;
@@ -33,6 +47,7 @@ v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job,
     const bool goes_on = in_force.count(rule.SerializeAsString()) > 0;
     const int64_t since = record.rule_ages == nullptr ? 0 : record.rule_ages->Since(rule, job.attempt());
     core::DescribeArming(job.controls(), goes_on ? since : step_of_new, &rule);
+    DescribeAttention(job.spec().model(), &rule);
   }
   if (!job.tensors().empty()) core::DescribeMatches(TensorNamesOf(job), &rules);
   return rules;

@@ -262,7 +262,7 @@ class Attaching final : public std::enable_shared_from_this<Attaching> {
     ++row.epoch;
     row.trainer_id = hello_.trainer_id();
     if (!IsExternal(row)) return;
-    edit.ResolveAlerts();
+    edit.ResolveAlerts("its trainer was followed by another");
     supervisor_->BeginTenure(edit);
   }
   // A trainer that is new to a job that was paused is told to wait, and has not said yet that it does.

@@ -124,10 +124,11 @@ class LedgerReader {
   virtual absl::StatusOr<int64_t> LastPosition() = 0;
 
   struct AlertFilter {
-    std::string job_id;                  // empty: all
-    std::vector<v1::AlertState> states;  // empty: all
+    std::string job_id = {};                  // empty: all
+    std::vector<v1::AlertState> states = {};  // empty: all
     v1::Severity min_severity = v1::SEVERITY_UNSPECIFIED;
-    int64_t before = 0;  // only alerts below this position; 0: from the newest
+    std::vector<std::string> rules = {};  // by name; empty: all
+    int64_t before = 0;                   // only alerts below this position; 0: from the newest
     int limit = 100;
     size_t max_bytes = size_t{1} << 20;  // the page ends as soon as it has so many
   };
@@ -137,7 +138,8 @@ class LedgerReader {
   };
   struct AlertPage {
     std::vector<StoredAlert> alerts;  // newest first
-    bool more = false;                // there are more below the last
+    bool more = false;                // there may be more
+    int64_t last = 0;                 // the position to go on below
   };
   // Without those that were pending and went away before they fired, as their summary says (core::kDidNotFire): of them
   // only GetAlert and the events tell. One that still held when its run ended or its trainer was gone is listed.

@@ -1,6 +1,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
@@ -14,6 +15,9 @@ namespace {
 
 // As many as threads read at once in practice: dispatchers and the workers of calls.
 constexpr size_t kMaxIdleReaders = 8;
+
+// Alerts that are looked at for one page, of which only those of some rules are listed.
+constexpr int64_t kMostRows = 10'000;
 
 // ?3 is a set of states as bits, 0 for all. The state 0 is that of alerts which went away without having fired.
 constexpr char kListAlerts[] = R"sql(
@@ -123,16 +127,20 @@ class SqliteLedgerReader final : public LedgerReader {
       use->bind(1, filter.before > 0 ? filter.before : INT64_MAX);
       use->bind(2, static_cast<int32_t>(filter.min_severity));
       use->bind(3, StateBits(filter.states));
-      use->bind(4, int64_t{filter.limit} + 1);
+      use->bind(4, filter.rules.empty() ? int64_t{filter.limit} + 1 : -1);
       if (!filter.job_id.empty()) use->bind(5, filter.job_id);
       AlertPage page;
       size_t bytes = 0;
-      while (use->executeStep()) {
-        page.more = std::ssize(page.alerts) >= filter.limit || (!page.alerts.empty() && bytes >= filter.max_bytes);
-        if (page.more) break;
-        StoredAlert& stored = page.alerts.emplace_back();
+      for (int64_t rows = 0; use->executeStep(); ++rows) {
+        StoredAlert stored;
         stored.position = use->getColumn(0).getInt64();
         GW_RETURN_IF_ERROR(ParseColumn(use->getColumn(1), &stored.alert));
+        page.more = std::ssize(page.alerts) >= filter.limit || (!page.alerts.empty() && bytes >= filter.max_bytes) ||
+                    rows == kMostRows;
+        if (page.more) break;
+        page.last = stored.position;
+        if (!filter.rules.empty() && !absl::c_linear_search(filter.rules, stored.alert.rule())) continue;
+        page.alerts.push_back(std::move(stored));
         bytes += static_cast<size_t>(use->getColumn(1).getBytes());
       }
       return page;

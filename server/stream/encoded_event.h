@@ -12,7 +12,7 @@
 namespace gradwatch::server {
 
 // What rings count for an entry besides its bytes.
-inline constexpr size_t kEntryOverhead = 128;
+inline constexpr size_t kEntryOverhead = 192;
 
 // One event, with what a filter must know of it.
 struct EncodedEvent {

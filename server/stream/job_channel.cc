@@ -1,8 +1,10 @@
 #include "server/stream/job_channel.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
-#include "server/history/encoded_report.h"
+#include "server/stream/conflated_point.h"
 
 namespace gradwatch::server {
 namespace {
@@ -12,15 +14,10 @@ size_t SizeOf(const Entry& entry) {
   return entry.bytes->size() + kEntryOverhead;
 }
 
-// Copies what lies from `first` on into `taken` while `*bytes` is below `max_bytes`; false: something was left.
-template <typename Iterator, typename Entry>
-bool TakeFrom(Iterator first, Iterator last, size_t max_bytes, size_t* bytes, std::vector<Entry>* taken) {
-  for (; first != last; ++first) {
-    if (*bytes >= max_bytes) return false;
-    *bytes += first->bytes->size();
-    taken->push_back(*first);
-  }
-  return true;
+// Reports that come from a trainer are at hand; others are read.
+StepFigures FiguresOf(const EncodedReport& report) {
+  if (report.lost) return {.step = report.step, .loss = 0, .grad_norm = std::nullopt};
+  return report.report != nullptr ? server::FiguresOf(*report.report) : ReadFigures(report);
 }
 
 // About how many bytes of a ring lie from `first` on.
@@ -62,8 +59,9 @@ void JobChannel::AppendReports(const std::vector<EncodedReport>& reports) {
     ended = ended_;
     for (const EncodedReport& report : reports) {
       if (IsDelivered(end_, report.attempt, report.step)) continue;
-      reports_.push_back(Undelivered(report, end_));
-      report_bytes_ += SizeOf(reports_.back());
+      reports_.push_back({.entry = Undelivered(report, end_), .figures = FiguresOf(report)});
+      reports_.back().entry.report = nullptr;  // its memory is not the budget's
+      report_bytes_ += SizeOf(reports_.back().entry);
       end_.attempt = report.attempt;
       end_.step = report.step;
     }
@@ -80,7 +78,7 @@ void JobChannel::SkipTo(int32_t attempt, int64_t step) {
   start_.step = end_.step = step;
 }
 
-JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes) const {
+JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes, Reports reports) const {
   Window window;
   size_t bytes = 0;
   absl::MutexLock lock(&mutex_);
@@ -90,21 +88,34 @@ JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes)
   window.reports_behind = !IsDelivered(cursor, start_.attempt, start_.step);
   bool all = !window.events_behind && !window.reports_behind;
   if (!window.events_behind) {
-    const auto first = std::partition_point(
-        events_.begin(), events_.end(), [&cursor](const EncodedEvent& event) { return event.number <= cursor.event; });
-    window.left_bytes += BytesFrom(events_, first, event_bytes_);
-    all &= TakeFrom(first, events_.end(), max_bytes, &bytes, &window.events);
+    auto event = std::partition_point(events_.begin(), events_.end(),
+                                      [&cursor](const EncodedEvent& one) { return one.number <= cursor.event; });
+    window.left_bytes += BytesFrom(events_, event, event_bytes_);
+    for (; event != events_.end() && bytes < max_bytes; ++event) {
+      bytes += event->bytes->size();
+      window.events.push_back(*event);
+    }
+    all &= event == events_.end();
   }
-  if (!window.reports_behind) {
-    const auto first = std::partition_point(reports_.begin(), reports_.end(), [&cursor](const EncodedReport& report) {
-      return IsDelivered(cursor, report.attempt, report.step);
-    });
-    window.left_bytes += BytesFrom(reports_, first, report_bytes_);
-    all &= TakeFrom(first, reports_.end(), max_bytes, &bytes, &window.reports);
-  }
+  if (!window.reports_behind) all &= TakeReports(cursor, max_bytes, reports, &bytes, &window);
   window.complete = all;
   window.ended = all && ended_;
   return window;
+}
+
+bool JobChannel::TakeReports(const WatchCursor& cursor, size_t max_bytes, Reports reports, size_t* bytes,
+                             Window* window) const {
+  auto report = std::partition_point(reports_.begin(), reports_.end(), [&cursor](const RingReport& one) {
+    return IsDelivered(cursor, one.entry.attempt, one.entry.step);
+  });
+  window->left_bytes += BytesFrom(reports_, report, report_bytes_);
+  const bool with_figures = reports == Reports::kAllWithFigures;
+  for (; report != reports_.end() && (with_figures || *bytes < max_bytes); ++report) {
+    *bytes += report->entry.bytes->size();
+    window->reports.push_back(report->entry);
+    if (with_figures) window->figures.push_back(report->figures);
+  }
+  return report == reports_.end();
 }
 
 WatchCursor JobChannel::End() const {
@@ -132,9 +143,10 @@ void JobChannel::DropEvent() {
 }
 
 void JobChannel::DropReport() {
-  start_.attempt = reports_.front().attempt;
-  start_.step = reports_.front().step;
-  report_bytes_ -= SizeOf(reports_.front());
+  const EncodedReport& report = reports_.front().entry;
+  start_.attempt = report.attempt;
+  start_.step = report.step;
+  report_bytes_ -= SizeOf(report);
   reports_.pop_front();
 }
 

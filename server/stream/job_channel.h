@@ -10,7 +10,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "server/history/statistics_store.h"
+#include "server/history/conflated_ranges.h"
+#include "server/history/encoded_report.h"
 #include "server/stream/encoded_event.h"
 #include "server/stream/ring_budget.h"
 
@@ -56,32 +57,44 @@ class JobChannel final : private RingOwner {
   struct Window {
     std::vector<EncodedEvent> events;
     std::vector<EncodedReport> reports;
-    bool events_behind = false;   // the cursor's next event is not in the ring any more: read it from the store
-    bool reports_behind = false;  // the cursor's next report, if there is one before `start`, is only in the store
-    bool complete = false;        // nothing newer exists
-    size_t left_bytes = 0;        // about what the rings have after the cursor, what is given here included
-    bool ended = false;           // complete, and the job has ended
-    WatchCursor start;            // the rings hold what comes after this
-    WatchCursor end;              // where the log ended at this moment; the stores may hold more already
+    std::vector<StepFigures> figures;  // by report, as of all of them; of one that is lost: nothing
+    bool events_behind = false;        // the cursor's next event is not in the ring any more: read it from the store
+    bool reports_behind = false;       // the cursor's next report, if there is one before `start`, is only in the store
+    bool complete = false;             // nothing newer exists
+    size_t left_bytes = 0;             // about what the rings have after the cursor, what is given here included
+    bool ended = false;                // complete, and the job has ended
+    WatchCursor start;                 // the rings hold what comes after this
+    WatchCursor end;                   // where the log ended at this moment; the stores may hold more already
   };
+  // What of the reports is read.
+  enum class Reports { kUpToMaxBytes, kAllWithFigures };
   // What comes after `cursor`, up to about `max_bytes`.
-  Window Read(const WatchCursor& cursor, size_t max_bytes) const ABSL_LOCKS_EXCLUDED(mutex_);
+  Window Read(const WatchCursor& cursor, size_t max_bytes, Reports reports = Reports::kUpToMaxBytes) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Where the log ends now.
   WatchCursor End() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool ended() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  struct RingReport {
+    EncodedReport entry;
+    StepFigures figures;
+  };
+
   size_t Shrink(size_t bytes) override ABSL_LOCKS_EXCLUDED(mutex_);
   void DropEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns whether nothing was left.
+  bool TakeReports(const WatchCursor& cursor, size_t max_bytes, Reports reports, size_t* bytes, Window* window) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const std::string uid_;
   RingBudget* const budget_;
 
   mutable absl::Mutex mutex_;
   std::deque<EncodedEvent> events_ ABSL_GUARDED_BY(mutex_);
-  std::deque<EncodedReport> reports_ ABSL_GUARDED_BY(mutex_);
+  std::deque<RingReport> reports_ ABSL_GUARDED_BY(mutex_);
   size_t event_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t report_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   WatchCursor start_ ABSL_GUARDED_BY(mutex_);  // what comes after it is in the rings

@@ -11,6 +11,8 @@ namespace {
 
 // A chunk is a message to a watcher who wants all of it.
 constexpr size_t kChunkBytes = 128 << 10;
+// What is read at once: some batches, each of which is unpacked as a whole.
+constexpr size_t kReadBytes = 8 * kChunkBytes;
 constexpr absl::Duration kKeepIdle = absl::Seconds(10);
 
 using Place = std::pair<int32_t, int64_t>;
@@ -39,11 +41,13 @@ absl::StatusOr<std::shared_ptr<const ReportHistory::Chunk>> ReportHistory::ReadA
     if (auto chunk = Find(uid, attempt, step)) return chunk;
     loading_.emplace(uid);
   }
-  auto chunk = Load(uid, attempt, step);
+  const auto chunks = Load(uid, attempt, step);
   absl::MutexLock lock(&mutex_);
   loading_.erase(uid);
-  if (chunk.ok() && *chunk != nullptr) Keep(uid, *chunk);
-  return chunk;
+  GW_RETURN_IF_ERROR(chunks.status());
+  if (chunks->empty()) return nullptr;
+  for (auto chunk = chunks->rbegin(); chunk != chunks->rend(); ++chunk) Keep(uid, *chunk);  // the first goes last
+  return chunks->front();
 }
 
 std::shared_ptr<const ReportHistory::Chunk> ReportHistory::Find(absl::string_view uid, int32_t attempt, int64_t step) {
@@ -69,26 +73,29 @@ void ReportHistory::Keep(absl::string_view uid, std::shared_ptr<const Chunk> chu
   }
 }
 
-absl::StatusOr<std::shared_ptr<const ReportHistory::Chunk>> ReportHistory::Load(absl::string_view uid, int32_t attempt,
-                                                                                int64_t step) {
-  GW_ASSIGN_OR_RETURN(const auto reports, store_->ReadAfter(uid, attempt, step, kChunkBytes));
-  if (reports.empty()) return nullptr;
-  auto chunk = std::make_shared<Chunk>();
-  chunk->from_attempt = attempt;
-  chunk->from_step = step;
-  chunk->entries.reserve(reports.size());
-  size_t size = 0;
-  for (const EncodedReport& report : reports) size += report.bytes->size();
-  std::string bytes;
-  bytes.reserve(size);
-  for (const EncodedReport& report : reports) {
-    const size_t begin = bytes.size();
-    bytes += *report.bytes;
-    chunk->entries.push_back({report.attempt, report.first_step, report.step, report.lost, begin, bytes.size()});
-    if (chunk->damage.empty()) chunk->damage = DamageIn(report);
+absl::StatusOr<std::vector<std::shared_ptr<const ReportHistory::Chunk>>> ReportHistory::Load(absl::string_view uid,
+                                                                                             int32_t attempt,
+                                                                                             int64_t step) {
+  GW_ASSIGN_OR_RETURN(const auto reports, store_->ReadAfter(uid, attempt, step, kReadBytes));
+  std::vector<std::shared_ptr<const Chunk>> chunks;
+  for (auto next = reports.begin(); next != reports.end();) {
+    auto chunk = std::make_shared<Chunk>();
+    chunk->from_attempt = attempt;
+    chunk->from_step = step;
+    std::string bytes;
+    bytes.reserve(kChunkBytes + next->bytes->size());
+    for (; next != reports.end() && bytes.size() < kChunkBytes; ++next) {
+      const size_t begin = bytes.size();
+      bytes += *next->bytes;
+      chunk->entries.push_back({next->attempt, next->first_step, next->step, next->lost, begin, bytes.size()});
+      if (chunk->damage.empty()) chunk->damage = DamageIn(*next);
+    }
+    attempt = chunk->entries.back().attempt;
+    step = chunk->entries.back().step;
+    chunk->bytes = std::make_shared<const std::string>(std::move(bytes));
+    chunks.push_back(std::move(chunk));
   }
-  chunk->bytes = std::make_shared<const std::string>(std::move(bytes));
-  return chunk;
+  return chunks;
 }
 
 void ReportHistory::Tick(absl::Duration now) {

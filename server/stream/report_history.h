@@ -60,7 +60,9 @@ class ReportHistory {
   std::shared_ptr<const Chunk> Find(absl::string_view uid, int32_t attempt, int64_t step)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Keep(absl::string_view uid, std::shared_ptr<const Chunk> chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<std::shared_ptr<const Chunk>> Load(absl::string_view uid, int32_t attempt, int64_t step);
+  // As the next chunks of what comes after a place; the store is asked for more than one of them, since what it reads
+  // together is mostly more.
+  absl::StatusOr<std::vector<std::shared_ptr<const Chunk>>> Load(absl::string_view uid, int32_t attempt, int64_t step);
 
   StatisticsStore* const store_;
   const size_t max_bytes_;

@@ -4,11 +4,13 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/history/encoded_report.h"
+#include "server/stream/conflated_point.h"
 
 namespace gradwatch::server {
 namespace {
@@ -19,6 +21,30 @@ constexpr int kMaxStoredEvents = 256;
 constexpr int kMaxReads = 16;
 // Who has more than this to take from a ring does so on the lane of those who catch up.
 constexpr size_t kMuch = 512 << 10;
+// Of a point without its last report.
+constexpr size_t kPointBytes = 64;
+// Ranges of more steps are never closed before the end.
+constexpr int64_t kLargestUnit = int64_t{1} << 40;
+
+// As if all reports had been delivered.
+WatchCursor WithoutReports(WatchCursor cursor) {
+  cursor.attempt = std::numeric_limits<int32_t>::max();
+  cursor.step = std::numeric_limits<int64_t>::max();
+  return cursor;
+}
+
+// The last step before a multiple of `every`, up to `step`; of every 1, the step.
+int64_t LastClosed(int64_t step, int64_t every) { return (step + 1) / every * every - 1; }
+
+const ReportChoice& WithoutTensors() {
+  static const auto& choice = *[] {
+    auto* const most = new ReportChoice;
+    most->tensor = most->layer = 0;
+    most->histograms = false;
+    return most;
+  }();
+  return choice;
+}
 
 }  // namespace
 
@@ -27,6 +53,8 @@ WatchFeed::WatchFeed(std::shared_ptr<JobChannel> channel, const FeedSources* sou
     : channel_(std::move(channel)),
       sources_(sources),
       events_only_(filter.events_only),
+      conflated_(filter.conflated),
+      unit_(std::clamp<int64_t>(filter.every_steps, 1, kLargestUnit)),
       filter_hash_(filter.Hash()),
       reports_(filter),
       cursor_(start) {
@@ -43,17 +71,20 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
   content.cursor = cursor_;
   JobChannel::Window window;
   bool behind = false;
-  for (int reads = 0; reads < kMaxReads && content.bytes < max_bytes; ++reads) {
-    WatchCursor from = content.cursor;
-    if (events_only_) {  // as if all reports had been delivered
-      from.attempt = std::numeric_limits<int32_t>::max();
-      from.step = std::numeric_limits<int64_t>::max();
+  for (int reads = 0; reads < kMaxReads && content.bytes < max_bytes && content.points < kMaxPoints; ++reads) {
+    const bool without_reports = events_only_ || (conflated_ && !HasClosedRange(content.cursor));
+    window =
+        channel_->Read(without_reports ? WithoutReports(content.cursor) : content.cursor, max_bytes - content.bytes,
+                       conflated_ ? JobChannel::Reports::kAllWithFigures : JobChannel::Reports::kUpToMaxBytes);
+    if (window.ended && without_reports && !events_only_) {  // it has just ended, and its last range is closed now
+      window.complete = window.ended = false;
+      continue;
     }
-    window = channel_->Read(from, max_bytes - content.bytes);
     behind = window.events_behind || window.reports_behind || window.left_bytes > kMuch;
     if (behind && lane == Lane::kLive) break;
     GW_RETURN_IF_ERROR(TakeEvents(window, max_bytes, &content));
-    GW_RETURN_IF_ERROR(TakeReports(window, max_bytes, &content));
+    GW_RETURN_IF_ERROR(conflated_ ? TakeConflated(&window, max_bytes, &content)
+                                  : TakeReports(window, max_bytes, &content));
     if (window.complete) break;
   }
   cursor_ = content.cursor;
@@ -128,9 +159,7 @@ absl::Status WatchFeed::TakeChunk(const ReportHistory::Chunk& chunk, const Watch
   auto first = std::partition_point(chunk.entries.begin(), chunk.entries.end(), delivered_to(content->cursor));
   const auto last = std::partition_point(first, chunk.entries.end(), delivered_to(end));
   if (first == last) return absl::OkStatus();
-  if (!chunk.damage.empty()) {
-    sources_->tell_loss(channel_->uid(), absl::StrCat("statistics of attempt ", first->attempt, ": ", chunk.damage));
-  }
+  if (!chunk.damage.empty()) TellLoss(first->attempt, chunk.damage);
   const bool cut = first->lost && IsDelivered(content->cursor, first->attempt, first->first_step);
   if (reports_.WantsAll() && !cut) {
     const bool whole = first == chunk.entries.begin() && last == chunk.entries.end();
@@ -148,13 +177,13 @@ absl::Status WatchFeed::TakeChunk(const ReportHistory::Chunk& chunk, const Watch
       content->cursor.step = first->step;
       continue;
     }
-    GW_RETURN_IF_ERROR(TakeReport(
-        {.attempt = first->attempt,
-         .step = first->step,
-         .first_step = first->first_step,
-         .lost = first->lost,
-         .bytes = std::make_shared<const std::string>(chunk.bytes->substr(first->begin, first->end - first->begin))},
-        content));
+    EncodedReport entry;
+    entry.attempt = first->attempt;
+    entry.step = first->step;
+    entry.first_step = first->first_step;
+    entry.lost = first->lost;
+    entry.bytes = std::make_shared<const std::string>(chunk.bytes->substr(first->begin, first->end - first->begin));
+    GW_RETURN_IF_ERROR(TakeReport(entry, content));
   }
   return absl::OkStatus();
 }
@@ -176,19 +205,138 @@ absl::Status WatchFeed::TakeReport(const EncodedReport& report, Content* content
   return absl::OkStatus();
 }
 
+// Before a range is closed nothing is read, however often the reports of its steps wake their watchers.
+bool WatchFeed::HasClosedRange(const WatchCursor& cursor) const {
+  if (channel_->ended()) return true;
+  const WatchCursor end = channel_->End();
+  return end.attempt > std::max(cursor.attempt, 1) || LastClosed(end.step, unit_) > cursor.step;
+}
+
+absl::Status WatchFeed::TakeConflated(JobChannel::Window* window, size_t max_bytes, Content* content) {
+  if (window->reports_behind) {
+    return content->bytes < max_bytes ? TakeStoredPoints(*window, content) : absl::OkStatus();
+  }
+  const std::vector<EncodedReport>& reports = window->reports;
+  for (size_t begin = 0; begin < reports.size();) {
+    if (content->points >= kMaxPoints || content->bytes >= max_bytes) {  // the next attempt is for the next message
+      window->complete = window->ended = false;
+      break;
+    }
+    // Of one attempt, up to the last range that is closed; what is behind it comes with the range.
+    const int32_t attempt = reports[begin].attempt;
+    const bool all = window->ended || attempt < window->end.attempt;
+    const int64_t last = all ? std::numeric_limits<int64_t>::max() : LastClosed(window->end.step, unit_);
+    size_t end = begin;
+    while (end < reports.size() && reports[end].attempt == attempt && reports[end].step <= last) ++end;
+    if (end == begin) break;
+    GW_RETURN_IF_ERROR(TakePoints(*window, begin, end, max_bytes, content));
+    begin = end;
+  }
+  return absl::OkStatus();
+}
+
+// Of the entries of the window from `begin` to `end`, which are of one attempt.
+absl::Status WatchFeed::TakePoints(const JobChannel::Window& window, size_t begin, size_t end, size_t max_bytes,
+                                   Content* content) {
+  std::vector<StepFigures> figures;
+  std::vector<const EncodedReport*> reports;  // by figure
+  size_t bytes = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const EncodedReport& entry = window.reports[i];
+    if (entry.lost) {
+      TakeLost(Undelivered(entry, content->cursor), content);
+    } else {
+      figures.push_back(window.figures[i]);
+      reports.push_back(&entry);
+      bytes += entry.bytes->size() + kPointBytes;
+    }
+  }
+  content->cursor.attempt = window.reports[begin].attempt;
+  content->cursor.step = window.reports[end - 1].step;
+  if (figures.empty()) return absl::OkStatus();
+  const size_t left = max_bytes - std::min(content->bytes, max_bytes), mean = bytes / figures.size();
+  const int64_t most = std::clamp<int64_t>(static_cast<int64_t>(left / mean), 1, kMaxPoints - content->points);
+  size_t next = 0;
+  for (const ConflatedRange& range : Conflate(figures, most, unit_)) {
+    while (next < figures.size() && figures[next].step <= range.steps.last) ++next;
+    const std::string& last = *reports[next - 1]->bytes;
+    GW_ASSIGN_OR_RETURN(const SharedBytes changed, reports_.WithoutUnwanted(last));
+    TakePoint(content->cursor.attempt, range, changed != nullptr ? *changed : last, content);
+  }
+  return absl::OkStatus();
+}
+
+// What lies between the cursor and the ring, of one attempt.
+absl::Status WatchFeed::TakeStoredPoints(const JobChannel::Window& window, Content* content) {
+  WatchCursor& cursor = content->cursor;
+  const int32_t attempt = std::max(cursor.attempt, 1);
+  const bool reaches_ring = attempt == window.start.attempt;
+  const StepRange steps = {.first = cursor.step + 1,
+                           .last = reaches_ring ? window.start.step : std::numeric_limits<int64_t>::max()};
+  GW_ASSIGN_OR_RETURN(const auto source, sources_->statistics->Source(channel_->uid(), attempt));
+  GW_ASSIGN_OR_RETURN(const StoredRanges stored,
+                      ConflateStored(steps, kMaxPoints - content->points, source.get(), unit_));
+  if (stored.last_step < steps.first) {
+    if (reaches_ring) {
+      TakeMissing(window.start, "what was stored is gone", content);
+    } else {
+      cursor.attempt = attempt + 1;
+      cursor.step = -1;
+    }
+    return absl::OkStatus();
+  }
+  for (const LostSteps& lost : stored.lost) {
+    if (absl::StartsWith(lost.reason, kDamagedReason)) TellLoss(attempt, lost.reason);
+    TakeLost(EncodeLost(attempt, lost.steps.first, lost.steps.last, lost.reason), content);
+  }
+  for (size_t i = 0; i < stored.ranges.size(); ++i) {
+    // Of all but the newest report statistics of tensors would cost more than all ranges.
+    const ReportChoice& choice = i + 1 < stored.ranges.size() ? WithoutTensors() : ReportChoice::Everything();
+    GW_ASSIGN_OR_RETURN(const SharedBytes last, StoredReport(stored.ranges[i].steps.last, choice, source.get()));
+    TakePoint(attempt, stored.ranges[i], last != nullptr ? absl::string_view(*last) : "", content);
+  }
+  cursor.attempt = attempt;
+  cursor.step = stored.last_step;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SharedBytes> WatchFeed::StoredReport(int64_t step, const ReportChoice& choice,
+                                                    BlockSource* source) const {
+  GW_ASSIGN_OR_RETURN(const std::optional<v1::StepReport> report, ReadReport(step, choice, source));
+  if (!report.has_value()) return nullptr;
+  SharedBytes bytes = EncodeReport(*report).bytes;
+  GW_ASSIGN_OR_RETURN(SharedBytes changed, reports_.WithoutUnwanted(*bytes));
+  return changed != nullptr ? changed : bytes;
+}
+
+void WatchFeed::TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report,
+                          Content* content) {
+  SharedBytes point = EncodePoint(attempt, range, last_report);
+  content->bytes += point->size();
+  ++content->points;
+  content->reports.push_back(std::move(point));
+}
+
+void WatchFeed::TakeLost(const EncodedReport& lost, Content* content) {
+  content->bytes += lost.bytes->size();
+  content->reports.push_back(lost.bytes);
+}
+
 // Every step is stored, as a report or as lost: what is not there up to the place where the ring starts, was. How far
 // the attempts before that of the ring went is not known here.
 void WatchFeed::TakeMissing(const WatchCursor& start, const std::string& reason, Content* content) {
   WatchCursor& cursor = content->cursor;
   const int64_t first = cursor.attempt == start.attempt ? cursor.step + 1 : 0;
   if (start.attempt > 0 && first <= start.step) {
-    sources_->tell_loss(channel_->uid(), absl::StrCat("statistics of attempt ", start.attempt, ": ", reason));
-    SharedBytes lost = EncodeLost(start.attempt, first, start.step, reason).bytes;
-    content->bytes += lost->size();
-    content->reports.push_back(std::move(lost));
+    TellLoss(start.attempt, reason);
+    TakeLost(EncodeLost(start.attempt, first, start.step, reason), content);
   }
   cursor.attempt = start.attempt;
   cursor.step = start.step;
+}
+
+void WatchFeed::TellLoss(int32_t attempt, absl::string_view reason) const {
+  sources_->tell_loss(channel_->uid(), absl::StrCat("statistics of attempt ", attempt, ": ", reason));
 }
 
 WatchFeed::Part WatchFeed::MakePart(Content content) const {

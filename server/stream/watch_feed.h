@@ -23,6 +23,7 @@ namespace gradwatch::server {
 struct FeedSources {
   LedgerReader* ledger;
   ReportHistory* history;
+  StatisticsStore* statistics;
   // Statistics of the job `uid` are damaged or gone: what, in one sentence that is the same for all readers.
   std::function<void(const std::string& uid, const std::string& description)> tell_loss;
   std::string log_epoch;
@@ -31,6 +32,8 @@ struct FeedSources {
 // Not thread-safe: one watcher's OnWake uses it.
 class WatchFeed {
  public:
+  static constexpr int64_t kMaxPoints = 64;
+
   // `start` is not ahead of the channel's last event. `tensor_names`: see SetTensorNames.
   WatchFeed(std::shared_ptr<JobChannel> channel, const FeedSources* sources, WatchFilter filter, WatchCursor start,
             const std::vector<std::string>& tensor_names);
@@ -49,6 +52,9 @@ class WatchFeed {
   // is taken by who is behind. A message may be empty but for its token, when much was read that the filter keeps back.
   // Statistics that cannot be read, or are not where they were stored, are delivered as lost. NOT_FOUND: the job was
   // deleted; DATA_LOSS: of events; UNAVAILABLE from the stores; after an error the cursor is where it was.
+  //
+  // Conflated, a message has at most kMaxPoints ranges of the steps that have come since, fewer where their last
+  // reports are large, and what is lost of them; so who is slow, or far away, gets fewer and wider ones.
   absl::StatusOr<Part> Next(size_t max_bytes, Lane lane);
 
   const WatchCursor& cursor() const { return cursor_; }
@@ -59,7 +65,8 @@ class WatchFeed {
   // The message in the making.
   struct Content {
     std::vector<SharedBytes> events;
-    std::vector<SharedBytes> reports;
+    std::vector<SharedBytes> reports;  // or points, and what is lost
+    int64_t points = 0;
     size_t bytes = 0;
     WatchCursor cursor;  // after this content
   };
@@ -71,12 +78,25 @@ class WatchFeed {
   absl::Status TakeStoredReports(const JobChannel::Window& window, Content* content);
   absl::Status TakeChunk(const ReportHistory::Chunk& chunk, const WatchCursor& end, Content* content);
   absl::Status TakeReport(const EncodedReport& report, Content* content);
+  // Conflated: whether something is to be told of the reports that have come since.
+  bool HasClosedRange(const WatchCursor& cursor) const;
+  absl::Status TakeConflated(JobChannel::Window* window, size_t max_bytes, Content* content);
+  absl::Status TakePoints(const JobChannel::Window& window, size_t begin, size_t end, size_t max_bytes,
+                          Content* content);
+  absl::Status TakeStoredPoints(const JobChannel::Window& window, Content* content);
+  // The field `reports` of a step without what is not wanted; null: it is not kept.
+  absl::StatusOr<SharedBytes> StoredReport(int64_t step, const ReportChoice& choice, BlockSource* source) const;
+  static void TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report, Content* content);
   void TakeMissing(const WatchCursor& start, const std::string& reason, Content* content);
+  static void TakeLost(const EncodedReport& lost, Content* content);
+  void TellLoss(int32_t attempt, absl::string_view reason) const;
   Part MakePart(Content content) const;
 
   const std::shared_ptr<JobChannel> channel_;
   const FeedSources* const sources_;
   const bool events_only_;
+  const bool conflated_;
+  const int64_t unit_;  // conflated: ranges are cut at its multiples
   const uint64_t filter_hash_;
   ReportFilter reports_;
   WatchCursor cursor_;

@@ -5,9 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/base/error.h"
 #include "core/base/glob.h"
-#include "core/base/status_macros.h"
-#include "server/history/encoded_report.h"
+#include "gradwatch/v1/watch_service.pb.h"
+#include "server/stream/wire_fields.h"
 
 namespace gradwatch::server {
 namespace {
@@ -17,6 +18,12 @@ uint64_t HashText(absl::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
   return hash;
+}
+
+constexpr auto kDelimited = WireFields::Type::WIRETYPE_LENGTH_DELIMITED;
+
+absl::Status NoReport() {
+  return core::WithReason(absl::DataLossError("stored statistics cannot be read"), "LOG_CORRUPT");
 }
 
 }  // namespace
@@ -40,20 +47,31 @@ void ReportFilter::SetTensorNames(const std::vector<std::string>& names) {
   }
 }
 
+// The fields are passed on as they are, or not: none is decoded.
 absl::StatusOr<SharedBytes> ReportFilter::WithoutUnwanted(absl::string_view report) const {
   if (globs_.empty()) return nullptr;
-  GW_ASSIGN_OR_RETURN(v1::StepReport decoded, DecodeReport(report));
-  auto* tensors = decoded.mutable_tensors();
-  const auto is_wanted = [this](const v1::TensorStats& stats) {
-    return stats.tensor() >= 0 && static_cast<size_t>(stats.tensor()) < wanted_tensors_.size() &&
-           wanted_tensors_[stats.tensor()];
-  };
-  const auto kept = std::stable_partition(tensors->pointer_begin(), tensors->pointer_end(),
-                                          [&](const v1::TensorStats* stats) { return is_wanted(*stats); });
-  const int unwanted = static_cast<int>(tensors->pointer_end() - kept);
-  if (unwanted == 0) return nullptr;
-  tensors->DeleteSubrange(tensors->size() - unwanted, unwanted);
-  return EncodeReport(decoded).bytes;
+  WireFields whole(report);
+  if (!whole.Next() || !whole.Is(v1::WatchJobResponse::kReportsFieldNumber, kDelimited)) return NoReport();
+  std::string kept;
+  kept.reserve(report.size());
+  WireFields field(whole.content());
+  while (field.Next()) {
+    const bool is_tensor = field.Is(v1::StepReport::kTensorsFieldNumber, kDelimited);
+    if (!is_tensor || IsWanted(field.content())) absl::StrAppend(&kept, field.bytes());
+  }
+  if (!field.AtEnd() || !whole.AtEnd()) return NoReport();
+  if (kept.size() == whole.content().size()) return nullptr;
+  return EncodeField(v1::WatchJobResponse::kReportsFieldNumber, kept);
+}
+
+bool ReportFilter::IsWanted(absl::string_view tensor) const {
+  uint64_t id = 0;
+  for (WireFields field(tensor); field.Next();) {
+    if (!field.Is(v1::TensorStats::kTensorFieldNumber, WireFields::Type::WIRETYPE_VARINT)) continue;
+    id = field.bits();
+    break;  // fields are in the order of their numbers
+  }
+  return id < wanted_tensors_.size() && wanted_tensors_[id];
 }
 
 }  // namespace gradwatch::server

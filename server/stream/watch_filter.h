@@ -15,9 +15,12 @@ namespace gradwatch::server {
 
 struct WatchFilter {
   bool events_only = false;
-  int64_t every_steps = 1;           // only steps that are a multiple of it; 0 and 1: all
+  // Only steps that are a multiple of it; conflated, ranges that are cut at its multiples. 0 and 1: all.
+  int64_t every_steps = 1;
   std::vector<std::string> tensors;  // globs over the names; empty: all
-  // Identifies the filter in resume tokens: the same for filters that say the same, on every machine and build.
+  bool conflated = false;            // ranges of steps, at most so many, in the place of reports
+  // Identifies the filter in resume tokens: the same for filters that say the same, on every machine and build. How it
+  // is delivered does not matter: a place is one in either stream.
   uint64_t Hash() const;
 };
 
@@ -37,6 +40,9 @@ class ReportFilter {
   absl::StatusOr<SharedBytes> WithoutUnwanted(absl::string_view report) const;
 
  private:
+  // By the field `tensors` of a report.
+  bool IsWanted(absl::string_view tensor) const;
+
   const int64_t every_steps_;
   const std::vector<std::string> globs_;
   std::vector<bool> wanted_tensors_;  // by position in Job.tensors

@@ -1,7 +1,5 @@
 // Measures the server under load, from outside: quick calls beside large dry-runs, jobs that have ended, subscribers
 // that stop reading, and how long alerts take beside busy jobs. Prints; asserts nothing. See README.md.
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iostream>
-#include <iterator>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -20,14 +16,14 @@
 #include "absl/synchronization/notification.h"
 #include "tests/bench/alert_latency.h"
 #include "tests/bench/raw_subscribers.h"
+#include "tests/bench/run_and_reap.h"
+#include "tests/bench/sections.h"
 #include "tests/bench/setting.h"
 #include "tests/support/fake_trainer.h"
 #include "tests/support/large_table.h"
 
 namespace gradwatch::testing {
 namespace {
-
-constexpr int kTrainerProcessor = 0, kServerProcessor = 1;
 
 // --- Quick calls beside dry-runs ---
 
@@ -132,17 +128,6 @@ void MeasureEndedJobs(int jobs) {
 }
 
 // --- Subscribers that stop reading ---
-
-// Steps a second of a job; `load`: processors that the server took meanwhile.
-double StepRate(const Setting& setting, absl::Duration duration, double* load) {
-  const absl::Duration processor = ProcessorTime(setting.server->pid());
-  const int64_t first = setting.StepsDone("job");
-  const absl::Time begin = absl::Now();
-  Pause(duration);
-  const int64_t last = setting.StepsDone("job");
-  *load = absl::ToDoubleSeconds(ProcessorTime(setting.server->pid()) - processor) / Seconds(begin);
-  return static_cast<double>(last - first) / Seconds(begin);
-}
 
 // A job whose trainer has a processor for itself; this program, the server and all else share the other.
 void StartPinnedJob(const Setting& setting) {
@@ -311,79 +296,14 @@ void MeasureTermination(int subscribers, int rounds) {
   }
 }
 
-struct Section {
-  const char* name;
-  const char* what;
-  int default_size;
-  void (*run)(int size);
-};
 constexpr Section kSections[] = {
     {"dry-runs", "MEGABYTES of each table", 300, MeasureDryRuns},
     {"ended-jobs", "JOBS", 2000, MeasureEndedJobs},
-    {"step-rate", "SUBSCRIBERS", 500, [](int size) { MeasureStepRate(size, /*pairs=*/7, absl::Seconds(15)); }},
-    {"catch-up", "SUBSCRIBERS", 500, [](int size) { MeasureCatchUp(size, 10'000); }},
+    {"step-rate", "SUBSCRIBERS", 500, [](int size) { MeasureStepRate(size, /*pairs=*/7, absl::Seconds(15)); }, true},
+    {"catch-up", "SUBSCRIBERS", 500, [](int size) { MeasureCatchUp(size, 10'000); }, true},
     {"alert-latency", "SECONDS of each number of jobs", 60, MeasureAlertLatency},
-    {"termination", "SUBSCRIBERS", 500, [](int size) { MeasureTermination(size, /*rounds=*/3); }},
+    {"termination", "SUBSCRIBERS", 500, [](int size) { MeasureTermination(size, /*rounds=*/3); }, true},
 };
-
-// The processes whose parent is this one.
-std::vector<pid_t> Children() {
-  std::ifstream file(absl::StrCat("/proc/self/task/", getpid(), "/children"));
-  return std::vector<pid_t>(std::istream_iterator<pid_t>(file), {});
-}
-
-// Runs `run` in a process of its own. Whatever ends that, a signal to this one too, nothing that it started is left
-// behind: orphans become children of this process.
-int RunAndReap(const std::function<int()>& run) {
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
-  sigset_t signals, before;
-  sigemptyset(&signals);
-  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
-  sigprocmask(SIG_BLOCK, &signals, &before);
-  const pid_t child = fork();
-  if (child == 0) {
-    sigprocmask(SIG_SETMASK, &before, nullptr);
-    std::exit(run());
-  }
-  int code = -1;
-  while (code < 0) {
-    int signal = 0, status = 0;
-    sigwait(&signals, &signal);
-    if (signal != SIGCHLD) code = 128 + signal;
-    for (pid_t ended = waitpid(-1, &status, WNOHANG); ended > 0; ended = waitpid(-1, &status, WNOHANG)) {
-      if (ended == child) code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    }
-  }
-  do {
-    for (const pid_t left : Children()) kill(left, SIGKILL);
-  } while (waitpid(-1, nullptr, 0) > 0);
-  return code;
-}
-
-// One section, as the arguments name it.
-int RunSection(const std::vector<std::string>& arguments) {
-  int size = 0;
-  for (const Section& section : kSections) {
-    if (arguments.empty() || arguments[0] != section.name || arguments.size() > 2) continue;
-    if (arguments.size() == 2 && (!absl::SimpleAtoi(arguments[1], &size) || size < 1)) break;
-    // What these measure must not share the trainer's processor; what is started from here inherits it.
-    const bool pinned =
-        section.run != MeasureDryRuns && section.run != MeasureEndedJobs && section.run != MeasureAlertLatency;
-    if (pinned) PinToProcessor(getpid(), kServerProcessor);
-    try {
-      section.run(size > 0 ? size : section.default_size);
-      return 0;
-    } catch (const Failed& failed) {
-      std::cerr << "measure_server: " << failed.what << std::endl;
-      return 1;
-    }
-  }
-  std::cerr << "usage: measure_server SECTION [SIZE], where SECTION is one of\n";
-  for (const Section& section : kSections) {
-    std::cerr << "  " << section.name << " [" << section.what << ", default " << section.default_size << "]\n";
-  }
-  return 2;
-}
 
 }  // namespace
 }  // namespace gradwatch::testing
@@ -391,5 +311,7 @@ int RunSection(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   if (argc == 4 && std::string(argv[1]) == "probe-alerts") return gradwatch::testing::ProbeAlerts(argv[2], argv[3]);
   if (argc == 3 && std::string(argv[1]) == "probe-latency") return gradwatch::testing::ProbeAlertLatency(argv[2]);
-  return gradwatch::testing::RunAndReap([&] { return gradwatch::testing::RunSection({argv + 1, argv + argc}); });
+  return gradwatch::testing::RunAndReap([&] {
+    return gradwatch::testing::RunSection("measure_server", gradwatch::testing::kSections, {argv + 1, argv + argc});
+  });
 }

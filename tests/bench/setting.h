@@ -1,4 +1,5 @@
-// What the sections of measure_server share: a server with a folder of its own, jobs for it, and percentiles.
+// What the sections of measure_server and measure_storage share: a server with a folder of its own, jobs for it, and
+// percentiles.
 #ifndef GRADWATCH_TESTS_BENCH_SETTING_H_
 #define GRADWATCH_TESTS_BENCH_SETTING_H_
 
@@ -79,6 +80,17 @@ struct Setting {
   std::unique_ptr<ServerProcess> server;
   std::unique_ptr<Outside> outside;
 };
+
+// Steps a second of a job; `load`: processors that the server took meanwhile.
+inline double StepRate(const Setting& setting, absl::Duration duration, double* load) {
+  const absl::Duration processor = ProcessorTime(setting.server->pid());
+  const int64_t first = setting.StepsDone("job");
+  const absl::Time begin = absl::Now();
+  Pause(duration);
+  const int64_t last = setting.StepsDone("job");
+  *load = absl::ToDoubleSeconds(ProcessorTime(setting.server->pid()) - processor) / Seconds(begin);
+  return static_cast<double>(last - first) / Seconds(begin);
+}
 
 }  // namespace gradwatch::testing
 

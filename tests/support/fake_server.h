@@ -70,6 +70,7 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   UnaryScript<v1::CreateSilenceRequest, v1::Silence> create_silence;
   UnaryScript<v1::ListSilencesRequest, v1::ListSilencesResponse> list_silences;
   UnaryScript<v1::DeleteSilenceRequest, v1::DeleteSilenceResponse> delete_silence;
+  UnaryScript<v1::QueryStatisticsRequest, v1::QueryStatisticsResponse> query_statistics;
   StreamScript<v1::WatchJobRequest, v1::WatchJobResponse> watch_job;
   StreamScript<v1::WatchAlertsRequest, v1::WatchAlertsResponse> watch_alerts;
 
@@ -155,6 +156,10 @@ class FakeServer final : v1::JobService::Service, v1::WatchService::Service, v1:
   grpc::Status DeleteSilence(Context*, const v1::DeleteSilenceRequest* request,
                              v1::DeleteSilenceResponse* response) override {
     return Run(delete_silence, *request, response);
+  }
+  grpc::Status QueryStatistics(Context*, const v1::QueryStatisticsRequest* request,
+                               v1::QueryStatisticsResponse* response) override {
+    return Run(query_statistics, *request, response);
   }
   grpc::Status WatchJob(Context* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override {

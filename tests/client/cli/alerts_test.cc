@@ -61,6 +61,16 @@ TEST_F(AlertsTest, ListPrintsATable) {
   EXPECT_THAT(Cli("alerts list --job x --min-severity info -o json").out, HasSubstr(R"("rule":"norm_spike")"));
 }
 
+TEST_F(AlertsTest, ListAsksForRulesByName) {
+  server_.list_alerts = [](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
+    EXPECT_THAT(request.rules(), ::testing::ElementsAre("norm_spike", "stall"));
+    *response->add_alerts() = MakeAlert();
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Cli("alerts list --rule norm_spike --rule stall").out, HasSubstr(" norm_spike "));
+  EXPECT_EQ(Cli("alerts list --rule").exit_code, 2);
+}
+
 TEST_F(AlertsTest, ListGoesOnWhereItWasCut) {
   server_.list_alerts = [](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
     v1::Alert& alert = *response->add_alerts() = MakeAlert();

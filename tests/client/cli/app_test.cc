@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/output_buffer.h"
+#include "client/lib/timestamp.h"
 #include "tests/client/cli/cli_fixture.h"
 
 namespace gradwatch::cli {
@@ -18,6 +19,7 @@ using ::gradwatch::testing::CliResult;
 using ::gradwatch::testing::CliTest;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class AppTest : public CliTest {
@@ -53,7 +55,7 @@ TEST_F(AppTest, ACommandThatIsNotThereIsNamedWithTheNearestOrAll) {
       {"jobs list", R"(no command "jobs"; did you mean job?)"},
       {"job lst -o json", R"(job: no command "lst"; did you mean list?)"},
       {"help",
-       R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, rules, compare, health, version)"},
+       R"(no command "help"; one of submit, job, watch, alerts, clip, adjust, rules, stats, compare, health, version)"},
       {"clip", "clip: a command is required; one of get, set, unset, cancel"},
       {"--fast", "not expected: --fast"},
   };

@@ -1,7 +1,9 @@
 #include "client/cli/compare.h"
 
-#include <limits>
+#include <cmath>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "tests/client/cli/cli_fixture.h"
 
@@ -30,18 +32,18 @@ class CompareTest : public CliTest {
   CompareTest() {
     server_.get_job = [](const v1::GetJobRequest& request, v1::Job* job) {
       if (request.job_id() == "nobody") return testing::NotFound("no job \"nobody\"");
-      job->add_tensors()->set_name("dense0.weight");
+      job->set_attempt(request.job_id() == "new" ? 0 : request.job_id() == "twice" ? 2 : 1);
+      return grpc::Status::OK;
+    };
+    server_.query_statistics = [](const v1::QueryStatisticsRequest& request, v1::QueryStatisticsResponse* response) {
+      Answer(request, response);
       return grpc::Status::OK;
     };
     server_.watch_job = [](const v1::WatchJobRequest& request, grpc::ServerContext* context,
                            grpc::ServerWriter<v1::WatchJobResponse>* writer) {
       EXPECT_TRUE(request.from_beginning());
-      EXPECT_THAT(request.tensors(), ElementsAre("dense0.weight")) << "one is the least that can be asked for";
-      const bool twice = request.job_id() == "twice";
+      EXPECT_TRUE(request.events_only());
       v1::WatchJobResponse response;
-      v1::Job& job = *response.mutable_started()->mutable_job();
-      job.set_attempt(twice ? 2 : 1);
-      job.set_steps_done(request.job_id() == "new" ? 0 : 4);
       response.mutable_started()->set_last_event(request.job_id() == "new" ? 0 : 2);
       writer->Write(response);
       response.Clear();
@@ -55,20 +57,32 @@ class CompareTest : public CliTest {
       if (request.job_id() == "seen") alert->mutable_alert_changed()->mutable_alert()->mutable_acknowledge_time();
       alert->mutable_alert_changed()->set_acknowledgement(request.job_id() == "acknowledged");
       writer->Write(response);
-      for (int attempt = 1; attempt <= (twice ? 2 : 1); ++attempt) {
-        for (int step = attempt == 1 ? 0 : 2; step < 4; ++step) {
-          response.Clear();
-          v1::StepReport* report = response.add_reports();
-          report->set_attempt(attempt);
-          report->set_step(step);
-          report->set_loss(attempt == 2 ? 0.5 : step == 3 ? std::numeric_limits<double>::quiet_NaN() : 3 - step);
-          if (step == 2 && request.job_id() == "judged") report->mutable_validation()->set_loss(7);
-          writer->Write(response);
-        }
-      }
       while (!context->IsCancelled()) std::this_thread::yield();
       return grpc::Status::OK;
     };
+  }
+
+  // Every step that there is, as it was.
+  static void Answer(const v1::QueryStatisticsRequest& request, v1::QueryStatisticsResponse* response) {
+    const bool is_loss = request.series(0) == "loss";
+    v1::StatisticsSeries* const series = response->add_series();
+    series->set_name(request.series(0));
+    for (int64_t step = request.attempt() == 1 ? 0 : 2; step < 4; ++step) {
+      if (step < request.first_step() || (request.has_last_step() && step > request.last_step())) continue;
+      if (!is_loss && (step != 2 || request.job_id() != "judged")) continue;
+      const double loss = request.attempt() == 2 ? 0.5 : step == 3 ? NAN : static_cast<double>(3 - step);
+      response->add_first_steps(step);
+      response->add_last_steps(step);
+      AddValue(is_loss ? loss : 7, series);
+    }
+  }
+  static void AddValue(double value, v1::StatisticsSeries* series) {
+    const bool is_finite = std::isfinite(value);
+    series->add_min(is_finite ? value : NAN);
+    series->add_max(is_finite ? value : NAN);
+    series->add_last(value);
+    series->add_count(is_finite ? 1 : 0);
+    series->add_non_finite(is_finite ? 0 : 1);
   }
 };
 
@@ -92,23 +106,46 @@ TEST_F(CompareTest, TellsValidations) {
 }
 
 TEST_F(CompareTest, TellsWhatIsLost) {
-  server_.watch_job = [](const v1::WatchJobRequest&, grpc::ServerContext* context,
-                         grpc::ServerWriter<v1::WatchJobResponse>* writer) {
-    v1::WatchJobResponse response;
-    response.mutable_started()->mutable_job()->set_attempt(1);
-    response.mutable_started()->mutable_job()->set_steps_done(4);
-    response.mutable_started()->set_last_event(0);
-    v1::StatisticsLost* lost = response.add_lost();
-    lost->set_attempt(1);
-    lost->set_last_step(3);
-    writer->Write(response);
-    while (!context->IsCancelled()) std::this_thread::yield();
+  server_.query_statistics = [](const v1::QueryStatisticsRequest&, v1::QueryStatisticsResponse* response) {
+    response->add_series();
+    v1::StatisticsLost* const gap = response->add_gaps();
+    gap->set_attempt(1);
+    gap->set_last_step(3);
     return grpc::Status::OK;
   };
   const CliResult result = Cli("compare damaged -o json");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.err, "gradwatch: the statistics of 4 steps of damaged are lost\n");
   EXPECT_THAT(result.out, HasSubstr(R"("steps_lost":4)"));
+}
+
+// A million steps in points of 500: the first, the best and the last are asked for step by step, a spike is drawn where
+// it was, and what was not finite is counted.
+TEST_F(CompareTest, ReadsALongJobInPoints) {
+  std::vector<std::pair<int64_t, int64_t>> asked;
+  server_.query_statistics = [&asked](const v1::QueryStatisticsRequest& request,
+                                      v1::QueryStatisticsResponse* response) {
+    v1::StatisticsSeries* const series = response->add_series();
+    if (request.series(0) != "loss") return grpc::Status::OK;
+    const int64_t last_step = request.has_last_step() ? request.last_step() : 1'499;
+    asked.emplace_back(request.first_step(), last_step);
+    for (int64_t first = request.first_step(); first <= last_step; first += request.has_last_step() ? 1 : 500) {
+      const int64_t last = request.has_last_step() ? first : first + 499;
+      response->add_first_steps(first);
+      response->add_last_steps(last);
+      const bool has_best = first <= 700 && 700 <= last;
+      series->add_min(has_best ? 0.25 : 1);
+      series->add_max(first <= 900 && 900 <= last ? 1000 : has_best && first == last ? 0.25 : 2);
+      series->add_last(has_best && first == last ? 0.25 : 2);
+      series->add_count(last - first + 1);
+      series->add_non_finite(0);
+    }
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("compare long -o json");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(asked, ElementsAre(std::pair(0, 1'499), std::pair(1'000, 1'499), std::pair(500, 999), std::pair(0, 499)));
+  EXPECT_THAT(result.out, HasSubstr(R"("steps":1500,"first_loss":2,"last_loss":2,"best_loss":0.25,"best_step":700)"));
 }
 
 TEST_F(CompareTest, PrintsNumbersInJson) {

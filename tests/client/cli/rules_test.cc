@@ -54,6 +54,8 @@ TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
       // ln 20 / 8
       {"norm_spike { max_deviations: 8 window: 30 min_deviation: 0.37446653 } for_steps: 2 within_steps: 3",
        "norm above x20 its median of 30 steps, by 8 deviations; on 2 of 3 steps"},
+      {"norm_spike { max_deviations: 8 window: 30 min_deviation: 0.37446653 start_factor: 1 }",
+       "norm above x20 its median of 30 steps, by 8 deviations, and above x1 its first ones"},
       {"loss_jump { factor: 5 window: 30 max_deviations: 3 } for_steps: 3",
        "loss above x5 its median of 30 steps, by 3 deviations; on 3 steps in a row"},
       {"loss_jump { factor: 5 window: 30 max_deviations: 0 norm_factor: 10 } for_steps: 3 within_steps: 3",
@@ -70,10 +72,10 @@ TEST(RulesTextTest, AConditionIsToldWithItsNumbers) {
        "loss 4 deviations above its moving mean of 20 steps and above 7, outliers kept out of it"},
       {"loss_collapse { factor: 1.5 max_deviations: 8 start_share: 0.75 }",
        "loss of 30 steps above x1.5 its best, by 8 deviations, and back above 75% of its start; or so for 200 steps "
-       "above x1.225, by 4 deviations, and nearer its start than its best"},
+       "above x1.225, by 2 deviations, and nearer its start than its best"},
       {"overshoot { max_log_product: 1.5 start_factor: 1.5 }",
        "updates multiply up to x4.482 the weights while the loss is above x1.5 its start, or one is x7.389 them while "
-       "it is above x10"},
+       "it is above x10, or one is x1 them and throws it there, and it is no better 100 steps later"},
       {"off: true", "-"},
       {"", "one that this version of gradwatch does not know"},
   };
@@ -371,6 +373,27 @@ TEST_F(RulesCommandTest, YamlNamesThePresetOfTheJob) {
   EXPECT_THAT(Cli("rules get x -o json").out, HasSubstr("update_growth")) << "programs get all of them";
   changed.clear_rules();
   EXPECT_EQ(Cli("rules get x -o yaml").out, "preset: gradwatch\n");
+}
+
+TEST_F(RulesCommandTest, GetTellsRulesThatWait) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+    job->set_job_id("x");
+    job->set_waiting_edits(2);
+    return grpc::Status::OK;
+  };
+  server_.list_edits = [](const v1::ListEditsRequest&, v1::ListEditsResponse* response) {
+    for (const char* const path : {"rules", "clip.threshold"}) {
+      v1::Adjustment& edit = *response->add_edits();
+      edit.set_edit(7 + response->edits_size());
+      edit.add_paths(path);
+      edit.set_at_step(5000);
+      edit.set_actor("ana");
+    }
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("rules get x");
+  EXPECT_THAT(result.err, HasSubstr("waits: edit 8 from step 5000, asked for by ana"));
+  EXPECT_THAT(result.err, Not(HasSubstr("edit 9")));
 }
 
 TEST_F(RulesCommandTest, YamlNamesAPresetThoughTheServerLacksAnother) {

@@ -74,6 +74,30 @@ class SubmitTest : public CliTest {
   v1::CreateJobRequest request_;
 };
 
+TEST_F(SubmitTest, TellsWhichRulesCannotJudgeTheJob) {
+  server_.get_rules = [](const v1::GetRulesRequest& request, v1::RuleSet* rules) {
+    EXPECT_EQ(request.job_id(), "x");
+    rules->add_rules()->set_name("fine");
+    v1::Rule& rule = *rules->add_rules();
+    rule.set_name("layers");
+    rule.set_unable("needs layer_statistics, which is off");
+    v1::Rule& part = *rules->add_rules();
+    part.set_name("joint_growth");
+    part.set_unable("updates are left out");
+    part.set_armed_at(49);
+    return grpc::Status::OK;
+  };
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  constexpr char kTold[] =
+      "gradwatch: layers cannot judge: needs layer_statistics, which is off\n"
+      "gradwatch: joint_growth judges in part: updates are left out\n";
+  for (const char* const follow : {"", " --follow"}) {
+    const CliResult result = Cli(absl::StrCat("submit ", spec_, follow));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(kTold)) << follow;
+  }
+}
+
 // A job that a foreign program trains.
 class SubmitExternalTest : public SubmitTest {
  protected:
@@ -88,6 +112,17 @@ class SubmitExternalTest : public SubmitTest {
   }
   const std::string external_ = dir_.Write("external.yaml", "external: {framework: pytorch}\n");
 };
+
+TEST_F(SubmitTest, TakesHowMuchIsKept) {
+  EXPECT_EQ(Cli("submit " + spec_).exit_code, 0);
+  EXPECT_FALSE(request_.spec().has_retention());
+  EXPECT_EQ(Cli("submit " + spec_ + " --keep-bytes 1e6 --keep-days 2").exit_code, 0);
+  EXPECT_EQ(request_.spec().retention().max_bytes(), 1'000'000);
+  EXPECT_EQ(request_.spec().retention().max_age().seconds(), 172'800);
+  EXPECT_EQ(Cli("submit " + spec_ + " --set retention.max_age=36h").exit_code, 0);
+  EXPECT_EQ(request_.spec().retention().max_age().seconds(), 129'600);
+  EXPECT_FALSE(request_.spec().retention().has_max_bytes());
+}
 
 TEST_F(SubmitExternalTest, TheTokenIsToldWithHowToUseIt) {
   CliResult result = Cli("submit " + external_);

@@ -250,9 +250,58 @@ TEST_F(WatchTest, PrintsNothingThatComesAfterTheStepWhereverAMessageEnds) {
   EXPECT_THAT(Cli("watch x --until-step 3 -o json").out, HasSubstr(R"("resume_token":"token0"})"))
       << "it must not claim what was not printed";
   // The server sends multiples of --every only.
-  const CliResult every = Cli("watch x --until-step 3 --every 2");
+  const CliResult every = Cli("watch x --until-step 3 --every 2 --tensors r*");
   EXPECT_THAT(every.out, HasSubstr("\n         2 "));
   EXPECT_THAT(every.out, Not(HasSubstr("\n         3 ")));
+  hold_ = false;
+}
+
+v1::ConflatedPoint Point(int first, int last) {
+  v1::ConflatedPoint point;
+  point.set_attempt(1);
+  point.set_first_step(first);
+  point.set_last_step(last);
+  point.set_loss_min(0.5);
+  point.set_loss_max(80);
+  point.set_non_finite_steps(first == 2 ? 1 : 0);
+  *point.mutable_last() = Report(last, 1);
+  return point;
+}
+
+TEST_F(WatchTest, RowsOfManyStepsHideNoSpike) {
+  job().set_state(v1::JOB_STATE_SUCCEEDED);
+  v1::WatchJobResponse& message = Add();
+  *message.add_points() = Point(0, 1);
+  message.mutable_points(0)->clear_last();
+  *message.add_points() = Point(2, 3);
+  *message.add_events() = AlertEvent(4, v1::SEVERITY_INFO);
+  message.mutable_events(0)->mutable_alert_changed()->mutable_alert()->set_step(2);
+  message.mutable_events(0)->set_steps_done(2);
+  const CliResult result = Cli("watch x --from-beginning --every 2");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(request_.delivery(), v1::WatchJobRequest::DELIVERY_CONFLATED);
+  EXPECT_EQ(request_.every_steps(), 2);
+  EXPECT_THAT(result.out, HasSubstr("\n         1           -           -              -           -  "
+                                    "from step 0: loss 0.5 to 80\n"));
+  EXPECT_THAT(result.out, HasSubstr("from step 2: loss 0.5 to 80, 1 step not finite\n"));
+  EXPECT_LT(result.out.find("from step 0"), result.out.find("event 4"));
+  EXPECT_LT(result.out.find("event 4"), result.out.find("from step 2")) << "an alert stands before its step";
+  const CliResult json = Cli("watch x --from-beginning --every 2 -o json");
+  EXPECT_THAT(json.out, HasSubstr(R"({"type":"point","job":"x","attempt":1,"first_step":0,"last_step":1,)"
+                                  R"("loss_min":0.5,"loss_max":80,"non_finite_steps":0})"));
+  EXPECT_THAT(json.out, HasSubstr(R"("last":{"type":"report","job":"x","attempt":1,"step":3,)"));
+}
+
+TEST_F(WatchTest, RowsOfManyStepsEndWithTheStep) {
+  v1::WatchJobResponse& message = Add();
+  for (int step = 0; step < 10; step += 2) *message.add_points() = Point(step, step + 1);
+  hold_ = true;
+  for (const char* arguments : {"watch x --until-step 5 --every 2", "watch x --until-step 6 --every 2"}) {
+    const CliResult result = Cli(arguments);
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_THAT(result.out, HasSubstr("\n         5 "));
+    EXPECT_THAT(result.out, Not(HasSubstr("\n         7 ")));
+  }
   hold_ = false;
 }
 
@@ -432,9 +481,15 @@ TEST_F(WatchTest, TellsThatAJobWasRenamed) {
   (*updated.mutable_labels())["team"] = "vision";
   (*updated.mutable_labels())["run"] = "7";
   *Add().add_events() = event;
+  event.set_number(6);
+  event.mutable_job_updated()->mutable_retention()->set_max_bytes(1 << 20);
+  *Add().add_events() = event;
   AddEnd(v1::JOB_STATE_SUCCEEDED);
-  EXPECT_THAT(Cli("watch x").out,
-              StartsWith("event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision\n"));
+  EXPECT_THAT(
+      Cli("watch x").out,
+      StartsWith("event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision\n"
+                 "event 6  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision, kept 1 MiB, age: the "
+                 "server's own\n"));
 }
 
 TEST_F(WatchTest, SaysThatNoTensorMatches) {
@@ -553,6 +608,28 @@ TEST_F(WatchTest, FailsOnAlertsThatAreBadEnough) {
   EXPECT_EQ(Cli("watch x --fail-on-alert critical").exit_code, 0);
   EXPECT_EQ(Cli("watch x --fail-on-alert warning").exit_code, 9);
   EXPECT_EQ(Cli("watch x --fail-on-alert info").exit_code, 9);
+}
+
+TEST_F(WatchTest, FailsOnWhatFiredBeforeAWatchThatStartsNow) {
+  job().set_firing_alerts(1);
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
+  server_.list_alerts = [](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
+    EXPECT_EQ(request.job_id(), "x");
+    EXPECT_THAT(request.states(), ::testing::ElementsAre(v1::ALERT_STATE_FIRING));
+    if (request.min_severity() == v1::SEVERITY_CRITICAL) return grpc::Status::OK;
+    *response->add_alerts() = AlertEvent(1, v1::SEVERITY_WARNING).alert_changed().alert();
+    return grpc::Status::OK;
+  };
+  const CliResult failed = Cli("watch x --fail-on-alert warning");
+  EXPECT_EQ(failed.exit_code, 9);
+  EXPECT_THAT(failed.err, HasSubstr("non_finite fires since step "));
+  EXPECT_EQ(Cli("watch x --fail-on-alert critical").exit_code, 0);
+  EXPECT_EQ(Cli("watch x").exit_code, 0);
+  EXPECT_EQ(Cli("watch x --fail-on-alert warning --from-beginning").exit_code, 0) << "its events tell it";
+  server_.list_alerts = [](const auto&, auto*) { return gradwatch::testing::NotFound("no list"); };
+  const CliResult unread = Cli("watch x --fail-on-alert warning");
+  EXPECT_EQ(unread.exit_code, 0);
+  EXPECT_THAT(unread.err, HasSubstr("what fires already could not be read: no list"));
 }
 
 TEST_F(WatchTest, CtrlCDetachesAndSaysHowToGoOn) {

@@ -329,6 +329,21 @@ TEST(SpecReaderTest, ReadsTimesAndMasksAsText) {
               StatusIs(kInvalid, "j:1:14: create_time: \"noon\" is not a time as 2026-01-31T12:00:00Z"));
 }
 
+TEST(SpecReaderTest, ReadsTimeSpansAsText) {
+  v1::Retention retention;
+  const std::pair<const char*, std::pair<int64_t, int>> spans[] = {
+      {"604800s", {604'800, 0}}, {"36h", {129'600, 0}}, {"1.25s", {1, 250'000'000}}, {"-90s", {-90, 0}}, {"0", {0, 0}}};
+  for (const auto& [text, span] : spans) {
+    ASSERT_THAT(YamlToMessage(absl::StrCat("max_age: ", text, "\n"), "r", &retention), IsOk());
+    EXPECT_EQ(std::pair(retention.max_age().seconds(), retention.max_age().nanos()), span) << text;
+  }
+  for (const char* text : {"soon", "7", "inf", "1e300h"}) {
+    EXPECT_THAT(
+        YamlToMessage(absl::StrCat("max_age: ", text, "\n"), "r", &retention),
+        StatusIs(kInvalid, absl::StrCat("r:1:10: max_age: \"", text, "\" is not a time span as 90s, 1h30m or 168h")));
+  }
+}
+
 TEST(SpecReaderTest, ReplacesWhatWasThere) {
   v1::JobSpec spec;
   spec.set_steps(5);

@@ -119,6 +119,12 @@ TEST(SpecWriterTest, TimesAndMasksAreText) {
   job.mutable_create_time()->set_nanos(250'000'000);
   EXPECT_EQ(FormatMessage(job, OutputSyntax::kJson), R"({"create_time":"2026-01-31T11:00:00.25Z"})");
   EXPECT_EQ(FormatMessage(job, OutputSyntax::kYaml), R"(create_time: "2026-01-31T11:00:00.25Z")");
+  v1::Retention retention;
+  retention.mutable_max_age()->set_seconds(604'800);
+  EXPECT_EQ(FormatMessage(retention, OutputSyntax::kJson), R"({"max_age":"604800s"})");
+  retention.mutable_max_age()->set_seconds(-1);
+  retention.mutable_max_age()->set_nanos(-250'000'000);
+  EXPECT_EQ(FormatMessage(retention, OutputSyntax::kJson), R"({"max_age":"-1.25s"})");
   v1::AdjustJobRequest request;
   request.mutable_update_mask()->add_paths("clip.mode");
   request.mutable_update_mask()->add_paths("report_every");
@@ -138,7 +144,7 @@ class RandomMessage {
 
   void Fill(Message* message, int depth) {
     const auto* const type = message->GetDescriptor();
-    if (type->full_name() == "google.protobuf.Timestamp") {
+    if (type->full_name() == "google.protobuf.Timestamp" || type->full_name() == "google.protobuf.Duration") {
       message->GetReflection()->SetInt64(message, type->FindFieldByName("seconds"), random_() % 253402300800);
       message->GetReflection()->SetInt32(message, type->FindFieldByName("nanos"), random_() % 1'000'000'000);
       return;

@@ -70,10 +70,12 @@ std::string Said(const core::StepRecord& record) {
 TEST(PackedRecordTest, TellsTheSameAsTheRecord) {
   for (const v1::StatisticsLevel level :
        {v1::STATISTICS_LEVEL_FULL, v1::STATISTICS_LEVEL_NORM, v1::STATISTICS_LEVEL_NONE}) {
-    for (const bool report_tensors : {true, false}) {
+    for (const auto& [report_tensors, report_histograms] :
+         {std::pair(true, true), std::pair(true, false), std::pair(false, false)}) {
       core::StepRecord record = FullRecord();
       record.level = level;
       record.report_tensors = report_tensors;
+      record.report_histograms = report_histograms;
       record.loss = std::numeric_limits<double>::quiet_NaN();
       record.tensors[2].max_abs = std::numeric_limits<double>::infinity();
       core::StepRecord copy = FullRecord();  // what was in it must not show
@@ -107,6 +109,11 @@ TEST(PackedRecordTest, WhatIsNotReportedTakesNoBytes) {
   core::StepRecord record = FullRecord();
   const size_t full = Pack(record).size();
   EXPECT_LT(full, MinPackedBytes() + 3 * 160 + 2 * sizeof(core::LayerStatistics)) << "empty buckets are left out";
+  record.report_histograms = false;
+  EXPECT_LT(Pack(record).size(), full);
+  std::ranges::fill(record.tensors[1].histogram.positive(), 9);  // of an older step
+  EXPECT_LT(Pack(record).size(), full);
+  record.report_histograms = true;
   record.level = v1::STATISTICS_LEVEL_NORM;
   EXPECT_LT(Pack(record).size(), full);
   record.report_tensors = false;

@@ -212,6 +212,15 @@ TEST(ReportEncoderTest, BetweenReportedStepsThereAreNoTensors) {
   EXPECT_THAT(report.tensors(), IsEmpty());
 }
 
+TEST(ReportEncoderTest, HistogramsOfAnOlderStepAreNotTold) {
+  core::StepRecord record = FullRecord();
+  record.tensors[1].histogram.positive()[127] = 3;
+  v1::StepReport expected = Encode(record);
+  for (v1::TensorStats& tensor : *expected.mutable_tensors()) tensor.clear_histogram();
+  record.report_histograms = false;
+  EXPECT_EQ(Encode(record).SerializeAsString(), expected.SerializeAsString()) << "all else is";
+}
+
 TEST(ReportEncoderTest, NonFiniteNumbersAreToldAsTheyAre) {
   core::StepRecord record = FullRecord();
   record.loss = kNaN;

@@ -252,6 +252,24 @@ TEST(NormSpikeTest, TheFloorOfTheDeviationHoldsForConstantNorms) {
   EXPECT_NEAR(alert.limit(), std::exp(0.3), 1e-9);
 }
 
+// A run that has learnt all there is has hardly a gradient left, and what is far above it is no explosion yet.
+TEST(NormSpikeTest, WithAStartFactorTheFirstNormsMustBeExceededToo) {
+  v1::RuleSet rules = SpikeRule();
+  rules.mutable_rules(0)->mutable_norm_spike()->set_start_factor(2);
+  DetectorHarness harness(rules);
+  for (int i = 0; i < 200; ++i) {
+    harness.SetNorm(i < 20 ? 3 : 1e-4);
+    EXPECT_THAT(harness.Step(), IsEmpty());
+  }
+  harness.SetNorm(5.9);
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.SetNorm(6.1);
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_THAT(alert.summary(), HasSubstr("its median 0.0001"));
+  harness.SetNorm(5.9);
+  EXPECT_THAT(harness.Step(), IsEmpty()) << "neither was taken for the usual";
+}
+
 TEST(NormSpikeTest, FallingNormsAreNoSpikes) {
   DetectorHarness harness(SpikeRule());
   for (int i = 0; i < 500; ++i) {
@@ -308,6 +326,19 @@ TEST(LossJumpTest, TheSpreadOfANearlyConvergedRunIsNoJump) {
   }
   ASSERT_EQ(alerts.size(), 1u);
   EXPECT_EQ(alerts[0].state(), v1::ALERT_STATE_FIRING);
+}
+
+// The losses of a classifier that has learnt nearly all scatter by powers of ten, and nobody needs to know.
+TEST(LossJumpTest, BelowAHundredthOfItsStartALossMayJump) {
+  DetectorHarness harness(JumpRule());
+  harness.record().loss = 1;
+  for (int i = 0; i < 30; ++i) EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.HealthySteps(60, 1, 1e-4);
+  harness.record().loss = 0.0099;
+  EXPECT_THAT(harness.Step(), IsEmpty());
+  harness.HealthySteps(10, 1, 1e-4);
+  harness.record().loss = 0.0101;
+  EXPECT_EQ(harness.Step().size(), 1u);
 }
 
 TEST(LossJumpTest, ALossBelowZeroIsJudgedToo) {
@@ -376,6 +407,22 @@ TEST(OvershootTest, SaysThatNoChangeBringsTheWeightsBack) {
   EXPECT_THAT(diagnosis, HasSubstr("start the job again with these values in its spec."));
 }
 
+// The loss of a step shows the update of the step before, and that is the one to tell.
+TEST(OvershootTest, TellsTheUpdateThatBrokeTheLossAndNotTheNextOne) {
+  for (const double ratio : {9.0, 12.0}) {
+    DetectorHarness harness(OvershootRule());
+    harness.HealthySteps(40);
+    harness.SetUpdateRatio(ratio);
+    EXPECT_THAT(harness.Step(), IsEmpty());
+    harness.record().loss = 50;
+    harness.SetUpdateRatio(0);  // dead units have no gradient
+    const v1::Alert alert = harness.Step().at(0);
+    EXPECT_THAT(alert.summary(), HasSubstr(absl::StrCat("that of step 40 was ", ratio, " times rnn0.weight_ih")));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("What the weights had learnt is gone"));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("Try "));
+  }
+}
+
 TEST(NormGrowthTest, SaysThatTheWeightsAreGoneOnlyWhereAnUpdateReplacedThem) {
   for (const double ratio : {0.9, 1.0}) {
     v1::RuleSet rules = OneRule();
@@ -416,6 +463,53 @@ TEST(FirstStepTest, TellsALossFarAboveGuessingAndALargeUpdateTogether) {
       EXPECT_LT(start, rate);
     }
   }
+}
+
+TEST(FirstStepTest, AnInputThatIsNotScaledIsNamed) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  for (const double loss : {1.0, 100.0}) {
+    DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = 50'000, .largest_input = "income"});
+    harness.record().loss = loss;
+    const v1::Alert alert = harness.Step().at(0);
+    EXPECT_THAT(alert.summary(), HasSubstr("the input income is as large as 50000 (root mean square)"));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("data.csv.standardize"));
+    EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("initialisation is too large"))) << "the cause is known";
+    EXPECT_EQ(alert.value(), loss > 20 ? loss : 50'000);
+  }
+  DetectorHarness small(rules, {.guessing_loss = 2, .input_scale = 99, .largest_input = "height"});
+  EXPECT_THAT(small.Step(), IsEmpty());
+}
+
+// Loss grows with the square of an input: one of 4 is enough for a factor of 10.
+TEST(FirstStepTest, InputsAreRuledOutOnlyWhereTheyAreSmall) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  const std::pair<double, const char*> cases[] = {{NAN, "too large, or inputs or targets"},
+                                                  {3, "too large, or targets"},
+                                                  {60, "or inputs (age is as large as 60)"}};
+  for (const auto& [scale, words] : cases) {
+    DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = scale, .largest_input = "age"});
+    harness.record().loss = 100;
+    EXPECT_THAT(Diagnosis(harness.Step().at(0)), HasSubstr(words));
+  }
+}
+
+TEST(FirstStepTest, ARoughLossOfGuessingIsEnough) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  DetectorHarness harness(rules, {.rough_guessing_loss = 2});
+  harness.record().loss = 21;
+  EXPECT_EQ(harness.Step().at(0).limit(), 20);
+}
+
+TEST(FirstStepTest, AnInputIsToldAlsoWhereTheStepIsNotFinite) {
+  v1::RuleSet rules = OneRule();
+  rules.mutable_rules(0)->mutable_first_step();
+  DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = 1e20, .largest_input = "time"});
+  harness.record().loss = INFINITY;
+  const v1::Alert alert = harness.Step().at(0);
+  EXPECT_EQ(alert.summary(), "the input time is as large as 1e+20 (root mean square)");
 }
 
 TEST(LossCollapseTest, ALossFarAboveItsStartIsWorseAndNotBack) {

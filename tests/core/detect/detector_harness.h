@@ -96,6 +96,7 @@ class DetectorHarness {
     detector_.SetRules(rules, record_.step, absl::UnixEpoch(), &alerts);
     return alerts;
   }
+  int64_t last_holding() const { return detector_.last_holding(); }
   std::vector<v1::Alert> Finish() {
     std::vector<v1::Alert> alerts;
     detector_.Finish(record_.step, absl::UnixEpoch(), &alerts);

@@ -66,6 +66,16 @@ TEST(DetectorTest, PendingThatDoesNotLastIsResolvedAtOnceIfItWasTold) {
   EXPECT_EQ(alert.step(), 9);
 }
 
+TEST(DetectorTest, KnowsTheLastStepOnWhichAConditionHeldWhateverBecameOfIt) {
+  DetectorHarness harness(LimitOf100(3, 2));
+  EXPECT_EQ(Play({1, 1}, &harness), "..");
+  EXPECT_EQ(harness.last_holding(), -1);
+  EXPECT_EQ(Play({200, 1}, &harness), "..") << "nothing is told";
+  EXPECT_EQ(harness.last_holding(), 2);
+  EXPECT_EQ(Play({200, 200, 200, 1}, &harness), ".PF.") << "it fires still";
+  EXPECT_EQ(harness.last_holding(), 6);
+}
+
 TEST(DetectorTest, AStepThatCannotBeJudgedChangesNothing) {
   DetectorHarness harness(LimitOf100(3, 2));
   // A NaN norm neither breaks a row of steps nor counts as quiet.

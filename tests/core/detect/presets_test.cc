@@ -80,10 +80,12 @@ TEST(PresetsTest, LimitsOfTheDefaultRules) {
   const v1::Rule& exploding = rules.at("grad_norm_exploding");
   EXPECT_NEAR(SmallestFactor(exploding.norm_spike()), 100, 1e-9);
   EXPECT_EQ(exploding.norm_spike().max_deviations(), 10);
+  EXPECT_EQ(exploding.norm_spike().start_factor(), 1);
   EXPECT_EQ(exploding.for_steps(), 2);
   EXPECT_EQ(exploding.within_steps(), 3);
   EXPECT_NEAR(SmallestFactor(rules.at("grad_norm_spike").norm_spike()), 20, 1e-9);
   EXPECT_EQ(rules.at("grad_norm_spike").norm_spike().max_deviations(), 8);
+  EXPECT_FALSE(rules.at("grad_norm_spike").norm_spike().has_start_factor());
   EXPECT_EQ(rules.at("loss_jump").loss_jump().factor(), 5);
   EXPECT_EQ(rules.at("loss_jump").loss_jump().max_deviations(), 8);
   EXPECT_FALSE(rules.at("loss_jump").loss_jump().has_norm_factor());

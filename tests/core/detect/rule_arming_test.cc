@@ -101,6 +101,7 @@ TEST(RuleArmingTest, TheFirstStepIsJudgedOnlyOnce) {
 struct Need {
   std::string rule;
   v1::StatisticsLevel level;  // the lowest at which it can judge
+  bool with_updates = false;  // all of which only FULL lets it judge
 };
 
 TEST(RuleArmingTest, SaysWhichLevelARuleNeeds) {
@@ -111,9 +112,10 @@ TEST(RuleArmingTest, SaysWhichLevelARuleNeeds) {
       {"norm_limit { max_norm: 1 per_tensor: true }", v1::STATISTICS_LEVEL_NORM},
       {"norm_spike { per_tensor: true }", v1::STATISTICS_LEVEL_NORM},
       {"loss_jump { norm_factor: 10 }", v1::STATISTICS_LEVEL_NONE},
-      {"loss_divergence {}", v1::STATISTICS_LEVEL_NONE},
-      {"joint_growth {}", v1::STATISTICS_LEVEL_NONE},
-      {"frozen {}", v1::STATISTICS_LEVEL_NORM},
+      {"loss_divergence {}", v1::STATISTICS_LEVEL_NONE, true},
+      {"joint_growth {}", v1::STATISTICS_LEVEL_NONE, true},
+      {"first_step {}", v1::STATISTICS_LEVEL_NONE, true},
+      {"frozen {}", v1::STATISTICS_LEVEL_NORM, true},
       {"update_ratio {}", v1::STATISTICS_LEVEL_FULL},
       {"vanishing {}", v1::STATISTICS_LEVEL_FULL},
       {"overshoot {}", v1::STATISTICS_LEVEL_FULL},
@@ -127,7 +129,8 @@ TEST(RuleArmingTest, SaysWhichLevelARuleNeeds) {
       controls.set_statistics(level);
       v1::RuleSet rules = Resolved(need.rule);
       DescribeArming(controls, 0, rules.mutable_rules(0));
-      EXPECT_EQ(rules.rules(0).unable().empty(), level >= need.level) << need.rule << " " << level;
+      const bool judges_all = level >= (need.with_updates ? v1::STATISTICS_LEVEL_FULL : need.level);
+      EXPECT_EQ(rules.rules(0).unable().empty(), judges_all) << need.rule << " " << level;
       EXPECT_EQ(rules.rules(0).has_armed_at(), level >= need.level) << need.rule << " " << level;
     }
   }
@@ -139,6 +142,10 @@ TEST(RuleArmingTest, SaysInWordsWhatIsMissing) {
   v1::RuleSet rules = Resolved("update_ratio {}");
   DescribeArming(controls, 0, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "needs statistics level FULL, the job measures NORM");
+  v1::RuleSet in_part = Resolved("joint_growth {}");
+  DescribeArming(controls, 0, in_part.mutable_rules(0));
+  EXPECT_EQ(in_part.rules(0).unable(), "updates are left out: that needs statistics level FULL, the job measures NORM");
+  EXPECT_TRUE(in_part.rules(0).has_armed_at());
   // It is filled anew each time.
   DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "");

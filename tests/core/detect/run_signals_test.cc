@@ -146,6 +146,23 @@ TEST_F(RunSignalsTest, ABiasThatStartsAtZeroIsNoLargeUpdateAndABiasIsNoWeight) {
   EXPECT_NEAR(nameless.update_ratio(), 1000, 1e-9);
 }
 
+TEST_F(RunSignalsTest, ABrokenUpdateIsLargerThanAny) {
+  RunSignals two({"a.weight", "b.weight"});
+  for (const double broken : {double{NAN}, kInfinity}) {
+    record_.tensors[0].weight_norm = record_.tensors[1].weight_norm = 1;
+    record_.tensors[0].update_norm = broken;
+    record_.tensors[1].update_norm = 0.1;
+    two.BeginStep(record_);
+    two.EndGradients(record_);
+    two.ObserveUpdate(record_);
+    two.EndUpdate(record_);
+    EXPECT_EQ(two.last_update().tensor, 0);
+    EXPECT_FALSE(std::isfinite(two.last_update().ratio));
+    EXPECT_TRUE(std::isnan(two.update_ratio())) << "and moves nothing";
+    ++record_.step;
+  }
+}
+
 TEST_F(RunSignalsTest, WhatIsNotMeasuredIsNotKnown) {
   Step(1);
   EXPECT_NEAR(signals_.update_ratio(), 0.001, 1e-12);

@@ -56,6 +56,7 @@ v1::Controls Current() {
   limit->set_threshold(3);
   controls.set_learning_rate_scale(0.5);
   controls.set_report_every(10);
+  controls.set_histogram_every(20);
   controls.set_statistics(v1::STATISTICS_LEVEL_NORM);
   controls.set_gradient_cosine(true);
   controls.set_layer_statistics(true);
@@ -71,6 +72,7 @@ TEST(ControlsTest, DefaultsAreThoseOfTheProtocol) {
   EXPECT_FALSE(resolved.clip().pytorch_compatible());
   EXPECT_EQ(resolved.learning_rate_scale(), 1);
   EXPECT_EQ(resolved.report_every(), 1);
+  EXPECT_EQ(resolved.histogram_every(), 16);
   EXPECT_EQ(resolved.statistics(), v1::STATISTICS_LEVEL_FULL);
   EXPECT_TRUE(MessageDifferencer::Equals(ResolveControls(resolved), resolved));
   EXPECT_TRUE(MessageDifferencer::Equals(ResolveControls(Current()), Current()));
@@ -89,6 +91,8 @@ TEST(ControlsTest, RefusesValuesOutOfRange) {
       {[](auto* c) { c->set_learning_rate_scale(kInfinity); }, "learning_rate_scale", "got inf"},
       {[](auto* c) { c->set_report_every(0); }, "report_every", "must be from 1 to 1000000; got 0"},
       {[](auto* c) { c->set_report_every(1'000'001); }, "report_every", "got 1000001"},
+      {[](auto* c) { c->set_histogram_every(0); }, "histogram_every", "must be from 1 to 1000000; got 0"},
+      {[](auto* c) { c->set_histogram_every(1'000'001); }, "histogram_every", "got 1000001"},
       {[](auto* c) { c->set_statistics(static_cast<v1::StatisticsLevel>(9)); }, "statistics", "unknown level 9"},
       {[](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE); }, "clip.threshold", "0"},
       {[](auto* c) { c->mutable_clip()->set_mode(v1::CLIP_MODE_VALUE), c->mutable_clip()->set_threshold(kNan); },
@@ -151,6 +155,8 @@ TEST(ApplyControlChangesTest, ChangesExactlyThePathsOfTheMask) {
        [](auto* c) { c->set_learning_rate_scale(1000); }, [](auto* c) { c->set_learning_rate_scale(1); }},
       {"report_every", [](auto* c) { c->set_report_every(3); }, [](auto* c) { c->set_report_every(3); },
        [](auto* c) { c->set_report_every(1); }},
+      {"histogram_every", [](auto* c) { c->set_histogram_every(3); }, [](auto* c) { c->set_histogram_every(3); },
+       [](auto* c) { c->set_histogram_every(16); }},
       {"statistics", [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
        [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_NONE); },
        [](auto* c) { c->set_statistics(v1::STATISTICS_LEVEL_FULL); }},
@@ -410,7 +416,8 @@ TEST(ApplyControlChangesTest, RefusesMasksThatNameNothing) {
   EXPECT_THAT(
       ApplyControlChanges(Current(), Current(), Mask({"oops"})),
       StatusIs(kInvalid, HasSubstr("no path \"oops\"; there are clip, learning_rate_scale, report_every, "
-                                   "statistics, gradient_cosine, layer_statistics, rules, clip.mode, clip.threshold")));
+                                   "statistics, gradient_cosine, layer_statistics, rules, histogram_every, clip.mode, "
+                                   "clip.threshold")));
 }
 
 TEST(ApplyControlChangesTest, RefusesWhatTheResultMustNotBe) {

@@ -138,6 +138,7 @@ TEST(ValidateJobTest, AnExternalJobSaysNothingOfHowItTrains) {
       {[](auto* s) { s->mutable_external()->set_framework("\xff"); }, "external.framework", "must be UTF-8"},
       {[](auto* s) { s->set_display_name(std::string(129, 'x')); }, "display_name", "has 129"},
       {[](auto* s) { (*s->mutable_labels())[""] = "x"; }, "labels", "keys must be"},
+      {[](auto* s) { s->mutable_retention()->set_max_bytes(-1); }, "retention.max_bytes", "got -1"},
       {[](auto* s) { s->mutable_controls()->set_report_every(0); }, "controls.report_every", "got 0"},
       {[](auto* s) { s->mutable_rules()->add_rules(); }, "rules.rules[0].name", "must have 1 to 63"},
   };
@@ -196,6 +197,10 @@ TEST(ValidateJobTest, EveryWrongFieldIsNamedByItsPath) {
       {[](auto* s) { s->mutable_optimizer()->set_beta1(0.9); }, "optimizer.beta1", "is only for ADAM, ADAMW"},
       {[](auto* s) { s->mutable_optimizer()->mutable_schedule()->set_period(5); }, "optimizer.schedule.period",
        "is only for STEP, PLATEAU"},
+      {[](auto* s) { s->mutable_retention()->set_max_bytes(-1); }, "retention.max_bytes", "got -1"},
+      {[](auto* s) { s->mutable_retention()->mutable_max_age()->set_seconds(-1); }, "retention.max_age.seconds",
+       "got -1"},
+      {[](auto* s) { s->mutable_retention()->mutable_max_age()->set_nanos(-1); }, "retention.max_age.nanos", "got -1"},
       {[](auto* s) { s->mutable_controls()->set_report_every(0); }, "controls.report_every", "got 0"},
       {[](auto* s) { s->mutable_controls()->mutable_clip()->set_mode(v1::CLIP_MODE_SPAM); }, "controls.clip.mode",
        "SPAM needs optimizer ADAM or ADAMW"},

@@ -75,20 +75,39 @@ TEST_F(GradientStatisticsTest, NormLeavesNothingOfAFullerStepBehindButTheHistogr
   EXPECT_EQ(record_.tensors[0].histogram.positive()[2 + 127 - 1], 2u);  // 2 and 3, of the step before
 }
 
-TEST_F(GradientStatisticsTest, HistogramsRestOnStepsThatAreNotReported) {
+TEST_F(GradientStatisticsTest, HistogramsRestOnStepsThatTellNone) {
   Measure(v1::STATISTICS_LEVEL_FULL);
   const StepRecord reported = record_;
   Set(0, {0.25, 0, -0.5}, {1, 2, 2});
-  record_.report_tensors = false;
+  record_.report_histograms = false;
   Measure(v1::STATISTICS_LEVEL_FULL);
   EXPECT_EQ(record_.tensors[0].histogram.counts, reported.tensors[0].histogram.counts);
   EXPECT_EQ(record_.tensors[0].max_abs, 0.5);
   EXPECT_EQ(record_.tensors[0].zero_count, 1);
-  record_.report_tensors = true;
+  record_.report_histograms = true;
   Measure(v1::STATISTICS_LEVEL_FULL);
   HistogramCounts expected;
   expected.positive()[127 - 2] = expected.negative()[127 - 1] = 1;
   EXPECT_EQ(record_.tensors[0].histogram.counts, expected.counts);
+}
+
+TEST_F(GradientStatisticsTest, HistogramsCanBeAddedToAStepThatWasMeasuredWithout) {
+  record_.report_histograms = false;
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  EXPECT_EQ(record_.tensors[0].histogram.counts, HistogramCounts().counts);
+  MeasureHistograms<float>(layout_, gradients_, &record_);
+  EXPECT_TRUE(record_.report_histograms);
+  const StepRecord added = record_;
+  Measure(v1::STATISTICS_LEVEL_FULL);
+  for (size_t i = 0; i < record_.tensors.size(); ++i) {
+    EXPECT_EQ(added.tensors[i].histogram.counts, record_.tensors[i].histogram.counts);
+    EXPECT_EQ(added.tensors[i].l2_norm, record_.tensors[i].l2_norm);
+  }
+  Set(0, {1, 1, 1}, {});
+  record_.report_histograms = false;
+  Measure(v1::STATISTICS_LEVEL_NORM);
+  MeasureHistograms<float>(layout_, gradients_, &record_);
+  EXPECT_EQ(record_.tensors[0].histogram.counts, added.tensors[0].histogram.counts) << "NORM has none";
 }
 
 TEST_F(GradientStatisticsTest, NoneMeasuresNothing) {

@@ -1,4 +1,4 @@
-// What alerts say of the clipping of a run that really trains: nobody fills in the records by hand here.
+// What alerts say of a run that really trains: nobody fills in the records by hand here.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,6 +31,15 @@ class Alerts final : public Observer {
     }
     ADD_FAILURE() << rule << " has not fired on step " << step;
     return "";
+  }
+
+  // That of the rule's last alert; empty: there is none.
+  std::string SummaryOf(const std::string& rule) const {
+    std::string summary;
+    for (const v1::Alert& alert : all_) {
+      if (alert.rule() == rule) summary = alert.summary();
+    }
+    return summary;
   }
 
  private:
@@ -155,6 +164,41 @@ TEST(AlertsInTrainingTest, ATensorTakenOutOfClippingIsNotSaidToBeLimited) {
           .DiagnosisOf("first", 0);
   EXPECT_THAT(own, HasSubstr("Clipping is on for dense0.weight by itself: each of its elements is at most 0.125"));
   EXPECT_THAT(own, Not(HasSubstr("0.25")));
+}
+
+// Incomes among heights, as a table has them, and what a first batch shows of that.
+TEST(AlertsInTrainingTest, AnInputThatIsNotScaledIsToldOnTheFirstStep) {
+  std::string table = "height,income,label\n";
+  for (int i = 0; i < 64; ++i) absl::StrAppend(&table, 1 + 0.01 * i, ",", 40'000 + 100 * i, ",", i % 2, "\n");
+  for (const bool standardize : {false, true}) {
+    const testing::TempDir folder;
+    folder.Write("t.csv", table);
+    const DataRoots roots = *DataRoots::Create({folder.path()});
+    v1::JobSpec spec = ParseSpec(absl::StrCat(R"(
+      steps: 3
+      model {
+        layers { dense { units: 8 } }
+        layers { activation { function: ACTIVATION_FUNCTION_TANH } }
+        layers { dense { units: 2 } }
+        loss { function: LOSS_FUNCTION_SOFTMAX_CROSS_ENTROPY }
+      }
+      data {
+        batch_size: 16
+        csv { path: "t.csv" inputs: "height" inputs: "income" targets: "label" classes: 2 standardize: )",
+                                              standardize ? "true" : "false", R"( }
+      }
+      optimizer { learning_rate: 0.001 })"),
+                                 roots);
+    Alerts alerts;
+    const testing::FakeClock clock;
+    const auto trainer = Trainer::Create(spec, roots, AlertIdentity{"job-1", "uid", 1}, &clock);
+    ASSERT_THAT(trainer, testing::IsOk());
+    LiveControls live({.controls = spec.controls()});
+    (*trainer)->Run(live, alerts);
+    EXPECT_EQ(alerts.SummaryOf("first_step").find("the input income is as large as 4") != std::string::npos,
+              !standardize)
+        << alerts.SummaryOf("first_step");
+  }
 }
 
 }  // namespace

@@ -39,6 +39,32 @@ TEST_F(OperationTest, TheViewSaysHowMuchOfAJobIsTold) {
   EXPECT_THAT(Ask(&Api::GetJob, request), StatusIs(Code::kInvalidArgument, HasSubstr("view")));
 }
 
+TEST_F(OperationTest, WhatIsStoredIsToldOfAJobAndOfAll) {
+  v1::CreateJobRequest create;
+  *create.mutable_spec() = SmallSpec();
+  create.mutable_spec()->mutable_retention()->set_max_bytes(7'000'000);
+  create.set_job_id("job");
+  ASSERT_THAT(Create(create), IsOk());
+  v1::GetJobRequest request;
+  request.set_job_id("job");
+  auto job = Ask(&Api::GetJob, request);
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->statistics().retention().max_bytes(), 7'000'000);
+  EXPECT_TRUE(job->statistics().retention().has_max_age());
+  EXPECT_FALSE(job->statistics().has_first_step()) << "nothing is stored yet";
+  request.set_view(v1::JOB_VIEW_BASIC);
+  EXPECT_FALSE(Ask(&Api::GetJob, request)->has_statistics());
+  v1::ListJobsRequest list;
+  EXPECT_FALSE(Ask(&Api::ListJobs, list)->jobs(0).has_statistics());
+  list.set_view(v1::JOB_VIEW_FULL);
+  EXPECT_TRUE(Ask(&Api::ListJobs, list)->jobs(0).has_statistics());
+  const auto info = Ask(&Api::GetServerInfo, v1::GetServerInfoRequest());
+  ASSERT_THAT(info, IsOk());
+  EXPECT_TRUE(info->statistics().job_retention().has_max_bytes());
+  EXPECT_EQ(info->statistics().stopped(), "");
+  EXPECT_FALSE(info->statistics().has_stopped_since());
+}
+
 TEST_F(OperationTest, EventsComeByPages) {
   RunJob("job", 2);
   v1::ListEventsRequest request;

@@ -209,6 +209,35 @@ TEST_F(JobWatchTest, StatisticsThatAreGoneAreToldAsLost) {
   EXPECT_EQ(Get("job").last_event(), 5) << "told once";
 }
 
+// A reader that took nothing for a while gets what came as ranges, and every event.
+TEST_F(JobWatchTest, AConflatedWatchOfASlowReader) {
+  ASSERT_THAT(Create("job"), IsOk());
+  v1::WatchJobRequest request = FromBeginning("job");
+  request.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED);
+  FakeSink* const sink = Start(api_->WatchJob(request, {}), /*slow=*/true);
+  sink->AwaitMessages(1);
+  Trainer trainer = AttachReady("job");
+  for (int64_t step = 0; step < 2'000; step += 100) Report(trainer, step, step + 99);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  while (!sink->ended()) {
+    const size_t messages = sink->messages().size();
+    sink->Accept();
+    if (!sink->ended()) sink->AwaitMessages(messages + 1);
+  }
+  const auto all = sink->All<Response>();
+  EXPECT_EQ(all.events_size(), 4);
+  EXPECT_EQ(all.reports_size(), 0);
+  EXPECT_LE(all.points_size(), 64);
+  int64_t step = 0;
+  for (const v1::ConflatedPoint& point : all.points()) {
+    EXPECT_EQ(point.first_step(), step);
+    EXPECT_EQ(point.grad_norm_max(), static_cast<double>(point.last_step()));
+    EXPECT_EQ(point.last().step(), point.last_step());
+    step = point.last_step() + 1;
+  }
+  EXPECT_EQ(step, 2'000);
+}
+
 TEST_F(JobWatchTest, ADeletedJobEndsItsWatches) {
   ASSERT_THAT(Create("job"), IsOk());
   FakeSink* const sink = Watch(FromBeginning("job"));

@@ -2,6 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
 #include "core/base/error.h"
 #include "gradwatch/v1/alert.pb.h"
 #include "tests/support/status_matchers.h"
@@ -43,6 +48,33 @@ TEST(Paging, TokensHoldForTheirListOnly) {
     EXPECT_EQ(core::GetReason(ReadPageToken(wrong, "jobs", 9).status()), "BAD_PAGE_TOKEN") << wrong;
   }
   EXPECT_EQ(core::GetReason(ReadPageToken(token, "alerts", 9).status()), "BAD_PAGE_TOKEN");
+}
+
+TEST(Paging, APlaceMayTakeSeveralNumbers) {
+  const std::vector<int64_t> place = {1, -1, std::numeric_limits<int64_t>::max()};
+  const std::string token = MakePageToken(place, "statistics");
+  EXPECT_EQ(*ReadPagePlace(token, "statistics", 3), place);
+  for (const size_t numbers : {1u, 2u, 4u}) {
+    EXPECT_EQ(core::GetReason(ReadPagePlace(token, "statistics", numbers).status()), "BAD_PAGE_TOKEN") << numbers;
+  }
+  EXPECT_EQ(core::GetReason(ReadPagePlace("", "statistics", 3).status()), "BAD_PAGE_TOKEN");
+  EXPECT_EQ(core::GetReason(ReadPageToken(token, "statistics", 0).status()), "BAD_PAGE_TOKEN");
+}
+
+// Whatever a client sends: an error, or numbers that make the same token again.
+TEST(Paging, DamagedTokensAreRefused) {
+  std::mt19937_64 random(1);
+  const std::vector<int64_t> place = {3, 12, 4096};
+  const std::string token = MakePageToken(place, "list");
+  for (int i = 0; i < 10'000; ++i) {
+    std::string damaged = token;
+    for (uint64_t j = 0; j <= random() % 3; ++j) damaged[random() % damaged.size()] = static_cast<char>(random());
+    if (random() % 4 == 0) damaged.resize(random() % damaged.size());
+    const auto read = ReadPagePlace(damaged, "list", 3);
+    if (read.ok()) {
+      EXPECT_EQ(*read, place);
+    }
+  }
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/error.h"
 #include "server/history/conflated_ranges.h"
 #include "tests/server/history/memory_history.h"
 
@@ -418,6 +419,22 @@ TEST_F(StatisticsQueryTest, WhatTheTrainerLostIsAGap) {
   EXPECT_EQ(answer.gaps[0].reason, "the trainer could not keep them");
 }
 
+TEST_F(StatisticsQueryTest, ReadsOneReport) {
+  ReportChoice choice = ReportChoice::Nothing();
+  choice.report |= ReportField("loss");
+  for (const int64_t step : {int64_t{0}, kSpike, kSteps - 1}) {
+    const auto report = ReadReport(step, choice, full_);
+    ASSERT_TRUE(report.ok() && report->has_value());
+    EXPECT_EQ((*report)->step(), step);
+    EXPECT_EQ(Bits((*report)->loss()), Bits((*told_)["loss"][static_cast<size_t>(step)].value));
+    EXPECT_EQ((*report)->tensors_size(), 0);
+  }
+  EXPECT_FALSE(ReadReport(kLostSteps.first, choice, full_)->has_value());
+  EXPECT_FALSE(ReadReport(2 * kSteps, choice, full_)->has_value());
+  full_->Drop(1, {.first = 0, .last = 255});
+  EXPECT_FALSE(ReadReport(3, choice, full_)->has_value());
+}
+
 TEST_F(StatisticsQueryTest, NothingKeptIsNoAnswerAndNoError) {
   StatisticsQuestion question;
   question.steps = {.first = 2 * kSteps, .last = 3 * kSteps};
@@ -431,11 +448,41 @@ TEST_F(StatisticsQueryTest, NothingKeptIsNoAnswerAndNoError) {
 TEST_F(StatisticsQueryTest, AGlobThatMatchesNothingIsRefused) {
   StatisticsQuestion question;
   question.series = {"loss", "tensor/w9/*"};
-  EXPECT_EQ(AnswerQuestion(question, Names(), full_).status().code(), absl::StatusCode::kInvalidArgument);
+  const absl::Status status = AnswerQuestion(question, Names(), full_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(core::GetFieldViolations(status).at(0).field, "series[1]");
   EXPECT_EQ(Ask({}, full_).series.size(), kJobSeries);
 }
 
-// Wherever a client's ranges come from, they are made of the same buckets.
+// What comes between two pages is not in the second, though the newest block is closed meanwhile, and has tiers.
+TEST_F(StatisticsQueryTest, PointsAreTheSameOnAllPagesWhileReportsCome) {
+  Random random(11);
+  MemoryHistory history;
+  int64_t step = 0;
+  const auto add_up_to = [&](int64_t last) {
+    while (step <= last) history.Add(ReportAt(random, step++));
+  };
+  add_up_to(5'100);
+  StatisticsQuestion question;
+  question.series = {"tensor/*", "loss"};
+  question.max_points = 200;
+  const StatisticsAnswer whole = Ask(question, &history);
+  question.page_bytes = 10'000;
+  std::vector<SeriesAnswer> series;
+  for (bool more = true; more; add_up_to(step + 300)) {
+    StatisticsAnswer page = Ask(question, &history);
+    EXPECT_EQ(page.points, whole.points);
+    for (SeriesAnswer& one : page.series) series.push_back(std::move(one));
+    more = page.next.has_value();
+    if (more) question.page = *page.next;
+  }
+  ASSERT_EQ(series.size(), whole.series.size());
+  for (size_t i = 0; i < series.size(); ++i) {
+    for (size_t j = 0; j < whole.points.size(); ++j) ExpectSame(series[i].points[j], whole.series[i].points[j]);
+  }
+}
+
+// Wherever a client's ranges come from, they are made of the same numbers, and none has a step of another.
 TEST_F(StatisticsQueryTest, ConflatedRangesHideNothing) {
   Random random(7);
   for (int round = 0; round < 500; ++round) {
@@ -446,11 +493,13 @@ TEST_F(StatisticsQueryTest, ConflatedRangesHideNothing) {
     const StepRange steps = {.first = ring.front().step, .last = ring.back().step};
     const auto stored = ConflateStored(steps, ranges, full_);
     ASSERT_TRUE(stored.ok()) << stored.status();
-    for (const auto& conflated : {Conflate(ring, ranges), *stored}) {
+    EXPECT_EQ(stored->last_step, steps.last);
+    for (const auto& conflated : {Conflate(ring, ranges), stored->ranges}) {
       EXPECT_LE(conflated.size(), static_cast<size_t>(ranges));
       int64_t at = steps.first;
       for (const ConflatedRange& range : conflated) {
         // Nothing between two of them but what is lost.
+        ASSERT_GE(range.steps.first, at);
         for (; at < range.steps.first; ++at) ASSERT_TRUE(kLostSteps.Has(at));
         at = range.steps.last + 1;
         Bucket loss = BucketOf((*told_)["loss"], range.steps), norm = BucketOf((*told_)["grad_norm"], range.steps);
@@ -460,10 +509,47 @@ TEST_F(StatisticsQueryTest, ConflatedRangesHideNothing) {
         ExpectSame(range.grad_norm, norm);
         EXPECT_EQ(range.non_finite_steps, BucketOf((*told_)["non_finite"], range.steps).non_finite);
       }
-      EXPECT_GT(at, steps.last);
+      EXPECT_EQ(at, steps.last + 1);
       ASSERT_FALSE(HasFailure()) << steps.first << " to " << steps.last << ", " << ranges;
     }
   }
+}
+
+TEST_F(StatisticsQueryTest, ConflatedRangesAreCutAtMultiplesOfAUnit) {
+  for (const int64_t unit : {1, 7, 100}) {
+    for (const ConflatedRange& range : Conflate(std::span(*figures_).subspan(1'000, 5'000), 64, unit)) {
+      EXPECT_TRUE(range.steps.first == 1'000 || range.steps.first % unit == 0);
+      EXPECT_TRUE(range.steps.last == 5'999 || (range.steps.last + 1) % unit == 0);
+    }
+    const auto stored = ConflateStored({.first = 1'000, .last = 5'999}, 64, full_, unit);
+    ASSERT_TRUE(stored.ok());
+    EXPECT_LE(stored->ranges.size(), 5'000u / static_cast<size_t>(unit));
+  }
+}
+
+// Where the reports are gone ranges reach over the ends: nothing in them is hidden.
+TEST_F(StatisticsQueryTest, ConflatedRangesReachOutWhereReportsAreGone) {
+  full_->Drop(1, {.first = 0, .last = 99'839});
+  const auto stored = ConflateStored({.first = kSpike - 3, .last = kSpike + 5'000}, 64, full_);
+  ASSERT_TRUE(stored.ok());
+  const StepRange& first = stored->ranges.front().steps;
+  EXPECT_LE(first.first, kSpike - 3);
+  ExpectSame(stored->ranges.front().loss, [&] {
+    Bucket loss = BucketOf((*told_)["loss"], first);
+    loss.sum = stored->ranges.front().loss.sum;
+    return loss;
+  }());
+}
+
+TEST_F(StatisticsQueryTest, ConflatingWhatIsNotThere) {
+  const auto lost = ConflateStored(kLostSteps, 64, full_);
+  ASSERT_TRUE(lost.ok());
+  EXPECT_TRUE(lost->ranges.empty());
+  EXPECT_EQ(lost->last_step, kLostSteps.last);
+  ASSERT_EQ(lost->lost.size(), 1u);
+  EXPECT_EQ(lost->lost[0].steps, kLostSteps);
+  EXPECT_EQ(ConflateStored({.first = 2 * kSteps, .last = 3 * kSteps}, 64, full_)->last_step, 2 * kSteps - 1);
+  EXPECT_EQ(ConflateStored({.first = 99'000, .last = 3 * kSteps}, 64, full_)->last_step, kSteps - 1);
 }
 
 // Where kept and dropped blocks alternate at random, at all levels: no step counts twice, none is passed over.

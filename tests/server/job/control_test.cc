@@ -271,6 +271,47 @@ TEST_F(UpdateTest, NameAndLabelsChangeWithAnEventAndAnotherEtag) {
   EXPECT_EQ(Get("job").etag(), again->etag());
 }
 
+TEST_F(UpdateTest, RetentionChangesWhatTheStoreKeeps) {
+  const std::string uid = Get("job").uid(), etag = Get("job").etag(), name = Get("job").spec().display_name();
+  const auto budget = [&] { return statistics_->UsageOf(uid).budget; };
+  const RetentionBudget own = statistics_->Usage().job_budget;
+  v1::UpdateJobRequest request = Rename(name);
+  request.mutable_update_mask()->set_paths(0, "retention");
+  request.mutable_spec()->mutable_retention()->set_max_bytes(7'000'000);
+  const auto job = Call(&JobManager::UpdateJob, request);
+  ASSERT_THAT(job, IsOk());
+  EXPECT_NE(job->etag(), etag);
+  EXPECT_EQ(EventAt("job", job->last_event()).job_updated().retention().max_bytes(), 7'000'000);
+  EXPECT_EQ(budget().max_bytes, 7'000'000);
+  EXPECT_EQ(budget().max_age, own.max_age) << "of what is unset the server's own holds";
+  ASSERT_THAT(Call(&JobManager::UpdateJob, Rename("another")), IsOk());
+  EXPECT_EQ(budget().max_bytes, 7'000'000);
+  RestartServer();
+  EXPECT_EQ(budget().max_bytes, 7'000'000);
+  request.mutable_spec()->mutable_retention()->mutable_max_age()->set_seconds(60);
+  request.mutable_spec()->mutable_retention()->set_max_bytes(0);
+  ASSERT_THAT(Call(&JobManager::UpdateJob, request), IsOk());
+  EXPECT_EQ(budget().max_bytes, 0);
+  EXPECT_EQ(budget().max_age, absl::Seconds(60));
+  request.mutable_spec()->clear_retention();
+  ASSERT_THAT(Call(&JobManager::UpdateJob, request), IsOk());
+  EXPECT_EQ(budget().max_bytes, own.max_bytes);
+  EXPECT_EQ(Call(&JobManager::UpdateJob, Rename(name))->etag(), etag);
+  request.mutable_spec()->mutable_retention()->set_max_bytes(-1);
+  EXPECT_THAT(Call(&JobManager::UpdateJob, request),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("spec.retention.max_bytes")));
+}
+
+TEST_F(UpdateTest, ARetentionOfTheSpecHoldsFromTheStart) {
+  v1::JobSpec spec = SmallSpec();
+  spec.mutable_retention()->set_max_bytes(8'000'000);
+  v1::CreateJobRequest request;
+  *request.mutable_spec() = spec;
+  request.set_job_id("other");
+  ASSERT_THAT(Call(&JobManager::CreateJob, request), IsOk());
+  EXPECT_EQ(statistics_->UsageOf(Get("other").uid()).budget.max_bytes, 8'000'000);
+}
+
 TEST_F(UpdateTest, JobsThatHaveEndedCanBeRenamed) {
   Trainer trainer = AttachReady("job");
   SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);

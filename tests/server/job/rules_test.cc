@@ -405,6 +405,20 @@ TEST_F(RulesTest, AGlobThatMatchesNoTensorIsTold) {
   EXPECT_FALSE(told.rules(1).has_armed_at());
 }
 
+TEST_F(RulesTest, ARuleAboutAttentionNeedsSome) {
+  v1::RuleSet rules;
+  rules.set_preset("none");
+  v1::Rule& rule = *rules.add_rules();
+  rule.set_name("attention");
+  rule.mutable_attention();
+  v1::ApplyRulesRequest request = Request(rules);
+  request.set_validate_only(true);
+  Trainer trainer = AttachReady("job");
+  const v1::RuleSet told = Apply(request)->rules();
+  EXPECT_EQ(told.rules(0).unable(), "the network has no attention");
+  EXPECT_FALSE(told.rules(0).has_armed_at());
+}
+
 // --- Since when ---
 
 int64_t ArmedAt(const v1::RuleSet& rules, const std::string& name) {

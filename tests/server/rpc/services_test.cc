@@ -114,8 +114,6 @@ TEST_F(ServicesTest, WhatIsNotServedYetSaysSo) {
   check(job_stub_->CheckpointJob(NewContext().get(), {}, &checkpoint), "CheckpointJob");
   v1::ListCheckpointsResponse checkpoints;
   check(job_stub_->ListCheckpoints(NewContext().get(), {}, &checkpoints), "ListCheckpoints");
-  v1::QueryStatisticsResponse statistics;
-  check(watch_stub_->QueryStatistics(NewContext().get(), {}, &statistics), "QueryStatistics");
 }
 
 TEST_F(ServicesTest, ServerInfo) {

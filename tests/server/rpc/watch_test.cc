@@ -165,8 +165,8 @@ TEST_F(WatchTest, BadStartsAreRefused) {
           "another job");
   refuses([&](auto& r) { r.set_events_only(true), r.set_resume_token(token); }, grpc::StatusCode::INVALID_ARGUMENT,
           "other filters");
-  refuses([](auto& r) { r.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED); }, grpc::StatusCode::UNIMPLEMENTED,
-          "not served yet");
+  refuses([](auto& r) { r.set_delivery(static_cast<v1::WatchJobRequest::Delivery>(9)); },
+          grpc::StatusCode::INVALID_ARGUMENT, "delivery: 9");
   auto ahead = *ResumeToken::Decode(token);
   ahead.cursor.event = 99;
   refuses([&](auto& r) { r.set_resume_token(ahead.Encode()); }, grpc::StatusCode::OUT_OF_RANGE, "ahead");

@@ -120,6 +120,41 @@ TEST_F(LedgerReaderTest, PagesEndAtTheirSizeInBytes) {
   EXPECT_TRUE(reader_->ListAlerts(filter)->more);
 }
 
+TEST_F(LedgerReaderTest, ListsAlertsOfRulesByPages) {
+  const char* const rules[] = {"a", "b", "a", "c", "a", "b"};
+  for (int i = 0; i < 6; ++i) {
+    v1::Event event = MakeAlertEvent("job", i + 1, absl::StrCat("-", i), v1::ALERT_STATE_FIRING);
+    event.mutable_alert_changed()->mutable_alert()->set_rule(rules[i]);
+    ASSERT_THAT(AppendEvent(*ledger_, "uid", event), IsOk());
+  }
+  EXPECT_THAT(AlertIds({.rules = {"a"}}), ElementsAre("5-4", "3-2", "1-0"));
+  EXPECT_THAT(AlertIds({.rules = {"c", "b"}}), ElementsAre("6-5", "4-3", "2-1"));
+  EXPECT_THAT(AlertIds({.rules = {"none"}}), IsEmpty());
+  EXPECT_THAT(AlertIds({.rules = {"a"}, .limit = 2}), ElementsAre("5-4", "3-2"));
+  EXPECT_TRUE(reader_->ListAlerts({.rules = {"a"}, .limit = 2})->more);
+  EXPECT_FALSE(reader_->ListAlerts({.rules = {"a"}, .limit = 3})->more);
+  EXPECT_THAT(AlertIds({.rules = {"a"}, .before = 3, .limit = 2}), ElementsAre("1-0"));
+}
+
+// A rule of which there is nothing must not cost a walk through all alerts at once.
+TEST_F(LedgerReaderTest, APageOfARuleLooksAtSoManyAlertsAtMost) {
+  constexpr int kAlerts = 10'003;
+  const auto append_all = [](LedgerTransaction& transaction) {
+    absl::Status status;
+    for (int i = 0; i < kAlerts; ++i) {
+      v1::Event event = MakeAlertEvent("job", i + 1, absl::StrCat("-", i), v1::ALERT_STATE_FIRING);
+      event.mutable_alert_changed()->mutable_alert()->set_rule(i == 0 ? "rare" : "common");
+      status.Update(transaction.AppendEvent("uid", &event).status());
+    }
+    return status;
+  };
+  ASSERT_THAT(CommitAndWait(*ledger_, append_all), IsOk());
+  const auto page = reader_->ListAlerts({.rules = {"rare"}});
+  EXPECT_THAT(page->alerts, IsEmpty());
+  EXPECT_TRUE(page->more);
+  EXPECT_THAT(AlertIds({.rules = {"rare"}, .before = page->last}), ElementsAre("1-0"));
+}
+
 TEST_F(LedgerReaderTest, ListsAlertsNewestFirst) {
   Fill();
   EXPECT_THAT(AlertIds({}), ElementsAre("5z", "3y", "2x"));

@@ -27,11 +27,13 @@ class CountingStore final : public StatisticsStore {
   Found found() const override { return Found::kSound; }
   void Protect(absl::string_view, int32_t, int64_t, int64_t) override {}
   void SetBudget(absl::string_view, const RetentionBudget&) override {}
-  absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view, int32_t) override { return nullptr; }
+  absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) const override { return 9999; }
+  absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view, int32_t) override {
+    return absl::UnimplementedError("no questions");
+  }
   std::vector<std::string> LayerNames(absl::string_view) const override { return {}; }
   StoreUsage Usage() const override { return {}; }
   JobUsage UsageOf(absl::string_view) const override { return {}; }
-  absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) const override { return 9999; }
   absl::StatusOr<std::vector<EncodedReport>> ReadAfter(absl::string_view uid, int32_t attempt, int64_t step,
                                                        size_t max_bytes) override {
     ++reads;
@@ -96,6 +98,19 @@ TEST(ReportHistoryTest, KeepsToItsSizeAndForgetsWhatNobodyReads) {
   const int before = store.reads;
   EXPECT_EQ(ReadThrough(history, "a"), 10'000);
   EXPECT_EQ(store.reads, 2 * before);
+}
+
+// A chunk is a message; what the store reads at once is more.
+TEST(ReportHistoryTest, ReadsManyChunksAtOnce) {
+  CountingStore store;
+  ReportHistory history(&store, size_t{1} << 30);
+  for (int64_t step = -1; step < 9'999;) {
+    const auto chunk = history.ReadAfter("a", 1, step);
+    ASSERT_THAT(chunk, IsOk());
+    EXPECT_LE((*chunk)->bytes->size(), size_t{129} << 10);
+    step = (*chunk)->entries.back().step;
+  }
+  EXPECT_EQ(store.reads, 1) << "all steps are less than a mebibyte";
 }
 
 TEST(ReportHistoryTest, ErrorsAreNotKept) {

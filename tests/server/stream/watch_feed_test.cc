@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <numeric>
 #include <random>
@@ -45,6 +46,7 @@ class WatchFeedTest : public ::testing::Test {
     history_ = std::make_unique<ReportHistory>(statistics_.get(), kLarge);
     sources_ = {.ledger = reader_.get(),
                 .history = history_.get(),
+                .statistics = statistics_.get(),
                 .tell_loss = [this](const std::string& uid,
                                     const std::string& what) { losses_.insert(absl::StrCat(uid, ": ", what)); },
                 .log_epoch = "epoch"};
@@ -408,6 +410,187 @@ TEST_F(WatchFeedTest, NoGapAndNoRepeatWhateverHappens) {
     }
     EXPECT_EQ(watcher.reports, wanted);
   }
+}
+
+// Conflated: ranges of steps, as "p1:first-last min..max", of what a reader gets at once.
+class ConflatedFeedTest : public WatchFeedTest {
+ protected:
+  static WatchFilter Conflated(int64_t every = 1) {
+    WatchFilter filter;
+    filter.every_steps = every;
+    filter.conflated = true;
+    return filter;
+  }
+
+  // Reports whose losses are their steps, but for a spike and what is not finite.
+  static v1::StepReport ReportOf(int32_t attempt, int64_t step) {
+    v1::StepReport report;
+    report.set_attempt(attempt);
+    report.set_step(step);
+    report.set_loss(step == kSpike ? 1e9 : step == kBad ? NAN : static_cast<double>(step));
+    return report;
+  }
+  void Append(int32_t attempt, int64_t first, int64_t last) {
+    std::vector<EncodedReport> reports;
+    for (int64_t step = first; step <= last; ++step) reports.push_back(EncodeReport(ReportOf(attempt, step)));
+    ASSERT_THAT(AppendAndWait(*statistics_, kUid, reports), IsOk());
+    channel_->AppendReports(reports);
+  }
+
+  // The points of one message; none: nothing new.
+  static std::vector<v1::ConflatedPoint> Points(WatchFeed& feed, size_t max_bytes = kLarge) {
+    const auto part = feed.Next(max_bytes, Lane::kCatchUp);
+    EXPECT_THAT(part, IsOk());
+    if (!part.ok() || !part->message.has_value()) return {};
+    const v1::WatchJobResponse response = ParseResponse(*part->message);
+    EXPECT_EQ(response.reports_size(), 0);
+    EXPECT_LE(response.points_size(), WatchFeed::kMaxPoints);
+    EXPECT_EQ(response.resume_token(), feed.Token());
+    return {response.points().begin(), response.points().end()};
+  }
+  static std::vector<v1::ConflatedPoint> AllPoints(WatchFeed& feed) {
+    std::vector<v1::ConflatedPoint> all;
+    for (auto points = Points(feed); !points.empty(); points = Points(feed)) {
+      all.insert(all.end(), points.begin(), points.end());
+    }
+    return all;
+  }
+  // Every step from `first` to `last` once, the spike and the bad step where they are.
+  static void ExpectAll(const std::vector<v1::ConflatedPoint>& points, int64_t first, int64_t last) {
+    for (const v1::ConflatedPoint& point : points) {
+      ASSERT_EQ(point.first_step(), first);
+      const bool has_spike = point.first_step() <= kSpike && kSpike <= point.last_step();
+      const bool has_bad = point.first_step() <= kBad && kBad <= point.last_step();
+      EXPECT_EQ(point.loss_max() == 1e9, has_spike);
+      EXPECT_EQ(point.non_finite_steps(), has_bad ? 1 : 0);
+      if (first != kSpike && first != kBad) {
+        EXPECT_EQ(point.loss_min(), static_cast<double>(first));
+      }
+      first = point.last_step() + 1;
+    }
+    EXPECT_EQ(first, last + 1);
+  }
+
+  static constexpr int64_t kSpike = 2'345, kBad = 3'456;
+};
+
+TEST_F(ConflatedFeedTest, WhoKeepsUpGetsEveryStepAndWhoDoesNotFewerAndWiderRanges) {
+  Append(1, 0, 9);
+  WatchFeed feed = MakeFeed(Conflated());
+  std::vector<v1::ConflatedPoint> points = Points(feed);
+  ASSERT_EQ(points.size(), 10u);
+  ExpectAll(points, 0, 9);
+  EXPECT_EQ(points[4].last().step(), 4);
+  Append(1, 10, 4'000);
+  points = Points(feed);
+  EXPECT_GE(points.size(), 32u);
+  ExpectAll(points, 10, 4'000);
+  for (const v1::ConflatedPoint& point : points) EXPECT_EQ(point.last().step(), point.last_step());
+  EXPECT_TRUE(Points(feed).empty());
+  EXPECT_EQ(feed.cursor(), (WatchCursor{0, 1, 4'000}));
+}
+
+TEST_F(ConflatedFeedTest, LargeReportsMakeFewerRanges) {
+  Append(1, 0, 4'000);
+  WatchFeed feed = MakeFeed(Conflated());
+  const auto points = Points(feed, /*max_bytes=*/500);
+  EXPECT_LE(points.size(), 8u);
+  ExpectAll(points, 0, 4'000);
+}
+
+TEST_F(ConflatedFeedTest, BehindTheRingTheStoreAnswersAndNoStepCountsTwice) {
+  Append(1, 0, 9'000);
+  for (const int64_t from : {-1, 2'344, 2'345, 4'000}) {
+    Restart({0, 1, 7'777}, kLarge);
+    std::vector<EncodedReport> ring;
+    for (int64_t step = 7'778; step <= 9'000; ++step) ring.push_back(EncodeReport(ReportOf(1, step)));
+    channel_->AppendReports(ring);
+    WatchFeed feed = MakeFeed(Conflated(), {.event = 0, .attempt = from < 0 ? 0 : 1, .step = from});
+    const auto points = AllPoints(feed);
+    EXPECT_LE(points.size(), 2u * WatchFeed::kMaxPoints);
+    ExpectAll(points, from + 1, 9'000);
+    for (const v1::ConflatedPoint& point : points) EXPECT_EQ(point.last().step(), point.last_step());
+  }
+}
+
+TEST_F(ConflatedFeedTest, AttemptsFollowOneAnother) {
+  Append(1, 0, 99);
+  Append(2, 50, 299);
+  Restart({0, 2, 199}, kLarge);
+  std::vector<EncodedReport> ring;
+  for (int64_t step = 200; step <= 299; ++step) ring.push_back(EncodeReport(ReportOf(2, step)));
+  channel_->AppendReports(ring);
+  WatchFeed feed = MakeFeed(Conflated());
+  std::vector<v1::ConflatedPoint> first, second;
+  for (const v1::ConflatedPoint& point : AllPoints(feed)) (point.attempt() == 1 ? first : second).push_back(point);
+  ExpectAll(first, 0, 99);
+  ExpectAll(second, 50, 299);
+}
+
+// Of a unit nothing is told before it is closed, by its last step, by the next attempt, or by the end of the job.
+TEST_F(ConflatedFeedTest, RangesOfAUnitComeWhenTheyAreClosed) {
+  Append(1, 0, 98);
+  WatchFeed feed = MakeFeed(Conflated(100));
+  EXPECT_TRUE(Points(feed).empty());
+  Append(1, 99, 250);
+  auto points = Points(feed);
+  ASSERT_EQ(points.size(), 2u);
+  ExpectAll(points, 0, 199);
+  EXPECT_TRUE(Points(feed).empty());
+  Append(2, 200, 210);
+  points = Points(feed);
+  ASSERT_EQ(points.size(), 1u);
+  EXPECT_EQ(points[0].attempt(), 1);
+  EXPECT_EQ(points[0].last_step(), 250);
+  StoreEvent(1);
+  channel_->AppendEvent(EncodeEvent(MakeEvent("j", 1), 1), /*ends_job=*/true);
+  points = Points(feed);
+  ASSERT_EQ(points.size(), 1u);
+  EXPECT_EQ(points[0].attempt(), 2);
+  EXPECT_EQ(points[0].last_step(), 210);
+  EXPECT_TRUE(feed.Next(kLarge, Lane::kCatchUp)->ended);
+}
+
+TEST_F(ConflatedFeedTest, WhatIsLostIsTold) {
+  Append(1, 0, 9);
+  const std::vector<EncodedReport> lost = {EncodeLost(1, 10, 19, "away"), EncodeReport(ReportOf(1, 20))};
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, lost), IsOk());
+  channel_->AppendReports(lost);
+  for (const bool from_store : {false, true}) {
+    if (from_store) Restart({0, 1, 20}, kLarge);
+    WatchFeed feed = MakeFeed(Conflated(), {.event = 0, .attempt = 1, .step = 14});
+    const auto part = feed.Next(kLarge, Lane::kCatchUp);
+    ASSERT_THAT(part, IsOk());
+    ASSERT_TRUE(part->message.has_value());
+    const v1::WatchJobResponse response = ParseResponse(*part->message);
+    ASSERT_EQ(response.lost_size(), 1);
+    EXPECT_EQ(response.lost(0).first_step(), 15);
+    EXPECT_EQ(response.lost(0).last_step(), 19);
+    EXPECT_EQ(response.lost(0).reason(), "away");
+    ASSERT_EQ(response.points_size(), 1);
+    EXPECT_EQ(response.points(0).last().step(), 20);
+  }
+}
+
+TEST_F(ConflatedFeedTest, EventsAreNeverConflatedAndComeWhileNoRangeIsClosed) {
+  AppendEvents(1, 3);
+  Append(1, 0, 10);
+  WatchFeed feed = MakeFeed(Conflated(1'000));
+  const auto part = feed.Next(kLarge, Lane::kCatchUp);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_EQ(ParseResponse(*part->message).events_size(), 3);
+  EXPECT_EQ(feed.cursor(), (WatchCursor{3, 0, -1}));
+}
+
+// A place is one in either kind of stream.
+TEST_F(ConflatedFeedTest, ATokenOfOneKindGoesOnInTheOther) {
+  Append(1, 0, 99);
+  WatchFeed conflated = MakeFeed(Conflated());
+  EXPECT_EQ(WatchFilter().Hash(), Conflated().Hash());
+  EXPECT_FALSE(Points(conflated).empty());
+  Append(1, 100, 101);
+  WatchFeed lossless = MakeFeed({}, ResumeToken::Decode(conflated.Token())->cursor);
+  EXPECT_THAT(ReadAll(lossless), ElementsAre("r1:100", "r1:101"));
 }
 
 }  // namespace

@@ -78,6 +78,30 @@ TEST(WatchFilterTest, AReportThatKeepsAllIsNotCopied) {
 TEST(WatchFilterTest, RefusesDamagedReports) {
   ReportFilter reports({.events_only = false, .every_steps = 1, .tensors = {"*"}});
   EXPECT_THAT(reports.WithoutUnwanted("no report"), StatusIs(absl::StatusCode::kDataLoss, _));
+  const SharedBytes whole = MakeBytes(3);
+  for (size_t size = 0; size < whole->size(); ++size) {
+    EXPECT_THAT(reports.WithoutUnwanted(whole->substr(0, size)), StatusIs(absl::StatusCode::kDataLoss, _)) << size;
+  }
+}
+
+// What is passed on is what would be written without the others, to the last byte.
+TEST(WatchFilterTest, KeepsAllElseAsItIs) {
+  v1::StepReport report;
+  report.set_attempt(1);
+  report.set_step(5);
+  report.mutable_clip()->set_threshold(3);
+  for (int i = 0; i < 3; ++i) report.add_tensors()->set_tensor(i);
+  report.mutable_tensors(1)->mutable_histogram()->add_positive_counts(7);
+  report.add_layers()->set_name("relu0");
+  report.mutable_validation()->set_loss(2);
+  ReportFilter reports({.events_only = false, .every_steps = 1, .tensors = {"b"}});
+  reports.SetTensorNames({"a", "b", "c"});
+  const auto changed = reports.WithoutUnwanted(*EncodeReport(report).bytes);
+  ASSERT_THAT(changed, IsOk());
+  report.mutable_tensors()->DeleteSubrange(2, 1);
+  report.mutable_tensors()->DeleteSubrange(0, 1);
+  ASSERT_NE(*changed, nullptr);
+  EXPECT_EQ(**changed, *EncodeReport(report).bytes);
 }
 
 TEST(WatchFilterTest, KeepsStepsThatAreMultiples) {

@@ -1,0 +1,53 @@
+#include "client/cli/statistics_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace gradwatch::cli {
+namespace {
+
+using Response = v1::QueryStatisticsResponse;
+
+constexpr int kAttempts = 5;
+
+bool HasSamePoints(const Response& a, const Response& b) {
+  const auto same = [](const auto& x, const auto& y) { return std::equal(x.begin(), x.end(), y.begin(), y.end()); };
+  return same(a.first_steps(), b.first_steps()) && same(a.last_steps(), b.last_steps());
+}
+
+// ABORTED: the points have changed between two pages.
+absl::StatusOr<Response> ReadPages(const Session& session, v1::QueryStatisticsRequest request) {
+  Response all;
+  do {
+    request.set_page_token(all.next_page_token());
+    absl::StatusOr<Response> page =
+        session.connection().Call(session.connection().watches(), &v1::WatchService::StubInterface::QueryStatistics,
+                                  request, client::Repeat::kWhenUnavailable);
+    if (!page.ok()) return page;
+    if (request.page_token().empty()) {
+      all = *std::move(page);
+      continue;
+    }
+    // A page of histograms alone has no points.
+    if (page->series_size() > 0 && !HasSamePoints(all, *page)) {
+      return absl::AbortedError("what is stored changes faster than it can be read");
+    }
+    all.mutable_series()->MergeFrom(page->series());
+    all.mutable_histograms()->MergeFrom(page->histograms());
+    all.set_next_page_token(page->next_page_token());
+  } while (!all.next_page_token().empty());
+  return all;
+}
+
+}  // namespace
+
+absl::StatusOr<Response> ReadStatistics(const Session& session, v1::QueryStatisticsRequest request) {
+  absl::StatusOr<Response> answer;
+  for (int i = 0; i < kAttempts; ++i) {
+    answer = ReadPages(session, request);
+    if (!absl::IsAborted(answer.status())) return answer;
+  }
+  return answer;
+}
+
+}  // namespace gradwatch::cli
