@@ -182,8 +182,11 @@ class Daemon {
     store.job_budget.max_bytes = options_.job_statistics_mib << 20;
     store.job_budget.max_age = absl::Hours(24 * options_.statistics_days);
     GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("history"), std::move(store)));
-    // Those of an older version; before the port opens, since trainers go on where their statistics end.
-    return MoveLegacyStatistics(folder_->File("statistics"), statistics_.get());
+    // Those of an older version; before the port opens, since trainers go on where their statistics end. What cannot be
+    // moved now, as on a full disk, is moved by the next start.
+    const absl::Status moved = MoveLegacyStatistics(folder_->File("statistics"), statistics_.get());
+    if (!moved.ok()) spdlog::error("statistics of an older version stay where they are: {}", moved.ToString());
+    return absl::OkStatus();
   }
 
   absl::Status MakeJobs(const JobManagerOptions& options, const std::string& dial_address) {

@@ -121,8 +121,10 @@ absl::Status HistoryIsDown(absl::string_view why) {
 bool IsDamage(const rocksdb::Status& status) {
   if (status.IsPathNotFound() || status.IsCorruption() || status.IsNotSupported()) return true;
   if (status.IsInvalidArgument()) return true;
-  return status.IsIOError() && (absl::StrContains(status.ToString(), std::strerror(EIO)) ||
-                                absl::StrContains(status.ToString(), std::strerror(ENOENT)));
+  if (!status.IsIOError()) return false;
+  const std::string text = status.ToString();
+  return std::ranges::any_of(std::array{EIO, ENOENT, EISDIR, ELOOP},
+                             [&text](int error) { return absl::StrContains(text, std::strerror(error)); });
 }
 
 bool IsFull(const rocksdb::Status& status) {

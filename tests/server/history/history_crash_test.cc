@@ -142,13 +142,14 @@ void ExpectTiersOf(const std::map<int64_t, v1::StepReport>& reports, BlockSource
   EXPECT_THAT(source.ForEachRow(16, TierGroup::kJob, {.first = 0, .last = 1 << 30}, row), IsOk());
 }
 
-// Again and again in one folder.
+// Several times in one folder.
 TEST(HistoryCrashTest, WhatIsAcknowledgedOutlivesAKill) {
   std::mt19937 random(4);
   const TempDir dir;
-  const std::string folder = dir.File("history");
-  std::vector<int64_t> acknowledged(kJobs, 0);
+  std::vector<int64_t> acknowledged;
   for (int round = 0, end = IsLong() ? 100 : 8; round < end; ++round) {
+    if (round % 8 == 0) acknowledged.assign(kJobs, 0);
+    const std::string folder = dir.File(absl::StrCat("history-", round / 8));
     const std::vector<int64_t> more = RunChild(folder, 1 + static_cast<int64_t>(random() % 400));
     StoreOptions options;
     options.job_budget.max_bytes = 200'000;

@@ -230,6 +230,30 @@ TEST_F(HistoryDamageTest, AFolderThatIsGoneOrEmptiedIsANewOne) {
   EXPECT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 9)), IsOk());
 }
 
+TEST_F(HistoryDamageTest, WhatIsNoFileAnyMoreIsToldAsLost) {
+  const std::function<void(const fs::path&)> kDamages[] = {
+      [](const fs::path& file) { fs::create_directory(file); },
+      [](const fs::path& file) { fs::create_symlink("/nonexistent/table", file); },
+      [](const fs::path&) {},
+  };
+  for (const auto& damage : kDamages) {
+    fs::remove_all(folder());
+    Fill();
+    fs::path largest;
+    for (const auto& file : fs::directory_iterator(folder())) {
+      if (file.path().extension() != ".sst") continue;
+      if (largest.empty() || file.file_size() > fs::file_size(largest)) largest = file.path();
+    }
+    fs::remove(largest);
+    damage(largest);
+    const auto store = Open();
+    ASSERT_NE(store, nullptr);
+    EXPECT_EQ(store->found(), Found::kDamaged);
+    EXPECT_THAT(AppendAndWait(*store, "new", MakeReports(1, 0, 9)), IsOk());
+    EXPECT_THAT(SettleAndWait(*store), IsOk());
+  }
+}
+
 // A folder with batches, tiers and a journal, byte by byte.
 class HistoryFuzzTest : public HistoryDamageTest {
  protected:
