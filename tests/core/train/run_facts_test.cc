@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 namespace gradwatch::core {
 namespace {
 
@@ -106,7 +108,7 @@ TEST(RunFactsTest, ALongNameIsCut) {
   batch.features = features;
   v1::JobSpec spec;
   spec.mutable_data()->mutable_csv()->add_inputs(std::string(5000, 'x'));
-  EXPECT_EQ(FactsOf(spec, data, batch, {}).largest_input, std::string(60, 'x') + "...");
+  EXPECT_EQ(FactsOf(spec, data, batch, {}).largest_input, absl::StrCat(std::string(60, 'x'), "..."));
 }
 
 TEST(RunFactsTest, TheLargestInputIsToldByTheNameOfItsColumn) {
