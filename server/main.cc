@@ -176,6 +176,7 @@ class Daemon {
     GW_ASSIGN_OR_RETURN(const int64_t last_position, reader_->LastPosition());
     events_ = std::make_unique<EventChannel>(last_position, kEventRingBytes);
     StoreOptions store;
+    store.knows_budgets = false;  // the jobs do, which are recovered later
     store.clock = clock_;
     store.executor = &slow_;
     store.max_bytes = options_.statistics_mib << 20;

@@ -20,11 +20,6 @@
 namespace gradwatch::cli {
 namespace {
 
-// Statistics of tensors come with reports only: those of every so many steps.
-bool IsConflated(const WatchOptions& options) {
-  return options.every > 1 && options.tensors.empty() && !options.events_only;
-}
-
 v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   v1::WatchJobRequest request;
   request.set_job_id(options.job_id);
@@ -32,7 +27,7 @@ v1::WatchJobRequest MakeRequest(const WatchOptions& options) {
   if (options.from_step.has_value()) request.set_from_step(*options.from_step);
   if (!options.resume_token.empty()) request.set_resume_token(options.resume_token);
   request.set_every_steps(options.every);
-  if (IsConflated(options)) request.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED);
+  if (options.ranges) request.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED);
   for (const std::string& glob : options.tensors) request.add_tensors(glob);
   request.set_events_only(options.events_only);
   return request;
@@ -48,8 +43,7 @@ bool FailsWatch(const v1::Event& event, v1::Severity limit) {
 // The last step that --until-step lets through.
 absl::optional<int64_t> LastStep(const WatchOptions& options) {
   if (!options.until_step.has_value()) return absl::nullopt;
-  const int64_t step = *options.until_step, every = std::max<int64_t>(options.every, 1);
-  return IsConflated(options) ? (step + 1) / every * every - 1 : step - step % every;
+  return *options.until_step - *options.until_step % std::max<int64_t>(options.every, 1);
 }
 
 // What a watch that was left says in JSON.
@@ -156,8 +150,6 @@ class Watcher {
   }
 
   bool Print(const v1::ConflatedPoint& point) {
-    if (last_step_.has_value() && point.last_step() >= *last_step_) end_reason_ = "until_step";
-    if (last_step_.has_value() && point.last_step() > *last_step_) return false;
     printer_.Print(point);
     last_report_ = {point.attempt(), point.last_step()};
     job_.set_attempt(std::max(job_.attempt(), point.attempt()));
@@ -254,6 +246,7 @@ class Watcher {
   std::string Command() const {
     std::string command = absl::StrCat("gradwatch watch ", options_.job_id);
     if (options_.every > 0) absl::StrAppend(&command, " --every ", options_.every);
+    if (options_.ranges) command += " --ranges";
     for (const std::string& glob : options_.tensors) absl::StrAppend(&command, " --tensors ", ShellQuoted(glob));
     if (options_.events_only) absl::StrAppend(&command, " --events-only");
     return command;
@@ -289,16 +282,18 @@ CLI::App* AddWatch(CLI::App& parent, WatchOptions* options) {
   start->add_option("--resume", options->resume_token, "Where an earlier stream with the same filters stopped")
       ->check(NotEmpty());
   start->require_option(0, 1);
-  AddCountOption(
-      *app, "--every", options->every,
-      "A row for so many steps, with the extremes between them; with --tensors only steps that are a multiple of this");
-  app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated")
-      ->check(NotEmpty())
-      ->allow_extra_args(false)
-      ->take_all();
+  AddCountOption(*app, "--every", options->every, "Only steps that are a multiple of this");
+  auto* tensors = app->add_option("--tensors", options->tensors, "Only tensors that match this glob; may be repeated");
+  tensors->check(NotEmpty())->allow_extra_args(false)->take_all();
   auto* until =
       AddStepOption(*app, "--until-step", options->until_step, "Print nothing after this step; then end with success");
-  app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
+  auto* events = app->add_flag("--events-only", options->events_only, "Leave statistics out")->excludes(until);
+  app->add_flag("--ranges", options->ranges,
+                "Ranges of steps with the extremes of loss and norm, in JSON objects of type point, in the place of "
+                "reports: of --every steps or more; wider where the stream is behind")
+      ->excludes(tensors)
+      ->excludes(until)
+      ->excludes(events);
   AddWordOption(
       *app, "--fail-on-alert", options->fail_on_alert,
       "End with exit code 9 when an alert of at least this severity fires, or does when the watch starts now; "

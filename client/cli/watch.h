@@ -17,6 +17,7 @@ struct WatchOptions {
   absl::optional<int64_t> from_step;
   std::string resume_token;
   int64_t every = 0;
+  bool ranges = false;
   std::vector<std::string> tensors;
   absl::optional<int64_t> until_step;
   bool events_only = false;

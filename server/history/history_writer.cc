@@ -36,6 +36,7 @@ HistoryWriter::HistoryWriter(HistoryDatabase* database, HistoryJobs* jobs, Store
       options_(std::move(options)),
       hooks_(std::move(hooks)),
       packer_(database, options_.clock),
+      keeps_budgets_(options_.knows_budgets),
       journal_begin_(journal) {
   thread_ = std::thread([this] {
     core::NameThisThread("history");
@@ -249,6 +250,7 @@ absl::Status HistoryWriter::CutJournal(const std::vector<HistoryJobs::Job>& jobs
 }
 
 absl::Status HistoryWriter::KeepBudgets(const std::vector<HistoryJobs::Job>& jobs) {
+  if (!keeps_budgets_) return absl::OkStatus();
   for (const size_t level : {size_t{0}, size_t{1}}) GW_RETURN_IF_ERROR(KeepBudgetsOf(level, jobs));
   return absl::OkStatus();
 }

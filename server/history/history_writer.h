@@ -3,6 +3,7 @@
 #ifndef GRADWATCH_SERVER_HISTORY_HISTORY_WRITER_H_
 #define GRADWATCH_SERVER_HISTORY_HISTORY_WRITER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -51,6 +52,8 @@ class HistoryWriter {
   void Remove(std::string uid, absl::AnyInvocable<void()> done);
   // Packs all that is told, keeps the budgets, syncs, then runs `done`.
   void Settle(absl::AnyInvocable<void(const absl::Status&)> done);
+  // See StatisticsStore::KeepBudgets.
+  void StartKeepingBudgets() { keeps_budgets_ = true; }
   // The rows of the index may be gone, and so may journal and batches: all that is known is written anew.
   void WriteAnew();
   HistoryUsage usage() const;
@@ -105,6 +108,7 @@ class HistoryWriter {
   const StoreOptions options_;
   const Hooks hooks_;
   BlockPacker packer_;
+  std::atomic<bool> keeps_budgets_;
   const std::shared_ptr<WorkTracker> work_ = std::make_shared<WorkTracker>();
 
   // The thread's own.

@@ -218,6 +218,7 @@ class RocksStatisticsStore final : public StatisticsStore {
   void SetBudget(absl::string_view uid, const RetentionBudget& budget) override {
     if (CheckUid(uid).ok()) jobs_.FindOrMake(uid)->SetBudget(budget);
   }
+  void KeepBudgets() override { writer_->StartKeepingBudgets(); }
 
   std::vector<std::string> Uids() const override {
     std::vector<std::string> uids;

@@ -35,6 +35,7 @@ struct StoreOptions {
   Executor* executor = nullptr;
   RetentionBudget job_budget;  // of a job whose own says nothing else; tiers of 16 steps may take a quarter of it more
   int64_t max_bytes = 0;       // the same of all jobs together; 0: any number
+  bool knows_budgets = true;   // false: those of single jobs are told first, and none is kept before KeepBudgets
   // Nothing is stored while less is free on the disk, until half as much again is.
   int64_t disk_reserve = int64_t{64} << 20;
   // For tests: a file system that fails, and what is free on it. Null: the machine's.
@@ -104,9 +105,11 @@ class StatisticsStore {
   virtual void Protect(absl::string_view uid, int32_t attempt, int64_t first_step, int64_t last_step) = 0;
   // What is kept of the job from now on, in place of StoreOptions::job_budget; not kept over a restart.
   virtual void SetBudget(absl::string_view uid, const RetentionBudget& budget) = 0;
+  // All budgets are told, and kept from now on.
+  virtual void KeepBudgets() = 0;
 
-  // What is stored after (attempt, step), in order, at most about `max_bytes` of it but at least one if there is one, and
-  // of 256 KiB or more the last block of kBlockSteps as a whole; a lost range that begins before comes cut. What is
+  // What is stored after (attempt, step), in order, at most about `max_bytes` of it but at least one if there is one,
+  // and of 256 KiB or more the last block of kBlockSteps as a whole; a lost range that begins before comes cut. What is
   // damaged, or gone between others, comes as a lost range with kDamagedReason, what retention dropped as one with
   // kDroppedReason. Neither the end of what is stored nor a job of which nothing is can be told from a loss: the caller
   // knows from the ledger how far the steps went.

@@ -26,6 +26,7 @@ class LedgerJobManager final : public JobManager {
 
   absl::Status Recover() {
     GW_RETURN_IF_ERROR(recovery_.Recover());
+    context_.deps.statistics->KeepBudgets();
     last_words_.RemoveOld();
     return absl::OkStatus();
   }

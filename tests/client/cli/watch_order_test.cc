@@ -47,6 +47,9 @@ std::string Text(const std::vector<WatchOrder::Item>& items) {
     std::string operator()(const v1::StepReport& report) const {
       return absl::StrCat(report.attempt(), ":", report.step());
     }
+    std::string operator()(const v1::ConflatedPoint& point) const {
+      return absl::StrCat("point ", point.first_step(), "-", point.last_step());
+    }
     std::string operator()(const v1::StatisticsLost& lost) const {
       return absl::StrCat("lost ", lost.first_step(), "-", lost.last_step());
     }

@@ -250,7 +250,7 @@ TEST_F(WatchTest, PrintsNothingThatComesAfterTheStepWhereverAMessageEnds) {
   EXPECT_THAT(Cli("watch x --until-step 3 -o json").out, HasSubstr(R"("resume_token":"token0"})"))
       << "it must not claim what was not printed";
   // The server sends multiples of --every only.
-  const CliResult every = Cli("watch x --until-step 3 --every 2 --tensors r*");
+  const CliResult every = Cli("watch x --until-step 3 --every 2");
   EXPECT_THAT(every.out, HasSubstr("\n         2 "));
   EXPECT_THAT(every.out, Not(HasSubstr("\n         3 ")));
   hold_ = false;
@@ -277,7 +277,7 @@ TEST_F(WatchTest, RowsOfManyStepsHideNoSpike) {
   *message.add_events() = AlertEvent(4, v1::SEVERITY_INFO);
   message.mutable_events(0)->mutable_alert_changed()->mutable_alert()->set_step(2);
   message.mutable_events(0)->set_steps_done(2);
-  const CliResult result = Cli("watch x --from-beginning --every 2");
+  const CliResult result = Cli("watch x --from-beginning --every 2 --ranges");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(request_.delivery(), v1::WatchJobRequest::DELIVERY_CONFLATED);
   EXPECT_EQ(request_.every_steps(), 2);
@@ -286,23 +286,16 @@ TEST_F(WatchTest, RowsOfManyStepsHideNoSpike) {
   EXPECT_THAT(result.out, HasSubstr("from step 2: loss 0.5 to 80, 1 step not finite\n"));
   EXPECT_LT(result.out.find("from step 0"), result.out.find("event 4"));
   EXPECT_LT(result.out.find("event 4"), result.out.find("from step 2")) << "an alert stands before its step";
-  const CliResult json = Cli("watch x --from-beginning --every 2 -o json");
+  const CliResult json = Cli("watch x --from-beginning --every 2 --ranges -o json");
   EXPECT_THAT(json.out, HasSubstr(R"({"type":"point","job":"x","attempt":1,"first_step":0,"last_step":1,)"
                                   R"("loss_min":0.5,"loss_max":80,"non_finite_steps":0})"));
   EXPECT_THAT(json.out, HasSubstr(R"("last":{"type":"report","job":"x","attempt":1,"step":3,)"));
 }
 
-TEST_F(WatchTest, RowsOfManyStepsEndWithTheStep) {
-  v1::WatchJobResponse& message = Add();
-  for (int step = 0; step < 10; step += 2) *message.add_points() = Point(step, step + 1);
-  hold_ = true;
-  for (const char* arguments : {"watch x --until-step 5 --every 2", "watch x --until-step 6 --every 2"}) {
-    const CliResult result = Cli(arguments);
-    EXPECT_EQ(result.exit_code, 0);
-    EXPECT_THAT(result.out, HasSubstr("\n         5 "));
-    EXPECT_THAT(result.out, Not(HasSubstr("\n         7 ")));
+TEST_F(WatchTest, RangesAreNoReportsOfSingleStepsOrTensors) {
+  for (const char* const other : {"--until-step 5", "--tensors r*", "--events-only"}) {
+    EXPECT_EQ(Cli(absl::StrCat("watch x --ranges ", other)).exit_code, 2) << other;
   }
-  hold_ = false;
 }
 
 TEST_F(WatchTest, PrintsNoEventThatHappenedAfterTheStep) {

@@ -598,6 +598,24 @@ TEST_F(StatisticsStoreTest, ABudgetOfOnesOwnAndTheAgeOfReports) {
       << "made before the finer ones went";
 }
 
+// A server learns what its jobs may keep after its store is open.
+TEST_F(StatisticsStoreTest, NoBudgetIsKeptBeforeThoseOfTheJobsAreTold) {
+  ASSERT_THAT(AppendAndWait(*store_, "kept", FullReports(0, 2559)), IsOk());
+  ASSERT_THAT(AppendAndWait(*store_, "other", FullReports(0, 2559)), IsOk());
+  Settle();
+  options_.job_budget.max_bytes = 10'000;
+  options_.knows_budgets = false;
+  Reopen();
+  Settle();
+  EXPECT_THAT(ReadAll("other"), SizeIs(2560));
+  store_->SetBudget("kept", {});
+  store_->KeepBudgets();
+  clock_.Advance(absl::Seconds(2));
+  Settle();
+  EXPECT_LE(store_->UsageOf("other").report_bytes, 10'000);
+  EXPECT_THAT(ReadAll("kept"), SizeIs(2560));
+}
+
 TEST_F(StatisticsStoreTest, AllJobsShareOneBudget) {
   options_.max_bytes = 200'000;
   Reopen();

@@ -191,6 +191,7 @@ class TestStatistics final : public StatisticsStore {
     return protected_;
   }
   void SetBudget(absl::string_view uid, const RetentionBudget& budget) override { real_->SetBudget(uid, budget); }
+  void KeepBudgets() override { real_->KeepBudgets(); }
   absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view uid, int32_t attempt) override {
     return real_->Source(uid, attempt);
   }

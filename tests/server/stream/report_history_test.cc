@@ -27,6 +27,7 @@ class CountingStore final : public StatisticsStore {
   Found found() const override { return Found::kSound; }
   void Protect(absl::string_view, int32_t, int64_t, int64_t) override {}
   void SetBudget(absl::string_view, const RetentionBudget&) override {}
+  void KeepBudgets() override {}
   absl::StatusOr<int64_t> LastStep(absl::string_view, int32_t) const override { return 9999; }
   absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view, int32_t) override {
     return absl::UnimplementedError("no questions");
