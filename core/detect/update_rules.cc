@@ -179,9 +179,10 @@ bool Overshoot::IsRuined(bool has_leapt, const RunSignals& signals) {
   if (has_leapt && leap_.step < 0) {
     leap_ = told_;
     losses_at_leap_ = signals.losses();
+    start_at_leap_ = signals.start_loss();  // which the leap may raise yet
   }
   if (leap_.step < 0 || signals.losses() < losses_at_leap_ + kLossesOfRuin) return false;
-  if (signals.losses20().Median() > signals.start_loss() + kNoBetter) return true;
+  if (signals.losses20().Median() > start_at_leap_ + kNoBetter) return true;
   leap_.step = -1;
   return false;
 }

@@ -57,6 +57,7 @@ class Overshoot final : public Condition {
   RunSignals::Update told_;  // the larger one of it and the one before
   RunSignals::Update leap_;  // that threw the loss far above its start, from which it has not come back; step -1: none
   int64_t losses_at_leap_ = 0;
+  double start_at_leap_ = 0;
   bool ruined_ = false;
 };
 

@@ -472,7 +472,7 @@ TEST(FirstStepTest, AnInputThatIsNotScaledIsNamed) {
     DetectorHarness harness(rules, {.guessing_loss = 2, .input_scale = 50'000, .largest_input = "income"});
     harness.record().loss = loss;
     const v1::Alert alert = harness.Step().at(0);
-    EXPECT_THAT(alert.summary(), HasSubstr("the input income is as large as 50000 (root mean square)"));
+    EXPECT_THAT(alert.summary(), HasSubstr("the input income is as large as 5e+04 (root mean square)"));
     EXPECT_THAT(Diagnosis(alert), HasSubstr("data.csv.standardize"));
     EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("initialisation is too large"))) << "the cause is known";
     EXPECT_EQ(alert.value(), loss > 20 ? loss : 50'000);
