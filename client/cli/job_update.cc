@@ -87,7 +87,7 @@ CLI::App* AddJobUpdate(CLI::App& parent, JobUpdateOptions* options) {
 absl::StatusOr<ExitCode> RunJobUpdate(const JobUpdateOptions& options, Session& session) {
   const bool keeps = options.keep_default || !options.retention.empty();
   if (!options.name.has_value() && options.labels.empty() && !keeps) {
-    return absl::InvalidArgumentError("nothing to change: give --name, --label, --keep-bytes or --keep-days");
+    return absl::InvalidArgumentError("nothing to change: give --name, --label, --keep-bytes, --keep-days or --keep-default");
   }
   Labels unused;
   for (const std::string& change : options.labels) {  // before the server is asked
@@ -99,9 +99,9 @@ absl::StatusOr<ExitCode> RunJobUpdate(const JobUpdateOptions& options, Session& 
     job = SendOnce(options, session);
   }
   if (!job.ok()) return job.status();
-  const std::string text =
-      absl::StrCat(job->job_id(), ": name \"", client::Printable(job->spec().display_name()), "\", labels ",
-                   LabelsText(job->spec().labels()), ", kept: ", RetentionText(job->spec().retention()));
+  std::string text = absl::StrCat(job->job_id(), ": name \"", client::Printable(job->spec().display_name()),
+                                  "\", labels ", LabelsText(job->spec().labels()));
+  if (keeps) absl::StrAppend(&text, ", kept: ", RetentionText(job->spec().retention()));
   session.SetDone(text);
   session.Print(*job, [&] { return text; });
   return ExitCode::kSuccess;

@@ -92,7 +92,7 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
   Part part;
   if (content.bytes > 0 || !(window.complete || must_wait)) part = MakePart(std::move(content));
   part.behind = behind;
-  part.ended = !part.message.has_value() && window.ended;
+  part.ended = !part.message.has_value() && window.ended && !must_wait;
   return part;
 }
 

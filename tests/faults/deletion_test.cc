@@ -57,12 +57,12 @@ TEST_F(SlowDeleteRaceTest, TheServerOutlivesJobsThatAreDeletedWhileTheirTrainerA
 
   // Nothing of them is left but what is still on its way out.
   const auto left = [&] {
-    return server_->Workers().size() + FilesIn(server_->data_file("statistics")) + FilesIn(server_->data_file("logs"));
+    return server_->Workers().size() + FilesIn(server_->data_file("logs"));
   };
-  const size_t workers = 1, statistics = 3, logs = 1;  // the bystander's, whose database has two files beside it
+  const size_t workers = 1, logs = 1;  // the bystander's
   const absl::Time deadline = absl::Now() + kLongWait;
-  while (left() > workers + statistics + logs && absl::Now() < deadline) Get("bystander");
-  EXPECT_LE(left(), workers + statistics + logs) << server_->Workers().size() << " workers";
+  while (left() > workers + logs && absl::Now() < deadline) Get("bystander");
+  EXPECT_LE(left(), workers + logs) << server_->Workers().size() << " workers";
 }
 
 class LeftBehindTest : public FaultTest {};
@@ -80,11 +80,9 @@ TEST_F(LeftBehindTest, AKillAfterADeletionLeavesNoFiles) {
   }
   const auto left = [&] {
     int files = 0;
-    for (const char* folder : {"statistics", "logs"}) {
-      for (const auto& file : fs::directory_iterator(server_->data_file(folder))) {
-        const std::string name = file.path().filename().string();
-        files += std::any_of(uids.begin(), uids.end(), [&](const auto& uid) { return absl::StartsWith(name, uid); });
-      }
+    for (const auto& file : fs::directory_iterator(server_->data_file("logs"))) {
+      const std::string name = file.path().filename().string();
+      files += std::any_of(uids.begin(), uids.end(), [&](const auto& uid) { return absl::StartsWith(name, uid); });
     }
     return files;
   };

@@ -114,7 +114,7 @@ TEST_F(FailureTest, AHangUpEndsTheServerCleanlyAndALostLedgerIsTold) {
     std::filesystem::remove(dir_.File("data/") + file);
   }
   StartServer();
-  EXPECT_THAT(server_->Errors(), HasSubstr("1 files of statistics belong to no job"));
+  EXPECT_THAT(server_->Errors(), HasSubstr("there are statistics of 1 jobs that main.sqlite does not know"));
 }
 
 TEST_F(FailureTest, OneCtrlCEndsAWatchWhoseReaderHasStopped) {

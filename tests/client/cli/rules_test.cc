@@ -127,8 +127,9 @@ TEST(RulesTextTest, ArmingIsToldAgainstTheStepsDone) {
   EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), JobAt(30)), "from step 30") << "step 30 is the next one";
   EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), JobAt(29)), "not yet: needs 1 more step");
   EXPECT_EQ(ArmingText(ParseRule("armed_at: 30"), JobAt(0)), "not yet: needs 30 more steps");
-  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30 unable: 'needs level FULL'"), JobAt(99)),
-            "cannot judge: needs level FULL");
+  EXPECT_EQ(ArmingText(ParseRule("unable: 'needs level FULL'"), JobAt(99)), "cannot judge: needs level FULL");
+  EXPECT_EQ(ArmingText(ParseRule("armed_at: 30 unable: 'updates are left out'"), JobAt(99)),
+            "from step 30; judges in part: updates are left out");
   EXPECT_EQ(ArmingText(ParseRule("off: true"), JobAt(99)), "off");
   EXPECT_EQ(ArmingText(ParseRule("stall {}"), JobAt(99)), "-") << "it waits for no step";
 }

@@ -246,9 +246,7 @@ TEST_F(ExternalJobTest, StepsOfTheAttemptBeforeAreNotTakenForThoseOfTheNewOne) {
   hello.set_trainer_id(NewUuid());
   ASSERT_THAT(Attach(hello).attachment, IsOk());
   hello.set_attempt(2);
-  statistics_->away = true;  // nobody asks for those of the attempt before
   Trainer again = Attach(hello);
-  statistics_->away = false;
   ASSERT_THAT(again.attachment, IsOk());
   EXPECT_FALSE(again.link->sent()[0].welcome().has_acked_step()) << "it has reported nothing";
   Report(again, 0, 4);

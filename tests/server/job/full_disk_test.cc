@@ -114,7 +114,7 @@ TEST_F(FullDiskTest, ATrainerWhoseAttachingCouldNotBeWrittenHoldsNothing) {
 TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {
   ASSERT_THAT(Create("job"), IsOk());
   Trainer trainer = AttachReady("job");
-  FaultyVfs::full = true;
+  FaultyVfs::full = statistics_->full = true;
   spdlog::set_level(spdlog::level::off);
   Report(trainer, 0, 9);
   EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kUnavailable, _));
@@ -122,7 +122,7 @@ TEST_F(FullDiskTest, ReportsThatCouldNotBeStoredAreSentAgain) {
   SayPaused(trainer);
   EXPECT_EQ(State("job"), "RUNNING") << "the ledger's disk is full too";
 
-  FaultyVfs::full = false;
+  FaultyVfs::full = statistics_->full = false;
   Pass(absl::Seconds(1));
   Trainer again = Attach(Hello("job"));
   ASSERT_THAT(again.attachment, IsOk());

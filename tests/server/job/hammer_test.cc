@@ -217,9 +217,8 @@ TEST_F(HammerTest, DeletionsAttachesChangesAndStopsTogether) {
     table[job->uid()] = *job;
   }
   EXPECT_EQ(static_cast<size_t>(jobs_->ListJobs({})->jobs_size()), rows.size());
-  for (const auto& file : std::filesystem::directory_iterator(dir_.File("statistics"))) {
-    const std::string name = file.path().filename().string();
-    EXPECT_TRUE(table.contains(name.substr(0, 36))) << name << " belongs to a job that was deleted";
+  for (const std::string& uid : statistics_->Uids()) {
+    EXPECT_TRUE(table.contains(uid)) << uid << " belongs to a job that was deleted";
   }
 }
 

@@ -107,6 +107,9 @@ class RpcTest : public JobManagerTest {
     for (const auto& response : responses) {
       for (const auto& event : response.events()) events.push_back(absl::StrCat(event.number(), " ", Short(event)));
       for (const auto& report : response.reports()) reports.push_back(absl::StrCat("step ", report.step()));
+      for (const auto& lost : response.lost()) {
+        reports.push_back(absl::StrCat("lost ", lost.first_step(), "-", lost.last_step(), ": ", lost.reason()));
+      }
     }
     events.insert(events.end(), reports.begin(), reports.end());
     return events;

@@ -57,7 +57,12 @@ TEST_F(WatchTest, ResumingAnywhereIsTheSameAsNeverHavingStopped) {
     Watch rest = StartWatch(request);
     std::vector<v1::WatchJobResponse> both(responses.begin(), responses.begin() + static_cast<long>(cut) + 1);
     for (auto& response : rest.Rest()) both.push_back(std::move(response));
-    EXPECT_EQ(Said(both), said) << "cut after message " << cut;
+    EXPECT_EQ(rest.reader->Finish().error_message(), "");
+    const auto together = Said(both);
+    const auto differ = std::mismatch(together.begin(), together.end(), said.begin(), said.end());
+    EXPECT_EQ(together, said) << "cut after message " << cut << ": " << together.size() << " for " << said.size()
+                              << ", from place " << differ.first - together.begin() << ", "
+                              << (differ.first == together.end() ? "the end" : *differ.first);
   }
 }
 
