@@ -269,7 +269,6 @@ v1::ConflatedPoint Point(int first, int last) {
 }
 
 TEST_F(WatchTest, RowsOfManyStepsHideNoSpike) {
-  job().set_state(v1::JOB_STATE_SUCCEEDED);
   v1::WatchJobResponse& message = Add();
   *message.add_points() = Point(0, 1);
   message.mutable_points(0)->clear_last();
@@ -277,6 +276,7 @@ TEST_F(WatchTest, RowsOfManyStepsHideNoSpike) {
   *message.add_events() = AlertEvent(4, v1::SEVERITY_INFO);
   message.mutable_events(0)->mutable_alert_changed()->mutable_alert()->set_step(2);
   message.mutable_events(0)->set_steps_done(2);
+  AddEnd(v1::JOB_STATE_SUCCEEDED);
   const CliResult result = Cli("watch x --from-beginning --every 2 --ranges");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(request_.delivery(), v1::WatchJobRequest::DELIVERY_CONFLATED);
