@@ -91,8 +91,7 @@ std::string Words(const v1::FirstStepCondition& c) {
 std::string Words(const v1::OvershootCondition& c) {
   return absl::StrCat("updates multiply up to ", Times(std::exp(c.max_log_product())),
                       " the weights while the loss is above ", Times(c.start_factor()), " its start, or one is ",
-                      Times(std::exp(2)), " them while it is above ", Times(10), ", or one is ", Times(1),
-                      " them and throws it there, and it is no better 100 steps later");
+                      Times(std::exp(2)), " them while it is above ", Times(10));
 }
 
 std::string Words(const v1::UpdateGrowthCondition& c) {

@@ -26,10 +26,6 @@ const double kMostRatio = std::log(4.0);
 constexpr double kSmallestRatio = 1e-9;
 constexpr double kReplacing = 2;
 const double kFarAboveStart = std::log(10.0);
-// Losses after which one that was thrown that far is not on its way back; what is below the start by less is not
-// better.
-constexpr int64_t kLossesOfRuin = 100;
-const double kNoBetter = std::log(0.9);
 
 // update_growth: rises that are no accident; what share of the first half's growth the second has in a geometric ramp;
 // steps without a rise that end one; what is a rise, in logarithms.
@@ -163,33 +159,18 @@ Verdict Overshoot::Judge(const StepRecord& record, const RunSignals& signals) {
   } else {
     log_product_ = 0;
   }
-  const bool is_far = above > kFarAboveStart;
-  if (is_far && LogRatio(told_) >= kReplacing) log_product_ = std::max(log_product_, limit_);
-  ruined_ = IsRuined(is_far && LogRatio(told_) >= 0, signals);
-  verdict.kind = ruined_ || log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
-  verdict.value = ruined_ ? leap_.ratio : std::exp(log_product_);
-  verdict.limit = ruined_ ? 1 : std::exp(limit_);
-  verdict.tensor = ruined_ ? leap_.tensor : told_.tensor;
+  if (above > kFarAboveStart && LogRatio(told_) >= kReplacing) log_product_ = std::max(log_product_, limit_);
+  verdict.kind = log_product_ >= limit_ ? Verdict::Kind::kHolds : Verdict::Kind::kQuiet;
+  verdict.value = std::exp(log_product_);
+  verdict.limit = std::exp(limit_);
+  verdict.tensor = told_.tensor;
   log_product_ = std::min(log_product_, 2 * limit_);
   return verdict;
 }
 
-// One that learns comes below its start within the time.
-bool Overshoot::IsRuined(bool has_leapt, const RunSignals& signals) {
-  if (has_leapt && leap_.step < 0) {
-    leap_ = told_;
-    losses_at_leap_ = signals.losses();
-    start_at_leap_ = signals.start_loss();  // which the leap may raise yet
-  }
-  if (leap_.step < 0 || signals.losses() < losses_at_leap_ + kLossesOfRuin) return false;
-  if (signals.losses20().Median() > start_at_leap_ + kNoBetter) return true;
-  leap_.step = -1;
-  return false;
-}
-
 void Overshoot::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,
                          v1::Alert* alert) const {
-  const RunSignals::Update& update = ruined_ ? leap_ : told_;
+  const RunSignals::Update& update = told_;
   alert->set_tensor(signals.NameOf(verdict.tensor));
   const bool is_present = update.step == record.step;
   const std::string which = is_present ? "this one is" : absl::StrCat("that of step ", update.step, " was");

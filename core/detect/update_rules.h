@@ -35,8 +35,7 @@ class UpdateRatio final : public Condition {
 // Updates that have turned the weights over while the loss is broken: the sum of ln(ratio), each ratio 4 at most, over
 // steps in a row with a loss above start_factor times its start and the one before them, whose update the first of
 // these losses shows; it never falls below 0. One update of e^2 times the weights is enough where the loss, or the next
-// one, is 10 times its start; and one as large as the weights, where a hundred losses later they are no better than the
-// start: it has fallen back to guessing, with nothing left that could learn.
+// one, is 10 times its start.
 class Overshoot final : public Condition {
  public:
   Overshoot(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -48,17 +47,11 @@ class Overshoot final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
-  bool IsRuined(bool has_leapt, const RunSignals& signals);
-
   const double limit_;
   const double log_start_factor_;
   double log_product_ = 0;
   RunSignals::Update last_;  // the last that was judged
   RunSignals::Update told_;  // the larger one of it and the one before
-  RunSignals::Update leap_;  // that threw the loss far above its start, from which it has not come back; step -1: none
-  int64_t losses_at_leap_ = 0;
-  double start_at_leap_ = 0;
-  bool ruined_ = false;
 };
 
 // A learning rate that, after its warm-up, rises from step to step in a geometric way (in the second half of its rise

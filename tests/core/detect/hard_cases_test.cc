@@ -85,30 +85,6 @@ TEST(HardCasesTest, AFirstUpdateThatReplacesTheWeightsIsToldByTheNextLoss) {
   }
 }
 
-// Adam at a rate of 0.3: the weights are gone with the first update, and the loss is that of guessing within a few
-// steps. One that is thrown as far and learns all the same is left in peace.
-TEST(HardCasesTest, ARunThatFallsBackToGuessingIsRuinedAHundredStepsLater) {
-  for (const bool learns : {false, true}) {
-    SCOPED_TRACE(learns);
-    Noise noise(24);
-    const Told told = Play(
-        [&](int step) {
-          const double level = learns ? 2.3 * std::exp(-step / 100.0) : 2.3;
-          const double loss = step == 0 ? 2.3 : level + 60 * std::exp(-0.7 * step);
-          return Sample{.loss = loss * std::exp(0.02 * noise.Normal()), .ratio = step == 0 ? 2.5 : 0.5 / (1.0 + step)};
-        },
-        1000);
-    if (learns) {
-      EXPECT_EQ(told.Count("update_overshoot"), 0) << told.Words();
-      continue;
-    }
-    EXPECT_EQ(told.Count("update_overshoot"), 1) << told.Words();
-    EXPECT_GE(told.FirstCritical(), 100) << told.Words();
-    EXPECT_LE(told.FirstCritical(), 110) << told.Words();
-    EXPECT_TRUE(told.IsCriticalNow()) << told.Words();
-  }
-}
-
 // A run that has learnt nearly all: its gradients are next to nothing but for the batches with the one hard example.
 TEST(HardCasesTest, NormsSmallForTheRunAreNoWitness) {
   Noise noise(22);
