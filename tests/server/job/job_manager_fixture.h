@@ -87,9 +87,13 @@ class FakeLauncher final : public Launcher {
     absl::MutexLock lock(&mutex_);
     return killed_;
   }
-  // "UID 1" for each job whose output was removed, and the number of its attempts.
-  std::vector<std::string> removed() const {
+  // "UID 1" for each job whose output was removed, and the number of its attempts. Waits until there is one: the
+  // statistics go before, on a thread of the store's that Settle does not wait for.
+  std::vector<std::string> AwaitRemoved() const {
     absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(+[](const std::vector<std::string>* removed) { return !removed->empty(); },
+                                            &removed_),
+                            testing::kLongWait);
     return removed_;
   }
 

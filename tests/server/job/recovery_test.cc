@@ -140,7 +140,8 @@ TEST_F(RecoveryTest, WhatADeletionLeftIsRemovedAtTheStart) {
   stored.WaitForNotification();
   ASSERT_THAT(statistics_->Uids(), UnorderedElementsAre(uid, "nobodys"));
   RestartServer();
-  EXPECT_THAT(launcher_->removed(), ElementsAre(absl::StrCat(uid, " 1")));
+  EXPECT_THAT(launcher_->AwaitRemoved(), ElementsAre(absl::StrCat(uid, " 1")));
+  Settle();
   EXPECT_THAT(statistics_->Uids(), ElementsAre("nobodys")) << "only what was deleted is removed";
   EXPECT_THAT(*ledger_->LoadRemovals(), IsEmpty());
 }
