@@ -84,11 +84,11 @@ void MadeReports::Fill(int64_t step, v1::StepReport* report) const {
   *report->mutable_time() = client::ToTimestamp(kStart + step * absl::Microseconds(100));
 }
 
-std::string CreateExternalJob(const Outside& outside, const std::string& job_id) {
+std::string CreateExternalJob(const Outside& outside, const std::string& job_id, int64_t max_bytes) {
   v1::CreateJobRequest request;
   request.set_job_id(job_id);
   request.mutable_spec()->mutable_external()->set_framework("bench");
-  request.mutable_spec()->mutable_retention()->set_max_bytes(0);
+  request.mutable_spec()->mutable_retention()->set_max_bytes(max_bytes);
   v1::Job job;
   Check(outside.jobs->CreateJob(Outside::Context().get(), request, &job), "CreateJob");
   return job.attach_token();

@@ -31,8 +31,9 @@ class MadeReports {
   std::vector<v1::StepReport> reports_;
 };
 
-// Makes an external job of which everything is kept; returns the token by which its trainer attaches.
-std::string CreateExternalJob(const Outside& outside, const std::string& job_id);
+// Makes an external job of which so many bytes of reports are kept, 0: all; returns the token by which its trainer
+// attaches.
+std::string CreateExternalJob(const Outside& outside, const std::string& job_id, int64_t max_bytes = 0);
 
 // One stream of AttachTrainer on gRPC's threads. Thread-safe.
 class LoadTrainer final : private grpc::ClientBidiReactor<v1::TrainerMessage, v1::TrainerDirective> {

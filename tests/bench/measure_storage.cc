@@ -30,7 +30,7 @@ namespace {
 constexpr int kTensors = 6;
 constexpr double kReportsASecond = 50'000;
 // In which a block of reports is packed that no more come to, and a little.
-constexpr absl::Duration kUntilPacked = absl::Seconds(15);
+constexpr absl::Duration kUntilPacked = absl::Seconds(35);
 
 void Print(const std::string& line) {
   std::fputs(line.c_str(), stdout);
@@ -38,9 +38,9 @@ void Print(const std::string& line) {
 }
 
 // A server on its processor, and this program on the other.
-std::unique_ptr<Setting> StartApart() {
+std::unique_ptr<Setting> StartApart(std::vector<std::string> arguments = {}) {
   PinToProcessor(getpid(), kServerProcessor);
-  auto setting = std::make_unique<Setting>();
+  auto setting = std::make_unique<Setting>(std::move(arguments));
   PinToProcessor(getpid(), kTrainerProcessor);
   return setting;
 }
@@ -113,11 +113,12 @@ void MeasureBytes(int steps) {
 // External jobs, each with a trainer and a connection of its own.
 class Load {
  public:
-  Load(const std::string& address, int jobs, const MadeReports* reports) {
+  // `max_bytes`: of reports that are kept of each; 0: all.
+  Load(const std::string& address, int jobs, const MadeReports* reports, int64_t max_bytes = 0) {
     for (int i = 0; i < jobs; ++i) {
       outsides_.push_back(std::make_unique<Outside>(address));
       const std::string job_id = absl::StrCat("job-", i);
-      const std::string token = CreateExternalJob(*outsides_.back(), job_id);
+      const std::string token = CreateExternalJob(*outsides_.back(), job_id, max_bytes);
       trainers_.push_back(std::make_unique<LoadTrainer>(*outsides_.back(), job_id, token, reports));
     }
     done_.resize(trainers_.size());
@@ -219,6 +220,37 @@ void MeasureMemory(int minutes) {
                           Mebibytes(PeakResidentBytes(setting->server->pid()))));
   }
   load.AwaitAcknowledged();
+}
+
+// What is kept of one job with a budget of its own, or of three with one together, while ten times as much comes; the
+// figures of each second.
+void MeasureBudgetOf(int jobs, int64_t budget, int minutes) {
+  const bool is_shared = jobs > 1;
+  const auto setting = StartApart({"--statistics-budget", absl::StrCat(is_shared ? budget >> 20 : 0)});
+  const MadeReports reports(kTensors, 4096);
+  Load load(setting->server->address(), jobs, &reports, is_shared ? 0 : budget);
+  double most_reports = 0, most_ranges = 0, most_disk = 0, least_reports = 1e9;
+  for (int second = 1; second <= 60 * minutes; ++second) {
+    load.Run(20'000, absl::Seconds(1));
+    v1::ServerInfo info;
+    Check(setting->outside->jobs->GetServerInfo(Outside::Context().get(), {}, &info), "GetServerInfo");
+    const v1::StoreInfo& store = info.statistics();
+    most_reports = std::max(most_reports, static_cast<double>(store.report_bytes()));
+    most_ranges = std::max(most_ranges, static_cast<double>(store.range_bytes()));
+    most_disk = std::max(most_disk, static_cast<double>(store.disk_bytes()));
+    const bool is_half_over = second > 30 * minutes;
+    if (is_half_over) least_reports = std::min(least_reports, static_cast<double>(store.report_bytes()));
+  }
+  const auto part = static_cast<double>(budget);
+  Print(absl::StrFormat(
+      "%d jobs, budget %d MiB, %d reports: kept %.3f to %.3f of it, ranges at most %.3f, disk at most %.3f\n", jobs,
+      budget >> 20, load.done(), least_reports / part, most_reports / part, most_ranges / part, most_disk / part));
+  load.AwaitAcknowledged();
+}
+
+void MeasureBudgets(int minutes) {
+  MeasureBudgetOf(1, int64_t{48} << 20, minutes);
+  MeasureBudgetOf(3, int64_t{48} << 20, minutes);
 }
 
 // --- What is stored, asked and read ---
@@ -368,6 +400,7 @@ constexpr Section kSections[] = {
     {"bytes", "STEPS of each of three jobs", 340'000, MeasureBytes},
     {"rate", "JOBS; 0: 1, 30 and 300, one after the other", 0, MeasureRate},
     {"memory", "MINUTES", 10, MeasureMemory},
+    {"budgets", "MINUTES", 3, MeasureBudgets},
     {"questions", "STEPS", 100'000, MeasureQuestions},
     {"catch-up", "REPORTS", 1'000'000, MeasureCatchUp},
     {"attached", "SECONDS of each run", 15, MeasureAttached, true},

@@ -4,6 +4,8 @@
 
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -15,7 +17,7 @@
 
 namespace gradwatch::server {
 
-// A disk that is full, fails to sync, or says that it has and has not, when it is told so.
+// A disk that is full, fails to sync, says that it has and has not, or ends the process, when it is told so.
 class FailingFiles final : public rocksdb::FileSystemWrapper {
  public:
   FailingFiles() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
@@ -48,12 +50,33 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     return status;
   }
 
+  rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* context) override {
+    CountToTheEnd([] {});
+    return FileSystemWrapper::RenameFile(from, to, options, context);
+  }
+  rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* context) override {
+    CountToTheEnd([] {});
+    return FileSystemWrapper::DeleteFile(path, options, context);
+  }
+
+  // The process is killed at this of the writes, syncs, renamings and deletions that come, a write half done; 0: it is
+  // not.
+  std::atomic<int64_t> dies_at = 0;
   std::atomic<bool> is_full = false;
   std::atomic<bool> cannot_sync = false;
   std::atomic<bool> skips_sync = false;
   std::atomic<int> log_syncs = 0;  // that were asked for
 
  private:
+  template <typename LastDeed>
+  void CountToTheEnd(const LastDeed& last_deed) {
+    if (dies_at <= 0 || --dies_at != 0) return;
+    last_deed();
+    kill(getpid(), SIGKILL);
+  }
+
   class File final : public rocksdb::FSWritableFileOwnerWrapper {
    public:
     File(std::unique_ptr<rocksdb::FSWritableFile> file, FailingFiles* files, bool is_log)
@@ -62,9 +85,13 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     using FSWritableFileOwnerWrapper::PositionedAppend;
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* context) override {
+      const auto half = [&] {
+        FSWritableFileOwnerWrapper::Append({data.data(), data.size() / 2}, options, context).PermitUncheckedError();
+        FSWritableFileOwnerWrapper::Flush(options, context).PermitUncheckedError();
+      };
+      files_.CountToTheEnd(half);
       if (!files_.is_full) return FSWritableFileOwnerWrapper::Append(data, options, context);
-      // What still fits is written.
-      FSWritableFileOwnerWrapper::Append({data.data(), data.size() / 2}, options, context).PermitUncheckedError();
+      half();  // what still fits
       return rocksdb::IOStatus::NoSpace("no space left");
     }
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
@@ -72,6 +99,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
       return Append(data, options, context);
     }
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* context) override {
+      files_.CountToTheEnd([] {});
       if (is_log_) ++files_.log_syncs;
       if (files_.skips_sync) return rocksdb::IOStatus::OK();
       if (files_.cannot_sync) return rocksdb::IOStatus::IOError("Input/output error");

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "server/history/statistics_store.h"
+#include "tests/server/history/failing_disk.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/support/long_form.h"
 #include "tests/support/status_matchers.h"
@@ -31,6 +32,7 @@ using ::gradwatch::testing::TempDir;
 
 constexpr char kFolder[] = "GRADWATCH_HISTORY_CRASH_FOLDER";
 constexpr char kPipe[] = "GRADWATCH_HISTORY_CRASH_PIPE";
+constexpr char kDiesAt[] = "GRADWATCH_HISTORY_CRASH_AT";
 constexpr int kJobs = 3;
 constexpr int64_t kReports = 20;  // of an append
 
@@ -43,15 +45,22 @@ EncodedReport Report(int64_t step) {
   return EncodeReport(report);
 }
 
+StoreOptions Options(rocksdb::Env* env) {
+  StoreOptions options;
+  options.env = env;
+  options.job_budget.max_bytes = 200'000;
+  return options;
+}
+
 std::string Uid(int job) { return absl::StrCat("job-", job); }
 
 // The child's part: run only by RunChild below, which ends it. Tells the parent of each append that is committed, with
 // the number of its job.
 TEST(DISABLED_HistoryCrashChild, Stores) {
   const int pipe = std::atoi(std::getenv(kPipe));
-  StoreOptions options;
-  options.job_budget.max_bytes = 200'000;
-  auto store = StatisticsStore::Open(std::getenv(kFolder), std::move(options));
+  FailingDisk disk;
+  disk.files->dies_at = std::atoll(std::getenv(kDiesAt));
+  auto store = StatisticsStore::Open(std::getenv(kFolder), Options(disk.env.get()));
   ASSERT_THAT(store, IsOk());
   std::atomic<int64_t> steps[kJobs];
   for (int job = 0; job < kJobs; ++job) steps[job] = *(*store)->LastStep(Uid(job), 1) + 1;
@@ -68,8 +77,9 @@ TEST(DISABLED_HistoryCrashChild, Stores) {
   while (true) ASSERT_THAT(SettleAndWait(**store), IsOk());
 }
 
-// Runs a child until it has made `appends`, kills it; how many steps of each job it had acknowledged by then.
-std::vector<int64_t> RunChild(const std::string& folder, int64_t appends) {
+// Runs a child until it has made `appends`, then kills it, or until the disk kills it at so many of its operations; how
+// many steps of each job it had acknowledged by then.
+std::vector<int64_t> RunChild(const std::string& folder, int64_t appends, int64_t dies_at = 0) {
   int ends[2];
   EXPECT_EQ(pipe(ends), 0);
   const pid_t child = fork();
@@ -77,6 +87,7 @@ std::vector<int64_t> RunChild(const std::string& folder, int64_t appends) {
     close(ends[0]);
     setenv(kFolder, folder.c_str(), 1);
     setenv(kPipe, absl::StrCat(ends[1]).c_str(), 1);
+    setenv(kDiesAt, absl::StrCat(dies_at).c_str(), 1);
     execl("/proc/self/exe", "crash_child", "--gtest_filter=DISABLED_HistoryCrashChild.Stores",
           "--gtest_also_run_disabled_tests", "--gtest_brief=1", nullptr);
     _exit(127);
@@ -142,32 +153,51 @@ void ExpectTiersOf(const std::map<int64_t, v1::StepReport>& reports, BlockSource
   EXPECT_THAT(source.ForEachRow(16, TierGroup::kJob, {.first = 0, .last = 1 << 30}, row), IsOk());
 }
 
+// What is stored after a child that had acknowledged `more` steps of each job besides what was there, which becomes
+// what is there now.
+void ExpectKept(const std::string& folder, const std::vector<int64_t>& more, std::vector<int64_t>* there) {
+  const auto store = StatisticsStore::Open(folder, Options(nullptr));
+  ASSERT_THAT(store, IsOk());
+  EXPECT_NE((*store)->found(), StatisticsStore::Found::kDamaged);
+  std::vector<std::map<int64_t, v1::StepReport>> reports(kJobs);
+  for (int job = 0; job < kJobs; ++job) {
+    const auto at = static_cast<size_t>(job);
+    const int64_t steps = ExpectLossless(**store, Uid(job), &reports[at]);
+    EXPECT_GE(steps, (*there)[at] + more[at]);
+    EXPECT_EQ(*(*store)->LastStep(Uid(job), 1), steps - 1);
+    (*there)[at] = steps;
+  }
+  ASSERT_THAT(SettleAndWait(**store), IsOk());
+  for (int job = 0; job < kJobs; ++job) {
+    ASSERT_NO_FATAL_FAILURE(ExpectTiersOf(reports[static_cast<size_t>(job)], **(*store)->Source(Uid(job), 1)));
+  }
+}
+
 // Several times in one folder.
 TEST(HistoryCrashTest, WhatIsAcknowledgedOutlivesAKill) {
   std::mt19937 random(4);
   const TempDir dir;
-  std::vector<int64_t> acknowledged;
+  std::vector<int64_t> there;
   for (int round = 0, end = IsLong() ? 100 : 8; round < end; ++round) {
-    if (round % 8 == 0) acknowledged.assign(kJobs, 0);
+    if (round % 8 == 0) there.assign(kJobs, 0);
     const std::string folder = dir.File(absl::StrCat("history-", round / 8));
     const std::vector<int64_t> more = RunChild(folder, 1 + static_cast<int64_t>(random() % 400));
-    StoreOptions options;
-    options.job_budget.max_bytes = 200'000;
-    const auto store = StatisticsStore::Open(folder, std::move(options));
-    ASSERT_THAT(store, IsOk());
-    EXPECT_NE((*store)->found(), StatisticsStore::Found::kDamaged);
-    std::vector<std::map<int64_t, v1::StepReport>> reports(kJobs);
-    for (int job = 0; job < kJobs; ++job) {
-      const auto at = static_cast<size_t>(job);
-      const int64_t steps = ExpectLossless(**store, Uid(job), &reports[at]);
-      EXPECT_GE(steps, acknowledged[at] + more[at]) << round;
-      EXPECT_EQ(*(*store)->LastStep(Uid(job), 1), steps - 1);
-      acknowledged[at] = steps;
-    }
-    ASSERT_THAT(SettleAndWait(**store), IsOk());
-    for (int job = 0; job < kJobs; ++job) {
-      ASSERT_NO_FATAL_FAILURE(ExpectTiersOf(reports[static_cast<size_t>(job)], **(*store)->Source(Uid(job), 1)));
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectKept(folder, more, &there)) << round;
+  }
+}
+
+// The points at which a kill may leave something half done are the writes, syncs, renamings and deletions of files:
+// each of the first ones, those of opening a store that was killed, and then some of those that come with load.
+TEST(HistoryCrashTest, WhatIsAcknowledgedOutlivesAKillInTheMiddleOfAWrite) {
+  std::mt19937 random(5);
+  const TempDir dir;
+  std::vector<int64_t> there(kJobs, 0);
+  for (int round = 0, end = IsLong() ? 200 : 10; round < end; ++round) {
+    if (round % 20 == 0) there.assign(kJobs, 0);
+    const std::string folder = dir.File(absl::StrCat("history-", round / 20));
+    const int64_t dies_at = round % 2 == 0 ? 1 + round / 2 : 1 + static_cast<int64_t>(random() % 2'000);
+    const std::vector<int64_t> more = RunChild(folder, INT64_MAX, dies_at);
+    ASSERT_NO_FATAL_FAILURE(ExpectKept(folder, more, &there)) << "killed at operation " << dies_at;
   }
 }
 
