@@ -24,6 +24,7 @@
 #include "server/job/job_state.h"
 #include "tests/server/history/failing_disk.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/long_wait.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -91,9 +92,9 @@ class FakeLauncher final : public Launcher {
   // statistics go before, on a thread of the store's that Settle does not wait for.
   std::vector<std::string> AwaitRemoved() const {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(+[](const std::vector<std::string>* removed) { return !removed->empty(); },
-                                            &removed_),
-                            testing::kLongWait);
+    mutex_.AwaitWithTimeout(absl::Condition(
+                                +[](const std::vector<std::string>* removed) { return !removed->empty(); }, &removed_),
+                            gradwatch::testing::kLongWait);
     return removed_;
   }
 
