@@ -31,8 +31,12 @@ struct Detector::State {
 
   void Judge(const StepRecord& record, bool update, absl::Time now, std::vector<v1::Alert>* transitions);
   void Tell(Watch* watch, absl::Time now, std::vector<v1::Alert>* transitions);
-  // A watch of this rule: `old` if that is one and the rule has not changed.
-  void Install(const v1::Rule& rule, std::vector<Watch>* old);
+  // A watch of a rule that is new.
+  void Install(const v1::Rule& rule);
+  // The watch of `old` that measures what the rule does goes on as one of this rule, and leaves one there without a
+  // condition; false: there is none.
+  bool GoOn(const v1::Rule& rule, int64_t step, absl::Time now, std::vector<Watch>* old,
+            std::vector<v1::Alert>* transitions);
 
   const AlertIdentity identity;
   RunSignals signals;
@@ -61,14 +65,20 @@ void Detector::State::Tell(Watch* watch, absl::Time now, std::vector<v1::Alert>*
   transitions->push_back(watch->episode.alert());
 }
 
-void Detector::State::Install(const v1::Rule& rule, std::vector<Watch>* old) {
+bool Detector::State::GoOn(const v1::Rule& rule, int64_t step, absl::Time now, std::vector<Watch>* old,
+                           std::vector<v1::Alert>* transitions) {
   const auto same = [&](const Watch& watch) {
-    return watch.rule.name() == rule.name() && watch.rule.SerializeAsString() == rule.SerializeAsString();
+    return watch.rule.name() == rule.name() && MeasureOf(watch.rule) == MeasureOf(rule);
   };
-  if (const auto found = std::find_if(old->begin(), old->end(), same); found != old->end()) {
-    watches.push_back(std::move(*found));  // leaves one without a condition
-    return;
-  }
+  const auto found = std::find_if(old->begin(), old->end(), same);
+  if (found == old->end()) return false;
+  if (found->episode.Follow(rule, step) != Episode::Change::kNone) Tell(&*found, now, transitions);
+  found->rule = rule;
+  watches.push_back(std::move(*found));
+  return true;
+}
+
+void Detector::State::Install(const v1::Rule& rule) {
   auto condition = MakeCondition(rule, signals.tensor_names());
   if (condition == nullptr) return;
   watches.push_back({rule, std::move(condition), Episode(rule, identity, episodes[rule.name()])});
@@ -83,9 +93,8 @@ int64_t DetectorBytes(const v1::RuleSet& rules, const std::vector<std::string>& 
 Detector::Detector(const v1::RuleSet& rules, std::vector<std::string> tensor_names, AlertIdentity identity,
                    RunFacts facts)
     : state_(std::make_unique<State>(std::move(tensor_names), std::move(identity), std::move(facts))) {
-  std::vector<Watch> none;
   const v1::RuleSet resolved = ResolveRules(rules);
-  for (const v1::Rule& rule : resolved.rules()) state_->Install(rule, &none);
+  for (const v1::Rule& rule : resolved.rules()) state_->Install(rule);
 }
 
 Detector::~Detector() = default;
@@ -110,7 +119,9 @@ void Detector::SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, 
     episodes = std::max(episodes, watch.episode.episodes());
   }
   const v1::RuleSet resolved = ResolveRules(rules);
-  for (const v1::Rule& rule : resolved.rules()) state.Install(rule, &old);
+  for (const v1::Rule& rule : resolved.rules()) {
+    if (!state.GoOn(rule, step, now, &old, transitions)) state.Install(rule);
+  }
   for (Watch& watch : old) {
     if (watch.condition == nullptr) continue;
     const bool removed =

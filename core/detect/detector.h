@@ -26,14 +26,24 @@ absl::Status ValidateRules(const v1::RuleSet& rules);
 // cleared. For a valid set.
 v1::RuleSet ResolveRules(const v1::RuleSet& rules);
 
+// What a rule, a resolved one, measures, under its name: its condition and its tensors, in a form to compare. What is
+// left out is what becomes of that: the severity, and how many steps it takes to fire and to be resolved.
+std::string MeasureOf(const v1::Rule& rule);
+
 // Steps that a rule, a resolved one, must have seen before the one on which it can fire first. Rules about stalls,
 // which go by the time: 0.
 int64_t ArmedAfter(const v1::Rule& rule);
 
-// Fills armed_at and unable of a resolved rule that judges from step `from_step` on, in a run that has been watched
-// from step 0 on under these controls. One that stands on what is kept for all rules has seen the steps before. A rule
-// that is unable, or that the server judges, has no armed_at; one that is unable and has one judges in part.
-void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule);
+// The first steps of a rule.
+struct RuleSince {
+  int64_t judged = 0;   // that it judges
+  int64_t counted = 0;  // that counts for its alert: where its for_steps or within_steps were changed, that is later
+};
+
+// Fills armed_at and unable of a resolved rule in a run that has been watched from step 0 on under these controls. One
+// that stands on what is kept for all rules has seen the steps before. A rule that is unable, or that the server
+// judges, has no armed_at; one that is unable and has one judges in part.
+void DescribeArming(const v1::Controls& controls, const RuleSince& since, v1::Rule* rule);
 
 // Adds to what DescribeArming said that a rule is unable whose glob matches none of these names.
 void DescribeMatches(const std::vector<std::string>& tensor_names, v1::RuleSet* rules);
@@ -70,9 +80,10 @@ class Detector {
   void JudgeGradients(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions);
   // Judges the update of the same step, after it.
   void JudgeUpdate(const StepRecord& record, absl::Time now, std::vector<v1::Alert>* transitions);
-  // Other rules, which must be valid, from `step` on. A rule that is as it was goes on; the episode of one that is gone
-  // or changed is resolved. What is known of the run stays, so that a new rule that judges by it alone is armed at
-  // once. Allocates. Call between two steps.
+  // Other rules, which must be valid, from `step` on. A rule that measures what it did (MeasureOf) goes on, with its
+  // history, and its alert if that fires; the episode of one that is gone or measures another thing is resolved. What
+  // is known of the run stays, so that a new rule that judges by it alone is armed at once. Allocates. Call between two
+  // steps.
   void SetRules(const v1::RuleSet& rules, int64_t step, absl::Time now, std::vector<v1::Alert>* transitions);
   // The last step on which the condition of some rule has held, whatever became of its alert. -1: none has.
   int64_t last_holding() const;

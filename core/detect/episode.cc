@@ -22,6 +22,8 @@ std::string Shortened(const std::string& text, size_t most) {
   return absl::StrCat(text.substr(0, end), kMore);
 }
 
+int32_t WithinSteps(const v1::Rule& rule) { return rule.has_within_steps() ? rule.within_steps() : rule.for_steps(); }
+
 // NaN is worse than any; else what lies further on its side of the limit.
 bool IsWorse(const Verdict& verdict, double than) {
   if (std::isnan(than)) return false;
@@ -32,17 +34,31 @@ bool IsWorse(const Verdict& verdict, double than) {
 }  // namespace
 
 Episode::Episode(const v1::Rule& rule, const AlertIdentity& identity, int32_t episodes_before)
-    : id_prefix_(absl::StrCat(identity.job_uid, "/", identity.attempt, "/", rule.name(), "/")),
-      for_steps_(rule.for_steps()),
-      within_steps_(rule.has_within_steps() ? rule.within_steps() : rule.for_steps()),
-      tell_after_steps_(rule.for_steps() / 2 + rule.for_steps() % 2),
-      resolve_after_steps_(rule.resolve_after_steps()),
-      holding_(for_steps_, within_steps_) {
+    : id_prefix_(absl::StrCat(identity.job_uid, "/", identity.attempt, "/", rule.name(), "/")) {
   alert_.set_job_id(identity.job_id);
   alert_.set_attempt(identity.attempt);
   alert_.set_rule(rule.name());
-  alert_.set_severity(rule.severity());
   alert_.set_episode(episodes_before);
+  holding_ = HoldingSteps(rule.for_steps(), WithinSteps(rule));
+  Take(rule);
+}
+
+void Episode::Take(const v1::Rule& rule) {
+  for_steps_ = rule.for_steps();
+  within_steps_ = WithinSteps(rule);
+  tell_after_steps_ = for_steps_ / 2 + for_steps_ % 2;
+  resolve_after_steps_ = rule.resolve_after_steps();
+  alert_.set_severity(rule.severity());
+}
+
+Episode::Change Episode::Follow(const v1::Rule& rule, int64_t step) {
+  Change change = Change::kNone;
+  if (rule.for_steps() != for_steps_ || WithinSteps(rule) != within_steps_) {
+    if (state_ != State::kFiring) change = Withdraw(step, /*removed=*/false);
+    holding_ = HoldingSteps(rule.for_steps(), WithinSteps(rule));
+  }
+  Take(rule);
+  return change;
 }
 
 Episode::Change Episode::Advance(int64_t step, const Verdict& verdict) {

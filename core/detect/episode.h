@@ -36,6 +36,10 @@ class Episode {
   Change Finish(int64_t step);
   // The same because from `step` on the rule is another one or, `removed`, there is none of its name.
   Change Withdraw(int64_t step, bool removed);
+  // From `step` on the rule is this one, which measures the same (MeasureOf) and may ask for other steps or have
+  // another severity, which is told with the next change. What fires goes on; what has not fired yet is counted anew
+  // where other steps are asked for, and kResolved where that was told.
+  Change Follow(const v1::Rule& rule, int64_t step);
 
   // The alert as of the last change, but for value, limit and holding_steps, which are of the last step. Tensor,
   // summary and diagnosis of a start are the detector's to fill in; an end keeps them, and its summary says how it
@@ -45,6 +49,8 @@ class Episode {
   int32_t episodes() const { return alert_.episode(); }
 
  private:
+  // What the rule says of steps and severity.
+  void Take(const v1::Rule& rule);
   Change Hold(int64_t step, const Verdict& verdict);
   Change Calm(int64_t step);
   Change End(int64_t step, const std::string& how);
@@ -58,14 +64,14 @@ class Episode {
   std::string HeldOn() const;
 
   const std::string id_prefix_;
-  const int32_t for_steps_;
-  const int32_t within_steps_;
-  const int32_t tell_after_steps_;
-  const int32_t resolve_after_steps_;
+  int32_t for_steps_ = 1;
+  int32_t within_steps_ = 1;
+  int32_t tell_after_steps_ = 1;
+  int32_t resolve_after_steps_ = 1;
 
   // Pending is first kept quiet, then told.
   enum class State { kIdle, kUntold, kPending, kFiring } state_ = State::kIdle;
-  HoldingSteps holding_;                  // until it fires
+  HoldingSteps holding_{1, 1};            // until it fires
   bool held_last_ = false;                // on the last step that could be judged
   std::optional<int64_t> unknown_since_;  // the first of the steps since then; unset: there are none
   int64_t last_holding_ = 0;              // the last step on which it held

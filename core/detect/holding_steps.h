@@ -31,8 +31,8 @@ class HoldingSteps {
   bool in_a_row() const { return within_ <= needed_; }
   void Shift(bool holds);
 
-  const int32_t needed_;
-  const int32_t within_;
+  int32_t needed_;
+  int32_t within_;
   int32_t count_ = 0;
   int64_t first_step_ = 0;  // in a row
   // Not in a row: bit i is the step of i steps ago, whose number is steps_[(next_ - 1 - i) % kMostWithin] if it held.

@@ -118,13 +118,13 @@ int64_t HoldsBefore(const v1::Rule& rule) { return std::max(rule.for_steps(), 1)
 
 int64_t ArmedAfter(const v1::Rule& rule) { return WarmUpOf(rule).steps + HoldsBefore(rule); }
 
-void DescribeArming(const v1::Controls& controls, int64_t from_step, v1::Rule* rule) {
+void DescribeArming(const v1::Controls& controls, const RuleSince& since, v1::Rule* rule) {
   rule->clear_armed_at();
-  rule->set_unable(WhyUnable(*rule, controls, from_step));
+  rule->set_unable(WhyUnable(*rule, controls, since.judged));
   if (rule->has_stall() || !rule->unable().empty()) return;
   const WarmUp warm_up = WarmUpOf(*rule);
-  const int64_t judges_from = warm_up.shared ? std::max(from_step, warm_up.steps) : from_step + warm_up.steps;
-  rule->set_armed_at(judges_from + HoldsBefore(*rule));
+  const int64_t judges_from = warm_up.shared ? std::max(since.judged, warm_up.steps) : since.judged + warm_up.steps;
+  rule->set_armed_at(std::max(judges_from, since.counted) + HoldsBefore(*rule));
   rule->set_unable(WhyInPart(*rule, controls));
 }
 

@@ -284,6 +284,15 @@ absl::Status ValidateRules(const v1::RuleSet& rules) {
   return errors.ToStatus();
 }
 
+std::string MeasureOf(const v1::Rule& rule) {
+  v1::Rule measure = rule;
+  measure.clear_severity();
+  measure.clear_for_steps();
+  measure.clear_within_steps();
+  measure.clear_resolve_after_steps();
+  return measure.SerializeAsString();
+}
+
 v1::RuleSet ResolveRules(const v1::RuleSet& rules) {
   v1::RuleSet resolved = Merge(rules);
   for (v1::Rule& rule : *resolved.mutable_rules()) ResolveRule(&rule);

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/detect/detector.h"
+#include "absl/strings/str_cat.h"
 #include "core/detect/presets.h"
 #include "core/spec/controls.h"
 #include "server/job/job.h"
@@ -13,9 +13,21 @@
 namespace gradwatch::server {
 namespace {
 
-std::set<std::string> Serialised(const v1::RuleSet& rules) {
+// By what they measure.
+std::set<std::string> Measures(const v1::RuleSet& rules) {
   std::set<std::string> all;
-  for (const v1::Rule& rule : rules.rules()) all.insert(rule.SerializeAsString());
+  for (const v1::Rule& rule : rules.rules()) all.insert(core::MeasureOf(rule));
+  return all;
+}
+
+// What a rule measures, and on how many steps that must hold.
+std::string CountedOf(const v1::Rule& rule) {
+  return absl::StrCat(core::MeasureOf(rule), " ", rule.for_steps(), " ", rule.within_steps());
+}
+
+std::set<std::string> Counted(const v1::RuleSet& rules) {
+  std::set<std::string> all;
+  for (const v1::Rule& rule : rules.rules()) all.insert(CountedOf(rule));
   return all;
 }
 
@@ -42,11 +54,14 @@ void DescribeAttention(const v1::ModelSpec& model, v1::Rule* rule) {
 // `job`: that of the record, unpacked.
 v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job, const JobRecord& record) {
   if (record.ended() || job.spec().has_external()) return rules;
-  const std::set<std::string> in_force = Serialised(core::EffectiveRules(job.spec(), job.controls()));
+  const v1::RuleSet& in_force = core::EffectiveRules(job.spec(), job.controls());
+  const std::set<std::string> measured = Measures(in_force), counted = Counted(in_force);
   for (v1::Rule& rule : *rules.mutable_rules()) {
-    const bool goes_on = in_force.count(rule.SerializeAsString()) > 0;
-    const int64_t since = record.rule_ages == nullptr ? 0 : record.rule_ages->Since(rule, job.attempt());
-    core::DescribeArming(job.controls(), goes_on ? since : step_of_new, &rule);
+    core::RuleSince since;
+    if (record.rule_ages != nullptr) since = record.rule_ages->Since(rule, job.attempt());
+    if (measured.count(core::MeasureOf(rule)) == 0) since.judged = step_of_new;
+    if (counted.count(CountedOf(rule)) == 0) since.counted = step_of_new;
+    core::DescribeArming(job.controls(), since, &rule);
     DescribeAttention(job.spec().model(), &rule);
   }
   if (!job.tensors().empty()) core::DescribeMatches(TensorNamesOf(job), &rules);
@@ -55,28 +70,37 @@ v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job,
 
 }  // namespace
 
-void RuleAges::Fold(const v1::Adjustment& adjusted, int32_t attempt) {
+void Ages::Fold(int32_t attempt, int64_t step, const std::set<std::string>& before,
+                const std::set<std::string>& after) {
   if (attempt != attempt_) {
     before_.clear();
-    for (const v1::Rule& rule : adjusted.old_controls().rules().rules()) before_[rule.SerializeAsString()] = 0;
-  } else if (adjusted.effective_step() != step_) {
+    for (const std::string& name : before) before_[name] = 0;
+  } else if (step != step_) {
     before_ = std::move(now_);
   }
   attempt_ = attempt;
-  step_ = adjusted.effective_step();
+  step_ = step;
   now_.clear();
-  for (const v1::Rule& rule : adjusted.new_controls().rules().rules()) {
-    std::string key = rule.SerializeAsString();
-    const auto known = before_.find(key);
-    const int64_t since = known == before_.end() ? step_ : known->second;
-    now_.emplace(std::move(key), since);
+  for (const std::string& name : after) {
+    const auto known = before_.find(name);
+    now_[name] = known == before_.end() ? step : known->second;
   }
 }
 
-int64_t RuleAges::Since(const v1::Rule& rule, int32_t attempt) const {
+int64_t Ages::Since(const std::string& name, int32_t attempt) const {
   if (attempt != attempt_) return 0;
-  const auto known = now_.find(rule.SerializeAsString());
+  const auto known = now_.find(name);
   return known == now_.end() ? step_ : known->second;
+}
+
+void RuleAges::Fold(const v1::Adjustment& adjusted, int32_t attempt) {
+  const v1::RuleSet &before = adjusted.old_controls().rules(), &after = adjusted.new_controls().rules();
+  judged_.Fold(attempt, adjusted.effective_step(), Measures(before), Measures(after));
+  counted_.Fold(attempt, adjusted.effective_step(), Counted(before), Counted(after));
+}
+
+core::RuleSince RuleAges::Since(const v1::Rule& rule, int32_t attempt) const {
+  return {.judged = judged_.Since(core::MeasureOf(rule), attempt), .counted = counted_.Since(CountedOf(rule), attempt)};
 }
 
 void CompleteStoredRules(v1::RuleSet* rules) {

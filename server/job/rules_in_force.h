@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
+#include "core/detect/detector.h"
 #include "gradwatch/v1/alert.pb.h"
 #include "gradwatch/v1/controls.pb.h"
 
@@ -13,24 +15,37 @@ namespace gradwatch::server {
 
 struct JobRecord;
 
-// Since when the rules of an attempt hold. One that an edit leaves as it is goes on (core::Detector::SetRules), and is
-// older than the edit. A value.
-class RuleAges {
+// Since which step of an attempt things hold that edits put in the place of others. A value.
+class Ages {
  public:
-  // An edit of the rules that was applied in `attempt`.
-  void Fold(const v1::Adjustment& adjusted, int32_t attempt);
-  // The first step that such a rule judged, which holds now; 0: it did when the attempt began.
-  int64_t Since(const v1::Rule& rule, int32_t attempt) const;
+  // An edit that was applied in `attempt`, from `step` on: what held before it, and what does after it, by name.
+  void Fold(int32_t attempt, int64_t step, const std::set<std::string>& before, const std::set<std::string>& after);
+  // The first step of one that holds now; 0: it did when the attempt began.
+  int64_t Since(const std::string& name, int32_t attempt) const;
 
  private:
-  using Steps = std::map<std::string, int64_t>;  // by the rule, serialised
+  using Steps = std::map<std::string, int64_t>;
 
-  int32_t attempt_ = 0;  // the last one in which rules were changed
-  int64_t step_ = 0;     // and the step from which the last ones hold
+  int32_t attempt_ = 0;  // the last one with such an edit
+  int64_t step_ = 0;     // and the step from which the last one holds
   // Edits that are applied at one step are one change to the trainer: what the first takes away and the second brings
   // back goes on.
   Steps before_;
   Steps now_;
+};
+
+// Since when the rules of an attempt hold. One that an edit leaves as it is goes on (core::Detector::SetRules), and is
+// older than the edit; so is the history of one that measures the same. A value.
+class RuleAges {
+ public:
+  // An edit of the rules that was applied in `attempt`.
+  void Fold(const v1::Adjustment& adjusted, int32_t attempt);
+  // Since when a rule judges that holds now.
+  core::RuleSince Since(const v1::Rule& rule, int32_t attempt) const;
+
+ private:
+  Ages judged_;   // by what rules measure
+  Ages counted_;  // and by how many steps they take to fire
 };
 
 // Of a stored set that a server resolved before presets were added to: it has all rules, under the name of a preset

@@ -112,7 +112,9 @@ absl::Status Stalls::End(const std::shared_ptr<JobEntry>& entry, LedgerTransacti
   JobEdit edit(context_, entry, &transaction);
   const v1::Alert* const stall = FindStall(edit.record());
   if (stall == nullptr) return absl::OkStatus();
-  edit.AppendAlert(EndStallAlert(*stall, edit.job(), context_->deps.clock->Now()));
+  v1::Alert end = EndStallAlert(*stall, edit.job(), context_->deps.clock->Now());
+  if (const v1::Rule rule = StallRuleNow(edit.job()); rule.name() == end.rule()) end.set_severity(rule.severity());
+  edit.AppendAlert(std::move(end));
   GW_RETURN_IF_ERROR(edit.Write());
   edit.Publish();
   return absl::OkStatus();

@@ -319,7 +319,7 @@ TEST_F(RulesCommandTest, WhatGetWritesApplyReads) {
 // The set that names a preset, as people write it, for rules as a server fills them in.
 std::string ByPreset(const v1::RuleSet& written) {
   v1::RuleSet rules = core::ResolveRules(written);
-  for (v1::Rule& rule : *rules.mutable_rules()) core::DescribeArming(v1::Controls(), 40, &rule);
+  for (v1::Rule& rule : *rules.mutable_rules()) core::DescribeArming(v1::Controls(), {40}, &rule);
   v1::RuleSet preset;
   preset.set_preset(written.preset());
   const auto by_preset = RulesByPreset(rules, written.preset(), core::ResolveRules(preset));
@@ -409,7 +409,7 @@ TEST_F(RulesCommandTest, YamlNamesAPresetThoughTheServerLacksAnother) {
   };
   server_.get_rules = [&](const v1::GetRulesRequest&, v1::RuleSet* rules) {
     *rules = core::ResolveRules(of_job);
-    for (v1::Rule& rule : *rules->mutable_rules()) core::DescribeArming(v1::Controls(), 40, &rule);
+    for (v1::Rule& rule : *rules->mutable_rules()) core::DescribeArming(v1::Controls(), {40}, &rule);
     return grpc::Status::OK;
   };
   of_job.set_preset("keras");

@@ -65,35 +65,35 @@ TEST(RuleArmingTest, SaysWhenARuleCanFireFirst) {
   for (const Case& one : Cases()) {
     v1::RuleSet rules = Resolved(one.rule);
     EXPECT_EQ(ArmedAfter(rules.rules(0)), one.after) << one.rule;
-    DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
+    DescribeArming(v1::Controls(), {0}, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).unable(), "") << one.rule;
     ASSERT_TRUE(rules.rules(0).has_armed_at()) << one.rule;
     EXPECT_EQ(rules.rules(0).armed_at(), one.after) << one.rule;
-    DescribeArming(v1::Controls(), 1000, rules.mutable_rules(0));
+    DescribeArming(v1::Controls(), {1000}, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).armed_at(), one.from_1000) << one.rule;
   }
 }
 
 TEST(RuleArmingTest, WhatIsKeptForAllRulesStillNeedsItsSteps) {
   v1::RuleSet rules = Resolved("joint_growth {} for_steps: 2");
-  DescribeArming(v1::Controls(), 10, rules.mutable_rules(0));
+  DescribeArming(v1::Controls(), {10}, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).armed_at(), 50);
 }
 
 TEST(RuleArmingTest, RulesAboutStallsHaveNoStep) {
   v1::RuleSet rules = Resolved("stall {}");
   EXPECT_EQ(ArmedAfter(rules.rules(0)), 0);
-  DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
+  DescribeArming(v1::Controls(), {0}, rules.mutable_rules(0));
   EXPECT_FALSE(rules.rules(0).has_armed_at());
   EXPECT_EQ(rules.rules(0).unable(), "");
 }
 
 TEST(RuleArmingTest, TheFirstStepIsJudgedOnlyOnce) {
   v1::RuleSet rules = Resolved("first_step {}");
-  DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
+  DescribeArming(v1::Controls(), {0}, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).armed_at(), 0);
   EXPECT_EQ(rules.rules(0).unable(), "");
-  DescribeArming(v1::Controls(), 1, rules.mutable_rules(0));
+  DescribeArming(v1::Controls(), {1}, rules.mutable_rules(0));
   EXPECT_FALSE(rules.rules(0).has_armed_at());
   EXPECT_THAT(rules.rules(0).unable(), HasSubstr("step 0"));
 }
@@ -128,7 +128,7 @@ TEST(RuleArmingTest, SaysWhichLevelARuleNeeds) {
       v1::Controls controls;
       controls.set_statistics(level);
       v1::RuleSet rules = Resolved(need.rule);
-      DescribeArming(controls, 0, rules.mutable_rules(0));
+      DescribeArming(controls, {0}, rules.mutable_rules(0));
       const bool judges_all = level >= (need.with_updates ? v1::STATISTICS_LEVEL_FULL : need.level);
       EXPECT_EQ(rules.rules(0).unable().empty(), judges_all) << need.rule << " " << level;
       EXPECT_EQ(rules.rules(0).has_armed_at(), level >= need.level) << need.rule << " " << level;
@@ -140,25 +140,25 @@ TEST(RuleArmingTest, SaysInWordsWhatIsMissing) {
   v1::Controls controls;
   controls.set_statistics(v1::STATISTICS_LEVEL_NORM);
   v1::RuleSet rules = Resolved("update_ratio {}");
-  DescribeArming(controls, 0, rules.mutable_rules(0));
+  DescribeArming(controls, {0}, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "needs statistics level FULL, the job measures NORM");
   v1::RuleSet in_part = Resolved("joint_growth {}");
-  DescribeArming(controls, 0, in_part.mutable_rules(0));
+  DescribeArming(controls, {0}, in_part.mutable_rules(0));
   EXPECT_EQ(in_part.rules(0).unable(), "updates are left out: that needs statistics level FULL, the job measures NORM");
   EXPECT_TRUE(in_part.rules(0).has_armed_at());
   // It is filled anew each time.
-  DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
+  DescribeArming(v1::Controls(), {0}, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "");
 }
 
 TEST(RuleArmingTest, SaysThatLayersAreNotMeasured) {
   for (const std::string rule : {"growth {}", "saturation {}", "attention {}"}) {
     v1::RuleSet rules = Resolved(rule);
-    DescribeArming(v1::Controls(), 0, rules.mutable_rules(0));
+    DescribeArming(v1::Controls(), {0}, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).unable(), "needs layer_statistics, which is off") << rule;
     v1::Controls controls;
     controls.set_layer_statistics(true);
-    DescribeArming(controls, 7, rules.mutable_rules(0));
+    DescribeArming(controls, {7}, rules.mutable_rules(0));
     EXPECT_EQ(rules.rules(0).unable(), "") << rule;
     EXPECT_EQ(rules.rules(0).armed_at(), 7) << rule;
   }

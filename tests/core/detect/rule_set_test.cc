@@ -376,7 +376,7 @@ TEST(ResolveRulesTest, WhatIsResolvedIsGoodAndResolvesToItself) {
     EXPECT_EQ(ResolveRules(resolved).DebugString(), resolved.DebugString());
     // As it is read with `rules get`.
     v1::RuleSet described = resolved;
-    for (v1::Rule& rule : *described.mutable_rules()) DescribeArming(v1::Controls(), 40, &rule);
+    for (v1::Rule& rule : *described.mutable_rules()) DescribeArming(v1::Controls(), {40}, &rule);
     EXPECT_EQ(ResolveRules(described).DebugString(), resolved.DebugString());
   }
 }

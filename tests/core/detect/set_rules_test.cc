@@ -89,6 +89,85 @@ TEST(SetRulesTest, AFiringRuleThatGoesOrChangesIsResolved) {
   }
 }
 
+// What is measured is the same, and so is the alert: it tells its new severity with its next change.
+TEST(SetRulesTest, AnAlertGoesOnWhereOnlyWhatBecomesOfItIsChanged) {
+  const struct {
+    const char* change;
+    v1::Severity severity;
+    int quiet_steps;  // until it is resolved
+  } cases[] = {
+      {"severity: SEVERITY_CRITICAL", v1::SEVERITY_CRITICAL, 20},
+      {"severity: SEVERITY_INFO", v1::SEVERITY_INFO, 20},
+      {"resolve_after_steps: 5", v1::SEVERITY_WARNING, 5},
+      {"for_steps: 3", v1::SEVERITY_WARNING, 20},
+      {"for_steps: 2 within_steps: 3 severity: SEVERITY_CRITICAL", v1::SEVERITY_CRITICAL, 20},
+  };
+  for (const auto& [change, severity, quiet_steps] : cases) {
+    SCOPED_TRACE(change);
+    DetectorHarness harness(Parse(kLimit));
+    harness.HealthySteps(3);
+    harness.SetNorm(200);
+    const v1::Alert firing = harness.Step().at(0);
+    EXPECT_EQ(firing.severity(), v1::SEVERITY_WARNING);
+    v1::RuleSet changed = Parse(kLimit);
+    changed.mutable_rules(0)->MergeFrom(Parse("rules { " + std::string(change) + " }").rules(0));
+    EXPECT_THAT(harness.SetRules(changed), IsEmpty());
+    EXPECT_THAT(harness.HealthySteps(quiet_steps - 1), IsEmpty());
+    const std::vector<v1::Alert> ends = harness.HealthySteps(1);
+    ASSERT_EQ(ends.size(), 1u);
+    EXPECT_EQ(ends[0].alert_id(), firing.alert_id());
+    EXPECT_EQ(ends[0].state(), v1::ALERT_STATE_RESOLVED);
+    EXPECT_EQ(ends[0].severity(), severity);
+    EXPECT_THAT(ends[0].summary(), HasSubstr("over after"));
+  }
+}
+
+TEST(SetRulesTest, WhatHasNotFiredYetIsCountedAnewWhereOtherStepsAreAskedFor) {
+  const auto limit = [](int for_steps) {
+    v1::RuleSet rules = Parse(kLimit);
+    rules.mutable_rules(0)->set_for_steps(for_steps);
+    return rules;
+  };
+  DetectorHarness harness(limit(4));
+  const auto high_step = [&harness] {
+    harness.SetNorm(200);
+    return harness.Step();
+  };
+  high_step();
+  const v1::Alert pending = high_step().at(0);
+  ASSERT_EQ(pending.state(), v1::ALERT_STATE_PENDING);
+  v1::RuleSet louder = limit(4);
+  louder.mutable_rules(0)->set_severity(v1::SEVERITY_CRITICAL);
+  EXPECT_THAT(harness.SetRules(louder), IsEmpty()) << "it goes on waiting";
+  const std::vector<v1::Alert> ends = harness.SetRules(limit(3));
+  ASSERT_EQ(ends.size(), 1u);
+  EXPECT_EQ(ends[0].alert_id(), pending.alert_id());
+  EXPECT_THAT(ends[0].summary(), HasSubstr("did not fire: its rule was changed"));
+  EXPECT_THAT(high_step(), IsEmpty()) << "the first of three";
+  EXPECT_EQ(high_step().at(0).state(), v1::ALERT_STATE_PENDING);
+  const v1::Alert firing = high_step().at(0);
+  EXPECT_EQ(firing.state(), v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(firing.episode(), pending.episode() + 1);
+}
+
+TEST(SetRulesTest, AChangeOfSeverityOrOfStepsKeepsTheHistory) {
+  v1::RuleSet rules = Parse("preset: 'none' rules { name: 't' norm_spike { per_tensor: true window: 40 } }");
+  DetectorHarness harness(rules);
+  harness.HealthySteps(40);
+  rules.mutable_rules(0)->set_severity(v1::SEVERITY_CRITICAL);
+  harness.SetRules(rules);
+  rules.mutable_rules(0)->set_for_steps(2);
+  harness.SetRules(rules);
+  std::vector<v1::Alert> told;
+  for (int step = 0; step < 2; ++step) {
+    harness.SetNorm(50);
+    for (const v1::Alert& alert : harness.Step()) told.push_back(alert);
+  }
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told.back().state(), v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(told.back().severity(), v1::SEVERITY_CRITICAL);
+}
+
 TEST(SetRulesTest, EpisodesOfAChangedRuleAreCountedOn) {
   DetectorHarness harness(Parse(kLimit));
   harness.SetNorm(200);

@@ -342,6 +342,27 @@ TEST_F(RulesTest, ANewRuleAboutStallsIsJudgedByTheServer) {
   EXPECT_EQ(Log("job").back(), "FIRING stall");
 }
 
+TEST_F(RulesTest, AStallThatFiresEndsWithTheSeverityThatItsRuleHasThen) {
+  v1::RuleSet rules = StallRules("stall", 3);
+  Submit("named", rules);
+  Trainer trainer = AttachReady("named");
+  Report(trainer, 0, 9);
+  Pass(absl::Seconds(1));
+  Report(trainer, 10, 19);
+  Pass(absl::Seconds(5));
+  ASSERT_EQ(Log("named").back(), "FIRING stall");
+  EXPECT_EQ(EventAt("named", Get("named").last_event()).alert_changed().alert().severity(), v1::SEVERITY_WARNING);
+  rules.mutable_rules(1)->set_severity(v1::SEVERITY_CRITICAL);
+  v1::ApplyRulesRequest request = Request(rules);
+  request.set_job_id("named");
+  ASSERT_THAT(Apply(request), IsOk());
+  SayApplied(trainer, 1, 20);
+  Report(trainer, 20, 29);
+  Pass(absl::Seconds(1));
+  ASSERT_EQ(Log("named").back(), "RESOLVED stall");
+  EXPECT_EQ(EventAt("named", Get("named").last_event()).alert_changed().alert().severity(), v1::SEVERITY_CRITICAL);
+}
+
 TEST_F(RulesTest, AStallThatFiresEndsThoughItsRuleIsGone) {
   Submit("named", StallRules("hangs", 3));
   Trainer trainer = AttachReady("named");
@@ -445,6 +466,25 @@ TEST_F(RulesTest, ARuleThatAnEditLeavesAsItIsIsAsOldAsItWas) {
   RestartServer();
   EXPECT_EQ(ArmedAt(InForce(), "first"), 30);
   EXPECT_EQ(ArmedAt(InForce(), "second"), 17);
+}
+
+TEST_F(RulesTest, ARuleThatMeasuresTheSameIsAsOldAsItWas) {
+  Trainer trainer = AttachReady("job");
+  v1::RuleSet rules = NormRules({"first"});
+  rules.mutable_rules(0)->set_severity(v1::SEVERITY_CRITICAL);
+  EXPECT_EQ(ArmedAt(Apply(rules)->rules(), "first"), 0) << "told with the edit too";
+  SayApplied(trainer, 1, 17);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 0);
+  rules.mutable_rules(0)->set_for_steps(3);
+  ASSERT_THAT(Apply(rules), IsOk());
+  SayApplied(trainer, 2, 20);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 22) << "the steps are counted anew";
+  rules.mutable_rules(0)->set_resolve_after_steps(5);
+  ASSERT_THAT(Apply(rules), IsOk());
+  SayApplied(trainer, 3, 30);
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 22);
+  RestartServer();
+  EXPECT_EQ(ArmedAt(InForce(), "first"), 22);
 }
 
 // Between two steps a trainer takes all edits that are due, and compares what comes out with what was.
