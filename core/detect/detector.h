@@ -34,15 +34,18 @@ std::string MeasureOf(const v1::Rule& rule);
 // which go by the time: 0.
 int64_t ArmedAfter(const v1::Rule& rule);
 
-// The first steps of a rule.
+// The first steps of a rule, and of what it may look at. What is not measured by the controls is not read.
 struct RuleSince {
   int64_t judged = 0;   // that it judges
   int64_t counted = 0;  // that counts for its alert: where its for_steps or within_steps were changed, that is later
+  int64_t norms = 0;    // with a statistics level of NORM or FULL
+  int64_t updates = 0;  // with FULL
+  int64_t layers = 0;   // with layer_statistics
 };
 
 // Fills armed_at and unable of a resolved rule in a run that has been watched from step 0 on under these controls. One
-// that stands on what is kept for all rules has seen the steps before. A rule that is unable, or that the server
-// judges, has no armed_at; one that is unable and has one judges in part.
+// that stands on what is kept for all rules has seen the steps before; one about layers judges steps of report_every. A
+// rule that is unable, or that the server judges, has no armed_at; one that is unable and has one judges in part.
 void DescribeArming(const v1::Controls& controls, const RuleSince& since, v1::Rule* rule);
 
 // Adds to what DescribeArming said that a rule is unable whose glob matches none of these names.

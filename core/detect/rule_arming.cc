@@ -114,6 +114,19 @@ std::string WhyUnable(const v1::Rule& rule, const v1::Controls& controls, int64_
 // Steps on which it must have held before the one on which it fires.
 int64_t HoldsBefore(const v1::Rule& rule) { return std::max(rule.for_steps(), 1) - 1; }
 
+// Since when what it cannot do without is measured.
+int64_t MeasuredFrom(const v1::Rule& rule, const RuleSince& since) {
+  if (JudgesLayers(rule)) return since.layers;
+  const v1::StatisticsLevel needed = LevelNeeded(rule);
+  if (needed == v1::STATISTICS_LEVEL_FULL) return since.updates;
+  return needed == v1::STATISTICS_LEVEL_NORM ? since.norms : 0;
+}
+
+// How many steps there are from one that it judges to the next.
+int64_t JudgesEvery(const v1::Rule& rule, const v1::Controls& controls) {
+  return JudgesLayers(rule) ? std::max(controls.report_every(), 1) : 1;
+}
+
 }  // namespace
 
 int64_t ArmedAfter(const v1::Rule& rule) { return WarmUpOf(rule).steps + HoldsBefore(rule); }
@@ -123,8 +136,11 @@ void DescribeArming(const v1::Controls& controls, const RuleSince& since, v1::Ru
   rule->set_unable(WhyUnable(*rule, controls, since.judged));
   if (rule->has_stall() || !rule->unable().empty()) return;
   const WarmUp warm_up = WarmUpOf(*rule);
-  const int64_t judges_from = warm_up.shared ? std::max(since.judged, warm_up.steps) : since.judged + warm_up.steps;
-  rule->set_armed_at(std::max(judges_from, since.counted) + HoldsBefore(*rule));
+  const int64_t sees_from = std::max(since.judged, MeasuredFrom(*rule, since));
+  const int64_t judges_from = warm_up.shared ? std::max(sees_from, warm_up.steps) : sees_from + warm_up.steps;
+  const int64_t every = JudgesEvery(*rule, controls);
+  const int64_t first = (std::max(judges_from, since.counted) + every - 1) / every * every;
+  rule->set_armed_at(first + HoldsBefore(*rule) * every);
   rule->set_unable(WhyInPart(*rule, controls));
 }
 

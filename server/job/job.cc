@@ -154,7 +154,7 @@ void FoldEvent(const v1::Event& event, JobRecord* record) {
     case v1::Event::kAdjusted:
       record->applied_attempt = event.attempt();
       record->applied_from = event.adjusted().adjustment().effective_step();
-      if (ChangesRules(event.adjusted().adjustment())) {
+      if (RuleAges::Concerns(event.adjusted().adjustment())) {
         RuleAges ages = record->rule_ages == nullptr ? RuleAges() : *record->rule_ages;
         ages.Fold(event.adjusted().adjustment(), event.attempt());
         record->rule_ages = std::make_shared<const RuleAges>(std::move(ages));

@@ -41,8 +41,8 @@ struct JobRecord {
   std::shared_ptr<const PendingEdits> edits = PendingEdits::None();  // accepted, and neither applied nor dropped
   int32_t applied_attempt = 0;                                       // the last one in which an edit was applied
   int64_t applied_from = 0;                                          // and the step from which the last one holds
-  std::shared_ptr<const RuleAges> rule_ages = nullptr;               // null: no edit has changed the rules
-  std::map<std::string, v1::Alert> open_alerts;                      // pending and firing ones, by id
+  std::shared_ptr<const RuleAges> rule_ages = nullptr;   // null: no edit has changed the rules, or what is measured
+  std::map<std::string, v1::Alert> open_alerts;          // pending and firing ones, by id
   std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
   int32_t episodes_attempt = 0;                          // the last one in which alerts were told
   std::set<std::string> data_losses;                     // descriptions that were told

@@ -31,6 +31,19 @@ std::set<std::string> Counted(const v1::RuleSet& rules) {
   return all;
 }
 
+// What is measured that some rules need, by names of this file.
+constexpr char kNorms[] = "norms", kUpdates[] = "updates", kLayers[] = "layers";
+
+std::set<std::string> MeasuredBy(const v1::Controls& controls) {
+  std::set<std::string> all;
+  const v1::StatisticsLevel level = controls.statistics();
+  const bool is_full = level == v1::STATISTICS_LEVEL_FULL || level == v1::STATISTICS_LEVEL_UNSPECIFIED;
+  if (is_full || level == v1::STATISTICS_LEVEL_NORM) all.insert(kNorms);
+  if (is_full) all.insert(kUpdates);
+  if (controls.layer_statistics()) all.insert(kLayers);
+  return all;
+}
+
 // None: no trainer has told them yet.
 std::vector<std::string> TensorNamesOf(const v1::Job& job) {
   std::vector<std::string> names;
@@ -93,14 +106,26 @@ int64_t Ages::Since(const std::string& name, int32_t attempt) const {
   return known == now_.end() ? step_ : known->second;
 }
 
+bool RuleAges::Concerns(const v1::Adjustment& adjusted) {
+  return ChangesRules(adjusted) || MeasuredBy(adjusted.old_controls()) != MeasuredBy(adjusted.new_controls());
+}
+
 void RuleAges::Fold(const v1::Adjustment& adjusted, int32_t attempt) {
-  const v1::RuleSet &before = adjusted.old_controls().rules(), &after = adjusted.new_controls().rules();
-  judged_.Fold(attempt, adjusted.effective_step(), Measures(before), Measures(after));
-  counted_.Fold(attempt, adjusted.effective_step(), Counted(before), Counted(after));
+  const int64_t step = adjusted.effective_step();
+  const v1::Controls &before = adjusted.old_controls(), &after = adjusted.new_controls();
+  if (ChangesRules(adjusted)) {
+    judged_.Fold(attempt, step, Measures(before.rules()), Measures(after.rules()));
+    counted_.Fold(attempt, step, Counted(before.rules()), Counted(after.rules()));
+  }
+  if (MeasuredBy(before) != MeasuredBy(after)) measured_.Fold(attempt, step, MeasuredBy(before), MeasuredBy(after));
 }
 
 core::RuleSince RuleAges::Since(const v1::Rule& rule, int32_t attempt) const {
-  return {.judged = judged_.Since(core::MeasureOf(rule), attempt), .counted = counted_.Since(CountedOf(rule), attempt)};
+  return {.judged = judged_.Since(core::MeasureOf(rule), attempt),
+          .counted = counted_.Since(CountedOf(rule), attempt),
+          .norms = measured_.Since(kNorms, attempt),
+          .updates = measured_.Since(kUpdates, attempt),
+          .layers = measured_.Since(kLayers, attempt)};
 }
 
 void CompleteStoredRules(v1::RuleSet* rules) {

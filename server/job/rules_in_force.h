@@ -35,10 +35,13 @@ class Ages {
 };
 
 // Since when the rules of an attempt hold. One that an edit leaves as it is goes on (core::Detector::SetRules), and is
-// older than the edit; so is the history of one that measures the same. A value.
+// older than the edit; so is the history of one that measures the same. Rules that look at what is not measured from
+// the start judge later than they hold. A value.
 class RuleAges {
  public:
-  // An edit of the rules that was applied in `attempt`.
+  // Whether an edit changes the rules, or how much is measured.
+  static bool Concerns(const v1::Adjustment& adjusted);
+  // Such an edit, which was applied in `attempt`.
   void Fold(const v1::Adjustment& adjusted, int32_t attempt);
   // Since when a rule judges that holds now.
   core::RuleSince Since(const v1::Rule& rule, int32_t attempt) const;
@@ -46,6 +49,7 @@ class RuleAges {
  private:
   Ages judged_;   // by what rules measure
   Ages counted_;  // and by how many steps they take to fire
+  Ages measured_;
 };
 
 // Of a stored set that a server resolved before presets were added to: it has all rules, under the name of a preset

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/detect/detector.h"
@@ -149,6 +150,45 @@ TEST(RuleArmingTest, SaysInWordsWhatIsMissing) {
   // It is filled anew each time.
   DescribeArming(v1::Controls(), {0}, rules.mutable_rules(0));
   EXPECT_EQ(rules.rules(0).unable(), "");
+}
+
+TEST(RuleArmingTest, ARuleJudgesWhatItNeedsFromWhenThatIsMeasured) {
+  const RuleSince since = {.judged = 10, .norms = 100, .updates = 200, .layers = 300};
+  const std::pair<const char*, int64_t> cases[] = {
+      {"norm_limit { max_norm: 1 }", 10},
+      {"loss_jump { window: 5 }", 15},
+      {"norm_spike { per_tensor: true }", 120},
+      {"frozen {} for_steps: 3", 102},
+      {"overshoot {}", 201},
+      {"series { series: SERIES_UPDATE_RATIO baseline: BASELINE_MEAN factor: 2 window: 60 }", 260},
+      {"saturation {}", 300},
+      {"growth {} for_steps: 3", 302},
+  };
+  v1::Controls controls;
+  controls.set_layer_statistics(true);
+  for (const auto& [rule, armed_at] : cases) {
+    v1::RuleSet rules = Resolved(rule);
+    DescribeArming(controls, since, rules.mutable_rules(0));
+    EXPECT_EQ(rules.rules(0).armed_at(), armed_at) << rule;
+  }
+  v1::RuleSet later = Resolved("saturation {}");
+  DescribeArming(controls, {.judged = 400, .counted = 410, .layers = 300}, later.mutable_rules(0));
+  EXPECT_EQ(later.rules(0).armed_at(), 410);
+}
+
+// Of other steps nobody knows what the layers did.
+TEST(RuleArmingTest, RulesAboutLayersJudgeStepsOfReportEvery) {
+  v1::Controls controls;
+  controls.set_layer_statistics(true);
+  controls.set_report_every(10);
+  v1::RuleSet rules = Resolved("saturation {} for_steps: 3");
+  DescribeArming(controls, {}, rules.mutable_rules(0));
+  EXPECT_EQ(rules.rules(0).armed_at(), 20);
+  DescribeArming(controls, {.layers = 101}, rules.mutable_rules(0));
+  EXPECT_EQ(rules.rules(0).armed_at(), 130);
+  v1::RuleSet other = Resolved("norm_limit { max_norm: 1 } for_steps: 3");
+  DescribeArming(controls, {.judged = 101}, other.mutable_rules(0));
+  EXPECT_EQ(other.rules(0).armed_at(), 103);
 }
 
 TEST(RuleArmingTest, SaysThatLayersAreNotMeasured) {

@@ -487,6 +487,42 @@ TEST_F(RulesTest, ARuleThatMeasuresTheSameIsAsOldAsItWas) {
   EXPECT_EQ(ArmedAt(InForce(), "first"), 22);
 }
 
+// Whatever was measured meanwhile: a rule that needs it has seen nothing before.
+TEST_F(RulesTest, ARuleIsArmedFromTheStepFromWhichWhatItNeedsIsMeasured) {
+  v1::RuleSet rules = NormRules({"norm"});
+  v1::Rule& layers = *rules.add_rules();
+  layers.set_name("layers");
+  layers.mutable_saturation();
+  v1::Rule& updates = *rules.add_rules();
+  updates.set_name("updates");
+  updates.mutable_update_ratio();
+  Submit("measured", rules);
+  Trainer trainer = AttachReady("measured");
+  const auto in_force = [this] { return *jobs_->GetRules("measured"); };
+  EXPECT_EQ(ArmedAt(in_force(), "layers"), -1) << "layers are not measured";
+  const auto measure = [&](v1::StatisticsLevel level, bool with_layers, int64_t edit, int64_t step) {
+    v1::AdjustJobRequest request;
+    request.set_job_id("measured");
+    request.mutable_controls()->set_statistics(level);
+    request.mutable_controls()->set_layer_statistics(with_layers);
+    request.mutable_update_mask()->add_paths("statistics");
+    request.mutable_update_mask()->add_paths("layer_statistics");
+    ASSERT_THAT(Adjust(request), IsOk());
+    SayApplied(trainer, edit, step);
+  };
+  measure(v1::STATISTICS_LEVEL_NONE, true, 1, 17);
+  EXPECT_EQ(ArmedAt(in_force(), "norm"), 0);
+  EXPECT_EQ(ArmedAt(in_force(), "layers"), 17);
+  EXPECT_EQ(ArmedAt(in_force(), "updates"), -1);
+  measure(v1::STATISTICS_LEVEL_FULL, true, 2, 30);
+  EXPECT_EQ(ArmedAt(in_force(), "layers"), 17) << "it goes on";
+  EXPECT_EQ(ArmedAt(in_force(), "updates"), 30);
+  RestartServer();
+  EXPECT_EQ(ArmedAt(in_force(), "norm"), 0);
+  EXPECT_EQ(ArmedAt(in_force(), "layers"), 17);
+  EXPECT_EQ(ArmedAt(in_force(), "updates"), 30);
+}
+
 // Between two steps a trainer takes all edits that are due, and compares what comes out with what was.
 TEST_F(RulesTest, ARuleThatIsTakenAwayAndBroughtBackAtOneStepGoesOn) {
   Trainer trainer = AttachReady("job");
