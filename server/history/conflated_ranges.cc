@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -24,18 +25,40 @@ void Add(const StepFigures& report, ConflatedRange* range) {
   if (!report.gradient_is_finite || !std::isfinite(report.loss)) ++range->non_finite_steps;
 }
 
-// The whole buckets of a level that lie in the steps.
-StepRange Inside(const StepRange& steps, int64_t level) {
-  return {.first = (steps.first + level - 1) / level * level, .last = (steps.last + 1) / level * level - 1};
+// A width of ranges as ChoosePointSteps', but made of whole buckets of a level where it has room for some: these need
+// no reports at the cuts.
+int64_t ChooseWidth(const StepRange& steps, int64_t unit, int64_t max_ranges) {
+  const int64_t width = ChoosePointSteps(steps, unit, max_ranges);
+  for (size_t level = kLevels.size(); level-- > 1;) {
+    const int64_t whole = unit / std::gcd(unit, kLevels[level]) * kLevels[level];
+    if (whole <= width) return (width + whole - 1) / whole * whole;
+  }
+  return width;
 }
 
-// A source whose buckets lie within some steps; others only where no finer level has those steps.
+// The whole buckets of a level that lie in the steps, none of them across a multiple of `width`; 0: across any.
+StepRanges Inside(const StepRange& steps, int64_t width, int64_t level) {
+  const int64_t run = width % level == 0 ? steps.last + 1 : width;  // what it divides cuts no bucket
+  StepRanges inside;
+  for (int64_t first = steps.first; first <= steps.last; first = (first / run + 1) * run) {
+    const int64_t end = std::min(steps.last + 1, (first / run + 1) * run);
+    inside.push_back({.first = (first + level - 1) / level * level, .last = end / level * level - 1});
+  }
+  return Together(std::move(inside));
+}
+
+// A source whose buckets lie within some steps, none of them across a multiple of `width` (0: across any); others only
+// where no finer level has those steps.
 class InsideSource final : public BlockSource {
  public:
-  InsideSource(const StepRange& steps, BlockSource* source) : source_(*source) {
+  InsideSource(const StepRange& steps, int64_t width, BlockSource* source) : source_(*source) {
     StepRanges missing = {steps};
     for (size_t i = 0; i < kLevels.size(); ++i) {
-      kept_[i] = Common(source_.Kept(kLevels[i]), Inside(steps, kLevels[i]));
+      const StepRanges kept = source_.Kept(kLevels[i]);
+      for (const StepRange& range : Inside(steps, width, kLevels[i])) {
+        const StepRanges common = Common(kept, range);
+        kept_[i].insert(kept_[i].end(), common.begin(), common.end());
+      }
       missing = Without(missing, kept_[i]);
     }
     for (size_t i = 0; i < kLevels.size(); ++i) {
@@ -129,10 +152,14 @@ absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_
   StatisticsQuestion question;
   question.steps = known;
   question.series = ConflatedSeries();
-  question.max_points = std::clamp<int64_t>(known.steps() / unit, 1, max_ranges);
+  question.max_points = max_ranges;
+  if (unit > 1) {
+    question.point_steps = ChooseWidth(known, unit, max_ranges);
+    question.max_points = known.last / question.point_steps - known.first / question.point_steps + 1;
+  }
   question.aggregates = MaskOf(Aggregate::kMin) | MaskOf(Aggregate::kMax) | MaskOf(Aggregate::kLast);
   question.page_bytes = std::numeric_limits<size_t>::max();
-  InsideSource inside(known, source);
+  InsideSource inside(known, question.point_steps, source);
   GW_ASSIGN_OR_RETURN(StatisticsAnswer answer, AnswerQuestion(question, SeriesNames(), &inside));
   stored.ranges = RangesOf(answer);
   stored.lost = std::move(answer.gaps);

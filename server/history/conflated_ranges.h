@@ -43,9 +43,9 @@ struct StoredRanges {
   std::vector<ConflatedRange> ranges;
   std::vector<LostSteps> lost;  // of these steps, also those that a range has something of
 };
-// The same of what is stored of these steps, at most `max_ranges` (from 1), each of `unit` steps or more where these
-// are as many. Ranges end where the steps do, so that no step counts in two questions that follow one another; only
-// where nothing fine enough is kept at an end they are rounded outwards. Errors as AnswerQuestion.
+// The same of what is stored of these steps, at most `max_ranges` (from 1), cut at multiples of `unit`, too. Ranges end
+// where the steps do, so that no step counts in two questions that follow one another; only where nothing fine enough
+// is kept at an end or a cut they are rounded outwards. Errors as AnswerQuestion.
 absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_ranges, BlockSource* source,
                                             int64_t unit = 1);
 

@@ -281,13 +281,14 @@ class Readable {
 };
 
 // Answers for the series in `answer`, whose points it makes. Where something is damaged, once more without it.
-absl::StatusOr<QueryPlan> ReadPoints(const StepRange& asked, int64_t max_points, AggregateMask aggregates,
-                                     Readable* readable, BlockSource* source, std::vector<SeriesAnswer>* answer) {
+absl::StatusOr<QueryPlan> ReadPoints(const StepRange& asked, int64_t max_points, int64_t point_steps,
+                                     AggregateMask aggregates, Readable* readable, BlockSource* source,
+                                     std::vector<SeriesAnswer>* answer) {
   std::vector<Series> series;
   for (const SeriesAnswer& one : *answer) series.push_back(one.series);
   const SeriesSet set(series);
   while (true) {
-    QueryPlan plan = PlanQuery(asked, max_points, readable->kept());
+    QueryPlan plan = PlanQuery(asked, max_points, readable->kept(), point_steps);
     for (SeriesAnswer& one : *answer) one.points.assign(plan.points.size(), Bucket());
     Damage damage;
     GW_RETURN_IF_ERROR(PlanReader(plan, set, aggregates, source, answer).Read(&damage));
@@ -304,7 +305,7 @@ absl::Status ReadNewest(const StepRange& asked, Readable* readable, BlockSource*
   const StepRange newest = {.first = std::max(asked.first, asked.last - kNewestSteps + 1), .last = asked.last};
   std::vector<SeriesAnswer> last(answer->size());
   for (size_t i = 0; i < last.size(); ++i) last[i].series = (*answer)[i].series;
-  GW_RETURN_IF_ERROR(ReadPoints(newest, 1, MaskOf(Aggregate::kLast), readable, source, &last).status());
+  GW_RETURN_IF_ERROR(ReadPoints(newest, 1, 0, MaskOf(Aggregate::kLast), readable, source, &last).status());
   for (size_t i = 0; i < last.size(); ++i) {
     for (const Bucket& bucket : last[i].points) {
       if (!bucket.empty()) (*answer)[i].newest = bucket.last;
@@ -427,10 +428,10 @@ int64_t ChoosePointSteps(const StepRange& steps, int64_t unit, int64_t max_point
   return width;
 }
 
-QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const KeptByLevel& kept) {
+QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const KeptByLevel& kept, int64_t point_steps) {
   const size_t level = ChooseLevel(asked.steps(), max_points);
   QueryPlan plan{.level = kLevels[level],
-                 .point_steps = ChoosePointSteps(asked, kLevels[level], max_points),
+                 .point_steps = point_steps > 0 ? point_steps : ChoosePointSteps(asked, kLevels[level], max_points),
                  .parts = ChooseParts(asked, level, kept),
                  .points = {}};
   std::sort(plan.parts.begin(), plan.parts.end(),
@@ -453,8 +454,8 @@ absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& questi
   }
   answer.series = SeriesOfPage(question, all);
   if (question.max_points > 0 && !answer.series.empty()) {
-    GW_ASSIGN_OR_RETURN(QueryPlan plan,
-                        ReadPoints(asked, question.max_points, question.aggregates, &readable, source, &answer.series));
+    GW_ASSIGN_OR_RETURN(QueryPlan plan, ReadPoints(asked, question.max_points, question.point_steps,
+                                                   question.aggregates, &readable, source, &answer.series));
     answer.level = plan.level;
     answer.parts = std::move(plan.parts);
     answer.points = std::move(plan.points);

@@ -70,6 +70,7 @@ struct StatisticsQuestion {
   StepRange steps = {.first = 0, .last = std::numeric_limits<int64_t>::max()};
   std::vector<std::string> series;            // globs; empty: the job's own series
   int64_t max_points = 1000;                  // 0: none, where only the newest values or histograms are asked for
+  int64_t point_steps = 0;                    // points are cut at its multiples; 0: as so many points are best made
   AggregateMask aggregates = kAllAggregates;  // others stay as in an empty bucket, but for count and non_finite
   bool newest = false;                        // the last value of each series, of the last kNewestSteps
   bool histograms = false;                    // of the tensors that have a series here; of each step that has some
@@ -109,14 +110,16 @@ struct StatisticsAnswer {
 // most; of one point, more than all of them.
 int64_t ChoosePointSteps(const StepRange& steps, int64_t unit, int64_t max_points);
 
-// How a question is answered. `kept` is by kLevels; `asked` lies within what is kept on some level.
+// How a question is answered. `kept` is by kLevels; `asked` lies within what is kept on some level. `point_steps`: as
+// StatisticsQuestion's.
 struct QueryPlan {
   int64_t level = 1;
   int64_t point_steps = 1;  // points are cut at multiples of it
   std::vector<LevelRange> parts;
   std::vector<StepRange> points;
 };
-QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const std::array<StepRanges, kLevels.size()>& kept);
+QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const std::array<StepRanges, kLevels.size()>& kept,
+                    int64_t point_steps = 0);
 
 // Reads as much of the source as the answer takes: rows and batches of the parts, of these the columns and the series
 // that are asked for. What cannot be read is told as a gap, and answered from another level, if one has it.

@@ -99,6 +99,7 @@ JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes,
   }
   if (!window.reports_behind) all &= TakeReports(cursor, max_bytes, reports, &bytes, &window);
   window.complete = all;
+  window.job_ended = ended_;
   window.ended = all && ended_;
   return window;
 }

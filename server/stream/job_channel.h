@@ -63,6 +63,7 @@ class JobChannel final : private RingOwner {
     bool complete = false;             // nothing newer exists
     size_t left_bytes = 0;             // about what the rings have after the cursor, what is given here included
     bool ended = false;                // complete, and the job has ended
+    bool job_ended = false;            // the job has ended, complete or not
     WatchCursor start;                 // the rings hold what comes after this
     WatchCursor end;                   // where the log ended at this moment; the stores may hold more already
   };

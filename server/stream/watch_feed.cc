@@ -266,13 +266,21 @@ absl::Status WatchFeed::TakePoints(const JobChannel::Window& window, size_t begi
   return absl::OkStatus();
 }
 
+// How far the store is to be asked for ranges of this attempt, which begin before the ring: the range in which the ring
+// begins comes from there as a whole, if it is closed.
+int64_t WatchFeed::LastStored(const JobChannel::Window& window, int32_t attempt) const {
+  if (attempt != window.start.attempt) return std::numeric_limits<int64_t>::max();
+  const int64_t whole = LastClosed(window.start.step + unit_ - 1, unit_);
+  if (attempt != window.end.attempt || whole <= window.end.step) return whole;
+  return window.job_ended ? window.end.step : LastClosed(window.start.step, unit_);
+}
+
 // What lies between the cursor and the ring, of one attempt.
 absl::Status WatchFeed::TakeStoredPoints(const JobChannel::Window& window, Content* content) {
   WatchCursor& cursor = content->cursor;
   const int32_t attempt = std::max(cursor.attempt, 1);
   const bool reaches_ring = attempt == window.start.attempt;
-  const StepRange steps = {.first = cursor.step + 1,
-                           .last = reaches_ring ? window.start.step : std::numeric_limits<int64_t>::max()};
+  const StepRange steps = {.first = cursor.step + 1, .last = LastStored(window, attempt)};
   GW_ASSIGN_OR_RETURN(const auto source, sources_->statistics->Source(channel_->uid(), attempt));
   GW_ASSIGN_OR_RETURN(const StoredRanges stored,
                       ConflateStored(steps, kMaxPoints - content->points, source.get(), unit_));

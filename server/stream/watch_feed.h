@@ -83,6 +83,7 @@ class WatchFeed {
   absl::Status TakeConflated(JobChannel::Window* window, size_t max_bytes, Content* content);
   absl::Status TakePoints(const JobChannel::Window& window, size_t begin, size_t end, size_t max_bytes,
                           Content* content);
+  int64_t LastStored(const JobChannel::Window& window, int32_t attempt) const;
   absl::Status TakeStoredPoints(const JobChannel::Window& window, Content* content);
   // The field `reports` of a step without what is not wanted; null: it is not kept.
   absl::StatusOr<SharedBytes> StoredReport(int64_t step, const ReportChoice& choice, BlockSource* source) const;

@@ -521,9 +521,27 @@ TEST_F(StatisticsQueryTest, ConflatedRangesAreCutAtMultiplesOfAUnit) {
       EXPECT_TRUE(range.steps.first == 1'000 || range.steps.first % unit == 0);
       EXPECT_TRUE(range.steps.last == 5'999 || (range.steps.last + 1) % unit == 0);
     }
-    const auto stored = ConflateStored({.first = 1'000, .last = 5'999}, 64, full_, unit);
-    ASSERT_TRUE(stored.ok());
-    EXPECT_LE(stored->ranges.size(), 5'000u / static_cast<size_t>(unit));
+  }
+}
+
+// Also where the unit is no multiple of the buckets that are stored, and where it is far wider than they are.
+TEST_F(StatisticsQueryTest, StoredRangesAreCutAtMultiplesOfAUnit) {
+  for (const int64_t unit : {2, 7, 48, 100, 1'001, 5'000, 1'000'000}) {
+    for (const StepRange steps : {StepRange{1'000, 5'999}, StepRange{1'003, 1'042}, StepRange{12'345, 98'765}}) {
+      const auto stored = ConflateStored(steps, 64, full_, unit);
+      ASSERT_TRUE(stored.ok());
+      EXPECT_LE(stored->ranges.size(), 64u);
+      EXPECT_GE(stored->ranges.size(), std::min<size_t>(30, static_cast<size_t>(steps.steps() / unit))) << unit;
+      for (const ConflatedRange& range : stored->ranges) {
+        EXPECT_TRUE(range.steps.first == steps.first || range.steps.first % unit == 0) << unit;
+        EXPECT_TRUE(range.steps.last == steps.last || (range.steps.last + 1) % unit == 0) << unit;
+        Bucket loss = BucketOf((*told_)["loss"], range.steps);
+        loss.sum = range.loss.sum;  // not asked for
+        ExpectSame(range.loss, loss);
+      }
+      EXPECT_EQ(stored->ranges.front().steps.first, steps.first);
+      EXPECT_EQ(stored->ranges.back().steps.last, steps.last);
+    }
   }
 }
 

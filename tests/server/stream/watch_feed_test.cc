@@ -551,6 +551,50 @@ TEST_F(ConflatedFeedTest, RangesOfAUnitComeWhenTheyAreClosed) {
   EXPECT_TRUE(feed.Next(kLarge, Lane::kCatchUp)->ended);
 }
 
+// Also the one in which the ring begins: it comes from the store as a whole, once it is closed.
+TEST_F(ConflatedFeedTest, RangesOfAUnitAreTheSameWhereverTheyComeFrom) {
+  const auto told = [](const std::vector<v1::ConflatedPoint>& points) {
+    std::vector<std::string> texts;
+    for (const v1::ConflatedPoint& point : points) {
+      texts.push_back(absl::StrCat(point.first_step(), "-", point.last_step(), " ", point.loss_min(), " to ",
+                                   point.loss_max(), ", ", point.last().step()));
+    }
+    return texts;
+  };
+  Append(1, 0, 899);
+  WatchFeed in_memory = MakeFeed(Conflated(100));
+  const auto wanted = told(AllPoints(in_memory));
+  ASSERT_EQ(wanted.size(), 9u);
+  EXPECT_EQ(wanted[3], "300-399 300 to 399, 399");
+  Restart({0, 1, 777}, kLarge);
+  std::vector<EncodedReport> ring;
+  for (int64_t step = 778; step < 790; ++step) ring.push_back(EncodeReport(ReportOf(1, step)));
+  channel_->AppendReports(ring);
+  WatchFeed feed = MakeFeed(Conflated(100));
+  auto got = told(AllPoints(feed));
+  EXPECT_EQ(got, std::vector(wanted.begin(), wanted.begin() + 7)) << "what is not closed is not told";
+  for (int64_t step = 790; step < 900; ++step) channel_->AppendReports({EncodeReport(ReportOf(1, step))});
+  for (const std::string& more : told(AllPoints(feed))) got.push_back(more);
+  EXPECT_EQ(got, wanted);
+  EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
+TEST_F(ConflatedFeedTest, TheRangeInWhichTheRingBeginsEndsWithTheJob) {
+  AppendEvents(1, 1);
+  Append(1, 0, 789);
+  Restart({1, 1, 777}, kLarge);
+  std::vector<EncodedReport> ring;
+  for (int64_t step = 778; step < 790; ++step) ring.push_back(EncodeReport(ReportOf(1, step)));
+  channel_->AppendReports(ring);
+  StoreEvent(2);
+  channel_->AppendEvent(EncodeEvent(MakeEvent("j", 2), 2), /*ends_job=*/true);
+  WatchFeed feed = MakeFeed(Conflated(100), {.event = 2, .attempt = 1, .step = 699});
+  const auto points = Points(feed);
+  ASSERT_EQ(points.size(), 1u);
+  ExpectAll(points, 700, 789);
+  EXPECT_TRUE(feed.Next(kLarge, Lane::kCatchUp)->ended);
+}
+
 TEST_F(ConflatedFeedTest, WhatIsLostIsTold) {
   Append(1, 0, 9);
   const std::vector<EncodedReport> lost = {EncodeLost(1, 10, 19, "away"), EncodeReport(ReportOf(1, 20))};
