@@ -19,7 +19,7 @@ const std::vector<std::string>& ConflatedSeries() {
   return series;
 }
 
-void Add(const StepFigures& report, ConflatedRange* range) {
+void AddReport(const StepFigures& report, ConflatedRange* range) {
   range->loss.Add(report.loss, false);
   range->grad_norm.Add(report.grad_norm, !report.gradient_is_finite);
   if (!report.gradient_is_finite || !std::isfinite(report.loss)) ++range->non_finite_steps;
@@ -125,22 +125,25 @@ StepFigures FiguresOf(const v1::StepReport& report) {
           .gradient_is_finite = report.nan_count() + report.pos_inf_count() + report.neg_inf_count() == 0};
 }
 
-std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges, int64_t unit) {
-  std::vector<ConflatedRange> ranges;
-  if (reports.empty()) return ranges;
-  const StepRange steps = {.first = reports.front().step, .last = reports.back().step};
-  const int64_t width = ChoosePointSteps(steps, unit, max_ranges);
-  int64_t last_point = -1;
-  for (const StepFigures& report : reports) {
-    const int64_t point = report.step / width;
-    if (point != last_point) {
-      const StepRange range = Common(steps, {.first = point * width, .last = point * width + width - 1});
-      ranges.push_back({.steps = range, .loss = {}, .grad_norm = {}});
-    }
-    last_point = point;
-    Add(report, &ranges.back());
+RangeMaker::RangeMaker(const StepRange& steps, int64_t max_ranges, int64_t unit)
+    : steps_(steps), width_(ChoosePointSteps(steps, unit, max_ranges)) {}
+
+bool RangeMaker::Add(const StepFigures& report) {
+  const int64_t point = report.step / width_;
+  const bool begins = point != std::exchange(last_point_, point);
+  if (begins) {
+    const StepRange range = Common(steps_, {.first = point * width_, .last = point * width_ + width_ - 1});
+    ranges_.push_back({.steps = range, .loss = {}, .grad_norm = {}});
   }
-  return ranges;
+  AddReport(report, &ranges_.back());
+  return begins;
+}
+
+std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges, int64_t unit) {
+  if (reports.empty()) return {};
+  RangeMaker maker({.first = reports.front().step, .last = reports.back().step}, max_ranges, unit);
+  for (const StepFigures& report : reports) maker.Add(report);
+  return maker.TakeRanges();
 }
 
 absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_ranges, BlockSource* source,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,8 +33,25 @@ struct ConflatedRange {
   int64_t non_finite_steps = 0;  // with a loss or a gradient that is not finite
 };
 
-// At most `max_ranges` (from 1) of the reports of one attempt, which are in the order of steps; cut at multiples of
-// `unit`. Ranges without a report are left out. The last report of a range is the last one up to its last step.
+// The last step before a multiple of `unit`, up to `step`; of every 1, the step.
+inline int64_t LastClosed(int64_t step, int64_t unit) { return (step + 1) / unit * unit - 1; }
+
+// Makes ranges of the reports of one attempt, which lie in `steps` and come in their order: at most `max_ranges` (from
+// 1), cut at multiples of `unit`. Ranges without a report are left out.
+class RangeMaker {
+ public:
+  RangeMaker(const StepRange& steps, int64_t max_ranges, int64_t unit = 1);
+  // Returns whether a range begins with it.
+  bool Add(const StepFigures& report);
+  std::vector<ConflatedRange> TakeRanges() { return std::move(ranges_); }
+
+ private:
+  const StepRange steps_;
+  const int64_t width_;
+  int64_t last_point_ = -1;
+  std::vector<ConflatedRange> ranges_;
+};
+// The ranges of these reports, from the first to the last of them.
 std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64_t max_ranges, int64_t unit = 1);
 
 // What is stored of some steps.

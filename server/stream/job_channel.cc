@@ -9,6 +9,9 @@
 namespace gradwatch::server {
 namespace {
 
+// Of a point without its last report.
+constexpr size_t kPointBytes = 64;
+
 template <typename Entry>
 size_t SizeOf(const Entry& entry) {
   return entry.bytes->size() + kEntryOverhead;
@@ -78,45 +81,104 @@ void JobChannel::SkipTo(int32_t attempt, int64_t step) {
   start_.step = end_.step = step;
 }
 
-JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes, Reports reports) const {
+JobChannel::Window JobChannel::Read(const WatchCursor& cursor, size_t max_bytes) const {
   Window window;
   size_t bytes = 0;
   absl::MutexLock lock(&mutex_);
-  window.start = start_;
-  window.end = end_;
-  window.events_behind = cursor.event < start_.event;
-  window.reports_behind = !IsDelivered(cursor, start_.attempt, start_.step);
-  bool all = !window.events_behind && !window.reports_behind;
-  if (!window.events_behind) {
-    auto event = std::partition_point(events_.begin(), events_.end(),
-                                      [&cursor](const EncodedEvent& one) { return one.number <= cursor.event; });
-    window.left_bytes += BytesFrom(events_, event, event_bytes_);
-    for (; event != events_.end() && bytes < max_bytes; ++event) {
-      bytes += event->bytes->size();
-      window.events.push_back(*event);
-    }
-    all &= event == events_.end();
-  }
-  if (!window.reports_behind) all &= TakeReports(cursor, max_bytes, reports, &bytes, &window);
-  window.complete = all;
-  window.job_ended = ended_;
-  window.ended = all && ended_;
+  window.complete = TakeEvents(cursor, max_bytes, &bytes, &window);
+  if (!window.reports_behind) window.complete &= TakeReports(cursor, max_bytes, &bytes, &window);
+  window.ended = window.complete && ended_;
   return window;
 }
 
-bool JobChannel::TakeReports(const WatchCursor& cursor, size_t max_bytes, Reports reports, size_t* bytes,
-                             Window* window) const {
-  auto report = std::partition_point(reports_.begin(), reports_.end(), [&cursor](const RingReport& one) {
+JobChannel::Window JobChannel::ReadRanges(const WatchCursor& cursor, size_t max_bytes,
+                                          const RangeLimits& limits) const {
+  Window window;
+  size_t bytes = 0;
+  absl::MutexLock lock(&mutex_);
+  window.complete = TakeEvents(cursor, max_bytes, &bytes, &window);
+  const size_t left = max_bytes - std::min(bytes, max_bytes);
+  if (!window.reports_behind) window.complete &= TakeRanges(cursor, left, limits, &window);
+  window.ended = window.complete && ended_;
+  return window;
+}
+
+bool JobChannel::TakeEvents(const WatchCursor& cursor, size_t max_bytes, size_t* bytes, Window* window) const {
+  window->start = start_;
+  window->end = end_;
+  window->job_ended = ended_;
+  window->events_behind = cursor.event < start_.event;
+  window->reports_behind = !IsDelivered(cursor, start_.attempt, start_.step);
+  if (window->events_behind) return false;
+  auto event = std::partition_point(events_.begin(), events_.end(),
+                                    [&cursor](const EncodedEvent& one) { return one.number <= cursor.event; });
+  window->left_bytes += BytesFrom(events_, event, event_bytes_);
+  for (; event != events_.end() && *bytes < max_bytes; ++event) {
+    *bytes += event->bytes->size();
+    window->events.push_back(*event);
+  }
+  return event == events_.end() && !window->reports_behind;
+}
+
+JobChannel::Reports JobChannel::FirstAfter(const WatchCursor& cursor) const {
+  return std::partition_point(reports_.begin(), reports_.end(), [&cursor](const RingReport& one) {
     return IsDelivered(cursor, one.entry.attempt, one.entry.step);
   });
+}
+
+bool JobChannel::TakeReports(const WatchCursor& cursor, size_t max_bytes, size_t* bytes, Window* window) const {
+  auto report = FirstAfter(cursor);
   window->left_bytes += BytesFrom(reports_, report, report_bytes_);
-  const bool with_figures = reports == Reports::kAllWithFigures;
-  for (; report != reports_.end() && (with_figures || *bytes < max_bytes); ++report) {
+  for (; report != reports_.end() && *bytes < max_bytes; ++report) {
     *bytes += report->entry.bytes->size();
     window->reports.push_back(report->entry);
-    if (with_figures) window->figures.push_back(report->figures);
   }
   return report == reports_.end();
+}
+
+bool JobChannel::TakeRanges(const WatchCursor& cursor, size_t max_bytes, const RangeLimits& limits,
+                            Window* window) const {
+  const auto begin = FirstAfter(cursor);
+  window->left_bytes += BytesFrom(reports_, begin, report_bytes_);
+  if (begin == reports_.end()) return true;
+  if (max_bytes == 0 || window->left_bytes > limits.most_left_bytes) return false;
+  // Of one attempt, up to the last range that is closed; what is behind it comes with its range.
+  const int32_t attempt = begin->entry.attempt;
+  const bool is_last = attempt == end_.attempt;
+  const int64_t last = is_last && !ended_ ? LastClosed(end_.step, limits.unit) : std::numeric_limits<int64_t>::max();
+  auto end = begin;
+  size_t bytes = 0;
+  int64_t reports = 0;
+  for (; end != reports_.end() && end->entry.attempt == attempt && end->entry.step <= last; ++end) {
+    if (end->entry.lost) {
+      window->lost.push_back(Undelivered(end->entry, cursor));
+    } else {
+      bytes += end->entry.bytes->size() + kPointBytes;
+      ++reports;
+    }
+  }
+  if (end == begin) return true;
+  window->reached = {.event = cursor.event, .attempt = attempt, .step = std::prev(end)->entry.step};
+  if (reports > 0) {
+    const auto most = static_cast<int64_t>(max_bytes / (bytes / static_cast<size_t>(reports)));
+    MakeRanges(begin, end, std::clamp<int64_t>(most, 1, limits.max_ranges), limits.unit, window);
+  }
+  return is_last;
+}
+
+// Of the entries from `begin` to `end`, at least one of which is a report.
+void JobChannel::MakeRanges(Reports begin, Reports end, int64_t max_ranges, int64_t unit, Window* window) const {
+  while (begin->entry.lost) ++begin;
+  while (std::prev(end)->entry.lost) --end;
+  RangeMaker maker({.first = begin->entry.step, .last = std::prev(end)->entry.step}, max_ranges, unit);
+  std::vector<const EncodedReport*> last;
+  for (; begin != end; ++begin) {
+    if (begin->entry.lost) continue;
+    if (maker.Add(begin->figures)) last.push_back(nullptr);
+    last.back() = &begin->entry;
+  }
+  window->ranges = maker.TakeRanges();
+  for (const EncodedReport* const report : last) window->reports.push_back(*report);
 }
 
 WatchCursor JobChannel::End() const {

@@ -57,20 +57,29 @@ class JobChannel final : private RingOwner {
   struct Window {
     std::vector<EncodedEvent> events;
     std::vector<EncodedReport> reports;
-    std::vector<StepFigures> figures;  // by report, as of all of them; of one that is lost: nothing
-    bool events_behind = false;        // the cursor's next event is not in the ring any more: read it from the store
-    bool reports_behind = false;       // the cursor's next report, if there is one before `start`, is only in the store
-    bool complete = false;             // nothing newer exists
-    size_t left_bytes = 0;             // about what the rings have after the cursor, what is given here included
-    bool ended = false;                // complete, and the job has ended
-    bool job_ended = false;            // the job has ended, complete or not
-    WatchCursor start;                 // the rings hold what comes after this
-    WatchCursor end;                   // where the log ended at this moment; the stores may hold more already
+    std::vector<ConflatedRange> ranges;  // of ReadRanges: `reports` are the last of each, and what is lost is in `lost`
+    std::vector<EncodedReport> lost;
+    WatchCursor reached;          // of ReadRanges: everything up to this report is in them
+    bool events_behind = false;   // the cursor's next event is not in the ring any more: read it from the store
+    bool reports_behind = false;  // the cursor's next report, if there is one before `start`, is only in the store
+    bool complete = false;        // nothing newer exists
+    size_t left_bytes = 0;        // about what the rings have after the cursor, what is given here included
+    bool ended = false;           // complete, and the job has ended
+    bool job_ended = false;       // the job has ended, complete or not
+    WatchCursor start;            // the rings hold what comes after this
+    WatchCursor end;              // where the log ended at this moment; the stores may hold more already
   };
-  // What of the reports is read.
-  enum class Reports { kUpToMaxBytes, kAllWithFigures };
   // What comes after `cursor`, up to about `max_bytes`.
-  Window Read(const WatchCursor& cursor, size_t max_bytes, Reports reports = Reports::kUpToMaxBytes) const
+  Window Read(const WatchCursor& cursor, size_t max_bytes) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  struct RangeLimits {
+    int64_t unit = 1;            // ranges are cut at its multiples, and come when they are closed
+    int64_t max_ranges = 1;      // from 1
+    size_t most_left_bytes = 0;  // where the rings have more after the cursor, nothing is read of the reports
+  };
+  // The same with ranges in the place of reports, all that are closed of the next attempt that has some; complete: of
+  // later ones nothing is. Of the reports those are copied that are told, whatever lies between them in the ring.
+  Window ReadRanges(const WatchCursor& cursor, size_t max_bytes, const RangeLimits& limits) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Where the log ends now.
@@ -80,15 +89,24 @@ class JobChannel final : private RingOwner {
  private:
   struct RingReport {
     EncodedReport entry;
-    StepFigures figures;
+    StepFigures figures;  // of one that is lost: nothing
   };
+  using Reports = std::deque<RingReport>::const_iterator;
 
   size_t Shrink(size_t bytes) override ABSL_LOCKS_EXCLUDED(mutex_);
   void DropEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns whether nothing was left.
-  bool TakeReports(const WatchCursor& cursor, size_t max_bytes, Reports reports, size_t* bytes, Window* window) const
+  // Everything but the reports. Returns whether nothing was left.
+  bool TakeEvents(const WatchCursor& cursor, size_t max_bytes, size_t* bytes, Window* window) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Of reports that are not behind the cursor. These, too.
+  bool TakeReports(const WatchCursor& cursor, size_t max_bytes, size_t* bytes, Window* window) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  bool TakeRanges(const WatchCursor& cursor, size_t max_bytes, const RangeLimits& limits, Window* window) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void MakeRanges(Reports begin, Reports end, int64_t max_ranges, int64_t unit, Window* window) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  Reports FirstAfter(const WatchCursor& cursor) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const std::string uid_;
   RingBudget* const budget_;

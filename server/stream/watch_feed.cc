@@ -21,8 +21,6 @@ constexpr int kMaxStoredEvents = 256;
 constexpr int kMaxReads = 16;
 // Who has more than this to take from a ring does so on the lane of those who catch up.
 constexpr size_t kMuch = 512 << 10;
-// Of a point without its last report.
-constexpr size_t kPointBytes = 64;
 // Ranges of more steps are never closed before the end.
 constexpr int64_t kLargestUnit = int64_t{1} << 40;
 
@@ -32,9 +30,6 @@ WatchCursor WithoutReports(WatchCursor cursor) {
   cursor.step = std::numeric_limits<int64_t>::max();
   return cursor;
 }
-
-// The last step before a multiple of `every`, up to `step`; of every 1, the step.
-int64_t LastClosed(int64_t step, int64_t every) { return (step + 1) / every * every - 1; }
 
 const ReportChoice& WithoutTensors() {
   static const auto& choice = *[] {
@@ -73,9 +68,7 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
   bool behind = false;
   for (int reads = 0; reads < kMaxReads && content.bytes < max_bytes && content.points < kMaxPoints; ++reads) {
     const bool without_reports = events_only_ || (conflated_ && !HasClosedRange(content.cursor));
-    window =
-        channel_->Read(without_reports ? WithoutReports(content.cursor) : content.cursor, max_bytes - content.bytes,
-                       conflated_ ? JobChannel::Reports::kAllWithFigures : JobChannel::Reports::kUpToMaxBytes);
+    window = Read(without_reports ? WithoutReports(content.cursor) : content.cursor, lane, max_bytes, content);
     if (window.ended && without_reports && !events_only_) {  // it has just ended, and its last range is closed now
       window.complete = window.ended = false;
       continue;
@@ -83,8 +76,7 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
     behind = window.events_behind || window.reports_behind || window.left_bytes > kMuch;
     if (behind && lane == Lane::kLive) break;
     GW_RETURN_IF_ERROR(TakeEvents(window, max_bytes, &content));
-    GW_RETURN_IF_ERROR(conflated_ ? TakeConflated(&window, max_bytes, &content)
-                                  : TakeReports(window, max_bytes, &content));
+    GW_RETURN_IF_ERROR(conflated_ ? TakeRanges(window, max_bytes, &content) : TakeReports(window, max_bytes, &content));
     if (window.complete) break;
   }
   cursor_ = content.cursor;
@@ -94,6 +86,16 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
   part.behind = behind;
   part.ended = !part.message.has_value() && window.ended && !must_wait;
   return part;
+}
+
+// What comes after `cursor`, for the rest of the message.
+JobChannel::Window WatchFeed::Read(const WatchCursor& cursor, Lane lane, size_t max_bytes,
+                                   const Content& content) const {
+  const size_t left = max_bytes - content.bytes;
+  if (!conflated_) return channel_->Read(cursor, left);
+  const size_t most_left = lane == Lane::kLive ? kMuch : std::numeric_limits<size_t>::max();
+  return channel_->ReadRanges(cursor, left,
+                              {.unit = unit_, .max_ranges = kMaxPoints - content.points, .most_left_bytes = most_left});
 }
 
 absl::Status WatchFeed::TakeEvents(JobChannel::Window& window, size_t max_bytes, Content* content) {
@@ -212,57 +214,19 @@ bool WatchFeed::HasClosedRange(const WatchCursor& cursor) const {
   return end.attempt > std::max(cursor.attempt, 1) || LastClosed(end.step, unit_) > cursor.step;
 }
 
-absl::Status WatchFeed::TakeConflated(JobChannel::Window* window, size_t max_bytes, Content* content) {
-  if (window->reports_behind) {
-    return content->bytes < max_bytes ? TakeStoredPoints(*window, content) : absl::OkStatus();
+absl::Status WatchFeed::TakeRanges(const JobChannel::Window& window, size_t max_bytes, Content* content) {
+  if (window.reports_behind) {
+    return content->bytes < max_bytes ? TakeStoredPoints(window, content) : absl::OkStatus();
   }
-  const std::vector<EncodedReport>& reports = window->reports;
-  for (size_t begin = 0; begin < reports.size();) {
-    if (content->points >= kMaxPoints || content->bytes >= max_bytes) {  // the next attempt is for the next message
-      window->complete = window->ended = false;
-      break;
-    }
-    // Of one attempt, up to the last range that is closed; what is behind it comes with the range.
-    const int32_t attempt = reports[begin].attempt;
-    const bool all = window->ended || attempt < window->end.attempt;
-    const int64_t last = all ? std::numeric_limits<int64_t>::max() : LastClosed(window->end.step, unit_);
-    size_t end = begin;
-    while (end < reports.size() && reports[end].attempt == attempt && reports[end].step <= last) ++end;
-    if (end == begin) break;
-    GW_RETURN_IF_ERROR(TakePoints(*window, begin, end, max_bytes, content));
-    begin = end;
-  }
-  return absl::OkStatus();
-}
-
-// Of the entries of the window from `begin` to `end`, which are of one attempt.
-absl::Status WatchFeed::TakePoints(const JobChannel::Window& window, size_t begin, size_t end, size_t max_bytes,
-                                   Content* content) {
-  std::vector<StepFigures> figures;
-  std::vector<const EncodedReport*> reports;  // by figure
-  size_t bytes = 0;
-  for (size_t i = begin; i < end; ++i) {
-    const EncodedReport& entry = window.reports[i];
-    if (entry.lost) {
-      TakeLost(Undelivered(entry, content->cursor), content);
-    } else {
-      figures.push_back(window.figures[i]);
-      reports.push_back(&entry);
-      bytes += entry.bytes->size() + kPointBytes;
-    }
-  }
-  content->cursor.attempt = window.reports[begin].attempt;
-  content->cursor.step = window.reports[end - 1].step;
-  if (figures.empty()) return absl::OkStatus();
-  const size_t left = max_bytes - std::min(content->bytes, max_bytes), mean = bytes / figures.size();
-  const int64_t most = std::clamp<int64_t>(static_cast<int64_t>(left / mean), 1, kMaxPoints - content->points);
-  size_t next = 0;
-  for (const ConflatedRange& range : Conflate(figures, most, unit_)) {
-    while (next < figures.size() && figures[next].step <= range.steps.last) ++next;
-    const std::string& last = *reports[next - 1]->bytes;
+  if (window.ranges.empty() && window.lost.empty()) return absl::OkStatus();
+  for (const EncodedReport& lost : window.lost) TakeLost(lost, content);
+  for (size_t i = 0; i < window.ranges.size(); ++i) {
+    const std::string& last = *window.reports[i].bytes;
     GW_ASSIGN_OR_RETURN(const SharedBytes changed, reports_.WithoutUnwanted(last));
-    TakePoint(content->cursor.attempt, range, changed != nullptr ? *changed : last, content);
+    TakePoint(window.reached.attempt, window.ranges[i], changed != nullptr ? *changed : last, content);
   }
+  content->cursor.attempt = window.reached.attempt;
+  content->cursor.step = window.reached.step;
   return absl::OkStatus();
 }
 

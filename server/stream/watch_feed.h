@@ -71,6 +71,7 @@ class WatchFeed {
     WatchCursor cursor;  // after this content
   };
 
+  JobChannel::Window Read(const WatchCursor& cursor, Lane lane, size_t max_bytes, const Content& content) const;
   // Each adds to `content` what `window`, or else the store, has next, and moves its cursor.
   absl::Status TakeEvents(JobChannel::Window& window, size_t max_bytes, Content* content);
   absl::Status TakeReports(const JobChannel::Window& window, size_t max_bytes, Content* content);
@@ -80,9 +81,7 @@ class WatchFeed {
   absl::Status TakeReport(const EncodedReport& report, Content* content);
   // Conflated: whether something is to be told of the reports that have come since.
   bool HasClosedRange(const WatchCursor& cursor) const;
-  absl::Status TakeConflated(JobChannel::Window* window, size_t max_bytes, Content* content);
-  absl::Status TakePoints(const JobChannel::Window& window, size_t begin, size_t end, size_t max_bytes,
-                          Content* content);
+  absl::Status TakeRanges(const JobChannel::Window& window, size_t max_bytes, Content* content);
   int64_t LastStored(const JobChannel::Window& window, int32_t attempt) const;
   absl::Status TakeStoredPoints(const JobChannel::Window& window, Content* content);
   // The field `reports` of a step without what is not wanted; null: it is not kept.

@@ -187,5 +187,31 @@ TEST(JobChannelTest, ReadersAndWritersMeet) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Of a full ring those reports are copied that are sent, and on the lane of live streams none.
+TEST(JobChannelTest, RangesCopyOnlyWhatIsSent) {
+  RingBudget budget(kHuge, kHuge);
+  JobChannel channel("u", {}, false, &budget);
+  channel.AppendReports(MakeReports(1, 0, 9'998));
+  channel.AppendReports({EncodeLost(1, 9'999, 10'009, "why")});
+  channel.AppendReports(MakeReports(2, 0, 9));
+  const auto first_bytes = channel.Read(kBeginning, 1).reports[0].bytes;
+  const JobChannel::RangeLimits limits{.unit = 100, .max_ranges = 10, .most_left_bytes = kHuge};
+  auto window = channel.ReadRanges(kBeginning, kLarge, limits);
+  ASSERT_EQ(window.ranges.size(), 10u);
+  EXPECT_THAT(Steps(window), ElementsAre(999, 1'999, 2'999, 3'999, 4'999, 5'999, 6'999, 7'999, 8'999, 9'998));
+  ASSERT_EQ(window.lost.size(), 1u);
+  EXPECT_EQ(window.lost[0].first_step, 9'999);
+  EXPECT_EQ(window.reached, (WatchCursor{0, 1, 10'009}));
+  EXPECT_FALSE(window.complete) << "there is another attempt";
+  EXPECT_EQ(first_bytes.use_count(), 2) << "here and in the ring";
+  window = channel.ReadRanges(window.reached, kLarge, limits);
+  EXPECT_THAT(window.ranges, IsEmpty()) << "none is closed";
+  EXPECT_TRUE(window.complete);
+  window = channel.ReadRanges(kBeginning, kLarge, {.unit = 100, .max_ranges = 10, .most_left_bytes = 1000});
+  EXPECT_THAT(window.ranges, IsEmpty());
+  EXPECT_GT(window.left_bytes, 1000u);
+  EXPECT_FALSE(window.complete);
+}
+
 }  // namespace
 }  // namespace gradwatch::server
