@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/base/status_macros.h"
+#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {
@@ -103,6 +104,32 @@ int64_t LastKnown(const StepRange& steps, const std::vector<LostSteps>& lost, co
   return last;
 }
 
+// Without the steps whose reports were dropped, but not what tiers have of them.
+std::vector<LostSteps> WithoutTold(const std::vector<LostSteps>& lost, const BlockSource& source) {
+  StepRanges told;
+  for (const int64_t level : kLevels) {
+    const StepRanges kept = source.Kept(level);
+    told.insert(told.end(), kept.begin(), kept.end());
+  }
+  told = Together(std::move(told));
+  std::vector<LostSteps> left;
+  for (const LostSteps& one : lost) {
+    if (one.reason != kDroppedReason) {
+      left.push_back(one);
+      continue;
+    }
+    for (const StepRange& steps : Without({one.steps}, told)) left.push_back({steps, one.reason});
+  }
+  return left;
+}
+
+// The last step before more than `max_lost` ranges are lost, which are in the order of steps.
+int64_t LastBefore(const std::vector<LostSteps>& lost, int64_t max_lost, int64_t first_step, int64_t unit) {
+  if (static_cast<int64_t>(lost.size()) <= max_lost) return std::numeric_limits<int64_t>::max();
+  const int64_t last = lost[static_cast<size_t>(max_lost)].steps.first - 1, closed = LastClosed(last, unit);
+  return closed >= first_step ? closed : last;
+}
+
 std::vector<ConflatedRange> RangesOf(const StatisticsAnswer& answer) {
   std::vector<ConflatedRange> ranges;
   for (size_t i = 0; i < answer.points.size(); ++i) {
@@ -147,9 +174,11 @@ std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64
 }
 
 absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_ranges, BlockSource* source,
-                                            int64_t unit) {
+                                            int64_t unit, int64_t max_lost) {
   StoredRanges stored;
-  stored.last_step = LastKnown(steps, source->Lost(steps), *source);
+  const std::vector<LostSteps> lost = source->Lost(steps);
+  stored.last_step =
+      std::min(LastKnown(steps, lost, *source), LastBefore(WithoutTold(lost, *source), max_lost, steps.first, unit));
   const StepRange known = {.first = steps.first, .last = stored.last_step};
   if (known.empty()) return stored;
   StatisticsQuestion question;
@@ -165,7 +194,7 @@ absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_
   InsideSource inside(known, question.point_steps, source);
   GW_ASSIGN_OR_RETURN(StatisticsAnswer answer, AnswerQuestion(question, SeriesNames(), &inside));
   stored.ranges = RangesOf(answer);
-  stored.lost = std::move(answer.gaps);
+  stored.lost = WithoutTold(answer.gaps, *source);
   return stored;
 }
 

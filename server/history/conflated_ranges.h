@@ -4,6 +4,7 @@
 #define GRADWATCH_SERVER_HISTORY_CONFLATED_RANGES_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -56,16 +57,19 @@ std::vector<ConflatedRange> Conflate(std::span<const StepFigures> reports, int64
 
 // What is stored of some steps.
 struct StoredRanges {
-  // The last of these steps that is kept on some level, or lost; below the first of them: none is.
+  // The last of these steps that this is about: that is kept on some level, or lost; below the first of them: none is.
   int64_t last_step = -1;
   std::vector<ConflatedRange> ranges;
-  std::vector<LostSteps> lost;  // of these steps, also those that a range has something of
+  // Of these steps, also those that a range has something of; not those whose reports alone were dropped: the ranges
+  // have all of them.
+  std::vector<LostSteps> lost;
 };
 // The same of what is stored of these steps, at most `max_ranges` (from 1), cut at multiples of `unit`, too. Ranges end
 // where the steps do, so that no step counts in two questions that follow one another; only where nothing fine enough
-// is kept at an end or a cut they are rounded outwards. Errors as AnswerQuestion.
+// is kept at an end or a cut they are rounded outwards. It ends before more than `max_lost` (from 1) are lost, at a
+// multiple of `unit` if there is one. Errors as AnswerQuestion.
 absl::StatusOr<StoredRanges> ConflateStored(const StepRange& steps, int64_t max_ranges, BlockSource* source,
-                                            int64_t unit = 1);
+                                            int64_t unit = 1, int64_t max_lost = std::numeric_limits<int64_t>::max());
 
 }  // namespace gradwatch::server
 

@@ -146,14 +146,14 @@ bool JobChannel::TakeRanges(const WatchCursor& cursor, size_t max_bytes, const R
   const int32_t attempt = begin->entry.attempt;
   const bool is_last = attempt == end_.attempt;
   const int64_t last = is_last && !ended_ ? LastClosed(end_.step, limits.unit) : std::numeric_limits<int64_t>::max();
-  auto end = begin;
+  const auto end = EndOfRanges(begin, last, limits);
   size_t bytes = 0;
   int64_t reports = 0;
-  for (; end != reports_.end() && end->entry.attempt == attempt && end->entry.step <= last; ++end) {
-    if (end->entry.lost) {
-      window->lost.push_back(Undelivered(end->entry, cursor));
+  for (auto at = begin; at != end; ++at) {
+    if (at->entry.lost) {
+      window->lost.push_back(Undelivered(at->entry, cursor));
     } else {
-      bytes += end->entry.bytes->size() + kPointBytes;
+      bytes += at->entry.bytes->size() + kPointBytes;
       ++reports;
     }
   }
@@ -163,7 +163,18 @@ bool JobChannel::TakeRanges(const WatchCursor& cursor, size_t max_bytes, const R
     const auto most = static_cast<int64_t>(max_bytes / (bytes / static_cast<size_t>(reports)));
     MakeRanges(begin, end, std::clamp<int64_t>(most, 1, limits.max_ranges), limits.unit, window);
   }
-  return is_last;
+  return is_last && (end == reports_.end() || end->entry.step > last);
+}
+
+JobChannel::Reports JobChannel::EndOfRanges(Reports begin, int64_t last, const RangeLimits& limits) const {
+  auto end = begin, cut = begin;  // behind the last range that is closed before `end`
+  int64_t lost = 0;
+  for (; end != reports_.end() && end->entry.attempt == begin->entry.attempt && end->entry.step <= last; ++end) {
+    if (end != begin && std::prev(end)->entry.step / limits.unit < end->entry.first_step / limits.unit) cut = end;
+    // A unit with more of them is cut: else nothing would ever come.
+    if (end->entry.lost && ++lost > limits.max_lost) return cut != begin ? cut : end;
+  }
+  return end;
 }
 
 // Of the entries from `begin` to `end`, at least one of which is a report.

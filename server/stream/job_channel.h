@@ -75,10 +75,11 @@ class JobChannel final : private RingOwner {
   struct RangeLimits {
     int64_t unit = 1;            // ranges are cut at its multiples, and come when they are closed
     int64_t max_ranges = 1;      // from 1
+    int64_t max_lost = 1;        // from 1; what comes behind them is for the next call
     size_t most_left_bytes = 0;  // where the rings have more after the cursor, nothing is read of the reports
   };
   // The same with ranges in the place of reports, all that are closed of the next attempt that has some; complete: of
-  // later ones nothing is. Of the reports those are copied that are told, whatever lies between them in the ring.
+  // what comes later nothing is. Of the reports those are copied that are told, whatever lies between them in the ring.
   Window ReadRanges(const WatchCursor& cursor, size_t max_bytes, const RangeLimits& limits) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -107,6 +108,8 @@ class JobChannel final : private RingOwner {
   void MakeRanges(Reports begin, Reports end, int64_t max_ranges, int64_t unit, Window* window) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Reports FirstAfter(const WatchCursor& cursor) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // What is behind the entries from `begin` on that are told at once: those of its attempt up to the step `last`.
+  Reports EndOfRanges(Reports begin, int64_t last, const RangeLimits& limits) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const std::string uid_;
   RingBudget* const budget_;

@@ -66,7 +66,7 @@ absl::StatusOr<WatchFeed::Part> WatchFeed::Next(size_t max_bytes, Lane lane) {
   content.cursor = cursor_;
   JobChannel::Window window;
   bool behind = false;
-  for (int reads = 0; reads < kMaxReads && content.bytes < max_bytes && content.points < kMaxPoints; ++reads) {
+  for (int reads = 0; reads < kMaxReads && HasRoom(content, max_bytes); ++reads) {
     const bool without_reports = events_only_ || (conflated_ && !HasClosedRange(content.cursor));
     window = Read(without_reports ? WithoutReports(content.cursor) : content.cursor, lane, max_bytes, content);
     if (window.ended && without_reports && !events_only_) {  // it has just ended, and its last range is closed now
@@ -246,8 +246,8 @@ absl::Status WatchFeed::TakeStoredPoints(const JobChannel::Window& window, Conte
   const bool reaches_ring = attempt == window.start.attempt;
   const StepRange steps = {.first = cursor.step + 1, .last = LastStored(window, attempt)};
   GW_ASSIGN_OR_RETURN(const auto source, sources_->statistics->Source(channel_->uid(), attempt));
-  GW_ASSIGN_OR_RETURN(const StoredRanges stored,
-                      ConflateStored(steps, kMaxPoints - content->points, source.get(), unit_));
+  GW_ASSIGN_OR_RETURN(const StoredRanges stored, ConflateStored(steps, kMaxPoints - content->points, source.get(),
+                                                                unit_, kMaxLost - content->lost));
   if (stored.last_step < steps.first) {
     if (reaches_ring) {
       TakeMissing(window.start, "what was stored is gone", content);
@@ -291,6 +291,7 @@ void WatchFeed::TakePoint(int32_t attempt, const ConflatedRange& range, absl::st
 
 void WatchFeed::TakeLost(const EncodedReport& lost, Content* content) {
   content->bytes += lost.bytes->size();
+  ++content->lost;
   content->reports.push_back(lost.bytes);
 }
 

@@ -33,6 +33,7 @@ struct FeedSources {
 class WatchFeed {
  public:
   static constexpr int64_t kMaxPoints = 64;
+  static constexpr int64_t kMaxLost = 64;
 
   // `start` is not ahead of the channel's last event. `tensor_names`: see SetTensorNames.
   WatchFeed(std::shared_ptr<JobChannel> channel, const FeedSources* sources, WatchFilter filter, WatchCursor start,
@@ -54,7 +55,8 @@ class WatchFeed {
   // deleted; DATA_LOSS: of events; UNAVAILABLE from the stores; after an error the cursor is where it was.
   //
   // Conflated, a message has at most kMaxPoints ranges of the steps that have come since, fewer where their last
-  // reports are large, and what is lost of them; so who is slow, or far away, gets fewer and wider ones.
+  // reports are large, and what is lost of them; so who is slow, or far away, gets fewer and wider ones. It ends before
+  // more than kMaxLost are lost.
   absl::StatusOr<Part> Next(size_t max_bytes, Lane lane);
 
   const WatchCursor& cursor() const { return cursor_; }
@@ -66,7 +68,7 @@ class WatchFeed {
   struct Content {
     std::vector<SharedBytes> events;
     std::vector<SharedBytes> reports;  // or points, and what is lost
-    int64_t points = 0;
+    int64_t points = 0, lost = 0;      // of a conflated stream
     size_t bytes = 0;
     WatchCursor cursor;  // after this content
   };
@@ -89,6 +91,9 @@ class WatchFeed {
   static void TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report, Content* content);
   void TakeMissing(const WatchCursor& start, const std::string& reason, Content* content);
   static void TakeLost(const EncodedReport& lost, Content* content);
+  bool HasRoom(const Content& content, size_t max_bytes) const {
+    return content.bytes < max_bytes && content.points < kMaxPoints && (!conflated_ || content.lost < kMaxLost);
+  }
   void TellLoss(int32_t attempt, absl::string_view reason) const;
   Part MakePart(Content content) const;
 

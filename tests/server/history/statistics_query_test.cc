@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "server/history/conflated_ranges.h"
+#include "server/history/encoded_report.h"
 #include "tests/server/history/memory_history.h"
 
 namespace gradwatch::server {
@@ -568,6 +569,37 @@ TEST_F(StatisticsQueryTest, ConflatingWhatIsNotThere) {
   EXPECT_EQ(lost->lost[0].steps, kLostSteps);
   EXPECT_EQ(ConflateStored({.first = 2 * kSteps, .last = 3 * kSteps}, 64, full_)->last_step, 2 * kSteps - 1);
   EXPECT_EQ(ConflateStored({.first = 99'000, .last = 3 * kSteps}, 64, full_)->last_step, kSteps - 1);
+}
+
+// What went to keep a budget is no loss to who reads ranges, as long as the ranges have it.
+TEST(ConflatedRangesTest, ReportsThatWereDroppedAreNoLossWhereTiersAnswer) {
+  MemoryHistory history;
+  for (int64_t step = 0; step < 3 * 4096; ++step) {
+    v1::StepReport report;
+    report.set_step(step);
+    report.set_loss(static_cast<double>(step));
+    history.Add(report);
+  }
+  history.Drop(1, {.first = 0, .last = 8191});
+  history.Lose({.first = 0, .last = 8191}, kDroppedReason);
+  history.Lose({.first = 9000, .last = 9001}, "away");
+  const StepRange steps = {.first = 100, .last = 3 * 4096 - 1};
+  auto stored = ConflateStored(steps, 64, &history);
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(stored->lost, (std::vector<LostSteps>{{{9000, 9001}, "away"}}));
+  for (const int64_t level : {16, 256, 4096}) history.Drop(level, {.first = 0, .last = 4095});
+  stored = ConflateStored(steps, 64, &history);
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(stored->lost, (std::vector<LostSteps>{{{100, 4095}, kDroppedReason}, {{9000, 9001}, "away"}}));
+  EXPECT_EQ(stored->last_step, steps.last);
+  for (const int64_t unit : {1, 1000, 10'000}) {
+    stored = ConflateStored(steps, 64, &history, unit, /*max_lost=*/1);
+    ASSERT_TRUE(stored.ok());
+    EXPECT_EQ(stored->lost.size(), 1u);
+    EXPECT_EQ(stored->last_step, 8999) << "the last one before it";
+  }
+  stored = ConflateStored(steps, 64, &history, 800, /*max_lost=*/1);
+  EXPECT_EQ(stored->last_step, 8799) << "the last multiple before it";
 }
 
 // Where kept and dropped blocks alternate at random, at all levels: no step counts twice, none is passed over.

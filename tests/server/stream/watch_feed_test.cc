@@ -616,6 +616,38 @@ TEST_F(ConflatedFeedTest, WhatIsLostIsTold) {
   }
 }
 
+TEST_F(ConflatedFeedTest, NoMessageHasMoreLostRangesThanSoMany) {
+  std::vector<EncodedReport> entries;
+  for (int64_t step = 0; step < 1'000; step += 2) {
+    entries.push_back(EncodeReport(ReportOf(1, step)));
+    entries.push_back(EncodeLost(1, step + 1, step + 1, "away"));
+  }
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, entries), IsOk());
+  channel_->AppendReports(entries);
+  for (const bool from_store : {false, true}) {
+    if (from_store) Restart({0, 1, 999}, kLarge);
+    for (const int64_t unit : {1, 10, 1'000}) {
+      WatchFeed feed = MakeFeed(Conflated(unit));
+      v1::WatchJobResponse all;
+      for (auto part = feed.Next(kLarge, Lane::kCatchUp); part->message.has_value();
+           part = feed.Next(kLarge, Lane::kCatchUp)) {
+        const v1::WatchJobResponse response = ParseResponse(*part->message);
+        EXPECT_LE(response.lost_size(), WatchFeed::kMaxLost);
+        EXPECT_LE(response.points_size(), WatchFeed::kMaxPoints);
+        all.MergeFrom(response);
+      }
+      ASSERT_EQ(all.lost_size(), 500) << from_store << ", " << unit;
+      for (int i = 0; i < 500; ++i) EXPECT_EQ(all.lost(i).first_step(), 2 * i + 1);
+      int64_t next = 0;
+      for (const v1::ConflatedPoint& point : all.points()) {
+        EXPECT_EQ((point.first_step() + 1) / 2 * 2, next) << "the next report";
+        next = point.last_step() / 2 * 2 + 2;
+      }
+      EXPECT_EQ(next, 1'000);
+    }
+  }
+}
+
 TEST_F(ConflatedFeedTest, EventsAreNeverConflatedAndComeWhileNoRangeIsClosed) {
   AppendEvents(1, 3);
   Append(1, 0, 10);
