@@ -50,6 +50,7 @@ constexpr absl::Duration kTickEvery = absl::Seconds(1);
 constexpr absl::Duration kShutdownGrace = absl::Milliseconds(1500);
 constexpr int kRequestThreads = 4;
 constexpr int kSlowThreads = 2;
+constexpr int kQuestionThreads = 2;
 constexpr int kCatchUpThreads = 2;
 // What is kept in memory of logs, for those who follow them: of all jobs together, and of one log.
 constexpr size_t kRingBytes = size_t{256} << 20;
@@ -128,6 +129,7 @@ class Daemon {
                                                  .hub = &hub_,
                                                  .events = events_.get(),
                                                  .requests = &requests_,
+                                                 .questions = &questions_,
                                                  .clock = clock_,
                                                  .info = MakeInfo(job_options, ledger_->log_epoch())});
     const RpcContext context = {.api = api_.get(), .jobs = jobs_.get(), .clock = clock_, .streams = nullptr};
@@ -235,6 +237,7 @@ class Daemon {
   const core::Clock* const clock_ = &core::RealClock();
   ThreadPool requests_{"requests", kRequestThreads};  // quick calls; nothing here waits for a file of a user's
   ThreadPool slow_{"slow", kSlowThreads};
+  ThreadPool questions_{"questions", kQuestionThreads};  // about statistics: they read much
   std::unique_ptr<DataFolder> folder_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<LedgerReader> reader_;

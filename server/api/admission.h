@@ -60,6 +60,14 @@ class Admission {
   template <typename Response>
   void Run(Operation operation, Caller caller, absl::AnyInvocable<void(Done<Response>)> body, Done<Response> done);
 
+  // The same for what takes its time, on an executor of its own, which outlives this: `body` asks now and then whether
+  // anybody waits for it still; an error: nobody does, and what it returns is not heard.
+  using StillWanted = std::function<absl::Status()>;
+  template <typename Response>
+  using LongBody = absl::AnyInvocable<absl::StatusOr<Response>(const StillWanted& wanted)>;
+  template <typename Response>
+  void RunLong(Operation operation, Caller caller, Executor* executor, LongBody<Response> body, Done<Response> done);
+
   // An open watch or trainer's stream, until it is closed or gone.
   class Watch {
    public:
@@ -134,7 +142,10 @@ class Admission {
   static absl::Status Broken(const std::exception& exception);
   // Counts the call; an error: it may not begin.
   absl::Status Enter(const std::shared_ptr<Call>& call, Operation operation);
-  void Post(absl::AnyInvocable<void()> task) { executor_->Run(std::move(task)); }
+  // Runs `body` of a call, which answers it some time, on `runs_on`.
+  template <typename Response>
+  void Begin(Operation operation, std::shared_ptr<TypedCall<Response>> call, Executor* runs_on,
+             absl::AnyInvocable<void(Done<Response>)> body);
 
   Executor* const executor_;
   const std::shared_ptr<State> state_;
@@ -145,8 +156,23 @@ template <typename Response>
 void Admission::Run(Operation operation, Caller caller, absl::AnyInvocable<void(Done<Response>)> body,
                     Done<Response> done) {
   auto call = std::make_shared<TypedCall<Response>>(state_, operation, std::move(caller), std::move(done));
+  Begin<Response>(operation, std::move(call), executor_, std::move(body));
+}
+
+template <typename Response>
+void Admission::RunLong(Operation operation, Caller caller, Executor* executor, LongBody<Response> body,
+                        Done<Response> done) {
+  auto call = std::make_shared<TypedCall<Response>>(state_, operation, std::move(caller), std::move(done));
+  const StillWanted wanted = [call] { return call->Check(); };
+  Begin<Response>(operation, std::move(call), executor,
+                  [wanted, body = std::move(body)](Done<Response> answer) mutable { answer(body(wanted)); });
+}
+
+template <typename Response>
+void Admission::Begin(Operation operation, std::shared_ptr<TypedCall<Response>> call, Executor* runs_on,
+                      absl::AnyInvocable<void(Done<Response>)> body) {
   if (const absl::Status status = Enter(call, operation); !status.ok()) return call->Fail(status);
-  Post([executor = executor_, work = work_, call, body = std::move(body)]() mutable {
+  runs_on->Run([executor = executor_, work = work_, call, body = std::move(body)]() mutable {
     const auto token = work->Enter();
     if (token == nullptr) return;  // ShutDown has answered
     if (const absl::Status status = call->Check(); !status.ok()) return call->Fail(status);

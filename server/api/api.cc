@@ -178,18 +178,20 @@ void Api::ListEvents(v1::ListEventsRequest request, Caller caller, Done<v1::List
 }
 
 void Api::QueryStatistics(v1::QueryStatisticsRequest request, Caller caller, Done<v1::QueryStatisticsResponse> done) {
-  Query<v1::QueryStatisticsResponse>(
-      Operation::kQueryStatistics, std::move(caller), std::move(done),
-      [this, request = std::move(request)]() -> absl::StatusOr<v1::QueryStatisticsResponse> {
+  admission_.RunLong<v1::QueryStatisticsResponse>(
+      Operation::kQueryStatistics, std::move(caller), deps_.questions,
+      [this, request = std::move(request)](
+          const Admission::StillWanted& wanted) -> absl::StatusOr<v1::QueryStatisticsResponse> {
         GW_ASSIGN_OR_RETURN(const v1::Job job, deps_.jobs->GetJob(request.job_id()));
-        GW_ASSIGN_OR_RETURN(auto page, server::QueryStatistics(deps_.statistics, job, request));
+        GW_ASSIGN_OR_RETURN(auto page, server::QueryStatistics(deps_.statistics, job, request, wanted));
         for (const v1::StatisticsLost& gap : page.gaps()) {
           if (!absl::StartsWith(gap.reason(), kDamagedReason)) continue;
           deps_.jobs->TellDataLoss(job.uid(),
                                    absl::StrCat("statistics of attempt ", gap.attempt(), ": ", gap.reason()));
         }
         return page;
-      });
+      },
+      std::move(done));
 }
 
 void Api::ListAlerts(v1::ListAlertsRequest request, Caller caller, Done<v1::ListAlertsResponse> done) {

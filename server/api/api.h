@@ -28,7 +28,8 @@ struct ApiDependencies {
   StatisticsStore* statistics;
   Hub* hub;
   const EventChannel* events;
-  Executor* requests;  // for quick calls only
+  Executor* requests;   // for quick calls only
+  Executor* questions;  // for those that read much
   const core::Clock* clock;
   v1::ServerInfo info;
   AdmissionLimits limits = {};

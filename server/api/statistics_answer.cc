@@ -184,9 +184,36 @@ Response ToResponse(int32_t attempt, StatisticsAnswer answer, const Wanted& want
   return response;
 }
 
+// A source that is read as long as the answer is wanted.
+class WantedSource final : public BlockSource {
+ public:
+  WantedSource(absl::FunctionRef<absl::Status()> wanted, BlockSource* source) : wanted_(wanted), source_(*source) {}
+
+  StepRanges Kept(int64_t level) const override { return source_.Kept(level); }
+  std::vector<LostSteps> Lost(const StepRange& window) const override { return source_.Lost(window); }
+  absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view)> each) override {
+    GW_RETURN_IF_ERROR(wanted_());
+    return source_.ForEachBatch(block, each);
+  }
+  void ForEachOpen(const StepRange& window, const ReportChoice& choice,
+                   absl::FunctionRef<void(const v1::StepReport&)> each) override {
+    source_.ForEachOpen(window, choice, each);
+  }
+  absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
+                          absl::FunctionRef<void(const StepRange&, absl::string_view)> each) override {
+    GW_RETURN_IF_ERROR(wanted_());
+    return source_.ForEachRow(level, group, window, each);
+  }
+
+ private:
+  const absl::FunctionRef<absl::Status()> wanted_;
+  BlockSource& source_;
+};
+
 }  // namespace
 
-absl::StatusOr<Response> QueryStatistics(StatisticsStore* store, const v1::Job& job, const Request& request) {
+absl::StatusOr<Response> QueryStatistics(StatisticsStore* store, const v1::Job& job, const Request& request,
+                                         absl::FunctionRef<absl::Status()> wanted) {
   GW_RETURN_IF_ERROR(Check(request));
   const std::string list = Describe(job, request);
   StatisticsQuestion question = QuestionOf(request);
@@ -197,7 +224,8 @@ absl::StatusOr<Response> QueryStatistics(StatisticsStore* store, const v1::Job& 
   }
   const SeriesNames names = {.tensors = TensorNames(job), .layers = store->LayerNames(job.uid())};
   GW_ASSIGN_OR_RETURN(const auto source, store->Source(job.uid(), attempt));
-  GW_ASSIGN_OR_RETURN(StatisticsAnswer answer, AnswerQuestion(question, names, source.get()));
+  WantedSource wanted_source(wanted, source.get());
+  GW_ASSIGN_OR_RETURN(StatisticsAnswer answer, AnswerQuestion(question, names, &wanted_source));
   const std::optional<PageStart> next = answer.next;
   Response response = ToResponse(attempt, std::move(answer), WantedOf(request));
   if (next.has_value()) response.set_next_page_token(TokenOf(attempt, *next, list));

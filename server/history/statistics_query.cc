@@ -14,15 +14,16 @@ namespace {
 using KeptByLevel = std::array<StepRanges, kLevels.size()>;
 
 constexpr char kDamaged[] = "what was stored is damaged";
-// Blocks that one page looks into for histograms: where there are none, it ends all the same.
-constexpr int64_t kHistogramBlocks = 64;
+// Blocks of reports that one page looks into, for histograms (where there are none, it ends all the same) or for
+// points.
+constexpr int64_t kPageBlocks = 64;
 
 int64_t CeilOf(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// The place in kLevels of the coarsest level that gives as many points as are wanted.
+// The place in kLevels of the coarsest level that gives as many points as are wanted; not the reports of many blocks.
 size_t ChooseLevel(int64_t steps, int64_t max_points) {
   const int64_t widest = 2 * CeilOf(steps, max_points) - 1;
-  size_t level = 0;
+  size_t level = steps > kPageBlocks * kBlockSteps ? 1 : 0;
   while (level + 1 < kLevels.size() && kLevels[level + 1] <= widest) ++level;
   return level;
 }
@@ -360,7 +361,7 @@ class HistogramReader {
     for (const StepRange& range : kept) {
       for (int64_t block = range.first / kBlockSteps * kBlockSteps; block <= range.last; block += kBlockSteps) {
         if (full_) return next_;
-        if (++blocks > kHistogramBlocks) return block;
+        if (++blocks > kPageBlocks) return block;
         GW_RETURN_IF_ERROR(Read(block, range, readable, histograms));
       }
     }

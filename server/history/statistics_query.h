@@ -2,7 +2,8 @@
 // and never of the steps.
 //
 // A question is answered from the coarsest level that still gives as many points: the reports themselves, or tiers of
-// 16, 256 or 4,096 steps. At most eight buckets (or steps) go into a point. Where that level is not kept, the next
+// 16, 256 or 4,096 steps. At most eight buckets (or steps) go into a point; of more than 16,384 steps (64 blocks) the
+// reports are not read for it, whatever the number of points. Where that level is not kept, the next
 // coarser one answers, with points as wide as its buckets; what is too new for a level comes from the finer ones. All
 // of them are added up by Bucket, so that a spike of one step, and one NaN, are in every answer.
 #ifndef GRADWATCH_SERVER_HISTORY_STATISTICS_QUERY_H_

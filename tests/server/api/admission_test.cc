@@ -97,6 +97,31 @@ TEST_F(AdmissionTest, WhatNobodyWaitsForDoesNotBegin) {
   EXPECT_EQ(Figures().errors[Code::kDeadlineExceeded], 1);
 }
 
+TEST_F(AdmissionTest, ALongCallHearsThatNobodyWaitsForIt) {
+  ManualExecutor own;
+  TestCall call;
+  std::vector<Code> heard;
+  const auto body = [&](const Admission::StillWanted& wanted) -> absl::StatusOr<int> {
+    heard.push_back(wanted().code());
+    call.cancelled = true;
+    heard.push_back(wanted().code());
+    call.cancelled = false;
+    clock_.Advance(absl::Seconds(2));
+    heard.push_back(wanted().code());
+    return 7;
+  };
+  admission_->RunLong<int>(
+      Operation::kGetJob,
+      {.name = "tester", .timeout = absl::Seconds(2), .cancelled = [&call] { return call.cancelled; }}, &own, body,
+      [&call](absl::StatusOr<int> result) { call.results.push_back(std::move(result)); });
+  executor_.RunAll();
+  EXPECT_TRUE(heard.empty()) << "not among the quick calls";
+  own.RunAll();
+  executor_.RunAll();
+  EXPECT_EQ(heard, (std::vector<Code>{Code::kOk, Code::kCancelled, Code::kDeadlineExceeded}));
+  EXPECT_EQ(call.results.size(), 1u);
+}
+
 TEST_F(AdmissionTest, WithoutADeadlineACallMayTakeAsLongAsACheck) {
   TestCall call;
   Run(&call);

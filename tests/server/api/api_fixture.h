@@ -139,6 +139,7 @@ class ApiTest : public JobManagerTest {
                                                  .hub = hub_.get(),
                                                  .events = events_.get(),
                                                  .requests = &requests_,
+                                                 .questions = &questions_,
                                                  .clock = &clock_,
                                                  .info = info});
   }
@@ -210,6 +211,7 @@ class ApiTest : public JobManagerTest {
   }
 
   ThreadPool requests_{"requests", 2};
+  ThreadPool questions_{"questions", 1};
   std::unique_ptr<Api> api_;
   std::vector<std::unique_ptr<FakeSink>> sinks_;
 };

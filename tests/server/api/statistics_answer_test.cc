@@ -234,5 +234,33 @@ TEST_F(StatisticsAnswerTest, WhatTheTrainerLostIsAGap) {
   EXPECT_FALSE(answer.gaps(0).reason().empty());
 }
 
+TEST_F(StatisticsAnswerTest, AQuestionThatNobodyWaitsForEnds) {
+  RunLongJob();
+  Request request;
+  request.set_max_points(10'000);
+  int asked = 0;
+  const auto wanted = [&asked] { return ++asked < 5 ? absl::OkStatus() : absl::CancelledError("gone"); };
+  EXPECT_THAT(QueryStatistics(statistics_.get(), Get("job"), request, wanted), StatusIs(Code::kCancelled, "gone"));
+  EXPECT_EQ(asked, 5);
+}
+
+TEST_F(StatisticsAnswerTest, QuestionsHoldNoQuickCallsUp) {
+  RunLongJob();
+  absl::Notification go_on, answered;
+  questions_.Run([&go_on] { go_on.WaitForNotification(); });
+  Request request;
+  request.set_job_id("job");
+  api_->QueryStatistics(request, {.name = "tester"}, [&answered](const absl::StatusOr<Response>& answer) {
+    EXPECT_THAT(answer, IsOk());
+    answered.Notify();
+  });
+  v1::GetJobRequest quick;
+  quick.set_job_id("job");
+  for (int i = 0; i < 4; ++i) EXPECT_THAT(Ask(&Api::GetJob, quick), IsOk());
+  EXPECT_FALSE(answered.HasBeenNotified());
+  go_on.Notify();
+  answered.WaitForNotification();
+}
+
 }  // namespace
 }  // namespace gradwatch::server

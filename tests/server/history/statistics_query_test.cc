@@ -266,6 +266,18 @@ TEST_F(StatisticsQueryTest, TakesTheCoarsestLevelThatGivesThePoints) {
   EXPECT_EQ(level_of(100'000, 10), 4096);
 }
 
+TEST_F(StatisticsQueryTest, NoPageReadsTheReportsOfManyBlocks) {
+  StatisticsQuestion question;
+  question.series = {"loss"};
+  question.max_points = 10'000;
+  for (const int64_t steps : {16'384, 16'385, 80'000}) {
+    question.steps = {.first = 0, .last = steps - 1};
+    full_->rows_read = full_->batches_read = 0;
+    EXPECT_EQ(Ask(question, full_).level, steps <= 16'384 ? 1 : 16);
+    EXPECT_LE(full_->batches_read, 64) << steps;
+  }
+}
+
 TEST_F(StatisticsQueryTest, PointsStayWhereTheyAreWhenTheRangeMoves) {
   StatisticsQuestion question;
   question.max_points = 100;

@@ -37,6 +37,7 @@ class RpcTest : public JobManagerTest {
                                                  .hub = hub_.get(),
                                                  .events = events_.get(),
                                                  .requests = &pool_,
+                                                 .questions = &pool_,
                                                  .clock = &clock_,
                                                  .info = info});
     auto listener = Listener::Open("127.0.0.1:0", /*beyond_this_machine=*/false);

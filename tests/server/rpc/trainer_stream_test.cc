@@ -176,6 +176,7 @@ struct Surroundings {
              .hub = nullptr,
              .events = nullptr,
              .requests = nullptr,
+             .questions = nullptr,
              .clock = &clock,
              .info = {},
              .limits = {.max_trainers = max_trainers}}),
