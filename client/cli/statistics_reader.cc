@@ -1,6 +1,9 @@
 #include "client/cli/statistics_reader.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 
 namespace gradwatch::cli {
@@ -13,6 +16,20 @@ constexpr int kAttempts = 5;
 bool HasSamePoints(const Response& a, const Response& b) {
   const auto same = [](const auto& x, const auto& y) { return std::equal(x.begin(), x.end(), y.begin(), y.end()); };
   return same(a.first_steps(), b.first_steps()) && same(a.last_steps(), b.last_steps());
+}
+
+// A page tells the damage that it came across, which the first may not have.
+void AddGaps(const Response& page, Response* all) {
+  const auto place = [](const v1::StatisticsLost& gap) {
+    return std::make_tuple(gap.first_step(), gap.last_step(), gap.reason());
+  };
+  std::set<std::tuple<int64_t, int64_t, std::string>> told;
+  for (const v1::StatisticsLost& gap : all->gaps()) told.insert(place(gap));
+  for (const v1::StatisticsLost& gap : page.gaps()) {
+    if (told.insert(place(gap)).second) *all->add_gaps() = gap;
+  }
+  std::stable_sort(all->mutable_gaps()->begin(), all->mutable_gaps()->end(),
+                   [](const auto& a, const auto& b) { return a.first_step() < b.first_step(); });
 }
 
 // ABORTED: the points have changed between two pages.
@@ -34,6 +51,7 @@ absl::StatusOr<Response> ReadPages(const Session& session, v1::QueryStatisticsRe
     }
     all.mutable_series()->MergeFrom(page->series());
     all.mutable_histograms()->MergeFrom(page->histograms());
+    AddGaps(*page, &all);
     all.set_next_page_token(page->next_page_token());
   } while (!all.next_page_token().empty());
   return all;

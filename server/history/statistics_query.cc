@@ -158,13 +158,15 @@ class PlanReader {
              std::vector<SeriesAnswer>* answer)
       : plan_(plan), series_(series), aggregates_(aggregates), source_(*source), answer_(*answer) {}
 
-  // What is damaged is left out, and added to `damage`.
+  // What is damaged is left out, and added to `damage`. Once.
   absl::Status Read(Damage* damage) {
     for (const LevelRange& part : plan_.parts) {
       GW_RETURN_IF_ERROR(part.level == 1 ? ReadReports(part.steps, &(*damage)[0]) : ReadTiers(part, damage));
     }
     return absl::OkStatus();
   }
+  // Those of which a row is damaged.
+  const std::array<bool, kTierGroups>& damaged_groups() const { return damaged_groups_; }
 
  private:
   absl::Status ReadReports(const StepRange& steps, StepRanges* damaged) {
@@ -202,6 +204,7 @@ class PlanReader {
           Add(*tier, steps.first, part);
         } else {
           (*damage)[level].push_back(steps);
+          damaged_groups_[static_cast<size_t>(i)] = true;
         }
       };
       GW_RETURN_IF_ERROR(source_.ForEachRow(part.level, group, part.steps, add));
@@ -228,6 +231,7 @@ class PlanReader {
   const AggregateMask aggregates_;
   BlockSource& source_;
   std::vector<SeriesAnswer>& answer_;
+  std::array<bool, kTierGroups> damaged_groups_ = {};
 };
 
 // Leaves the chosen ones alone: what is made of reports has all.
@@ -264,6 +268,10 @@ class Readable {
     }
     return extent;
   }
+  void AddDamaged(const StepRanges& steps) {
+    damaged_.insert(damaged_.end(), steps.begin(), steps.end());
+    damaged_ = Together(std::move(damaged_));
+  }
   // Whether that changes what is kept.
   bool Remove(Damage damage) {
     const KeptByLevel before = kept_;
@@ -281,21 +289,89 @@ class Readable {
   StepRanges damaged_;
 };
 
+// The parts as far as they are kept, and finer levels where they are not; to `missing` what none has.
+std::vector<LevelRange> WithFiner(const std::vector<LevelRange>& parts, const KeptByLevel& kept, StepRanges* missing) {
+  std::vector<LevelRange> finer;
+  for (const LevelRange& part : parts) {
+    StepRanges left = {part.steps};
+    for (size_t level = kLevels.size(); level-- > 0 && !left.empty();) {
+      if (kLevels[level] > part.level) continue;
+      for (const StepRange& range : std::exchange(left, {})) {
+        const StepRanges there = Common(kept[level], range);
+        for (const StepRange& steps : there) finer.push_back({.level = kLevels[level], .steps = steps});
+        for (const StepRange& steps : Without({range}, there)) left.push_back(steps);
+      }
+    }
+    missing->insert(missing->end(), left.begin(), left.end());
+  }
+  std::sort(finer.begin(), finer.end(),
+            [](const LevelRange& a, const LevelRange& b) { return a.steps.first < b.steps.first; });
+  return finer;
+}
+
+// Reads the series of one group, of which rows are damaged, again: at the same points, from finer levels where these
+// are kept. What is not is told as damaged.
+absl::Status ReadGroupAgain(const QueryPlan& plan, TierGroup group, AggregateMask aggregates, Readable* readable,
+                            BlockSource* source, std::vector<SeriesAnswer>* answer) {
+  std::vector<SeriesAnswer> of_group;
+  std::vector<Series> series;
+  for (const SeriesAnswer& one : *answer) {
+    if (one.series.group != group) continue;
+    series.push_back(one.series);
+    of_group.push_back({.series = one.series, .points = {}, .newest = std::nullopt});
+  }
+  const SeriesSet set(series);
+  QueryPlan finer = plan;
+  StepRanges missing;
+  Readable left = *readable;
+  for (bool again = true; again;) {
+    missing.clear();
+    finer.parts = WithFiner(plan.parts, left.kept(), &missing);
+    for (SeriesAnswer& one : of_group) one.points.assign(plan.points.size(), Bucket());
+    Damage damage;
+    GW_RETURN_IF_ERROR(PlanReader(finer, set, aggregates, source, &of_group).Read(&damage));
+    again = left.Remove(std::move(damage));
+  }
+  readable->AddDamaged(missing);
+  auto next = of_group.begin();
+  for (SeriesAnswer& one : *answer) {
+    if (one.series.group == group) one.points = std::move((next++)->points);
+  }
+  return absl::OkStatus();
+}
+
+// How points are to be made.
+struct PointsWanted {
+  StepRange asked;
+  int64_t max_points = 1;
+  int64_t point_steps = 0;
+  AggregateMask aggregates = kAllAggregates;
+  // Other series have the same points on another page. Rows of tiers are of one group of series: those that are damaged
+  // change no points then.
+  bool has_pages = false;
+};
+
 // Answers for the series in `answer`, whose points it makes. Where something is damaged, once more without it.
-absl::StatusOr<QueryPlan> ReadPoints(const StepRange& asked, int64_t max_points, int64_t point_steps,
-                                     AggregateMask aggregates, Readable* readable, BlockSource* source,
+absl::StatusOr<QueryPlan> ReadPoints(const PointsWanted& wanted, Readable* readable, BlockSource* source,
                                      std::vector<SeriesAnswer>* answer) {
   std::vector<Series> series;
   for (const SeriesAnswer& one : *answer) series.push_back(one.series);
   const SeriesSet set(series);
   while (true) {
-    QueryPlan plan = PlanQuery(asked, max_points, readable->kept(), point_steps);
+    QueryPlan plan = PlanQuery(wanted.asked, wanted.max_points, readable->kept(), wanted.point_steps);
     for (SeriesAnswer& one : *answer) one.points.assign(plan.points.size(), Bucket());
     Damage damage;
-    GW_RETURN_IF_ERROR(PlanReader(plan, set, aggregates, source, answer).Read(&damage));
+    PlanReader reader(plan, set, wanted.aggregates, source, answer);
+    GW_RETURN_IF_ERROR(reader.Read(&damage));
+    if (wanted.has_pages) std::fill(damage.begin() + 1, damage.end(), StepRanges());
     if (readable->Remove(std::move(damage))) continue;
+    for (size_t i = 0; i < kTierGroups; ++i) {
+      if (!wanted.has_pages || !reader.damaged_groups()[i]) continue;
+      const auto group = static_cast<TierGroup>(i);
+      GW_RETURN_IF_ERROR(ReadGroupAgain(plan, group, wanted.aggregates, readable, source, answer));
+    }
     for (SeriesAnswer& one : *answer) {
-      for (Bucket& bucket : one.points) Mask(aggregates, &bucket);
+      for (Bucket& bucket : one.points) Mask(wanted.aggregates, &bucket);
     }
     return plan;
   }
@@ -306,7 +382,8 @@ absl::Status ReadNewest(const StepRange& asked, Readable* readable, BlockSource*
   const StepRange newest = {.first = std::max(asked.first, asked.last - kNewestSteps + 1), .last = asked.last};
   std::vector<SeriesAnswer> last(answer->size());
   for (size_t i = 0; i < last.size(); ++i) last[i].series = (*answer)[i].series;
-  GW_RETURN_IF_ERROR(ReadPoints(newest, 1, 0, MaskOf(Aggregate::kLast), readable, source, &last).status());
+  const PointsWanted wanted = {.asked = newest, .aggregates = MaskOf(Aggregate::kLast)};
+  GW_RETURN_IF_ERROR(ReadPoints(wanted, readable, source, &last).status());
   for (size_t i = 0; i < last.size(); ++i) {
     for (const Bucket& bucket : last[i].points) {
       if (!bucket.empty()) (*answer)[i].newest = bucket.last;
@@ -455,8 +532,12 @@ absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& questi
   }
   answer.series = SeriesOfPage(question, all);
   if (question.max_points > 0 && !answer.series.empty()) {
-    GW_ASSIGN_OR_RETURN(QueryPlan plan, ReadPoints(asked, question.max_points, question.point_steps,
-                                                   question.aggregates, &readable, source, &answer.series));
+    const PointsWanted points = {.asked = asked,
+                                 .max_points = question.max_points,
+                                 .point_steps = question.point_steps,
+                                 .aggregates = question.aggregates,
+                                 .has_pages = answer.series.size() < all.size()};
+    GW_ASSIGN_OR_RETURN(QueryPlan plan, ReadPoints(points, &readable, source, &answer.series));
     answer.level = plan.level;
     answer.parts = std::move(plan.parts);
     answer.points = std::move(plan.points);

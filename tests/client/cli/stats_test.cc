@@ -119,6 +119,25 @@ TEST_F(StatsTest, PutsPagesTogether) {
   EXPECT_EQ(requests_[1].page_token(), "second");
 }
 
+// Damage is told by the page that comes across it.
+TEST_F(StatsTest, TellsTheGapsOfAllPagesOnce) {
+  const auto add = [](int64_t first, const char* reason, v1::QueryStatisticsResponse* answer) {
+    v1::StatisticsLost* const gap = answer->add_gaps();
+    gap->set_attempt(1);
+    gap->set_first_step(first);
+    gap->set_last_step(first);
+    gap->set_reason(reason);
+  };
+  answers_[0].set_next_page_token("second");
+  add(9, "away", &answers_[0]);
+  answers_.push_back(Answer());
+  add(9, "away", &answers_[1]);
+  add(3, "damaged", &answers_[1]);
+  EXPECT_EQ(Cli("stats x").err,
+            "gradwatch: statistics of attempt 1, steps 3 to 3 are lost: damaged\n"
+            "gradwatch: statistics of attempt 1, steps 9 to 9 are lost: away\n");
+}
+
 TEST_F(StatsTest, BeginsAnewWherePointsChangeBetweenPages) {
   answers_[0].set_next_page_token("second");
   answers_.push_back(Answer());

@@ -34,6 +34,9 @@ class MemoryHistory final : public BlockSource {
   // What is not kept any more, or cannot be read; ranges are of whole blocks and rows.
   void Drop(int64_t level, const StepRange& steps) { dropped_[PlaceOf(level)].push_back(steps); }
   void Damage(int64_t level, const StepRange& steps) { damaged_[PlaceOf(level)].push_back(steps); }
+  void Damage(int64_t level, const StepRange& steps, TierGroup group) {
+    damaged_rows_[{level, group}].push_back(steps);
+  }
   // What was stored of the step is replaced, and lies in no batch yet.
   void AddAgain(const v1::StepReport& report) { again_[report.step()] = report; }
   // The batches before are gone for good.
@@ -42,7 +45,10 @@ class MemoryHistory final : public BlockSource {
     if (step >= kBlockSteps) Drop(1, {.first = 0, .last = step / kBlockSteps * kBlockSteps - 1});
   }
   // All is there again.
-  void Restore() { dropped_ = damaged_ = {}; }
+  void Restore() {
+    dropped_ = damaged_ = {};
+    damaged_rows_.clear();
+  }
   void Lose(const StepRange& steps, std::string reason) { lost_.push_back({steps, std::move(reason)}); }
 
   StepRanges Kept(int64_t level) const override {
@@ -82,7 +88,7 @@ class MemoryHistory final : public BlockSource {
     for (const auto& [first, row] : rows_[{level, group}]) {
       if (Common(row.steps, window).empty()) continue;
       ++rows_read;
-      const bool is_damaged = IsIn(damaged_[PlaceOf(level)], first);
+      const bool is_damaged = IsIn(damaged_[PlaceOf(level)], first) || IsIn(damaged_rows_[{level, group}], first);
       each(row.steps, absl::string_view(row.bytes).substr(0, row.bytes.size() / (is_damaged ? 2 : 1)));
     }
     return absl::OkStatus();
@@ -181,6 +187,7 @@ class MemoryHistory final : public BlockSource {
   std::map<int64_t, std::string> batches_;  // by first step
   std::map<std::pair<int64_t, TierGroup>, Rows> rows_;
   std::array<StepRanges, kLevels.size()> kept_, dropped_, damaged_;
+  std::map<std::pair<int64_t, TierGroup>, StepRanges> damaged_rows_;
   std::vector<LostSteps> lost_;
   int64_t open_block_ = -1, open_first_ = -1, open_last_ = -1;
   size_t open_tensors_ = 0;

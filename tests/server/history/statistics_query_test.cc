@@ -402,6 +402,47 @@ TEST_F(StatisticsQueryTest, WhatIsDamagedIsToldAndAnsweredFromAnotherLevel) {
   EXPECT_TRUE(nothing.gaps[0].steps.Has(50'300));
 }
 
+// Rows are of one group of series: a page that has none of it does not know of the damage.
+TEST_F(StatisticsQueryTest, PointsAreTheSameOnAllPagesWhateverIsDamaged) {
+  const auto read = [](std::vector<std::string> series, size_t page_bytes, std::vector<LostSteps>* gaps) {
+    StatisticsQuestion question;
+    question.series = std::move(series);
+    question.steps = {.first = 50'000, .last = 69'999};
+    question.max_points = 200;
+    question.page_bytes = page_bytes;
+    StatisticsAnswer all = Ask(question, full_);
+    *gaps = all.gaps;
+    for (auto next = all.next; next.has_value();) {
+      question.page = *next;
+      StatisticsAnswer page = Ask(question, full_);
+      EXPECT_EQ(page.points, all.points);
+      for (SeriesAnswer& one : page.series) all.series.push_back(std::move(one));
+      gaps->insert(gaps->end(), page.gaps.begin(), page.gaps.end());
+      next = page.next;
+    }
+    return all;
+  };
+  full_->Damage(16, {.first = 61'440, .last = 65'535}, TierGroup::kTensorMaxAbs);
+  std::vector<LostSteps> gaps;
+  ExpectAsTold(read({"loss", "tensor/*"}, 10'000, &gaps));
+  EXPECT_TRUE(gaps.empty()) << "the reports are kept";
+  full_->Drop(1, {.first = 0, .last = 99'839});
+  const StatisticsAnswer answer = read({"loss", "tensor/*"}, 10'000, &gaps);
+  ASSERT_FALSE(gaps.empty());
+  for (const LostSteps& gap : gaps) {
+    EXPECT_EQ(gap.steps, (StepRange{61'440, 65'535}));
+    EXPECT_EQ(gap.reason, kDamagedReason);
+  }
+  for (const SeriesAnswer& series : answer.series) {
+    if (series.series.group == TierGroup::kTensorMaxAbs) continue;
+    for (size_t i = 0; i < answer.points.size(); ++i) {
+      ExpectSame(series.points[i], told_->contains(series.series.name)
+                                       ? BucketOf((*told_)[series.series.name], answer.points[i])
+                                       : Bucket());
+    }
+  }
+}
+
 TEST_F(StatisticsQueryTest, WhatWasSentAgainCountsOnce) {
   MemoryHistory history;
   for (int64_t step = 0; step < 2 * kBlockSteps + 10; ++step) {
