@@ -67,10 +67,8 @@ std::string AttachedText(const v1::TrainerAttached& attached) {
 }
 
 std::string UpdatedText(const v1::JobUpdated& updated) {
-  const std::string text =
-      absl::StrCat("job changed by ", Printable(updated.actor()), ": name \"", Printable(updated.display_name()),
-                   "\", labels ", LabelsText(updated.labels()));
-  return updated.has_retention() ? absl::StrCat(text, ", kept ", RetentionText(updated.retention())) : text;
+  return absl::StrCat("job changed by ", Printable(updated.actor()), ": name \"", Printable(updated.display_name()),
+                      "\", labels ", LabelsText(updated.labels()), ", kept: ", RetentionText(updated.retention()));
 }
 
 }  // namespace

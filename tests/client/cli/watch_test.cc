@@ -480,9 +480,11 @@ TEST_F(WatchTest, TellsThatAJobWasRenamed) {
   AddEnd(v1::JOB_STATE_SUCCEEDED);
   EXPECT_THAT(
       Cli("watch x").out,
-      StartsWith("event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision\n"
-                 "event 6  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision, kept 1 MiB, age: the "
-                 "server's own\n"));
+      StartsWith(
+          "event 5  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision, kept: the server's "
+          "own\n"
+          "event 6  job changed by anna: name \"Run\\x1b[31m\", labels run=7, team=vision, kept: 1 MiB, age: the "
+          "server's own\n"));
 }
 
 TEST_F(WatchTest, SaysThatNoTensorMatches) {
