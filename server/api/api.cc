@@ -188,6 +188,7 @@ void Api::QueryStatistics(v1::QueryStatisticsRequest request, Caller caller, Don
           if (!absl::StartsWith(gap.reason(), kDamagedReason)) continue;
           deps_.jobs->TellDataLoss(job.uid(),
                                    absl::StrCat("statistics of attempt ", gap.attempt(), ": ", gap.reason()));
+          break;  // the others say the same
         }
         return page;
       },

@@ -2,16 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "server/api/watch_start.h"
 #include "server/base/paging.h"
+#include "server/history/encoded_report.h"
 #include "server/history/statistics_query.h"
 
 namespace gradwatch::server {
@@ -24,7 +27,7 @@ constexpr int kMaxPoints = 10'000;
 constexpr int kStandardPoints = 1000;
 constexpr int kMaxGlobs = 32;
 constexpr size_t kLongestGlob = 256;
-// More gaps are told as one, so that no page is too large to be taken.
+// More gaps are told as one, so that no page is too large to be taken; half of them may be damage.
 constexpr size_t kMaxGaps = 1000;
 
 absl::Status Check(const Request& request) {
@@ -151,21 +154,39 @@ void AddSeries(const SeriesAnswer& series, const Wanted& wanted, Response* respo
   if (!has_non_finite) told->clear_non_finite();
 }
 
-void AddGaps(int32_t attempt, const std::vector<LostSteps>& gaps, Response* response) {
-  const auto add = [&](int64_t first, int64_t last, std::string reason) {
+// At most half of kMaxGaps: the rest of them as one, whose reason begins with `what`.
+void Shorten(absl::string_view what, std::vector<LostSteps>* gaps) {
+  constexpr size_t kMost = kMaxGaps / 2;
+  if (gaps->size() <= kMost) return;
+  const auto rest = gaps->begin() + kMost - 1;
+  const auto later = [](const LostSteps& a, const LostSteps& b) { return a.steps.last < b.steps.last; };
+  rest->steps.last = std::max_element(rest, gaps->end(), later)->steps.last;
+  rest->reason = absl::StrCat(what, "some of these steps, in ", gaps->end() - rest, " ranges");
+  gaps->resize(kMost);
+}
+
+// Damage is not hidden among many gaps of other kinds.
+std::vector<LostSteps> Shortened(std::vector<LostSteps> gaps) {
+  if (gaps.size() <= kMaxGaps) return gaps;
+  std::vector<LostSteps> damage, others;
+  for (LostSteps& gap : gaps) {
+    (absl::StartsWith(gap.reason, kDamagedReason) ? damage : others).push_back(std::move(gap));
+  }
+  Shorten(absl::StrCat(kDamagedReason, ": "), &damage);
+  Shorten("", &others);
+  gaps.clear();
+  std::merge(damage.begin(), damage.end(), others.begin(), others.end(), std::back_inserter(gaps),
+             [](const LostSteps& a, const LostSteps& b) { return a.steps.first < b.steps.first; });
+  return gaps;
+}
+
+void AddGaps(int32_t attempt, std::vector<LostSteps> gaps, Response* response) {
+  for (LostSteps& gap : Shortened(std::move(gaps))) {
     v1::StatisticsLost* const told = response->add_gaps();
     told->set_attempt(attempt);
-    told->set_first_step(first);
-    told->set_last_step(last);
-    told->set_reason(std::move(reason));
-  };
-  for (size_t i = 0; i < gaps.size(); ++i) {
-    if (i + 1 == kMaxGaps && gaps.size() > kMaxGaps) {
-      const auto later = [](const LostSteps& a, const LostSteps& b) { return a.steps.last < b.steps.last; };
-      const int64_t last = std::max_element(gaps.begin() + static_cast<int64_t>(i), gaps.end(), later)->steps.last;
-      return add(gaps[i].steps.first, last, absl::StrCat("some of these steps, in ", gaps.size() - i, " ranges"));
-    }
-    add(gaps[i].steps.first, gaps[i].steps.last, gaps[i].reason);
+    told->set_first_step(gap.steps.first);
+    told->set_last_step(gap.steps.last);
+    told->set_reason(std::move(gap.reason));
   }
 }
 
@@ -174,7 +195,7 @@ Response ToResponse(int32_t attempt, StatisticsAnswer answer, const Wanted& want
   response.set_attempt(attempt);
   AddPoints(answer, &response);
   for (const SeriesAnswer& series : answer.series) AddSeries(series, wanted, &response);
-  AddGaps(attempt, answer.gaps, &response);
+  AddGaps(attempt, std::move(answer.gaps), &response);
   for (HistogramAt& histogram : answer.histograms) {
     v1::StepHistogram* const told = response.add_histograms();
     told->set_step(histogram.step);

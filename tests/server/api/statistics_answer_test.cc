@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "tests/server/api/api_fixture.h"
+#include "tests/server/store/store_testing.h"
 
 namespace gradwatch::server {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 using ::gradwatch::testing::IsOk;
 using ::gradwatch::testing::StatusIs;
 using ::testing::_;
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -260,6 +262,28 @@ TEST_F(StatisticsAnswerTest, QuestionsHoldNoQuickCallsUp) {
   EXPECT_FALSE(answered.HasBeenNotified());
   go_on.Notify();
   answered.WaitForNotification();
+}
+
+TEST_F(StatisticsAnswerTest, ManyGapsHideNoDamage) {
+  ASSERT_THAT(Create("job"), IsOk());
+  Trainer trainer = AttachReady("job");
+  Report(trainer, 0, 0);
+  std::vector<EncodedReport> entries;
+  for (int64_t step = 1; step < 6'000; step += 2) {
+    entries.push_back(EncodeLost(1, step, step, step > 4'000 ? kDamagedReason : "away"));
+    entries.push_back(MakeReport(1, step + 1));
+  }
+  ASSERT_THAT(AppendAndWait(*statistics_, Get("job").uid(), std::move(entries)), IsOk());
+  const Response answer = MustQuery([](Request&) {});
+  ASSERT_THAT(answer.gaps(), SizeIs(1'000));
+  EXPECT_THAT(answer.gaps(499).reason(), "some of these steps, in 1501 ranges");
+  EXPECT_EQ(answer.gaps(499).last_step(), 3'999);
+  EXPECT_EQ(answer.gaps(500).first_step(), 4'001);
+  EXPECT_EQ(answer.gaps(500).reason(), kDamagedReason);
+  EXPECT_EQ(answer.gaps(999).reason(), "what was stored is damaged: some of these steps, in 501 ranges");
+  EXPECT_EQ(answer.gaps(999).last_step(), 5'999);
+  Settle();
+  EXPECT_THAT(Log("job"), Contains(HasSubstr(kDamagedReason))) << "an event says so, too";
 }
 
 }  // namespace
