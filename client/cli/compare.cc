@@ -31,37 +31,34 @@ struct History {
 
 // Steps of a curve and what lies in them.
 struct Piece {
+  int attempt;
   int64_t first_step, last_step;
   double min, max, last;
   int64_t finite, non_finite;
 };
 using Pieces = std::vector<Piece>;
 
-Pieces PiecesOf(const v1::QueryStatisticsResponse& answer) {
+Pieces PiecesOf(int attempt, const v1::QueryStatisticsResponse& answer) {
   Pieces pieces;
   if (answer.series().empty()) return pieces;
   const v1::StatisticsSeries& series = answer.series(0);
   for (int i = 0; i < answer.first_steps_size(); ++i) {
     const int64_t non_finite = series.non_finite().empty() ? 0 : series.non_finite(i);
     if (series.count(i) + non_finite == 0) continue;
-    pieces.push_back({answer.first_steps(i), answer.last_steps(i), series.min(i), series.max(i), series.last(i),
-                      series.count(i), non_finite});
+    pieces.push_back({attempt, answer.first_steps(i), answer.last_steps(i), series.min(i), series.max(i),
+                      series.last(i), series.count(i), non_finite});
   }
   return pieces;
 }
 
-// The pieces of an earlier attempt, as far as `later`, which did its steps again, has left of them.
-Pieces Over(Pieces earlier, Pieces later) {
-  if (later.empty()) return earlier;
-  const int64_t first = later.front().first_step, last = later.back().last_step;
-  const auto behind = std::partition_point(earlier.begin(), earlier.end(),
-                                           [last](const Piece& piece) { return piece.first_step <= last; });
-  later.insert(later.end(), behind, earlier.end());
-  earlier.erase(std::partition_point(earlier.begin(), earlier.end(),
-                                     [first](const Piece& piece) { return piece.last_step < first; }),
-                earlier.end());
-  earlier.insert(earlier.end(), later.begin(), later.end());
-  return earlier;
+// What the piece tells of fewer steps, where nothing finer is kept: its extremes may be those of the others.
+Piece Cut(Piece piece, int64_t first_step, int64_t last_step) {
+  piece.first_step = std::max(piece.first_step, first_step);
+  piece.last_step = std::min(piece.last_step, last_step);
+  const int64_t steps = piece.last_step - piece.first_step + 1;
+  piece.non_finite = std::min(piece.non_finite, steps);
+  piece.finite = std::min(piece.finite, steps - piece.non_finite);
+  return piece;
 }
 
 // In the order of steps: a spike and what is not finite are in it, wherever in the piece they were.
@@ -116,7 +113,7 @@ class CurveReader {
     for (const v1::StatisticsLost& gap : answer->gaps()) {
       if (steps_lost_ != nullptr && !last_step.has_value()) *steps_lost_ += gap.last_step() - gap.first_step() + 1;
     }
-    return PiecesOf(*answer);
+    return PiecesOf(attempt, *answer);
   }
 
   // The series over all attempts; where it begins, ends and is best step by step, if these are kept.
@@ -125,11 +122,45 @@ class CurveReader {
     for (int attempt = 1; attempt <= attempts_; ++attempt) {
       absl::StatusOr<Pieces> pieces = Ask(series, attempt, 0, absl::nullopt, kPoints);
       if (pieces.ok()) pieces = Refined(series, attempt, *std::move(pieces));
+      if (pieces.ok()) pieces = Over(series, all, *pieces);
       if (!pieces.ok()) return pieces;
-      all = Over(std::move(all), *std::move(pieces));
+      all = *std::move(pieces);
     }
     for (const Piece& piece : all) AddPoints(piece, points);
     return all;
+  }
+
+  // The pieces of earlier attempts, as far as `later`, which did its steps again, has left of them.
+  absl::StatusOr<Pieces> Over(const char* series, const Pieces& earlier, const Pieces& later) const {
+    if (later.empty()) return earlier;
+    Pieces all, behind;
+    for (const Piece& piece : earlier) {
+      absl::Status status = AddPart(series, piece, 0, later.front().first_step - 1, &all);
+      if (status.ok()) {
+        status = AddPart(series, piece, later.back().last_step + 1, std::numeric_limits<int64_t>::max(), &behind);
+      }
+      if (!status.ok()) return status;
+    }
+    all.insert(all.end(), later.begin(), later.end());
+    all.insert(all.end(), behind.begin(), behind.end());
+    return all;
+  }
+
+  // What of the piece lies between these steps: of one that reaches beyond them it is asked for.
+  absl::Status AddPart(const char* series, const Piece& piece, int64_t first_step, int64_t last_step,
+                       Pieces* parts) const {
+    const int64_t first = std::max(first_step, piece.first_step), last = std::min(last_step, piece.last_step);
+    if (last < first) return absl::OkStatus();
+    if (first == piece.first_step && last == piece.last_step) {
+      parts->push_back(piece);
+      return absl::OkStatus();
+    }
+    const absl::StatusOr<Pieces> fine = Ask(series, piece.attempt, first, last, kMostPoints);
+    if (!fine.ok()) return fine.status();
+    for (const Piece& part : *fine) {
+      if (part.first_step <= last && first <= part.last_step) parts->push_back(Cut(part, first, last));
+    }
+    return absl::OkStatus();
   }
 
   absl::StatusOr<Pieces> Refined(const char* series, int attempt, Pieces pieces) const {

@@ -148,6 +148,32 @@ TEST_F(CompareTest, ReadsALongJobInPoints) {
   EXPECT_THAT(result.out, HasSubstr(R"("steps":1500,"first_loss":2,"last_loss":2,"best_loss":0.25,"best_step":700)"));
 }
 
+// Steps 0 to 999 in points of 100; the second attempt did those from 450 to 619 again.
+TEST_F(CompareTest, NoStepIsMissingWhereAttemptsMeet) {
+  for (const bool is_kept : {true, false}) {
+    server_.query_statistics = [is_kept](const v1::QueryStatisticsRequest& request,
+                                         v1::QueryStatisticsResponse* response) {
+      v1::StatisticsSeries* const series = response->add_series();
+      if (request.series(0) != "loss") return grpc::Status::OK;
+      const int64_t begin = request.attempt() == 1 ? 0 : 450, end = request.attempt() == 1 ? 1'000 : 620;
+      const int64_t first_step = std::max(begin, request.first_step());
+      const int64_t last_step = request.has_last_step() ? request.last_step() : end - 1;
+      const int64_t width = request.attempt() == 2 || (request.has_last_step() && is_kept) ? 1 : 100;
+      for (int64_t first = first_step / width * width; first <= last_step; first += width) {
+        response->add_first_steps(first);
+        response->add_last_steps(first + width - 1);
+        for (auto* const list : {series->mutable_min(), series->mutable_max(), series->mutable_last()}) list->Add(1);
+        series->add_count(width);
+        series->add_non_finite(0);
+      }
+      return grpc::Status::OK;
+    };
+    const CliResult result = Cli("compare twice -o json");
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(R"("steps":1000,)")) << is_kept;
+  }
+}
+
 TEST_F(CompareTest, PrintsNumbersInJson) {
   EXPECT_EQ(Cli("compare once -o json").out,
             "{\"jobs\":[{\"job\":\"once\",\"steps\":4,\"first_loss\":3,\"last_loss\":\"NaN\",\"best_loss\":1,"
