@@ -12,6 +12,7 @@ namespace {
 using Response = v1::QueryStatisticsResponse;
 
 constexpr int kAttempts = 5;
+constexpr int kMostHistograms = 10'000;
 
 bool HasSamePoints(const Response& a, const Response& b) {
   const auto same = [](const auto& x, const auto& y) { return std::equal(x.begin(), x.end(), y.begin(), y.end()); };
@@ -53,7 +54,7 @@ absl::StatusOr<Response> ReadPages(const Session& session, v1::QueryStatisticsRe
     all.mutable_histograms()->MergeFrom(page->histograms());
     AddGaps(*page, &all);
     all.set_next_page_token(page->next_page_token());
-  } while (!all.next_page_token().empty());
+  } while (!all.next_page_token().empty() && all.histograms_size() < kMostHistograms);
   return all;
 }
 

@@ -8,8 +8,8 @@
 
 namespace gradwatch::cli {
 
-// All pages as one answer, without a page token. Begins anew where what is stored changes between them so that points
-// do; ABORTED: again and again. Other errors as the call's.
+// All pages as one answer, with a page token only where there are more histograms than about 10,000. Begins anew where
+// what is stored changes between them so that points do; ABORTED: again and again. Other errors as the call's.
 absl::StatusOr<v1::QueryStatisticsResponse> ReadStatistics(const Session& session, v1::QueryStatisticsRequest request);
 
 }  // namespace gradwatch::cli

@@ -26,7 +26,7 @@ constexpr int kPointsForPrograms = 1000;
 constexpr int kMaxPoints = 10'000;
 constexpr int kGapsTold = 3;
 
-v1::QueryStatisticsRequest MakeRequest(const StatsOptions& options, const Session& session) {
+v1::QueryStatisticsRequest MakeRequest(const StatsOptions& options, const v1::Job& job, const Session& session) {
   v1::QueryStatisticsRequest request;
   request.set_job_id(options.job_id);
   request.set_attempt(options.attempt);
@@ -35,6 +35,7 @@ v1::QueryStatisticsRequest MakeRequest(const StatsOptions& options, const Sessio
   for (const std::string& glob : options.series) request.add_series(glob);
   request.set_newest(options.newest);
   request.set_histograms(options.histograms);
+  if (options.histograms && options.series.empty() && job.tensors_size() > 0) request.add_series("tensor/*/norm");
   if (options.newest || options.histograms) return request;
   const int standard = session.output() == Output::kTable ? kPointsForPeople : kPointsForPrograms;
   request.set_max_points(options.points > 0 ? options.points : standard);
@@ -165,6 +166,12 @@ void NoteGaps(const Response& answer, const Session& session) {
       absl::StrCat("gradwatch: and ", answer.gaps_size() - kGapsTold, " more ranges of steps; -o json tells all"));
 }
 
+// Not all histograms were read.
+void NoteMore(const Response& answer, const Session& session) {
+  const int64_t last = answer.histograms().empty() ? -1 : answer.histograms().rbegin()->step();
+  session.Note(absl::StrCat("gradwatch: there are more histograms: --from-step ", last + 1));
+}
+
 }  // namespace
 
 CLI::App* AddStats(CLI::App& parent, StatsOptions* options) {
@@ -187,7 +194,8 @@ CLI::App* AddStats(CLI::App& parent, StatsOptions* options) {
   auto* newest = app->add_flag("--newest", options->newest, "The newest value of each series instead, largest first")
                      ->excludes(points);
   app->add_flag("--histograms", options->histograms,
-                "The histograms of the tensors of the series instead, of each step that has some")
+                "The histograms of the tensors of the series instead (no --series: of all tensors), of each step that\n"
+                "has some, about 10000 of them; standard error says where the others begin")
       ->excludes(points)
       ->excludes(newest);
   app->footer(
@@ -198,18 +206,19 @@ CLI::App* AddStats(CLI::App& parent, StatsOptions* options) {
 }
 
 absl::StatusOr<ExitCode> RunStats(const StatsOptions& options, Session& session) {
-  const absl::StatusOr<Response> answer = ReadStatistics(session, MakeRequest(options, session));
-  if (!answer.ok()) return answer.status();
-  const bool is_for_people = session.output() == Output::kTable || session.output() == Output::kCsv;
-  if (!is_for_people) {
-    session.Print(*answer, nullptr);
-    return ExitCode::kSuccess;
-  }
   v1::Job job;  // for the names of its tensors
   if (options.histograms) {
     absl::StatusOr<v1::Job> found = session.GetJob(options.job_id);
     if (!found.ok()) return found.status();
     job = *std::move(found);
+  }
+  const absl::StatusOr<Response> answer = ReadStatistics(session, MakeRequest(options, job, session));
+  if (!answer.ok()) return answer.status();
+  if (!answer->next_page_token().empty()) NoteMore(*answer, session);
+  const bool is_for_people = session.output() == Output::kTable || session.output() == Output::kCsv;
+  if (!is_for_people) {
+    session.Print(*answer, nullptr);
+    return ExitCode::kSuccess;
   }
   PrintForm(options, *answer, job, session);
   NoteGaps(*answer, session);

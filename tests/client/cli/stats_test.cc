@@ -181,6 +181,35 @@ TEST_F(StatsTest, TellsHistogramsByBuckets) {
             "32,dense0.weight,positive,2,4,8\n");
 }
 
+TEST_F(StatsTest, HistogramsOfAllTensorsAreAskedForWhereNoneIsNamed) {
+  bool has_tensors = false;
+  server_.get_job = [&has_tensors](const v1::GetJobRequest&, v1::Job* job) {
+    if (has_tensors) job->add_tensors()->set_name("dense0.weight");
+    return grpc::Status::OK;
+  };
+  answers_ = {{}};
+  EXPECT_EQ(Cli("stats x --histograms").exit_code, 0);
+  EXPECT_THAT(requests_.back().series(), ElementsAre()) << "nothing would match";
+  has_tensors = true;
+  EXPECT_EQ(Cli("stats x --histograms").exit_code, 0);
+  EXPECT_THAT(requests_.back().series(), ElementsAre("tensor/*/norm"));
+  EXPECT_EQ(Cli("stats x --histograms --series tensor/a*/mean").exit_code, 0);
+  EXPECT_THAT(requests_.back().series(), ElementsAre("tensor/a*/mean"));
+}
+
+TEST_F(StatsTest, ReadsSoManyHistogramsAtMost) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job*) { return grpc::Status::OK; };
+  answers_ = {{}, {}, {}};
+  for (int page = 0; page < 3; ++page) {
+    for (int i = 0; i < 6'000; ++i) answers_[static_cast<size_t>(page)].add_histograms()->set_step(page * 6'000 + i);
+    answers_[static_cast<size_t>(page)].set_next_page_token("more");
+  }
+  const CliResult result = Cli("stats x --histograms");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "gradwatch: there are more histograms: --from-step 12000\n");
+  EXPECT_EQ(requests_.size(), 2u);
+}
+
 TEST_F(StatsTest, SaysThatThereIsNothing) {
   answers_ = {{}};
   EXPECT_EQ(Cli("stats x").out, "no statistics of these steps\n");
