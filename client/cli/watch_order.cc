@@ -35,13 +35,14 @@ WatchOrder::WatchOrder(const v1::WatchJobRequest& request)
       events_only_(request.events_only()) {}
 
 std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
-  if (message->has_started() && !started_) Start(message->started());
+  if (message->has_started()) {
+    if (!started_) Start(message->started());
+    last_event_ = std::max(last_event_, message->started().last_event());
+  }
   std::vector<Item> items;
   for (v1::Event& event : *message->mutable_events()) {
     held_.push_back(std::move(event));
-    if (held_.size() <= kMaxHeld) continue;
-    items.emplace_back(std::move(held_.front()));
-    held_.pop_front();
+    if (held_.size() > kMaxHeld) Give(1, &items);
   }
   for (Row& row : TakeRows(message)) {
     Release({row.first.first, row.first.second - 1}, &items);
@@ -51,6 +52,7 @@ std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
   // With the end, or a sign of life of a stream that is complete up to now, nothing before it is still to come.
   const bool is_past = events_only_ || message->has_ended() || message->has_bookmark_time();
   Release(is_past ? Place(std::numeric_limits<int32_t>::max(), 0) : reached_, &items);
+  ReleaseNewAttempts(&items);
   return items;
 }
 
@@ -93,7 +95,20 @@ WatchOrder::Place WatchOrder::PlaceOf(const v1::Event& event) const {
 }
 
 void WatchOrder::Release(const Place& reached, std::vector<Item>* items) {
-  while (!held_.empty() && PlaceOf(held_.front()) <= reached) {
+  while (!held_.empty() && PlaceOf(held_.front()) <= reached) Give(1, items);
+}
+
+void WatchOrder::ReleaseNewAttempts(std::vector<Item>* items) {
+  if (!started_) return;
+  const auto is_new = [this](const v1::Event& event) {
+    return event.number() > last_event_ && event.attempt() > reached_.first;
+  };
+  const auto last = std::find_if(held_.rbegin(), held_.rend(), is_new);
+  Give(static_cast<size_t>(held_.rend() - last), items);
+}
+
+void WatchOrder::Give(size_t events, std::vector<Item>* items) {
+  for (; events > 0; --events) {
     items->emplace_back(std::move(held_.front()));
     held_.pop_front();
   }

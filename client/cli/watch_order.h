@@ -3,6 +3,7 @@
 #ifndef GRADWATCH_CLIENT_CLI_WATCH_ORDER_H_
 #define GRADWATCH_CLIENT_CLI_WATCH_ORDER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <utility>
@@ -15,7 +16,8 @@ namespace gradwatch::cli {
 
 // Events stay in the order of their numbers. Each is held back until the reports of the steps that were done when it
 // happened were given out, or until the stream is past them; an alert waits for those before its step, not for that of
-// the step itself. Not thread-safe.
+// the step itself. What happens in a new attempt while the stream is open, alerts among it, waits for nothing: neither
+// for what is left of earlier attempts nor for its own first report, which may come minutes later. Not thread-safe.
 class WatchOrder {
  public:
   using Item = std::variant<v1::Event, v1::StepReport, v1::ConflatedPoint, v1::StatisticsLost>;
@@ -42,6 +44,8 @@ class WatchOrder {
   void Start(const v1::WatchStarted& started);
   Place PlaceOf(const v1::Event& event) const;
   void Release(const Place& reached, std::vector<Item>* items);
+  void ReleaseNewAttempts(std::vector<Item>* items);
+  void Give(size_t events, std::vector<Item>* items);
 
   const v1::WatchJobRequest::StartCase start_;
   const int64_t from_step_;
@@ -49,6 +53,7 @@ class WatchOrder {
   const bool conflated_;
   const bool events_only_;
   bool started_ = false;
+  int64_t last_event_ = 0;   // those after it happened while the stream was open
   Place reached_ = {1, -1};  // no report is before the first attempt
   std::deque<v1::Event> held_;
 };

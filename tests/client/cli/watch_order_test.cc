@@ -161,6 +161,18 @@ TEST(WatchOrderTest, ALaterAttemptIsPastTheEventsOfAnEarlierOne) {
   EXPECT_EQ(Take(order, Message({}, {Report(2, 0)})), "e1 e2 2:0 e3");
 }
 
+TEST(WatchOrderTest, WhatHappensInANewAttemptWaitsForNoReport) {
+  v1::WatchJobResponse started = Message({Event(1, 1, 0), Event(2, 1, 3)}, {});
+  started.mutable_started()->set_last_event(3);
+  WatchOrder order(FromBeginning());
+  EXPECT_EQ(Take(order, started), "e1");
+  EXPECT_EQ(Take(order, Message({Event(3, 2, 0)}, {Report(1, 0)})), "1:0") << "of history";
+  EXPECT_EQ(Take(order, Message({Event(4, 2, 0), Alert(5, 2, 7, 6)}, {Report(1, 1)})), "1:1 e2 e3 e4 e5");
+  EXPECT_EQ(Take(order, Message({Alert(6, 2, 8, 7)}, {Report(1, 2)})), "1:2 e6");
+  EXPECT_EQ(Take(order, Message({Alert(7, 2, 8, 7)}, {Report(2, 5)})), "2:5") << "step 6 is on its way";
+  EXPECT_EQ(Take(order, Message({}, {Report(2, 6), Report(2, 7)})), "2:6 e7 2:7");
+}
+
 TEST(WatchOrderTest, AFilterOnStepsIsTakenIntoAccount) {
   WatchOrder order(FromBeginning(10));
   EXPECT_EQ(Take(order, Message({Event(1, 1, 16)}, {Report(1, 0)})), "1:0");
