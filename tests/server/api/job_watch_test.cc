@@ -211,13 +211,18 @@ TEST_F(JobWatchTest, StatisticsThatAreGoneAreToldAsLost) {
 
 // A reader that took nothing for a while gets what came as ranges, and every event.
 TEST_F(JobWatchTest, AConflatedWatchOfASlowReader) {
-  ASSERT_THAT(Create("job"), IsOk());
+  v1::CreateJobRequest create;
+  *create.mutable_spec() = SmallSpec();
+  create.mutable_spec()->set_steps(2'000);  // reports of more would be refused
+  create.set_job_id("job");
+  ASSERT_THAT(Create(create), IsOk());
   v1::WatchJobRequest request = FromBeginning("job");
   request.set_delivery(v1::WatchJobRequest::DELIVERY_CONFLATED);
   FakeSink* const sink = Start(api_->WatchJob(request, {}), /*slow=*/true);
   sink->AwaitMessages(1);
   Trainer trainer = AttachReady("job");
   for (int64_t step = 0; step < 2'000; step += 100) Report(trainer, step, step + 99);
+  ASSERT_FALSE(trainer.link->closed().has_value()) << "all were taken";
   SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
   while (!sink->ended()) {
     const size_t messages = sink->messages().size();
