@@ -147,7 +147,8 @@ void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
       "became of it, and `clip cancel` withdraws it.");
 }
 
-absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session) {
+absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session,
+                                const NoteAccepted& note) {
   v1::Job job;
   const absl::StatusOr<v1::AdjustJobResponse> response = Send(options, make, session, &job);
   if (!response.ok()) return response.status();
@@ -156,6 +157,7 @@ absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjus
     return ExitCode::kSuccess;
   }
   const int64_t edit = response->adjustment().edit();
+  if (note != nullptr) note(response->adjustment());
   NoteOverturned(job, response->adjustment(), session);
   const absl::StatusOr<std::optional<EditAnswer>> answer = AwaitIfWanted(options, job, edit, session);
   if (!answer.ok()) return answer.status();

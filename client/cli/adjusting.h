@@ -27,6 +27,9 @@ void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options);
 // sets the job's etag as well.
 using MakeAdjustment = std::function<absl::StatusOr<v1::AdjustJobRequest>(const v1::Job&)>;
 
+// What else is to be said of an edit as it was accepted, before it is waited for.
+using NoteAccepted = std::function<void(const v1::Adjustment&)>;
+
 // Reads the job and sends what `make` makes of it; where that changes nothing, it says so and is done. An edit does not
 // depend on what others change meanwhile, so that nothing guards it but an etag of the user's, or that of `make`: then
 // it is made again if somebody else was faster. Waits for what becomes of it, 60 s unless --timeout says otherwise, and
@@ -35,7 +38,8 @@ using MakeAdjustment = std::function<absl::StatusOr<v1::AdjustJobRequest>(const 
 // takes. Notes which rules cannot judge once it holds, where an edit that waits will overturn it, and where waiting
 // ends with an error, which edit was accepted and how to look it up. FAILED_PRECONDITION, with the reason: it never
 // held, or nobody knows whether it did.
-absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session);
+absl::StatusOr<ExitCode> Adjust(const AdjustingOptions& options, const MakeAdjustment& make, Session& session,
+                                const NoteAccepted& note = nullptr);
 
 }  // namespace gradwatch::cli
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "client/cli/near_rules.h"
 #include "client/cli/option_types.h"
 #include "client/cli/rules_help.h"
 #include "client/cli/rules_text.h"
@@ -78,6 +79,7 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
       session.connection().alerts(), &Stub::ApplyRules, request, client::Repeat::kWhenUnavailable);
   if (!checked.ok()) return checked.status();
   PrintRules(checked->rules(), *job, session);
+  NoteNearRules(request.rules(), checked->rules(), session);
   session.Note("the rules are valid; nothing was changed");
   return ExitCode::kSuccess;
 }
@@ -157,8 +159,11 @@ absl::StatusOr<ExitCode> RunRulesApply(const RulesApplyOptions& options, Session
   v1::AdjustJobRequest request;
   if (rules->has_value()) *request.mutable_controls()->mutable_rules() = **rules;
   request.mutable_update_mask()->add_paths("rules");
+  const auto note_near = [&](const v1::Adjustment& edit) {
+    NoteNearRules(request.controls().rules(), edit.values().rules(), session);
+  };
   absl::StatusOr<ExitCode> code = Adjust(
-      options.adjusting, [&request](const v1::Job&) { return request; }, session);
+      options.adjusting, [&request](const v1::Job&) { return request; }, session, note_near);
   if (!code.ok()) return WithNearPreset(WithoutControls(code.status()), preset);
   return code;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "client/cli/job_text.h"
+#include "client/cli/near_rules.h"
 #include "client/cli/option_types.h"
 #include "client/cli/unable_rules.h"
 #include "client/cli/watch.h"
@@ -164,14 +165,17 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   const absl::StatusOr<v1::Job> job = Create(request, session, &may_be_accepted);
   if (may_be_accepted) return Unanswered(job.status(), request);
   if (!job.ok()) return job.status();
+  const v1::RuleSet& written = request.spec().rules();
   if (options.dry_run) {
     PrintDryRun(*job, session);
+    NoteNearRules(written, job->spec().rules(), session);
     return ExitCode::kSuccess;
   }
   if (options.follow) {
     session.Note(SubmittedText(*job));
     if (job->spec().has_external()) TellToken(*job, session);
     NoteData(*job, session);
+    NoteNearRules(written, job->spec().rules(), session);
     NoteUnableRules(job->job_id(), session);
     WatchOptions watch;
     watch.job_id = job->job_id();
@@ -183,6 +187,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   session.SetDone(text);  // with the token, which nobody can ask for again
   session.Print(*job, [&] { return text; });
   NoteData(*job, session);
+  NoteNearRules(written, job->spec().rules(), session);
   NoteUnableRules(job->job_id(), session);
   return ExitCode::kSuccess;
 }

@@ -33,8 +33,12 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 }  // namespace
 
 std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates) {
+  return NearestSuggestion(word, candidates, std::max<size_t>(1, word.size() / 3));
+}
+
+std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates, size_t most_edits) {
   const std::string* nearest = nullptr;
-  size_t nearest_distance = std::max<size_t>(1, word.size() / 3) + 1;
+  size_t nearest_distance = most_edits + 1;
   for (const std::string& candidate : candidates) {
     if (word.size() > kMaxWord) break;
     if (const size_t distance = EditDistance(word, candidate); distance < nearest_distance) {

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_CLIENT_LIB_SUGGESTION_H_
 #define GRADWATCH_CLIENT_LIB_SUGGESTION_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@ namespace gradwatch::client {
 
 // "; did you mean dense?" if one of `candidates` is near to `word` by edits; else "".
 std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates);
+// The same of one that is at most `most_edits` away.
+std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates, size_t most_edits);
 
 // "; did you mean dense?" if one of `candidates` is near to `word` by edits; else, if they are few, "; one of ...";
 // else "".

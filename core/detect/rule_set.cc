@@ -149,10 +149,24 @@ std::vector<std::string> NamesOf(const v1::RuleSet& rules) {
 // Of an unknown preset nobody knows what it has.
 bool IsKnown(absl::string_view preset) { return preset.empty() || IsPreset(preset); }
 
-// "no rule \"a\" to take out; the preset has \"b\"".
+bool IsSameLetter(char a, char b) { return absl::ascii_tolower(a) == absl::ascii_tolower(b); }
+
+// Whether one letter of a name was left out, added, mistaken or changed places with the next, or its case is another.
+bool IsNear(absl::string_view a, absl::string_view b) {
+  for (; !a.empty() && !b.empty() && IsSameLetter(a.front(), b.front()); a.remove_prefix(1)) b.remove_prefix(1);
+  for (; !a.empty() && !b.empty() && IsSameLetter(a.back(), b.back()); a.remove_suffix(1)) b.remove_suffix(1);
+  if (a.size() <= 1 && b.size() <= 1) return true;
+  return a.size() == 2 && b.size() == 2 && IsSameLetter(a[0], b[1]) && IsSameLetter(a[1], b[0]);
+}
+
+// "no rule \"a1\" to take out; the preset has \"a\", \"b\"; did you mean \"a\"?".
 std::string NotInPreset(absl::string_view preset, const std::string& rule, absl::string_view purpose) {
   const std::vector<std::string> names = NamesOf(PresetRules(preset));
-  return absl::StrCat("no rule \"", rule, "\" ", purpose, "; the preset has ", names.empty() ? "none" : Quoted(names));
+  const auto near =
+      std::find_if(names.begin(), names.end(), [&](const std::string& name) { return IsNear(name, rule); });
+  const std::string meant = near == names.end() ? "" : absl::StrCat("; did you mean \"", *near, "\"?");
+  return absl::StrCat("no rule \"", rule, "\" ", purpose, "; the preset has ", names.empty() ? "none" : Quoted(names),
+                      meant);
 }
 
 // For one that is completed by the rule of the preset. One that is off is to be right too, for the day it is on again.

@@ -499,6 +499,34 @@ TEST_F(RulesCommandTest, AMisspeltPresetIsToldTheNearOne) {
   }
 }
 
+// It is no error: it may be meant.
+TEST_F(RulesCommandTest, ANewRuleWithNearlyTheNameOfOneOfThePresetIsToldIt) {
+  const auto resolve = [](const v1::RuleSet& rules) { return core::ResolveRules(rules); };
+  server_.apply_rules = [&](const v1::ApplyRulesRequest& request, v1::ApplyRulesResponse* response) {
+    *response->mutable_rules() = resolve(request.rules());
+    return grpc::Status::OK;
+  };
+  server_.adjust_job = [&](const v1::AdjustJobRequest& request, v1::AdjustJobResponse* response) {
+    response->mutable_adjustment()->set_edit(7);
+    *response->mutable_adjustment()->mutable_values()->mutable_rules() = resolve(request.controls().rules());
+    return grpc::Status::OK;
+  };
+  const auto note = [&](const std::string& rule, const char* option) {
+    const std::string file = dir_.Write("near.yaml", absl::StrCat("rules: [{", rule, ", loss_jump: {factor: 4}}]\n"));
+    const CliResult result = CliWords({"rules", "apply", "x", "-f", file, option});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.err;
+  };
+  for (const char* const option : {"--no-wait", "--dry-run"}) {
+    EXPECT_THAT(note("name: loss_jmup", option),
+                HasSubstr("gradwatch: loss_jmup is a rule beside those of the preset; did you mean loss_jump?\n"));
+    EXPECT_THAT(note("name: loss_jump", option), Not(HasSubstr("did you mean"))) << "it takes its place";
+    EXPECT_THAT(note("name: jumps", option), Not(HasSubstr("did you mean")));
+    EXPECT_THAT(note("name: loss_jump, off: true}, {name: loss_jump2", option), Not(HasSubstr("did you mean")))
+        << "there is no other";
+  }
+}
+
 TEST_F(RulesCommandTest, WrongUseIsSaidBeforeTheServerIsAsked) {
   const std::string wrong = dir_.Write("wrong.yaml", "rulez: []\n"), file = dir_.Write("rules.textproto", kRules);
   const struct {

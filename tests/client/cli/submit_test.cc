@@ -98,6 +98,23 @@ TEST_F(SubmitTest, TellsWhichRulesCannotJudgeTheJob) {
   }
 }
 
+TEST_F(SubmitTest, TellsNewRulesWithNearlyTheNameOfOneOfThePreset) {
+  server_.create_job = [](const v1::CreateJobRequest& request, v1::Job* job) {
+    *job->mutable_spec() = request.spec();
+    job->mutable_spec()->mutable_rules()->add_rules()->set_name("loss_jump");
+    job->set_job_id("x");
+    return grpc::Status::OK;
+  };
+  ServeEnd(v1::JOB_STATE_SUCCEEDED);
+  for (const char* const option : {"--name=x", "--follow", "--dry-run"}) {
+    const CliResult result =
+        CliWords({"submit", spec_, "--set", "rules.rules=[{name: los_jump, loss_jump: {}}]", option});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err,
+                HasSubstr("gradwatch: los_jump is a rule beside those of the preset; did you mean loss_jump?\n"));
+  }
+}
+
 // A job that a foreign program trains.
 class SubmitExternalTest : public SubmitTest {
  protected:

@@ -181,6 +181,21 @@ TEST(ValidateRulesTest, NamesTheRulesOfThePresetWhereNoneIsTakenOutOrChanged) {
   EXPECT_NE(refusal("rules { name: 'stall' off: true }"), "");
 }
 
+TEST(ValidateRulesTest, ANameThatIsNearOneOfThePresetIsToldIt) {
+  const auto refusal = [](const std::string& text) {
+    return std::string(ValidateRules(Parse("rules { " + text + " }")).message());
+  };
+  for (const char* const name : {"los_jump", "losss_jump", "loss_junp", "loss_jmup", "Loss_Jump"}) {
+    for (const char* const rest : {"severity: SEVERITY_INFO", "off: true"}) {
+      EXPECT_THAT(refusal("name: '" + std::string(name) + "' " + rest), HasSubstr("; did you mean \"loss_jump\"?"))
+          << name;
+    }
+  }
+  for (const char* const name : {"lo_jump", "loss", "mine", "ssol_jump"}) {
+    EXPECT_THAT(refusal("name: '" + std::string(name) + "'"), ::testing::Not(HasSubstr("did you mean"))) << name;
+  }
+}
+
 // `count` rules with names of their own, r0 and on.
 v1::RuleSet Many(int count) {
   v1::RuleSet rules;
