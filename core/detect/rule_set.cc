@@ -4,6 +4,7 @@
 #include <set>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/error.h"
@@ -191,6 +192,17 @@ absl::Status CheckRule(const v1::Rule& rule, absl::string_view preset) {
   return errors.ToStatus();
 }
 
+// Adds what is wrong with rule `index` of a set, and which one that is by its name, where nothing there says so.
+void AddOfRule(int index, const v1::Rule& rule, const absl::Status& status, FieldErrors* errors) {
+  const bool is_name = !rule.name().empty() && rule.name().size() <= kMaxNameSize;
+  const std::string name = absl::StrCat("\"", rule.name(), "\"");
+  for (const FieldViolation& violation : GetFieldViolations(status)) {
+    const bool tells_it = is_name && !absl::StrContains(violation.description, name);
+    errors->Add(absl::StrCat(PathOf(index), ".", violation.field),
+                absl::StrCat(violation.description, tells_it ? absl::StrCat(" (rule ", name, ")") : ""));
+  }
+}
+
 // Names of the rules themselves, and that those which are taken out are there.
 void CheckNames(const v1::RuleSet& rules, FieldErrors* errors) {
   const std::vector<std::string> preset = NamesOf(PresetRules(rules.preset()));
@@ -219,8 +231,10 @@ void CheckStalls(const v1::RuleSet& rules, FieldErrors* errors) {
   for (int i = 0; i < rules.rules_size(); ++i) {
     if (!rules.rules(i).has_stall() || rules.rules(i).off()) continue;
     if (!other.empty()) {
-      errors->Add(PathOf(i) + ".stall",
-                  absl::StrCat("is there twice: a set has one rule about stalls at most, and \"", other, "\" is one"));
+      AddOfRule(i, rules.rules(i),
+                InvalidField("stall", absl::StrCat("is there twice: a set has one rule about stalls at most, and \"",
+                                                   other, "\" is one")),
+                errors);
     }
     other = rules.rules(i).name();
   }
@@ -288,7 +302,7 @@ absl::Status ValidateRules(const v1::RuleSet& rules) {
   v1::RuleSet complete = rules;
   for (v1::Rule& rule : *complete.mutable_rules()) rule = Complete(rule, rules.preset());
   for (int i = 0; i < complete.rules_size(); ++i) {
-    errors.AddStatus(PathOf(i), CheckRule(complete.rules(i), rules.preset()));
+    AddOfRule(i, complete.rules(i), CheckRule(complete.rules(i), rules.preset()), &errors);
   }
   CheckNames(complete, &errors);
   CheckStalls(complete, &errors);

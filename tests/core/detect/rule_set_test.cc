@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/error.h"
@@ -95,6 +96,22 @@ TEST(ValidateRulesTest, NamesTheFieldAndTheValue) {
       {"rules[1].norm_limit.max_norm", "finite and above 0, is 0", "name: 'a' norm_limit {}"},
       {"rules[1].norm_spike.window", "in 10 to 10000, is 9", "name: 'a' norm_spike { window: 9 }"},
   });
+}
+
+// Nobody counts rules: the index is for programs.
+TEST(ValidateRulesTest, NamesTheRuleBesideItsIndex) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"name: 'mine' norm_limit {}", "rules[1].norm_limit.max_norm: must be finite and above 0, is 0 (rule \"mine\")"},
+      {"name: 'loss_jump' for_steps: 0", "rules[1].for_steps: must be at least 1, is 0 (rule \"loss_jump\")"},
+      {"name: 'a' stall {} } rules { name: 'b' stall {}", "and \"a\" is one (rule \"b\")"},
+      {"name: 'good' non_finite {}", "rules[1].name: is there twice: \"good\""},
+      {"norm_limit {}", "rules[1].norm_limit.max_norm: must be finite and above 0, is 0"},
+  };
+  for (const auto& [rule, message] : cases) {
+    const std::string told(
+        ValidateRules(Parse("rules { name: 'good' non_finite {} } rules { " + std::string(rule) + " }")).message());
+    EXPECT_THAT(told, ::testing::EndsWith(message)) << rule;
+  }
 }
 
 // It is written to be on again some day, and then as here.
