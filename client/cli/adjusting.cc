@@ -124,11 +124,14 @@ void PrintUnchanged(const v1::Job& job, const v1::AdjustJobResponse& response, c
   JsonObject object;
   object.Add("job", job.job_id()).Add("state", "unchanged").Add("revision", job.control_revision());
   object.Add("etag", response.etag());
-  session.Print(object,
-                [&] { return absl::StrCat("unchanged: that holds already (revision ", job.control_revision(), ")"); });
+  session.Print(object, [&] { return UnchangedText(job); });
 }
 
 }  // namespace
+
+std::string UnchangedText(const v1::Job& job) {
+  return absl::StrCat("unchanged: that holds already (revision ", job.control_revision(), ")");
+}
 
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options) {
   app.add_option("JOB", options->job_id, "The job")->required();

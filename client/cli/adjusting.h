@@ -21,6 +21,9 @@ struct AdjustingOptions {
   bool no_wait = false;  // not even for the next
 };
 
+// Of an edit that changes nothing: "unchanged: that holds already (revision 3)".
+std::string UnchangedText(const v1::Job& job);
+
 void AddAdjustingOptions(CLI::App& app, AdjustingOptions* options);
 
 // Makes the values and the mask of a request; it may refuse. Where they depend on the controls that the job has now, it

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/cli/rules_change.h"
 #include "client/cli/rules_text.h"
 #include "client/cli/text.h"
 #include "client/lib/enum_word.h"

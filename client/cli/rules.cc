@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "client/cli/near_rules.h"
 #include "client/cli/option_types.h"
+#include "client/cli/rules_change.h"
 #include "client/cli/rules_help.h"
 #include "client/cli/rules_text.h"
 #include "client/cli/short_rules.h"
@@ -65,6 +66,35 @@ void PrintRules(const v1::RuleSet& rules, const v1::Job& job, const Session& ses
   session.Print(rules, [&] { return RulesTable(rules, job); }, {});
 }
 
+absl::StatusOr<v1::RuleSet> RulesInForce(const std::string& job_id, const Session& session) {
+  v1::GetRulesRequest request;
+  request.set_job_id(job_id);
+  return session.connection().Call(session.connection().alerts(), &Stub::GetRules, request,
+                                   client::Repeat::kWhenUnavailable);
+}
+
+// What an edit would change of the rules that hold, in the words in which one is answered, and the rules themselves.
+void PrintChecked(const v1::RuleSet& before, const v1::RuleSet& after, const v1::Job& job, const Session& session) {
+  const RulesChange change = ChangeOf(before, after);
+  JsonObject object;
+  object.Add("job", job.job_id()).Add("state", "checked").Add("change", RulesChangeJson(change));
+  object.AddRaw("rules", client::FormatMessage(after, client::OutputSyntax::kJson));
+  session.Print(object, [&] {
+    const std::string text = change.empty() ? UnchangedText(job) : absl::StrCat("rules: ", RulesChangeText(change));
+    return absl::StrCat(text, "\n", RulesTable(after, job));
+  });
+}
+
+// Those that were applied with --at-step, or are on their way: they are no part of what holds. A hint.
+void NoteWaitingRules(const v1::Job& job, const Session& session) {
+  if (job.waiting_edits() == 0) return;
+  const absl::StatusOr<Edits> waiting = ReadWaitingEdits(job.job_id(), session);
+  if (!waiting.ok()) return;
+  for (const v1::Adjustment& edit : InTurn(*waiting, job.steps_done())) {
+    if (absl::c_linear_search(edit.paths(), "rules")) session.Note(WaitingText(edit));
+  }
+}
+
 absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::optional<v1::RuleSet>& rules,
                                     const Session& session) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
@@ -78,20 +108,13 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
   const absl::StatusOr<v1::ApplyRulesResponse> checked = session.connection().Call(
       session.connection().alerts(), &Stub::ApplyRules, request, client::Repeat::kWhenUnavailable);
   if (!checked.ok()) return checked.status();
-  PrintRules(checked->rules(), *job, session);
+  const absl::StatusOr<v1::RuleSet> before = RulesInForce(options.job_id, session);
+  if (!before.ok()) return before.status();
+  PrintChecked(*before, checked->rules(), *job, session);
+  NoteWaitingRules(*job, session);
   NoteNearRules(request.rules(), checked->rules(), session);
   session.Note("the rules are valid; nothing was changed");
   return ExitCode::kSuccess;
-}
-
-// Those that were applied with --at-step, or are on their way: they are no part of what holds. A hint.
-void NoteWaitingRules(const v1::Job& job, const Session& session) {
-  if (job.waiting_edits() == 0) return;
-  const absl::StatusOr<Edits> waiting = ReadWaitingEdits(job.job_id(), session);
-  if (!waiting.ok()) return;
-  for (const v1::Adjustment& edit : InTurn(*waiting, job.steps_done())) {
-    if (absl::c_linear_search(edit.paths(), "rules")) session.Note(WaitingText(edit));
-  }
 }
 
 }  // namespace
@@ -129,17 +152,15 @@ CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options) {
   app->add_flag("--of-spec", options->of_spec, "Back to the rules with which the job was submitted")
       ->excludes(file)
       ->excludes(preset);
-  app->add_flag("--dry-run", options->dry_run, "Only check, and print the rules as they would hold");
+  app->add_flag("--dry-run", options->dry_run,
+                "Only check, and print what would change and the rules as they would hold");
   return app;
 }
 
 absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& session) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
   if (!job.ok()) return job.status();
-  v1::GetRulesRequest request;
-  request.set_job_id(options.job_id);
-  const absl::StatusOr<v1::RuleSet> rules = session.connection().Call(session.connection().alerts(), &Stub::GetRules,
-                                                                      request, client::Repeat::kWhenUnavailable);
+  const absl::StatusOr<v1::RuleSet> rules = RulesInForce(options.job_id, session);
   if (!rules.ok()) return rules.status();
   // YAML is for those who go on writing.
   PrintRules(session.output() == Output::kYaml ? ShortRules(*rules, session) : *rules, *job, session);

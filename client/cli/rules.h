@@ -31,7 +31,7 @@ CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options);
 
 // What is printed as JSON or YAML, RunRulesApply reads.
 absl::StatusOr<ExitCode> RunRulesGet(const RulesGetOptions& options, Session& session);
-// An edit as those of `clip set` and `adjust`, with what they print; of a dry run the rules as `rules get` prints them.
+// An edit as those of `clip set` and `adjust`, with what they print; of a dry run what would change and the rules.
 // INVALID_ARGUMENT: nothing to apply, or a file that has neither rules nor a preset.
 absl::StatusOr<ExitCode> RunRulesApply(const RulesApplyOptions& options, Session& session);
 

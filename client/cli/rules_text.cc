@@ -1,8 +1,6 @@
 #include "client/cli/rules_text.h"
 
 #include <algorithm>
-#include <map>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -23,23 +21,6 @@ std::string StepsText(const v1::Rule& rule) {
   if (rule.for_steps() <= 1) return "";
   if (rule.within_steps() <= rule.for_steps()) return absl::StrCat("; on ", rule.for_steps(), " steps in a row");
   return absl::StrCat("; on ", rule.for_steps(), " of ", rule.within_steps(), " steps");
-}
-
-// The rules that there are, by name, as they can be compared.
-std::map<std::string, std::string> ByName(const v1::RuleSet& rules) {
-  std::map<std::string, std::string> by_name;
-  for (v1::Rule rule : rules.rules()) {
-    if (rule.off()) continue;
-    rule.clear_off();
-    rule.clear_armed_at();
-    rule.clear_unable();
-    by_name[rule.name()] = rule.SerializeAsString();
-  }
-  return by_name;
-}
-
-void AddNames(const char* what, const std::vector<std::string>& names, std::vector<std::string>* parts) {
-  if (!names.empty()) parts->push_back(absl::StrCat(what, " ", client::Printable(absl::StrJoin(names, ", "))));
 }
 
 }  // namespace
@@ -89,25 +70,11 @@ std::string RulesText(const v1::RuleSet& rules) {
   return absl::StrCat(text, client::Printable(absl::StrJoin(names, ", ")), ")");
 }
 
-std::string RulesChangeText(const v1::RuleSet& before, const v1::RuleSet& after) {
-  const auto old_rules = ByName(before), new_rules = ByName(after);
-  std::vector<std::string> added, removed, changed;
-  for (const auto& [name, rule] : new_rules) {
-    const auto old_rule = old_rules.find(name);
-    if (old_rule == old_rules.end()) {
-      added.push_back(name);
-    } else if (old_rule->second != rule) {
-      changed.push_back(name);
-    }
-  }
-  for (const auto& [name, rule] : old_rules) {
-    if (new_rules.count(name) == 0) removed.push_back(name);
-  }
-  std::vector<std::string> parts;
-  AddNames("added", added, &parts);
-  AddNames("removed", removed, &parts);
-  AddNames("changed", changed, &parts);
-  return absl::StrJoin(parts, "; ");
+v1::Rule WrittenRule(v1::Rule rule) {
+  rule.clear_off();
+  rule.clear_armed_at();
+  rule.clear_unable();
+  return rule;
 }
 
 }  // namespace gradwatch::cli

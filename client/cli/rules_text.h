@@ -25,9 +25,8 @@ std::string RulesTable(const v1::RuleSet& rules, const v1::Job& job);
 // How many there are, and the names of the first: "3 rules (non_finite, loss_jump, mine)".
 std::string RulesText(const v1::RuleSet& rules);
 
-// By names, which rules of two sets differ: "added mine; removed loss_jump, loss_spike; changed non_finite"; empty:
-// none does.
-std::string RulesChangeText(const v1::RuleSet& before, const v1::RuleSet& after);
+// A rule that is not off as people write it: without what a server says of it beside.
+v1::Rule WrittenRule(v1::Rule rule);
 
 }  // namespace gradwatch::cli
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/cli/rules_help.h"
+#include "client/cli/rules_text.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -36,14 +37,6 @@ void ClearSame(const Message& base, Message* message) {
       reflection.ClearField(message, field);
     }
   }
-}
-
-// Without what a server says of it beside.
-v1::Rule Written(v1::Rule rule) {
-  rule.clear_off();
-  rule.clear_armed_at();
-  rule.clear_unable();
-  return rule;
 }
 
 // What is to be said of the preset's rule `base`, so that it becomes `rule`: its name and what is not so there. None:
@@ -87,21 +80,21 @@ std::optional<v1::RuleSet> RulesByPreset(const v1::RuleSet& rules, const std::st
       off->set_off(true);
       continue;
     }
-    std::optional<v1::Rule> difference = Difference(Written(base), Written(rules.rules(next++)));
+    std::optional<v1::Rule> difference = Difference(WrittenRule(base), WrittenRule(rules.rules(next++)));
     if (!difference.has_value()) return std::nullopt;
     const bool differs = difference->SerializeAsString() != Nothing(base.name()).SerializeAsString();
     if (differs) *by_preset.add_rules() = *std::move(difference);
   }
   for (; next < rules.rules_size(); ++next) {
     if (HasRule(preset_rules, rules.rules(next).name())) return std::nullopt;
-    *by_preset.add_rules() = Written(rules.rules(next));
+    *by_preset.add_rules() = WrittenRule(rules.rules(next));
   }
   return by_preset;
 }
 
 v1::RuleSet ShortRules(const v1::RuleSet& rules, const Session& session) {
   v1::RuleSet written = rules;
-  for (v1::Rule& rule : *written.mutable_rules()) rule = Written(rule);
+  for (v1::Rule& rule : *written.mutable_rules()) rule = WrittenRule(rule);
   v1::RuleSet shortest = written;
   for (const PresetLine& preset : KnownPresets()) {
     if (shortest.rules().empty()) break;  // mostly after the first, which is the default

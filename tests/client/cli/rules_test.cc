@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
+#include "client/cli/rules_change.h"
 #include "client/cli/rules_text.h"
 #include "client/cli/short_rules.h"
 #include "client/lib/spec_writer.h"
@@ -168,9 +169,36 @@ TEST(RulesTextTest, AChangeIsToldByNames) {
     rules { name: 'other' norm_limit { max_norm: 2 } }
     rules { name: 'same' norm_limit { max_norm: 1 } unable: 'no' off: false }
     rules { name: 'off' off: true })");
-  EXPECT_EQ(RulesChangeText(before, after), "added new1, new2; removed gone, off; changed other");
+  EXPECT_EQ(RulesChangeText(before, after),
+            "added new1, new2; removed gone, off; changed other (norm_limit.max_norm 1 -> 2)");
   EXPECT_EQ(RulesChangeText(before, before), "");
   EXPECT_EQ(RulesChangeText(v1::RuleSet(), before), "added gone, off, other, same");
+}
+
+TEST(RulesTextTest, AChangeOfARuleIsToldByItsFields) {
+  const struct {
+    const char *before, *after, *text, *json;
+  } cases[] = {
+      {"severity: SEVERITY_WARNING non_finite {}", "severity: SEVERITY_CRITICAL for_steps: 3 non_finite {}",
+       "severity warning -> critical, for_steps unset -> 3",
+       R"({"field":"severity","old":"warning","new":"critical"},{"field":"for_steps","old":null,"new":3})"},
+      {"norm_limit { max_norm: 1e-3 per_tensor: false }", "tensors: 'a*' norm_limit { max_norm: 2.5 per_tensor: true }",
+       "tensors unset -> a*, norm_limit.max_norm 0.001 -> 2.5, norm_limit.per_tensor false -> true",
+       R"({"field":"tensors","old":null,"new":"a*"},{"field":"norm_limit.max_norm","old":0.001,"new":2.5},)"
+       R"({"field":"norm_limit.per_tensor","old":false,"new":true})"},
+      {"series { limit: 1 }", "series { series: SERIES_GRAD_NORM limit: 1 }", "series.series unset -> grad_norm",
+       R"({"field":"series.series","old":null,"new":"grad_norm"})"},
+      {"non_finite {}", "norm_limit { max_norm: 2 }",
+       "condition NaN or infinity in the loss or a gradient -> norm above 2",
+       R"({"field":"condition","old":"non_finite","new":"norm_limit"})"},
+  };
+  for (const auto& c : cases) {
+    const auto rules = [](const std::string& rule) { return ParseRules("rules { name: 'a' " + rule + " }"); };
+    const RulesChange change = ChangeOf(rules(c.before), rules(c.after));
+    EXPECT_EQ(RulesChangeText(change), absl::StrCat("changed a (", c.text, ")"));
+    EXPECT_EQ(RulesChangeJson(change).Build(),
+              absl::StrCat(R"({"added":[],"removed":[],"changed":[{"rule":"a","fields":[)", c.json, "]}]}"));
+  }
 }
 
 TEST(RulesTextTest, EventsTellWhichRulesChangedAndNoMore) {
@@ -477,7 +505,8 @@ TEST_F(RulesCommandTest, APresetNeedsNoFile) {
 TEST_F(RulesCommandTest, ADryRunShowsTheRulesAndChangesNothing) {
   const CliResult result = Cli("rules apply x --preset gradwatch --dry-run --if-etag e1 --at-step 50");
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("spike"));
+  EXPECT_THAT(result.out, HasSubstr("unchanged: that holds already (revision 0)\n"));
+  EXPECT_THAT(result.out, HasSubstr("norm of a tensor above")) << "the rules";
   EXPECT_EQ(result.err, "the rules are valid; nothing was changed\n");
   EXPECT_TRUE(requests_.empty());
   ASSERT_EQ(checked_.size(), 1u);
@@ -486,6 +515,36 @@ TEST_F(RulesCommandTest, ADryRunShowsTheRulesAndChangesNothing) {
   EXPECT_EQ(checked_[0].rules().preset(), "gradwatch");
   EXPECT_EQ(checked_[0].etag(), "e1");
   EXPECT_EQ(checked_[0].at_step(), 50);
+}
+
+TEST_F(RulesCommandTest, ADryRunSaysWhatWouldChangeAsTheAnswerDoes) {
+  v1::RuleSet changed = ParseRules(kRules);
+  changed.mutable_rules(0)->set_severity(v1::SEVERITY_INFO);
+  changed.mutable_rules(1)->mutable_norm_spike()->set_window(50);
+  *changed.mutable_rules(2) = ParseRule("name: 'new' severity: SEVERITY_INFO non_finite {}");
+  server_.apply_rules = [&](const v1::ApplyRulesRequest&, v1::ApplyRulesResponse* response) {
+    *response->mutable_rules() = changed;
+    return grpc::Status::OK;
+  };
+  server_.watch_job = [&](const v1::WatchJobRequest&, grpc::ServerContext*,
+                          grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+    v1::WatchJobResponse answer;
+    v1::Adjustment& applied = *answer.add_events()->mutable_adjusted()->mutable_adjustment();
+    applied.set_edit(7);
+    *applied.mutable_old_controls()->mutable_rules() = ParseRules(kRules);
+    *applied.mutable_new_controls()->mutable_rules() = changed;
+    writer->Write(answer);
+    return grpc::Status::OK;
+  };
+  const std::string line =
+      "rules: added new; removed layers; changed nan (severity critical -> info), spike (norm_spike.window 30 -> 50)\n";
+  EXPECT_THAT(Cli("rules apply x --preset keras --dry-run").out, ::testing::StartsWith(line));
+  EXPECT_THAT(Cli("rules apply x --preset keras").out, ::testing::StartsWith(line));
+  const CliResult json = Cli("rules apply x --preset keras --dry-run -o json");
+  ASSERT_EQ(json.exit_code, 0) << json.err;
+  EXPECT_THAT(json.out, HasSubstr(R"("state":"checked","change":{"added":["new"],"removed":["layers"],"changed":[)"
+                                  R"({"rule":"nan","fields":[{"field":"severity","old":"critical","new":"info"}]},)"));
+  EXPECT_THAT(json.out, HasSubstr(R"("rules":{"rules":[{"name":"nan")"));
 }
 
 TEST_F(RulesCommandTest, AMisspeltPresetIsToldTheNearOne) {
