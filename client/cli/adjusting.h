@@ -1,5 +1,5 @@
 // Sends an edit of the controls and waits for the step from which it holds: shared by `clip set`, `clip unset`,
-// `adjust` and `rules apply`.
+// `adjust`, `rules apply` and `rules set`.
 #ifndef GRADWATCH_CLIENT_CLI_ADJUSTING_H_
 #define GRADWATCH_CLIENT_CLI_ADJUSTING_H_
 

@@ -25,6 +25,7 @@
 #include "client/cli/option_types.h"
 #include "client/cli/rules.h"
 #include "client/cli/rules_help.h"
+#include "client/cli/rules_set.h"
 #include "client/cli/session.h"
 #include "client/cli/silences.h"
 #include "client/cli/stats.h"
@@ -95,6 +96,7 @@ void AddCommands(CLI::App& app, Command* selected) {
   CLI::App& rules = AddGroup(app, "rules", "The rules by which a job is judged, also while it runs");
   AddCommand(rules, AddRulesGet, RunRulesGet, selected);
   AddCommand(rules, AddRulesApply, RunRulesApply, selected);
+  AddCommand(rules, AddRulesSet, RunRulesSet, selected);
   AddCommand(rules, AddRulesConditions, RunRulesConditions, selected);
   AddCommand(rules, AddRulesPresets, RunRulesPresets, selected);
   AddCommand(app, AddStats, RunStats, selected);

@@ -44,33 +44,9 @@ absl::StatusOr<std::optional<v1::RuleSet>> ReadRules(const RulesApplyOptions& op
   return rules;
 }
 
-// As an edit of the controls the server names their fields below "controls", in a check of the rules it does not.
-absl::Status WithoutControls(const absl::Status& status) {
-  constexpr absl::string_view kControls = "controls.";
-  google::rpc::BadRequest details;
-  for (auto& violation : client::GetFieldViolations(status)) {
-    violation.set_field(std::string(absl::StripPrefix(violation.field(), kControls)));
-    *details.add_field_violations() = std::move(violation);
-  }
-  if (details.field_violations().empty()) return status;
-  absl::Status stripped(status.code(), absl::StripPrefix(status.message(), kControls));
-  status.ForEachPayload(
-      [&stripped](absl::string_view url, const absl::Cord& payload) { stripped.SetPayload(url, payload); });
-  stripped.SetPayload(absl::StrCat("type.googleapis.com/", details.GetTypeName()),
-                      absl::Cord(details.SerializeAsString()));
-  return stripped;
-}
-
 // Only what is set: of rules that are filled in that is all there is, and other fields would not be read back.
 void PrintRules(const v1::RuleSet& rules, const v1::Job& job, const Session& session) {
   session.Print(rules, [&] { return RulesTable(rules, job); }, {});
-}
-
-absl::StatusOr<v1::RuleSet> RulesInForce(const std::string& job_id, const Session& session) {
-  v1::GetRulesRequest request;
-  request.set_job_id(job_id);
-  return session.connection().Call(session.connection().alerts(), &Stub::GetRules, request,
-                                   client::Repeat::kWhenUnavailable);
 }
 
 // What an edit would change of the rules that hold, in the words in which one is answered, and the rules themselves.
@@ -118,6 +94,29 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
 }
 
 }  // namespace
+
+absl::StatusOr<v1::RuleSet> RulesInForce(const std::string& job_id, const Session& session) {
+  v1::GetRulesRequest request;
+  request.set_job_id(job_id);
+  return session.connection().Call(session.connection().alerts(), &Stub::GetRules, request,
+                                   client::Repeat::kWhenUnavailable);
+}
+
+absl::Status WithoutControls(const absl::Status& status) {
+  constexpr absl::string_view kControls = "controls.";
+  google::rpc::BadRequest details;
+  for (auto& violation : client::GetFieldViolations(status)) {
+    violation.set_field(std::string(absl::StripPrefix(violation.field(), kControls)));
+    *details.add_field_violations() = std::move(violation);
+  }
+  if (details.field_violations().empty()) return status;
+  absl::Status stripped(status.code(), absl::StripPrefix(status.message(), kControls));
+  status.ForEachPayload(
+      [&stripped](absl::string_view url, const absl::Cord& payload) { stripped.SetPayload(url, payload); });
+  stripped.SetPayload(absl::StrCat("type.googleapis.com/", details.GetTypeName()),
+                      absl::Cord(details.SerializeAsString()));
+  return stripped;
+}
 
 const std::vector<std::string>& PresetNames() {
   static const auto* const names = [] {

@@ -26,6 +26,12 @@ struct RulesApplyOptions {
 // What --preset may name: those of core/detect, which a client does not share; the server has the last word.
 const std::vector<std::string>& PresetNames();
 
+absl::StatusOr<v1::RuleSet> RulesInForce(const std::string& job_id, const Session& session);
+
+// As an edit of the controls the server names their fields below "controls", in a check of the rules it does not:
+// without that.
+absl::Status WithoutControls(const absl::Status& status);
+
 CLI::App* AddRulesGet(CLI::App& parent, RulesGetOptions* options);
 CLI::App* AddRulesApply(CLI::App& parent, RulesApplyOptions* options);
 

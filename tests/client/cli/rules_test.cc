@@ -13,6 +13,7 @@
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
 #include "client/cli/rules_change.h"
+#include "client/cli/rules_set.h"
 #include "client/cli/rules_text.h"
 #include "client/cli/short_rules.h"
 #include "client/lib/spec_writer.h"
@@ -599,6 +600,10 @@ TEST_F(RulesCommandTest, WrongUseIsSaidBeforeTheServerIsAsked) {
       {{"rules", "apply", "x", "-f", wrong}, "rulez: no such field"},
       {{"rules", "apply", "x", "-f", file, "--preset", "none"}, "--file"},
       {{"rules", "apply", "x", "--preset", ""}, "is empty"},
+      {{"rules", "set", "x"}, "RULE"},
+      {{"rules", "set", "x", "nan"}, "FIELD"},
+      {{"rules", "set", "x", "nan", "severity"}, "expected FIELD=VALUE"},
+      {{"rules", "set", "x", "nn", "severity=info"}, "the job has no rule \"nn\"; did you mean nan?"},
       {{"rules"}, "rules: a command is required"},
   };
   for (const auto& c : cases) {
@@ -659,6 +664,113 @@ TEST_F(RulesCommandTest, RulesOfAJobAreReadToo) {
     EXPECT_THAT(result.err, HasSubstr(message)) << text;
   }
   EXPECT_TRUE(requests_.empty());
+}
+
+// --- One rule ---
+
+TEST(SetInRulesTest, SetsFieldsAsAFileSaysThem) {
+  const v1::RuleSet rules = core::ResolveRules(ParseRules(R"(
+    preset: 'none'
+    rules { name: 'jump' for_steps: 2 loss_jump { factor: 5 } }
+    rules { name: 'some' for_steps: 2 within_steps: 3 norm_limit { max_norm: 1 per_tensor: true } }
+    rules { name: 'mean' series { baseline: BASELINE_MEAN factor: 2 window: 60 } }
+    rules { name: 'warm' series { baseline: BASELINE_MEAN factor: 2 window: 60 warm_up: 30 } })"));
+  const struct {
+    const char* rule;
+    std::vector<std::string> assignments;
+    const char* change;
+  } cases[] = {
+      {"jump", {"severity=critical"}, "severity warning -> critical"},
+      {"jump",
+       {"loss_jump.factor=4", "loss_jump.norm_factor=10"},
+       "loss_jump.factor 5 -> 4, loss_jump.norm_factor unset -> 10"},
+      {"jump", {"for_steps=3"}, "for_steps 2 -> 3, within_steps 2 -> 3"},
+      {"jump", {"within_steps=4"}, "within_steps 2 -> 4"},
+      {"some", {"for_steps=1", "tensors=*.weight"}, "tensors unset -> *.weight, for_steps 2 -> 1"},
+      {"some", {"for_steps=5"}, "for_steps 2 -> 5, within_steps 3 -> 5"},
+      {"mean", {"series.window=20"}, "series.window 60 -> 20, series.warm_up 60 -> 20"},
+      {"warm", {"series.window=40"}, "series.window 60 -> 40"},
+      {"warm", {"series.window=20"}, "series.window 60 -> 20, series.warm_up 30 -> 20"},
+      {"warm", {"series.window=20", "series.warm_up=10"}, "series.window 60 -> 20, series.warm_up 30 -> 10"},
+  };
+  for (const auto& c : cases) {
+    const auto set = SetInRules(rules, c.rule, c.assignments);
+    ASSERT_TRUE(set.ok()) << set.status();
+    EXPECT_TRUE(core::ValidateRules(*set).ok()) << core::ValidateRules(*set);
+    EXPECT_EQ(RulesChangeText(rules, core::ResolveRules(*set)), absl::StrCat("changed ", c.rule, " (", c.change, ")"));
+  }
+  EXPECT_EQ(RulesChangeText(rules, *SetInRules(rules, "mean", {"off=true"})), "removed mean");
+}
+
+TEST(SetInRulesTest, RefusesWhatIsNoWish) {
+  const v1::RuleSet rules = core::ResolveRules(v1::RuleSet());
+  const struct {
+    const char *rule, *assignment, *message;
+  } cases[] = {
+      {"los_jump", "severity=info", "the job has no rule \"los_jump\"; did you mean loss_jump?"},
+      {"loss_jump", "severty=info", "did you mean severity?"},
+      {"loss_jump", "severity=loud", "loud"},
+      {"loss_jump", "norm_limit.max_norm=1",
+       "norm_limit.max_norm: rule loss_jump has the condition loss_jump; give it another one by `rules apply`"},
+      {"loss_jump", "loss_jump.factr=1", "did you mean factor?"},
+      {"loss_jump", "name=other", "name: cannot be set"},
+      {"loss_jump", "armed_at=3", "armed_at: cannot be set"},
+      {"loss_jump", "severity", "expected FIELD=VALUE, found \"severity\""},
+      {"loss_jump", "=3", "expected FIELD=VALUE, found \"=3\""},
+  };
+  for (const auto& c : cases) {
+    const absl::Status status = SetInRules(rules, c.rule, {c.assignment}).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
+  }
+}
+
+TEST_F(RulesCommandTest, SetIsAnEditOfAllRulesGuardedByTheEtag) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+    job->set_job_id("x");
+    job->set_etag("e5");
+    return grpc::Status::OK;
+  };
+  const CliResult result = Cli("rules set x spike severity=critical norm_spike.window=50 --at-step 100");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("waits: holds from step 100 (edit 7;"));
+  ASSERT_EQ(requests_.size(), 1u);
+  EXPECT_EQ(requests_[0].etag(), "e5");
+  EXPECT_EQ(requests_[0].at_step(), 100);
+  EXPECT_THAT(requests_[0].update_mask().paths(), ElementsAre("rules"));
+  EXPECT_EQ(RulesChangeText(ParseRules(kRules), requests_[0].controls().rules()),
+            "changed spike (severity warning -> critical, norm_spike.window 30 -> 50)");
+  EXPECT_THAT(Cli("rules set x nan severity=info").out, HasSubstr("holds from step 12 (revision 3)"));
+}
+
+TEST_F(RulesCommandTest, SetChangesTheRulesThatItWillFind) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+    job->set_job_id("x");
+    job->set_steps_done(12);
+    job->set_waiting_edits(4);
+    return grpc::Status::OK;
+  };
+  server_.list_edits = [](const v1::ListEditsRequest&, v1::ListEditsResponse* response) {
+    for (const int64_t step : {0, 50, 60, 200}) {
+      v1::Adjustment& edit = *response->add_edits();
+      edit.set_edit(response->edits_size());
+      edit.add_paths("rules");
+      if (step > 0) edit.set_at_step(step);
+      if (step == 60) edit.set_withdrawn_by("ana");
+      *edit.mutable_values()->mutable_rules() =
+          ParseRules(absl::StrCat("rules { name: 'of_", step, "' non_finite {} } rules { name: 'nan' non_finite {} }"));
+    }
+    return grpc::Status::OK;
+  };
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "of_0"}, {" --at-step 100", "of_50"}, {" --at-step 300", "of_200"}};
+  for (const auto& [option, first] : cases) {
+    requests_.clear();
+    EXPECT_EQ(Cli(absl::StrCat("rules set x nan severity=info --no-wait", option)).exit_code, 0);
+    ASSERT_EQ(requests_.size(), 1u);
+    EXPECT_EQ(requests_[0].controls().rules().rules(0).name(), first);
+    EXPECT_EQ(requests_[0].controls().rules().rules(1).severity(), v1::SEVERITY_INFO);
+  }
 }
 
 TEST_F(RulesCommandTest, OfSpecAsksForThePathAlone) {
