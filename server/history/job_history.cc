@@ -215,27 +215,26 @@ void JobHistory::Protect(int32_t attempt, const StepRange& steps, HistoryChanges
   if (index_.Protect(attempt, steps)) index_.PutProtected(uid_, attempt, rows);
 }
 
+JobHistory::BlockContents JobHistory::ContentsOf(const BlockId& id) const {
+  return {.items = index_.Items(id.attempt, 0, StepsOf(id)), .batches = {}, .open = open_.Blocks(id)};
+}
+
 absl::StatusOr<JobHistory::BlockContents> JobHistory::ReadBlock(const BlockId& id) {
-  const auto items_of = [&id](const HistoryIndex& index) { return index.Items(id.attempt, 0, StepsOf(id)); };
   while (true) {
+    TakeApart();
     BlockContents contents;
     {
-      absl::MutexLock lock(&mutex_);
-      Absorb();
-      contents.items = items_of(index_);
-      contents.open = open_.Blocks(id);
+      absl::ReaderMutexLock lock(&mutex_);
+      contents = ContentsOf(id);
     }
-    GW_RETURN_IF_ERROR(ReadBatches(id, &contents));
-    const bool is_whole = std::none_of(contents.batches.begin(), contents.batches.end(),
-                                       [](const StoredBatch& batch) { return batch.bytes.empty(); });
-    // They may have been packed anew meanwhile.
-    if (is_whole || Ask(items_of) == contents.items) return contents;
+    GW_ASSIGN_OR_RETURN(const bool is_current, ReadBatches(id, &contents));
+    if (is_current) return contents;
   }
 }
 
-absl::Status JobHistory::ReadBatches(const BlockId& id, BlockContents* contents) const {
+absl::StatusOr<bool> JobHistory::ReadBatches(const BlockId& id, BlockContents* contents) const {
   for (const HistoryItem& item : contents->items) contents->batches.push_back({item.steps.first, item.steps.last, ""});
-  if (contents->items.empty()) return absl::OkStatus();
+  if (contents->items.empty()) return true;
   const StepRange steps = StepsOf(id);
   const auto row = [&](absl::string_view key, absl::string_view value) {
     const std::optional<RowKey> parts = RowKey::Decode(key);
@@ -245,14 +244,24 @@ absl::Status JobHistory::ReadBatches(const BlockId& id, BlockContents* contents)
     }
     return true;
   };
-  return database_.ForEach(BatchKey(uid_, id.attempt, {steps.first, steps.first}).Encode(),
-                           BatchKey(uid_, id.attempt, {steps.last + 1, steps.last + 1}).Encode(), row, PassOver);
+  GW_RETURN_IF_ERROR(database_.ForEach(BatchKey(uid_, id.attempt, {steps.first, steps.first}).Encode(),
+                                       BatchKey(uid_, id.attempt, {steps.last + 1, steps.last + 1}).Encode(), row,
+                                       PassOver));
+  const bool is_whole = std::none_of(contents->batches.begin(), contents->batches.end(),
+                                     [](const StoredBatch& batch) { return batch.bytes.empty(); });
+  return is_whole ||
+         contents->items == Ask([&](const HistoryIndex& index) { return index.Items(id.attempt, 0, steps); });
 }
 
 void JobHistory::ForEachOpen(const BlockContents& contents, const StepRange& window, const ReportChoice& choice,
                              absl::FunctionRef<void(const v1::StepReport&)> each) const {
-  std::map<int64_t, v1::StepReport> reports;  // where there are two, the newer wins
   absl::ReaderMutexLock lock(&mutex_);
+  ForEachOpenLocked(contents, window, choice, each);
+}
+
+void JobHistory::ForEachOpenLocked(const BlockContents& contents, const StepRange& window, const ReportChoice& choice,
+                                   absl::FunctionRef<void(const v1::StepReport&)> each) const {
+  std::map<int64_t, v1::StepReport> reports;  // where there are two, the newer wins
   for (const std::shared_ptr<const OpenBlock>& block : contents.open) {
     const auto tell = [&](const v1::StepReport& report) {
       if (report.step() > window.last) return false;
@@ -277,52 +286,70 @@ std::vector<int32_t> JobHistory::AttemptsFrom(int32_t attempt) {
   return {attempts.lower_bound(attempt), attempts.end()};
 }
 
-JobHistory::Part JobHistory::NextPart(int32_t attempt, int64_t step) {
-  absl::MutexLock lock(&mutex_);
-  Absorb();
-  Part part{.window = {.first = step + 1, .last = kEnd}, .block = std::nullopt, .stored = {}, .open = {}};
+std::optional<BlockId> JobHistory::BlockAfter(int32_t attempt, int64_t step) const {
+  std::optional<BlockId> first;
   const std::optional<HistoryItem> item = index_.FirstItemAfter(attempt, 0, step);
-  if (item.has_value()) part.block = BlockOf(attempt, std::max(item->steps.first, step + 1));
+  if (item.has_value()) first = BlockOf(attempt, std::max(item->steps.first, step + 1));
   open_.ForEachAfter(attempt, step, [&](const v1::StepReport& report) {
     const BlockId block = BlockOf(attempt, report.step());
-    part.block = std::min(part.block.value_or(block), block);
+    first = std::min(first.value_or(block), block);
     return false;
   });
-  if (part.block.has_value()) part.window.last = StepsOf(*part.block).last;
-  part.stored = index_.Lost(attempt, part.window);
-  part.open = open_.Lost(attempt);
-  std::reverse(part.open.begin(), part.open.end());
+  return first;
+}
+
+JobHistory::Part JobHistory::NextPart(int32_t attempt, int64_t step) {
+  TakeApart();
+  // What comes, is packed or dropped between two looks would be missed by one, and not be told by the other.
+  absl::ReaderMutexLock lock(&mutex_);
+  Part part{.window = {.first = step + 1, .last = kEnd},
+            .block = BlockAfter(attempt, step),
+            .contents = {},
+            .lost = {},
+            .fresh = {}};
+  if (part.block.has_value()) {
+    part.window.last = StepsOf(*part.block).last;
+    part.contents = ContentsOf(*part.block);
+    ForEachOpenLocked(part.contents, part.window, ReportChoice::Everything(),
+                      [&part](const v1::StepReport& report) { part.fresh.push_back(EncodeReport(report)); });
+  }
+  part.lost = index_.Lost(attempt, part.window);
+  const std::vector<LostSteps> open = open_.Lost(attempt);
+  for (auto lost = open.rbegin(); lost != open.rend(); ++lost) {  // what came last wins
+    const StepRange steps = Common(lost->steps, part.window);
+    if (!steps.empty()) part.fresh.push_back(EncodeLost(attempt, steps.first, steps.last, lost->reason));
+  }
   return part;
 }
 
-absl::StatusOr<std::vector<EncodedReport>> JobHistory::ReadPart(int32_t attempt, const Part& part) {
-  std::vector<EncodedReport> old, fresh;
-  for (const LostSteps& lost : part.stored) {
+absl::StatusOr<JobHistory::Part> JobHistory::ReadPart(int32_t attempt, int64_t step) {
+  while (true) {
+    Part part = NextPart(attempt, step);
+    if (!part.block.has_value()) return part;
+    GW_ASSIGN_OR_RETURN(const bool is_current, ReadBatches(*part.block, &part.contents));
+    if (is_current) return part;
+  }
+}
+
+std::vector<EncodedReport> JobHistory::EntriesOf(int32_t attempt, const Part& part) {
+  std::vector<EncodedReport> old, damaged;
+  for (const LostSteps& lost : part.lost) {
     old.push_back(EncodeLost(attempt, lost.steps.first, lost.steps.last, lost.reason));
   }
-  for (const LostSteps& lost : part.open) {
-    const StepRange steps = Common(lost.steps, part.window);
-    if (!steps.empty()) fresh.push_back(EncodeLost(attempt, steps.first, steps.last, lost.reason));
-  }
-  if (!part.block.has_value()) return MergeReports(old, fresh);
-  GW_ASSIGN_OR_RETURN(const BlockContents contents, ReadBlock(*part.block));
-  std::vector<EncodedReport> damaged;
-  for (const StoredBatch& batch : contents.batches) {
+  for (const StoredBatch& batch : part.contents.batches) {
     const auto add = [&](const v1::StepReport& report) {
       if (part.window.Has(report.step())) old.push_back(EncodeReport(report));
     };
-    if (!DecodeReports(batch.bytes, add).ok()) {
+    if (!DecodeReports(batch.bytes, add).ok() && batch.last_step >= part.window.first) {
       damaged.push_back(
           EncodeLost(attempt, std::max(batch.first_step, part.window.first), batch.last_step, kDamagedReason));
     }
   }
-  ForEachOpen(contents, part.window, ReportChoice::Everything(),
-              [&fresh](const v1::StepReport& report) { fresh.push_back(EncodeReport(report)); });
   // Mostly there are reports alone, in their order.
-  const bool is_plain = part.stored.empty() && damaged.empty() && fresh.empty();
+  const bool is_plain = part.lost.empty() && damaged.empty() && part.fresh.empty();
   old.insert(old.end(), damaged.begin(), damaged.end());  // behind what is known to be lost
-  std::vector<EncodedReport> all = is_plain ? std::move(old) : MergeReports(old, fresh);
-  const std::vector<EncodedReport> vanished = Vanished(attempt, part.window.first - 1, contents.items, all);
+  std::vector<EncodedReport> all = is_plain ? std::move(old) : MergeReports(old, part.fresh);
+  const std::vector<EncodedReport> vanished = Vanished(attempt, part.window.first - 1, part.contents.items, all);
   return vanished.empty() ? all : MergeReports(all, vanished);
 }
 
@@ -330,32 +357,29 @@ absl::StatusOr<std::vector<EncodedReport>> JobHistory::ReadAfter(int32_t attempt
   Collector collector(max_bytes);
   for (const int32_t at : AttemptsFrom(attempt)) {
     if (at != attempt) step = -1;
-    while (!collector.IsFullBehind(step)) {
-      const Part part = NextPart(at, step);
-      GW_ASSIGN_OR_RETURN(std::vector<EncodedReport> entries, ReadPart(at, part));
+    for (int64_t end = step; !collector.IsFullBehind(end);) {
+      GW_ASSIGN_OR_RETURN(const Part part, ReadPart(at, step));
+      std::vector<EncodedReport> entries = EntriesOf(at, part);
+      end = part.window.last;
+      // Behind the last of them, not behind the block: more of it may have come meanwhile.
+      step = entries.empty() ? end : entries.back().step;
       for (EncodedReport& entry : entries) collector.Put(std::move(entry));
       if (!part.block.has_value()) break;
-      step = part.window.last;
     }
   }
   return std::move(collector).Take();
 }
 
-std::array<StepRanges, kLevels.size()> JobHistory::Kept(int32_t attempt) {
-  absl::MutexLock lock(&mutex_);
-  Absorb();
-  return index_.Kept(attempt, open_.Extents(attempt));
-}
-
-std::vector<LostSteps> JobHistory::Lost(int32_t attempt) {
-  absl::MutexLock lock(&mutex_);
-  Absorb();
-  std::vector<LostSteps> lost = index_.Lost(attempt, {.first = 0, .last = kEnd});
+JobHistory::Standing JobHistory::StandingOf(int32_t attempt) {
+  TakeApart();
+  absl::ReaderMutexLock lock(&mutex_);
+  Standing standing{.kept = index_.Kept(attempt, open_.Extents(attempt)),
+                    .lost = index_.Lost(attempt, {.first = 0, .last = kEnd})};
   const std::vector<LostSteps> open = open_.Lost(attempt);
-  lost.insert(lost.end(), open.begin(), open.end());
-  std::stable_sort(lost.begin(), lost.end(),
+  standing.lost.insert(standing.lost.end(), open.begin(), open.end());
+  std::stable_sort(standing.lost.begin(), standing.lost.end(),
                    [](const LostSteps& a, const LostSteps& b) { return a.steps.first < b.steps.first; });
-  return lost;
+  return standing;
 }
 
 absl::Status JobHistory::ForEachRow(int32_t attempt, size_t level, TierGroup group, const StepRange& window,

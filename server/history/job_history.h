@@ -70,9 +70,13 @@ class JobHistory {
   // Calls for the reports in the window of what ReadBlock has found, in the order of steps.
   void ForEachOpen(const BlockContents& contents, const StepRange& window, const ReportChoice& choice,
                    absl::FunctionRef<void(const v1::StepReport&)> each) const;
-  // As BlockSource's calls, with the place of the level.
-  std::array<StepRanges, kLevels.size()> Kept(int32_t attempt);
-  std::vector<LostSteps> Lost(int32_t attempt);
+  // What BlockSource tells, at one moment.
+  struct Standing {
+    std::array<StepRanges, kLevels.size()> kept;
+    std::vector<LostSteps> lost;
+  };
+  Standing StandingOf(int32_t attempt);
+  // As BlockSource's call, with the place of the level.
   absl::Status ForEachRow(int32_t attempt, size_t level, TierGroup group, const StepRange& window,
                           absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) const;
 
@@ -114,11 +118,14 @@ class JobHistory {
     absl::Duration since;
     int64_t bytes = 0;
   };
-  // What ReadAfter reads next of an attempt: the steps up to the end of the next block that has something.
+  // What ReadAfter reads next of an attempt: the steps up to the end of the next block that has something, all of them
+  // as of one moment.
   struct Part {
     StepRange window;
-    std::optional<BlockId> block;         // unset: there are no reports any more
-    std::vector<LostSteps> stored, open;  // lost; of the latter, what came last is first
+    std::optional<BlockId> block;  // unset: there are no reports any more
+    BlockContents contents;
+    std::vector<LostSteps> lost;       // that is stored
+    std::vector<EncodedReport> fresh;  // what is in no batch
   };
 
   // Takes apart what was added.
@@ -128,9 +135,17 @@ class JobHistory {
   std::vector<int32_t> AttemptsFrom(int32_t attempt);
   // Of the last attempt; unset: there is none.
   std::optional<int64_t> FirstReport() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // The first block with a report after `step`.
+  std::optional<BlockId> BlockAfter(int32_t attempt, int64_t step) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  BlockContents ContentsOf(const BlockId& id) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void ForEachOpenLocked(const BlockContents& contents, const StepRange& window, const ReportChoice& choice,
+                         absl::FunctionRef<void(const v1::StepReport&)> each) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // But for the bytes of batches.
   Part NextPart(int32_t attempt, int64_t step);
-  absl::StatusOr<std::vector<EncodedReport>> ReadPart(int32_t attempt, const Part& part);
-  absl::Status ReadBatches(const BlockId& id, BlockContents* contents) const;
+  absl::StatusOr<Part> ReadPart(int32_t attempt, int64_t step);
+  // The bytes of the batches. False: they were packed anew, or dropped, since the contents were looked up.
+  absl::StatusOr<bool> ReadBatches(const BlockId& id, BlockContents* contents) const;
+  static std::vector<EncodedReport> EntriesOf(int32_t attempt, const Part& part);
 
   const std::string uid_;
   const HistoryDatabase& database_;

@@ -479,7 +479,11 @@ class HistogramReader {
 
 std::vector<LostSteps> GapsOf(const StepRange& asked, const StepRanges& damaged, const BlockSource& source) {
   std::vector<LostSteps> gaps = source.Lost(asked);
-  for (const StepRange& range : Common(damaged, asked)) gaps.push_back({.steps = range, .reason = kDamaged});
+  StepRanges told;
+  for (const LostSteps& gap : gaps) told.push_back(gap.steps);
+  for (const StepRange& range : Without(Common(damaged, asked), Together(std::move(told)))) {
+    gaps.push_back({.steps = range, .reason = kDamaged});
+  }
   std::stable_sort(gaps.begin(), gaps.end(),
                    [](const LostSteps& a, const LostSteps& b) { return a.steps.first < b.steps.first; });
   return gaps;

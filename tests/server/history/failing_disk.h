@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,6 +31,15 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     std::unique_ptr<rocksdb::FSWritableFile> real;
     const rocksdb::IOStatus status = FileSystemWrapper::NewWritableFile(path, options, &real, context);
     if (status.ok()) *file = std::make_unique<File>(std::move(real), this, absl::EndsWith(path, ".log"));
+    return status;
+  }
+
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
+                                        rocksdb::IODebugContext* context) override {
+    std::unique_ptr<rocksdb::FSRandomAccessFile> real;
+    const rocksdb::IOStatus status = FileSystemWrapper::NewRandomAccessFile(path, options, &real, context);
+    if (status.ok()) *file = std::make_unique<Table>(std::move(real), this);
     return status;
   }
 
@@ -68,6 +79,8 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
   std::atomic<bool> cannot_sync = false;
   std::atomic<bool> skips_sync = false;
   std::atomic<int> log_syncs = 0;  // that were asked for
+  // Called before each read of a table, on the thread that reads. Set before the database is opened.
+  std::function<void()> before_read;
 
  private:
   template <typename LastDeed>
@@ -112,6 +125,19 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
    private:
     FailingFiles& files_;
     const bool is_log_;
+  };
+  class Table final : public rocksdb::FSRandomAccessFileOwnerWrapper {
+   public:
+    Table(std::unique_ptr<rocksdb::FSRandomAccessFile> file, FailingFiles* files)
+        : FSRandomAccessFileOwnerWrapper(std::move(file)), files_(*files) {}
+    rocksdb::IOStatus Read(uint64_t offset, size_t size, const rocksdb::IOOptions& options, rocksdb::Slice* result,
+                           char* scratch, rocksdb::IODebugContext* context) const override {
+      if (files_.before_read != nullptr) files_.before_read();
+      return FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, context);
+    }
+
+   private:
+    FailingFiles& files_;
   };
   class Directory final : public rocksdb::FSDirectoryWrapper {
    public:

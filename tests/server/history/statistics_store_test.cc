@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "core/base/error.h"
+#include "server/history/conflated_ranges.h"
 #include "server/history/report_batch.h"
 #include "tests/server/history/failing_disk.h"
 #include "tests/server/store/store_testing.h"
@@ -596,6 +599,91 @@ TEST_F(StatisticsStoreTest, ABudgetOfOnesOwnAndTheAgeOfReports) {
   EXPECT_EQ(store_->Usage().report_bytes, store_->UsageOf("free").report_bytes);
   EXPECT_THAT((*store_->Source("old", 1))->Kept(256), ElementsAre(StepRange{0, 999 / 256 * 256 + 255}))
       << "made before the finer ones went";
+}
+
+// What `ranges` or gaps of an answer have of each step from 0 to `last`.
+void ExpectToldOrGiven(const StoredRanges& stored, int64_t last) {
+  StepRanges told;
+  for (const ConflatedRange& range : stored.ranges) told.push_back(range.steps);
+  for (const LostSteps& lost : stored.lost) told.push_back(lost.steps);
+  EXPECT_THAT(Together(std::move(told)), ElementsAre(StepRange{0, last}));
+}
+
+TEST_F(StatisticsStoreTest, WhatIsDroppedWhileASourceIsReadIsTold) {
+  ASSERT_THAT(AppendAndWait(*store_, "u", FullReports(0, 999)), IsOk());
+  Settle();
+  const auto source = *store_->Source("u", 1);
+  store_->SetBudget("u", {.max_bytes = 1'000'000, .max_age = absl::Hours(1)});
+  clock_.Advance(absl::Hours(2));
+  Settle();
+  EXPECT_THAT(ReadAll("u"), ElementsAre(absl::StrCat("1:0-999 ", kDroppedReason)));
+  for (const int64_t points : {1000, 20, 2}) {
+    const auto stored = ConflateStored({.first = 0, .last = 999}, points, source.get());
+    ASSERT_THAT(stored, IsOk());
+    EXPECT_EQ(stored->last_step, 999);
+    ASSERT_THAT(stored->lost, Not(IsEmpty()));
+    EXPECT_EQ(stored->lost[0].reason, kDroppedReason);
+    ExpectToldOrGiven(*stored, 999);
+  }
+  // As who had asked what is kept before.
+  const auto no_batch = [](absl::string_view) { ADD_FAILURE() << "it was dropped"; };
+  EXPECT_THAT(source->ForEachBatch(256, no_batch), StatusIs(absl::StatusCode::kDataLoss, _));
+  StepRanges gone;
+  const auto row = [&gone](const StepRange& steps, absl::string_view bytes) {
+    EXPECT_EQ(bytes, "");
+    gone.push_back(steps);
+  };
+  EXPECT_THAT(source->ForEachRow(16, TierGroup::kJob, {.first = 0, .last = 511}, row), IsOk());
+  EXPECT_THAT(gone, ElementsAre(StepRange{0, 511}));
+}
+
+// Of a block of which a part lies in a batch, more comes while that is read, and the next block begins.
+TEST_F(StatisticsStoreTest, AReaderMissesNothingOfABlockThatGrowsMeanwhile) {
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  std::atomic<bool> grows = false;
+  disk.files->before_read = [&] {
+    if (!grows.exchange(false)) return;
+    EXPECT_THAT(AppendAndWait(*store_, "u", FullReports(100, 300)), IsOk());
+  };
+  options_.env = disk.env.get();
+  Reopen();
+  ASSERT_THAT(AppendAndWait(*store_, "u", FullReports(0, 99)), IsOk());
+  Settle();
+  Reopen();
+  grows = true;
+  const auto read = store_->ReadAfter("u", 1, -1, SIZE_MAX);
+  ASSERT_THAT(read, IsOk());
+  EXPECT_FALSE(grows);
+  ASSERT_THAT(*read, SizeIs(301));
+  for (size_t i = 0; i < read->size(); ++i) EXPECT_EQ((*read)[i].step, static_cast<int64_t>(i));
+  store_.reset();  // before the disk
+}
+
+TEST_F(StatisticsStoreTest, AReaderMissesNothingWhileBlocksBeginAndAreDropped) {
+  options_.job_budget.max_bytes = 2'000;
+  Reopen();
+  std::atomic<bool> is_over = false;
+  int64_t gaps = 0;
+  std::thread reader([&] {
+    while (!is_over) {
+      const auto read = store_->ReadAfter("u", 1, -1, SIZE_MAX);
+      ASSERT_THAT(read, IsOk());
+      int64_t next = 0;
+      for (const EncodedReport& entry : *read) {
+        if (entry.first_step != next) ++gaps;
+        next = entry.step + 1;
+      }
+    }
+  });
+  for (int64_t step = 0; step < 20'000; step += 100) {
+    EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, step, step + 99)), IsOk());
+    if (step % 500 != 0) continue;
+    EXPECT_THAT(SettleAndWait(*store_), IsOk());
+  }
+  is_over = true;
+  reader.join();
+  EXPECT_EQ(gaps, 0);
 }
 
 // A server learns what its jobs may keep after its store is open.
