@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -54,6 +55,12 @@ struct Command {
     for (const EncodedReport& report : reports) bytes += report.bytes->size();
     return bytes;
   }
+};
+
+// What has failed of a job that has not heard of it yet.
+struct Unheard {
+  int64_t appends = 0;
+  absl::Status status;
 };
 
 absl::StatusOr<int64_t> FreeBytes(const std::string& folder) {
@@ -274,6 +281,10 @@ class RocksStatisticsStore final : public StatisticsStore {
  private:
   void Queue(Command command) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
+    const auto failure = unheard_.find(command.uid);
+    if (command.kind == Command::Kind::kAppend && failure != unheard_.end()) {
+      FailAppend(failure->second.status, &command);
+    }
     queue_.push_back(std::move(command));
   }
 
@@ -392,21 +403,38 @@ class RocksStatisticsStore final : public StatisticsStore {
     for (EncodedReport& report : command->reports) report.report = nullptr;
   }
 
-  // Whoever appends does not know yet: what is queued would leave a gap before it.
+  // Whoever appends does not know yet: what is queued, and what comes until he has heard, would leave a gap before it.
   void Fail(std::vector<Command>* round, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
     for (Command& command : *round) {
+      if (command.kind == Command::Kind::kAppend) FailAppend(status, &command);
       if (command.status.ok()) command.status = status;
     }
-    absl::MutexLock lock(&mutex_);
     for (Command& command : queue_) {
-      if (command.kind == Command::Kind::kAppend) command.status = status;
+      if (command.kind == Command::Kind::kAppend) FailAppend(status, &command);
     }
+  }
+
+  void FailAppend(const absl::Status& status, Command* command) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!command->status.ok()) return;
+    command->status = status;
+    Unheard& unheard = unheard_[command->uid];
+    ++unheard.appends;
+    unheard.status = status;
+  }
+
+  void TellAppended(Command* command) ABSL_LOCKS_EXCLUDED(mutex_) {
+    command->append_done(command->status, std::move(command->reports));
+    if (command->status.ok()) return;
+    absl::MutexLock lock(&mutex_);
+    const auto unheard = unheard_.find(command->uid);
+    if (unheard != unheard_.end() && --unheard->second.appends == 0) unheard_.erase(unheard);
   }
 
   void Finish(Command* command) {
     switch (command->kind) {
       case Command::Kind::kAppend:
-        return command->append_done(command->status, std::move(command->reports));
+        return TellAppended(command);
       case Command::Kind::kBarrier:
         return command->done();
       case Command::Kind::kSettle:
@@ -455,6 +483,7 @@ class RocksStatisticsStore final : public StatisticsStore {
 
   mutable absl::Mutex mutex_;
   std::deque<Command> queue_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Unheard> unheard_ ABSL_GUARDED_BY(mutex_);  // by uid
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_, sync_thread_;
 };

@@ -84,8 +84,9 @@ class StatisticsStore {
   // their steps, but a lost range never replaces a report: it is cut where there is one. `done` runs on the store's
   // thread after the commit (or its failure), in the order of calls, and gets them back; they can be read then. A
   // commit survives the death of the process; the last second may not survive the loss of power. A failure is that of
-  // all that is queued until then, so that nothing is stored behind what is missing; what comes later fails at once,
-  // until the store has healed, which it tries by itself, at first after a second, later every 30.
+  // all that is queued until then, and of all that its job queues before `done` has returned, so that nothing is stored
+  // behind what is missing; what comes later fails at once, until the store has healed, which it tries by itself, at
+  // first after a second, later every 30.
   using AppendDone = absl::AnyInvocable<void(const absl::Status&, std::vector<EncodedReport>)>;
   virtual void Append(absl::string_view uid, std::vector<EncodedReport> reports, AppendDone done) = 0;
   // Runs `done` on the store's thread after everything that was queued before it.
@@ -119,8 +120,8 @@ class StatisticsStore {
   virtual absl::StatusOr<int64_t> LastStep(absl::string_view uid, int32_t attempt) const = 0;
 
   // One attempt as it is now, for questions; empty, if nothing is stored of it. May be read on one thread at a time
-  // while the store goes on: what is packed meanwhile is found where it lies then, what is dropped meanwhile is not.
-  // Does not outlive the store.
+  // while the store goes on: what is packed meanwhile is found where it lies then, what is dropped meanwhile is told as
+  // lost. Does not outlive the store.
   virtual absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view uid, int32_t attempt) = 0;
   // The layers of a job, in the order of StepReport.layers of the newest report that has any.
   virtual std::vector<std::string> LayerNames(absl::string_view uid) const = 0;

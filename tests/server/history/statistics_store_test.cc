@@ -374,11 +374,39 @@ TEST_F(StatisticsStoreTest, NothingIsStoredBehindWhatIsMissing) {
     over.Notify();
   });
   over.WaitForNotification();
+  Wait();
   EXPECT_THAT(behind, StatusIs(absl::StatusCode::kResourceExhausted, _));
   EXPECT_EQ(*store_->LastStep("u", 1), 0);
   disk.files->is_full = false;
   clock_.Advance(absl::Seconds(1));
   ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 2)), IsOk());
+  EXPECT_EQ(*store_->LastStep("u", 1), 2);
+  store_.reset();  // before the disk
+}
+
+// What is queued before a job has heard of a failure fails, too, though the store has healed by then.
+TEST_F(StatisticsStoreTest, NothingIsStoredBehindAFailureThatIsNotHeardOf) {
+  FailingDisk disk;
+  options_.env = disk.env.get();
+  Reopen();
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 0)), IsOk());
+  disk.files->is_full = true;
+  absl::Notification over;
+  store_->Append("u", MakeReports(1, 1, 1), [&](const absl::Status& status, auto) {
+    EXPECT_THAT(status, Not(IsOk()));
+    disk.files->is_full = false;
+    clock_.Advance(absl::Seconds(1));
+    store_->Append("u", MakeReports(1, 2, 2), [&](const absl::Status& behind, auto) {
+      EXPECT_THAT(behind, StatusIs(absl::StatusCode::kResourceExhausted, _));
+    });
+    store_->Append("v", MakeReports(1, 2, 2), [&](const absl::Status& of_another, auto) {
+      EXPECT_THAT(of_another, IsOk());
+      over.Notify();
+    });
+  });
+  over.WaitForNotification();
+  EXPECT_EQ(*store_->LastStep("u", 1), 0);
+  EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 1, 2)), IsOk());
   EXPECT_EQ(*store_->LastStep("u", 1), 2);
   store_.reset();  // before the disk
 }

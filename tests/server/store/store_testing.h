@@ -99,6 +99,11 @@ inline absl::Status AppendAndWait(StatisticsStore& store, const std::string& uid
     done.Notify();
   });
   done.WaitForNotification();
+  if (result.ok()) return result;
+  // Until its callback has returned, what is queued fails with it.
+  absl::Notification heard;
+  store.Barrier([&] { heard.Notify(); });
+  heard.WaitForNotification();
   return result;
 }
 
