@@ -56,6 +56,21 @@ void CopyBuckets(const Tier& part, const StepRange& from, size_t level, const St
   }
 }
 
+// Of `fresh`, what it has nothing of becomes as in `old`, which has the same buckets.
+void FillEmpty(const Tier& old, Tier* fresh) {
+  fresh->group = old.group;
+  fresh->buckets = old.buckets;
+  fresh->series = std::max(fresh->series, old.series);
+  fresh->cells.resize(fresh->series * fresh->buckets);
+  for (size_t i = 0; i < old.cells.size(); ++i) {
+    if (fresh->cells[i].empty()) fresh->cells[i] = old.cells[i];
+  }
+}
+
+bool IsEmpty(const Tier& tier) {
+  return std::all_of(tier.cells.begin(), tier.cells.end(), [](const Bucket& bucket) { return bucket.empty(); });
+}
+
 std::vector<BatchRange> RangesOf(const std::vector<HistoryItem>& items) {
   std::vector<BatchRange> ranges;
   for (const HistoryItem& item : items) {
@@ -91,9 +106,10 @@ absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id) {
   int64_t through = stored.items.empty() ? -1 : stored.items.back().steps.last;
   if (!closed.batches.empty()) {
     through = std::max(through, closed.batches.back().last_step);
+    GW_ASSIGN_OR_RETURN(const bool is_added, AddAboveDropped(*closing.block, steps, through, &writing));
     Tiers fresh;
     for (const Tier& tier : closed.tiers) fresh.emplace(tier.group, tier);
-    GW_RETURN_IF_ERROR(PutTiers(kLowestTier, steps, std::move(fresh), through, &writing));
+    if (!is_added) GW_RETURN_IF_ERROR(PutTiers(kLowestTier, steps, std::move(fresh), through, &writing));
   }
   job.PutNewNames(&writing.rows);
   GW_RETURN_IF_ERROR(Commit(&writing, id));
@@ -178,36 +194,45 @@ absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, Tiers t
   GW_ASSIGN_OR_RETURN(Tiers all, LoadTiers(*writing, level, row));
   for (const auto& [group, tier] : tiers) CopyBuckets(tier, range, level, range, row, &all[group]);
   StoreTiers(level, row, all, through, writing);
-  return RaiseTiers(level, row, all, {row}, through, writing);
+  return RaiseTiers(level, row, all, through, writing);
 }
 
-absl::Status BlockPacker::RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers,
-                                     const StepRanges& covered, int64_t through, Writing* writing) const {
+absl::Status BlockPacker::RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
+                                     Writing* writing) const {
   const size_t next = level + 1;
   if (next == kLevels.size()) return absl::OkStatus();
   Tiers coarse;
   for (const auto& [group, tier] : tiers) coarse.emplace(group, Coarser(tier));
-  const StepRanges bare = Without({range}, RoundOut(covered, kLevels[next]));
-  if (!bare.empty()) {
-    GW_ASSIGN_OR_RETURN(const Tiers old, LoadTiers(*writing, next, range));
-    for (const auto& [group, tier] : old) {
-      for (const StepRange& steps : bare) CopyBuckets(tier, range, next, steps, range, &coarse[group]);
-    }
-  }
+  GW_ASSIGN_OR_RETURN(const Tiers old, LoadTiers(*writing, next, range));
+  for (const auto& [group, tier] : old) FillEmpty(tier, &coarse[group]);
   return PutTiers(next, range, std::move(coarse), through, writing);
+}
+
+absl::StatusOr<bool> BlockPacker::AddAboveDropped(const OpenBlock& block, const StepRange& steps, int64_t through,
+                                                  Writing* writing) const {
+  constexpr size_t kAbove = kLowestTier + 1;
+  if (!ItemsOf(writing->job, writing->change.attempt, kLowestTier, steps).empty()) return false;
+  GW_ASSIGN_OR_RETURN(Tiers known, LoadTiers(*writing, kAbove, steps));
+  const bool is_known = std::any_of(known.begin(), known.end(), [](const auto& tier) { return !IsEmpty(tier.second); });
+  if (!is_known) return false;
+  for (const Tier& tier : block.Tiers()) {
+    const Tier more = Coarser(tier);
+    Tier& both = known[tier.group];
+    FillEmpty({.group = tier.group, .series = more.series, .buckets = 1, .cells = std::vector<Bucket>(more.series)},
+              &both);
+    for (size_t i = 0; i < more.series; ++i) both.cells[i] = WithMore(tier.group, both.cells[i], more.cells[i]);
+  }
+  GW_RETURN_IF_ERROR(PutTiers(kAbove, steps, std::move(known), through, writing));
+  return true;
 }
 
 absl::Status BlockPacker::JoinTiers(JobHistory& job, int32_t attempt, size_t level, const StepRange& range) {
   Writing writing{.job = job, .change = {.attempt = attempt}};
-  StepRanges covered;
   int64_t through = -1;
-  for (const HistoryItem& item : ItemsOf(job, attempt, level, range)) {
-    covered.push_back(item.steps);
-    through = std::max(through, item.through);
-  }
+  for (const HistoryItem& item : ItemsOf(job, attempt, level, range)) through = std::max(through, item.through);
   GW_ASSIGN_OR_RETURN(const Tiers tiers, LoadTiers(writing, level, range));
   StoreTiers(level, range, tiers, through, &writing);
-  GW_RETURN_IF_ERROR(RaiseTiers(level, range, tiers, Together(std::move(covered)), through, &writing));
+  GW_RETURN_IF_ERROR(RaiseTiers(level, range, tiers, through, &writing));
   return Commit(&writing);
 }
 

@@ -20,7 +20,9 @@ namespace gradwatch::server {
 // Used by the thread `history` alone.
 //
 // Tiers: a block brings 16 buckets of the lowest level. The rows of 256 buckets of a level become one when their steps
-// are over, and 16 buckets of the next level. Where steps come again later, all rows that they are in are made anew.
+// are over, and 16 buckets of the next level. Where steps come again later, all rows that they are in are made anew;
+// but what a bucket knows of reports that are gone stays in it, and so does what it knows of buckets of the level
+// below.
 class BlockPacker {
  public:
   // Both outlive it.
@@ -53,9 +55,13 @@ class BlockPacker {
   void RemoveTiers(size_t level, const HistoryItem& item, Writing* writing) const;
   // The buckets of `range` are these: a row of their own, or a part of the longer one that has them.
   absl::Status PutTiers(size_t level, const StepRange& range, Tiers tiers, int64_t through, Writing* writing) const;
-  // Makes the buckets of the next level of a range of 256. Of those of which nothing is `covered`, the old ones stay.
-  absl::Status RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, const StepRanges& covered,
-                          int64_t through, Writing* writing) const;
+  // Makes the buckets of the next level of a range of 256. Where nothing is known on this level, the old ones stay.
+  absl::Status RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
+                          Writing* writing) const;
+  // Puts what has come of a block into the level above the lowest, where the lowest of the block was dropped. False: it
+  // was not.
+  absl::StatusOr<bool> AddAboveDropped(const OpenBlock& block, const StepRange& steps, int64_t through,
+                                       Writing* writing) const;
   absl::Status JoinTiers(JobHistory& job, int32_t attempt, size_t level, const StepRange& range);
   // Of ranges that end before `end`.
   absl::Status JoinDue(JobHistory& job, int32_t attempt, int64_t end);

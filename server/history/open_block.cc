@@ -1,6 +1,7 @@
 #include "server/history/open_block.h"
 
 #include <algorithm>
+#include <array>
 #include <bitset>
 #include <limits>
 
@@ -24,17 +25,25 @@ size_t RowsOf(const v1::StepReport& report) {
 // Which 16 steps it is of, counted from step 0.
 int64_t BucketOf(int64_t step) { return step / kTierFactor; }
 
-// The buckets of a block that have some of these steps of it.
-Buckets BucketsOf(int64_t first_step, int64_t last_step) {
-  Buckets buckets;
-  for (int64_t bucket = BucketOf(first_step); bucket <= BucketOf(last_step); ++bucket) {
-    buckets.set(static_cast<size_t>(bucket % kTierFactor));
+size_t PlaceInBlock(int64_t step) { return static_cast<size_t>(BucketOf(step) % kTierFactor); }
+
+// How many reports each bucket of a block knows of.
+std::array<int64_t, kTierFactor> CountsOf(absl::Span<const Tier> tiers) {
+  std::array<int64_t, kTierFactor> counts = {};
+  for (const Tier& tier : tiers) {
+    if (tier.group != TierGroup::kJob || tier.buckets != kTierFactor || tier.series == 0) continue;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      const Bucket& loss = tier.At(static_cast<size_t>(JobSeries::kLoss), i);  // every report has one
+      counts[i] = loss.count + loss.non_finite;
+    }
   }
-  return buckets;
+  return counts;
 }
 
-// Tiers of one block: buckets of `fresh` where it says something, of `stored` elsewhere.
-std::vector<Tier> Combine(absl::Span<const Tier> stored, std::vector<Tier> fresh, const Buckets& is_fresh) {
+// Tiers of one block: of `stored`, the buckets of `is_more` with what `fresh` says, those of `is_fresh` as that says,
+// others as they are.
+std::vector<Tier> Combine(absl::Span<const Tier> stored, std::vector<Tier> fresh, const Buckets& is_fresh,
+                          const Buckets& is_more) {
   std::map<TierGroup, Tier> tiers;
   for (Tier& tier : fresh) tiers.emplace(tier.group, std::move(tier));
   for (const Tier& old : stored) {
@@ -47,7 +56,11 @@ std::vector<Tier> Combine(absl::Span<const Tier> stored, std::vector<Tier> fresh
       tier.cells.resize(tier.series * kTierFactor);
     }
     for (size_t i = 0; i < old.cells.size(); ++i) {
-      if (!is_fresh[i % kTierFactor]) tier.cells[i] = old.cells[i];
+      if (is_more[i % kTierFactor]) {
+        tier.cells[i] = WithMore(tier.group, old.cells[i], tier.cells[i]);
+      } else if (!is_fresh[i % kTierFactor]) {
+        tier.cells[i] = old.cells[i];
+      }
     }
   }
   std::vector<Tier> combined;
@@ -58,6 +71,13 @@ std::vector<Tier> Combine(absl::Span<const Tier> stored, std::vector<Tier> fresh
 }  // namespace
 
 BlockId BlockOf(int32_t attempt, int64_t step) { return {attempt, step / kBlockSteps * kBlockSteps}; }
+
+Bucket WithMore(TierGroup group, Bucket known, const Bucket& more) {
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  known.Merge(more);
+  if (group != TierGroup::kJob) known.sum = std::clamp(known.sum, -kLargest, kLargest);
+  return known;
+}
 
 void OpenBlock::Batches::Cut() { is_cut_ = true; }
 
@@ -149,9 +169,9 @@ ClosedBlock OpenBlock::Close(absl::Span<const StoredBatch> stored, absl::Span<co
   ClosedBlock closed;
   if (is_empty()) {
     closed.tiers.assign(tiers.begin(), tiers.end());
-  } else if (stored.empty() && again_.empty() && is_whole()) {
+  } else if (stored.empty() && tiers.empty() && again_.empty() && is_whole()) {
     closed.batches = batches_.Encode();
-    closed.tiers = Combine(tiers, builder_.Tiers(), BucketsOf(first_step_, last_step_));
+    closed.tiers = builder_.Tiers();
   } else {
     closed = CloseWith(stored, tiers);
   }
@@ -159,7 +179,7 @@ ClosedBlock OpenBlock::Close(absl::Span<const StoredBatch> stored, absl::Span<co
   return closed;
 }
 
-OpenBlock::Reports OpenBlock::AllWith(absl::Span<const StoredBatch> stored, std::vector<LostSteps>* lost) const {
+OpenBlock::Reports OpenBlock::StoredReports(absl::Span<const StoredBatch> stored, std::vector<LostSteps>* lost) const {
   Reports reports;
   for (const StoredBatch& batch : stored) {
     const auto add = [&](const v1::StepReport& report) {
@@ -167,34 +187,39 @@ OpenBlock::Reports OpenBlock::AllWith(absl::Span<const StoredBatch> stored, std:
     };
     if (!DecodeReports(batch.bytes, add).ok()) lost->push_back({{batch.first_step, batch.last_step}, kDamagedReason});
   }
-  ForEachAfter(kBeforeAll, [&](const v1::StepReport& report) {
-    reports.insert_or_assign(report.step(), report);
-    return true;
-  });
   return reports;
 }
 
 ClosedBlock OpenBlock::CloseWith(absl::Span<const StoredBatch> stored, absl::Span<const Tier> tiers) const {
   ClosedBlock closed;
-  const Reports reports = AllWith(stored, &closed.lost);
-  Batches batches;
+  Reports reports = StoredReports(stored, &closed.lost);
+  // Reports may have been dropped, or be damaged, of which only their bucket still tells.
+  std::array<int64_t, kTierFactor> gone = CountsOf(tiers);
+  for (const auto& [step, report] : reports) --gone[PlaceInBlock(step)];
+  Buckets is_fresh, is_more;
+  for (size_t i = 0; i < gone.size(); ++i) is_more[i] = gone[i] > 0;
   TierBuilder builder(id_.first_step);
+  ForEachAfter(kBeforeAll, [&](const v1::StepReport& report) {
+    if (is_more[PlaceInBlock(report.step())]) builder.Add(report);
+    reports.insert_or_assign(report.step(), report);
+    return true;
+  });
+  Batches batches;
   // More is to come of the last bucket: it is taken apart again then, and what is before it is not.
   const int64_t last = reports.rbegin()->first;
   const bool is_done = BucketOf(last + 1) != BucketOf(last);
   bool is_in_last = is_done;
-  Buckets is_fresh;
   for (const auto& [step, report] : reports) {
     if (!is_in_last && BucketOf(step) == BucketOf(last)) {
       batches.Cut();
       is_in_last = true;
     }
     batches.Add(report);
-    builder.Add(report);
-    is_fresh |= BucketsOf(step, step);
+    is_fresh.set(PlaceInBlock(step));
+    if (!is_more[PlaceInBlock(step)]) builder.Add(report);
   }
   closed.batches = batches.Encode();
-  closed.tiers = Combine(tiers, builder.Tiers(), is_fresh);
+  closed.tiers = Combine(tiers, builder.Tiers(), is_fresh, is_more);
   return closed;
 }
 

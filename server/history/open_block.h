@@ -32,6 +32,9 @@ struct BlockId {
 };
 BlockId BlockOf(int32_t attempt, int64_t step);
 
+// What is known of a bucket with what came to it, where it cannot be made anew: what comes again counts twice.
+Bucket WithMore(TierGroup group, Bucket known, const Bucket& more);
+
 // Where a batch lies among the steps of its block, and how large it is.
 struct BatchRange {
   int64_t first_step = 0;
@@ -75,7 +78,7 @@ class OpenBlock {
   // the rest; so that a block that is closed often is written few times, and has few batches in the end.
   std::pair<size_t, size_t> Needs(absl::Span<const BatchRange> stored) const;
   // What is to be stored. `stored`: see Needs; of one that is damaged, its steps are told as lost. `tiers`: those that
-  // are stored of the block.
+  // are stored of the block. A bucket of which reports are gone is not made anew: what is here is added to it.
   ClosedBlock Close(absl::Span<const StoredBatch> stored, absl::Span<const Tier> tiers) const;
 
   // Calls `each` for the reports after `step`, in the order of steps, until it returns false; the report is valid
@@ -114,8 +117,8 @@ class OpenBlock {
 
   using Reports = std::map<int64_t, v1::StepReport>;  // by step
   bool is_empty() const { return first_step_ > last_step_; }
-  // All of both; what is here wins. `lost`: is told of stored ones that are damaged.
-  Reports AllWith(absl::Span<const StoredBatch> stored, std::vector<LostSteps>* lost) const;
+  // What is stored of the block. `lost`: is told of batches that are damaged.
+  Reports StoredReports(absl::Span<const StoredBatch> stored, std::vector<LostSteps>* lost) const;
   // Close where something is to be put together.
   ClosedBlock CloseWith(absl::Span<const StoredBatch> stored, absl::Span<const Tier> tiers) const;
 

@@ -260,7 +260,34 @@ TEST(OpenBlockTest, ADamagedBatchIsToldAndTheRestKept) {
     EXPECT_EQ(Text(store.tiers()[i].At(0, 2)), Text(tiers[i].At(0, 2)));
   }
   const Bucket& loss = store.tiers()[0].At(static_cast<size_t>(JobSeries::kLoss), 3);
-  EXPECT_EQ(loss.count + loss.non_finite, 1);
+  EXPECT_EQ(loss.count + loss.non_finite, 3) << "it still tells of 561; what came again counts twice";
+}
+
+// Retention drops batches, not tiers.
+TEST(OpenBlockTest, ABucketTellsOfReportsThatAreGone) {
+  for (const int64_t last : {540, 767}) {
+    SCOPED_TRACE(last);
+    Random random(1);
+    const auto report = [&](int64_t step) {
+      v1::StepReport made = AnyReport(random, step);
+      made.set_loss(step == 530 ? 1e9 : 1);
+      return made;
+    };
+    FakeStore store;
+    OpenBlock first(kBlock), second(kBlock);
+    for (int64_t step = 512; step < 532; ++step) first.Add(report(step));
+    store.Close(first);
+    store.batches().clear();
+    for (int64_t step = 532; step <= last; ++step) second.Add(report(step));
+    store.Close(second);
+    EXPECT_THAT(store.Read(), SizeIs(static_cast<size_t>(last - 531)));
+    const auto loss = [&](size_t bucket) { return store.tiers()[0].At(static_cast<size_t>(JobSeries::kLoss), bucket); };
+    EXPECT_EQ(loss(0).count, 16);
+    EXPECT_EQ(loss(1).count, std::min<int64_t>(last, 543) - 527);
+    EXPECT_EQ(loss(1).max, 1e9);
+    EXPECT_EQ(loss(1).last, 1);
+    EXPECT_EQ(loss(2).count, last == 767 ? 16 : 0);
+  }
 }
 
 TEST(OpenBlockTest, LostRangesAloneLeaveTheRestAsItIs) {

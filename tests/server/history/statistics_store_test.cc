@@ -613,6 +613,30 @@ TEST_F(StatisticsStoreTest, ReportsAreKeptToABudgetAndWhatWentIsTold) {
   }
 }
 
+// Reports and ranges of 16 steps of the first part of a block are dropped; then the rest of it comes.
+TEST_F(StatisticsStoreTest, ASpikeStaysInRangesWhateverComesAfterItWasDropped) {
+  std::vector<EncodedReport> reports = MakeReports(1, 0, 99);
+  reports[97] = MakeReport(1, 97, 1e9);
+  ASSERT_THAT(AppendAndWait(*store_, "u", std::move(reports)), IsOk());
+  Settle();
+  store_->SetBudget("u", {.max_bytes = 4});
+  Settle();
+  EXPECT_THAT(ReadAll("u"), ElementsAre(absl::StrCat("1:0-99 ", kDroppedReason)));
+  EXPECT_THAT((*store_->Source("u", 1))->Kept(16), IsEmpty());
+  store_->SetBudget("u", {});
+  for (int64_t step = 100; step < 4300; step += 100) {
+    ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, step, step + 99)), IsOk());
+    if (step % 1000 == 0) Settle();
+  }
+  Settle();
+  const auto source = *store_->Source("u", 1);
+  const auto buckets = BucketsOf(*source, 256, TierGroup::kJob, static_cast<size_t>(JobSeries::kLoss));
+  ASSERT_TRUE(buckets.contains(3840));
+  EXPECT_EQ(buckets.at(0).max, 1e9);
+  for (int64_t step = 0; step < 4096; step += 256) EXPECT_EQ(buckets.at(step).count, 256) << step;
+  EXPECT_EQ(buckets.at(256).max, 1);
+}
+
 TEST_F(StatisticsStoreTest, ABudgetOfOnesOwnAndTheAgeOfReports) {
   ASSERT_THAT(AppendAndWait(*store_, "old", FullReports(0, 999)), IsOk());
   ASSERT_THAT(AppendAndWait(*store_, "free", FullReports(0, 999)), IsOk());
