@@ -30,6 +30,8 @@ std::vector<HistoryItem> ItemsOf(const JobHistory& job, int32_t attempt, size_t 
   return job.Ask([&](const HistoryIndex& index) { return index.Items(attempt, level, window); });
 }
 
+uint32_t BitOf(TierGroup group) { return uint32_t{1} << static_cast<int>(group); }
+
 std::vector<TierGroup> GroupsOf(const HistoryItem& item) {
   std::vector<TierGroup> groups;
   for (int group = 0; group < kTierGroups; ++group) {
@@ -71,6 +73,13 @@ bool IsEmpty(const Tier& tier) {
   return std::all_of(tier.cells.begin(), tier.cells.end(), [](const Bucket& bucket) { return bucket.empty(); });
 }
 
+// Whether the next level has what a level has of some steps.
+bool IsRaised(const JobHistory& job, int32_t attempt, size_t level, const StepRange& steps) {
+  const std::vector<HistoryItem> items = ItemsOf(job, attempt, level, steps);
+  const std::vector<HistoryItem> above = ItemsOf(job, attempt, level + 1, steps);
+  return items.empty() || (!above.empty() && above.back().through >= items.back().through);
+}
+
 std::vector<BatchRange> RangesOf(const std::vector<HistoryItem>& items) {
   std::vector<BatchRange> ranges;
   for (const HistoryItem& item : items) {
@@ -97,7 +106,7 @@ absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id) {
   GW_ASSIGN_OR_RETURN(const JobHistory::BlockContents stored, job.ReadBlock(id));
   GW_ASSIGN_OR_RETURN(Tiers tiers, LoadTiers(writing, kLowestTier, steps));
   std::vector<Tier> stored_tiers;
-  for (auto& [group, tier] : tiers) stored_tiers.push_back(std::move(tier));
+  for (auto& [group, tier] : tiers.groups) stored_tiers.push_back(std::move(tier));
   const auto [first, end] = closing.block->Needs(RangesOf(stored.items));
   const ClosedBlock closed =
       closing.block->Close(absl::MakeConstSpan(stored.batches).subspan(first, end - first), stored_tiers);
@@ -107,9 +116,9 @@ absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id) {
   if (!closed.batches.empty()) {
     through = std::max(through, closed.batches.back().last_step);
     GW_ASSIGN_OR_RETURN(const bool is_added, AddAboveDropped(*closing.block, steps, through, &writing));
-    Tiers fresh;
-    for (const Tier& tier : closed.tiers) fresh.emplace(tier.group, tier);
-    if (!is_added) GW_RETURN_IF_ERROR(PutTiers(kLowestTier, steps, std::move(fresh), through, &writing));
+    tiers.groups.clear();
+    for (const Tier& tier : closed.tiers) tiers.groups.emplace(tier.group, tier);
+    if (!is_added) GW_RETURN_IF_ERROR(PutTiers(kLowestTier, steps, tiers, through, &writing));
   }
   job.PutNewNames(&writing.rows);
   GW_RETURN_IF_ERROR(Commit(&writing, id));
@@ -148,11 +157,16 @@ absl::StatusOr<BlockPacker::Tiers> BlockPacker::LoadTiers(const Writing& writing
       const absl::StatusOr<std::string> bytes =
           database_.Get(TierKey(writing.job, writing.change.attempt, level, group, item.steps));
       const bool is_gone = absl::IsNotFound(bytes.status()) || absl::IsDataLoss(bytes.status());
-      if (is_gone) continue;
-      GW_RETURN_IF_ERROR(bytes.status());
-      const absl::StatusOr<Tier> tier = DecodeTier(*bytes);
-      const bool is_whole = tier.ok() && static_cast<int64_t>(tier->buckets) * kLevels[level] == item.steps.steps();
-      if (is_whole) CopyBuckets(*tier, item.steps, level, range, range, &tiers[group]);
+      if (!is_gone) GW_RETURN_IF_ERROR(bytes.status());
+      const absl::StatusOr<Tier> tier = is_gone ? bytes.status() : DecodeTier(*bytes);
+      const bool is_whole = tier.ok() && tier->group == group &&
+                            static_cast<int64_t>(tier->buckets) * kLevels[level] == item.steps.steps();
+      if (is_whole) {
+        CopyBuckets(*tier, item.steps, level, range, range, &tiers.groups[group]);
+      } else {
+        tiers.damaged.push_back(Common(item.steps, range));
+        tiers.damaged_groups |= BitOf(group);
+      }
     }
   }
   return tiers;
@@ -167,22 +181,24 @@ void BlockPacker::RemoveTiers(size_t level, const HistoryItem& item, Writing* wr
 
 void BlockPacker::StoreTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
                              Writing* writing) const {
-  HistoryItem item{.steps = range, .through = through};
-  for (const HistoryItem& old : ItemsOf(writing->job, writing->change.attempt, level, range)) {
-    RemoveTiers(level, old, writing);
+  HistoryItem item{.steps = range, .through = through, .groups = tiers.damaged_groups};
+  for (HistoryItem old : ItemsOf(writing->job, writing->change.attempt, level, range)) {
     item.stored = std::max(item.stored, old.stored);
+    if (old.steps == range && old.through >= through) old.groups &= ~tiers.damaged_groups;  // these rows stay
+    RemoveTiers(level, old, writing);
   }
   if (item.stored == absl::UnixEpoch()) item.stored = clock_.Now();
-  for (const auto& [group, tier] : tiers) {
+  for (const auto& [group, tier] : tiers.groups) {
+    if ((tiers.damaged_groups & BitOf(group)) != 0) continue;
     const std::string bytes = EncodeTier(tier);
     writing->rows.Put(TierKey(writing->job, writing->change.attempt, level, group, range), bytes);
     item.bytes += static_cast<int64_t>(bytes.size());
-    item.groups |= uint32_t{1} << static_cast<int>(group);
+    item.groups |= BitOf(group);
   }
   writing->change.stored.emplace_back(level, item);
 }
 
-absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, Tiers tiers, int64_t through,
+absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
                                    Writing* writing) const {
   const std::vector<HistoryItem> items = ItemsOf(writing->job, writing->change.attempt, level, range);
   if (items.empty() || items.front().steps.steps() <= range.steps()) {
@@ -190,9 +206,14 @@ absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, Tiers t
     return absl::OkStatus();
   }
   const StepRange row = items.front().steps;
+  // What an older row does not have of a damaged group must not read as if it had never been.
+  const bool is_new = items.front().through < range.first;
   through = std::max(through, items.front().through);
   GW_ASSIGN_OR_RETURN(Tiers all, LoadTiers(*writing, level, row));
-  for (const auto& [group, tier] : tiers) CopyBuckets(tier, range, level, range, row, &all[group]);
+  for (const auto& [group, tier] : tiers.groups) {
+    if ((tiers.damaged_groups & BitOf(group)) == 0) CopyBuckets(tier, range, level, range, row, &all.groups[group]);
+  }
+  if (is_new) all.damaged_groups |= tiers.damaged_groups;
   StoreTiers(level, row, all, through, writing);
   return RaiseTiers(level, row, all, through, writing);
 }
@@ -201,11 +222,27 @@ absl::Status BlockPacker::RaiseTiers(size_t level, const StepRange& range, const
                                      Writing* writing) const {
   const size_t next = level + 1;
   if (next == kLevels.size()) return absl::OkStatus();
-  Tiers coarse;
-  for (const auto& [group, tier] : tiers) coarse.emplace(group, Coarser(tier));
+  Tiers coarse{.groups = {}, .damaged = tiers.damaged, .damaged_groups = tiers.damaged_groups};
+  for (const auto& [group, tier] : tiers.groups) coarse.groups.emplace(group, Coarser(tier));
   GW_ASSIGN_OR_RETURN(const Tiers old, LoadTiers(*writing, next, range));
-  for (const auto& [group, tier] : old) FillEmpty(tier, &coarse[group]);
-  return PutTiers(next, range, std::move(coarse), through, writing);
+  for (const auto& [group, tier] : old.groups) FillEmpty(tier, &coarse.groups[group]);
+  coarse.damaged_groups |= old.damaged_groups;
+  const bool is_first = ItemsOf(writing->job, writing->change.attempt, next, range).empty();
+  if (coarse.damaged.empty() || !is_first) return PutTiers(next, range, coarse, through, writing);
+  // What is damaged costs the buckets that it lies in, in rows of their own.
+  const StepRanges damaged = RoundOut(Together(coarse.damaged), kLevels[next]);
+  StepRanges parts = Without({range}, damaged);
+  parts.insert(parts.end(), damaged.begin(), damaged.end());
+  for (const StepRange& part : parts) {
+    if (part.first > through) continue;
+    const bool is_damaged = !Common(damaged, part).empty();
+    Tiers of_part{.groups = {}, .damaged = {}, .damaged_groups = is_damaged ? coarse.damaged_groups : 0};
+    for (const auto& [group, tier] : coarse.groups) {
+      CopyBuckets(tier, range, next, part, part, &of_part.groups[group]);
+    }
+    StoreTiers(next, part, of_part, std::min(through, part.last), writing);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> BlockPacker::AddAboveDropped(const OpenBlock& block, const StepRange& steps, int64_t through,
@@ -213,16 +250,17 @@ absl::StatusOr<bool> BlockPacker::AddAboveDropped(const OpenBlock& block, const 
   constexpr size_t kAbove = kLowestTier + 1;
   if (!ItemsOf(writing->job, writing->change.attempt, kLowestTier, steps).empty()) return false;
   GW_ASSIGN_OR_RETURN(Tiers known, LoadTiers(*writing, kAbove, steps));
-  const bool is_known = std::any_of(known.begin(), known.end(), [](const auto& tier) { return !IsEmpty(tier.second); });
+  const bool is_known =
+      std::any_of(known.groups.begin(), known.groups.end(), [](const auto& group) { return !IsEmpty(group.second); });
   if (!is_known) return false;
   for (const Tier& tier : block.Tiers()) {
     const Tier more = Coarser(tier);
-    Tier& both = known[tier.group];
+    Tier& both = known.groups[tier.group];
     FillEmpty({.group = tier.group, .series = more.series, .buckets = 1, .cells = std::vector<Bucket>(more.series)},
               &both);
     for (size_t i = 0; i < more.series; ++i) both.cells[i] = WithMore(tier.group, both.cells[i], more.cells[i]);
   }
-  GW_RETURN_IF_ERROR(PutTiers(kAbove, steps, std::move(known), through, writing));
+  GW_RETURN_IF_ERROR(PutTiers(kAbove, steps, known, through, writing));
   return true;
 }
 
@@ -231,7 +269,12 @@ absl::Status BlockPacker::JoinTiers(JobHistory& job, int32_t attempt, size_t lev
   int64_t through = -1;
   for (const HistoryItem& item : ItemsOf(job, attempt, level, range)) through = std::max(through, item.through);
   GW_ASSIGN_OR_RETURN(const Tiers tiers, LoadTiers(writing, level, range));
-  StoreTiers(level, range, tiers, through, &writing);
+  // Rows of which one is damaged stay as they are: joined, they would all be.
+  if (tiers.damaged.empty()) {
+    StoreTiers(level, range, tiers, through, &writing);
+  } else if (level + 1 == kLevels.size() || IsRaised(job, attempt, level, range)) {
+    return absl::OkStatus();
+  }
   GW_RETURN_IF_ERROR(RaiseTiers(level, range, tiers, through, &writing));
   return Commit(&writing);
 }
@@ -253,9 +296,7 @@ absl::Status BlockPacker::JoinDue(JobHistory& job, int32_t attempt, int64_t end)
 
 // The next level stays when this one has gone.
 absl::Status BlockPacker::RaiseBeforeDrop(JobHistory& job, int32_t attempt, const StepRange& steps) {
-  const std::vector<HistoryItem> items = ItemsOf(job, attempt, kLowestTier, steps);
-  const std::vector<HistoryItem> above = ItemsOf(job, attempt, kLowestTier + 1, steps);
-  if (items.empty() || (!above.empty() && above.back().through >= items.back().through)) return absl::OkStatus();
+  if (IsRaised(job, attempt, kLowestTier, steps)) return absl::OkStatus();
   return JoinTiers(job, attempt, kLowestTier, RoundOut(steps, RowSteps(kLowestTier)));
 }
 

@@ -36,7 +36,12 @@ class BlockPacker {
   absl::Status Drop(JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks);
 
  private:
-  using Tiers = std::map<TierGroup, Tier>;  // over one range
+  // The buckets of a range.
+  struct Tiers {
+    std::map<TierGroup, Tier> groups = {};
+    StepRanges damaged = {};      // some row of these steps cannot be read: in any order
+    uint32_t damaged_groups = 0;  // of which groups, as HistoryItem::groups
+  };
   // What one commit writes of an attempt.
   struct Writing {
     JobHistory& job;
@@ -48,20 +53,25 @@ class BlockPacker {
   void PutBatches(const ClosedBlock& closed, absl::Span<const HistoryItem> replaced, uint64_t journal,
                   Writing* writing) const;
 
-  // The buckets of a range; where there are none, they are empty. What cannot be read is not there.
+  // The buckets of a range; where there are none, they are empty.
   absl::StatusOr<Tiers> LoadTiers(const Writing& writing, size_t level, const StepRange& range) const;
-  // One row of each group in place of all rows of the range.
+  // One row of each group in place of all rows of the range; of a damaged group none, which tells that it is, unless an
+  // older one knows as much.
   void StoreTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through, Writing* writing) const;
   void RemoveTiers(size_t level, const HistoryItem& item, Writing* writing) const;
-  // The buckets of `range` are these: a row of their own, or a part of the longer one that has them.
-  absl::Status PutTiers(size_t level, const StepRange& range, Tiers tiers, int64_t through, Writing* writing) const;
-  // Makes the buckets of the next level of a range of 256. Where nothing is known on this level, the old ones stay.
+  // The buckets of `range` are these, but for those of damaged groups: a row of their own, or a part of the longer one
+  // that has them.
+  absl::Status PutTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
+                        Writing* writing) const;
+  // Makes the buckets of the next level of a range of 256. Where nothing is known on this level, the old ones stay;
+  // those of which something is damaged are told as damaged, too.
   absl::Status RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
                           Writing* writing) const;
   // Puts what has come of a block into the level above the lowest, where the lowest of the block was dropped. False: it
   // was not.
   absl::StatusOr<bool> AddAboveDropped(const OpenBlock& block, const StepRange& steps, int64_t through,
                                        Writing* writing) const;
+  // Makes one row of those of a range, and the next level of it.
   absl::Status JoinTiers(JobHistory& job, int32_t attempt, size_t level, const StepRange& range);
   // Of ranges that end before `end`.
   absl::Status JoinDue(JobHistory& job, int32_t attempt, int64_t end);

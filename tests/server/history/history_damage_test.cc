@@ -162,6 +162,72 @@ TEST_F(HistoryDamageTest, ARowOfTiersThatIsGoneIsNoEmptyOne) {
   EXPECT_EQ(count, 768) << "from the reports";
 }
 
+// Which steps of a level are damaged; the buckets of all others, up to `last`, know of all their reports.
+StepRanges DamagedOf(BlockSource& source, int64_t level, int64_t last) {
+  StepRanges damaged;
+  const auto row = [&](const StepRange& steps, absl::string_view bytes) {
+    const absl::StatusOr<Tier> tier = DecodeTier(bytes);
+    if (!tier.ok()) return damaged.push_back(steps);
+    for (size_t i = 0; i < tier->buckets; ++i) {
+      const int64_t first = steps.first + static_cast<int64_t>(i) * level;
+      if (first + level - 1 > last) break;
+      EXPECT_EQ(tier->At(static_cast<size_t>(JobSeries::kLoss), i).count, level) << first;
+    }
+  };
+  EXPECT_THAT(source.ForEachRow(level, TierGroup::kJob, {.first = 0, .last = last}, row), IsOk());
+  return Together(std::move(damaged));
+}
+
+TEST_F(HistoryDamageTest, ARowOfTiersThatIsDamagedStaysSoWhenRowsAreJoined) {
+  const std::string key = RowKey{
+      .kind = RowKind::kTier,
+      .uid = "u",
+      .attempt = 1,
+      .level = 1,
+      .group = TierGroup::kJob,
+      .steps = {256, 511}}.Encode();
+  const struct {
+    const char* name;
+    std::function<void(HistoryDatabase&, HistoryChanges*)> change;
+  } kCases[] = {
+      {"gone", [&key](HistoryDatabase&, HistoryChanges* rows) { rows->Delete(key); }},
+      {"not a row", [&key](HistoryDatabase&, HistoryChanges* rows) { rows->Put(key, "x"); }},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.name);
+    fs::remove_all(folder());
+    {
+      const auto store = Open();
+      ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 4000)), IsOk());
+      ASSERT_THAT(SettleAndWait(*store), IsOk());
+    }
+    Change(c.change);
+    const auto store = Open();
+    for (int64_t step = 4001; step < 5001; step += 500) {
+      ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, step, step + 499)), IsOk());
+      ASSERT_THAT(SettleAndWait(*store), IsOk());
+    }
+    const auto source = *store->Source("u", 1);
+    EXPECT_EQ(DamagedOf(*source, 16, 4095), (StepRanges{StepRange{256, 511}}));
+    EXPECT_EQ(DamagedOf(*source, 256, 4095), (StepRanges{StepRange{256, 511}}));
+    for (const int64_t points : {10, 200}) {
+      StatisticsQuestion question;
+      question.max_points = points;
+      const auto answer = AnswerQuestion(question, {}, source.get());
+      ASSERT_THAT(answer, IsOk());
+      ASSERT_THAT(answer->gaps, SizeIs(1));
+      EXPECT_EQ(answer->gaps[0].steps, (StepRange{256, 511}));
+      int64_t count = 0;
+      for (const Bucket& point : answer->series[0].points) count += point.count;
+      EXPECT_EQ(count, 5001) << "the reports have them";
+    }
+    // What comes again of the block is no sound row either.
+    ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 300, 301)), IsOk());
+    ASSERT_THAT(SettleAndWait(*store), IsOk());
+    EXPECT_EQ(DamagedOf(**store->Source("u", 1), 16, 4095), (StepRanges{StepRange{256, 511}}));
+  }
+}
+
 TEST_F(HistoryDamageTest, AJournalThatHasLostARecordTellsTheGap) {
   {
     const auto store = Open();
