@@ -94,7 +94,9 @@ absl::Status BlockPacker::Commit(Writing* writing, std::optional<BlockId> closed
   JobHistory& job = writing->job;
   if (job.is_removed()) return absl::OkStatus();
   job.PutRows(writing->change, &writing->rows);
-  if (!writing->rows.empty()) GW_RETURN_IF_ERROR(database_.Write(writing->rows));
+  const absl::Status status = writing->rows.empty() ? absl::OkStatus() : database_.Write(writing->rows);
+  if (!status.ok()) job.NotesFailed();
+  GW_RETURN_IF_ERROR(status);
   job.Apply(writing->change, closed);
   return absl::OkStatus();
 }
@@ -120,7 +122,7 @@ absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id) {
     for (const Tier& tier : closed.tiers) tiers.groups.emplace(tier.group, tier);
     if (!is_added) GW_RETURN_IF_ERROR(PutTiers(kLowestTier, steps, tiers, through, &writing));
   }
-  job.PutNewNames(&writing.rows);
+  job.PutNotes(&writing.rows);
   GW_RETURN_IF_ERROR(Commit(&writing, id));
   return JoinDue(job, id.attempt, through == steps.last ? steps.last + 1 : steps.first);
 }

@@ -242,12 +242,10 @@ std::array<StepRanges, kLevels.size()> HistoryIndex::Kept(int32_t attempt, const
   return kept;
 }
 
-bool HistoryIndex::Protect(int32_t attempt, const StepRange& steps) {
+void HistoryIndex::Protect(int32_t attempt, const StepRange& steps) {
   StepRanges& known = attempts_[attempt].protected_steps;
-  if (Without({steps}, known).empty()) return false;
   known.push_back(steps);
   known = Together(std::move(known));
-  return true;
 }
 
 RetainedJob HistoryIndex::Retained(size_t level) const {

@@ -60,8 +60,7 @@ class HistoryIndex {
   // See BlockSource::Kept; `open`: the steps of the reports that are in no batch.
   std::array<StepRanges, kLevels.size()> Kept(int32_t attempt, const StepRanges& open) const;
 
-  // False: they were protected.
-  bool Protect(int32_t attempt, const StepRange& steps);
+  void Protect(int32_t attempt, const StepRange& steps);
   void PutProtected(absl::string_view uid, int32_t attempt, HistoryChanges* rows) const;
   void PutNames(absl::string_view uid, HistoryChanges* rows) const;
   // By level.

@@ -126,6 +126,7 @@ absl::Status HistoryWriter::RunRound(Round* round) {
   for (const HistoryJobs::Job& job : jobs) job->TakeApart();
   round->may_store = hooks_.may_store();
   if (round->may_store.ok()) {
+    GW_RETURN_IF_ERROR(StoreNotes(jobs));
     GW_RETURN_IF_ERROR(PackDue(jobs, oldest));
     GW_RETURN_IF_ERROR(KeepBounds(jobs));
   }
@@ -193,6 +194,18 @@ absl::Status HistoryWriter::WriteAnew(const std::vector<HistoryJobs::Job>& jobs)
     if (!rows.empty()) GW_RETURN_IF_ERROR(database_.Write(rows));
   }
   return PackDue(jobs, absl::InfiniteDuration());
+}
+
+absl::Status HistoryWriter::StoreNotes(const std::vector<HistoryJobs::Job>& jobs) {
+  for (const HistoryJobs::Job& job : jobs) {
+    HistoryChanges rows;
+    if (!job->is_removed()) job->PutNotes(&rows);
+    if (rows.empty()) continue;
+    const absl::Status status = database_.Write(rows);
+    if (!status.ok()) job->NotesFailed();
+    GW_RETURN_IF_ERROR(status);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status HistoryWriter::PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest) {

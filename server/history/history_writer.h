@@ -89,6 +89,8 @@ class HistoryWriter {
   absl::Status RunRound(Round* round);
   absl::Status RemoveJobs(Round* round);
   absl::Status WriteAnew(const std::vector<HistoryJobs::Job>& jobs);
+  // What is to be stored of jobs that may have nothing to pack.
+  absl::Status StoreNotes(const std::vector<HistoryJobs::Job>& jobs);
   absl::Status PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest);
   // Closes blocks early where they take too much memory, or keep too much of the journal.
   absl::Status KeepBounds(const std::vector<HistoryJobs::Job>& jobs);

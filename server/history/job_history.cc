@@ -210,9 +210,10 @@ RetentionBudget JobHistory::budget(const RetentionBudget& otherwise) const {
   return budget_.value_or(otherwise);
 }
 
-void JobHistory::Protect(int32_t attempt, const StepRange& steps, HistoryChanges* rows) {
+void JobHistory::Protect(int32_t attempt, const StepRange& steps) {
   absl::MutexLock lock(&mutex_);
-  if (index_.Protect(attempt, steps)) index_.PutProtected(uid_, attempt, rows);
+  index_.Protect(attempt, steps);
+  has_new_protection_ = true;
 }
 
 JobHistory::BlockContents JobHistory::ContentsOf(const BlockId& id) const {
@@ -444,10 +445,18 @@ void JobHistory::PutAllRows(HistoryChanges* rows) const {
   index_.PutAllRows(uid_, rows);
 }
 
-void JobHistory::PutNewNames(HistoryChanges* rows) {
+void JobHistory::PutNotes(HistoryChanges* rows) {
   absl::MutexLock lock(&mutex_);
   if (has_new_names_) index_.PutNames(uid_, rows);
   has_new_names_ = false;
+  if (!has_new_protection_) return;
+  for (const int32_t attempt : index_.Attempts()) index_.PutProtected(uid_, attempt, rows);
+  has_new_protection_ = false;
+}
+
+void JobHistory::NotesFailed() {
+  absl::MutexLock lock(&mutex_);
+  has_new_protection_ = true;
 }
 
 void JobHistory::Apply(const IndexChange& change, std::optional<BlockId> closed) {

@@ -57,8 +57,8 @@ class JobHistory {
   // Whether nothing was ever stored, as of one that has a budget alone.
   bool is_empty() const;
   void SetBudget(const RetentionBudget& budget);
-  // The row to store in `rows`.
-  void Protect(int32_t attempt, const StepRange& steps, HistoryChanges* rows);
+  // It holds at once, and is stored with the next PutNotes.
+  void Protect(int32_t attempt, const StepRange& steps);
 
   // The reports of a block.
   struct BlockContents {
@@ -96,8 +96,10 @@ class JobHistory {
   // The rows of the index that belong to a change.
   void PutRows(const IndexChange& change, HistoryChanges* rows) const;
   void PutAllRows(HistoryChanges* rows) const;
-  // Names that are not stored yet, if there are any.
-  void PutNewNames(HistoryChanges* rows);
+  // What is protected, and names, where they are not stored yet.
+  void PutNotes(HistoryChanges* rows);
+  // What was put could not be stored.
+  void NotesFailed();
   // The change is committed, and with it what was made of the block `closed`, if there was one.
   void Apply(const IndexChange& change, std::optional<BlockId> closed = std::nullopt);
   // What the index says.
@@ -158,6 +160,7 @@ class JobHistory {
   uint64_t absorbed_journal_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<BlockId, uint64_t> closing_journals_ ABSL_GUARDED_BY(mutex_);  // ClosingBlock::journal
   bool has_new_names_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_new_protection_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<RetentionBudget> budget_ ABSL_GUARDED_BY(mutex_);
 
   mutable absl::Mutex added_mutex_;

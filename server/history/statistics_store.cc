@@ -348,7 +348,7 @@ class RocksStatisticsStore final : public StatisticsStore {
     absl::Status status = stops_.Why();
     HistoryChanges rows;
     std::vector<JournalPart> parts;
-    if (status.ok()) parts = MakeParts(round, &rows);
+    if (status.ok()) parts = MakeParts(round);
     const uint64_t journal = next_journal_;
     std::string record;
     if (!parts.empty()) {
@@ -368,16 +368,14 @@ class RocksStatisticsStore final : public StatisticsStore {
     writer_->Committed(journal, static_cast<int64_t>(record.size()));
   }
 
-  std::vector<JournalPart> MakeParts(std::vector<Command>* round, HistoryChanges* rows) {
+  static std::vector<JournalPart> MakeParts(std::vector<Command>* round) {
     std::vector<JournalPart> parts;
     for (Command& command : *round) {
-      const bool is_about_job = command.kind != Command::Kind::kBarrier && command.kind != Command::Kind::kSettle;
-      if (is_about_job && command.status.ok()) command.status = CheckUid(command.uid);
-      if (!is_about_job || !command.status.ok()) continue;
+      const bool is_stored = command.kind == Command::Kind::kAppend || command.kind == Command::Kind::kRemove;
+      if (is_stored && command.status.ok()) command.status = CheckUid(command.uid);
+      if (!is_stored || !command.status.ok()) continue;
       if (command.kind == Command::Kind::kRemove) {
         parts.push_back(RemovalPart(command.uid));
-      } else if (command.kind == Command::Kind::kProtect) {
-        if (const HistoryJobs::Job job = jobs_.Find(command.uid)) job->Protect(command.attempt, command.steps, rows);
       } else if (!command.reports.empty()) {
         AddPart(command, &parts);
       }
@@ -439,7 +437,8 @@ class RocksStatisticsStore final : public StatisticsStore {
         return command->done();
       case Command::Kind::kSettle:
         return writer_->Settle(std::move(command->settle_done));
-      case Command::Kind::kProtect:
+      case Command::Kind::kProtect:  // also where nothing can be stored now
+        if (const HistoryJobs::Job job = jobs_.Find(command->uid)) job->Protect(command->attempt, command->steps);
         return;
       case Command::Kind::kRemove:
         if (absl::IsInvalidArgument(command->status)) return command->done();

@@ -102,7 +102,8 @@ class StatisticsStore {
   // How the folder was found when the store was opened.
   virtual Found found() const = 0;
 
-  // Protects the reports of these steps from retention: they go last. Queued; durable with a commit that follows soon.
+  // Protects the reports of these steps from retention: they go last. Queued; stored soon, or when the store has
+  // healed.
   virtual void Protect(absl::string_view uid, int32_t attempt, int64_t first_step, int64_t last_step) = 0;
   // What is kept of the job from now on, in place of StoreOptions::job_budget; not kept over a restart.
   virtual void SetBudget(absl::string_view uid, const RetentionBudget& budget) = 0;

@@ -637,6 +637,37 @@ TEST_F(StatisticsStoreTest, ASpikeStaysInRangesWhateverComesAfterItWasDropped) {
   EXPECT_EQ(buckets.at(256).max, 1);
 }
 
+// Alerts fire, and jobs are deleted, while the disk is full.
+TEST_F(StatisticsStoreTest, WhatIsAskedForWhileNothingCanBeStoredIsDoneWhenItCan) {
+  FailingDisk disk;
+  options_.env = disk.env.get();
+  Reopen();
+  for (const char* uid : {"alert", "deleted"}) {
+    ASSERT_THAT(AppendAndWait(*store_, uid, FullReports(0, 2559)), IsOk());
+  }
+  Settle();
+  disk.files->is_full = true;
+  EXPECT_THAT(AppendAndWait(*store_, "alert", FullReports(2560, 2560)), Not(IsOk()));
+  store_->Protect("alert", 1, 1000, 1100);
+  absl::Notification removed;
+  store_->Remove("deleted", [&removed] { removed.Notify(); });
+  Wait();
+  EXPECT_THAT(ReadAll("deleted"), IsEmpty());
+  disk.files->is_full = false;
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(AppendAndWait(*store_, "alert", FullReports(2560, 2560)), IsOk());
+  removed.WaitForNotification();
+  Settle();
+  options_.job_budget.max_bytes = 100'000;
+  Reopen();
+  EXPECT_THAT(store_->Uids(), ElementsAre("alert"));
+  Settle();
+  const std::vector<std::string> all = ReadAll("alert");
+  EXPECT_EQ(all[0], absl::StrCat("1:0-767 ", kDroppedReason));
+  EXPECT_EQ(all[1].substr(0, 6), "1:768=");
+  store_.reset();  // before the disk
+}
+
 TEST_F(StatisticsStoreTest, ABudgetOfOnesOwnAndTheAgeOfReports) {
   ASSERT_THAT(AppendAndWait(*store_, "old", FullReports(0, 999)), IsOk());
   ASSERT_THAT(AppendAndWait(*store_, "free", FullReports(0, 999)), IsOk());
