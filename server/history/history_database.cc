@@ -193,6 +193,7 @@ absl::Status HistoryDatabase::OpenFolder() {
 }
 
 absl::Status HistoryDatabase::Reopen() {
+  failed_ = true;  // until it is open
   db_.reset();
   if (absl::Status status = OpenFolder(); !status.ok()) {
     db_.reset();
@@ -325,6 +326,7 @@ absl::Status HistoryDatabase::Rebuild(Hole hole) {
     fs::remove_all(CopyPath(path_), ignored);
     return status;
   }
+  failed_ = true;  // until it is open again
   db_.reset();
   GW_RETURN_IF_ERROR(Rename(path_, OldPath(path_)));
   GW_RETURN_IF_ERROR(Rename(CopyPath(path_), path_));

@@ -86,6 +86,8 @@ class HistoryDatabase {
   // After it the changes survive the death of the process. After an error it is as if they had never been (only after
   // a loss of power may they be there), and all further calls fail until Heal.
   absl::Status Write(const HistoryChanges& changes);
+  // False: a write or a sync has failed, and Heal has not ended it yet.
+  bool is_writable() const { return !failed_; }
   // Makes durable what was written. May run beside Write, which goes on. After an error, as Write: what the disk did
   // not take is written anew by Heal, never synced again.
   absl::Status Sync();

@@ -110,7 +110,9 @@ void HistoryWriter::Run() {
   while (TakeRound(&round)) {
     const absl::Status status = RunRound(&round);
     if (!status.ok()) hooks_.failed(status);
-    for (SettleDone& done : round.settles) done(status.ok() ? round.may_store : status);
+    for (SettleDone& done : round.settles) {
+      done(!status.ok() ? status : !round.may_store.ok() ? round.may_store : round.unreadable);
+    }
   }
   for (SettleDone& done : round.settles) done(absl::CancelledError("the store ends"));
 }
@@ -120,21 +122,21 @@ absl::Status HistoryWriter::RunRound(Round* round) {
   const bool settles = !round->settles.empty();
   GW_RETURN_IF_ERROR(RemoveJobs(round));
   const std::vector<HistoryJobs::Job> jobs = jobs_.All();
-  if (round->writes_anew) GW_RETURN_IF_ERROR(WriteAnew(jobs));
+  if (round->writes_anew) GW_RETURN_IF_ERROR(WriteAnew(jobs, round));
   const absl::Duration oldest = settles ? absl::InfiniteDuration() : now - kOldBlock;
   // Also where nothing can be packed: who appends waits until it is done.
   for (const HistoryJobs::Job& job : jobs) job->TakeApart();
   round->may_store = hooks_.may_store();
   if (round->may_store.ok()) {
     GW_RETURN_IF_ERROR(StoreNotes(jobs));
-    GW_RETURN_IF_ERROR(PackDue(jobs, oldest));
-    GW_RETURN_IF_ERROR(KeepBounds(jobs));
+    GW_RETURN_IF_ERROR(PackDue(jobs, oldest, round));
+    GW_RETURN_IF_ERROR(KeepBounds(jobs, round));
   }
   const bool is_long = JournalBytes() > kJournalBytes;
   if (now >= next_tidying_ || settles || is_long) GW_RETURN_IF_ERROR(CutJournal(jobs, round->journal));
   if (now < next_tidying_ && !settles) return absl::OkStatus();
   next_tidying_ = now + kTidyEvery;
-  GW_RETURN_IF_ERROR(KeepBudgets(jobs));
+  GW_RETURN_IF_ERROR(KeepBudgets(jobs, round));
   CompactDropped();
   if (database_.needs_rebuild()) {
     spdlog::error("the statistics are written anew: a part of them is damaged");
@@ -187,13 +189,13 @@ void HistoryWriter::RunLater(absl::AnyInvocable<void()> task) {
   });
 }
 
-absl::Status HistoryWriter::WriteAnew(const std::vector<HistoryJobs::Job>& jobs) {
+absl::Status HistoryWriter::WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
   for (const HistoryJobs::Job& job : jobs) {
     HistoryChanges rows;
     job->PutAllRows(&rows);
     if (!rows.empty()) GW_RETURN_IF_ERROR(database_.Write(rows));
   }
-  return PackDue(jobs, absl::InfiniteDuration());
+  return PackDue(jobs, absl::InfiniteDuration(), round);
 }
 
 absl::Status HistoryWriter::StoreNotes(const std::vector<HistoryJobs::Job>& jobs) {
@@ -208,17 +210,32 @@ absl::Status HistoryWriter::StoreNotes(const std::vector<HistoryJobs::Job>& jobs
   return absl::OkStatus();
 }
 
-absl::Status HistoryWriter::PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest) {
+absl::Status HistoryWriter::PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest, Round* round) {
   for (const HistoryJobs::Job& job : jobs) {
+    absl::Status status;
     for (const BlockId& id : job->Due(oldest)) {
-      if (job->is_removed() || closing()) break;
-      GW_RETURN_IF_ERROR(packer_.Pack(*job, id));
+      if (job->is_removed() || closing() || !status.ok()) break;
+      status = packer_.Pack(*job, id);
     }
+    GW_RETURN_IF_ERROR(PassOverUnreadable(*job, status, round));
   }
   return absl::OkStatus();
 }
 
-absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs) {
+absl::Status HistoryWriter::PassOverUnreadable(const JobHistory& job, const absl::Status& status, Round* round) {
+  if (status.ok()) {
+    unreadable_.erase(job.uid());
+    return absl::OkStatus();
+  }
+  if (!database_.is_writable()) return status;
+  round->unreadable = status;
+  if (unreadable_.insert(job.uid()).second) {
+    spdlog::error("statistics of job {} cannot be packed for now: {}", job.uid(), status.ToString());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
   size_t bytes = 0;
   for (const HistoryJobs::Job& job : jobs) bytes += job->memory_bytes();
   std::vector<HistoryJobs::Job> by_size;
@@ -231,7 +248,7 @@ absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs
   for (const HistoryJobs::Job& job : by_size) {
     if (bytes <= kOpenBytes / 2) break;
     const size_t before = job->memory_bytes();
-    GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration()));
+    GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration(), round));
     bytes -= std::min(bytes, before);
   }
   if (JournalBytes() <= kJournalBytes) return absl::OkStatus();
@@ -241,7 +258,8 @@ absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs
     middle = journal_[journal_.size() / 2].journal;
   }
   for (const HistoryJobs::Job& job : jobs) {
-    if (job->FirstJournal().value_or(middle) < middle) GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration()));
+    if (job->FirstJournal().value_or(middle) >= middle) continue;
+    GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration(), round));
   }
   return absl::OkStatus();
 }
@@ -262,13 +280,13 @@ absl::Status HistoryWriter::CutJournal(const std::vector<HistoryJobs::Job>& jobs
   return absl::OkStatus();
 }
 
-absl::Status HistoryWriter::KeepBudgets(const std::vector<HistoryJobs::Job>& jobs) {
+absl::Status HistoryWriter::KeepBudgets(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
   if (!keeps_budgets_) return absl::OkStatus();
-  for (const size_t level : {size_t{0}, size_t{1}}) GW_RETURN_IF_ERROR(KeepBudgetsOf(level, jobs));
+  for (const size_t level : {size_t{0}, size_t{1}}) GW_RETURN_IF_ERROR(KeepBudgetsOf(level, jobs, round));
   return absl::OkStatus();
 }
 
-absl::Status HistoryWriter::KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs) {
+absl::Status HistoryWriter::KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs, Round* round) {
   const int64_t part = level == 0 ? 1 : kTierPart;
   const int64_t max_bytes = options_.max_bytes / part;
   std::vector<RetentionBudget> budgets;
@@ -292,8 +310,9 @@ absl::Status HistoryWriter::KeepBudgetsOf(size_t level, const std::vector<Histor
     drops[drop.job].push_back(retained[drop.job].blocks[drop.block]);
   }
   for (const auto& [job, blocks] : drops) {
-    GW_RETURN_IF_ERROR(packer_.Drop(*jobs[job], level, blocks));
-    NoteDropped(*jobs[job], level, blocks);
+    const absl::Status status = packer_.Drop(*jobs[job], level, blocks);
+    GW_RETURN_IF_ERROR(PassOverUnreadable(*jobs[job], status, round));
+    if (status.ok()) NoteDropped(*jobs[job], level, blocks);
   }
   return absl::OkStatus();
 }

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -75,6 +76,7 @@ class HistoryWriter {
     bool writes_anew = false;
     uint64_t journal = 0;  // told up to here
     absl::Status may_store;
+    absl::Status unreadable;  // of some job, which was passed over
   };
   // Rows of which a job has dropped some since their space was given back.
   struct Dropped {
@@ -88,15 +90,18 @@ class HistoryWriter {
   void Run();
   absl::Status RunRound(Round* round);
   absl::Status RemoveJobs(Round* round);
-  absl::Status WriteAnew(const std::vector<HistoryJobs::Job>& jobs);
+  absl::Status WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   // What is to be stored of jobs that may have nothing to pack.
   absl::Status StoreNotes(const std::vector<HistoryJobs::Job>& jobs);
-  absl::Status PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest);
+  absl::Status PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest, Round* round);
+  // What becomes of a change of a job: an error, if nothing can be written; what cannot be read is another time's work,
+  // and no other job's trouble.
+  absl::Status PassOverUnreadable(const JobHistory& job, const absl::Status& status, Round* round);
   // Closes blocks early where they take too much memory, or keep too much of the journal.
-  absl::Status KeepBounds(const std::vector<HistoryJobs::Job>& jobs);
+  absl::Status KeepBounds(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   absl::Status CutJournal(const std::vector<HistoryJobs::Job>& jobs, uint64_t told);
-  absl::Status KeepBudgets(const std::vector<HistoryJobs::Job>& jobs);
-  absl::Status KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs);
+  absl::Status KeepBudgets(const std::vector<HistoryJobs::Job>& jobs, Round* round);
+  absl::Status KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs, Round* round);
   void NoteDropped(const JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks);
   void GiveSpaceBack(const Removal& removal);
   void CompactDropped();
@@ -114,8 +119,9 @@ class HistoryWriter {
   const std::shared_ptr<WorkTracker> work_ = std::make_shared<WorkTracker>();
 
   // The thread's own.
-  std::vector<Removal> removals_;  // that could not be made yet
-  uint64_t journal_begin_;         // records before are cut off
+  std::vector<Removal> removals_;     // that could not be made yet
+  uint64_t journal_begin_;            // records before are cut off
+  std::set<std::string> unreadable_;  // uids of jobs, told in the log
   absl::Duration next_tidying_ = -absl::InfiniteDuration();
   std::map<std::string, Dropped> dropped_;  // by uid
   std::shared_ptr<std::atomic<bool>> is_compacting_ = std::make_shared<std::atomic<bool>>(false);

@@ -78,7 +78,8 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
   std::atomic<bool> is_full = false;
   std::atomic<bool> cannot_sync = false;
   std::atomic<bool> skips_sync = false;
-  std::atomic<int> log_syncs = 0;  // that were asked for
+  std::atomic<int> log_syncs = 0;         // that were asked for
+  std::atomic<bool> cannot_read = false;  // tables, for a reason that says nothing about what they hold
   // Called before each read of a table, on the thread that reads. Set before the database is opened.
   std::function<void()> before_read;
 
@@ -133,6 +134,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     rocksdb::IOStatus Read(uint64_t offset, size_t size, const rocksdb::IOOptions& options, rocksdb::Slice* result,
                            char* scratch, rocksdb::IODebugContext* context) const override {
       if (files_.before_read != nullptr) files_.before_read();
+      if (files_.cannot_read) return rocksdb::IOStatus::IOError("Connection timed out");
       return FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, context);
     }
 

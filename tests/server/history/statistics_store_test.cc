@@ -637,6 +637,28 @@ TEST_F(StatisticsStoreTest, ASpikeStaysInRangesWhateverComesAfterItWasDropped) {
   EXPECT_EQ(buckets.at(256).max, 1);
 }
 
+TEST_F(StatisticsStoreTest, AJobThatCannotBeReadKeepsNoOtherFromBeingPacked) {
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  options_.env = disk.env.get();
+  Reopen();
+  ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(0, 99)), IsOk());
+  Settle();
+  Reopen();
+  disk.files->cannot_read = true;
+  ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(100, 110)), IsOk());
+  ASSERT_THAT(AppendAndWait(*store_, "b", FullReports(0, 99)), IsOk());
+  EXPECT_THAT(SettleAndWait(*store_), StatusIs(absl::StatusCode::kUnavailable, _)) << "not all is packed";
+  EXPECT_GT(store_->UsageOf("b").report_bytes, 0);
+  EXPECT_EQ(store_->Usage().stopped, "") << "it can be stored";
+  EXPECT_THAT(AppendAndWait(*store_, "a", FullReports(111, 120)), IsOk());
+  disk.files->cannot_read = false;
+  Settle();
+  EXPECT_THAT(ReadAll("a"), SizeIs(121));
+  EXPECT_THAT(ReadAll("b"), SizeIs(100));
+  store_.reset();  // before the disk
+}
+
 // Alerts fire, and jobs are deleted, while the disk is full.
 TEST_F(StatisticsStoreTest, WhatIsAskedForWhileNothingCanBeStoredIsDoneWhenItCan) {
   FailingDisk disk;
