@@ -456,7 +456,7 @@ void JobHistory::PutNotes(HistoryChanges* rows) {
 
 void JobHistory::NotesFailed() {
   absl::MutexLock lock(&mutex_);
-  has_new_protection_ = true;
+  has_new_names_ = has_new_protection_ = true;
 }
 
 void JobHistory::Apply(const IndexChange& change, std::optional<BlockId> closed) {

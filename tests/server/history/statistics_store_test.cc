@@ -637,6 +637,27 @@ TEST_F(StatisticsStoreTest, ASpikeStaysInRangesWhateverComesAfterItWasDropped) {
   EXPECT_EQ(buckets.at(256).max, 1);
 }
 
+TEST_F(StatisticsStoreTest, NamesOfLayersAreStoredThoughTheFirstTryFails) {
+  FailingDisk disk;
+  options_.env = disk.env.get();
+  Reopen();
+  std::atomic<bool> fails = false;
+  store_->Append("u", FullReports(0, 99), [&](const absl::Status& status, auto) {
+    fails = !status.ok();
+    disk.files->is_full = true;  // before they are taken apart, or their names are stored
+  });
+  EXPECT_THAT(SettleAndWait(*store_), Not(IsOk()));
+  ASSERT_FALSE(fails);
+  disk.files->is_full = false;
+  clock_.Advance(absl::Seconds(1));
+  ASSERT_THAT(AppendAndWait(*store_, "v", MakeReports(1, 0, 0)), IsOk());
+  Settle();
+  EXPECT_THAT(store_->LayerNames("u"), ElementsAre("activation0"));
+  Reopen();
+  EXPECT_THAT(store_->LayerNames("u"), ElementsAre("activation0"));
+  store_.reset();  // before the disk
+}
+
 TEST_F(StatisticsStoreTest, AJobThatCannotBeReadKeepsNoOtherFromBeingPacked) {
   FailingDisk disk;
   disk.files->skips_sync = true;
