@@ -44,6 +44,7 @@ class Loader {
     if (loaded_.is_damaged) GW_RETURN_IF_ERROR(FindItems());
     GW_RETURN_IF_ERROR(ReadJournal());
     loaded_.first_journal = loaded_.records.empty() ? loaded_.next_journal : loaded_.records.front().first;
+    if (loaded_.is_damaged) loaded_.first_journal = 0;  // what cannot be read is cut off, too
     return std::move(loaded_);
   }
 
@@ -59,6 +60,9 @@ class Loader {
         [this](const RowKey& key, absl::string_view value) { AddItem(key, key.level, value.size()); }, &ignored);
   }
 
+  // A later attempt goes on where it likes: before its first step nothing needs to have been.
+  static bool BeginsAnywhere(int32_t attempt, int64_t last_step) { return attempt > 1 && last_step < 0; }
+
   void AddItem(const RowKey& key, size_t level, size_t bytes) {
     const HistoryJobs::Job job = jobs_.FindOrMake(key.uid);
     HistoryItem item{
@@ -69,7 +73,9 @@ class Loader {
         std::find_if(known.begin(), known.end(), [&key](const HistoryItem& one) { return one.steps == key.steps; });
     if (level == 0) {
       if (same != known.end()) return;
-      item.previous_step = key.steps.first - 1;  // what is not there is lost
+      const int64_t before =
+          job->Ask([&](const HistoryIndex& index) { return index.StepBefore(key.attempt, key.steps.first); });
+      item.previous_step = BeginsAnywhere(key.attempt, before) ? -1 : key.steps.first - 1;  // what is not there is lost
     } else {
       const int64_t last = job->Ask([&](const HistoryIndex& index) { return index.LastStep(key.attempt); });
       if (last >= key.steps.first) item.through = std::min(last, key.steps.last);
@@ -112,7 +118,8 @@ class Loader {
     const HistoryJobs::Job job = jobs_.FindOrMake(part.uid);
     const int64_t last_step = job->LastStep(part.attempt);
     std::vector<EncodedReport> open;
-    if (*is_damaged && entries->front().first_step > last_step + 1) {
+    const bool is_gap = entries->front().first_step > last_step + 1 && !BeginsAnywhere(part.attempt, last_step);
+    if (*is_damaged && is_gap) {
       open.push_back(EncodeLost(part.attempt, last_step + 1, entries->front().first_step - 1, kDamagedReason));
     }
     for (EncodedReport& entry : *entries) {

@@ -22,14 +22,14 @@ bool IsRemoval(const JournalPart& part);
 
 struct LoadedHistory {
   std::vector<std::pair<uint64_t, int64_t>> records;  // of the journal: number, bytes
-  uint64_t first_journal = 1;                         // no record before is there
+  uint64_t first_journal = 1;                         // no record before is there, readable or not
   uint64_t next_journal = 1;
   bool is_damaged = false;  // something of the index or the journal could not be read
 };
 
 // Reads the index and the journal into `jobs`, which are empty. Where the index is damaged, it is made again from the
 // batches and rows of tiers that are there. Where a record of the journal is, the steps that are missing then are told
-// as lost. Errors as HistoryDatabase.
+// as lost, but for those before the first of a later attempt. Errors as HistoryDatabase.
 absl::StatusOr<LoadedHistory> LoadHistory(HistoryDatabase* database, const core::Clock* clock, HistoryJobs* jobs);
 
 }  // namespace gradwatch::server

@@ -192,8 +192,12 @@ void HistoryWriter::RunLater(absl::AnyInvocable<void()> task) {
 absl::Status HistoryWriter::WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
   for (const HistoryJobs::Job& job : jobs) {
     HistoryChanges rows;
+    for (const RowKind kind : {RowKind::kItem, RowKind::kLost, RowKind::kNames, RowKind::kProtected}) {
+      const KeyRange all = RowsOf(kind, job->uid());  // some may be damaged
+      rows.DeleteRange(all.from, all.to);
+    }
     job->PutAllRows(&rows);
-    if (!rows.empty()) GW_RETURN_IF_ERROR(database_.Write(rows));
+    GW_RETURN_IF_ERROR(database_.Write(rows));
   }
   return PackDue(jobs, absl::InfiniteDuration(), round);
 }

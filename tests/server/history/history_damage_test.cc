@@ -1,6 +1,7 @@
 // What becomes of statistics when rows, files or the whole folder are damaged or gone: told, or harmless.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rocksdb/db.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -253,6 +254,69 @@ TEST_F(HistoryDamageTest, AJournalThatHasLostARecordTellsTheGap) {
   EXPECT_EQ(store->found(), Found::kDamaged);
   EXPECT_EQ(ReadAll(*store, "u"),
             Steps(0, 9) + std::vector<std::string>{absl::StrCat("10-19 ", kDamagedReason)} + Steps(20, 29));
+}
+
+// A row whose checksum does not hold.
+void SpoilRow(const std::string& folder, const std::string& key) {
+  rocksdb::Options options;
+  options.env = QuickDisk();
+  rocksdb::DB* opened = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(options, folder, &opened).ok());
+  const std::unique_ptr<rocksdb::DB> database(opened);
+  ASSERT_TRUE(database->Put({}, key, "spoilt").ok());
+}
+
+// It is told once, and gone then: not at every start.
+TEST_F(HistoryDamageTest, RowsThatAreDamagedAreNotFoundAgain) {
+  const struct {
+    const char* name;
+    std::string key;
+  } kCases[] = {
+      {"the first record of the journal", JournalKey(1)},
+      {"an item", Item(256).Encode()},
+      {"a lost range", RowKey{.kind = RowKind::kLost, .uid = "u", .attempt = 1, .steps = {900, 900}}.Encode()},
+      {"names", RowKey{.kind = RowKind::kNames, .uid = "u"}.Encode()},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.name);
+    fs::remove_all(folder());
+    Fill();
+    ASSERT_NO_FATAL_FAILURE(SpoilRow(folder(), c.key));
+    for (const Found found : {Found::kDamaged, Found::kSound}) {
+      const auto store = Open();
+      EXPECT_EQ(store->found(), found);
+      EXPECT_EQ(ReadAll(*store, "u"), Steps(0, 767));
+      ASSERT_THAT(AppendAndWait(*store, "v", MakeReports(1, 0, 9)), IsOk());
+      ASSERT_THAT(SettleAndWait(*store), IsOk());
+    }
+  }
+}
+
+// Of attempts that go on at a step of theirs nothing is missing before it.
+TEST_F(HistoryDamageTest, ALaterAttemptHasLostNothingBeforeItsFirstStep) {
+  const auto batch = [](int32_t attempt) {
+    return RowKey{.kind = RowKind::kBatch, .uid = "u", .attempt = attempt, .steps = {1000, 1023}}.Encode();
+  };
+  const auto item = [](int32_t attempt) {
+    return RowKey{.kind = RowKind::kItem, .uid = "u", .attempt = attempt, .steps = {1000, 1000}}.Encode();
+  };
+  const std::string damaged = absl::StrCat("1000-1023 ", kDamagedReason);
+  for (const int32_t attempt : {1, 2}) {
+    SCOPED_TRACE(attempt);
+    fs::remove_all(folder());
+    {
+      const auto store = Open();
+      ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(attempt, 1000, 1023)), IsOk());
+      ASSERT_THAT(SettleAndWait(*store), IsOk());
+      ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(attempt, 1024, 1099)), IsOk());
+      ASSERT_THAT(SettleAndWait(*store), IsOk());
+    }
+    Change([&](HistoryDatabase&, HistoryChanges* rows) { rows->Put(batch(attempt), "x"); });
+    ASSERT_NO_FATAL_FAILURE(SpoilRow(folder(), item(attempt)));
+    const auto store = Open();
+    const std::string first = attempt == 1 ? absl::StrCat("0-1023 ", kDamagedReason) : damaged;
+    EXPECT_EQ(ReadAll(*store, "u"), std::vector<std::string>{first} + Steps(1024, 1099));
+  }
 }
 
 // What a start finds without its index it finds again.
