@@ -138,15 +138,25 @@ absl::Status HistoryWriter::RunRound(Round* round) {
   next_tidying_ = now + kTidyEvery;
   GW_RETURN_IF_ERROR(KeepBudgets(jobs, round));
   CompactDropped();
-  if (database_.needs_rebuild()) {
-    spdlog::error("the statistics are written anew: a part of them is damaged");
-    GW_RETURN_IF_ERROR(database_.Rebuild([](absl::string_view, absl::string_view) {}));
-  }
   GW_ASSIGN_OR_RETURN(const HistoryUsage usage, database_.Usage());
+  GW_RETURN_IF_ERROR(RebuildIfDamaged(usage.files));
   if (settles) GW_RETURN_IF_ERROR(database_.Sync());
   absl::MutexLock lock(&mutex_);
   usage_ = usage;
   return absl::OkStatus();
+}
+
+absl::Status HistoryWriter::RebuildIfDamaged(int64_t folder_bytes) {
+  if (!database_.needs_rebuild()) return absl::OkStatus();
+  const bool lacks_room = hooks_.free_bytes() < folder_bytes + options_.disk_reserve;
+  if (lacks_room && !lacks_room_) {
+    spdlog::error("a part of the statistics is damaged, and there is no room to write the rest anew: {} MiB are needed",
+                  (folder_bytes + options_.disk_reserve) >> 20);
+  }
+  lacks_room_ = lacks_room;
+  if (lacks_room) return absl::OkStatus();
+  spdlog::error("the statistics are written anew: a part of them is damaged");
+  return database_.Rebuild([](absl::string_view, absl::string_view) {});
 }
 
 absl::Status HistoryWriter::RemoveJobs(Round* round) {

@@ -39,6 +39,8 @@ class HistoryWriter {
     std::function<absl::Status()> may_store;
     // A write has failed.
     std::function<void(const absl::Status&)> failed;
+    // What is free on the disk, as of a second ago.
+    std::function<int64_t()> free_bytes;
   };
   // Starts the thread. All outlive it, also the executor of the options, which is set. `journal`: the first record that
   // may be there.
@@ -103,6 +105,8 @@ class HistoryWriter {
   absl::Status KeepBudgets(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   absl::Status KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs, Round* round);
   void NoteDropped(const JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks);
+  // Copies a folder of which a part is damaged, as soon as there is room for it.
+  absl::Status RebuildIfDamaged(int64_t folder_bytes);
   void GiveSpaceBack(const Removal& removal);
   void CompactDropped();
   // Runs on the executor, unless the writer has ended by then.
@@ -121,6 +125,7 @@ class HistoryWriter {
   // The thread's own.
   std::vector<Removal> removals_;     // that could not be made yet
   uint64_t journal_begin_;            // records before are cut off
+  bool lacks_room_ = false;           // to rebuild; told in the log
   std::set<std::string> unreadable_;  // uids of jobs, told in the log
   absl::Duration next_tidying_ = -absl::InfiniteDuration();
   std::map<std::string, Dropped> dropped_;  // by uid

@@ -176,7 +176,8 @@ class RocksStatisticsStore final : public StatisticsStore {
     if (options.executor == nullptr) options.executor = &in_place_;
     writer_.emplace(database_.get(), &jobs_, std::move(options),
                     HistoryWriter::Hooks{[this] { return stops_.Why(); },
-                                         [this](const absl::Status& status) { stops_.Fail(status); }},
+                                         [this](const absl::Status& status) { stops_.Fail(status); },
+                                         [this] { return free_bytes_.load(); }},
                     loaded.first_journal);
     for (const auto& [journal, bytes] : loaded.records) writer_->Committed(journal, bytes);
     if (found_ == Found::kDamaged) writer_->WriteAnew();

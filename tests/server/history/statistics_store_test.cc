@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -36,6 +38,7 @@ using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
 using ::testing::_;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::Eq;
 using ::testing::Ge;
@@ -656,6 +659,44 @@ TEST_F(StatisticsStoreTest, NamesOfLayersAreStoredThoughTheFirstTryFails) {
   Reopen();
   EXPECT_THAT(store_->LayerNames("u"), ElementsAre("activation0"));
   store_.reset();  // before the disk
+}
+
+TEST_F(StatisticsStoreTest, ADamagedFolderIsCopiedWhenThereIsRoom) {
+  std::atomic<int64_t> free = int64_t{64} << 20;
+  options_.free_bytes = [&free]() -> absl::StatusOr<int64_t> { return free.load(); };
+  Reopen();
+  for (const char* uid : {"a", "b"}) ASSERT_THAT(AppendAndWait(*store_, uid, FullReports(0, 999)), IsOk());
+  Settle();
+  store_.reset();
+  std::string table;
+  for (const auto& file : std::filesystem::directory_iterator(dir_.File("history"))) {
+    const bool is_larger = table.empty() || file.file_size() > std::filesystem::file_size(table);
+    if (file.path().extension() == ".sst" && is_larger) table = file.path();
+  }
+  std::fstream stream(table, std::ios::binary | std::ios::in | std::ios::out);
+  stream.seekp(1000);
+  stream.write("damaged", 7);
+  stream.close();
+  Reopen();
+  const auto folder = [this] {
+    struct stat info = {};
+    EXPECT_EQ(stat(dir_.File("history").c_str(), &info), 0);
+    return info.st_ino;
+  };
+  const auto before = folder();
+  absl::Notification removed;
+  store_->Remove("b", [&removed] { removed.Notify(); });  // compaction comes across it
+  removed.WaitForNotification();
+  Settle();
+  EXPECT_EQ(folder(), before) << "there is no room";
+  ASSERT_THAT(AppendAndWait(*store_, "c", FullReports(0, 9)), IsOk());
+  free = int64_t{1} << 30;
+  clock_.Advance(absl::Seconds(1));
+  ASSERT_THAT(AppendAndWait(*store_, "c", FullReports(10, 19)), IsOk()) << "it is looked at";
+  Settle();
+  EXPECT_NE(folder(), before);
+  EXPECT_THAT(ReadAll("c"), SizeIs(20));
+  EXPECT_THAT(ReadAll("a"), Contains(HasSubstr(kDamagedReason)));
 }
 
 TEST_F(StatisticsStoreTest, AJobThatCannotBeReadKeepsNoOtherFromBeingPacked) {
