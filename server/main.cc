@@ -92,6 +92,14 @@ sigset_t BlockSignals() {
   return signals;
 }
 
+// Whether one has come that Run has not taken yet.
+bool IsSignalled() {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1 ||
+         sigismember(&pending, SIGHUP) == 1;
+}
+
 v1::ServerInfo MakeInfo(const JobManagerOptions& options, const std::string& log_epoch) {
   v1::ServerInfo info;
   info.set_version(GRADWATCH_VERSION);
@@ -186,8 +194,8 @@ class Daemon {
     store.job_budget.max_age = absl::Hours(24 * options_.statistics_days);
     GW_ASSIGN_OR_RETURN(statistics_, StatisticsStore::Open(folder_->File("history"), std::move(store)));
     // Those of an older version; before the port opens, since trainers go on where their statistics end. What cannot be
-    // moved now, as on a full disk, is moved by the next start.
-    const absl::Status moved = MoveLegacyStatistics(folder_->File("statistics"), statistics_.get());
+    // moved now, as on a full disk, is moved by the next start, and so is what is left when the server is told to end.
+    const absl::Status moved = MoveLegacyStatistics(folder_->File("statistics"), statistics_.get(), IsSignalled);
     if (!moved.ok()) spdlog::error("statistics of an older version stay where they are: {}", moved.ToString());
     return absl::OkStatus();
   }

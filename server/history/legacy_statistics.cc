@@ -71,7 +71,8 @@ std::vector<EncodedReport> ReadEntries(SQLite::Statement& row, const LegacyKey& 
 // Moves one database after the other.
 class Mover {
  public:
-  Mover(std::string folder, StatisticsStore* store) : folder_(std::move(folder)), store_(*store) {}
+  Mover(std::string folder, StatisticsStore* store, absl::FunctionRef<bool()> is_stopped)
+      : folder_(std::move(folder)), store_(*store), is_stopped_(is_stopped) {}
 
   absl::Status Move() {
     const std::vector<std::string> uids = OldestFirst();
@@ -153,6 +154,7 @@ class Mover {
   }
 
   absl::Status Append(const std::string& uid, std::vector<EncodedReport> entries) {
+    if (is_stopped_()) return absl::CancelledError("the server ends");
     absl::Notification over;
     absl::Status result;
     store_.Append(uid, std::move(entries), [&](const absl::Status& status, auto) {
@@ -176,6 +178,7 @@ class Mover {
 
   const std::string folder_;
   StatisticsStore& store_;
+  const absl::FunctionRef<bool()> is_stopped_;
 };
 
 }  // namespace
@@ -225,10 +228,11 @@ absl::Status LegacyStatistics::ForEachBatch(absl::FunctionRef<absl::Status(std::
   });
 }
 
-absl::Status MoveLegacyStatistics(const std::string& folder, StatisticsStore* store) {
+absl::Status MoveLegacyStatistics(const std::string& folder, StatisticsStore* store,
+                                  absl::FunctionRef<bool()> is_stopped) {
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) return absl::OkStatus();
-  return Mover(folder, store).Move();
+  return Mover(folder, store, is_stopped).Move();
 }
 
 }  // namespace gradwatch::server

@@ -44,9 +44,11 @@ class LegacyStatistics {
 
 // Moves all databases of `folder` into the store, one job after the other, and removes each that is there; the folder
 // too, when it is empty. What is stored of a job already, of a migration that was cut off, is stored once more. A
-// database that cannot be used is kept as UID.db.damaged, and told in the log. The first error of the store ends it;
-// the next start goes on. Not while anybody appends.
-absl::Status MoveLegacyStatistics(const std::string& folder, StatisticsStore* store);
+// database that cannot be used is kept as UID.db.damaged, and told in the log. The first error of the store ends it,
+// and so, with CANCELLED, does `is_stopped`, which is asked between two appends; the next start goes on. Not while
+// anybody appends.
+absl::Status MoveLegacyStatistics(
+    const std::string& folder, StatisticsStore* store, absl::FunctionRef<bool()> is_stopped = [] { return false; });
 
 }  // namespace gradwatch::server
 

@@ -24,7 +24,9 @@ namespace fs = std::filesystem;
 
 using ::gradwatch::testing::FakeClock;
 using ::gradwatch::testing::IsOk;
+using ::gradwatch::testing::StatusIs;
 using ::gradwatch::testing::TempDir;
+using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
@@ -156,6 +158,18 @@ TEST_F(LegacyStatisticsTest, OneThatIsNoneIsSetAside) {
   EXPECT_THAT(ReadAll("good"), ElementsAre("1:0=1"));
   EXPECT_THAT(ReadAll("bad"), IsEmpty());
   EXPECT_THAT(Files(), UnorderedElementsAre("bad.db.damaged", "notes.txt"));
+}
+
+TEST_F(LegacyStatisticsTest, AStopEndsTheMoveAndTheNextStartGoesOn) {
+  for (const char* uid : {"a", "b"}) LegacyWriter(PathOf(uid)).Put(MakeReports(1, 0, 9), -1);
+  int moved = 0;
+  EXPECT_THAT(MoveLegacyStatistics(old_, store_.get(), [&moved] { return moved++ > 0; }),
+              StatusIs(absl::StatusCode::kCancelled, _));
+  EXPECT_NE(fs::exists(PathOf("a")), fs::exists(PathOf("b")));
+  EXPECT_EQ(ReadAll("a").size() + ReadAll("b").size(), 10u);
+  EXPECT_THAT(MoveLegacyStatistics(old_, store_.get()), IsOk());
+  EXPECT_FALSE(fs::exists(old_));
+  EXPECT_EQ(ReadAll("a").size() + ReadAll("b").size(), 20u);
 }
 
 // A start that was cut off in the middle begins the job once more.
