@@ -87,6 +87,14 @@ void HistoryIndex::AddLost(LostSteps lost, LostTable* table) {
   }
 }
 
+void HistoryIndex::Shorten(LostTable* table) {
+  while (table->size() > kMostLostRanges) {
+    const auto next = std::next(table->begin());
+    table->begin()->second = {{table->begin()->first, next->second.steps.last}, kManyLostReason};
+    table->erase(next);
+  }
+}
+
 HistoryIndex::LostTable HistoryIndex::LostAfter(const IndexChange& change, LostTable table) {
   for (const LostSteps& lost : change.lost) AddLost(lost, &table);
   for (const LostSteps& dropped : change.dropped) {
@@ -96,6 +104,7 @@ HistoryIndex::LostTable HistoryIndex::LostAfter(const IndexChange& change, LostT
     }
     for (const StepRange& steps : Without({dropped.steps}, known)) AddLost({steps, dropped.reason}, &table);
   }
+  Shorten(&table);
   return table;
 }
 

@@ -20,6 +20,11 @@
 
 namespace gradwatch::server {
 
+// Lost ranges of an attempt at most: of more, the first ones become one.
+inline constexpr size_t kMostLostRanges = 4096;
+// The reason of one that was made of several, and may have reports in it.
+inline constexpr char kManyLostReason[] = "parts of these steps, for several reasons";
+
 // What one commit changes in the index of an attempt.
 struct IndexChange {
   using Place = std::pair<size_t, int64_t>;  // of a level in kLevels; the first step
@@ -81,6 +86,8 @@ class HistoryIndex {
 
   const Attempt& Find(int32_t attempt) const;
   static void AddLost(LostSteps lost, LostTable* table);
+  // Keeps it within its bound.
+  static void Shorten(LostTable* table);
   static LostTable LostAfter(const IndexChange& change, LostTable table);
 
   std::map<int32_t, Attempt> attempts_;

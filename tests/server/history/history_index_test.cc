@@ -45,6 +45,20 @@ TEST(HistoryIndexTest, LostRangesAreCutAndJoined) {
       << "what is lost stays so";
 }
 
+TEST(HistoryIndexTest, LostRangesAreBounded) {
+  HistoryIndex index;
+  const auto most = static_cast<int64_t>(kMostLostRanges);
+  for (int64_t i = 0; i < most; ++i) index.Apply({.attempt = 1, .lost = {{{2 * i, 2 * i}, "away"}}});
+  EXPECT_EQ(index.Lost(1, {0, 1 << 20}).size(), kMostLostRanges);
+  EXPECT_EQ(index.Lost(1, {0, 1 << 20})[0], (LostSteps{{0, 0}, "away"}));
+  for (int64_t i = most; i < most + 100; ++i) index.Apply({.attempt = 1, .lost = {{{2 * i, 2 * i}, "away"}}});
+  const std::vector<LostSteps> lost = index.Lost(1, {0, 1 << 20});
+  ASSERT_EQ(lost.size(), kMostLostRanges);
+  EXPECT_EQ(lost[0], (LostSteps{{0, 200}, kManyLostReason}));
+  EXPECT_EQ(lost[1], (LostSteps{{202, 202}, "away"}));
+  EXPECT_EQ(lost.back().steps.last, 2 * (most + 99));
+}
+
 TEST(HistoryIndexTest, ABucketThatMayGrowIsNotKept) {
   HistoryIndex index;
   index.Apply(
