@@ -114,6 +114,7 @@ absl::Status HistoryDatabase::OpenOrRepair() {
   rocksdb::Options options = MakeOptions(env_, listener_);
   rocksdb::Status status = rocksdb::Status::Corruption("CURRENT is missing");
   if (ContentOf(path_) != Content::kHeadless) status = OpenWith(options, path_, &db_);
+  if (IsReadError(status)) status = OpenWith(options, path_, &db_);
   if (status.ok() || !IsDamage(status)) return ToStatus(status);
   found_ = Found::kRepaired;
   // Of a log that is damaged in its middle, what comes before stands.
@@ -207,7 +208,9 @@ absl::StatusOr<std::string> HistoryDatabase::Get(absl::string_view key) const {
   absl::ReaderMutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(CheckUsable());
   std::string value;
-  GW_RETURN_IF_ERROR(ToStatus(db_->Get({}, SliceOf(key), &value)));
+  rocksdb::Status status = db_->Get({}, SliceOf(key), &value);
+  if (IsReadError(status)) status = db_->Get({}, SliceOf(key), &value);
+  GW_RETURN_IF_ERROR(ToStatus(status));
   absl::string_view checked = value;
   if (!TakeChecksum(key, &checked)) return RowIsDamaged();
   value.resize(checked.size());
@@ -227,6 +230,10 @@ absl::Status HistoryDatabase::Scan(absl::string_view from, absl::string_view to,
   std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
   std::string next(from);  // the lowest key that has not been told of
   for (it->Seek(SliceOf(from));;) {
+    if (IsReadError(it->status())) {
+      it.reset(db_->NewIterator(options));
+      it->Seek(next);
+    }
     if (!it->status().ok()) {
       if (!IsDamage(it->status())) return ToStatus(it->status());
       it = SeekPastDamage(db_.get(), options, next, kLongestHistoryKey);

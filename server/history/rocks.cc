@@ -127,6 +127,10 @@ bool IsDamage(const rocksdb::Status& status) {
                              [&text](int error) { return absl::StrContains(text, std::strerror(error)); });
 }
 
+bool IsReadError(const rocksdb::Status& status) {
+  return status.IsIOError() && absl::StrContains(status.ToString(), std::strerror(EIO));
+}
+
 bool IsFull(const rocksdb::Status& status) {
   return status.IsNoSpace() || status.subcode() == rocksdb::Status::kSpaceLimit;
 }

@@ -27,6 +27,8 @@ bool TakeChecksum(absl::string_view key, absl::string_view* value);
 // Whether a read, or an opening, has failed by what the files hold: a part of the disk that cannot be read is as bad as
 // other bytes there. Too many open files, or no memory, say nothing about them.
 bool IsDamage(const rocksdb::Status& status);
+// Whether the disk could not read (EIO), which may pass: it is damage if a second try fails, too.
+bool IsReadError(const rocksdb::Status& status);
 // Whether the disk is full.
 bool IsFull(const rocksdb::Status& status);
 // NOT_FOUND, or the errors of HistoryDatabase.

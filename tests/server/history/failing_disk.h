@@ -49,6 +49,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
                                       rocksdb::IODebugContext* context) override {
     if (std::filesystem::exists(std::filesystem::path(path).parent_path() / "unreadable"))
       return rocksdb::IOStatus::Corruption("unreadable");
+    if (FailsToRead()) return rocksdb::IOStatus::IOError("Input/output error");
     return FileSystemWrapper::NewSequentialFile(path, options, file, context);
   }
 
@@ -80,6 +81,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
   std::atomic<bool> skips_sync = false;
   std::atomic<int> log_syncs = 0;         // that were asked for
   std::atomic<bool> cannot_read = false;  // tables, for a reason that says nothing about what they hold
+  std::atomic<int> read_errors = 0;       // so many reads fail
   // Called before each read of a table, on the thread that reads. Set before the database is opened.
   std::function<void()> before_read;
 
@@ -89,6 +91,12 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     if (dies_at <= 0 || --dies_at != 0) return;
     last_deed();
     kill(getpid(), SIGKILL);
+  }
+
+  bool FailsToRead() {
+    int errors = read_errors;
+    while (errors > 0 && !read_errors.compare_exchange_weak(errors, errors - 1)) continue;
+    return errors > 0;
   }
 
   class File final : public rocksdb::FSWritableFileOwnerWrapper {
@@ -134,6 +142,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     rocksdb::IOStatus Read(uint64_t offset, size_t size, const rocksdb::IOOptions& options, rocksdb::Slice* result,
                            char* scratch, rocksdb::IODebugContext* context) const override {
       if (files_.before_read != nullptr) files_.before_read();
+      if (files_.FailsToRead()) return rocksdb::IOStatus::IOError("Input/output error");
       if (files_.cannot_read) return rocksdb::IOStatus::IOError("Connection timed out");
       return FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, context);
     }

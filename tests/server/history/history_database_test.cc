@@ -308,6 +308,31 @@ void ExpectWholeOrTold(const std::string& folder, int rows = 200) {
   EXPECT_EQ(*database->Get(Key(1000)), ValueOf(Key(1000)));
 }
 
+// Not before a second try fails, too.
+TEST(HistoryDatabaseTest, AReadErrorThatPassesIsNoDamage) {
+  TempDir dir;
+  const std::string folder = dir.File("history");
+  MakeFolderOfFourFiles(folder);
+  FailingDisk disk;
+  for (const int errors : {0, 1}) {
+    SCOPED_TRACE(errors);
+    disk.files->read_errors = errors;
+    const auto database = OpenAt(folder, disk.env.get());
+    EXPECT_EQ(disk.files->read_errors, 0);
+    EXPECT_EQ(database->found(), Found::kSound);
+    disk.files->read_errors = errors;
+    ExpectKeys(*database, 0, 200);
+    EXPECT_EQ(disk.files->read_errors, 0);
+  }
+  const auto database = OpenAt(folder, disk.env.get());
+  disk.files->read_errors = 1;
+  EXPECT_EQ(*database->Get(Key(70)), ValueOf(Key(70)));
+  EXPECT_EQ(disk.files->read_errors, 0);
+  disk.files->read_errors = 1'000'000;
+  EXPECT_THAT(database->Get(Key(20)), StatusIs(absl::StatusCode::kDataLoss, _));
+  disk.files->read_errors = 0;
+}
+
 TEST(HistoryDatabaseTest, ATurnedBitIsToldOrHarmless) {
   TempDir dir;
   const std::string whole = dir.File("whole"), folder = dir.File("history");
