@@ -188,7 +188,6 @@ class Daemon {
     StoreOptions store;
     store.knows_budgets = false;  // the jobs do, which are recovered later
     store.clock = clock_;
-    store.executor = &slow_;
     store.max_bytes = options_.statistics_mib << 20;
     store.job_budget.max_bytes = options_.job_statistics_mib << 20;
     store.job_budget.max_age = absl::Hours(24 * options_.statistics_days);

@@ -41,12 +41,6 @@ class ThreadPool final : public Executor {
   std::vector<std::thread> threads_;  // constant after construction
 };
 
-// Runs a task at once, on the thread that hands it in; where nobody waits for that thread, as in tests.
-class InlineExecutor final : public Executor {
- public:
-  void Run(absl::AnyInvocable<void()> task) override { task(); }
-};
-
 }  // namespace gradwatch::server
 
 #endif  // GRADWATCH_SERVER_BASE_EXECUTOR_H_

@@ -181,6 +181,7 @@ absl::Status HistoryDatabase::Heal() {
       if (status.ok() || is_for_now) return ToStatus(status);
     }
   }
+  StopCompacting();  // who waits for this lock keeps all others waiting
   absl::MutexLock lock(&mutex_);
   return Reopen();
 }
@@ -302,7 +303,8 @@ absl::StatusOr<HistoryUsage> HistoryDatabase::Usage() const {
   return usage;
 }
 
-absl::Status HistoryDatabase::CopyTo(HistoryDatabase* copy, Hole hole) const {
+absl::Status HistoryDatabase::CopyTo(const std::string& path, Hole hole) const {
+  GW_ASSIGN_OR_RETURN(const auto copy, Open(path, env_));
   HistoryChanges changes;
   absl::Status status;
   const auto put = [&](absl::string_view key, absl::string_view value) {
@@ -320,17 +322,14 @@ absl::Status HistoryDatabase::CopyTo(HistoryDatabase* copy, Hole hole) const {
 }
 
 absl::Status HistoryDatabase::Rebuild(Hole hole) {
+  StopCompacting();
   absl::MutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(CheckUsable());
   std::error_code ignored;
   fs::remove_all(CopyPath(path_), ignored);
-  absl::Status status;
-  {
-    GW_ASSIGN_OR_RETURN(const auto copy, Open(CopyPath(path_), env_));
-    status = CopyTo(copy.get(), hole);
-  }
-  if (!status.ok()) {
+  if (absl::Status status = CopyTo(CopyPath(path_), hole); !status.ok()) {
     fs::remove_all(CopyPath(path_), ignored);
+    db_->EnableManualCompaction();
     return status;
   }
   failed_ = true;  // until it is open again

@@ -108,7 +108,7 @@ class HistoryDatabase {
   absl::Status Compact(absl::string_view from, absl::string_view to);
   // The same for a range of which all keys are deleted and none is put meanwhile.
   absl::Status CompactDeleted(absl::string_view from, absl::string_view to);
-  // Ends these two, wherever they are, with UNAVAILABLE; for the end of the process.
+  // Ends these two, wherever they are, with UNAVAILABLE, until the folder is opened anew.
   void StopCompacting();
   absl::StatusOr<HistoryUsage> Usage() const;
 
@@ -124,7 +124,7 @@ class HistoryDatabase {
   absl::Status OpenOrRepair() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Reopen() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CopyTo(HistoryDatabase* copy, Hole hole) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  absl::Status CopyTo(const std::string& path, Hole hole) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   absl::Status Scan(absl::string_view from, absl::string_view to, Row row, Hole hole) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   absl::Status CheckUsable() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);

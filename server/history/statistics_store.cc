@@ -173,7 +173,7 @@ class RocksStatisticsStore final : public StatisticsStore {
     worst_found_ = database_->found();
     next_journal_ = loaded.next_journal;
     StoreOptions options = options_;
-    if (options.executor == nullptr) options.executor = &in_place_;
+    if (options.executor == nullptr) options.executor = &space_.emplace("history-room", 1);
     writer_.emplace(database_.get(), &jobs_, std::move(options),
                     HistoryWriter::Hooks{[this] { return stops_.Why(); },
                                          [this](const absl::Status& status) { stops_.Fail(status); },
@@ -465,7 +465,7 @@ class RocksStatisticsStore final : public StatisticsStore {
 
   const std::string folder_;
   const StoreOptions options_;
-  InlineExecutor in_place_;
+  std::optional<ThreadPool> space_;
   const std::unique_ptr<HistoryDatabase> database_;
   HistoryJobs jobs_;
   Stops stops_;

@@ -31,7 +31,8 @@ namespace gradwatch::server {
 
 struct StoreOptions {
   const core::Clock* clock = &core::RealClock();  // outlives the store
-  // Where space is given back to the disk, which takes its time; outlives the store. Null: where it is due.
+  // Where space is given back to the disk, which takes its time; outlives the store. Null: on a thread of the store's
+  // that does nothing else.
   Executor* executor = nullptr;
   RetentionBudget job_budget;  // of a job whose own says nothing else; tiers of 16 steps may take a quarter of it more
   int64_t max_bytes = 0;       // the same of all jobs together; 0: any number

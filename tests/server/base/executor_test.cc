@@ -51,12 +51,6 @@ TEST(ThreadPoolTest, RunsWhatIsQueuedBeforeItEnds) {
   EXPECT_EQ(runs, 100);
 }
 
-TEST(InlineExecutorTest, RunsAtOnce) {
-  bool ran = false;
-  InlineExecutor().Run([&] { ran = true; });
-  EXPECT_TRUE(ran);
-}
-
 // It ended the process.
 TEST(ThreadPoolTest, ATaskThatThrowsIsItsOwnTrouble) {
   absl::Notification ran;

@@ -28,6 +28,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* context) override {
+    if (before_table != nullptr && absl::EndsWith(path, ".sst")) before_table();
     std::unique_ptr<rocksdb::FSWritableFile> real;
     const rocksdb::IOStatus status = FileSystemWrapper::NewWritableFile(path, options, &real, context);
     if (status.ok()) *file = std::make_unique<File>(std::move(real), this, absl::EndsWith(path, ".log"));
@@ -84,6 +85,8 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
   std::atomic<int> read_errors = 0;       // so many reads fail
   // Called before each read of a table, on the thread that reads. Set before the database is opened.
   std::function<void()> before_read;
+  // The same before a table is written.
+  std::function<void()> before_table;
 
  private:
   template <typename LastDeed>

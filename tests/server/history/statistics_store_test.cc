@@ -699,6 +699,37 @@ TEST_F(StatisticsStoreTest, ADamagedFolderIsCopiedWhenThereIsRoom) {
   EXPECT_THAT(ReadAll("a"), Contains(HasSubstr(kDamagedReason)));
 }
 
+TEST_F(StatisticsStoreTest, ADeletionThatGivesItsSpaceBackHoldsNobodyUp) {
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  std::atomic<bool> is_slow = false;
+  absl::Notification go_on;
+  disk.files->before_table = [&] {
+    if (is_slow) go_on.WaitForNotification();
+  };
+  options_.env = disk.env.get();
+  Reopen();
+  for (const char* uid : {"a", "b"}) ASSERT_THAT(AppendAndWait(*store_, uid, FullReports(0, 999)), IsOk());
+  Settle();
+  Reopen();
+  is_slow = true;
+  std::atomic<bool> is_removed = false;
+  store_->Remove("a", [&is_removed] { is_removed = true; });
+  Wait();
+  ASSERT_THAT(AppendAndWait(*store_, "b", FullReports(1000, 1999)), IsOk());
+  absl::Notification settled;
+  store_->Settle([&](const absl::Status& status) {
+    EXPECT_THAT(status, IsOk());
+    settled.Notify();
+  });
+  EXPECT_TRUE(settled.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  EXPECT_FALSE(is_removed);
+  EXPECT_THAT(ReadAll("b"), SizeIs(2000));
+  go_on.Notify();
+  settled.WaitForNotification();
+  store_.reset();  // before the disk
+}
+
 TEST_F(StatisticsStoreTest, AJobThatCannotBeReadKeepsNoOtherFromBeingPacked) {
   FailingDisk disk;
   disk.files->skips_sync = true;
