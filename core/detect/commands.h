@@ -20,6 +20,11 @@ std::string RateCommand(const v1::Alert& alert, const StepRecord& record, double
 // name.
 std::string ClipCommand(const v1::Alert& alert, absl::string_view tensor_name, double max_norm);
 
+// What a line that ends with a RateCommand or a ClipCommand says of a job that is to be started again: the same values
+// in its spec, "gradwatch submit SPEC --set controls.learning_rate_scale=0.05". A line without one, or of one tensor
+// alone, whose place in the spec is longer than a command, stays as it is but for the command.
+std::string ForTheSpec(absl::string_view line);
+
 // Measures what goes through each layer.
 std::string LayerStatisticsCommand(const v1::Alert& alert);
 

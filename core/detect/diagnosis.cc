@@ -51,6 +51,10 @@ constexpr double kReplacingUpdate = 1;
 // Threshold to suggest, in medians of the norm. Pascanu et al. 2013 name 0.5 to 10 times the average.
 constexpr double kClipFactor = 5;
 constexpr double kRateFactor = 0.1;
+// After an update that replaced the weights: the ratio to aim at for a start, as far as the rate is to blame.
+constexpr double kRatioToStartWith = 0.1;
+// Before so many steps nothing is learnt.
+constexpr int64_t kFewSteps = 10;
 // A rate this many times that of when the loss was best was raised since; at this share of what it was, lowered.
 constexpr double kRaisedRate = 1.5;
 constexpr double kLoweredRate = 0.1;
@@ -347,11 +351,20 @@ std::string ShortIdOf(const v1::Alert& alert) {
   return absl::StrCat(alert.job_id(), "/", alert.attempt(), "/", alert.rule(), "/", alert.episode());
 }
 
+// By what to lower a rate after this update: where it replaced the weights, and no gradient larger than usual was the
+// reason, that it was so many times too large is measured.
+double FactorAfter(const RunSignals::Update& update, const StepRecord& record, const RunSignals& signals) {
+  const bool is_measured = std::isfinite(update.ratio) && update.ratio >= kReplacingUpdate;
+  if (!is_measured || GradientBehind(update, record, signals) > kRaisedNorm) return kRateFactor;
+  return kRatioToStartWith / update.ratio;
+}
+
 // Adds the cure of a lower rate; `after_another`: a likelier one stands before it.
 void SuggestRateToo(const StepRecord& record, bool after_another, const RunSignals& signals, v1::Alert* alert) {
   const auto update = RecentUpdate(record, signals);
   const bool blamed = update.has_value() && IsUnusual(*update, signals);
-  SuggestRate(record, kRateFactor, after_another && !blamed ? " if that does not help" : "", alert);
+  const double factor = update.has_value() ? FactorAfter(*update, record, signals) : kRateFactor;
+  SuggestRate(record, factor, after_another && !blamed ? " if that does not help" : "", alert);
 }
 
 }  // namespace
@@ -465,6 +478,11 @@ void SuggestLowerRate(const StepRecord& record, double factor, const RunSignals&
   const RunSignals::Best& best = signals.best();
   alert->add_diagnosis(absl::StrFormat("When the loss was best, at step %d, the learning rate was %s; it is %s now.",
                                        best.step, Number(best.learning_rate), Number(record.learning_rate)));
+  if (signals.rate_rises()) {
+    alert->add_diagnosis(
+        "And it is still rising: a scale takes from the rates to come only what it takes from this one. Lower the top "
+        "of the schedule too (optimizer.learning_rate).");
+  }
   SuggestRate(record, best.learning_rate / record.learning_rate, "", alert);
 }
 
@@ -504,10 +522,11 @@ void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1:
   auto& lines = *alert->mutable_diagnosis();
   const auto first = absl::c_find_if(lines, [](const std::string& line) { return absl::StartsWith(line, kCure); });
   const auto place = first - lines.begin();
-  alert->add_diagnosis(
-      absl::StrCat("What the weights had learnt is gone, and no change of the running job brings it back: start the "
-                   "job again",
-                   first == lines.end() ? "." : " with these values in its spec."));
+  std::for_each(first, lines.end(), [](std::string& line) { line = ForTheSpec(line); });
+  const char* gone =
+      record.step < kFewSteps ? "The weights that it started from are gone" : "What the weights had learnt is gone";
+  alert->add_diagnosis(absl::StrCat(gone, ", and no change of the running job brings it back: start the job again",
+                                    first == lines.end() ? "." : " with these values in its spec."));
   std::rotate(lines.begin() + place, lines.end() - 1, lines.end());
 }
 

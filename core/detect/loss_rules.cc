@@ -60,8 +60,11 @@ Verdict Quiet() {
 void DescribeBest(const RunSignals& signals, v1::Alert* alert) {
   const RunSignals::Best& best = signals.best();
   if (best.step < 0 || best.loss > signals.start_loss()) return;
-  alert->add_diagnosis(absl::StrFormat("The best loss was %s, the median of 50 steps up to step %d.",
-                                       Number(signals.LossOf(best.loss)), best.step));
+  const std::string what = best.losses < signals.losses50().capacity()
+                               ? absl::StrFormat("the first %d steps", best.losses)
+                               : absl::StrFormat("50 steps up to step %d", best.step);
+  alert->add_diagnosis(
+      absl::StrCat("The best loss was ", Number(signals.LossOf(best.loss)), ", the median of ", what, "."));
 }
 
 // What the norm and the updates do at this step, where they say something.
@@ -173,7 +176,7 @@ LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::stri
 void LossDivergence::BeginAnew(int era) {
   era_ = era;
   sum_ = broken_sum_ = 0;
-  left_ = never_ = false;
+  left_ = never_ = held_ = false;
   highest_.Clear();
   worse_ = 0;
   medians_.Clear();
@@ -188,13 +191,17 @@ Verdict LossDivergence::Judge(const StepRecord& record, const RunSignals& signal
   const double noise = max_deviations_ * signals.loss_deviation();
   const double reference = signals.settled() ? std::max(best + std::max(log_factor_, noise), floor) : loose;
   if (sum_ <= 0) above_since_ = record.step;
-  const Way way = JudgeLoss(signals, reference, loose);
+  Way way = JudgeLoss(signals, reference, loose);
+  // What was lost is not over because it scatters, or because updates have become small: it stays above its start.
+  const bool stays_lost = held_ && signals.losses30().Median() > signals.start_loss() + kNeverFactor;
+  if (way == Way::kNone && stays_lost) way = Way::kNever;
+  held_ = way != Way::kNone;
   Verdict verdict = Quiet();
   if (way == Way::kNone) return verdict;
   way_ = way;
   never_factor_ = signals.update_ratio() < kSettlingRatio ? kNeverFactorSettling : kNeverFactor;
   verdict.kind = Verdict::Kind::kHolds;
-  verdict.value = record.loss;
+  verdict.value = way == Way::kNever ? signals.LossOf(signals.losses30().Median()) : record.loss;
   // Of a loss that was never below its start the start is what counts.
   verdict.usual = signals.LossOf(way == Way::kNever ? signals.start_loss() : std::min(best, signals.start_loss()));
   verdict.limit = signals.LossOf(way == Way::kNever  ? signals.start_loss() + never_factor_
@@ -231,8 +238,9 @@ void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, 
   const std::string factor =
       verdict.usual > 0 ? absl::StrCat(Number(verdict.value / verdict.usual), " times") : "above";
   if (way_ == Way::kNever) {
-    alert->set_summary(absl::StrFormat("loss %s has been above its start, %s, for more than %d steps and does not fall",
-                                       Number(verdict.value), Number(verdict.usual), kNeverSteps));
+    alert->set_summary(absl::StrFormat(
+        "the loss, %s over 30 steps, has been above its start, %s, for more than %d steps and does not fall",
+        Number(verdict.value), Number(verdict.usual), kNeverSteps));
   } else {
     alert->set_summary(absl::StrFormat(
         "loss %s is %s its %s, %s, and does not come back; far above since step %d", Number(verdict.value), factor,

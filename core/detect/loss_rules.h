@@ -81,6 +81,7 @@ class LossDivergence final : public Condition {
   double never_factor_ = 0;      // of the last verdict that holds
   bool left_ = false;            // whether the first way held on the step before
   bool never_ = false;           // and the last one
+  bool held_ = false;            // and any
   int64_t above_since_ = 0;      // the step since which sum_ is not 0
   Way way_ = Way::kNone;
 };

@@ -24,6 +24,8 @@ const double kAboveStart = std::log(3.0);
 // A loss that had a new best on this many of the last 50 steps falls steadily.
 constexpr uint64_t kLastSteps = (uint64_t{1} << 50) - 1;
 constexpr int kLearning = 25;
+// A loss below this share of its start is that of a task that is all but solved.
+const double kSolved = std::log(1e-2);
 // The logarithm of the largest float: where a gradient is no number any more.
 constexpr double kLogLargestFloat = 88.7;
 
@@ -143,9 +145,17 @@ Verdict NormSpike::Judge(const StepRecord& record, const RunSignals& signals) {
   }
   if (!signals.has_norm()) return verdict;
   verdict = JudgeNorm(record.grad_norm, signals);
-  const bool is_large = signals.norm() > signals.start_norm() + log_start_factor_;
-  if (verdict.kind == Verdict::Kind::kHolds && !is_large) verdict.kind = Verdict::Kind::kQuiet;
+  if (verdict.kind == Verdict::Kind::kHolds && !Matters(signals)) verdict.kind = Verdict::Kind::kQuiet;
   return verdict;
+}
+
+// With start_factor. A network that has all but solved its task has hardly any gradient, and one hard example has a
+// thousand times as much: should it do harm, the loss tells.
+bool NormSpike::Matters(const RunSignals& signals) const {
+  if (std::isinf(log_start_factor_)) return true;
+  const SortedWindow& losses = signals.losses10();
+  const bool is_solved = losses.size() == losses.capacity() && losses.Median() < signals.start_loss() + kSolved;
+  return !is_solved && signals.norm() > signals.start_norm() + log_start_factor_;
 }
 
 // An outlier stays out of the history, however small it is beside the first norms.

@@ -56,6 +56,7 @@ class NormSpike final : public Condition {
  private:
   Verdict JudgeAgainst(double norm, const History& usual, int tensor) const;
   Verdict JudgeNorm(double norm, const RunSignals& signals);
+  bool Matters(const RunSignals& signals) const;
   Verdict JudgeTensor(const StepRecord& record, size_t i);
   Verdict JudgeTensors(const StepRecord& record);
 

@@ -244,6 +244,7 @@ void RunSignals::ObserveUpdate(const StepRecord& record) {
 }
 
 void RunSignals::ObserveRate(double rate) {
+  rises_to_highest_ = rate > highest_rate_ ? rises_to_highest_ + 1 : 0;
   if (rate > kNewRate * highest_rate_) {
     highest_rate_ = rate;
     steps_since_highest_ = 0;

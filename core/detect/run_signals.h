@@ -48,6 +48,7 @@ class RunSignals {
  public:
   static constexpr int kUsualWindow = 30;
   static constexpr int kUsualWarmUp = 20;
+  static constexpr int kRisesOfSchedule = 3;
 
   // The last step whose loss and gradients were finite, before the present one.
   struct FiniteStep {
@@ -152,6 +153,8 @@ class RunSignals {
 
   // The highest learning rate that stood for 20 steps without a higher one: the warm-up is over. 0: it is not.
   double top_rate() const { return top_rate_; }
+  // Whether the learning rate has risen to its highest on each of the last steps: a schedule is still raising it.
+  bool rate_rises() const { return rises_to_highest_ >= kRisesOfSchedule; }
 
  private:
   struct Outlier {
@@ -222,6 +225,7 @@ class RunSignals {
   // Learning rate.
   double highest_rate_ = 0;
   int steps_since_highest_ = 0;
+  int rises_to_highest_ = 0;  // in a row
   double top_rate_ = 0;
 };
 

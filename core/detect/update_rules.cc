@@ -270,7 +270,7 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
   const RunSignals::Update& update = signals.last_update();
   Verdict verdict;
   if (signals.finite()) verdict.kind = Verdict::Kind::kQuiet;
-  if (record.step > 0) return verdict;
+  if (record.step > 0) return was_bad_ ? JudgeSince(signals) : verdict;
   if (update.step == record.step && !(update.ratio < max_update_ratio_)) {
     verdict = {Verdict::Kind::kHolds, update.ratio, max_update_ratio_, update.tensor};
   } else if (IsFarAboveGuessing(record, facts)) {
@@ -278,6 +278,19 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
   } else if (facts.input_scale > max_input_scale_) {  // may be why nothing of the step is finite
     verdict = {Verdict::Kind::kHolds, facts.input_scale, max_input_scale_};
   }
+  was_bad_ = verdict.kind == Verdict::Kind::kHolds && verdict.tensor < 0;
+  return verdict;
+}
+
+// A bad start is over when the loss has come down to where a good one would have begun, not because the first step is
+// over. Not known: where guessing is not.
+Verdict FirstStep::JudgeSince(const RunSignals& signals) const {
+  Verdict verdict;
+  const double limit = max_loss_factor_ * GuessingLoss(signals.facts());
+  if (!signals.finite() || signals.losses() == 0) return verdict;
+  const double loss = signals.LossOf(signals.losses10().Median());
+  if (loss > limit) return {Verdict::Kind::kHolds, loss, limit};
+  verdict.kind = Verdict::Kind::kQuiet;
   return verdict;
 }
 
@@ -298,12 +311,13 @@ void FirstStep::Describe(const StepRecord& record, const Verdict& verdict, const
                                     Number(facts.input_scale)));
     alert->add_diagnosis(
         "Weights are drawn for inputs near 1: loss and gradients grow with an input, and the highest stable learning "
-        "rate falls with its square. Scale the inputs (of a table: data.csv.standardize: true).");
+        "rate falls with its square. Scale the inputs (of a table: --set data.csv.standardize=true).");
   }
   if (verdict.tensor >= 0) {
     found.push_back(
         absl::StrFormat("the first update is %s times the weights of %s", Number(verdict.value), alert->tensor()));
-    ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
+    // A gradient that comes of the start says nothing about the rate.
+    if (found.size() == 1) ExplainLargeUpdate(record, verdict.tensor, verdict.value, signals, alert);
   }
   alert->set_summary(absl::StrJoin(found, "; "));
 }
@@ -320,6 +334,9 @@ void FirstStep::ExplainFirstLoss(const RunFacts& facts, v1::Alert* alert) const 
   alert->add_diagnosis(
       absl::StrCat("Such a loss points to the start before the learning rate: the initialisation is too large, or ",
                    inputs, "targets are not scaled."));
+  alert->add_diagnosis(
+      "Try an initialisation that fits the activation (weight_init: {method: he} for ReLU, {method: xavier} for tanh), "
+      "and inputs and targets near 1.");
 }
 
 }  // namespace gradwatch::core

@@ -99,11 +99,13 @@ class FirstStep final : public Condition {
  private:
   static double GuessingLoss(const RunFacts& facts);
   bool IsFarAboveGuessing(const StepRecord& record, const RunFacts& facts) const;
+  Verdict JudgeSince(const RunSignals& signals) const;
   void ExplainFirstLoss(const RunFacts& facts, v1::Alert* alert) const;
 
   const double max_update_ratio_;
   const double max_loss_factor_;
   const double max_input_scale_;
+  bool was_bad_ = false;  // loss or inputs of the first step
 };
 
 }  // namespace gradwatch::core

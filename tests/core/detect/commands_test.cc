@@ -22,6 +22,16 @@ TEST(CommandsTest, NameTheJobOfTheAlert) {
   EXPECT_EQ(LayerStatisticsCommand(AlertOf("a")), "gradwatch adjust a --layer-statistics true");
 }
 
+TEST(CommandsTest, OfAJobThatIsToBeStartedAgainTheyAreSettingsOfItsSpec) {
+  const StepRecord record;
+  EXPECT_EQ(ForTheSpec("Try less: " + RateCommand(AlertOf("a"), record, 0.1)),
+            "Try less: gradwatch submit SPEC --set controls.learning_rate_scale=0.1");
+  EXPECT_EQ(ForTheSpec("Try it at 2: " + ClipCommand(AlertOf("a"), "", 2)),
+            "Try it at 2: gradwatch submit SPEC --set controls.clip.mode=global_norm --set controls.clip.threshold=2");
+  EXPECT_EQ(ForTheSpec("Try it: " + ClipCommand(AlertOf("a"), "d.weight", 2)), "Try it.");
+  EXPECT_EQ(ForTheSpec("Try residual blocks."), "Try residual blocks.");
+}
+
 TEST(CommandsTest, ThereIsNoneThatWouldBeRefused) {
   StepRecord record;
   record.learning_rate_scale = 500;

@@ -571,6 +571,20 @@ TEST(NoProgressTest, ACommandIsGivenWhereTheRateWasChanged) {
   }
 }
 
+// A scale that is computed for the rate of one step does not hold a schedule that goes on rising.
+TEST(NoProgressTest, ARateThatIsStillRisingIsToldWithTheCommand) {
+  for (const bool rises : {true, false}) {
+    Judge judge(NoProgressRule(30, 0.001));
+    bool holds = false;
+    for (int i = 0; i < 30; ++i) {
+      judge.harness().record().learning_rate = rises ? 0.01 * (i + 1) : i < 15 ? 0.01 : 0.3;
+      holds = judge.Loss(2);
+    }
+    ASSERT_TRUE(holds);
+    EXPECT_EQ(Diagnosis(judge.alert()).find("And it is still rising") != std::string::npos, rises);
+  }
+}
+
 // Nothing can fall while nothing is learnt: such steps neither count nor end an alert.
 TEST(NoProgressTest, OnlyStepsThatLearnCount) {
   Judge judge(NoProgressRule(30, 0.001));
