@@ -270,7 +270,11 @@ Verdict FirstStep::Judge(const StepRecord& record, const RunSignals& signals) {
   const RunSignals::Update& update = signals.last_update();
   Verdict verdict;
   if (signals.finite()) verdict.kind = Verdict::Kind::kQuiet;
-  if (record.step > 0) return was_bad_ ? JudgeSince(signals) : verdict;
+  if (record.step > 0) {
+    if (was_bad_) verdict = JudgeSince(signals);
+    was_bad_ &= verdict.kind != Verdict::Kind::kQuiet;
+    return verdict;
+  }
   if (update.step == record.step && !(update.ratio < max_update_ratio_)) {
     verdict = {Verdict::Kind::kHolds, update.ratio, max_update_ratio_, update.tensor};
   } else if (IsFarAboveGuessing(record, facts)) {

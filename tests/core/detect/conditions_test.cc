@@ -113,7 +113,7 @@ TEST(NonFiniteTest, BrokenParametersAreNamedFirst) {
   const v1::Alert alert = harness.Step().at(0);
   EXPECT_EQ(alert.tensor(), "dense1.weight");
   EXPECT_THAT(Diagnosis(alert), HasSubstr("parameters of dense1.weight are not finite"));
-  EXPECT_THAT(Diagnosis(alert), HasSubstr("What the weights had learnt is gone"));
+  EXPECT_THAT(Diagnosis(alert), HasSubstr("The weights that it started from are gone"));
   EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("earlier state"))) << "there is none to go back to";
 }
 
@@ -414,11 +414,11 @@ TEST(OvershootTest, NothingWasLearntByTheFirstSteps) {
   DetectorHarness harness(OvershootRule());
   harness.HealthySteps(4);
   harness.record().loss = 50;
-  harness.SetUpdateRatio(9);
+  harness.SetUpdateRatio(20);
   const std::string diagnosis = Diagnosis(harness.Step().at(0));
   EXPECT_THAT(diagnosis, HasSubstr("The weights that it started from are gone"));
-  // Whatever the gradient is then, the measured excess says how far the rate is off: 0.1 of 9.
-  EXPECT_THAT(diagnosis, HasSubstr("learning_rate_scale=0.0111"));
+  // Whatever the gradient is then, the measured excess says how far the rate is off.
+  EXPECT_THAT(diagnosis, HasSubstr("learning_rate_scale=0.005"));
 }
 
 // The loss of a step shows the update of the step before, and that is the one to tell.
