@@ -249,6 +249,9 @@ class Watcher {
     if (options_.ranges) command += " --ranges";
     for (const std::string& glob : options_.tensors) absl::StrAppend(&command, " --tensors ", ShellQuoted(glob));
     if (options_.events_only) absl::StrAppend(&command, " --events-only");
+    if (options_.fail_on_alert != v1::SEVERITY_UNSPECIFIED) {
+      absl::StrAppend(&command, " --fail-on-alert ", client::Word(options_.fail_on_alert));
+    }
     return command;
   }
 

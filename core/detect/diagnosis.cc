@@ -486,6 +486,14 @@ void SuggestLowerRate(const StepRecord& record, double factor, const RunSignals&
   SuggestRate(record, best.learning_rate / record.learning_rate, "", alert);
 }
 
+void SuggestLowerRateOfAnotherStart(const StepRecord& record, double factor, const RunSignals& signals,
+                                    v1::Alert* alert) {
+  if (!(record.learning_rate > 0)) return;
+  SuggestLowerRate(record, factor, signals, alert);
+  std::string& cure = *alert->mutable_diagnosis()->rbegin();
+  cure = ForTheSpec(cure);
+}
+
 void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
   if (!RateWasLowered(record, signals)) return;
   alert->add_diagnosis(absl::StrFormat("The learning rate was %s before; it is %s now.", Number(RateBefore(signals)),

@@ -63,6 +63,10 @@ void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::
 // there is one.
 void SuggestCures(const StepRecord& record, int tensor, const RunSignals& signals, v1::Alert* alert);
 
+// The same of a job that is to be started again: the value for its spec.
+void SuggestLowerRateOfAnotherStart(const StepRecord& record, double factor, const RunSignals& signals,
+                                    v1::Alert* alert);
+
 // Where an update as large as the weights came last (or one of `earlier_ratio` before), or weights are not finite, adds
 // a line before the cures that are there already: no change of the running job brings back what was learnt.
 void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert,

@@ -394,7 +394,10 @@ void Frozen::Describe(const StepRecord& record, const Verdict& verdict, const Ru
   if (no_gradient) {
     alert->add_diagnosis(
         "Nothing of the loss comes back to it: units behind it are dead, or its outputs are not used.");
-    return ExplainShutLayers(record, signals, alert);
+    ExplainShutLayers(record, signals, alert);
+    if (past.last_moved == kNever || verdict.value <= 1) return;
+    alert->add_diagnosis("Dead units do not come back, whatever is changed now: start the job again.");
+    return SuggestLowerRateOfAnotherStart(record, kLowerRate, signals, alert);
   }
   ExplainZeroUpdate(record, verdict.tensor, signals, alert);
 }

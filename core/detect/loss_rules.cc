@@ -37,6 +37,8 @@ const double kNeverFactor = std::log(2.0);
 const double kNeverFactorSettling = std::log(10.0);
 constexpr double kSettlingRatio = 0.01;
 const double kHalf = std::log(2.0);
+// Of the rate that lost it, for another start.
+constexpr double kLowerRate = 0.1;
 // A loss this many times its start is not back there: it is worse.
 constexpr double kWorseThanStart = 1.5;
 
@@ -322,6 +324,7 @@ void LossCollapse::Describe(const StepRecord& record, const Verdict& verdict, co
   alert->add_diagnosis(
       "What it had learnt is lost, and no change of the running job brings it back: start it again with a lower rate "
       "or a clip threshold.");
+  SuggestLowerRateOfAnotherStart(record, kLowerRate, signals, alert);
 }
 
 JointGrowth::JointGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)

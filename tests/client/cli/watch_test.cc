@@ -595,6 +595,7 @@ TEST_F(WatchTest, AnAlertThatWasAcknowledgedGoesOnAsAnyOther) {
   const CliResult failed = Cli("watch x --fail-on-alert critical");
   EXPECT_EQ(failed.exit_code, 9);
   EXPECT_EQ(failed.out, absl::StrCat(kAcknowledged, kFires));
+  EXPECT_THAT(failed.err, HasSubstr(" --fail-on-alert critical --resume ")) << "what goes on fails on the next one";
 }
 
 TEST_F(WatchTest, FailsOnAlertsThatAreBadEnough) {

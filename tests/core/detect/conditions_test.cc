@@ -614,6 +614,8 @@ TEST(LossCollapseTest, ALossFarAboveItsStartIsWorseAndNotBack) {
     EXPECT_THAT(alert.summary(),
                 HasSubstr(lost > 1 ? "the loss is worse than at its start: " : "the loss is back where it began: "));
     EXPECT_THAT(Diagnosis(alert), HasSubstr("no change of the running job brings it back: start it again"));
+    EXPECT_THAT(Diagnosis(alert), HasSubstr("gradwatch submit SPEC --set controls.learning_rate_scale="));
+    EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("gradwatch adjust")));
     EXPECT_THAT(Diagnosis(alert), Not(HasSubstr("earlier state")));
   }
 }

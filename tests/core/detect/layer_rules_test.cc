@@ -492,6 +492,9 @@ TEST(FrozenTest, AShareOfTheTensorsIsJudgedByItself) {
     EXPECT_EQ(alerts.at(0).value(), 3);
     EXPECT_EQ(alerts.at(0).limit(), 2);
     EXPECT_THAT(Diagnosis(alerts.at(0)), HasSubstr("3 of 5 tensors"));
+    // They moved before: that is lost, and a rate of the running job does not bring it back.
+    EXPECT_THAT(Diagnosis(alerts.at(0)), HasSubstr("Dead units do not come back"));
+    EXPECT_THAT(Diagnosis(alerts.at(0)), HasSubstr("gradwatch submit SPEC --set controls.learning_rate_scale=0.1"));
   }
 }
 
