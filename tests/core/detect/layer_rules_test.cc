@@ -472,6 +472,7 @@ TEST(FrozenTest, AShareOfTheTensorsIsJudgedByItself) {
   v1::RuleSet rules = FrozenRule();
   rules.mutable_rules(0)->mutable_frozen()->set_max_share(0.4);
   DetectorHarness harness(rules);
+  harness.Step();
   const struct {
     const char* what;
     int zero, nan;  // of five tensors
