@@ -222,7 +222,6 @@ JobHistory::BlockContents JobHistory::ContentsOf(const BlockId& id) const {
 
 absl::StatusOr<JobHistory::BlockContents> JobHistory::ReadBlock(const BlockId& id) {
   while (true) {
-    TakeApart();
     BlockContents contents;
     {
       absl::ReaderMutexLock lock(&mutex_);

@@ -66,6 +66,8 @@ class JobHistory {
     std::vector<StoredBatch> batches;                    // of the items; without bytes: it cannot be read
     std::vector<std::shared_ptr<const OpenBlock>> open;  // what is in none, for ForEachOpen
   };
+  // Of what is taken apart: a reader has that done before; to the packer what comes meanwhile is no matter, and taking
+  // it apart would let blocks pile up behind the one that it packs.
   absl::StatusOr<BlockContents> ReadBlock(const BlockId& id);
   // Calls for the reports in the window of what ReadBlock has found, in the order of steps.
   void ForEachOpen(const BlockContents& contents, const StepRange& window, const ReportChoice& choice,

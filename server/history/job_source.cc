@@ -99,6 +99,7 @@ class JobSource final : public BlockSource {
 
   absl::Status Read(int64_t block) {
     block_ = -1;
+    job_->TakeApart();
     GW_ASSIGN_OR_RETURN(contents_, job_->ReadBlock({attempt_, block}));
     block_ = block;
     return absl::OkStatus();
