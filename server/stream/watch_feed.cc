@@ -95,7 +95,10 @@ JobChannel::Window WatchFeed::Read(const WatchCursor& cursor, Lane lane, size_t 
   if (!conflated_) return channel_->Read(cursor, left);
   const size_t most_left = lane == Lane::kLive ? kMuch : std::numeric_limits<size_t>::max();
   return channel_->ReadRanges(cursor, left,
-                              {.unit = unit_, .max_ranges = kMaxPoints - content.points, .most_left_bytes = most_left});
+                              {.unit = unit_,
+                               .max_ranges = kMaxPoints - content.points,
+                               .max_lost = kMaxLost - content.lost,
+                               .most_left_bytes = most_left});
 }
 
 absl::Status WatchFeed::TakeEvents(JobChannel::Window& window, size_t max_bytes, Content* content) {

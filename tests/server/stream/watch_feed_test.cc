@@ -648,6 +648,20 @@ TEST_F(ConflatedFeedTest, NoMessageHasMoreLostRangesThanSoMany) {
   }
 }
 
+// A message ended with the first lost range, so that who is slow got every step of a few, and never caught up.
+TEST_F(ConflatedFeedTest, RangesGoOnOverWhatIsLost) {
+  std::vector<EncodedReport> entries;
+  for (int64_t step = 0; step < 600; ++step) {
+    entries.push_back(step % 10 == 9 ? EncodeLost(1, step, step, "away") : EncodeReport(ReportOf(1, step)));
+  }
+  channel_->AppendReports(entries);
+  WatchFeed feed = MakeFeed(Conflated());
+  const auto points = Points(feed);
+  EXPECT_GE(points.size(), 32u);
+  EXPECT_EQ(points.back().last_step(), 598);
+  EXPECT_EQ(feed.cursor(), channel_->End());
+}
+
 TEST_F(ConflatedFeedTest, EventsAreNeverConflatedAndComeWhileNoRangeIsClosed) {
   AppendEvents(1, 3);
   Append(1, 0, 10);
