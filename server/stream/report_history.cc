@@ -4,7 +4,6 @@
 
 #include "absl/strings/match.h"
 #include "core/base/status_macros.h"
-#include "server/history/encoded_report.h"
 
 namespace gradwatch::server {
 namespace {
@@ -29,6 +28,15 @@ std::string DamageIn(const EncodedReport& report) {
 }
 
 }  // namespace
+
+EncodedReport ReportHistory::Chunk::EntryAt(const Entry& entry) const {
+  return {.attempt = entry.attempt,
+          .step = entry.step,
+          .first_step = entry.first_step,
+          .lost = entry.lost,
+          .bytes = std::make_shared<const std::string>(bytes->substr(entry.begin, entry.end - entry.begin)),
+          .report = nullptr};
+}
 
 ReportHistory::ReportHistory(StatisticsStore* store, size_t max_bytes) : store_(store), max_bytes_(max_bytes) {}
 
@@ -88,7 +96,9 @@ absl::StatusOr<std::vector<std::shared_ptr<const ReportHistory::Chunk>>> ReportH
       const size_t begin = bytes.size();
       bytes += *next->bytes;
       chunk->entries.push_back({next->attempt, next->first_step, next->step, next->lost, begin, bytes.size()});
-      if (chunk->damage.empty()) chunk->damage = DamageIn(*next);
+      if (!chunk->damage.empty()) continue;
+      chunk->damage = DamageIn(*next);
+      chunk->damaged_attempt = next->attempt;
     }
     attempt = chunk->entries.back().attempt;
     step = chunk->entries.back().step;

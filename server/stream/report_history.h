@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/base/encoding.h"
+#include "server/history/encoded_report.h"
 #include "server/history/statistics_store.h"
 
 namespace gradwatch::server {
@@ -39,8 +40,12 @@ class ReportHistory {
     int64_t from_step = -1;
     std::vector<Entry> entries;
     SharedBytes bytes;
-    // Why the store lost something of it by damage; empty: it did not.
+    // Why the store lost something of it by damage, and of which attempt; empty: it did not.
     std::string damage;
+    int32_t damaged_attempt = 0;
+
+    // A copy of one of the entries.
+    EncodedReport EntryAt(const Entry& entry) const;
   };
   // A chunk of which some entry comes after (attempt, step), and none that does is missing before it; null: nothing is
   // stored there. Errors as StatisticsStore::ReadAfter.

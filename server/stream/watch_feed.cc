@@ -155,40 +155,45 @@ absl::Status WatchFeed::TakeStoredReports(const JobChannel::Window& window, Cont
   return absl::OkStatus();
 }
 
-// Entries behind `end` are durable, but not yet published.
+// Entries behind `end` are durable, but not yet published; of a lost range the part before it is.
 absl::Status WatchFeed::TakeChunk(const ReportHistory::Chunk& chunk, const WatchCursor& end, Content* content) {
-  using Entry = ReportHistory::Chunk::Entry;
   const auto delivered_to = [](const WatchCursor& cursor) {
-    return [&cursor](const Entry& entry) { return IsDelivered(cursor, entry.attempt, entry.step); };
+    return
+        [&cursor](const ReportHistory::Chunk::Entry& entry) { return IsDelivered(cursor, entry.attempt, entry.step); };
   };
-  auto first = std::partition_point(chunk.entries.begin(), chunk.entries.end(), delivered_to(content->cursor));
+  const auto first = std::partition_point(chunk.entries.begin(), chunk.entries.end(), delivered_to(content->cursor));
   const auto last = std::partition_point(first, chunk.entries.end(), delivered_to(end));
-  if (first == last) return absl::OkStatus();
-  if (!chunk.damage.empty()) TellLoss(first->attempt, chunk.damage);
+  const bool is_cut = last != chunk.entries.end() && last->lost && IsDelivered(end, last->attempt, last->first_step);
+  if (first == last && !is_cut) return absl::OkStatus();
+  if (!chunk.damage.empty()) TellLoss(chunk.damaged_attempt, chunk.damage);
+  GW_RETURN_IF_ERROR(TakeEntries(chunk, first - chunk.entries.begin(), last - chunk.entries.begin(), content));
+  if (!is_cut) return absl::OkStatus();
+  return TakeReport(CutLost(chunk.EntryAt(*last), last->first_step, end.step), content);
+}
+
+// The entries [begin, end).
+absl::Status WatchFeed::TakeEntries(const ReportHistory::Chunk& chunk, ptrdiff_t begin, ptrdiff_t end,
+                                    Content* content) {
+  if (begin == end) return absl::OkStatus();
+  const auto first = chunk.entries.begin() + begin, last = chunk.entries.begin() + end;
   const bool cut = first->lost && IsDelivered(content->cursor, first->attempt, first->first_step);
   if (reports_.WantsAll() && !cut) {
     const bool whole = first == chunk.entries.begin() && last == chunk.entries.end();
-    const size_t begin = first->begin, size = std::prev(last)->end - begin;
+    const size_t offset = first->begin, size = std::prev(last)->end - offset;
     content->reports.push_back(whole ? chunk.bytes
-                                     : std::make_shared<const std::string>(chunk.bytes->substr(begin, size)));
+                                     : std::make_shared<const std::string>(chunk.bytes->substr(offset, size)));
     content->bytes += size;
     content->cursor.attempt = std::prev(last)->attempt;
     content->cursor.step = std::prev(last)->step;
     return absl::OkStatus();
   }
-  for (; first != last; ++first) {
-    if (!first->lost && !reports_.WantsStep(first->step)) {  // not worth a copy
-      content->cursor.attempt = first->attempt;
-      content->cursor.step = first->step;
-      continue;
+  for (auto entry = first; entry != last; ++entry) {
+    if (entry->lost || reports_.WantsStep(entry->step)) {
+      GW_RETURN_IF_ERROR(TakeReport(chunk.EntryAt(*entry), content));
+    } else {  // not worth a copy
+      content->cursor.attempt = entry->attempt;
+      content->cursor.step = entry->step;
     }
-    EncodedReport entry;
-    entry.attempt = first->attempt;
-    entry.step = first->step;
-    entry.first_step = first->first_step;
-    entry.lost = first->lost;
-    entry.bytes = std::make_shared<const std::string>(chunk.bytes->substr(first->begin, first->end - first->begin));
-    GW_RETURN_IF_ERROR(TakeReport(entry, content));
   }
   return absl::OkStatus();
 }

@@ -2,6 +2,7 @@
 #ifndef GRADWATCH_SERVER_STREAM_WATCH_FEED_H_
 #define GRADWATCH_SERVER_STREAM_WATCH_FEED_H_
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -80,6 +81,7 @@ class WatchFeed {
   absl::Status TakeStoredEvents(const JobChannel::Window& window, size_t max_bytes, Content* content);
   absl::Status TakeStoredReports(const JobChannel::Window& window, Content* content);
   absl::Status TakeChunk(const ReportHistory::Chunk& chunk, const WatchCursor& end, Content* content);
+  absl::Status TakeEntries(const ReportHistory::Chunk& chunk, ptrdiff_t begin, ptrdiff_t end, Content* content);
   absl::Status TakeReport(const EncodedReport& report, Content* content);
   // Conflated: whether something is to be told of the reports that have come since.
   bool HasClosedRange(const WatchCursor& cursor) const;

@@ -274,6 +274,29 @@ TEST_F(WatchFeedTest, LostRangesAreDeliveredInPlaceAndPassEveryFilter) {
   EXPECT_THAT(losses_, IsEmpty()) << "nothing was damaged";
 }
 
+// The store has one range of what was told as two.
+TEST_F(WatchFeedTest, OfALostRangeThatIsPublishedInPartThePartIsTold) {
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, MakeReports(1, 0, 9)), IsOk());
+  const std::vector<EncodedReport> more = {EncodeLost(1, 10, 29, "away"), MakeReport(1, 30)};
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, more), IsOk());
+  Restart({0, 1, 19}, kLarge);
+  WatchFeed feed = MakeFeed({}, {.event = 0, .attempt = 1, .step = 8});
+  EXPECT_THAT(ReadAll(feed), ElementsAre("r1:9", "lost1:10-19"));
+  EXPECT_EQ(feed.cursor(), channel_->End());
+  channel_->AppendReports(more);
+  EXPECT_THAT(ReadAll(feed), ElementsAre("r1:30", "lost1:20-29"));
+  EXPECT_THAT(losses_, IsEmpty()) << "nothing was damaged";
+}
+
+TEST_F(WatchFeedTest, DamageIsToldOfTheAttemptThatHasIt) {
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, MakeReports(1, 0, 9)), IsOk());
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, {EncodeLost(2, 0, 4, kDamagedReason), MakeReport(2, 5)}), IsOk());
+  Restart({0, 2, 5}, kLarge);
+  WatchFeed feed = MakeFeed();
+  EXPECT_EQ(ReadAll(feed).size(), 12u);
+  EXPECT_THAT(losses_, ElementsAre("uid: statistics of attempt 2: what was stored is damaged"));
+}
+
 // The ledger knows how far the job went; the store has nothing, or only a part.
 TEST_F(WatchFeedTest, WhatIsGoneFromTheStoreIsDeliveredAsLost) {
   AppendReports(1, 0, 9);
