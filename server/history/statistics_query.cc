@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/types/span.h"
 #include "core/base/status_macros.h"
 #include "server/history/report_batch.h"
 
@@ -559,19 +558,25 @@ absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& questi
   return answer;
 }
 
-absl::StatusOr<std::optional<v1::StepReport>> ReadReport(int64_t step, const ReportChoice& choice,
-                                                         BlockSource* source) {
-  std::optional<v1::StepReport> found;
-  const StepRange steps = {.first = step, .last = step};
-  if (Common(source->Kept(1), steps).empty()) return found;
-  const absl::Status status =
-      ReadBlock(step / kBlockSteps * kBlockSteps, steps, choice, source, [&found](const v1::StepReport& report) {
-        found = report;
-        return false;
-      });
-  if (absl::IsDataLoss(status)) return std::nullopt;
-  GW_RETURN_IF_ERROR(status);
-  return found;
+absl::Status ReadReports(absl::Span<const int64_t> steps, const ReportChoice& choice, BlockSource* source,
+                         absl::FunctionRef<void(const v1::StepReport&)> each) {
+  const StepRanges kept = source->Kept(1);
+  for (auto next = steps.begin(); next != steps.end();) {
+    const int64_t block = *next / kBlockSteps * kBlockSteps;
+    const auto end = std::find_if(next, steps.end(), [block](int64_t step) { return step >= block + kBlockSteps; });
+    const StepRange window = {.first = *next, .last = *std::prev(end)};
+    const auto take = [&](const v1::StepReport& report) {
+      while (next != end && *next < report.step()) ++next;
+      if (next != end && *next == report.step()) each(report);
+      return report.step() < window.last;
+    };
+    if (!Common(kept, window).empty()) {
+      const absl::Status status = ReadBlock(block, window, choice, source, take);
+      if (!absl::IsDataLoss(status)) GW_RETURN_IF_ERROR(status);
+    }
+    next = end;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace gradwatch::server

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "gradwatch/v1/telemetry.pb.h"
 #include "server/history/report_columns.h"
 #include "server/history/series.h"
@@ -128,8 +129,10 @@ QueryPlan PlanQuery(const StepRange& asked, int64_t max_points, const std::array
 absl::StatusOr<StatisticsAnswer> AnswerQuestion(const StatisticsQuestion& question, const SeriesNames& names,
                                                 BlockSource* source);
 
-// The report of a step, or what is wanted of it; none: it is not kept, or cannot be read. Errors as the source's.
-absl::StatusOr<std::optional<v1::StepReport>> ReadReport(int64_t step, const ReportChoice& choice, BlockSource* source);
+// Calls for the reports of some steps, which rise, or for what is wanted of them; those that are not kept, or cannot be
+// read, are left out. Reads each block once. Errors as the source's.
+absl::Status ReadReports(absl::Span<const int64_t> steps, const ReportChoice& choice, BlockSource* source,
+                         absl::FunctionRef<void(const v1::StepReport&)> each);
 
 }  // namespace gradwatch::server
 

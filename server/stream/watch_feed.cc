@@ -269,24 +269,36 @@ absl::Status WatchFeed::TakeStoredPoints(const JobChannel::Window& window, Conte
     if (absl::StartsWith(lost.reason, kDamagedReason)) TellLoss(attempt, lost.reason);
     TakeLost(EncodeLost(attempt, lost.steps.first, lost.steps.last, lost.reason), content);
   }
+  GW_ASSIGN_OR_RETURN(const std::vector<SharedBytes> last, LastReports(stored.ranges, source.get()));
   for (size_t i = 0; i < stored.ranges.size(); ++i) {
-    // Of all but the newest report statistics of tensors would cost more than all ranges.
-    const ReportChoice& choice = i + 1 < stored.ranges.size() ? WithoutTensors() : ReportChoice::Everything();
-    GW_ASSIGN_OR_RETURN(const SharedBytes last, StoredReport(stored.ranges[i].steps.last, choice, source.get()));
-    TakePoint(attempt, stored.ranges[i], last != nullptr ? absl::string_view(*last) : "", content);
+    TakePoint(attempt, stored.ranges[i], last[i] != nullptr ? absl::string_view(*last[i]) : "", content);
   }
   cursor.attempt = attempt;
   cursor.step = stored.last_step;
   return absl::OkStatus();
 }
 
-absl::StatusOr<SharedBytes> WatchFeed::StoredReport(int64_t step, const ReportChoice& choice,
-                                                    BlockSource* source) const {
-  GW_ASSIGN_OR_RETURN(const std::optional<v1::StepReport> report, ReadReport(step, choice, source));
-  if (!report.has_value()) return nullptr;
-  SharedBytes bytes = EncodeReport(*report).bytes;
-  GW_ASSIGN_OR_RETURN(SharedBytes changed, reports_.WithoutUnwanted(*bytes));
-  return changed != nullptr ? changed : bytes;
+// Of all but the newest report statistics of tensors would cost more than all ranges.
+absl::StatusOr<std::vector<SharedBytes>> WatchFeed::LastReports(const std::vector<ConflatedRange>& ranges,
+                                                                BlockSource* source) const {
+  std::vector<SharedBytes> last(ranges.size());
+  std::vector<int64_t> steps;
+  for (const ConflatedRange& range : ranges) steps.push_back(range.steps.last);
+  absl::Status status;
+  const auto take = [&](const v1::StepReport& report) {
+    const auto place = std::lower_bound(steps.begin(), steps.end(), report.step()) - steps.begin();
+    SharedBytes bytes = EncodeReport(report).bytes;
+    auto changed = reports_.WithoutUnwanted(*bytes);
+    status.Update(changed.status());
+    if (!changed.ok()) return;
+    last[static_cast<size_t>(place)] = *changed != nullptr ? *std::move(changed) : std::move(bytes);
+  };
+  const absl::Span<const int64_t> all = steps;
+  if (all.empty()) return last;
+  GW_RETURN_IF_ERROR(ReadReports(all.first(all.size() - 1), WithoutTensors(), source, take));
+  GW_RETURN_IF_ERROR(ReadReports(all.last(1), ReportChoice::Everything(), source, take));
+  GW_RETURN_IF_ERROR(status);
+  return last;
 }
 
 void WatchFeed::TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report,

@@ -88,8 +88,9 @@ class WatchFeed {
   absl::Status TakeRanges(const JobChannel::Window& window, size_t max_bytes, Content* content);
   int64_t LastStored(const JobChannel::Window& window, int32_t attempt) const;
   absl::Status TakeStoredPoints(const JobChannel::Window& window, Content* content);
-  // The field `reports` of a step without what is not wanted; null: it is not kept.
-  absl::StatusOr<SharedBytes> StoredReport(int64_t step, const ReportChoice& choice, BlockSource* source) const;
+  // Of each range the field `reports` of its last step, without what is not wanted; null: it is not kept.
+  absl::StatusOr<std::vector<SharedBytes>> LastReports(const std::vector<ConflatedRange>& ranges,
+                                                       BlockSource* source) const;
   static void TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report, Content* content);
   void TakeMissing(const WatchCursor& start, const std::string& reason, Content* content);
   static void TakeLost(const EncodedReport& lost, Content* content);

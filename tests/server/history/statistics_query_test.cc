@@ -473,20 +473,28 @@ TEST_F(StatisticsQueryTest, WhatTheTrainerLostIsAGap) {
   EXPECT_EQ(answer.gaps[0].reason, "the trainer could not keep them");
 }
 
-TEST_F(StatisticsQueryTest, ReadsOneReport) {
+TEST_F(StatisticsQueryTest, ReadsSomeReportsAndEachBlockOnce) {
   ReportChoice choice = ReportChoice::Nothing();
   choice.report |= ReportField("loss");
-  for (const int64_t step : {int64_t{0}, kSpike, kSteps - 1}) {
-    const auto report = ReadReport(step, choice, full_);
-    ASSERT_TRUE(report.ok() && report->has_value());
-    EXPECT_EQ((*report)->step(), step);
-    EXPECT_EQ(Bits((*report)->loss()), Bits((*told_)["loss"][static_cast<size_t>(step)].value));
-    EXPECT_EQ((*report)->tensors_size(), 0);
-  }
-  EXPECT_FALSE(ReadReport(kLostSteps.first, choice, full_)->has_value());
-  EXPECT_FALSE(ReadReport(2 * kSteps, choice, full_)->has_value());
+  const auto read = [&](std::vector<int64_t> steps) {
+    std::vector<int64_t> found;
+    full_->batches_read = 0;
+    EXPECT_TRUE(ReadReports(steps, choice, full_, [&found](const v1::StepReport& report) {
+                  found.push_back(report.step());
+                  EXPECT_EQ(Bits(report.loss()), Bits((*told_)["loss"][static_cast<size_t>(report.step())].value));
+                  EXPECT_EQ(report.tensors_size(), 0);
+                }).ok());
+    return found;
+  };
+  const std::vector<int64_t> wanted = {0, 1, 5, 255, 256, kSpike, kSpike + 1, kSteps - 1};
+  EXPECT_EQ(read(wanted), wanted);
+  EXPECT_EQ(full_->batches_read, 3) << "the last step is in no batch yet";
+  EXPECT_EQ(read({kLostSteps.first, kLostSteps.last + 1, 2 * kSteps}), std::vector<int64_t>{kLostSteps.last + 1});
+  EXPECT_TRUE(read({}).empty());
   full_->Drop(1, {.first = 0, .last = 255});
-  EXPECT_FALSE(ReadReport(3, choice, full_)->has_value());
+  EXPECT_EQ(read({3, 300}), std::vector<int64_t>{300});
+  full_->Damage(1, {.first = 256, .last = 511});
+  EXPECT_EQ(read({300, 600}), std::vector<int64_t>{600});
 }
 
 TEST_F(StatisticsQueryTest, NothingKeptIsNoAnswerAndNoError) {
