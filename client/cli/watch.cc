@@ -60,7 +60,7 @@ class Watcher {
         session_(session),
         request_(MakeRequest(options)),
         last_step_(LastStep(options)),
-        order_(request_),
+        order_(request_, last_step_.has_value()),
         printer_(session, options.job_id, !options.tensors.empty()),
         notes_(session, [this] { printer_.Clear(); }) {}
 

@@ -9,6 +9,9 @@ namespace {
 // A job whose log is longer than this shows the first of its events early rather than take ever more memory.
 constexpr size_t kMaxHeld = 10'000;
 
+// A stream with more reports than this before that of an alert reads what is old, or more than it can take.
+constexpr int64_t kMostAwaited = 256;
+
 // The last step of the alert's attempt that is told before it. An alert comes within its step, whose report follows
 // after a validation, or, if steps do not come any more, never: it must not wait for that.
 int64_t StepBefore(const v1::Alert& alert, int64_t steps_done) {
@@ -27,12 +30,13 @@ int64_t StepBefore(const v1::Event& event) {
 
 }  // namespace
 
-WatchOrder::WatchOrder(const v1::WatchJobRequest& request)
+WatchOrder::WatchOrder(const v1::WatchJobRequest& request, bool has_last_step)
     : start_(request.start_case()),
       from_step_(request.from_step()),
       every_(std::max<int64_t>(request.every_steps(), 1)),
       conflated_(request.delivery() == v1::WatchJobRequest::DELIVERY_CONFLATED),
-      events_only_(request.events_only()) {}
+      events_only_(request.events_only()),
+      has_last_step_(has_last_step) {}
 
 std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
   if (message->has_started()) {
@@ -52,7 +56,7 @@ std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
   // With the end, or a sign of life of a stream that is complete up to now, nothing before it is still to come.
   const bool is_past = events_only_ || message->has_ended() || message->has_bookmark_time();
   Release(is_past ? Place(std::numeric_limits<int32_t>::max(), 0) : reached_, &items);
-  ReleaseNewAttempts(&items);
+  ReleaseWhatIsUrgent(&items);
   return items;
 }
 
@@ -98,12 +102,19 @@ void WatchOrder::Release(const Place& reached, std::vector<Item>* items) {
   while (!held_.empty() && PlaceOf(held_.front()) <= reached) Give(1, items);
 }
 
-void WatchOrder::ReleaseNewAttempts(std::vector<Item>* items) {
+bool WatchOrder::IsFarAhead(const v1::Event& event) const {
+  const Place place = PlaceOf(event);
+  return !has_last_step_ && place.first == reached_.first && (place.second - reached_.second) / every_ > kMostAwaited;
+}
+
+// Of what happened while the stream was open. Events before it go with it: they keep their order.
+void WatchOrder::ReleaseWhatIsUrgent(std::vector<Item>* items) {
   if (!started_) return;
-  const auto is_new = [this](const v1::Event& event) {
-    return event.number() > last_event_ && event.attempt() > reached_.first;
+  const auto is_urgent = [this](const v1::Event& event) {
+    if (event.number() <= last_event_) return false;
+    return event.attempt() > reached_.first || (event.has_alert_changed() && IsFarAhead(event));
   };
-  const auto last = std::find_if(held_.rbegin(), held_.rend(), is_new);
+  const auto last = std::find_if(held_.rbegin(), held_.rend(), is_urgent);
   Give(static_cast<size_t>(held_.rend() - last), items);
 }
 

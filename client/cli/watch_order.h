@@ -17,12 +17,14 @@ namespace gradwatch::cli {
 // Events stay in the order of their numbers. Each is held back until the reports of the steps that were done when it
 // happened were given out, or until the stream is past them; an alert waits for those before its step, not for that of
 // the step itself. What happens in a new attempt while the stream is open, alerts among it, waits for nothing: neither
-// for what is left of earlier attempts nor for its own first report, which may come minutes later. Not thread-safe.
+// for what is left of earlier attempts nor for its own first report, which may come minutes later. Nor does an alert
+// that fires while the stream is open wait where many reports are to come before it. Not thread-safe.
 class WatchOrder {
  public:
   using Item = std::variant<v1::Event, v1::StepReport, v1::ConflatedPoint, v1::StatisticsLost>;
 
-  explicit WatchOrder(const v1::WatchJobRequest& request);
+  // `has_last_step`: what lies behind some step is not to be shown, so no alert comes before the reports.
+  explicit WatchOrder(const v1::WatchJobRequest& request, bool has_last_step = false);
 
   // What is to be shown after this message, in order. Takes the content out of the message.
   std::vector<Item> Take(v1::WatchJobResponse* message);
@@ -44,7 +46,8 @@ class WatchOrder {
   void Start(const v1::WatchStarted& started);
   Place PlaceOf(const v1::Event& event) const;
   void Release(const Place& reached, std::vector<Item>* items);
-  void ReleaseNewAttempts(std::vector<Item>* items);
+  bool IsFarAhead(const v1::Event& event) const;
+  void ReleaseWhatIsUrgent(std::vector<Item>* items);
   void Give(size_t events, std::vector<Item>* items);
 
   const v1::WatchJobRequest::StartCase start_;
@@ -52,6 +55,7 @@ class WatchOrder {
   const int64_t every_;
   const bool conflated_;
   const bool events_only_;
+  const bool has_last_step_;
   bool started_ = false;
   int64_t last_event_ = 0;   // those after it happened while the stream was open
   Place reached_ = {1, -1};  // no report is before the first attempt

@@ -52,7 +52,8 @@ WatchSession::Output JobWatch::Produce(Lane lane) {
   if (absl::IsNotFound(part.status())) return deleted();
   if (!part.ok()) return {.message = std::nullopt, .end = part.status()};
   if (part->ended) return {.message = MakeEnded(v1::WatchEnded::REASON_TERMINAL), .end = absl::OkStatus()};
-  return {.message = std::move(part->message), .end = std::nullopt, .behind = part->behind};
+  return {
+      .message = std::move(part->message), .end = std::nullopt, .behind = part->behind, .has_events = part->has_events};
 }
 
 EncodedMessage JobWatch::MakeStarted(v1::Job job) {

@@ -37,7 +37,9 @@ WatchSession::Output WatchSession::Next(Lane lane) {
   Output output = Produce(lane);
   if (output.behind) return output;
   const bool due = bookmark_due_.exchange(false);
-  if (due && !output.message.has_value() && !output.end.has_value()) output.message = MakeBookmark();
+  if (!due || output.message.has_value() || output.end.has_value()) return output;
+  told_events_ = false;
+  output.message = MakeBookmark();
   return output;
 }
 
@@ -51,6 +53,7 @@ void WatchSession::Deliver(Output output) {
   if (output.message.has_value()) {
     last_write_ns_ = absl::ToInt64Nanoseconds(clock_->Monotonic());
     writing_ = true;
+    if (output.has_events) told_events_ = true;
   }
   if (!output.end.has_value()) return sink->Write(*std::move(output.message));
   finished_ = true;
@@ -62,7 +65,7 @@ void WatchSession::Tick(absl::Duration now) {
   const absl::Duration quiet = now - absl::Nanoseconds(last_write_ns_.load());
   if (writing_ && quiet >= kStalled) {
     Abandon();
-  } else if (!writing_ && quiet >= kBookmarkEvery) {
+  } else if (!writing_ && quiet >= (told_events_ ? kBookmarkAfterEvents : kBookmarkEvery)) {
     bookmark_due_ = true;
     Wake();
   }

@@ -28,6 +28,8 @@ class WatchSession : public Subscriber, public ManagedStream, public std::enable
  public:
   // An idle stream says that it is alive this often.
   static constexpr absl::Duration kBookmarkEvery = absl::Seconds(15);
+  // The same of one that has told an event: its reader may wait for the reports of the steps before it.
+  static constexpr absl::Duration kBookmarkAfterEvents = absl::Seconds(1);
   // A write that the peer does not take for so long ends the stream: the reader can come back and go on.
   static constexpr absl::Duration kStalled = absl::Seconds(30);
   // A message has about so many bytes; of who catches up, twice as many.
@@ -55,6 +57,7 @@ class WatchSession : public Subscriber, public ManagedStream, public std::enable
     std::optional<EncodedMessage> message;
     std::optional<absl::Status> end;  // after the message
     bool behind = false;              // what comes next is much, or in the stores
+    bool has_events = false;          // in the message
   };
   // Runs in OnWake; who is behind is served on the lane kCatchUp only. The first call makes the first message, which
   // comes at once.
@@ -80,6 +83,7 @@ class WatchSession : public Subscriber, public ManagedStream, public std::enable
   std::atomic<bool> gone_ = false;  // the peer: only Finish is left to do
   std::atomic<bool> shutting_down_ = false;
   std::atomic<bool> bookmark_due_ = false;
+  std::atomic<bool> told_events_ = false;   // since the last bookmark
   std::atomic<int64_t> last_write_ns_ = 0;  // monotonic time of the last start of a write
 
   // OnWake only.

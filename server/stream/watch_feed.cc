@@ -333,11 +333,12 @@ void WatchFeed::TellLoss(int32_t attempt, absl::string_view reason) const {
 }
 
 WatchFeed::Part WatchFeed::MakePart(Content content) const {
+  Part part;
+  part.has_events = !content.events.empty();
   EncodedMessage message;
   message.parts = std::move(content.events);
   std::move(content.reports.begin(), content.reports.end(), std::back_inserter(message.parts));
   message.parts.push_back(EncodeField(v1::WatchJobResponse::kResumeTokenFieldNumber, Token()));
-  Part part;
   part.message = std::move(message);
   return part;
 }

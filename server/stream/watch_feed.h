@@ -49,6 +49,7 @@ class WatchFeed {
     std::optional<EncodedMessage> message;  // a WatchJobResponse with a resume token; none: nothing new
     bool ended = false;                     // no message: everything was delivered and the job has ended
     bool behind = false;                    // what comes next is much, or in the stores
+    bool has_events = false;                // in the message
   };
   // The next part, of about `max_bytes` at most, or of what was read from the store at once. On the lane kLive nothing
   // is taken by who is behind. A message may be empty but for its token, when much was read that the filter keeps back.

@@ -173,6 +173,30 @@ TEST(WatchOrderTest, WhatHappensInANewAttemptWaitsForNoReport) {
   EXPECT_EQ(Take(order, Message({}, {Report(2, 6), Report(2, 7)})), "2:6 e7 2:7");
 }
 
+// A job of a million steps is read for a while: what fires meanwhile is told at once, what fired before in its place.
+TEST(WatchOrderTest, AnAlertThatFiresNowWaitsForNoHistory) {
+  const struct {
+    int every;
+    int64_t last_awaited, first_not;  // steps of alerts, after the report of step 0
+  } cases[] = {{0, 257, 258}, {1, 257, 258}, {10, 2570, 2571}};
+  for (const auto& c : cases) {
+    v1::WatchJobResponse started = Message({Event(1, 1, 0), Event(2, 1, 500), Alert(3, 1, 90'001, 90'000)}, {});
+    started.mutable_started()->set_last_event(3);
+    WatchOrder order(FromBeginning(c.every));
+    EXPECT_EQ(Take(order, started), "e1");
+    EXPECT_EQ(Take(order, Message({Event(4, 1, 90'002)}, {Report(1, 0)})), "1:0") << "no alert";
+    const auto alert = [](int number, int64_t step) {
+      return Message({Alert(number, 1, static_cast<int>(step) + 1, static_cast<int>(step))}, {});
+    };
+    EXPECT_EQ(Take(order, alert(5, c.last_awaited)), "") << c.every;
+    EXPECT_EQ(Take(order, alert(6, c.first_not)), "e2 e3 e4 e5 e6") << c.every;
+    EXPECT_FALSE(order.holds_back());
+    WatchOrder up_to_a_step(FromBeginning(c.every), /*has_last_step=*/true);
+    EXPECT_EQ(Take(up_to_a_step, started), "e1");
+    EXPECT_EQ(Take(up_to_a_step, alert(4, c.first_not)), "") << "it may lie behind the step";
+  }
+}
+
 TEST(WatchOrderTest, AFilterOnStepsIsTakenIntoAccount) {
   WatchOrder order(FromBeginning(10));
   EXPECT_EQ(Take(order, Message({Event(1, 1, 16)}, {Report(1, 0)})), "1:0");

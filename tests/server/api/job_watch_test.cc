@@ -127,6 +127,23 @@ TEST_F(JobWatchTest, AnIdleStreamSaysThatItIsAlive) {
   EXPECT_THAT(Said(bookmark), IsEmpty());
 }
 
+// Who puts events in the order of steps holds one back until the steps before it are told, or nothing is to come.
+TEST_F(JobWatchTest, SoonAfterEventsAStreamSaysThatItIsComplete) {
+  ASSERT_THAT(Create("job"), IsOk());
+  FakeSink* const sink = Watch(FromBeginning("job"));
+  sink->AwaitMessages(2);
+  Trainer trainer = AttachReady("job");
+  SayAlert(trainer, "norm", v1::ALERT_STATE_FIRING);
+  while (sink->All<Response>().events_size() < 4) {
+  }
+  Settle();
+  const size_t told = sink->messages().size();
+  for (int i = 0; i < 100'000 && sink->messages().size() == told; ++i) {  // a write may be about to end
+    sink->session()->Tick(clock_.Monotonic() + WatchSession::kBookmarkAfterEvents);
+  }
+  EXPECT_TRUE(sink->At<Response>(told).has_bookmark_time());
+}
+
 // What the stream of a queued job said first could not be brought back, and the step was not heeded.
 TEST_F(JobWatchTest, FromStepOfAJobThatHasNotBegun) {
   ASSERT_THAT(Create("job"), IsOk());
