@@ -730,6 +730,31 @@ TEST_F(StatisticsStoreTest, ADeletionThatGivesItsSpaceBackHoldsNobodyUp) {
   store_.reset();  // before the disk
 }
 
+// Rows are large where there are many tensors: one of each file was read, and the one behind the block.
+TEST_F(StatisticsStoreTest, ABlockIsReadWithoutOtherRows) {
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  std::atomic<int> reads = 0;
+  disk.files->before_read = [&reads] { ++reads; };
+  options_.env = disk.env.get();
+  for (int64_t block = 0; block < 6; ++block) {
+    Reopen();  // what was packed before becomes a file
+    ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(block * kBlockSteps, (block + 1) * kBlockSteps - 1)), IsOk());
+    Settle();
+  }
+  Reopen();
+  const auto source = store_->Source("a", 1);
+  ASSERT_THAT(source, IsOk());
+  reads = 0;
+  std::vector<int64_t> found;
+  const absl::Status status = ReadReports({7, 8}, ReportChoice::Everything(), source->get(),
+                                          [&found](const v1::StepReport& report) { found.push_back(report.step()); });
+  EXPECT_THAT(status, IsOk());
+  EXPECT_THAT(found, ElementsAre(7, 8));
+  EXPECT_LE(reads.load(), 2);
+  store_.reset();  // before the disk
+}
+
 TEST_F(StatisticsStoreTest, AJobThatCannotBeReadKeepsNoOtherFromBeingPacked) {
   FailingDisk disk;
   disk.files->skips_sync = true;
