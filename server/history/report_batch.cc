@@ -1,13 +1,13 @@
 #include "server/history/report_batch.h"
 
 #include <google/protobuf/stubs/common.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
 #include "core/base/status_macros.h"
+#include "server/base/checksum.h"
 
 namespace gradwatch::server {
 namespace {
@@ -16,10 +16,6 @@ constexpr char kVersion = 1;
 constexpr size_t kChecksumBytes = 4;
 constexpr size_t kMaxBuckets = size_t{1} << 22;
 constexpr size_t kMaxWords = size_t{1} << 16;
-
-uint32_t Checksum(absl::string_view bytes) {
-  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
 
 using ::google::protobuf::internal::IsStructurallyValidUTF8;
 using Values = std::vector<uint64_t>;
@@ -70,18 +66,23 @@ StoredOrder InOrderOf(const ColumnNumbers& owners) {
 
 // Of the tensors that are wanted alone; its rows are theirs.
 StoredOrder InOrderOfWanted(const ColumnNumbers& ids, const ReportChoice& choice) {
-  std::vector<uint32_t> new_rows(ids.size());
-  uint32_t wanted = 0;
+  const size_t known = choice.tensors.size();                     // others are not wanted, and lie behind all that are
+  std::vector<uint32_t> place(known + 1, 0), next(known + 1, 0);  // by tensor: of all, and of those that are wanted
   for (size_t i = 0; i < ids.size(); ++i) {
-    new_rows[i] = wanted;
-    if (choice.WantsTensor(ids[i])) ++wanted;
+    if (ids[i] < known) ++place[ids[i] + 1];
   }
-  StoredOrder order{.stored = ids.size(), .is_partial = true, .places = {}, .rows = {}};
-  const std::vector<uint32_t> rows = ByOwner(ids);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!choice.WantsTensor(ids[rows[i]])) continue;
-    order.places.push_back(static_cast<uint32_t>(i));
-    order.rows.push_back(new_rows[rows[i]]);
+  for (size_t id = 0; id < known; ++id) {
+    next[id + 1] = next[id] + (choice.tensors[id] ? place[id + 1] : 0);
+    place[id + 1] += place[id];
+  }
+  const std::vector<uint32_t> unset(next[known]);
+  StoredOrder order{.stored = ids.size(), .is_partial = true, .places = unset, .rows = unset};
+  uint32_t row = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const uint64_t id = ids[i];
+    if (!choice.WantsTensor(id)) continue;
+    order.places[next[id]] = place[id]++;
+    order.rows[next[id]++] = row++;
   }
   return order;
 }
@@ -112,7 +113,7 @@ class Writer {
     bytes_ += text;
   }
   std::string Finish() && {
-    const uint32_t checksum = Checksum(bytes_);
+    const uint32_t checksum = Crc32(bytes_);
     for (size_t i = 0; i < kChecksumBytes; ++i) bytes_.push_back(static_cast<char>(checksum >> 8 * i));
     return std::move(bytes_);
   }
@@ -300,7 +301,7 @@ absl::StatusOr<absl::string_view> CheckedContent(absl::string_view batch) {
   for (size_t i = 0; i < kChecksumBytes; ++i) {
     checksum |= uint32_t{static_cast<uint8_t>(batch[content.size() + i])} << 8 * i;
   }
-  if (checksum != Checksum(content)) return BatchIsDamaged();
+  if (checksum != Crc32(content)) return BatchIsDamaged();
   return content.substr(1);
 }
 

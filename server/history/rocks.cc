@@ -3,7 +3,6 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "server/base/checksum.h"
 
 namespace gradwatch::server {
 namespace {
@@ -94,9 +94,7 @@ class DamageSearch {
 }  // namespace
 
 RowChecksum ChecksumOf(absl::string_view key, absl::string_view value) {
-  uLong crc = crc32_z(0, reinterpret_cast<const Bytef*>(key.data()), key.size());
-  // zlib takes a null pointer for a new beginning.
-  if (!value.empty()) crc = crc32_z(crc, reinterpret_cast<const Bytef*>(value.data()), value.size());
+  const uint32_t crc = Crc32(value, Crc32(key));
   RowChecksum bytes;
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(crc >> 8 * i);
   return bytes;

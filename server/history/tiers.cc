@@ -1,12 +1,11 @@
 #include "server/history/tiers.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "core/base/status_macros.h"
+#include "server/base/checksum.h"
 #include "server/history/column_codec.h"
 
 namespace gradwatch::server {
@@ -19,10 +18,6 @@ constexpr size_t kMaxCells = size_t{1} << 23;
 constexpr double kLargestFloat = std::numeric_limits<float>::max();
 // As TensorStats.update_norm says.
 constexpr double kSmallestWeight = 1e-12;
-
-uint32_t Checksum(absl::string_view bytes) {
-  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
 
 ColumnKind KindOf(TierGroup group) { return group == TierGroup::kJob ? ColumnKind::kDouble : ColumnKind::kFloat; }
 
@@ -257,7 +252,7 @@ std::string EncodeTier(const Tier& tier) {
   for (const NumberField& number : kNumbers) {
     append(kind, [&number, kind](const Bucket& bucket) { return ToBits(bucket.*number.field, kind); });
   }
-  const uint32_t checksum = Checksum(bytes);
+  const uint32_t checksum = Crc32(bytes);
   for (size_t i = 0; i < kChecksumBytes; ++i) bytes.push_back(static_cast<char>(checksum >> 8 * i));
   return bytes;
 }
@@ -271,7 +266,7 @@ absl::StatusOr<Tier> DecodeTier(absl::string_view bytes, AggregateMask aggregate
     checksum |= uint32_t{static_cast<uint8_t>(bytes[content.size() + i])} << 8 * i;
   }
   const auto group = static_cast<uint8_t>(bytes[1]);
-  if (checksum != Checksum(content) || group >= kTierGroups) return BatchIsDamaged();
+  if (checksum != Crc32(content) || group >= kTierGroups) return BatchIsDamaged();
   content.remove_prefix(2);
   uint64_t stored = 0, buckets = 0;
   if (!TakeVarint(&content, &stored) || !TakeVarint(&content, &buckets)) return BatchIsDamaged();
