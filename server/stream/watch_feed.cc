@@ -94,11 +94,9 @@ JobChannel::Window WatchFeed::Read(const WatchCursor& cursor, Lane lane, size_t 
   const size_t left = max_bytes - content.bytes;
   if (!conflated_) return channel_->Read(cursor, left);
   const size_t most_left = lane == Lane::kLive ? kMuch : std::numeric_limits<size_t>::max();
-  return channel_->ReadRanges(cursor, left,
-                              {.unit = unit_,
-                               .max_ranges = kMaxPoints - content.points,
-                               .max_lost = kMaxLost - content.lost,
-                               .most_left_bytes = most_left});
+  return channel_->ReadRanges(
+      cursor, left,
+      {.unit = unit_, .max_ranges = kMaxPoints - content.points, .max_lost = kMaxLost, .most_left_bytes = most_left});
 }
 
 absl::Status WatchFeed::TakeEvents(JobChannel::Window& window, size_t max_bytes, Content* content) {
@@ -254,8 +252,8 @@ absl::Status WatchFeed::TakeStoredPoints(const JobChannel::Window& window, Conte
   const bool reaches_ring = attempt == window.start.attempt;
   const StepRange steps = {.first = cursor.step + 1, .last = LastStored(window, attempt)};
   GW_ASSIGN_OR_RETURN(const auto source, sources_->statistics->Source(channel_->uid(), attempt));
-  GW_ASSIGN_OR_RETURN(const StoredRanges stored, ConflateStored(steps, kMaxPoints - content->points, source.get(),
-                                                                unit_, kMaxLost - content->lost));
+  GW_ASSIGN_OR_RETURN(const StoredRanges stored,
+                      ConflateStored(steps, kMaxPoints - content->points, source.get(), unit_, kMaxLost));
   if (stored.last_step < steps.first) {
     if (reaches_ring) {
       TakeMissing(window.start, "what was stored is gone", content);

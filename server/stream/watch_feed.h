@@ -95,8 +95,9 @@ class WatchFeed {
   static void TakePoint(int32_t attempt, const ConflatedRange& range, absl::string_view last_report, Content* content);
   void TakeMissing(const WatchCursor& start, const std::string& reason, Content* content);
   static void TakeLost(const EncodedReport& lost, Content* content);
+  // What is lost ends a message: with less room for more of it a range would have to be cut.
   bool HasRoom(const Content& content, size_t max_bytes) const {
-    return content.bytes < max_bytes && content.points < kMaxPoints && (!conflated_ || content.lost < kMaxLost);
+    return content.bytes < max_bytes && content.points < kMaxPoints && (!conflated_ || content.lost == 0);
   }
   void TellLoss(int32_t attempt, absl::string_view reason) const;
   Part MakePart(Content content) const;

@@ -671,6 +671,22 @@ TEST_F(ConflatedFeedTest, NoMessageHasMoreLostRangesThanSoMany) {
   }
 }
 
+TEST_F(ConflatedFeedTest, AUnitInWhichSomeIsLostIsOneRange) {
+  std::vector<EncodedReport> entries;
+  for (int64_t step = 0; step < 1'000; ++step) {
+    entries.push_back(step % 2 == 1 ? EncodeLost(1, step, step, "away") : EncodeReport(ReportOf(1, step)));
+  }
+  ASSERT_THAT(AppendAndWait(*statistics_, kUid, entries), IsOk());
+  channel_->AppendReports(entries);
+  for (const bool from_store : {false, true}) {
+    if (from_store) Restart({0, 1, 999}, kLarge);
+    WatchFeed feed = MakeFeed(Conflated(10));
+    const auto points = AllPoints(feed);
+    ASSERT_EQ(points.size(), 100u) << from_store;
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(points[static_cast<size_t>(i)].first_step(), 10 * i) << from_store;
+  }
+}
+
 // A message ended with the first lost range, so that who is slow got every step of a few, and never caught up.
 TEST_F(ConflatedFeedTest, RangesGoOnOverWhatIsLost) {
   std::vector<EncodedReport> entries;
