@@ -69,15 +69,29 @@ void FillEmpty(const Tier& old, Tier* fresh) {
   }
 }
 
+// The buckets of `range` in `whole`, which lies at `to`, become those of `part`.
+template <typename TierSet>
+void Overlay(const TierSet& part, const StepRange& range, size_t level, const StepRange& to, TierSet* whole) {
+  for (const auto& [group, tier] : part.groups) {
+    if ((part.damaged_groups & BitOf(group)) == 0) CopyBuckets(tier, range, level, range, to, &whole->groups[group]);
+  }
+}
+
 bool IsEmpty(const Tier& tier) {
   return std::all_of(tier.cells.begin(), tier.cells.end(), [](const Bucket& bucket) { return bucket.empty(); });
+}
+
+// Whether a level knows some steps up to this one.
+bool HasThrough(const JobHistory& job, int32_t attempt, size_t level, const StepRange& steps, int64_t through) {
+  if (level >= kLevels.size()) return false;
+  const std::vector<HistoryItem> items = ItemsOf(job, attempt, level, steps);
+  return !items.empty() && items.back().through >= through;
 }
 
 // Whether the next level has what a level has of some steps.
 bool IsRaised(const JobHistory& job, int32_t attempt, size_t level, const StepRange& steps) {
   const std::vector<HistoryItem> items = ItemsOf(job, attempt, level, steps);
-  const std::vector<HistoryItem> above = ItemsOf(job, attempt, level + 1, steps);
-  return items.empty() || (!above.empty() && above.back().through >= items.back().through);
+  return items.empty() || HasThrough(job, attempt, level + 1, steps, items.back().through);
 }
 
 std::vector<BatchRange> RangesOf(const std::vector<HistoryItem>& items) {
@@ -184,16 +198,23 @@ void BlockPacker::RemoveTiers(size_t level, const HistoryItem& item, Writing* wr
 void BlockPacker::StoreTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
                              Writing* writing) const {
   HistoryItem item{.steps = range, .through = through, .groups = tiers.damaged_groups};
-  for (HistoryItem old : ItemsOf(writing->job, writing->change.attempt, level, range)) {
+  const std::vector<HistoryItem> replaced = ItemsOf(writing->job, writing->change.attempt, level, range);
+  // What was dropped of the head of a row is not kept again by joining the rest.
+  if (level == kLowestTier && !replaced.empty()) {
+    item.steps.first = std::max(range.first, replaced.front().steps.first);
+  }
+  for (HistoryItem old : replaced) {
     item.stored = std::max(item.stored, old.stored);
-    if (old.steps == range && old.through >= through) old.groups &= ~tiers.damaged_groups;  // these rows stay
+    if (old.steps == item.steps && old.through >= through) old.groups &= ~tiers.damaged_groups;  // these rows stay
     RemoveTiers(level, old, writing);
   }
   if (item.stored == absl::UnixEpoch()) item.stored = clock_.Now();
   for (const auto& [group, tier] : tiers.groups) {
     if ((tiers.damaged_groups & BitOf(group)) != 0) continue;
-    const std::string bytes = EncodeTier(tier);
-    writing->rows.Put(TierKey(writing->job, writing->change.attempt, level, group, range), bytes);
+    Tier row;
+    CopyBuckets(tier, range, level, item.steps, item.steps, &row);
+    const std::string bytes = EncodeTier(row);
+    writing->rows.Put(TierKey(writing->job, writing->change.attempt, level, group, item.steps), bytes);
     item.bytes += static_cast<int64_t>(bytes.size());
     item.groups |= BitOf(group);
   }
@@ -205,6 +226,10 @@ absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, const T
   const std::vector<HistoryItem> items = ItemsOf(writing->job, writing->change.attempt, level, range);
   if (items.empty() || items.front().steps.steps() <= range.steps()) {
     StoreTiers(level, range, tiers, through, writing);
+    // It comes late: the next level would be taken to have it.
+    if (HasThrough(writing->job, writing->change.attempt, level + 1, range, through)) {
+      return RaiseAround(level, range, tiers, through, writing);
+    }
     return absl::OkStatus();
   }
   const StepRange row = items.front().steps;
@@ -212,12 +237,44 @@ absl::Status BlockPacker::PutTiers(size_t level, const StepRange& range, const T
   const bool is_new = items.front().through < range.first;
   through = std::max(through, items.front().through);
   GW_ASSIGN_OR_RETURN(Tiers all, LoadTiers(*writing, level, row));
-  for (const auto& [group, tier] : tiers.groups) {
-    if ((tiers.damaged_groups & BitOf(group)) == 0) CopyBuckets(tier, range, level, range, row, &all.groups[group]);
-  }
+  Overlay(tiers, range, level, row, &all);
   if (is_new) all.damaged_groups |= tiers.damaged_groups;
   StoreTiers(level, row, all, through, writing);
-  return RaiseTiers(level, row, all, through, writing);
+  return RaiseAround(level, row, all, through, writing);
+}
+
+absl::Status BlockPacker::RaiseAround(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
+                                      Writing* writing) const {
+  const StepRange whole = RoundOut(range, RowSteps(kLowestTier));
+  for (const HistoryItem& item : ItemsOf(writing->job, writing->change.attempt, level, whole)) {
+    through = std::max(through, std::min(item.through, whole.last));
+  }
+  GW_ASSIGN_OR_RETURN(Tiers all, LoadTiers(*writing, level, whole));
+  all.damaged = Without(Together(std::move(all.damaged)), {range});
+  if (tiers.damaged_groups != 0) all.damaged.push_back(range);
+  all.damaged_groups |= tiers.damaged_groups;
+  Overlay(tiers, range, level, whole, &all);
+  return RaiseTiers(level, whole, all, through, writing);
+}
+
+StepRanges BlockPacker::TakeDamagedFromOld(size_t level, const StepRange& range, const Tiers& old, int64_t through,
+                                           const Writing& writing, Tiers* tiers) const {
+  const int64_t width = kLevels[level];
+  StepRanges unknown = RoundOut(Together(old.damaged), width);
+  for (const StepRange& damaged : RoundOut(Together(tiers->damaged), width)) {
+    for (int64_t first = damaged.first; first <= damaged.last; first += width) {
+      const StepRange bucket = {.first = first, .last = first + width - 1};
+      for (auto& [group, tier] : tiers->groups) {
+        if ((tiers->damaged_groups & BitOf(group)) == 0) continue;
+        const auto known = old.groups.find(group);
+        const Tier none = {.group = group, .series = 0, .buckets = 0, .cells = {}};
+        CopyBuckets(known == old.groups.end() ? none : known->second, range, level, bucket, range, &tier);
+      }
+      const int64_t wanted = std::min(through, bucket.last);
+      if (!HasThrough(writing.job, writing.change.attempt, level, bucket, wanted)) unknown.push_back(bucket);
+    }
+  }
+  return Together(std::move(unknown));
 }
 
 absl::Status BlockPacker::RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
@@ -227,17 +284,18 @@ absl::Status BlockPacker::RaiseTiers(size_t level, const StepRange& range, const
   Tiers coarse{.groups = {}, .damaged = tiers.damaged, .damaged_groups = tiers.damaged_groups};
   for (const auto& [group, tier] : tiers.groups) coarse.groups.emplace(group, Coarser(tier));
   GW_ASSIGN_OR_RETURN(const Tiers old, LoadTiers(*writing, next, range));
+  const StepRanges unknown = TakeDamagedFromOld(next, range, old, through, *writing, &coarse);
   for (const auto& [group, tier] : old.groups) FillEmpty(tier, &coarse.groups[group]);
-  coarse.damaged_groups |= old.damaged_groups;
-  const bool is_first = ItemsOf(writing->job, writing->change.attempt, next, range).empty();
-  if (coarse.damaged.empty() || !is_first) return PutTiers(next, range, coarse, through, writing);
+  coarse.damaged_groups = unknown.empty() ? 0 : coarse.damaged_groups | old.damaged_groups;
+  const std::vector<HistoryItem> items = ItemsOf(writing->job, writing->change.attempt, next, range);
+  const bool is_part = !items.empty() && items.front().steps.steps() > range.steps();
+  if (unknown.empty() || is_part) return PutTiers(next, range, coarse, through, writing);
   // What is damaged costs the buckets that it lies in, in rows of their own.
-  const StepRanges damaged = RoundOut(Together(coarse.damaged), kLevels[next]);
-  StepRanges parts = Without({range}, damaged);
-  parts.insert(parts.end(), damaged.begin(), damaged.end());
+  StepRanges parts = Without({range}, unknown);
+  parts.insert(parts.end(), unknown.begin(), unknown.end());
   for (const StepRange& part : parts) {
     if (part.first > through) continue;
-    const bool is_damaged = !Common(damaged, part).empty();
+    const bool is_damaged = !Common(unknown, part).empty();
     Tiers of_part{.groups = {}, .damaged = {}, .damaged_groups = is_damaged ? coarse.damaged_groups : 0};
     for (const auto& [group, tier] : coarse.groups) {
       CopyBuckets(tier, range, next, part, part, &of_part.groups[group]);
@@ -267,9 +325,12 @@ absl::StatusOr<bool> BlockPacker::AddAboveDropped(const OpenBlock& block, const 
 }
 
 absl::Status BlockPacker::JoinTiers(JobHistory& job, int32_t attempt, size_t level, const StepRange& range) {
+  const std::vector<HistoryItem> items = ItemsOf(job, attempt, level, range);
+  const bool is_joined = level == kLowestTier && items.size() == 1 && items.front().steps.last == range.last;
+  if (is_joined && IsRaised(job, attempt, level, range)) return absl::OkStatus();
   Writing writing{.job = job, .change = {.attempt = attempt}};
   int64_t through = -1;
-  for (const HistoryItem& item : ItemsOf(job, attempt, level, range)) through = std::max(through, item.through);
+  for (const HistoryItem& item : items) through = std::max(through, item.through);
   GW_ASSIGN_OR_RETURN(const Tiers tiers, LoadTiers(writing, level, range));
   // Rows of which one is damaged stay as they are: joined, they would all be.
   if (tiers.damaged.empty()) {
@@ -299,7 +360,10 @@ absl::Status BlockPacker::JoinDue(JobHistory& job, int32_t attempt, int64_t end)
 // The next level stays when this one has gone.
 absl::Status BlockPacker::RaiseBeforeDrop(JobHistory& job, int32_t attempt, const StepRange& steps) {
   if (IsRaised(job, attempt, kLowestTier, steps)) return absl::OkStatus();
-  return JoinTiers(job, attempt, kLowestTier, RoundOut(steps, RowSteps(kLowestTier)));
+  Writing writing{.job = job, .change = {.attempt = attempt}};
+  GW_ASSIGN_OR_RETURN(const Tiers tiers, LoadTiers(writing, kLowestTier, steps));
+  GW_RETURN_IF_ERROR(RaiseAround(kLowestTier, steps, tiers, -1, &writing));
+  return Commit(&writing);
 }
 
 absl::Status BlockPacker::Drop(JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks) {

@@ -56,17 +56,25 @@ class BlockPacker {
   // The buckets of a range; where there are none, they are empty.
   absl::StatusOr<Tiers> LoadTiers(const Writing& writing, size_t level, const StepRange& range) const;
   // One row of each group in place of all rows of the range; of a damaged group none, which tells that it is, unless an
-  // older one knows as much.
+  // older one knows as much. Of the lowest level, whose rows may be dropped, it begins where they did.
   void StoreTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through, Writing* writing) const;
   void RemoveTiers(size_t level, const HistoryItem& item, Writing* writing) const;
   // The buckets of `range` are these, but for those of damaged groups: a row of their own, or a part of the longer one
   // that has them.
   absl::Status PutTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
                         Writing* writing) const;
-  // Makes the buckets of the next level of a range of 256. Where nothing is known on this level, the old ones stay;
-  // those of which something is damaged are told as damaged, too.
+  // Makes the buckets of the next level of a range, whole ones. Where nothing is known on this level, the old ones
+  // stay, and where something is damaged that they know; others of which something is damaged are told as damaged, too.
   absl::Status RaiseTiers(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
                           Writing* writing) const;
+  // The same of all that is stored around a range, whose buckets are to be these; up to the last step that is there, or
+  // `through`.
+  absl::Status RaiseAround(size_t level, const StepRange& range, const Tiers& tiers, int64_t through,
+                           Writing* writing) const;
+  // Buckets of damaged groups, where something is damaged, become those of `old`, which are stored of the range;
+  // returns those that are not known there either.
+  StepRanges TakeDamagedFromOld(size_t level, const StepRange& range, const Tiers& old, int64_t through,
+                                const Writing& writing, Tiers* tiers) const;
   // Puts what has come of a block into the level above the lowest, where the lowest of the block was dropped. False: it
   // was not.
   absl::StatusOr<bool> AddAboveDropped(const OpenBlock& block, const StepRange& steps, int64_t through,

@@ -229,6 +229,46 @@ TEST_F(HistoryDamageTest, ARowOfTiersThatIsDamagedStaysSoWhenRowsAreJoined) {
   }
 }
 
+// The next level is made of them twice: before the first ones go, and when all have come.
+TEST_F(HistoryDamageTest, ARowOfTiersThatIsDamagedCostsItsBucketsHoweverOftenTheNextLevelIsMade) {
+  const RowKey damaged = {
+      .kind = RowKind::kTier, .uid = "u", .attempt = 1, .level = 1, .group = TierGroup::kJob, .steps = {256, 511}};
+  {
+    const auto store = Open();
+    ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 0, 255)), IsOk());
+    ASSERT_THAT(SettleAndWait(*store), IsOk());
+    clock_.Advance(absl::Hours(2));
+    ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 256, 1999)), IsOk());
+    ASSERT_THAT(SettleAndWait(*store), IsOk());
+  }
+  Change([&](HistoryDatabase&, HistoryChanges* rows) { rows->Delete(damaged.Encode()); });
+  const auto store = Open();
+  store->SetBudget("u", {.max_bytes = 0, .max_age = absl::Hours(1)});
+  ASSERT_THAT(SettleAndWait(*store), IsOk());
+  EXPECT_THAT((*store->Source("u", 1))->Kept(16), ElementsAreArray({StepRange{256, 1999}}));
+  EXPECT_EQ(DamagedOf(**store->Source("u", 1), 256, 1791), (StepRanges{StepRange{256, 511}}));
+  ASSERT_THAT(AppendAndWait(*store, "u", MakeReports(1, 2000, 5000)), IsOk());
+  ASSERT_THAT(SettleAndWait(*store), IsOk());
+  EXPECT_EQ(DamagedOf(**store->Source("u", 1), 256, 4095), (StepRanges{StepRange{256, 511}}));
+  // Then all go, and something comes again.
+  clock_.Advance(absl::Hours(2));
+  ASSERT_THAT(SettleAndWait(*store), IsOk());
+  EXPECT_THAT((*store->Source("u", 1))->Kept(16), IsEmpty());
+  store->SetBudget("u", {});
+  ASSERT_THAT(AppendAndWait(*store, "u", {MakeReport(1, 600, 7)}), IsOk());
+  ASSERT_THAT(SettleAndWait(*store), IsOk());
+  StepRanges unread;
+  double max = 0;
+  const auto row = [&](const StepRange& steps, absl::string_view bytes) {
+    const absl::StatusOr<Tier> tier = DecodeTier(bytes);
+    if (!tier.ok()) return unread.push_back(steps);
+    if (steps.Has(600)) max = tier->At(static_cast<size_t>(JobSeries::kLoss), (600 - steps.first) / 256).max;
+  };
+  EXPECT_THAT((*store->Source("u", 1))->ForEachRow(256, TierGroup::kJob, {.first = 0, .last = 4095}, row), IsOk());
+  EXPECT_THAT(unread, ElementsAreArray({StepRange{256, 511}}));
+  EXPECT_EQ(max, 7);
+}
+
 TEST_F(HistoryDamageTest, AJournalThatHasLostARecordTellsTheGap) {
   {
     const auto store = Open();

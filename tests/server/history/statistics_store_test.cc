@@ -640,6 +640,53 @@ TEST_F(StatisticsStoreTest, ASpikeStaysInRangesWhateverComesAfterItWasDropped) {
   EXPECT_EQ(buckets.at(256).max, 1);
 }
 
+// The head of a row of 4,096 steps is dropped before the rest of it comes.
+TEST_F(StatisticsStoreTest, WhatWasDroppedOfARowIsNotKeptWhenTheRestIsJoined) {
+  std::vector<EncodedReport> reports = MakeReports(1, 0, 299);
+  reports[97] = MakeReport(1, 97, 1e9);
+  ASSERT_THAT(AppendAndWait(*store_, "u", std::move(reports)), IsOk());
+  Settle();
+  store_->SetBudget("u", {.max_bytes = 4});
+  Settle();
+  store_->SetBudget("u", {});
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 512, 9000)), IsOk());
+  Settle();
+  for (const bool is_loaded : {false, true}) {
+    if (is_loaded) Reopen();
+    const auto source = *store_->Source("u", 1);
+    EXPECT_THAT(source->Kept(16), ElementsAre(StepRange{512, 8991}));
+    StatisticsQuestion question;
+    question.steps = {.first = 0, .last = 1000};
+    question.max_points = 60;
+    const StatisticsAnswer answer = *AnswerQuestion(question, {}, source.get());
+    ASSERT_EQ(answer.level, 16);
+    EXPECT_EQ(answer.points.front().first, 0);
+    EXPECT_EQ(answer.series[0].points.front().max, 1e9) << "the coarser level has it";
+  }
+}
+
+// What goes is what was asked for; what comes again of steps that the next level has is in it before they go, too.
+TEST_F(StatisticsStoreTest, ASpikeThatComesLateStaysWhenItsRangesAreDropped) {
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 255)), IsOk());
+  Settle();
+  clock_.Advance(absl::Hours(2));
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 256, 1023)), IsOk());
+  Settle();
+  store_->SetBudget("u", {.max_bytes = 0, .max_age = absl::Hours(1)});
+  Settle();
+  EXPECT_THAT((*store_->Source("u", 1))->Kept(16), ElementsAre(StepRange{256, 1023}));
+  ASSERT_THAT(AppendAndWait(*store_, "u", {MakeReport(1, 300, 1e9)}), IsOk());
+  Settle();
+  clock_.Advance(absl::Hours(2));
+  Settle();
+  const auto source = *store_->Source("u", 1);
+  EXPECT_THAT(source->Kept(16), IsEmpty());
+  const auto buckets = BucketsOf(*source, 256, TierGroup::kJob, static_cast<size_t>(JobSeries::kLoss));
+  ASSERT_TRUE(buckets.contains(768));
+  EXPECT_EQ(buckets.at(256).max, 1e9);
+  for (int64_t step = 0; step < 1024; step += 256) EXPECT_EQ(buckets.at(step).count, 256) << step;
+}
+
 TEST_F(StatisticsStoreTest, NamesOfLayersAreStoredThoughTheFirstTryFails) {
   FailingDisk disk;
   options_.env = disk.env.get();
