@@ -14,6 +14,7 @@ namespace {
 
 constexpr char kVersion = 1;
 constexpr size_t kChecksumBytes = 4;
+// Of a batch; one report has no more.
 constexpr size_t kMaxBuckets = size_t{1} << 22;
 constexpr size_t kMaxWords = size_t{1} << 16;
 
@@ -329,6 +330,15 @@ absl::StatusOr<ReportColumns> DecodeColumns(absl::string_view batch, const Repor
   return columns;
 }
 
+size_t BucketsOf(const v1::StepReport& report) {
+  int buckets = 0;
+  for (const v1::TensorStats& tensor : report.tensors()) {
+    if (!tensor.has_histogram()) continue;
+    buckets += tensor.histogram().positive_counts_size() + tensor.histogram().negative_counts_size();
+  }
+  return static_cast<size_t>(buckets);
+}
+
 }  // namespace
 
 ReportBatchEncoder::ReportBatchEncoder() : columns_(std::make_unique<ReportColumns>()) {}
@@ -337,9 +347,12 @@ ReportBatchEncoder::ReportBatchEncoder(ReportBatchEncoder&&) noexcept = default;
 ReportBatchEncoder& ReportBatchEncoder::operator=(ReportBatchEncoder&&) noexcept = default;
 
 bool ReportBatchEncoder::Add(const v1::StepReport& report) {
+  const auto layers = static_cast<size_t>(report.layers_size());
   const bool fits = columns_->reports.rows < kMaxBatchReports &&
                     columns_->tensors.rows + static_cast<size_t>(report.tensors_size()) <= kMaxBatchTensors &&
-                    columns_->layers.rows + static_cast<size_t>(report.layers_size()) <= kMaxBatchTensors;
+                    columns_->layers.rows + layers <= kMaxBatchTensors &&
+                    columns_->words.size() + 2 * layers <= kMaxWords &&
+                    columns_->buckets.size() + BucketsOf(report) <= kMaxBuckets;
   if (columns_->reports.rows > 0 && !fits) return false;
   columns_->Add(report);
   return true;

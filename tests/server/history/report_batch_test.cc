@@ -6,11 +6,13 @@
 
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 namespace gradwatch::server {
@@ -282,6 +284,38 @@ TEST(ReportBatchTest, IsFullBeforeItIsTooLargeToRead) {
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(encoder.Add(report));
   EXPECT_FALSE(encoder.Add(report));
   EXPECT_EQ(Decode(encoder.Finish())->size(), 4u);
+}
+
+// Many histograms, and layers that have other names in each report.
+TEST(ReportBatchTest, IsFullBeforeItsPartsAreTooManyToRead) {
+  const auto histograms = [](int64_t) {
+    v1::StepReport report;
+    for (int i = 0; i < 20; ++i) {
+      v1::Histogram* histogram = report.add_tensors()->mutable_histogram();
+      for (int64_t count = 0; count < 2000; ++count) histogram->add_positive_counts(count);
+      histogram->add_negative_counts(1);
+    }
+    return report;
+  };
+  const auto names = [](int64_t step) {
+    v1::StepReport report;
+    for (int i = 0; i < 300; ++i) report.add_layers()->set_name(absl::StrCat(step, "/", i));
+    return report;
+  };
+  for (const std::function<v1::StepReport(int64_t)>& make : {std::function(histograms), std::function(names)}) {
+    ReportBatchEncoder encoder;
+    int64_t step = 0;
+    for (bool fits = true; fits && step < 256; step += fits ? 1 : 0) {
+      v1::StepReport report = make(step);
+      report.set_step(step);
+      fits = encoder.Add(report);
+    }
+    EXPECT_GT(step, 100);
+    EXPECT_LT(step, 256);
+    const auto decoded = Decode(encoder.Encode());
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    EXPECT_EQ(static_cast<int64_t>(decoded->size()), step);
+  }
 }
 
 TEST(ReportBatchTest, EveryFlippedBitAndEveryCutIsFound) {
