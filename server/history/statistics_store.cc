@@ -457,7 +457,8 @@ class RocksStatisticsStore final : public StatisticsStore {
         mutex_.AwaitWithTimeout(absl::Condition(&closing_), kSyncEvery);
         if (closing_) return;  // the database does when it goes
       }
-      if (!has_unsynced_.exchange(false) || !stops_.Why().ok()) continue;
+      // What was committed before the disk was found to be short of room is made durable all the same.
+      if (!database_->is_writable() || !has_unsynced_.exchange(false)) continue;
       const absl::Status status = database_->Sync();
       if (!status.ok()) stops_.Fail(status);
     }

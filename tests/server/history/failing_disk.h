@@ -85,8 +85,8 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
   std::atomic<int> read_errors = 0;       // so many reads fail
   // Called before each read of a table, on the thread that reads. Set before the database is opened.
   std::function<void()> before_read;
-  // The same before a table is written.
-  std::function<void()> before_table;
+  // The same before a table is written, and before a log is made durable.
+  std::function<void()> before_table, before_log_sync;
 
  private:
   template <typename LastDeed>
@@ -126,6 +126,7 @@ class FailingFiles final : public rocksdb::FileSystemWrapper {
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* context) override {
       files_.CountToTheEnd([] {});
       if (is_log_) ++files_.log_syncs;
+      if (is_log_ && files_.before_log_sync != nullptr) files_.before_log_sync();
       if (files_.skips_sync) return rocksdb::IOStatus::OK();
       if (files_.cannot_sync) return rocksdb::IOStatus::IOError("Input/output error");
       return FSWritableFileOwnerWrapper::Sync(options, context);

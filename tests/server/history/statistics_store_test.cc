@@ -746,6 +746,27 @@ TEST_F(StatisticsStoreTest, ADamagedFolderIsCopiedWhenThereIsRoom) {
   EXPECT_THAT(ReadAll("a"), Contains(HasSubstr(kDamagedReason)));
 }
 
+// The last second before the disk ran short is not less durable than any other.
+TEST_F(StatisticsStoreTest, WhatWasStoredBeforeTheDiskRanShortBecomesDurable) {
+  FailingDisk disk;
+  std::atomic<bool> counts = false;
+  absl::Notification synced;
+  disk.files->before_log_sync = [&] {
+    if (counts.exchange(false)) synced.Notify();
+  };
+  options_.env = disk.env.get();
+  std::atomic<int64_t> free = int64_t{64} << 20;
+  options_.free_bytes = [&free]() -> absl::StatusOr<int64_t> { return free.load(); };
+  Reopen();
+  counts = true;
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 9)), IsOk());
+  --free;
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 10, 10)), Not(IsOk()));
+  EXPECT_TRUE(synced.WaitForNotificationWithTimeout(absl::Seconds(10)));
+  store_.reset();  // before the disk
+}
+
 TEST_F(StatisticsStoreTest, ADeletionThatGivesItsSpaceBackHoldsNobodyUp) {
   FailingDisk disk;
   disk.files->skips_sync = true;
