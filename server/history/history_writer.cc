@@ -120,9 +120,10 @@ void HistoryWriter::Run() {
 absl::Status HistoryWriter::RunRound(Round* round) {
   const absl::Duration now = options_.clock->Monotonic();
   const bool settles = !round->settles.empty();
+  writes_anew_ = writes_anew_ || round->writes_anew;
   GW_RETURN_IF_ERROR(RemoveJobs(round));
   const std::vector<HistoryJobs::Job> jobs = jobs_.All();
-  if (round->writes_anew) GW_RETURN_IF_ERROR(WriteAnew(jobs, round));
+  GW_RETURN_IF_ERROR(WriteAnew(jobs, round));
   const absl::Duration oldest = settles ? absl::InfiniteDuration() : now - kOldBlock;
   // Also where nothing can be packed: who appends waits until it is done.
   for (const HistoryJobs::Job& job : jobs) job->TakeApart();
@@ -199,17 +200,22 @@ void HistoryWriter::RunLater(absl::AnyInvocable<void()> task) {
   });
 }
 
-absl::Status HistoryWriter::WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
-  for (const HistoryJobs::Job& job : jobs) {
-    HistoryChanges rows;
-    for (const RowKind kind : {RowKind::kItem, RowKind::kLost, RowKind::kNames, RowKind::kProtected}) {
-      const KeyRange all = RowsOf(kind, job->uid());  // some may be damaged
-      rows.DeleteRange(all.from, all.to);
-    }
-    job->PutAllRows(&rows);
-    GW_RETURN_IF_ERROR(database_.Write(rows));
+HistoryChanges HistoryWriter::AllRows(const JobHistory& job) {
+  HistoryChanges rows;
+  for (const RowKind kind : {RowKind::kItem, RowKind::kLost, RowKind::kNames, RowKind::kProtected}) {
+    const KeyRange all = RowsOf(kind, job.uid());  // some may be damaged
+    rows.DeleteRange(all.from, all.to);
   }
-  return PackDue(jobs, absl::InfiniteDuration(), round);
+  if (!job.is_removed()) job.PutAllRows(&rows);
+  return rows;
+}
+
+absl::Status HistoryWriter::WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
+  if (!writes_anew_) return absl::OkStatus();
+  for (const HistoryJobs::Job& job : jobs) GW_RETURN_IF_ERROR(database_.Write(AllRows(*job)));
+  GW_RETURN_IF_ERROR(PackDue(jobs, absl::InfiniteDuration(), round));
+  writes_anew_ = false;
+  return absl::OkStatus();
 }
 
 absl::Status HistoryWriter::StoreNotes(const std::vector<HistoryJobs::Job>& jobs) {

@@ -92,6 +92,9 @@ class HistoryWriter {
   void Run();
   absl::Status RunRound(Round* round);
   absl::Status RemoveJobs(Round* round);
+  // The rows of the index of a job, in place of those that are there.
+  static HistoryChanges AllRows(const JobHistory& job);
+  // If it was asked for.
   absl::Status WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   // What is to be stored of jobs that may have nothing to pack.
   absl::Status StoreNotes(const std::vector<HistoryJobs::Job>& jobs);
@@ -124,6 +127,7 @@ class HistoryWriter {
 
   // The thread's own.
   std::vector<Removal> removals_;     // that could not be made yet
+  bool writes_anew_ = false;          // what is known; not done yet
   uint64_t journal_begin_;            // records before are cut off
   bool lacks_room_ = false;           // to rebuild; told in the log
   std::set<std::string> unreadable_;  // uids of jobs, told in the log

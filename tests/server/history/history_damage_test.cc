@@ -4,6 +4,7 @@
 #include <rocksdb/db.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -330,6 +331,47 @@ TEST_F(HistoryDamageTest, RowsThatAreDamagedAreNotFoundAgain) {
       ASSERT_THAT(SettleAndWait(*store), IsOk());
     }
   }
+}
+
+// A clock that lets the disk run full when it is asked for the time at first, which is while an index is made anew.
+class FillingClock final : public core::Clock {
+ public:
+  FillingClock(const core::Clock* clock, FailingFiles* files) : clock_(*clock), files_(*files) {}
+  absl::Time Now() const override {
+    if (!was_asked_.exchange(true)) files_.is_full = true;
+    return clock_.Now();
+  }
+  absl::Duration Monotonic() const override { return clock_.Monotonic(); }
+
+ private:
+  const core::Clock& clock_;
+  FailingFiles& files_;
+  mutable std::atomic<bool> was_asked_ = false;
+};
+
+TEST_F(HistoryDamageTest, AnIndexThatCannotBeWrittenAnewIsWrittenWhenItCan) {
+  Fill();
+  ASSERT_NO_FATAL_FAILURE(SpoilRow(folder(), Item(256).Encode()));
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  {
+    const FillingClock clock(&clock_, disk.files.get());
+    StoreOptions options;
+    options.clock = &clock;
+    options.env = disk.env.get();
+    const auto store = StatisticsStore::Open(folder(), std::move(options));
+    ASSERT_THAT(store, IsOk());
+    EXPECT_EQ((*store)->found(), Found::kDamaged);
+    EXPECT_FALSE(SettleAndWait(**store).ok()) << "it was tried";
+    ASSERT_TRUE(disk.files->is_full);
+    disk.files->is_full = false;
+    clock_.Advance(absl::Seconds(1));
+    ASSERT_THAT(AppendAndWait(**store, "v", MakeReports(1, 0, 9)), IsOk());
+    ASSERT_THAT(SettleAndWait(**store), IsOk());
+  }
+  const auto store = Open();
+  EXPECT_EQ(store->found(), Found::kSound);
+  EXPECT_EQ(ReadAll(*store, "u"), Steps(0, 767));
 }
 
 // Of attempts that go on at a step of theirs nothing is missing before it.
