@@ -5,6 +5,7 @@
 #include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -298,12 +299,14 @@ absl::StatusOr<HistoryUsage> HistoryDatabase::Usage() const {
   std::error_code ignored;  // files come and go
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path_, ignored)) {
     struct stat info = {};
-    if (lstat(entry.path().c_str(), &info) == 0) usage.files += int64_t{info.st_blocks} * 512;
+    if (lstat(entry.path().c_str(), &info) != 0) continue;
+    usage.files += int64_t{info.st_blocks} * 512;
+    usage.content += std::min<int64_t>(int64_t{info.st_blocks} * 512, info.st_size);
   }
   return usage;
 }
 
-absl::Status HistoryDatabase::CopyTo(const std::string& path, Hole hole) const {
+absl::Status HistoryDatabase::CopyTo(const std::string& path, Hole hole, absl::Span<const HistoryChanges> more) const {
   GW_ASSIGN_OR_RETURN(const auto copy, Open(path, env_));
   HistoryChanges changes;
   absl::Status status;
@@ -317,17 +320,18 @@ absl::Status HistoryDatabase::CopyTo(const std::string& path, Hole hole) const {
   GW_RETURN_IF_ERROR(Scan("", behind, put, hole));
   GW_RETURN_IF_ERROR(status);
   GW_RETURN_IF_ERROR(copy->Write(changes));
+  for (const HistoryChanges& one : more) GW_RETURN_IF_ERROR(copy->Write(one));
   absl::ReaderMutexLock lock(&copy->mutex_);
   return ToStatus(copy->db_->Flush({}));
 }
 
-absl::Status HistoryDatabase::Rebuild(Hole hole) {
+absl::Status HistoryDatabase::Rebuild(Hole hole, absl::Span<const HistoryChanges> more) {
   StopCompacting();
   absl::MutexLock lock(&mutex_);
   GW_RETURN_IF_ERROR(CheckUsable());
   std::error_code ignored;
   fs::remove_all(CopyPath(path_), ignored);
-  if (absl::Status status = CopyTo(CopyPath(path_), hole); !status.ok()) {
+  if (absl::Status status = CopyTo(CopyPath(path_), hole, more); !status.ok()) {
     fs::remove_all(CopyPath(path_), ignored);
     db_->EnableManualCompaction();
     return status;

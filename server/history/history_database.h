@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 
 namespace rocksdb {
 class DB;
@@ -54,8 +55,9 @@ class HistoryChanges {
 
 // What is on the disk, in bytes.
 struct HistoryUsage {
-  int64_t live = 0;   // of rows that are not deleted, about
-  int64_t files = 0;  // what the folder takes of the disk, with what is deleted and not given back yet
+  int64_t live = 0;     // of rows that are not deleted, about
+  int64_t files = 0;    // what the folder takes of the disk, with what is deleted and not given back yet
+  int64_t content = 0;  // of this, what its files hold: a log has some 35 MiB set aside for it
 };
 
 // Thread-safe. Calls may wait for the disk.
@@ -114,9 +116,10 @@ class HistoryDatabase {
 
   // Whether damage keeps it from tidying up; it reads and writes, but the longer, the slower. Rebuild helps.
   bool needs_rebuild() const { return needs_rebuild_; }
-  // Copies all that can be read into a new folder, which takes the place of the old one. `hole` as in ForEach. Takes
-  // the space of the copy for a while; all other calls wait.
-  absl::Status Rebuild(Hole hole);
+  // Copies all that can be read into a new folder, and then makes the changes `more` there, one after the other; it
+  // takes the place of the old one. `hole` as in ForEach. Takes the space of the copy for a while; all other calls
+  // wait.
+  absl::Status Rebuild(Hole hole, absl::Span<const HistoryChanges> more = {});
 
  private:
   HistoryDatabase(std::string path, rocksdb::Env* env);
@@ -124,7 +127,8 @@ class HistoryDatabase {
   absl::Status OpenOrRepair() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Reopen() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CopyTo(const std::string& path, Hole hole) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  absl::Status CopyTo(const std::string& path, Hole hole, absl::Span<const HistoryChanges> more) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   absl::Status Scan(absl::string_view from, absl::string_view to, Row row, Hole hole) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   absl::Status CheckUsable() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);

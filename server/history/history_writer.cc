@@ -140,24 +140,29 @@ absl::Status HistoryWriter::RunRound(Round* round) {
   GW_RETURN_IF_ERROR(KeepBudgets(jobs, round));
   CompactDropped();
   GW_ASSIGN_OR_RETURN(const HistoryUsage usage, database_.Usage());
-  GW_RETURN_IF_ERROR(RebuildIfDamaged(usage.files));
+  GW_RETURN_IF_ERROR(RebuildIfDamaged(jobs, usage.content, round));
   if (settles) GW_RETURN_IF_ERROR(database_.Sync());
   absl::MutexLock lock(&mutex_);
   usage_ = usage;
   return absl::OkStatus();
 }
 
-absl::Status HistoryWriter::RebuildIfDamaged(int64_t folder_bytes) {
+absl::Status HistoryWriter::RebuildIfDamaged(const std::vector<HistoryJobs::Job>& jobs, int64_t copy_bytes,
+                                             Round* round) {
   if (!database_.needs_rebuild()) return absl::OkStatus();
-  const bool lacks_room = hooks_.free_bytes() < folder_bytes + options_.disk_reserve;
+  const bool lacks_room = hooks_.free_bytes() < copy_bytes + options_.disk_reserve;
   if (lacks_room && !lacks_room_) {
     spdlog::error("a part of the statistics is damaged, and there is no room to write the rest anew: {} MiB are needed",
-                  (folder_bytes + options_.disk_reserve) >> 20);
+                  (copy_bytes + options_.disk_reserve) >> 20);
   }
   lacks_room_ = lacks_room;
   if (lacks_room) return absl::OkStatus();
   spdlog::error("the statistics are written anew: a part of them is damaged");
-  return database_.Rebuild([](absl::string_view, absl::string_view) {});
+  // Of journal and index something may be damaged, too, of which all is known here, and nothing will be later.
+  GW_RETURN_IF_ERROR(PackDue(jobs, absl::InfiniteDuration(), round));
+  std::vector<HistoryChanges> index;
+  for (const HistoryJobs::Job& job : jobs) index.push_back(AllRows(*job));
+  return database_.Rebuild([](absl::string_view, absl::string_view) {}, index);
 }
 
 absl::Status HistoryWriter::RemoveJobs(Round* round) {

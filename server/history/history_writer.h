@@ -109,7 +109,7 @@ class HistoryWriter {
   absl::Status KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs, Round* round);
   void NoteDropped(const JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks);
   // Copies a folder of which a part is damaged, as soon as there is room for it.
-  absl::Status RebuildIfDamaged(int64_t folder_bytes);
+  absl::Status RebuildIfDamaged(const std::vector<HistoryJobs::Job>& jobs, int64_t copy_bytes, Round* round);
   void GiveSpaceBack(const Removal& removal);
   void CompactDropped();
   // Runs on the executor, unless the writer has ended by then.
