@@ -100,8 +100,11 @@ void JobHistory::Load(const RowKey& key, absl::string_view value) {
 bool JobHistory::Holds(const EncodedReport& entry, uint64_t journal) const {
   if (entry.lost) return false;  // it is stored once more, and stays the same
   absl::ReaderMutexLock lock(&mutex_);
-  const std::vector<HistoryItem> items = index_.Items(entry.attempt, 0, {entry.step, entry.step});
-  return !items.empty() && items.front().journal >= journal;
+  const StepRange step = {.first = entry.step, .last = entry.step};
+  const std::vector<HistoryItem> items = index_.Items(entry.attempt, 0, step);
+  if (!items.empty()) return items.front().journal >= journal;
+  const std::vector<LostSteps> lost = index_.Lost(entry.attempt, step);
+  return !lost.empty() && lost.front().reason == kDroppedReason;  // it was in one
 }
 
 void JobHistory::Add(std::vector<EncodedReport> entries, uint64_t journal, absl::Duration now) {

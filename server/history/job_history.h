@@ -41,7 +41,7 @@ class JobHistory {
 
   // Before anything else: rows of the index.
   void Load(const RowKey& key, absl::string_view value);
-  // Whether an entry of this record of the journal lies in a batch already.
+  // Whether an entry of this record of the journal lies in a batch already, or lay in one that was dropped.
   bool Holds(const EncodedReport& entry, uint64_t journal) const;
 
   // Entries of one attempt are committed by the record `journal` (which rises), and can be read from now on. Takes no

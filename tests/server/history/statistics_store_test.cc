@@ -688,6 +688,29 @@ TEST_F(StatisticsStoreTest, ASpikeThatComesLateStaysWhenItsRangesAreDropped) {
   for (int64_t step = 0; step < 1024; step += 256) EXPECT_EQ(buckets.at(step).count, 256) << step;
 }
 
+// The journal still has what was stored and dropped already, since something older lies in no batch.
+TEST_F(StatisticsStoreTest, WhatWasDroppedDoesNotComeBackFromTheJournal) {
+  ASSERT_THAT(AppendAndWait(*store_, "open", MakeReports(1, 0, 0)), IsOk());
+  ASSERT_THAT(AppendAndWait(*store_, "u", MakeReports(1, 0, 255)), IsOk());
+  const auto wait_for = [this](auto holds) {
+    for (const absl::Time end = absl::Now() + absl::Seconds(20); !holds() && absl::Now() < end;) Wait();
+    ASSERT_TRUE(holds());
+  };
+  wait_for([this] { return store_->UsageOf("u").report_bytes > 0; });
+  store_->SetBudget("u", {.max_bytes = 4});
+  clock_.Advance(absl::Seconds(1));
+  const std::string dropped = absl::StrCat("1:0-255 ", kDroppedReason);
+  wait_for([&] { return ReadAll("u") == std::vector<std::string>{dropped}; });
+  Reopen();
+  EXPECT_THAT(ReadAll("u"), ElementsAre(dropped));
+  Settle();
+  EXPECT_THAT(ReadAll("u"), ElementsAre(dropped));
+  const auto source = *store_->Source("u", 1);
+  const auto buckets = BucketsOf(*source, 256, TierGroup::kJob, static_cast<size_t>(JobSeries::kLoss));
+  ASSERT_TRUE(buckets.contains(0));
+  EXPECT_EQ(buckets.at(0).count, 256) << "each once";
+}
+
 TEST_F(StatisticsStoreTest, NamesOfLayersAreStoredThoughTheFirstTryFails) {
   FailingDisk disk;
   options_.env = disk.env.get();
