@@ -102,6 +102,13 @@ std::vector<BatchRange> RangesOf(const std::vector<HistoryItem>& items) {
   return ranges;
 }
 
+// What is stored of a block, as if all of it were damaged.
+JobHistory::BlockContents WithoutBytes(const JobHistory& job, const BlockId& id, const StepRange& steps) {
+  JobHistory::BlockContents contents{.items = ItemsOf(job, id.attempt, 0, steps), .batches = {}, .open = {}};
+  for (const HistoryItem& item : contents.items) contents.batches.push_back({item.steps.first, item.steps.last, ""});
+  return contents;
+}
+
 }  // namespace
 
 absl::Status BlockPacker::Commit(Writing* writing, std::optional<BlockId> closed) {
@@ -115,11 +122,13 @@ absl::Status BlockPacker::Commit(Writing* writing, std::optional<BlockId> closed
   return absl::OkStatus();
 }
 
-absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id) {
+absl::Status BlockPacker::Pack(JobHistory& job, const BlockId& id, Unreadable unreadable) {
   const StepRange steps = {.first = id.first_step, .last = id.first_step + kBlockSteps - 1};
   const JobHistory::ClosingBlock closing = job.StartClosing(id);
-  Writing writing{.job = job, .change = {.attempt = id.attempt}};
-  GW_ASSIGN_OR_RETURN(const JobHistory::BlockContents stored, job.ReadBlock(id));
+  Writing writing{.job = job, .change = {.attempt = id.attempt}, .unreadable = unreadable};
+  absl::StatusOr<JobHistory::BlockContents> read = job.ReadBlock(id);
+  if (!read.ok() && unreadable == Unreadable::kIsDamaged) read = WithoutBytes(job, id, steps);
+  GW_ASSIGN_OR_RETURN(const JobHistory::BlockContents stored, std::move(read));
   GW_ASSIGN_OR_RETURN(Tiers tiers, LoadTiers(writing, kLowestTier, steps));
   std::vector<Tier> stored_tiers;
   for (auto& [group, tier] : tiers.groups) stored_tiers.push_back(std::move(tier));
@@ -172,7 +181,8 @@ absl::StatusOr<BlockPacker::Tiers> BlockPacker::LoadTiers(const Writing& writing
     for (const TierGroup group : GroupsOf(item)) {
       const absl::StatusOr<std::string> bytes =
           database_.Get(TierKey(writing.job, writing.change.attempt, level, group, item.steps));
-      const bool is_gone = absl::IsNotFound(bytes.status()) || absl::IsDataLoss(bytes.status());
+      const bool is_gone = absl::IsNotFound(bytes.status()) || absl::IsDataLoss(bytes.status()) ||
+                           (!bytes.ok() && writing.unreadable == Unreadable::kIsDamaged);
       if (!is_gone) GW_RETURN_IF_ERROR(bytes.status());
       const absl::StatusOr<Tier> tier = is_gone ? bytes.status() : DecodeTier(*bytes);
       const bool is_whole = tier.ok() && tier->group == group &&

@@ -29,8 +29,10 @@ class BlockPacker {
   BlockPacker(HistoryDatabase* database, const core::Clock* clock) : database_(*database), clock_(*clock) {}
 
   // A block of what is committed becomes batches and tiers; then those rows of tiers are joined that are due. After an
-  // error it is still closing, and may be packed again. Errors as HistoryDatabase.
-  absl::Status Pack(JobHistory& job, const BlockId& id);
+  // error it is still closing, and may be packed again. `unreadable`: what becomes of what is stored of it and cannot
+  // be read for now. Errors as HistoryDatabase.
+  enum class Unreadable { kAnotherTime, kIsDamaged };
+  absl::Status Pack(JobHistory& job, const BlockId& id, Unreadable unreadable = Unreadable::kAnotherTime);
   // Drops what is stored of these blocks of a level (reports, or the lowest tiers); what is not there any more is
   // passed over. Of reports it is told as lost; tiers are first made part of the next level.
   absl::Status Drop(JobHistory& job, size_t level, absl::Span<const RetainedBlock> blocks);
@@ -46,6 +48,7 @@ class BlockPacker {
   struct Writing {
     JobHistory& job;
     IndexChange change;
+    Unreadable unreadable = Unreadable::kAnotherTime;
     HistoryChanges rows = {};
   };
 

@@ -2,7 +2,6 @@
 #ifndef GRADWATCH_SERVER_HISTORY_HISTORY_JOBS_H_
 #define GRADWATCH_SERVER_HISTORY_HISTORY_JOBS_H_
 
-#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -35,7 +34,7 @@ class HistoryJobs {
     absl::MutexLock lock(&mutex_);
     auto found = jobs_.find(uid);
     if (found == jobs_.end()) {
-      found = jobs_.emplace(uid, std::make_shared<JobHistory>(std::string(uid), database_, &waiting_)).first;
+      found = jobs_.emplace(uid, std::make_shared<JobHistory>(std::string(uid), database_, &load_)).first;
     }
     return found->second;
   }
@@ -54,12 +53,13 @@ class HistoryJobs {
     for (const auto& [uid, job] : jobs_) all.push_back(job);
     return all;
   }
-  // Bytes that are committed and not taken apart yet.
-  int64_t waiting_bytes() const { return waiting_; }
+  // Bytes that are committed and not taken apart yet; of open blocks.
+  int64_t waiting_bytes() const { return load_.waiting; }
+  int64_t open_bytes() const { return load_.open; }
 
  private:
   const HistoryDatabase* const database_;
-  std::atomic<int64_t> waiting_ = 0;  // outlives the jobs
+  HistoryLoad load_;  // outlives the jobs
   mutable absl::Mutex mutex_;
   std::map<std::string, Job, std::less<>> jobs_ ABSL_GUARDED_BY(mutex_);
 };

@@ -17,9 +17,8 @@ constexpr absl::Duration kRest = absl::Milliseconds(200);
 constexpr int64_t kMuchWaits = int64_t{1} << 20;
 // An open block of which more does not come becomes a batch after this time.
 constexpr absl::Duration kOldBlock = absl::Seconds(30);
-// Bounds of the memory of open blocks, and of the journal, which a start reads.
-constexpr size_t kOpenBytes = size_t{64} << 20;
-constexpr int64_t kJournalBytes = int64_t{64} << 20;
+// Of so many times its bound the journal is too long to wait for what cannot be read.
+constexpr int64_t kMuchTooLong = 4;
 constexpr absl::Duration kTidyEvery = absl::Seconds(1);
 // The lowest tiers have this part of a budget besides.
 constexpr int64_t kTierPart = 4;
@@ -133,7 +132,7 @@ absl::Status HistoryWriter::RunRound(Round* round) {
     GW_RETURN_IF_ERROR(PackDue(jobs, oldest, round));
     GW_RETURN_IF_ERROR(KeepBounds(jobs, round));
   }
-  const bool is_long = JournalBytes() > kJournalBytes;
+  const bool is_long = JournalBytes() > options_.max_journal_bytes;
   if (now >= next_tidying_ || settles || is_long) GW_RETURN_IF_ERROR(CutJournal(jobs, round->journal));
   if (now < next_tidying_ && !settles) return absl::OkStatus();
   next_tidying_ = now + kTidyEvery;
@@ -179,6 +178,7 @@ absl::Status HistoryWriter::RemoveJobs(Round* round) {
     Removal removal = std::move(removals_.front());
     removals_.erase(removals_.begin());
     dropped_.erase(removal.uid);
+    unreadable_.erase(removal.uid);
     RunLater([this, removal = std::move(removal)]() mutable {
       GiveSpaceBack(removal);
       if (!closing()) removal.done();
@@ -235,12 +235,13 @@ absl::Status HistoryWriter::StoreNotes(const std::vector<HistoryJobs::Job>& jobs
   return absl::OkStatus();
 }
 
-absl::Status HistoryWriter::PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest, Round* round) {
+absl::Status HistoryWriter::PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest, Round* round,
+                                    BlockPacker::Unreadable unreadable) {
   for (const HistoryJobs::Job& job : jobs) {
     absl::Status status;
     for (const BlockId& id : job->Due(oldest)) {
-      if (job->is_removed() || closing() || !status.ok()) break;
-      status = packer_.Pack(*job, id);
+      if (job->is_removed() || closing() || !database_.is_writable()) break;
+      status.Update(packer_.Pack(*job, id, unreadable));  // the next one may need nothing that cannot be read
     }
     GW_RETURN_IF_ERROR(PassOverUnreadable(*job, status, round));
   }
@@ -261,22 +262,26 @@ absl::Status HistoryWriter::PassOverUnreadable(const JobHistory& job, const absl
 }
 
 absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
-  size_t bytes = 0;
-  for (const HistoryJobs::Job& job : jobs) bytes += job->memory_bytes();
-  std::vector<HistoryJobs::Job> by_size;
-  if (bytes > kOpenBytes) {
-    by_size = jobs;
-    std::sort(by_size.begin(), by_size.end(), [](const HistoryJobs::Job& a, const HistoryJobs::Job& b) {
-      return a->memory_bytes() > b->memory_bytes();
-    });
-  }
-  for (const HistoryJobs::Job& job : by_size) {
-    if (bytes <= kOpenBytes / 2) break;
-    const size_t before = job->memory_bytes();
+  GW_RETURN_IF_ERROR(KeepMemoryBound(jobs, round));
+  return KeepJournalBound(jobs, round);
+}
+
+absl::Status HistoryWriter::KeepMemoryBound(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
+  const int64_t most = options_.max_open_bytes;
+  if (jobs_.open_bytes() <= most) return absl::OkStatus();
+  std::vector<std::pair<int64_t, HistoryJobs::Job>> by_size;  // as it is now: it changes while others read
+  for (const HistoryJobs::Job& job : jobs) by_size.emplace_back(job->open_bytes(), job);
+  std::sort(by_size.begin(), by_size.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [bytes, job] : by_size) {
+    if (jobs_.open_bytes() <= most / 2) return absl::OkStatus();
     GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration(), round));
-    bytes -= std::min(bytes, before);
   }
-  if (JournalBytes() <= kJournalBytes) return absl::OkStatus();
+  return jobs_.open_bytes() > most ? GiveUnreadableUp(jobs, round) : absl::OkStatus();
+}
+
+absl::Status HistoryWriter::KeepJournalBound(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
+  const int64_t bytes = JournalBytes();
+  if (bytes <= options_.max_journal_bytes) return absl::OkStatus();
   uint64_t middle = 0;
   {
     absl::MutexLock lock(&mutex_);
@@ -286,7 +291,17 @@ absl::Status HistoryWriter::KeepBounds(const std::vector<HistoryJobs::Job>& jobs
     if (job->FirstJournal().value_or(middle) >= middle) continue;
     GW_RETURN_IF_ERROR(PackDue({job}, absl::InfiniteDuration(), round));
   }
-  return absl::OkStatus();
+  return bytes > kMuchTooLong * options_.max_journal_bytes ? GiveUnreadableUp(jobs, round) : absl::OkStatus();
+}
+
+absl::Status HistoryWriter::GiveUnreadableUp(const std::vector<HistoryJobs::Job>& jobs, Round* round) {
+  std::vector<HistoryJobs::Job> unreadable;
+  for (const HistoryJobs::Job& job : jobs) {
+    if (!unreadable_.contains(job->uid())) continue;
+    spdlog::error("statistics of job {} that cannot be read are given up: more is to be packed", job->uid());
+    unreadable.push_back(job);
+  }
+  return PackDue(unreadable, absl::InfiniteDuration(), round, BlockPacker::Unreadable::kIsDamaged);
 }
 
 absl::Status HistoryWriter::CutJournal(const std::vector<HistoryJobs::Job>& jobs, uint64_t told) {

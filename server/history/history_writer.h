@@ -98,12 +98,17 @@ class HistoryWriter {
   absl::Status WriteAnew(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   // What is to be stored of jobs that may have nothing to pack.
   absl::Status StoreNotes(const std::vector<HistoryJobs::Job>& jobs);
-  absl::Status PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest, Round* round);
+  absl::Status PackDue(const std::vector<HistoryJobs::Job>& jobs, absl::Duration oldest, Round* round,
+                       BlockPacker::Unreadable unreadable = BlockPacker::Unreadable::kAnotherTime);
   // What becomes of a change of a job: an error, if nothing can be written; what cannot be read is another time's work,
   // and no other job's trouble.
   absl::Status PassOverUnreadable(const JobHistory& job, const absl::Status& status, Round* round);
   // Closes blocks early where they take too much memory, or keep too much of the journal.
   absl::Status KeepBounds(const std::vector<HistoryJobs::Job>& jobs, Round* round);
+  absl::Status KeepMemoryBound(const std::vector<HistoryJobs::Job>& jobs, Round* round);
+  absl::Status KeepJournalBound(const std::vector<HistoryJobs::Job>& jobs, Round* round);
+  // What keeps jobs from being packed, since it cannot be read, becomes damage.
+  absl::Status GiveUnreadableUp(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   absl::Status CutJournal(const std::vector<HistoryJobs::Job>& jobs, uint64_t told);
   absl::Status KeepBudgets(const std::vector<HistoryJobs::Job>& jobs, Round* round);
   absl::Status KeepBudgetsOf(size_t level, const std::vector<HistoryJobs::Job>& jobs, Round* round);

@@ -88,8 +88,10 @@ std::vector<EncodedReport> Vanished(int32_t attempt, int64_t known, const std::v
 }  // namespace
 
 JobHistory::~JobHistory() {
-  absl::MutexLock lock(&added_mutex_);
-  for (const Added& added : added_) waiting_ -= added.bytes;
+  absl::MutexLock lock(&mutex_);
+  load_.open -= open_bytes_;
+  absl::MutexLock added_lock(&added_mutex_);
+  for (const Added& added : added_) load_.waiting -= added.bytes;
 }
 
 void JobHistory::Load(const RowKey& key, absl::string_view value) {
@@ -111,7 +113,7 @@ void JobHistory::Add(std::vector<EncodedReport> entries, uint64_t journal, absl:
   if (entries.empty()) return;
   Added added{.entries = std::move(entries), .journal = journal, .since = now};
   for (const EncodedReport& entry : added.entries) added.bytes += static_cast<int64_t>(entry.bytes->size());
-  waiting_ += added.bytes;
+  load_.waiting += added.bytes;
   absl::MutexLock lock(&added_mutex_);
   int64_t& last_step = last_steps_.try_emplace(added.entries.front().attempt, -1).first->second;
   last_step = std::max(last_step, added.entries.back().step);
@@ -124,11 +126,18 @@ void JobHistory::Absorb() {
     absl::MutexLock lock(&added_mutex_);
     all.swap(added_);
   }
+  if (all.empty()) return;
   for (const Added& added : all) {
     for (const EncodedReport& entry : added.entries) Absorb(entry, added);
     absorbed_journal_ = std::max(absorbed_journal_, added.journal);
-    waiting_ -= added.bytes;
   }
+  CountOpen();  // before it waits no more: in between it would count as nothing
+  for (const Added& added : all) load_.waiting -= added.bytes;
+}
+
+void JobHistory::CountOpen() {
+  const auto bytes = static_cast<int64_t>(open_.memory_bytes());
+  load_.open += bytes - std::exchange(open_bytes_, bytes);
 }
 
 void JobHistory::Absorb(const EncodedReport& entry, const Added& added) {
@@ -422,9 +431,9 @@ std::optional<uint64_t> JobHistory::FirstJournal() {
   return open_.FirstJournal();
 }
 
-size_t JobHistory::memory_bytes() const {
+int64_t JobHistory::open_bytes() const {
   absl::ReaderMutexLock lock(&mutex_);
-  return open_.memory_bytes();
+  return open_bytes_;
 }
 
 JobHistory::ClosingBlock JobHistory::StartClosing(const BlockId& id) {
@@ -464,6 +473,7 @@ void JobHistory::Apply(const IndexChange& change, std::optional<BlockId> closed)
   if (!closed.has_value()) return;
   open_.Closed(*closed);
   closing_journals_.erase(*closed);
+  CountOpen();
 }
 
 }  // namespace gradwatch::server

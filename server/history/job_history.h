@@ -28,13 +28,19 @@
 
 namespace gradwatch::server {
 
+// What all jobs have in memory, in bytes.
+struct HistoryLoad {
+  std::atomic<int64_t> waiting = 0;  // is committed, and not taken apart yet
+  std::atomic<int64_t> open = 0;     // blocks that are in no batch
+};
+
 // Thread-safe, but for what is said to be of the thread `history`, which alone changes what is stored. No lock is held
 // across the database.
 class JobHistory {
  public:
-  // `waiting`: bytes of what waits in all jobs to be taken apart. Both outlive it.
-  JobHistory(std::string uid, const HistoryDatabase* database, std::atomic<int64_t>* waiting)
-      : uid_(std::move(uid)), database_(*database), waiting_(*waiting) {}
+  // Both outlive it.
+  JobHistory(std::string uid, const HistoryDatabase* database, HistoryLoad* load)
+      : uid_(std::move(uid)), database_(*database), load_(*load) {}
   ~JobHistory();
 
   const std::string& uid() const { return uid_; }
@@ -89,7 +95,8 @@ class JobHistory {
   // As OpenBlocks' calls, with all that was added.
   std::vector<BlockId> Due(absl::Duration oldest);
   std::optional<uint64_t> FirstJournal();
-  size_t memory_bytes() const;
+  // About what its open blocks occupy.
+  int64_t open_bytes() const;
   struct ClosingBlock {
     std::shared_ptr<const OpenBlock> block;
     uint64_t journal = 0;  // all of this record and those before is in it, or in what was stored before
@@ -135,6 +142,8 @@ class JobHistory {
   // Takes apart what was added.
   void Absorb() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Absorb(const EncodedReport& entry, const Added& added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The open blocks have changed.
+  void CountOpen() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteLayers(const v1::StepReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<int32_t> AttemptsFrom(int32_t attempt);
   // Of the last attempt; unset: there is none.
@@ -153,12 +162,13 @@ class JobHistory {
 
   const std::string uid_;
   const HistoryDatabase& database_;
-  std::atomic<int64_t>& waiting_;
+  HistoryLoad& load_;
   std::atomic<bool> is_removed_ = false;
 
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_BEFORE(added_mutex_);
   HistoryIndex index_ ABSL_GUARDED_BY(mutex_);
   OpenBlocks open_ ABSL_GUARDED_BY(mutex_);
+  int64_t open_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of them, in load_
   uint64_t absorbed_journal_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<BlockId, uint64_t> closing_journals_ ABSL_GUARDED_BY(mutex_);  // ClosingBlock::journal
   bool has_new_names_ ABSL_GUARDED_BY(mutex_) = false;

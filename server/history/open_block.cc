@@ -148,7 +148,7 @@ void OpenBlock::Add(const v1::StepReport& report) {
 size_t OpenBlock::memory_bytes() const {
   size_t lost = 0;
   for (const LostSteps& one : lost_) lost += sizeof(one) + one.reason.size();
-  return batches_.memory_bytes() + again_bytes_ + lost;
+  return batches_.memory_bytes() + builder_.memory_bytes() + again_bytes_ + lost;
 }
 
 std::pair<size_t, size_t> OpenBlock::Needs(absl::Span<const BatchRange> stored) const {

@@ -34,8 +34,9 @@ constexpr absl::Duration kLookAtDiskEvery = absl::Seconds(1);
 constexpr absl::Duration kSyncEvery = absl::Seconds(1);
 // Of one record of the journal, about.
 constexpr size_t kRoundBytes = size_t{8} << 20;
-// While so much waits to be taken apart, nothing more is committed.
+// While so much waits to be taken apart, nothing more is committed; it is looked at so often then.
 constexpr int64_t kMostWaiting = int64_t{16} << 20;
+constexpr absl::Duration kLookAtLoadEvery = absl::Milliseconds(10);
 
 // One thing to do.
 struct Command {
@@ -252,7 +253,7 @@ class RocksStatisticsStore final : public StatisticsStore {
   absl::StatusOr<std::unique_ptr<BlockSource>> Source(absl::string_view uid, int32_t attempt) override {
     GW_RETURN_IF_ERROR(CheckUid(uid));
     HistoryJobs::Job job = jobs_.Find(uid);
-    if (job == nullptr) job = std::make_shared<JobHistory>(std::string(uid), database_.get(), &nothing_waits_);
+    if (job == nullptr) job = std::make_shared<JobHistory>(std::string(uid), database_.get(), &nothing_);
     return MakeJobSource(std::move(job), attempt);
   }
   std::vector<std::string> LayerNames(absl::string_view uid) const override {
@@ -289,9 +290,14 @@ class RocksStatisticsStore final : public StatisticsStore {
     queue_.push_back(std::move(command));
   }
 
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return closing_ || (!queue_.empty() && jobs_.waiting_bytes() < kMostWaiting);
+  // Whether so much is in no batch yet that no more is taken in. Readers take apart what waits as fast as they like:
+  // what they made of it counts, too. While nothing can be stored it stays, and who appends is to hear why.
+  bool IsBehind() const {
+    if (jobs_.waiting_bytes() >= kMostWaiting) return true;
+    return jobs_.open_bytes() >= 2 * options_.max_open_bytes && stops_.Why().ok();
   }
+
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || (!queue_.empty() && !IsBehind()); }
 
   // What is there at the moment. False: the store closes and nothing is left.
   bool TakeRound(std::vector<Command>* round) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -299,8 +305,10 @@ class RocksStatisticsStore final : public StatisticsStore {
     for (Command& removal : removals_) round->push_back(std::move(removal));
     removals_.clear();
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(this, &RocksStatisticsStore::HasWork), kLookAtDiskEvery);
-    if (jobs_.waiting_bytes() >= kMostWaiting && !closing_) return true;
+    // Nobody tells when it is not behind any more, and who waits for an answer queues nothing.
+    mutex_.AwaitWithTimeout(absl::Condition(this, &RocksStatisticsStore::HasWork),
+                            queue_.empty() ? kLookAtDiskEvery : kLookAtLoadEvery);
+    if (!HasWork()) return true;
     for (size_t bytes = 0; !queue_.empty() && bytes < kRoundBytes; queue_.pop_front()) {
       bytes += queue_.front().bytes();
       round->push_back(std::move(queue_.front()));
@@ -470,7 +478,7 @@ class RocksStatisticsStore final : public StatisticsStore {
   const std::unique_ptr<HistoryDatabase> database_;
   HistoryJobs jobs_;
   Stops stops_;
-  std::atomic<int64_t> nothing_waits_ = 0;
+  HistoryLoad nothing_;          // of jobs of which nothing is stored
   Found found_ = Found::kSound;  // constant after Start
   std::optional<HistoryWriter> writer_;
   std::atomic<int64_t> free_bytes_ = 0;

@@ -39,6 +39,11 @@ struct StoreOptions {
   bool knows_budgets = true;   // false: those of single jobs are told first, and none is kept before KeepBudgets
   // Nothing is stored while less is free on the disk, until half as much again is.
   int64_t disk_reserve = int64_t{64} << 20;
+  // What is in no batch yet is packed early from so much on: in memory, and in the journal, which a start reads. From
+  // twice as much memory on nothing more is committed; and what cannot be read, so that more of it cannot be packed, is
+  // given up as damaged where it keeps more memory than that, or four times as long a journal.
+  int64_t max_open_bytes = int64_t{96} << 20;
+  int64_t max_journal_bytes = int64_t{64} << 20;
   // For tests: a file system that fails, and what is free on it. Null: the machine's.
   rocksdb::Env* env = nullptr;
   std::function<absl::StatusOr<int64_t>()> free_bytes = nullptr;

@@ -206,6 +206,12 @@ std::vector<Tier> TierBuilder::Tiers() const {
   return tiers;
 }
 
+size_t TierBuilder::memory_bytes() const {
+  size_t bytes = 0;
+  for (const auto& rows : groups_) bytes += rows.capacity() * sizeof(rows[0]);
+  return bytes;
+}
+
 Tier Coarser(const Tier& tier) {
   Tier coarser{.group = tier.group, .series = tier.series, .buckets = tier.buckets / kTierFactor, .cells = {}};
   coarser.cells.resize(coarser.series * coarser.buckets);

@@ -109,6 +109,8 @@ class TierBuilder {
   void Add(const v1::StepReport& report);
   // The 16 buckets of each group that has a series, in the order of groups.
   std::vector<Tier> Tiers() const;
+  // About what it occupies.
+  size_t memory_bytes() const;
 
  private:
   void AddTo(TierGroup group, size_t series, size_t bucket, std::optional<double> value, bool has_non_finite);

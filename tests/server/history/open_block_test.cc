@@ -163,6 +163,19 @@ TEST(OpenBlockTest, AWholeBlockIsOneBatch) {
   ExpectSameReports(ReadOpen(block, -1), reports);  // still there, until it is committed
 }
 
+// Its ranges are as many after one report as after all.
+TEST(OpenBlockTest, ItsMemoryIsThatOfItsRangesToo) {
+  constexpr size_t kTensors = 300;
+  v1::StepReport report;
+  for (size_t i = 0; i < kTensors; ++i) {
+    report.add_tensors()->set_tensor(static_cast<int32_t>(i));
+    report.mutable_tensors(static_cast<int>(i))->set_l2_norm(1);
+  }
+  OpenBlock block({1, 0});
+  block.Add(report);
+  EXPECT_GE(block.memory_bytes(), kTensors * kTierFactor * sizeof(Bucket));
+}
+
 // Steps are left out, sent again, and blocks closed, at random: what is stored is what was sent last, and its tiers are
 // those of it.
 TEST(OpenBlockTest, HoweverOftenItIsClosedWhatIsStoredIsWhatCame) {

@@ -23,6 +23,8 @@
 #include "absl/synchronization/notification.h"
 #include "core/base/error.h"
 #include "server/history/conflated_ranges.h"
+#include "server/history/history_database.h"
+#include "server/history/history_rows.h"
 #include "server/history/report_batch.h"
 #include "tests/server/history/failing_disk.h"
 #include "tests/server/store/store_testing.h"
@@ -906,6 +908,79 @@ TEST_F(StatisticsStoreTest, AJobThatCannotBeReadKeepsNoOtherFromBeingPacked) {
   Settle();
   EXPECT_THAT(ReadAll("a"), SizeIs(121));
   EXPECT_THAT(ReadAll("b"), SizeIs(100));
+  store_.reset();  // before the disk
+}
+
+// It may keep so much of the journal, and no more.
+TEST_F(StatisticsStoreTest, WhatCannotBeReadIsGivenUpWhereItKeepsTheJournalTooLong) {
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  options_.env = disk.env.get();
+  options_.max_journal_bytes = 10'000;
+  Reopen();
+  ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(0, 99)), IsOk());
+  Settle();
+  Reopen();
+  disk.files->cannot_read = true;
+  ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(100, 300)), IsOk());
+  EXPECT_THAT(SettleAndWait(*store_), StatusIs(absl::StatusCode::kUnavailable, _)) << "not yet";
+  EXPECT_EQ(*store_->LastStep("a", 1), 300);
+  ASSERT_THAT(AppendAndWait(*store_, "b", FullReports(0, 999)), IsOk());
+  static_cast<void>(SettleAndWait(*store_));
+  Settle();
+  disk.files->cannot_read = false;
+  const std::vector<std::string> a = ReadAll("a");
+  ASSERT_THAT(a, SizeIs(1 + 201));
+  EXPECT_EQ(a[0], absl::StrCat("1:0-99 ", kDamagedReason));
+  EXPECT_THAT(ReadAll("b"), SizeIs(1000));
+  store_.reset();
+  const auto database = HistoryDatabase::Open(dir_.File("history"), QuickDisk());
+  ASSERT_THAT(database, IsOk());
+  const KeyRange journal = RowsOf(RowKind::kJournal);
+  int records = 0;
+  const auto count = [&records](absl::string_view, absl::string_view) { return ++records > 0; };
+  ASSERT_THAT((*database)->ForEach(journal.from, journal.to, count, [](absl::string_view, absl::string_view) {}),
+              IsOk());
+  EXPECT_EQ(records, 0);
+}
+
+// Who reads takes apart what waits, as fast as it comes; the thread that packs it may be slower.
+TEST_F(StatisticsStoreTest, ReadersLetNoMorePileUpThanIsPacked) {
+  FailingDisk disk;
+  disk.files->skips_sync = true;
+  std::atomic<bool> is_slow = false;
+  absl::Notification held, go_on;
+  disk.files->before_read = [&] {
+    if (!is_slow.exchange(false)) return;
+    held.Notify();
+    go_on.WaitForNotification();
+  };
+  options_.env = disk.env.get();
+  options_.max_open_bytes = int64_t{256} << 10;
+  Reopen();
+  ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(0, 99)), IsOk());
+  Settle();
+  Reopen();
+  is_slow = true;
+  ASSERT_THAT(AppendAndWait(*store_, "a", FullReports(100, 110)), IsOk());
+  store_->Settle([](const absl::Status&) {});
+  held.WaitForNotification();
+  std::shared_ptr<absl::Notification> done;
+  bool waits = false;
+  for (int64_t i = 0; i < 300; ++i) {
+    done = std::make_shared<absl::Notification>();
+    store_->Append("b", MakeReports(1, 256 * i, 256 * i + 255), [done](const absl::Status& status, auto) {
+      EXPECT_THAT(status, IsOk());
+      done->Notify();
+    });
+    waits = !done->WaitForNotificationWithTimeout(absl::Seconds(2));
+    if (waits) break;
+    EXPECT_THAT(*store_->ReadAfter("b", 1, 256 * i - 1, 1), SizeIs(1));
+  }
+  EXPECT_TRUE(waits);
+  go_on.Notify();
+  done->WaitForNotification();
+  Settle();
   store_.reset();  // before the disk
 }
 
