@@ -206,29 +206,23 @@ Response ToResponse(int32_t attempt, StatisticsAnswer answer, const Wanted& want
 }
 
 // A source that is read as long as the answer is wanted.
-class WantedSource final : public BlockSource {
+class WantedSource final : public ForwardingSource {
  public:
-  WantedSource(absl::FunctionRef<absl::Status()> wanted, BlockSource* source) : wanted_(wanted), source_(*source) {}
+  WantedSource(absl::FunctionRef<absl::Status()> wanted, BlockSource* source)
+      : ForwardingSource(source), wanted_(wanted) {}
 
-  StepRanges Kept(int64_t level) const override { return source_.Kept(level); }
-  std::vector<LostSteps> Lost(const StepRange& window) const override { return source_.Lost(window); }
   absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view)> each) override {
     GW_RETURN_IF_ERROR(wanted_());
-    return source_.ForEachBatch(block, each);
-  }
-  void ForEachOpen(const StepRange& window, const ReportChoice& choice,
-                   absl::FunctionRef<void(const v1::StepReport&)> each) override {
-    source_.ForEachOpen(window, choice, each);
+    return ForwardingSource::ForEachBatch(block, each);
   }
   absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
                           absl::FunctionRef<void(const StepRange&, absl::string_view)> each) override {
     GW_RETURN_IF_ERROR(wanted_());
-    return source_.ForEachRow(level, group, window, each);
+    return ForwardingSource::ForEachRow(level, group, window, each);
   }
 
  private:
   const absl::FunctionRef<absl::Status()> wanted_;
-  BlockSource& source_;
 };
 
 }  // namespace

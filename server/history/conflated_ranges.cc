@@ -50,12 +50,12 @@ StepRanges Inside(const StepRange& steps, int64_t width, int64_t level) {
 
 // A source whose buckets lie within some steps, none of them across a multiple of `width` (0: across any); others only
 // where no finer level has those steps.
-class InsideSource final : public BlockSource {
+class InsideSource final : public ForwardingSource {
  public:
-  InsideSource(const StepRange& steps, int64_t width, BlockSource* source) : source_(*source) {
+  InsideSource(const StepRange& steps, int64_t width, BlockSource* source) : ForwardingSource(source) {
     StepRanges missing = {steps};
     for (size_t i = 0; i < kLevels.size(); ++i) {
-      const StepRanges kept = source_.Kept(kLevels[i]);
+      const StepRanges kept = source->Kept(kLevels[i]);
       for (const StepRange& range : Inside(steps, width, kLevels[i])) {
         const StepRanges common = Common(kept, range);
         kept_[i].insert(kept_[i].end(), common.begin(), common.end());
@@ -65,7 +65,7 @@ class InsideSource final : public BlockSource {
     for (size_t i = 0; i < kLevels.size(); ++i) {
       StepRanges reaching = kept_[i];
       for (const StepRange& range : RoundOut(missing, kLevels[i])) {
-        const StepRanges more = Common(source_.Kept(kLevels[i]), range);
+        const StepRanges more = Common(source->Kept(kLevels[i]), range);
         reaching.insert(reaching.end(), more.begin(), more.end());
       }
       kept_[i] = Together(std::move(reaching));
@@ -76,21 +76,8 @@ class InsideSource final : public BlockSource {
   StepRanges Kept(int64_t level) const override {
     return kept_[static_cast<size_t>(std::find(kLevels.begin(), kLevels.end(), level) - kLevels.begin())];
   }
-  std::vector<LostSteps> Lost(const StepRange& window) const override { return source_.Lost(window); }
-  absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view)> each) override {
-    return source_.ForEachBatch(block, each);
-  }
-  void ForEachOpen(const StepRange& window, const ReportChoice& choice,
-                   absl::FunctionRef<void(const v1::StepReport&)> each) override {
-    source_.ForEachOpen(window, choice, each);
-  }
-  absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
-                          absl::FunctionRef<void(const StepRange&, absl::string_view)> each) override {
-    return source_.ForEachRow(level, group, window, each);
-  }
 
  private:
-  BlockSource& source_;
   std::array<StepRanges, kLevels.size()> kept_;
 };
 

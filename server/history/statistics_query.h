@@ -59,6 +59,30 @@ class BlockSource {
                                   absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) = 0;
 };
 
+// Another source, but for what is told otherwise.
+class ForwardingSource : public BlockSource {
+ public:
+  // `source` outlives it.
+  explicit ForwardingSource(BlockSource* source) : source_(*source) {}
+
+  StepRanges Kept(int64_t level) const override { return source_.Kept(level); }
+  std::vector<LostSteps> Lost(const StepRange& window) const override { return source_.Lost(window); }
+  absl::Status ForEachBatch(int64_t block, absl::FunctionRef<void(absl::string_view bytes)> each) override {
+    return source_.ForEachBatch(block, each);
+  }
+  void ForEachOpen(const StepRange& window, const ReportChoice& choice,
+                   absl::FunctionRef<void(const v1::StepReport&)> each) override {
+    source_.ForEachOpen(window, choice, each);
+  }
+  absl::Status ForEachRow(int64_t level, TierGroup group, const StepRange& window,
+                          absl::FunctionRef<void(const StepRange& steps, absl::string_view bytes)> each) override {
+    return source_.ForEachRow(level, group, window, each);
+  }
+
+ private:
+  BlockSource& source_;
+};
+
 // Where a page begins. What has come since the first page is left out, so that points are the same on all of them.
 struct PageStart {
   static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
