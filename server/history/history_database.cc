@@ -2,6 +2,7 @@
 
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 
@@ -68,6 +69,21 @@ absl::Status FinishRebuild(const std::string& path) {
     return absl::OkStatus();
   }
   return fs::exists(CopyPath(path), ignored) ? Rename(CopyPath(path), path) : absl::OkStatus();
+}
+
+// A log that could not be written is left with the rows of its memory, as these become a table. Where there are none
+// RocksDB would go on to write to it, and end the process.
+bool HasRowsInMemory(rocksdb::DB& db) {
+  uint64_t rows = 0;
+  return db.GetIntProperty(rocksdb::DB::Properties::kNumEntriesActiveMemTable, &rows) && rows > 0;
+}
+
+// Whether there is some room again.
+rocksdb::Status TryToWrite(rocksdb::Env* env, const std::string& path) {
+  if (env == nullptr) env = rocksdb::Env::Default();
+  const rocksdb::Status status = rocksdb::WriteStringToFile(env, std::string(kCopyBytes, 'x'), path);
+  env->DeleteFile(path).PermitUncheckedError();
+  return status;
 }
 
 }  // namespace
@@ -173,13 +189,15 @@ absl::Status HistoryDatabase::Heal() {
   {
     absl::ReaderMutexLock lock(&mutex_);
     if (db_ != nullptr) {
-      rocksdb::Status status = db_->Resume();
+      const bool leaves_log = !failed_ || HasRowsInMemory(*db_);
+      rocksdb::Status status = leaves_log ? db_->Resume() : TryToWrite(env_, path_ + ".room");
       // The log may have pages that the kernel has given up; what it holds goes into a table.
-      if (status.ok() && failed_) status = db_->Flush({});
-      if (status.ok()) failed_ = false;
+      if (status.ok() && failed_ && leaves_log) status = db_->Flush({});
+      const bool is_healed = status.ok() && leaves_log;
+      if (is_healed) failed_ = false;
       // To be opened anew it would need room, too, and nobody could read meanwhile.
       const bool is_for_now = IsFull(status) && status.severity() < rocksdb::Status::kFatalError;
-      if (status.ok() || is_for_now) return ToStatus(status);
+      if (is_healed || is_for_now) return ToStatus(status);
     }
   }
   StopCompacting();  // who waits for this lock keeps all others waiting

@@ -225,6 +225,25 @@ TEST(HistoryDatabaseTest, HealsWhenAFullDiskHasRoomAgain) {
   ExpectKeys(*database, 0, 15);
 }
 
+// As after a start, or behind a table that has just been written: there is nothing that makes RocksDB take another log.
+TEST(HistoryDatabaseTest, HealsWhereTheFirstWriteToALogHasFailed) {
+  TempDir dir;
+  FailingDisk disk;
+  ASSERT_THAT(Put(*OpenAt(dir.File("history")), 0, 10), IsOk());
+  {
+    const auto database = OpenAt(dir.File("history"), disk.env.get());
+    disk.files->is_full = true;
+    EXPECT_THAT(Put(*database, 10, 20), StatusIs(absl::StatusCode::kResourceExhausted, _));
+    EXPECT_THAT(database->Heal(), StatusIs(absl::StatusCode::kResourceExhausted, _));
+    ExpectKeys(*database, 0, 10);
+    disk.files->is_full = false;
+    EXPECT_THAT(database->Heal(), IsOk());
+    EXPECT_THAT(Put(*database, 10, 20), IsOk());
+    EXPECT_THAT(database->Sync(), IsOk());
+  }
+  ExpectKeys(*OpenAt(dir.File("history")), 0, 20);
+}
+
 // The kernel may have given up the pages of the log and calls the next sync a success.
 TEST(HistoryDatabaseTest, AFailedSyncIsNotTriedAgain) {
   TempDir dir;
