@@ -780,11 +780,12 @@ TEST_F(StatisticsStoreTest, ACopyOfADamagedFolderHasTheWholeIndex) {
   Reopen();
   for (const char* uid : {"a", "b"}) ASSERT_THAT(AppendAndWait(*store_, uid, FullReports(0, 999)), IsOk());
   Settle();
-  disk.files->is_full = true;
-  EXPECT_THAT(AppendAndWait(*store_, "c", FullReports(0, 9)), Not(IsOk()));
+  disk.files->is_full =
+      true;  // "0": before the rows that will be damaged, behind which nothing is found up to the next
+  EXPECT_THAT(AppendAndWait(*store_, "0", FullReports(0, 9)), Not(IsOk()));
   disk.files->is_full = false;
   clock_.Advance(absl::Seconds(1));
-  ASSERT_THAT(AppendAndWait(*store_, "c", FullReports(0, 9)), IsOk()) << "what was there lies in a table now";
+  ASSERT_THAT(AppendAndWait(*store_, "0", FullReports(0, 9)), IsOk()) << "what was there lies in a table now";
   const std::string item = std::string("ia\0", 3);
   bool is_spoilt = false;
   for (const auto& file : std::filesystem::directory_iterator(dir_.File("history"))) {
@@ -807,7 +808,7 @@ TEST_F(StatisticsStoreTest, ACopyOfADamagedFolderHasTheWholeIndex) {
   for (const bool is_loaded : {false, true}) {
     if (is_loaded) Reopen();
     EXPECT_THAT(ReadAll("a"), SizeIs(1000));
-    EXPECT_THAT(ReadAll("c"), SizeIs(10));
+    EXPECT_THAT(ReadAll("0"), SizeIs(10));
   }
   store_.reset();  // before the disk
 }
