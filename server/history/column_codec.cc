@@ -22,6 +22,7 @@ constexpr uint8_t kPlain = 8;       // the planes are not compressed
 constexpr uint8_t kMore = 16;       // another piece of the same column follows
 constexpr int kHighestOrder = 2;    // 0: as they are; 1: from the one before; 2: from the line through two
 constexpr size_t kSample = 512;     // numbers by which the order is chosen
+constexpr int kBitParts = 1 << 15;  // of an estimate; those of a sample fit 32 bits
 constexpr size_t kNotWorthIt = 24;  // bytes below which zstd makes nothing smaller
 
 constexpr uint64_t Mask(ColumnKind kind) { return kind == ColumnKind::kFloat ? 0xffffffffu : ~uint64_t{0}; }
@@ -84,17 +85,32 @@ void Sum(int order, ColumnKind kind, std::span<uint64_t> values) {
 
 int BytesOf(uint64_t largest) { return (std::bit_width(largest) + 7) / 8; }
 
-// About how many bits the numbers need when the bytes of one weight are coded together.
-double EstimateBits(const uint64_t* values, size_t count) {
+// n log2(n) of each count of a sample, in parts of a bit.
+const std::array<uint32_t, kSample + 1>& CountBits() {
+  static const auto table = [] {
+    std::array<uint32_t, kSample + 1> bits{};
+    for (size_t n = 2; n < bits.size(); ++n) {
+      const auto count = static_cast<double>(n);
+      bits[n] = static_cast<uint32_t>(std::lround(kBitParts * count * std::log2(count)));
+    }
+    return bits;
+  }();
+  return table;
+}
+
+// About how many bits the numbers of a sample need when the bytes of one weight are coded together, in parts of a bit.
+// Integers, since logarithms would take longer than all the rest of packing.
+uint64_t EstimateBits(const uint64_t* values, size_t count) {
+  const std::array<uint32_t, kSample + 1>& count_bits = CountBits();
   uint64_t all = 0;
   for (size_t i = 0; i < count; ++i) all |= values[i];
-  double bits = 0;
+  uint64_t bits = 0;
   for (int plane = 0; plane < BytesOf(all); ++plane) {
     std::array<uint32_t, 256> counts{};
     for (size_t i = 0; i < count; ++i) ++counts[values[i] >> 8 * plane & 0xff];
-    for (const uint32_t n : counts) {
-      if (n > 0) bits -= n * std::log2(static_cast<double>(n) / static_cast<double>(count));
-    }
+    uint32_t known = 0;
+    for (const uint32_t n : counts) known += count_bits[n];
+    bits += count_bits[count] - known;
   }
   return bits;
 }
@@ -104,12 +120,12 @@ int ChooseOrder(const std::vector<uint64_t>& ordered, ColumnKind kind) {
   const uint64_t* const sample = ordered.data() + (ordered.size() - count) / 2;
   std::array<uint64_t, kSample> differences{};
   int best = 0;
-  double least = 0;
+  uint64_t least = 0;
   for (int order = 0; order <= kHighestOrder; ++order) {
     Differ(sample, count, order, kind, differences.data());
     // The first ones have nothing before them, in the sample alone.
     const size_t skip = std::min<size_t>(2, count - 1);
-    const double bits = EstimateBits(differences.data() + skip, count - skip);
+    const uint64_t bits = EstimateBits(differences.data() + skip, count - skip);
     if (order > 0 && bits >= least) continue;
     best = order;
     least = bits;

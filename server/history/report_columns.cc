@@ -1,5 +1,6 @@
 #include "server/history/report_columns.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cassert>
@@ -56,74 +57,90 @@ constexpr ColumnKind KindOf() {
         [](const Message& message) { return message.has_##name(); } \
   }
 
-constexpr std::array kReportFields = {GW_FIELD(v1::StepReport, attempt),
-                                      GW_FIELD(v1::StepReport, step),
-                                      GW_FIELD(v1::StepReport, loss),
-                                      GW_OPTIONAL(v1::StepReport, grad_norm),
-                                      GW_FIELD(v1::StepReport, learning_rate),
-                                      GW_FIELD(v1::StepReport, control_revision),
-                                      GW_FIELD(v1::StepReport, nan_count),
-                                      GW_FIELD(v1::StepReport, pos_inf_count),
-                                      GW_FIELD(v1::StepReport, neg_inf_count),
-                                      GW_FIELD(v1::StepReport, step_seconds),
-                                      GW_OPTIONAL(v1::StepReport, cosine_with_last)};
+// By kind of message.
+template <typename Message>
+constexpr auto kFields = nullptr;
 
-constexpr std::array kClipFields = {
-    GW_FIELD(v1::ClipOutcome, action),        GW_OPTIONAL(v1::ClipOutcome, norm_after),
-    GW_FIELD(v1::ClipOutcome, coefficient),   GW_FIELD(v1::ClipOutcome, tensors_clipped),
-    GW_OPTIONAL(v1::ClipOutcome, threshold),  GW_FIELD(v1::ClipOutcome, elements_clipped),
-    GW_FIELD(v1::ClipOutcome, units_clipped), GW_FIELD(v1::ClipOutcome, moments_reset)};
+template <>
+constexpr auto kFields<v1::StepReport> = std::array{GW_FIELD(v1::StepReport, attempt),
+                                                    GW_FIELD(v1::StepReport, step),
+                                                    GW_FIELD(v1::StepReport, loss),
+                                                    GW_OPTIONAL(v1::StepReport, grad_norm),
+                                                    GW_FIELD(v1::StepReport, learning_rate),
+                                                    GW_FIELD(v1::StepReport, control_revision),
+                                                    GW_FIELD(v1::StepReport, nan_count),
+                                                    GW_FIELD(v1::StepReport, pos_inf_count),
+                                                    GW_FIELD(v1::StepReport, neg_inf_count),
+                                                    GW_FIELD(v1::StepReport, step_seconds),
+                                                    GW_OPTIONAL(v1::StepReport, cosine_with_last)};
 
-constexpr std::array kTimeFields = {GW_FIELD(Timestamp, seconds), GW_FIELD(Timestamp, nanos)};
+template <>
+constexpr auto kFields<v1::ClipOutcome> =
+    std::array{GW_FIELD(v1::ClipOutcome, action),        GW_OPTIONAL(v1::ClipOutcome, norm_after),
+               GW_FIELD(v1::ClipOutcome, coefficient),   GW_FIELD(v1::ClipOutcome, tensors_clipped),
+               GW_OPTIONAL(v1::ClipOutcome, threshold),  GW_FIELD(v1::ClipOutcome, elements_clipped),
+               GW_FIELD(v1::ClipOutcome, units_clipped), GW_FIELD(v1::ClipOutcome, moments_reset)};
 
-constexpr std::array kValidationFields = {GW_FIELD(v1::Validation, loss), GW_FIELD(v1::Validation, targets),
-                                          GW_OPTIONAL(v1::Validation, accuracy),
-                                          GW_OPTIONAL(v1::Validation, perplexity)};
+template <>
+constexpr auto kFields<Timestamp> = std::array{GW_FIELD(Timestamp, seconds), GW_FIELD(Timestamp, nanos)};
 
-constexpr std::array kTensorFields = {GW_FIELD(v1::TensorStats, tensor),
-                                      GW_OPTIONAL(v1::TensorStats, l2_norm),
-                                      GW_OPTIONAL(v1::TensorStats, max_abs),
-                                      GW_OPTIONAL(v1::TensorStats, mean),
-                                      GW_OPTIONAL(v1::TensorStats, mean_abs),
-                                      GW_OPTIONAL(v1::TensorStats, std_dev),
-                                      GW_FIELD(v1::TensorStats, nan_count),
-                                      GW_FIELD(v1::TensorStats, pos_inf_count),
-                                      GW_FIELD(v1::TensorStats, neg_inf_count),
-                                      GW_OPTIONAL(v1::TensorStats, zero_count),
-                                      GW_OPTIONAL(v1::TensorStats, denormal_count),
-                                      GW_OPTIONAL(v1::TensorStats, weight_norm),
-                                      GW_OPTIONAL(v1::TensorStats, update_norm),
-                                      GW_OPTIONAL(v1::TensorStats, cosine_with_last),
-                                      GW_OPTIONAL(v1::TensorStats, clip_scale)};
+template <>
+constexpr auto kFields<v1::Validation> =
+    std::array{GW_FIELD(v1::Validation, loss), GW_FIELD(v1::Validation, targets), GW_OPTIONAL(v1::Validation, accuracy),
+               GW_OPTIONAL(v1::Validation, perplexity)};
 
-constexpr std::array kHistogramFields = {GW_FIELD(v1::Histogram, zero_count), GW_FIELD(v1::Histogram, positive_offset),
-                                         GW_FIELD(v1::Histogram, negative_offset),
-                                         GW_OPTIONAL(v1::Histogram, sample_stride)};
+template <>
+constexpr auto kFields<v1::TensorStats> = std::array{GW_FIELD(v1::TensorStats, tensor),
+                                                     GW_OPTIONAL(v1::TensorStats, l2_norm),
+                                                     GW_OPTIONAL(v1::TensorStats, max_abs),
+                                                     GW_OPTIONAL(v1::TensorStats, mean),
+                                                     GW_OPTIONAL(v1::TensorStats, mean_abs),
+                                                     GW_OPTIONAL(v1::TensorStats, std_dev),
+                                                     GW_FIELD(v1::TensorStats, nan_count),
+                                                     GW_FIELD(v1::TensorStats, pos_inf_count),
+                                                     GW_FIELD(v1::TensorStats, neg_inf_count),
+                                                     GW_OPTIONAL(v1::TensorStats, zero_count),
+                                                     GW_OPTIONAL(v1::TensorStats, denormal_count),
+                                                     GW_OPTIONAL(v1::TensorStats, weight_norm),
+                                                     GW_OPTIONAL(v1::TensorStats, update_norm),
+                                                     GW_OPTIONAL(v1::TensorStats, cosine_with_last),
+                                                     GW_OPTIONAL(v1::TensorStats, clip_scale)};
 
-constexpr std::array kLayerFields = {GW_OPTIONAL(v1::LayerStats, output_mean),
-                                     GW_OPTIONAL(v1::LayerStats, output_variance),
-                                     GW_FIELD(v1::LayerStats, output_non_finite),
-                                     GW_OPTIONAL(v1::LayerStats, saturated),
-                                     GW_OPTIONAL(v1::LayerStats, dead),
-                                     GW_OPTIONAL(v1::LayerStats, backward_norm),
-                                     GW_OPTIONAL(v1::LayerStats, backward_growth),
-                                     GW_OPTIONAL(v1::LayerStats, largest_logit),
-                                     GW_OPTIONAL(v1::LayerStats, attention_entropy)};
+template <>
+constexpr auto kFields<v1::Histogram> =
+    std::array{GW_FIELD(v1::Histogram, zero_count), GW_FIELD(v1::Histogram, positive_offset),
+               GW_FIELD(v1::Histogram, negative_offset), GW_OPTIONAL(v1::Histogram, sample_stride)};
+
+template <>
+constexpr auto kFields<v1::LayerStats> = std::array{GW_OPTIONAL(v1::LayerStats, output_mean),
+                                                    GW_OPTIONAL(v1::LayerStats, output_variance),
+                                                    GW_FIELD(v1::LayerStats, output_non_finite),
+                                                    GW_OPTIONAL(v1::LayerStats, saturated),
+                                                    GW_OPTIONAL(v1::LayerStats, dead),
+                                                    GW_OPTIONAL(v1::LayerStats, backward_norm),
+                                                    GW_OPTIONAL(v1::LayerStats, backward_growth),
+                                                    GW_OPTIONAL(v1::LayerStats, largest_logit),
+                                                    GW_OPTIONAL(v1::LayerStats, attention_entropy)};
 
 #undef GW_FIELD
 #undef GW_OPTIONAL
 
+template <typename Message>
+bool HasUnknown(const Message& message) {
+  static const auto& reflection = *message.GetReflection();  // looking it up takes longer than the question
+  return !reflection.GetUnknownFields(message).empty();
+}
+
 // Whether it has something that no column holds: fields of a later version.
 bool IsOdd(const v1::StepReport& report) {
-  const auto unknown = [](const auto& message) { return !message.GetReflection()->GetUnknownFields(message).empty(); };
-  if (unknown(report) || unknown(report.clip()) || unknown(report.time()) || unknown(report.validation())) return true;
+  if (HasUnknown(report)) return true;
+  if (report.has_clip() && HasUnknown(report.clip())) return true;
+  if (report.has_time() && HasUnknown(report.time())) return true;
+  if (report.has_validation() && HasUnknown(report.validation())) return true;
   for (const v1::TensorStats& tensor : report.tensors()) {
-    if (unknown(tensor) || unknown(tensor.histogram())) return true;
+    if (HasUnknown(tensor) || (tensor.has_histogram() && HasUnknown(tensor.histogram()))) return true;
   }
-  for (const v1::LayerStats& layer : report.layers()) {
-    if (unknown(layer)) return true;
-  }
-  return false;
+  return std::any_of(report.layers().begin(), report.layers().end(), HasUnknown<v1::LayerStats>);
 }
 
 uint64_t PlaceOf(const std::string& word, ReportColumns* columns) {
@@ -148,13 +165,13 @@ void AddTensor(const v1::TensorStats& tensor, ReportColumns* columns) {
 
 }  // namespace
 
-std::span<const ColumnField<v1::StepReport>> FieldsOf(const v1::StepReport&) { return kReportFields; }
-std::span<const ColumnField<v1::ClipOutcome>> FieldsOf(const v1::ClipOutcome&) { return kClipFields; }
-std::span<const ColumnField<Timestamp>> FieldsOf(const Timestamp&) { return kTimeFields; }
-std::span<const ColumnField<v1::Validation>> FieldsOf(const v1::Validation&) { return kValidationFields; }
-std::span<const ColumnField<v1::TensorStats>> FieldsOf(const v1::TensorStats&) { return kTensorFields; }
-std::span<const ColumnField<v1::Histogram>> FieldsOf(const v1::Histogram&) { return kHistogramFields; }
-std::span<const ColumnField<v1::LayerStats>> FieldsOf(const v1::LayerStats&) { return kLayerFields; }
+std::span<const ColumnField<v1::StepReport>> FieldsOf(const v1::StepReport&) { return kFields<v1::StepReport>; }
+std::span<const ColumnField<v1::ClipOutcome>> FieldsOf(const v1::ClipOutcome&) { return kFields<v1::ClipOutcome>; }
+std::span<const ColumnField<Timestamp>> FieldsOf(const Timestamp&) { return kFields<Timestamp>; }
+std::span<const ColumnField<v1::Validation>> FieldsOf(const v1::Validation&) { return kFields<v1::Validation>; }
+std::span<const ColumnField<v1::TensorStats>> FieldsOf(const v1::TensorStats&) { return kFields<v1::TensorStats>; }
+std::span<const ColumnField<v1::Histogram>> FieldsOf(const v1::Histogram&) { return kFields<v1::Histogram>; }
+std::span<const ColumnField<v1::LayerStats>> FieldsOf(const v1::LayerStats&) { return kFields<v1::LayerStats>; }
 
 template <typename Message>
 FieldMask FieldNamed(absl::string_view name) {
@@ -216,12 +233,19 @@ ColumnTable<Message>::ColumnTable()
 
 template <typename Message>
 void ColumnTable<Message>::Add(const Message& message) {
-  const auto fields = FieldsOf(message);
-  for (size_t i = 0; i < fields.size(); ++i) {
-    const bool has = fields[i].has == nullptr || fields[i].has(message);
-    if (fields[i].has != nullptr) presence[i].push_back(has);
-    values[i].Add(has ? fields[i].get(message) : 0);
-  }
+  const auto add = [&]<size_t i>() {
+    constexpr const auto& field = kFields<Message>[i];
+    if constexpr (field.has == nullptr) {
+      values[i].Add(field.get(message));
+    } else {
+      const bool has = field.has(message);
+      presence[i].push_back(has);
+      values[i].Add(has ? field.get(message) : 0);
+    }
+  };
+  // Unrolled: of what is known when it is compiled, nothing is called.
+  [&]<size_t... i>(std::index_sequence<i...>) { (add.template operator()<i>(), ...); }
+  (std::make_index_sequence<std::size(kFields<Message>)>());
   ++rows;
 }
 

@@ -56,11 +56,11 @@ std::optional<double> UpdateRatio(const v1::TensorStats& tensor) {
   return std::isfinite(ratio) ? static_cast<float>(std::min<double>(ratio, kLargestFloat)) : ratio;
 }
 
-using Visitor = absl::FunctionRef<void(TierGroup, size_t, std::optional<double>, bool)>;
-
 std::optional<double> If(bool has, double value) { return has ? std::optional<double>(value) : std::nullopt; }
 
-void VisitJob(const v1::StepReport& report, Visitor visit) {
+// Templates, so that who adds up what comes does so without a call for each number.
+template <typename Visit>
+void VisitJob(const v1::StepReport& report, const Visit& visit) {
   const bool bad = HasNonFinite(report);
   const auto job = [&](JobSeries series, std::optional<double> value, bool has_non_finite = false) {
     visit(TierGroup::kJob, static_cast<size_t>(series), value, has_non_finite);
@@ -75,7 +75,8 @@ void VisitJob(const v1::StepReport& report, Visitor visit) {
   job(JobSeries::kNonFinite, NonFiniteElements(report), bad || !std::isfinite(report.loss()));
 }
 
-void VisitTensor(const v1::TensorStats& tensor, Visitor visit) {
+template <typename Visit>
+void VisitTensor(const v1::TensorStats& tensor, const Visit& visit) {
   const bool bad = HasNonFinite(tensor);
   const auto add = [&](TierGroup group, std::optional<double> value, bool has_non_finite) {
     visit(group, static_cast<size_t>(tensor.tensor()), value, has_non_finite);
@@ -86,7 +87,8 @@ void VisitTensor(const v1::TensorStats& tensor, Visitor visit) {
   add(TierGroup::kTensorUpdateRatio, UpdateRatio(tensor), false);
 }
 
-void VisitLayer(const v1::LayerStats& layer, size_t series, Visitor visit) {
+template <typename Visit>
+void VisitLayer(const v1::LayerStats& layer, size_t series, const Visit& visit) {
   const bool bad = layer.output_non_finite() > 0;
   const auto add = [&](TierGroup group, std::optional<double> value, bool has_non_finite = false) {
     visit(group, series, value, has_non_finite);
@@ -99,6 +101,13 @@ void VisitLayer(const v1::LayerStats& layer, size_t series, Visitor visit) {
   add(TierGroup::kLayerBackwardGrowth, If(layer.has_backward_growth(), layer.backward_growth()));
   add(TierGroup::kLayerLargestLogit, If(layer.has_largest_logit(), layer.largest_logit()));
   add(TierGroup::kLayerAttentionEntropy, If(layer.has_attention_entropy(), layer.attention_entropy()));
+}
+
+template <typename Visit>
+void VisitAll(const v1::StepReport& report, const Visit& visit) {
+  VisitJob(report, visit);
+  for (const v1::TensorStats& tensor : report.tensors()) VisitTensor(tensor, visit);
+  for (int i = 0; i < report.layers_size(); ++i) VisitLayer(report.layers(i), static_cast<size_t>(i), visit);
 }
 
 // The fields of a bucket that are numbers of the group's kind, in the order in which they are stored.
@@ -144,10 +153,10 @@ absl::Status ReadCells(ColumnKind kind, size_t stored, const ChosenCells& chosen
 
 }  // namespace
 
-void VisitSeries(const v1::StepReport& report, Visitor visit) {
-  VisitJob(report, visit);
-  for (const v1::TensorStats& tensor : report.tensors()) VisitTensor(tensor, visit);
-  for (int i = 0; i < report.layers_size(); ++i) VisitLayer(report.layers(i), static_cast<size_t>(i), visit);
+void VisitSeries(
+    const v1::StepReport& report,
+    absl::FunctionRef<void(TierGroup group, size_t series, std::optional<double> value, bool has_non_finite)> visit) {
+  VisitAll(report, visit);
 }
 
 void Bucket::Add(std::optional<double> value, bool has_non_finite) {
@@ -183,7 +192,7 @@ void TierBuilder::AddTo(TierGroup group, size_t series, size_t bucket, std::opti
 
 void TierBuilder::Add(const v1::StepReport& report) {
   const auto bucket = static_cast<size_t>((report.step() - first_step_) / kTierFactor);
-  VisitSeries(report, [&](TierGroup group, size_t series, std::optional<double> value, bool has_non_finite) {
+  VisitAll(report, [&](TierGroup group, size_t series, std::optional<double> value, bool has_non_finite) {
     AddTo(group, series, bucket, value, has_non_finite);
   });
 }
