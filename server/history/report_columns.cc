@@ -205,7 +205,10 @@ const ReportChoice& ReportChoice::Everything() {
   return everything;
 }
 
-ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) {
+ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) : size_(values.size()) {
+  if (values.empty()) return;
+  first_ = values.front();
+  if (std::all_of(values.begin(), values.end(), [this](uint64_t value) { return value == first_; })) return;
   uint64_t all = 0;
   for (const uint64_t value : values) all |= value;
   if (all > kLargestNarrow) {
@@ -215,16 +218,19 @@ ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) {
   }
 }
 
-void ColumnNumbers::Add(uint64_t bits) {
-  if (wide_.empty() && bits <= kLargestNarrow) {
+void ColumnNumbers::AddOther(uint64_t bits) {
+  if (wide_.empty() && (bits | first_) <= kLargestNarrow) {
+    if (narrow_.empty()) narrow_.assign(size_, static_cast<uint32_t>(first_));
     narrow_.push_back(static_cast<uint32_t>(bits));
-    return;
+  } else {
+    if (wide_.empty() && narrow_.empty()) wide_.assign(size_, first_);
+    if (wide_.empty()) {
+      wide_.assign(narrow_.begin(), narrow_.end());
+      narrow_ = {};
+    }
+    wide_.push_back(bits);
   }
-  if (wide_.empty()) {
-    wide_.assign(narrow_.begin(), narrow_.end());
-    narrow_ = {};
-  }
-  wide_.push_back(bits);
+  ++size_;
 }
 
 template <typename Message>
