@@ -12,7 +12,7 @@
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/detect/detector.h"
-#include "core/detect/diagnosis.h"
+#include "core/detect/told_lines.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "gradwatch/v1/alert.pb.h"
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "core/detect/diagnosis.h"
+#include "core/detect/words.h"
 
 namespace gradwatch::core {
 namespace {

@@ -1,4 +1,5 @@
-// The commands of the client that alerts advise, ready to be copied.
+// Cures as values: what each changes, to what, and when. They become words and a command of the client, ready to be
+// copied, only where an alert takes them in.
 #ifndef GRADWATCH_CORE_DETECT_COMMANDS_H_
 #define GRADWATCH_CORE_DETECT_COMMANDS_H_
 
@@ -10,20 +11,44 @@
 
 namespace gradwatch::core {
 
-// All name the job of the alert; JOB where it has none. They hold no quotes around them and no full stop.
+// How the line of a cure begins, and how its command does.
+inline constexpr absl::string_view kCure = "Try ";
+inline constexpr absl::string_view kCommand = ": gradwatch ";
 
-// "gradwatch adjust mnist-7 --lr-scale 0.05": makes the learning rate `factor` times that of the step, whatever scale
-// is in force. `factor` is above 0. Empty: no job takes such a scale.
-std::string RateCommand(const v1::Alert& alert, const StepRecord& record, double factor);
+// A setting of a job and its value.
+struct Change {
+  enum class Of {
+    kNothing,            // that a command could set
+    kLearningRateScale,  // to `value`, above 0
+    kGlobalNorm,         // limited to `value`
+    kTensorNorm,         // the same of `tensor` alone
+    kInputScale,         // the columns of a table brought to a deviation of 1: always of another start
+  };
+  Of of = Of::kNothing;
+  double value = 0;
+  std::string tensor = {};
+};
 
-// Limits the global norm or, where a tensor is named, the norm of that one alone. Empty: no shell could be given this
-// name.
-std::string ClipCommand(const v1::Alert& alert, absl::string_view tensor_name, double max_norm);
+// The scale that makes the learning rate `factor` times that of the step, whatever scale is in force. Nothing: no job
+// takes such a one.
+Change RateTimes(double factor, const StepRecord& record);
 
-// What a line that ends with a RateCommand or a ClipCommand says of a job that is to be started again: the same values
-// in its spec, "gradwatch submit SPEC --set controls.learning_rate_scale=0.05". A line without one, or of one tensor
-// alone, whose place in the spec is longer than a command, stays as it is but for the command.
-std::string ForTheSpec(absl::string_view line);
+// Of the job as it runs, or of one that is started again.
+enum class When { kNow, kAtNewStart };
+
+// What to try, as the words behind "Try ", and the change that it is.
+struct Cure {
+  std::string words;
+  Change change = {};
+};
+
+// "gradwatch adjust mnist-7 --lr-scale 0.05" of the job of the alert, JOB where it has none; "gradwatch submit SPEC
+// --set controls.learning_rate_scale=0.05" of another start. No quotes around it and no full stop. Empty: no command
+// does it then, or no shell could be given the name of the tensor.
+std::string CommandOf(const Change& change, When when, const v1::Alert& alert);
+
+// "Try less: gradwatch adjust mnist-7 --lr-scale 0.05"; without a command a sentence.
+std::string InWords(const Cure& cure, When when, const v1::Alert& alert);
 
 // Measures what goes through each layer.
 std::string LayerStatisticsCommand(const v1::Alert& alert);

@@ -121,8 +121,7 @@ void NonFinite::Describe(const StepRecord& record, const Verdict& verdict, const
       absl::StrCat(Summary(record), alert->tensor().empty() ? "" : absl::StrCat("; look at ", alert->tensor())));
   ExplainLastUpdate(record, signals, alert);
   ExplainRise(record, signals, alert);
-  SuggestCures(record, tensor, signals, alert);
-  ExplainLostWeights(record, signals, alert);
+  SuggestCures(record, tensor, signals, alert, WeightsAfter(record, signals));
 }
 
 }  // namespace gradwatch::core

@@ -35,8 +35,8 @@ constexpr int kFlatSteps = 3;
 constexpr double kRise = 1e-6;
 constexpr double kSmallestRate = 1e-38;
 
-void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, const RunSignals& signals,
-                        v1::Alert* alert) {
+void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, const RunSignals& signals, v1::Alert* alert,
+                        Weights weights = Weights::kThere) {
   const TensorStatistics& statistics = record.tensors[tensor];
   alert->add_diagnosis(absl::StrFormat("The weights have norm %s, the update %s, the gradient %s before clipping.",
                                        Number(statistics.weight_norm), Number(statistics.update_norm),
@@ -48,31 +48,33 @@ void ExplainLargeUpdate(const StepRecord& record, int tensor, double ratio, cons
         absl::StrFormat("Clipping limits what comes of the gradient, whose global norm is %s: it is the learning rate "
                         "%s that is too high.",
                         Number(record.grad_norm), Number(record.learning_rate)));
-    SuggestCures(record, tensor, signals, alert);
+    SuggestCures(record, tensor, signals, alert, weights);
   } else if (is_large) {
     alert->add_diagnosis(
         absl::StrFormat("The global gradient norm is %s, %s times its median: it is the gradient that is large.",
                         Number(record.grad_norm), Number(record.grad_norm / usual_norm)));
-    SuggestCures(record, tensor, signals, alert);
+    SuggestCures(record, tensor, signals, alert, weights);
   } else if (!(ratio < kHopelessRatio)) {
     alert->add_diagnosis("Such an update replaces the weights: gradient and learning rate together are far too large.");
-    SuggestCures(record, tensor, signals, alert);
+    SuggestCures(record, tensor, signals, alert, weights);
   } else if (record.learning_rate > 0 && ratio > kHealthyRatio) {
     alert->add_diagnosis(absl::StrFormat(
         "The learning rate %s is too high for this tensor: %s would bring the ratio to %s.",
         Number(record.learning_rate), Number(record.learning_rate * kHealthyRatio / ratio), Number(kHealthyRatio)));
-    SuggestLowerRate(record, kHealthyRatio / ratio, signals, alert);
+    SuggestScaledInputs(signals, alert);
+    SuggestLowerRate(record, kHealthyRatio / ratio, signals, alert, weights);
   }
 }
 
 // The same of one of an earlier step, whose gradient and norms are gone.
 void ExplainEarlierUpdate(const StepRecord& record, const RunSignals::Update& update, const RunSignals& signals,
-                          v1::Alert* alert) {
+                          v1::Alert* alert, Weights weights) {
   if (!(update.ratio < kHopelessRatio)) {
     alert->add_diagnosis("Such an update replaces the weights: gradient and learning rate together are far too large.");
-    SuggestCures(record, update.tensor, signals, alert);
+    SuggestCures(record, update.tensor, signals, alert, weights);
   } else {
-    SuggestLowerRate(record, kHealthyRatio / update.ratio, signals, alert);
+    SuggestScaledInputs(signals, alert);
+    SuggestLowerRate(record, kHealthyRatio / update.ratio, signals, alert, weights);
   }
 }
 
@@ -177,12 +179,12 @@ void Overshoot::Describe(const StepRecord& record, const Verdict& verdict, const
   alert->set_summary(absl::StrFormat(
       "updates turn the weights over while the loss is broken: %s %s times %s, and the loss %s after a start of %s",
       which, Number(update.ratio), alert->tensor(), Number(record.loss), Number(signals.LossOf(signals.start_loss()))));
+  const Weights weights = WeightsAfter(record, signals, update.ratio);
   if (is_present) {
-    ExplainLargeUpdate(record, verdict.tensor, update.ratio, signals, alert);
+    ExplainLargeUpdate(record, verdict.tensor, update.ratio, signals, alert, weights);
   } else {
-    ExplainEarlierUpdate(record, update, signals, alert);
+    ExplainEarlierUpdate(record, update, signals, alert, weights);
   }
-  ExplainLostWeights(record, signals, alert, update.ratio);
 }
 
 UpdateGrowth::UpdateGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names)

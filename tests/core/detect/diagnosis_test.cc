@@ -7,10 +7,13 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/detect/told_lines.h"
 
 namespace gradwatch::core {
 namespace {
@@ -26,7 +29,7 @@ const double kNaN = std::nan("");
 // A run of healthy steps, to which the test adds one that is not.
 class WatchedRun {
  public:
-  explicit WatchedRun(std::vector<std::string> names) : signals_(names) {
+  explicit WatchedRun(std::vector<std::string> names, RunFacts facts = {}) : signals_(names, std::move(facts)) {
     record_.tensors.resize(names.size());
     record_.learning_rate = 0.5;
     Reset();
@@ -247,9 +250,32 @@ TEST(DiagnosisTest, GrowthIsOfWeightsOfOneKind) {
       Lines(deep.LargeGradient(-1)),
       HasSubstr("seems to grow towards the input: 1e+03 times from dense12.weight to dense0.weight, some 10 times "
                 "a layer, by the norms of 4 weights"));
-  EXPECT_THAT(Lines(deep.Cures(-1)), HasSubstr("unless it is one already"));
+  EXPECT_THAT(
+      Lines(deep.Cures(-1)),
+      HasSubstr("Try a start from weights that are 10 times smaller (gain in weight_init), so that no layer makes "
+                "the gradient larger, or residual blocks."));
   deep.SetNorms({1000, 1, 1, 10, 1});
   EXPECT_THAT(Lines(deep.LargeGradient(-1)), Not(HasSubstr("grow"))) << "one large weight is no growth";
+}
+
+// A chaotic network: its layers differ by more than what each adds, and the functions between them take back a part.
+TEST(DiagnosisTest, GrowthThroughDepthIsToldWhereItsTrendIsSignificantAndNoBatchIsBlamed) {
+  for (const bool trend : {true, false}) {
+    std::vector<std::string> names;
+    std::vector<double> norms;
+    for (int i = 0; i < 12; ++i) {
+      names.push_back(absl::StrCat("dense", i, ".weight"));
+      const double level = trend ? std::pow(1.7, 11 - i) : i == 0 ? 400 : 1;
+      norms.push_back(level * (i % 2 == 0 ? 1 : 3));
+    }
+    WatchedRun run(names);
+    run.Steps(40);
+    run.SetNorms(norms);
+    const std::string lines = Lines(run.LargeGradient(0));
+    EXPECT_EQ(lines.find("seems to grow towards the input") != std::string::npos, trend) << lines;
+    EXPECT_THAT(lines, Not(HasSubstr(trend ? "batch" : "grow")));
+    EXPECT_EQ(Lines(run.Cures(0)).find("residual blocks") != std::string::npos, trend);
+  }
 }
 
 TEST(DiagnosisTest, GrowthIsOfTheBackwardSignalWhereItIsMeasured) {
@@ -311,7 +337,7 @@ TEST(DiagnosisTest, ABatchIsNamedOnlyWhenNothingElseIsToBeSeen) {
   EXPECT_THAT(Lines(run.LargeGradient(0)), Not(HasSubstr("batch"))) << "the second in a row";
   run.SetNorms({1, 1000, 1});
   EXPECT_THAT(Lines(run.LargeGradient(1)), HasSubstr("100% of the squared gradient norm"));
-  EXPECT_THAT(Lines(run.Cures(1)), HasSubstr("orthogonal matrix, unless they do already"));
+  EXPECT_THAT(Lines(run.Cures(1)), HasSubstr("recurrent weights that are an orthogonal matrix of a gain of at most 1"));
 }
 
 // The summary names it as the largest.
@@ -373,6 +399,77 @@ TEST(DiagnosisTest, ARateThatWasRaisedSinceTheLossWasBestIsTheFirstCure) {
   run.record().learning_rate = 0.029;
   EXPECT_THAT(run.Cures(0).diagnosis(),
               ElementsAre(StartsWith("Try clipping"), StartsWith("Try a lower learning rate if that does not help, ")));
+}
+
+// A limit of the norm does nothing about a rate; it is advised too where the norm has jumped besides.
+TEST(DiagnosisTest, WhereTheRateIsToBlameItIsTheFirstCureAndALimitOneOnlyIfTheNormHasJumped) {
+  const struct {
+    int steps;     // before the update
+    double ratio;  // of that update
+    double norm;   // of the step after it
+    bool clips;
+  } cases[] = {
+      {40, 0.2, 100, true}, {40, 0.2, 4, false}, {3, 0.2, 2, false}, {3, 0.2, 1000, true}, {3, 50, 30, false},
+  };
+  for (const auto& c : cases) {
+    WatchedRun run({"a.weight"});
+    run.Steps(c.steps);
+    run.tensor(0).update_norm = 10 * c.ratio;
+    run.Steps(1);
+    run.SetNorms({c.norm});
+    const v1::Alert alert = run.Cures(0);
+    EXPECT_THAT(alert.diagnosis(0), StartsWith("Try a lower learning rate, for a start ")) << c.norm;
+    EXPECT_EQ(Lines(alert).find("Try clipping") != std::string::npos, c.clips) << Lines(alert);
+  }
+}
+
+// What first_step tells at step 0 is why a run breaks later.
+TEST(DiagnosisTest, InputsThatWereOutOfScaleAreNamedFirst) {
+  for (const double scale : {50'000.0, 99.0, kNaN}) {
+    WatchedRun run({"a.weight"}, {.input_scale = scale, .largest_input = "income"});
+    run.Steps(40);
+    run.SetNorms({100});
+    const RunSignals& signals = run.Begin();
+    v1::Alert running, another;
+    SuggestCures(run.record(), 0, signals, &running);
+    SuggestLowerRateOfAnotherStart(run.record(), 0.1, signals, &another);
+    for (const v1::Alert& alert : {running, another}) {
+      const bool told = absl::StartsWith(
+          alert.diagnosis(0), "The input income was as large as 5e+04 (root mean square) in the first batch: ");
+      ASSERT_EQ(told, scale > 100) << Lines(alert);
+      if (!told) continue;
+      EXPECT_EQ(alert.diagnosis(1),
+                "Try inputs of a size near 1 at another start; the columns of a table: gradwatch submit SPEC --set "
+                "data.csv.standardize=true");
+    }
+    EXPECT_THAT(Lines(running), HasSubstr("gradwatch adjust JOB --lr-scale 0.1")) << "the rest is of the running job";
+  }
+}
+
+TEST(DiagnosisTest, WeightsThatAreLostAreToldBeforeTheFirstCure) {
+  for (const double ratio : {1.5, 0.5}) {
+    WatchedRun run({"a.weight"});
+    run.Steps(40);
+    run.SetNorms({50});
+    run.tensor(0).update_norm = 10 * ratio;
+    run.Steps(1);
+    run.SetNorms({100});
+    const RunSignals& signals = run.Begin();
+    const Weights weights = WeightsAfter(run.record(), signals);
+    EXPECT_EQ(weights == Weights::kLost, ratio >= 1);
+    v1::Alert at_once, afterwards;
+    at_once.add_diagnosis("Why.");
+    afterwards = at_once;
+    SuggestCures(run.record(), 0, signals, &at_once, weights);
+    SuggestCures(run.record(), 0, signals, &afterwards);
+    ExplainLostWeights(run.record(), signals, &afterwards);
+    EXPECT_EQ(Lines(at_once), Lines(afterwards));
+    EXPECT_EQ(at_once.diagnosis(1) ==
+                  "What the weights had learnt is gone, and no change of the running job brings it back: start the job "
+                  "again with these values in its spec.",
+              ratio >= 1);
+    EXPECT_THAT(Lines(at_once), HasSubstr(ratio >= 1 ? "gradwatch submit SPEC" : "gradwatch clip set JOB"));
+  }
 }
 
 TEST(DiagnosisTest, AThresholdIsNoMultipleOfTheNormsOfAnExplosion) {
