@@ -1,5 +1,8 @@
 #include "client/cli/job_get.h"
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
 #include "client/cli/job_text.h"
 
 namespace gradwatch::cli {
@@ -10,10 +13,35 @@ CLI::App* AddJobGet(CLI::App& parent, JobGetOptions* options) {
   return app;
 }
 
+namespace {
+
+// What is told of alerts that were counted, not told one by one (the newest alert of the rule says how many): "; 25
+// more were counted, not told one by one". A hint.
+std::string CountedText(const v1::Job& job, const Session& session) {
+  if (job.fired_alerts() == 0) return "";
+  v1::ListAlertsRequest request;
+  request.set_job_id(job.job_id());
+  request.add_rules("alerts_truncated");
+  request.set_page_size(1);
+  const auto found =
+      session.connection().Call(session.connection().alerts(), &v1::AlertService::StubInterface::ListAlerts, request,
+                                client::Repeat::kWhenUnavailable);
+  if (!found.ok() || found->alerts().empty() || found->alerts(0).attempt() != job.attempt()) return "";
+  const v1::Alert& newest = found->alerts(0);
+  if (newest.state() != v1::ALERT_STATE_RESOLVED) return "; more are counted, not told one by one";
+  if (newest.value() > 0)
+    return absl::StrCat("; ", static_cast<int64_t>(newest.value()), " more were counted, not told one by one");
+  return "; more were counted, not told one by one: how many is not known";
+}
+
+}  // namespace
+
 absl::StatusOr<ExitCode> RunJobGet(const JobGetOptions& options, Session& session) {
   const absl::StatusOr<v1::Job> job = session.GetJob(options.job_id);
   if (!job.ok()) return job.status();
-  session.Print(*job, [&] { return JobText(*job, session.io().now(), session.io().time_zone); });
+  const bool is_for_people = session.output() == Output::kTable;
+  const std::string counted = is_for_people ? CountedText(*job, session) : "";
+  session.Print(*job, [&] { return JobText(*job, session.io().now(), session.io().time_zone, counted); });
   return ExitCode::kSuccess;
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "client/cli/controls_text.h"
 #include "client/cli/event_text.h"
 #include "client/cli/report_text.h"
@@ -77,7 +78,7 @@ std::string RevisionText(const v1::Job& job) {
 
 }  // namespace
 
-std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone) {
+std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone, absl::string_view counted_alerts) {
   std::vector<std::vector<std::string>> rows;
   const auto add = [&rows](const char* name, const std::string& value) {
     if (!value.empty()) rows.push_back({name, value});
@@ -95,7 +96,7 @@ std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone) {
   add("gradient norm", LastGradientText(job));
   add("validation", LastValidationText(job));
   add("non-finite steps", absl::StrCat(job.non_finite_steps()));
-  add("alerts", absl::StrCat(job.firing_alerts(), " firing, ", job.fired_alerts(), " fired so far"));
+  add("alerts", absl::StrCat(job.firing_alerts(), " firing, ", job.fired_alerts(), " fired so far", counted_alerts));
   add("clip", ClipText(job.controls().clip()));
   add("adjusted", SettingsText(job.spec(), job.controls()));
   add("controls", RevisionText(job));

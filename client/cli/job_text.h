@@ -5,13 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "gradwatch/v1/job.pb.h"
 
 namespace gradwatch::cli {
 
-// Name and value, a line each.
-std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone = absl::LocalTimeZone());
+// Name and value, a line each. `counted_alerts` stands behind the numbers of alerts: what is said of those that were
+// not told one by one.
+std::string JobText(const v1::Job& job, absl::Time now, absl::TimeZone zone = absl::LocalTimeZone(),
+                    absl::string_view counted_alerts = "");
 
 // One line a job, with a header.
 std::string JobListText(const std::vector<v1::Job>& jobs, absl::Time now);

@@ -75,9 +75,11 @@ std::vector<v1::Alert> AlertBudget::BeginCounting(const v1::Alert& alert) {
   ++episode_;
   severity_ = alert.severity();
   first_step_ = alert.step();
-  told.push_back(Truncation(v1::ALERT_STATE_FIRING, alert.step(),
-                            absl::StrCat("from step ", alert.step(), " on alerts of ", alert.rule(),
-                                         " are counted, not told one by one; how many is told at the end of the run")));
+  told.push_back(
+      Truncation(v1::ALERT_STATE_FIRING, alert.step(),
+                 absl::StrCat("from step ", alert.step(), " on alerts of ", alert.rule(),
+                              " are counted, not told one by one; how many is told at the end of the run, unless "
+                              "it is killed")));
   return told;
 }
 

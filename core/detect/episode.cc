@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "core/detect/diagnosis.h"
+#include "core/detect/words.h"
 
 namespace gradwatch::core {
 namespace {
@@ -108,8 +108,9 @@ Episode::Change Episode::Calm(int64_t step) {
 
 Episode::Change Episode::Finish(int64_t step) {
   if (!held_last_) return End(step, Over("the job has ended"));
-  if (!unknown_since_.has_value()) return End(step, "still held when the job ended");
-  return End(step, absl::StrCat("held when it was last judged; could not be judged from step ", *unknown_since_,
+  const char* const yet = state_ == State::kFiring ? "" : kHadNotFiredYet;
+  if (!unknown_since_.has_value()) return End(step, absl::StrCat(yet, "still held when the job ended"));
+  return End(step, absl::StrCat(yet, "held when it was last judged; could not be judged from step ", *unknown_since_,
                                 " to the end of the job"));
 }
 

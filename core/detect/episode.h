@@ -14,9 +14,10 @@
 
 namespace gradwatch::core {
 
-// How the summary of an alert begins that was pending and went away without having fired. One that still held at the
-// end of its job has another: nobody knows what would have become of it.
+// How the summary of an alert begins that was pending and went away without having fired; and of one that was pending
+// when its job ended, so that nobody knows what would have become of it.
 inline constexpr char kDidNotFire[] = "did not fire";
+inline constexpr char kHadNotFiredYet[] = "had not fired yet: ";
 
 // Counts steps and says when a state changes; the detector then fills in what happened and tells it. PENDING is told
 // when half of for_steps have held: a single odd step of a rule that waits for five is no news. A pending alert is
@@ -37,8 +38,8 @@ class Episode {
   // The same because from `step` on the rule is another one or, `removed`, there is none of its name.
   Change Withdraw(int64_t step, bool removed);
   // From `step` on the rule is this one, which measures the same (MeasureOf) and may ask for other steps or have
-  // another severity, which is told with the next change. What fires goes on; what has not fired yet is counted anew
-  // where other steps are asked for, and kResolved where that was told.
+  // another severity, which the server tells at once (JobEdit::SetSeverity) and the next change too. What fires goes
+  // on; what has not fired yet is counted anew where other steps are asked for, and kResolved where that was told.
   Change Follow(const v1::Rule& rule, int64_t step);
 
   // The alert as of the last change, but for value, limit and holding_steps, which are of the last step. Tensor,

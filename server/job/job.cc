@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
+#include "core/detect/alert_budget.h"
+#include "core/detect/episode.h"
 #include "server/base/unique_text.h"
 #include "server/job/job_context.h"
 #include "server/job/job_state.h"
@@ -112,6 +114,13 @@ void Log(const v1::Event& event) {
   }
 }
 
+// How an alert was that its trainer did not end. Of alerts that were counted, not told, it alone knew how many.
+std::string EndOf(const v1::Alert& alert) {
+  if (alert.state() != v1::ALERT_STATE_FIRING) return absl::StrCat(core::kHadNotFiredYet, "pending");
+  if (alert.rule() == core::kTruncationRule) return "its trainer had not told how many were counted";
+  return "firing";
+}
+
 bool EndsJob(const v1::Event& event) { return event.has_state_changed() && IsFinal(event.state_changed().to()); }
 
 }  // namespace
@@ -202,6 +211,16 @@ absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader) {
   }));
   TakeBackWhatWaits(before, &record);
   return record;
+}
+
+absl::StatusOr<RuleAges> ReadRuleAges(absl::string_view uid, LedgerReader* reader) {
+  RuleAges ages;
+  GW_RETURN_IF_ERROR(ForEachEvent(uid, reader, [&](const v1::Event& event) {
+    const v1::Adjustment& adjusted = event.adjusted().adjustment();
+    if (event.has_adjusted() && RuleAges::Concerns(adjusted)) ages.Fold(adjusted, event.attempt());
+    return true;
+  }));
+  return ages;
 }
 
 absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader) {
@@ -344,10 +363,18 @@ void JobEdit::AppendAlert(v1::Alert alert) {
   Append(std::move(event));
 }
 
+void JobEdit::SetSeverity(const v1::Rule& rule) {
+  for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
+    if (alert.rule() != rule.name() || alert.severity() == rule.severity()) continue;
+    alert.set_severity(rule.severity());
+    *alert.mutable_time() = core::ToTimestamp(context_->deps.clock->Now());
+    AppendAlert(std::move(alert));
+  }
+}
+
 void JobEdit::ResolveAlerts(absl::string_view when) {
   for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
-    const bool was_on = alert.state() == v1::ALERT_STATE_FIRING;
-    alert.set_summary(absl::StrCat(was_on ? "firing" : "pending", " when ", when, "; it was: ", alert.summary()));
+    alert.set_summary(absl::StrCat(EndOf(alert), " when ", when, "; it was: ", alert.summary()));
     alert.set_step(std::max(alert.step(), job().steps_done() - 1));
     alert.set_state(v1::ALERT_STATE_RESOLVED);
     *alert.mutable_time() = core::ToTimestamp(context_->deps.clock->Now());

@@ -70,7 +70,9 @@ struct JobRecord {
 void FoldEvent(const v1::Event& event, JobRecord* record);
 // The record of a stored job, its log read again unless it has ended.
 absl::StatusOr<JobRecord> LoadRecord(JobRow row, LedgerReader* reader);
-// Whether the log of the job `uid` has a DATA_LOSS event with this description.
+// Since when the rules of the job `uid` hold, by its log.
+absl::StatusOr<RuleAges> ReadRuleAges(absl::string_view uid, LedgerReader* reader);
+// Whether its log has a DATA_LOSS event with this description.
 absl::StatusOr<bool> LogTellsDataLoss(absl::string_view uid, const std::string& description, LedgerReader* reader);
 // The numbers of its steps are below this, also where its spec does not say how many it has.
 int64_t MaxSteps(const v1::Job& job);
@@ -173,6 +175,8 @@ class JobEdit {
   // Adds the event of an alert that takes another state: what the server knows of it, who acknowledged the episode and
   // which silences match, is filled in.
   void AppendAlert(v1::Alert alert);
+  // The alerts of a rule that are pending or firing become as severe as the rule, where they are not.
+  void SetSeverity(const v1::Rule& rule);
   // Ends all alerts that are pending or firing: they are so "when" something ended.
   void ResolveAlerts(absl::string_view when);
   void AppendDetached(const std::string& reason);

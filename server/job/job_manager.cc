@@ -83,7 +83,10 @@ class LedgerJobManager final : public JobManager {
     const auto entry = context_.table.Find(job_id);
     const auto record = entry == nullptr ? nullptr : entry->published();
     if (record == nullptr) return JobNotFound(job_id);
-    return RulesInForce(*record);
+    const v1::Job& job = record->row.job;
+    if (!record->ended() || job.control_revision() <= 1) return RulesInForce(*record);
+    GW_ASSIGN_OR_RETURN(const RuleAges ages, ReadRuleAges(job.uid(), context_.deps.reader));
+    return RulesInForce(*record, ages);
   }
   void ApplyRules(v1::ApplyRulesRequest request, std::string actor, Done<v1::ApplyRulesResponse> done) override {
     edits_.ApplyRules(std::move(request), std::move(actor), std::move(done));

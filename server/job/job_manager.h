@@ -35,7 +35,7 @@ namespace gradwatch::server {
 // What the manager works with; all outlive it.
 struct JobManagerDependencies {
   Ledger* ledger;
-  LedgerReader* reader;  // for start-up: what the events say beyond the rows
+  LedgerReader* reader;  // for what the events say beyond the rows
   StatisticsStore* statistics;
   Hub* hub;
   EventChannel* events;  // gets the events of all jobs

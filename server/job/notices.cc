@@ -12,6 +12,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/timestamp.h"
 #include "core/base/utf8.h"
+#include "core/detect/detector.h"
 #include "core/spec/controls.h"
 #include "server/job/job_state.h"
 #include "server/job/trainer_checks.h"
@@ -69,6 +70,17 @@ void TellControls(const v1::JobSpec& spec, const v1::Controls& before, const v1:
   *told->mutable_new_controls()->mutable_rules() = core::EffectiveRules(spec, after);
 }
 
+// An alert goes on where its rule measures the same as before, and its trainer tells of it again when it is over: that
+// it is as severe as the rule says by now is told at once.
+void TellSeverities(const v1::RuleSet& before, const v1::RuleSet& after, JobEdit& edit) {
+  std::map<std::string, std::string> measured;  // by the rules of before, by name
+  for (const v1::Rule& rule : before.rules()) measured[rule.name()] = core::MeasureOf(rule);
+  for (const v1::Rule& rule : after.rules()) {
+    const auto known = measured.find(rule.name());
+    if (known != measured.end() && known->second == core::MeasureOf(rule)) edit.SetSeverity(rule);
+  }
+}
+
 absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
   v1::Job& job = edit.job();
   GW_ASSIGN_OR_RETURN(v1::Adjustment now, FindTold("notice.controls_applied", applied.edit(), edit));
@@ -84,9 +96,11 @@ absl::Status ApplyControls(const v1::ControlsApplied& applied, JobEdit& edit) {
   *job.mutable_controls() = *std::move(controls);
   job.set_control_revision(applied.revision());
   job.set_applied_revision(applied.revision());
+  const v1::RuleSet rules_before = now.old_controls().rules(), rules_now = now.new_controls().rules();
   v1::Event event;
   *event.mutable_adjusted()->mutable_adjustment() = std::move(now);
   edit.Append(std::move(event));
+  TellSeverities(rules_before, rules_now, edit);
   return absl::OkStatus();
 }
 

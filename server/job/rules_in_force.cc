@@ -64,14 +64,14 @@ void DescribeAttention(const v1::ModelSpec& model, v1::Rule* rule) {
   rule->set_unable("the network has no attention");
 }
 
-// `job`: that of the record, unpacked.
-v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job, const JobRecord& record) {
-  if (record.ended() || job.spec().has_external()) return rules;
+// `job`: that of the record, unpacked. `ages`: of its rules; null: they are those of the start.
+v1::RuleSet Describe(v1::RuleSet rules, int64_t step_of_new, const v1::Job& job, const RuleAges* ages) {
+  if (job.spec().has_external()) return rules;
   const v1::RuleSet& in_force = core::EffectiveRules(job.spec(), job.controls());
   const std::set<std::string> measured = Measures(in_force), counted = Counted(in_force);
   for (v1::Rule& rule : *rules.mutable_rules()) {
     core::RuleSince since;
-    if (record.rule_ages != nullptr) since = record.rule_ages->Since(rule, job.attempt());
+    if (ages != nullptr) since = ages->Since(rule, job.attempt());
     if (measured.count(core::MeasureOf(rule)) == 0) since.judged = step_of_new;
     if (counted.count(CountedOf(rule)) == 0) since.counted = step_of_new;
     core::DescribeArming(job.controls(), since, &rule);
@@ -134,15 +134,19 @@ void CompleteStoredRules(v1::RuleSet* rules) {
   *rules = core::ResolveRules(*rules);
 }
 
-v1::RuleSet RulesInForce(const JobRecord& record) {
+v1::RuleSet RulesInForce(const JobRecord& record, const RuleAges& ages_of_ended) {
   v1::Job large;
-  if (!record.packed.empty()) large.ParseFromString(record.packed);
+  if (!record.packed.empty()) {
+    large = record.row.job;
+    large.MergeFromString(record.packed);
+  }
   const v1::Job& job = record.packed.empty() ? record.row.job : large;
-  return Describe(core::EffectiveRules(job.spec(), job.controls()), /*step_of_new=*/0, job, record);
+  const RuleAges* const ages = record.ended() ? &ages_of_ended : record.rule_ages.get();
+  return Describe(core::EffectiveRules(job.spec(), job.controls()), /*step_of_new=*/0, job, ages);
 }
 
 v1::RuleSet RulesFrom(int64_t step, v1::RuleSet rules, const JobRecord& record) {
-  return Describe(std::move(rules), step, record.row.job, record);
+  return Describe(std::move(rules), step, record.row.job, record.rule_ages.get());
 }
 
 }  // namespace gradwatch::server

@@ -56,9 +56,10 @@ class RuleAges {
 // whose rules it must not get now. Fills in what has a default since. Sets of this server stay as they are.
 void CompleteStoredRules(v1::RuleSet* rules);
 
-// The rules that hold in a job now, with everything filled in: also from which step each could fire, or why it cannot.
-// Nothing of that where nobody can say it: of jobs that have ended, and of those that a foreign program judges.
-v1::RuleSet RulesInForce(const JobRecord& record);
+// The rules that hold in a job now, or did when it ended, with everything filled in: also from which step each could
+// fire, or why it cannot. Nothing of that where nobody can say it: of jobs that a foreign program judges. Records of
+// jobs that have ended do not keep since when rules hold: `ages_of_ended`, which ReadRuleAges reads.
+v1::RuleSet RulesInForce(const JobRecord& record, const RuleAges& ages_of_ended = {});
 
 // Rules, resolved ones, as RulesInForce will tell them if they hold from `step` on and nothing else changes until then.
 v1::RuleSet RulesFrom(int64_t step, v1::RuleSet rules, const JobRecord& record);

@@ -104,6 +104,33 @@ created           10 min ago
   EXPECT_THAT(Cli("job get x -o yaml").out, HasSubstr("\nstate: running\n"));
 }
 
+TEST_F(JobTest, GetTellsHowManyAlertsWereCountedAndNotTold) {
+  job_.set_fired_alerts(4);
+  v1::Alert alert;
+  alert.set_attempt(1);
+  server_.list_alerts = [&](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
+    EXPECT_THAT(request.rules(), ::testing::ElementsAre("alerts_truncated"));
+    if (alert.state() != v1::ALERT_STATE_UNSPECIFIED) *response->add_alerts() = alert;
+    return grpc::Status::OK;
+  };
+  const auto alerts = [this] {
+    const std::string out = Cli("job get x").out;
+    const size_t begin = out.find("alerts  ");
+    return out.substr(begin, out.find('\n', begin) - begin);
+  };
+  EXPECT_EQ(alerts(), "alerts            0 firing, 4 fired so far");
+  alert.set_state(v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(alerts(), "alerts            0 firing, 4 fired so far; more are counted, not told one by one");
+  alert.set_state(v1::ALERT_STATE_RESOLVED);
+  EXPECT_EQ(alerts(),
+            "alerts            0 firing, 4 fired so far; more were counted, not told one by one: how many is not known")
+      << "its trainer was killed";
+  alert.set_value(123'456'789);
+  EXPECT_EQ(alerts(), "alerts            0 firing, 4 fired so far; 123456789 more were counted, not told one by one");
+  alert.set_attempt(2);
+  EXPECT_EQ(alerts(), "alerts            0 firing, 4 fired so far") << "of another attempt";
+}
+
 TEST_F(JobTest, AJobThatIsNotThereHasItsExitCode) {
   const CliResult result = Cli("job get y");
   EXPECT_EQ(result.exit_code, 5);

@@ -208,7 +208,8 @@ TEST(EpisodeTest, APendingAlertSaysWhatItLacked) {
 TEST(EpisodeTest, APendingAlertThatStillHeldAtTheEndDidNotGoAway) {
   EpisodePlayer held(RuleOf(3, 5, 2)), quiet(RuleOf(3, 5, 2)), changed(RuleOf(3, 5, 2));
   EXPECT_EQ(held.Play("11"), ".P");
-  EXPECT_THAT(held.Finish(), StartsWith("still held when the job ended; "));
+  EXPECT_THAT(held.Finish(), StartsWith("had not fired yet: still held when the job ended; "))
+      << "not as one that fired";
   quiet.Play("110");
   EXPECT_THAT(quiet.Finish(), StartsWith("did not fire: the job has ended; held on 2 steps"));
   changed.Play("11");

@@ -440,7 +440,47 @@ TEST_F(RulesTest, ARuleAboutAttentionNeedsSome) {
   EXPECT_FALSE(told.rules(0).has_armed_at());
 }
 
+TEST_F(RulesTest, AnAlertIsToldAgainAsSevereAsItsRuleIsByNow) {
+  const auto rules = [](v1::Severity severity, double limit) {
+    v1::RuleSet all = NormRules({"first", "second"}, limit);
+    all.mutable_rules(0)->set_severity(severity);
+    return all;
+  };
+  Trainer trainer = AttachReady("job");
+  SayAlert(trainer, "first", v1::ALERT_STATE_FIRING);
+  SayAlert(trainer, "second", v1::ALERT_STATE_FIRING);
+  ASSERT_THAT(Apply(rules(v1::SEVERITY_CRITICAL, 10)), IsOk());
+  SayApplied(trainer, 1, 5);
+  const v1::Event told = EventAt("job", Get("job").last_event());
+  EXPECT_EQ(told.alert_changed().alert().alert_id(), AlertId("job", "first"));
+  EXPECT_EQ(told.alert_changed().alert().severity(), v1::SEVERITY_CRITICAL);
+  EXPECT_EQ(told.alert_changed().alert().state(), v1::ALERT_STATE_FIRING);
+  EXPECT_EQ(reader_->GetAlert(AlertId("job", "first"))->severity(), v1::SEVERITY_CRITICAL);
+  EXPECT_THAT(LogAfterStart(),
+              ElementsAre("FIRING first", "FIRING second", "requested 1", "adjusted 1 from 5", "FIRING first"));
+  EXPECT_EQ(Get("job").fired_alerts(), 2) << "the same episode";
+  EXPECT_EQ(Get("job").firing_alerts(), 2);
+  // A rule that measures another thing is another one: its trainer ends the alert.
+  ASSERT_THAT(Apply(rules(v1::SEVERITY_INFO, 20)), IsOk());
+  SayApplied(trainer, 2, 6);
+  EXPECT_EQ(LogAfterStart().back(), "adjusted 2 from 6");
+}
+
 // --- Since when ---
+
+TEST_F(RulesTest, OfAJobThatHasEndedTheLogTellsSinceWhenItsRulesCouldFire) {
+  Trainer trainer = AttachReady("job");
+  ASSERT_THAT(Apply(NormRules({"first", "second"})), IsOk());
+  SayApplied(trainer, 1, 17);
+  SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
+  for (const bool restarted : {false, true}) {
+    if (restarted) RestartServer();
+    const v1::RuleSet rules = InForce();
+    ASSERT_THAT(Names(rules), ElementsAre("first", "second"));
+    EXPECT_EQ(rules.rules(0).armed_at(), 0) << restarted;
+    EXPECT_EQ(rules.rules(1).armed_at(), 17) << restarted;
+  }
+}
 
 int64_t ArmedAt(const v1::RuleSet& rules, const std::string& name) {
   for (const v1::Rule& rule : rules.rules()) {

@@ -662,14 +662,18 @@ TEST_F(TrainerTest, PendingAlertsEndWithTheirJobToo) {
 TEST_F(TrainerTest, AnAlertThatEndsWithItsJobSaysSo) {
   Trainer trainer = AttachReady("job");
   SayAlert(trainer, "a", v1::ALERT_STATE_PENDING);
+  SayAlert(trainer, "alerts_truncated", v1::ALERT_STATE_FIRING);
   SayAlert(trainer, "b", v1::ALERT_STATE_FIRING);
   const std::string told = EventAt("job", Get("job").last_event()).alert_changed().alert().summary();
   Report(trainer, 0, 29);
   SayFinished(trainer, v1::JOB_STATE_SUCCEEDED);
   const int64_t last = Get("job").last_event();
-  const v1::Alert pending = EventAt("job", last - 2).alert_changed().alert();
+  const v1::Alert pending = EventAt("job", last - 3).alert_changed().alert();
+  const v1::Alert counted = EventAt("job", last - 2).alert_changed().alert();
   const v1::Alert firing = EventAt("job", last - 1).alert_changed().alert();
-  EXPECT_THAT(pending.summary(), ::testing::StartsWith("pending when the job ended; it was: "));
+  EXPECT_THAT(pending.summary(), ::testing::StartsWith("had not fired yet: pending when the job ended; it was: "));
+  EXPECT_THAT(counted.summary(),
+              ::testing::StartsWith("its trainer had not told how many were counted when the job ended; it was: "));
   EXPECT_EQ(firing.summary(), absl::StrCat("firing when the job ended; it was: ", told));
   EXPECT_EQ(firing.step(), 29);
 }
