@@ -29,9 +29,11 @@ absl::string_view Describe(const YAML::Node& node) {
   return node.IsNull() ? "nothing" : "a single value";
 }
 
+std::string Excerpt(const YAML::Node& scalar) { return absl::Utf8SafeCEscape(scalar.Scalar().substr(0, 60)); }
+
 std::string Expected(absl::string_view what, const YAML::Node& found) {
   if (!found.IsScalar()) return absl::StrCat("expected ", what, ", found ", Describe(found));
-  return absl::StrCat("expected ", what, ", found \"", absl::Utf8SafeCEscape(found.Scalar().substr(0, 60)), "\"");
+  return absl::StrCat("expected ", what, ", found \"", Excerpt(found), "\"");
 }
 
 // What only a server says, and nobody writes.
@@ -65,6 +67,15 @@ std::string FieldAdvice(const Descriptor& type, absl::string_view name) {
     absl::StrAppend(&advice, "; one ", choice.name(), " of ", absl::StrJoin(choices, ", "));
   }
   return advice;
+}
+
+// People know their rules by name, not by the places in a list.
+absl::Status NamingRule(const absl::Status& status, const YAML::Node& node, const FieldDescriptor& field) {
+  const bool is_rule = field.message_type() != nullptr && field.message_type()->full_name() == "gradwatch.v1.Rule";
+  if (status.ok() || !is_rule || !node.IsMap()) return status;
+  const YAML::Node name = node["name"];
+  if (!name.IsDefined() || !name.IsScalar() || name.Scalar().empty()) return status;
+  return absl::InvalidArgumentError(absl::StrCat(status.message(), " (rule \"", Excerpt(name), "\")"));
 }
 
 // An empty value has the mark of what follows it, so its key's is told.
@@ -154,9 +165,8 @@ absl::Status MessageBuilder::FillList(const YAML::Node& node, const YAML::Mark& 
   for (const auto& element : node) {
     const FieldPlace element_place = place.Element(index++);
     const YAML::Mark element_mark = MarkOf(element, mark);
-    if (absl::Status status = FillValue(element, element_mark, element_place, field, message); !status.ok()) {
-      return status;
-    }
+    const absl::Status status = FillValue(element, element_mark, element_place, field, message);
+    if (!status.ok()) return NamingRule(status, element, field);
   }
   return absl::OkStatus();
 }

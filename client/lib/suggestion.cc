@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 namespace gradwatch::client {
 namespace {
@@ -30,9 +32,23 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
   return distance[a.size()][b.size()];
 }
 
+// "lr" of "learning_rate"; "" of what is one word.
+std::string Initials(absl::string_view name) {
+  const std::vector<absl::string_view> words = absl::StrSplit(name, '_', absl::SkipEmpty());
+  if (words.size() < 2) return "";
+  std::string initials;
+  for (const absl::string_view word : words) initials += word[0];
+  return initials;
+}
+
 }  // namespace
 
 std::string NearestSuggestion(absl::string_view word, const std::vector<std::string>& candidates) {
+  for (const std::string& candidate : candidates) {
+    if (!word.empty() && absl::EqualsIgnoreCase(word, Initials(candidate))) {
+      return absl::StrCat("; did you mean ", candidate, "?");
+    }
+  }
   return NearestSuggestion(word, candidates, std::max<size_t>(1, word.size() / 3));
 }
 

@@ -74,9 +74,9 @@ void CheckTensors(const v1::Rule& rule, FieldErrors* errors) {
     errors->Add("tensors",
                 absl::StrCat("must have at most ", kMaxGlobSize, " characters, has ", rule.tensors().size()));
   } else if (!IsPerTensor(rule)) {
-    errors->Add("tensors", absl::StrCat("has no meaning for a rule about the whole network; set per_tensor if the "
-                                        "condition has it, is \"",
-                                        rule.tensors(), "\""));
+    errors->Add("tensors", absl::StrCat("\"", rule.tensors(),
+                                        "\" has no meaning for a rule about the whole network; set per_tensor, if its "
+                                        "condition has that, or leave it out"));
   }
 }
 

@@ -141,6 +141,9 @@ TEST(SpecReaderTest, EveryErrorTellsPlacePathAndValue) {
       {"rules: {rules: [{name: a, xyzzy: 1}]}\n",
        "rules.rules[0].xyzzy: no such field; one of name, severity, tensors, for_steps, resolve_after_steps, "
        "within_steps, off; one condition of non_finite, norm_limit, norm_spike, loss_jump, "},
+      {"rules: {rules: [{name: mine, norm_limit: {max_nrm: 1}}]}\n",
+       "rules.rules[0].norm_limit.max_nrm: no such field; did you mean max_norm? (rule \"mine\")"},
+      {"rules: {rules: [{norm_limit: {max_norm: x}, name: late}]}\n", "found \"x\" (rule \"late\")"},
       {"rules: {rules: [{name: a, unabel: 1}]}\n", "no such field; one of name"},  // unable is not for writing
       {"rules: {rules: [{name: a, armed_att: 1}]}\n", "no such field; one of name"},
       {"rules: {rules: [{name: a, norm_limt: {}}]}\n", "no such field; did you mean norm_limit?"},

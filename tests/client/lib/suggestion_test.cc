@@ -13,6 +13,7 @@ TEST(SuggestionTest, TellsTheNearestOrTheChoices) {
   EXPECT_EQ(Suggestion("transformer", fields), "; one of dense, dropout, gru");
   EXPECT_EQ(NearestSuggestion("dropuot", fields, 1), "; did you mean dropout?") << "a swap is one edit";
   EXPECT_EQ(NearestSuggestion("drpuot", fields, 1), "");
+  EXPECT_EQ(Suggestion("lr", {"momentum", "learning_rate", "beta1"}), "; did you mean learning_rate?");
   EXPECT_EQ(Suggestion("x", {"units"}), "; there is units");
   EXPECT_EQ(Suggestion("x", {}), "");
   EXPECT_EQ(Suggestion("transformer", std::vector<std::string>(21, "candidate")), "");
