@@ -86,7 +86,8 @@ class Watcher {
     if (response->has_started()) TakeStarted(response->started());
     const v1::WatchEnded::Reason ended = response->ended().reason();
     for (const WatchOrder::Item& item : order_.Take(response)) {
-      if (!end_reason_.empty() || !std::visit([this](const auto& content) { return Print(content); }, item)) {
+      if ((!end_reason_.empty() && !IsOfLastStep(item)) ||
+          !std::visit([this](const auto& content) { return Print(content); }, item)) {
         return false;
       }
       printed_ = true;
@@ -95,6 +96,15 @@ class Watcher {
       end_reason_ = ended == v1::WatchEnded::REASON_DELETED ? "deleted" : "terminal";
     }
     return true;
+  }
+
+  // Whether it is an alert of the last step that --until-step lets through: that stands behind its report.
+  bool IsOfLastStep(const WatchOrder::Item& item) const {
+    const auto* const event = std::get_if<v1::Event>(&item);
+    if (end_reason_ != "until_step" || event == nullptr || !event->has_alert_changed()) return false;
+    const v1::AlertChanged& changed = event->alert_changed();
+    return !changed.acknowledgement() && event->attempt() == last_report_.first &&
+           changed.alert().step() <= *last_step_;
   }
 
   void TakeStarted(const v1::WatchStarted& started) {

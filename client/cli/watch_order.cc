@@ -12,18 +12,17 @@ constexpr size_t kMaxHeld = 10'000;
 // A stream with more reports than this before that of an alert reads what is old, or more than it can take.
 constexpr int64_t kMostAwaited = 256;
 
-// The last step of the alert's attempt that is told before it. An alert comes within its step, whose report follows
-// after a validation, or, if steps do not come any more, never: it must not wait for that.
-int64_t StepBefore(const v1::Alert& alert, int64_t steps_done) {
-  const bool is_within = alert.step() + 1 >= steps_done;
-  return is_within ? alert.step() - 1 : steps_done - 1;
+// Of steps that take less the report is waited for.
+constexpr double kQuickSeconds = 1;
+
+// Whether it is an alert that comes within its step, whose report follows.
+bool IsWithinItsStep(const v1::Event& event) {
+  const bool is_alert = event.has_alert_changed() && !event.alert_changed().acknowledgement();
+  return is_alert && event.alert_changed().alert().step() + 1 >= event.steps_done();
 }
 
-// The last step that is told before an event, -1 if none is: the last one that was done when it happened, which may be
-// further than the server knew.
+// The last step that was done when an event happened, which may be further than the server knew; -1: none was.
 int64_t StepBefore(const v1::Event& event) {
-  const v1::AlertChanged& changed = event.alert_changed();
-  if (event.has_alert_changed() && !changed.acknowledgement()) return StepBefore(changed.alert(), event.steps_done());
   const int64_t told = event.has_adjusted() ? event.adjusted().adjustment().effective_step() - 1 : -1;
   return std::max(event.steps_done() - 1, told);
 }
@@ -48,7 +47,9 @@ std::vector<WatchOrder::Item> WatchOrder::Take(v1::WatchJobResponse* message) {
     held_.push_back(std::move(event));
     if (held_.size() > kMaxHeld) Give(1, &items);
   }
-  for (Row& row : TakeRows(message)) {
+  std::vector<Row> rows = TakeRows(message);
+  arriving_ = rows.empty() ? reached_ : rows.back().last;
+  for (Row& row : rows) {
     Release({row.first.first, row.first.second - 1}, &items);
     reached_ = std::max(reached_, row.last);
     items.push_back(std::move(row.item));
@@ -71,6 +72,7 @@ std::vector<WatchOrder::Row> WatchOrder::TakeRows(v1::WatchJobResponse* message)
   }
   for (v1::StepReport& report : *message->mutable_reports()) {
     const Place place(report.attempt(), report.step());
+    if (report.step_seconds() > 0) steps_are_quick_ = report.step_seconds() < kQuickSeconds;
     rows.push_back({place, place, std::move(report)});
   }
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.first < b.first; });
@@ -93,7 +95,11 @@ void WatchOrder::Start(const v1::WatchStarted& started) {
 
 // With a filter on steps, the last report that will come before it; conflated, the last point that is closed by then.
 WatchOrder::Place WatchOrder::PlaceOf(const v1::Event& event) const {
-  const int64_t step = StepBefore(event);
+  int64_t step = StepBefore(event);
+  if (IsWithinItsStep(event)) {
+    step = event.alert_changed().alert().step();
+    if (!IsDue({event.attempt(), step})) --step;
+  }
   if (step < 0) return {event.attempt(), -1};
   return {event.attempt(), conflated_ ? (step + 1) / every_ * every_ - 1 : step - step % every_};
 }

@@ -15,10 +15,11 @@
 namespace gradwatch::cli {
 
 // Events stay in the order of their numbers. Each is held back until the reports of the steps that were done when it
-// happened were given out, or until the stream is past them; an alert waits for those before its step, not for that of
-// the step itself. What happens in a new attempt while the stream is open, alerts among it, waits for nothing: neither
-// for what is left of earlier attempts nor for its own first report, which may come minutes later. Nor does an alert
-// that fires while the stream is open wait where many reports are to come before it. Not thread-safe.
+// happened were given out, or until the stream is past them. An alert stands behind the report of its step where that
+// is here or, as steps go by, due within a second; else it waits only for those before: a validation may take minutes.
+// What happens in a new attempt while the stream is open, alerts among it, waits for nothing: neither for what is left
+// of earlier attempts nor for its own first report, which may come minutes later. Nor does an alert that fires while
+// the stream is open wait where many reports are to come before it. Not thread-safe.
 class WatchOrder {
  public:
   using Item = std::variant<v1::Event, v1::StepReport, v1::ConflatedPoint, v1::StatisticsLost>;
@@ -50,6 +51,9 @@ class WatchOrder {
   void ReleaseWhatIsUrgent(std::vector<Item>* items);
   void Give(size_t events, std::vector<Item>* items);
 
+  // Whether the report of this step has come, or is due soon.
+  bool IsDue(const Place& step) const { return steps_are_quick_ || step <= arriving_; }
+
   const v1::WatchJobRequest::StartCase start_;
   const int64_t from_step_;
   const int64_t every_;
@@ -57,8 +61,10 @@ class WatchOrder {
   const bool events_only_;
   const bool has_last_step_;
   bool started_ = false;
-  int64_t last_event_ = 0;   // those after it happened while the stream was open
-  Place reached_ = {1, -1};  // no report is before the first attempt
+  int64_t last_event_ = 0;    // those after it happened while the stream was open
+  Place reached_ = {1, -1};   // no report is before the first attempt
+  Place arriving_ = {1, -1};  // the last report of the message that is being taken
+  bool steps_are_quick_ = false;
   std::deque<v1::Event> held_;
 };
 

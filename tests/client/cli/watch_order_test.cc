@@ -119,7 +119,7 @@ TEST(WatchOrderTest, AnAlertDoesNotWaitForTheReportOfItsStep) {
       {5, 6, "1:4 e1"},  // as trainers tell it
       {5, 5, "1:4 e1"},  // that the step does not come
       {5, 4, "1:4 e1"},  // before that report
-      {4, 5, "e1 1:4"},  // before its line
+      {4, 5, "1:4 e1"},  // behind its line, which is here
       {4, 6, "1:4"},     // it ended with something later
       {6, 7, "1:4"},     // the report of step 5 is on its way
   };
@@ -133,6 +133,23 @@ TEST(WatchOrderTest, AnAlertDoesNotWaitForTheReportOfItsStep) {
   EXPECT_EQ(Take(order, Message({Alert(1, 1, 1, 0)}, {})), "e1") << "of the first step";
   EXPECT_EQ(Take(order, Message({}, {Report(1, 0)})), "1:0");
   EXPECT_EQ(Take(order, Message({Alert(2, 1, 2, 1)}, {})), "e2") << "the step is not reported yet";
+}
+
+TEST(WatchOrderTest, WhereStepsAreQuickAnAlertStandsBehindTheReportOfItsStep) {
+  for (const double seconds : {0.01, 10.0}) {
+    WatchOrder order(FromBeginning());
+    v1::StepReport report = Report(1, 4);
+    report.set_step_seconds(seconds);
+    EXPECT_EQ(Take(order, Message({}, {report})), "1:4");
+    const bool waits = seconds < 1;
+    EXPECT_EQ(Take(order, Message({Alert(1, 1, 6, 5)}, {})), waits ? "" : "e1");
+    EXPECT_EQ(Take(order, Message({}, {Report(1, 5)})), waits ? "1:5 e1" : "1:5");
+    // If it does not come after all, a sign of life tells that there is nothing to wait for.
+    v1::WatchJobResponse alive = Message({}, {});
+    alive.mutable_bookmark_time()->set_seconds(1);
+    EXPECT_EQ(Take(order, Message({Alert(2, 1, 7, 6)}, {})), waits ? "" : "e2");
+    EXPECT_EQ(Take(order, alive), waits ? "e2" : "");
+  }
 }
 
 TEST(WatchOrderTest, WithAFilterOnStepsAnAlertStandsBeforeItsLineOrBehindTheLastOneBeforeIt) {
