@@ -1,16 +1,22 @@
 #include "client/cli/alerts.h"
 
+#include <algorithm>
+
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/event_text.h"
 #include "client/cli/option_types.h"
 #include "client/cli/pages.h"
+#include "client/cli/rules.h"
+#include "client/cli/rules_help.h"
 #include "client/cli/stream_notes.h"
 #include "client/cli/text.h"
 #include "client/cli/watch_printer.h"
 #include "client/lib/enum_word.h"
 #include "client/lib/printable.h"
 #include "client/lib/resuming_stream.h"
+#include "client/lib/suggestion.h"
 #include "client/lib/uuid.h"
 
 namespace gradwatch::cli {
@@ -36,15 +42,47 @@ std::string FullId(const std::string& id, const Session& session) {
   return job.ok() ? absl::StrCat(job->uid(), id.substr(job_id)) : id;
 }
 
+// The id, which names job and rule, stands where every terminal shows it; the summary may be wider than one.
 std::string AlertListText(const v1::ListAlertsResponse& response) {
-  std::vector<std::vector<std::string>> rows = {
-      {"JOB", "RULE", "SEVERITY", "STATE", "STEP", "TENSOR", "ACK", "SUMMARY", "ALERT"}};
+  std::vector<std::vector<std::string>> rows = {{"ALERT", "SEVERITY", "STATE", "STEP", "TENSOR", "ACK", "SUMMARY"}};
   for (const v1::Alert& alert : response.alerts()) {
-    rows.push_back({alert.job_id(), alert.rule(), client::Word(alert.severity()), AlertStateText(alert),
-                    absl::StrCat(alert.step()), alert.tensor().empty() ? "-" : alert.tensor(),
-                    alert.has_acknowledge_time() ? alert.acknowledged_by() : "-", alert.summary(), ShortId(alert)});
+    rows.push_back({ShortId(alert), client::Word(alert.severity()), AlertStateText(alert), absl::StrCat(alert.step()),
+                    alert.tensor().empty() ? "-" : alert.tensor(),
+                    alert.has_acknowledge_time() ? alert.acknowledged_by() : "-", alert.summary()});
   }
   return TableText(rows);
+}
+
+// Of a job, or where none is given the default ones; with those of the server and of trainers.
+absl::StatusOr<std::vector<std::string>> RuleNames(const std::string& job_id, const Session& session) {
+  const absl::StatusOr<v1::RuleSet> rules =
+      job_id.empty() ? ReadPreset(kDefaultPreset, session) : RulesInForce(job_id, session);
+  if (!rules.ok()) return rules.status();
+  std::vector<std::string> names = {"stall", "alerts_truncated"};
+  for (const v1::Rule& rule : rules->rules()) names.push_back(rule.name());
+  return names;
+}
+
+// Says where no alert of a rule was found because there is no such rule, as far as that can be known. A hint.
+void NoteUnknownRules(const AlertsListOptions& options, const v1::ListAlertsResponse& found, const Session& session) {
+  std::vector<std::string> missing = options.rules;
+  missing.erase(std::remove_if(missing.begin(), missing.end(),
+                               [&found](const std::string& name) {
+                                 return absl::c_any_of(
+                                     found.alerts(), [&name](const v1::Alert& alert) { return alert.rule() == name; });
+                               }),
+                missing.end());
+  if (missing.empty()) return;
+  const auto names = RuleNames(options.job_id, session);
+  if (!names.ok()) return;
+  for (const std::string& name : missing) {
+    if (absl::c_linear_search(*names, name)) continue;
+    const std::string quoted = absl::StrCat("\"", client::Printable(name), "\"");
+    const std::string text = options.job_id.empty() ? absl::StrCat("no alert of a rule ", quoted,
+                                                                   " is kept, and it is none of the default rules")
+                                                    : absl::StrCat(options.job_id, " has no rule ", quoted);
+    session.Note(absl::StrCat("gradwatch: ", text, client::Suggestion(name, *names)));
+  }
 }
 
 std::string AcknowledgedText(const v1::Alert& alert, absl::Time now) {
@@ -122,7 +160,11 @@ absl::StatusOr<ExitCode> RunAlertsList(const AlertsListOptions& options, Session
   const auto all = ReadPages(session, session.connection().alerts(), &Stub::ListAlerts,
                              &v1::ListAlertsResponse::mutable_alerts, request, options.limit);
   if (!all.ok()) return all.status();
+  if (all->alerts().empty() && !options.job_id.empty()) {
+    if (const auto job = session.GetJob(options.job_id); absl::IsNotFound(job.status())) return job.status();
+  }
   session.Print(*all, [&] { return AlertListText(*all); });
+  if (options.page_token.empty()) NoteUnknownRules(options, *all, session);
   NoteIfMore(session, *all, options.limit, "alerts");
   return ExitCode::kSuccess;
 }

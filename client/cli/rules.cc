@@ -88,6 +88,7 @@ absl::StatusOr<ExitCode> CheckRules(const AdjustingOptions& options, const std::
   if (!before.ok()) return before.status();
   PrintChecked(*before, checked->rules(), *job, session);
   NoteWaitingRules(*job, session);
+  NoteReplacedDefaults(request.rules(), checked->rules(), session);
   NoteNearRules(request.rules(), checked->rules(), session);
   session.Note("the rules are valid; nothing was changed");
   return ExitCode::kSuccess;
@@ -180,6 +181,7 @@ absl::StatusOr<ExitCode> RunRulesApply(const RulesApplyOptions& options, Session
   if (rules->has_value()) *request.mutable_controls()->mutable_rules() = **rules;
   request.mutable_update_mask()->add_paths("rules");
   const auto note_near = [&](const v1::Adjustment& edit) {
+    NoteReplacedDefaults(request.controls().rules(), edit.values().rules(), session);
     NoteNearRules(request.controls().rules(), edit.values().rules(), session);
   };
   absl::StatusOr<ExitCode> code = Adjust(

@@ -27,6 +27,9 @@ absl::StatusOr<ExitCode> RunRulesConditions(const RulesConditionsOptions& option
 // are those that this program knows.
 absl::StatusOr<ExitCode> RunRulesPresets(const RulesPresetsOptions& options, Session& session);
 
+// The preset of a job that names none.
+inline constexpr char kDefaultPreset[] = "gradwatch";
+
 // What this program knows of presets: a line each.
 struct PresetLine {
   const char* name;

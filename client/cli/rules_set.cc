@@ -109,6 +109,11 @@ CLI::App* AddRulesSet(CLI::App& parent, RulesSetOptions* options) {
                   "loss_jump.factor=4; off=true takes the rule out")
       ->type_name("FIELD=VALUE")
       ->required();
+  app->footer(absl::StrCat(
+      app->get_footer(),
+      "\nAll rules of the job are sent, with this one changed: those that hold, or where edits wait, those that hold\n"
+      "then: with --at-step by that step, else by the next one. An edit of the rules for an earlier step that is made\n"
+      "afterwards is undone by it."));
   return app;
 }
 

@@ -34,10 +34,15 @@ std::string ConditionText(const v1::Rule& rule) {
 
 std::string ArmingText(const v1::Rule& rule, const v1::Job& job) {
   if (rule.off()) return "off";
-  if (client::IsFinal(job.state())) return "-";
   if (job.spec().has_external() && !rule.has_stall()) return "judged by the program";
-  if (!rule.has_armed_at()) return rule.unable().empty() ? "-" : UnableText(rule);
+  const bool is_over = client::IsFinal(job.state());
+  if (!rule.has_armed_at()) {
+    return rule.unable().empty() ? "-" : is_over ? absl::StrCat("never: ", rule.unable()) : UnableText(rule);
+  }
   const std::string part = rule.unable().empty() ? "" : absl::StrCat("; ", UnableText(rule));
+  if (is_over && rule.armed_at() >= job.steps_done()) {
+    return absl::StrCat("never: step ", rule.armed_at(), " would have been the first");
+  }
   if (rule.armed_at() <= job.steps_done()) return absl::StrCat("from step ", rule.armed_at(), part);
   const int64_t missing = rule.armed_at() - job.steps_done();
   return absl::StrCat("not yet: needs ", missing, missing == 1 ? " more step" : " more steps", part);

@@ -14,7 +14,8 @@ namespace gradwatch::cli {
 std::string ConditionText(const v1::Rule& rule);
 
 // Since when a rule can fire in a job: "from step 30", "not yet: needs 12 more steps"; why it cannot; or who knows:
-// "judged by the program". "-": never again, since the job has ended, or by the time and not by steps.
+// "judged by the program". Of a job that has ended, since when it could, or "never: ...". "-": it goes by the time and
+// not by steps.
 std::string ArmingText(const v1::Rule& rule, const v1::Job& job);
 // Of one that is unable: "cannot judge: needs ...", "judges in part: ...".
 std::string UnableText(const v1::Rule& rule);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,8 +13,10 @@
 #include "client/cli/report_text.h"
 #include "client/cli/statistics_reader.h"
 #include "client/cli/text.h"
+#include "client/lib/glob.h"
 #include "client/lib/number_option.h"
 #include "client/lib/printable.h"
+#include "client/lib/suggestion.h"
 
 namespace gradwatch::cli {
 namespace {
@@ -130,6 +133,32 @@ std::string CsvText(const Rows& rows) {
   return text;
 }
 
+// Names of all series that this program knows of and that the job may have; those of layers are not known before one is
+// told.
+std::vector<std::string> KnownSeries(const Response& answer, const v1::Job& job) {
+  std::vector<std::string> names = {"loss",          "validation_loss", "grad_norm",    "norm_after",
+                                    "learning_rate", "threshold",       "step_seconds", "non_finite"};
+  for (const v1::TensorInfo& tensor : job.tensors()) {
+    for (const char* what : {"norm", "max_abs", "update_ratio", "mean"}) {
+      names.push_back(absl::StrCat("tensor/", tensor.name(), "/", what));
+    }
+  }
+  for (const v1::StatisticsSeries& series : answer.series()) names.push_back(series.name());
+  return names;
+}
+
+// Globs that match nothing, which a table without a row does not tell.
+void NoteUnknownSeries(const StatsOptions& options, const Response& answer, const v1::Job& job,
+                       const Session& session) {
+  const std::vector<std::string> known = KnownSeries(answer, job);
+  for (const std::string& glob : options.series) {
+    const auto matches = [&glob](const std::string& name) { return client::GlobMatches(glob, name); };
+    if (std::any_of(known.begin(), known.end(), matches)) continue;
+    session.Note(absl::StrCat("gradwatch: no series of ", options.job_id, " matches --series ", ShellQuoted(glob),
+                              client::NearestSuggestion(glob, known)));
+  }
+}
+
 // Prints rows as a table, or as CSV.
 void PrintRows(const std::vector<std::string>& table_header, const std::vector<std::string>& csv_header, Rows rows,
                const Session& session) {
@@ -206,8 +235,12 @@ CLI::App* AddStats(CLI::App& parent, StatsOptions* options) {
 }
 
 absl::StatusOr<ExitCode> RunStats(const StatsOptions& options, Session& session) {
+  if (options.from_step.value_or(0) > options.to_step.value_or(std::numeric_limits<int64_t>::max())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--to-step ", *options.to_step, ": lies before --from-step ", *options.from_step));
+  }
   v1::Job job;  // for the names of its tensors
-  if (options.histograms) {
+  if (options.histograms || !options.series.empty()) {
     absl::StatusOr<v1::Job> found = session.GetJob(options.job_id);
     if (!found.ok()) return found.status();
     job = *std::move(found);
@@ -215,6 +248,7 @@ absl::StatusOr<ExitCode> RunStats(const StatsOptions& options, Session& session)
   const absl::StatusOr<Response> answer = ReadStatistics(session, MakeRequest(options, job, session));
   if (!answer.ok()) return answer.status();
   if (!answer->next_page_token().empty()) NoteMore(*answer, session);
+  NoteUnknownSeries(options, *answer, job, session);
   const bool is_for_people = session.output() == Output::kTable || session.output() == Output::kCsv;
   if (!is_for_people) {
     session.Print(*answer, nullptr);

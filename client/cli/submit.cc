@@ -42,6 +42,11 @@ void NoteData(const v1::Job& job, const Session& session) {
   if (!job.data().note().empty()) session.Note(absl::StrCat("data: ", job.data().note()));
 }
 
+void NoteRules(const v1::RuleSet& written, const v1::Job& job, const Session& session) {
+  NoteReplacedDefaults(written, job.spec().rules(), session);
+  NoteNearRules(written, job.spec().rules(), session);
+}
+
 // How a foreign program gets at its job: the secret is told only now.
 std::string AttachText(const v1::Job& job) {
   return absl::StrCat(
@@ -168,14 +173,14 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   const v1::RuleSet& written = request.spec().rules();
   if (options.dry_run) {
     PrintDryRun(*job, session);
-    NoteNearRules(written, job->spec().rules(), session);
+    NoteRules(written, *job, session);
     return ExitCode::kSuccess;
   }
   if (options.follow) {
     session.Note(SubmittedText(*job));
     if (job->spec().has_external()) TellToken(*job, session);
     NoteData(*job, session);
-    NoteNearRules(written, job->spec().rules(), session);
+    NoteRules(written, *job, session);
     NoteUnableRules(job->job_id(), session);
     WatchOptions watch;
     watch.job_id = job->job_id();
@@ -187,7 +192,7 @@ absl::StatusOr<ExitCode> RunSubmit(const SubmitOptions& options, Session& sessio
   session.SetDone(text);  // with the token, which nobody can ask for again
   session.Print(*job, [&] { return text; });
   NoteData(*job, session);
-  NoteNearRules(written, job->spec().rules(), session);
+  NoteRules(written, *job, session);
   NoteUnableRules(job->job_id(), session);
   return ExitCode::kSuccess;
 }

@@ -33,7 +33,7 @@ TEST(AlertsParseTest, ReadsTheOptions) {
 
 v1::Alert MakeAlert() {
   v1::Alert alert;
-  alert.set_alert_id("u/1/r/1");
+  alert.set_alert_id("u/1/norm_spike/1");
   alert.set_job_id("x");
   alert.set_rule("norm_spike");
   alert.set_severity(v1::SEVERITY_WARNING);
@@ -56,8 +56,8 @@ TEST_F(AlertsTest, ListPrintsATable) {
   const CliResult result = Cli("alerts list --job x --min-severity info");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out,
-            "JOB  RULE        SEVERITY  STATE   STEP  TENSOR          ACK  SUMMARY                          ALERT\n"
-            "x    norm_spike  warning   firing  12    rnn0.weight_hh  -    the norm is 40 times its median  u/1/r/1\n");
+            "ALERT             SEVERITY  STATE   STEP  TENSOR          ACK  SUMMARY\n"
+            "u/1/norm_spike/1  warning   firing  12    rnn0.weight_hh  -    the norm is 40 times its median\n");
   EXPECT_THAT(Cli("alerts list --job x --min-severity info -o json").out, HasSubstr(R"("rule":"norm_spike")"));
 }
 
@@ -67,22 +67,52 @@ TEST_F(AlertsTest, ListAsksForRulesByName) {
     *response->add_alerts() = MakeAlert();
     return grpc::Status::OK;
   };
-  EXPECT_THAT(Cli("alerts list --rule norm_spike --rule stall").out, HasSubstr(" norm_spike "));
+  EXPECT_THAT(Cli("alerts list --rule norm_spike --rule stall").out, HasSubstr("/norm_spike/"));
   EXPECT_EQ(Cli("alerts list --rule").exit_code, 2);
+}
+
+TEST_F(AlertsTest, ListSaysWhereThereIsNoSuchJobOrRule) {
+  const auto job = [](const v1::GetJobRequest& request, v1::Job* found) {
+    if (request.job_id() != "x") return testing::NotFound("there is no job \"" + request.job_id() + "\"");
+    found->set_job_id("x");
+    return grpc::Status::OK;
+  };
+  server_.get_job = job;
+  server_.list_alerts = [](const v1::ListAlertsRequest&, v1::ListAlertsResponse*) { return grpc::Status::OK; };
+  server_.get_rules = [](const v1::GetRulesRequest&, v1::RuleSet* rules) {
+    rules->add_rules()->set_name("mine");
+    return grpc::Status::OK;
+  };
+  server_.create_job = [](const v1::CreateJobRequest& request, v1::Job* checked) {
+    EXPECT_TRUE(request.validate_only());
+    checked->mutable_spec()->mutable_rules()->add_rules()->set_name("loss_jump");
+    return grpc::Status::OK;
+  };
+  const CliResult no_job = Cli("alerts list --job nojob");
+  EXPECT_EQ(no_job.exit_code, 5);
+  EXPECT_EQ(no_job.err, "gradwatch: there is no job \"nojob\"\n");
+  EXPECT_EQ(Cli("alerts list --job x").exit_code, 0) << "it has no alerts";
+  const CliResult no_rule = Cli("alerts list --job x --rule mein --rule mine --rule stall");
+  EXPECT_EQ(no_rule.exit_code, 0);
+  EXPECT_EQ(no_rule.err, "gradwatch: x has no rule \"mein\"; did you mean mine?\n");
+  EXPECT_EQ(Cli("alerts list --rule los_jump").err,
+            "gradwatch: no alert of a rule \"los_jump\" is kept, and it is none of the default rules; did you mean "
+            "loss_jump?\n");
+  EXPECT_EQ(Cli("alerts list --rule loss_jump").err, "");
 }
 
 TEST_F(AlertsTest, ListGoesOnWhereItWasCut) {
   server_.list_alerts = [](const v1::ListAlertsRequest& request, v1::ListAlertsResponse* response) {
     v1::Alert& alert = *response->add_alerts() = MakeAlert();
-    alert.set_rule(request.page_token().empty() ? "first" : "second");
+    alert.set_alert_id(request.page_token().empty() ? "u/1/first/1" : "u/1/second/1");
     if (request.page_token().empty()) response->set_next_page_token("a b");
     return grpc::Status::OK;
   };
   const CliResult cut = Cli("alerts list --limit 1");
-  EXPECT_THAT(cut.out, HasSubstr(" first "));
+  EXPECT_THAT(cut.out, HasSubstr("u/1/first/1 "));
   EXPECT_EQ(cut.err, "gradwatch: there are more than 1 alerts; see --limit, or go on with --page-token 'a b'\n");
   const CliResult rest = CliWords({"alerts", "list", "--limit", "1", "--page-token", "a b"});
-  EXPECT_THAT(rest.out, AllOf(HasSubstr(" second "), Not(HasSubstr(" first "))));
+  EXPECT_THAT(rest.out, AllOf(HasSubstr("u/1/second/1 "), Not(HasSubstr("first"))));
   EXPECT_EQ(rest.err, "");
 }
 
@@ -132,7 +162,7 @@ TEST_F(AlertsTest, ListTellsWhatIsAcknowledgedAndSilenced) {
 
 TEST_F(AlertsTest, GetPrintsAllOfAnAlert) {
   server_.get_alert = [](const v1::GetAlertRequest& request, v1::Alert* alert) {
-    if (request.alert_id() != "u/1/r/1") return testing::NotFound("no alert \"" + request.alert_id() + "\"");
+    if (request.alert_id() != "u/1/norm_spike/1") return testing::NotFound("no alert \"" + request.alert_id() + "\"");
     *alert = MakeAlert();
     alert->set_attempt(1);
     alert->set_value(80);
@@ -145,9 +175,9 @@ TEST_F(AlertsTest, GetPrintsAllOfAnAlert) {
     return grpc::Status::OK;
   };
   io_.now = [] { return absl::FromUnixSeconds(1000); };
-  const CliResult result = Cli("alerts get u/1/r/1");
+  const CliResult result = Cli("alerts get u/1/norm_spike/1");
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_EQ(result.out, R"(alert         u/1/r/1
+  EXPECT_EQ(result.out, R"(alert         u/1/norm_spike/1
 job           x
 attempt       1
 rule          norm_spike
@@ -164,7 +194,7 @@ time          -
 acknowledged  by anna, 10 min ago: on it
 silenced by   s1
 )");
-  EXPECT_THAT(Cli("alerts get u/1/r/1 -o json").out, HasSubstr(R"("acknowledged_by":"anna")"));
+  EXPECT_THAT(Cli("alerts get u/1/norm_spike/1 -o json").out, HasSubstr(R"("acknowledged_by":"anna")"));
   EXPECT_EQ(Cli("alerts get u/1/r/2").exit_code, 5);
 }
 
@@ -238,14 +268,14 @@ TEST_F(AlertsTest, IdsOfJobsAreNotTakenForUids) {
 TEST_F(AlertsTest, AckSendsTheCommentAndARequestId) {
   server_.acknowledge_alert = [](const v1::AcknowledgeAlertRequest& request, v1::Alert* alert) {
     EXPECT_EQ(request.request_id().size(), 36u);
-    if (request.alert_id() != "u/1/r/1") return testing::NotFound("no such alert");
+    if (request.alert_id() != "u/1/norm_spike/1") return testing::NotFound("no such alert");
     *alert = MakeAlert();
     alert->set_acknowledged_by("anna");
     alert->set_acknowledge_comment(request.comment());
     return grpc::Status::OK;
   };
-  EXPECT_EQ(Cli("alerts ack u/1/r/1").out, "norm_spike of x (firing) acknowledged by anna\n");
-  EXPECT_THAT(CliWords({"alerts", "ack", "u/1/r/1", "--comment", "on it", "-o", "json"}).out,
+  EXPECT_EQ(Cli("alerts ack u/1/norm_spike/1").out, "norm_spike of x (firing) acknowledged by anna\n");
+  EXPECT_THAT(CliWords({"alerts", "ack", "u/1/norm_spike/1", "--comment", "on it", "-o", "json"}).out,
               HasSubstr(R"("acknowledge_comment":"on it")"));
   EXPECT_EQ(Cli("alerts ack other").exit_code, 5);
   EXPECT_EQ(Cli("alerts ack").exit_code, 2);

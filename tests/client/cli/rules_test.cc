@@ -141,10 +141,17 @@ TEST(RulesTextTest, NothingIsArmedThatNobodyJudgesHere) {
   job.mutable_spec()->mutable_external();
   EXPECT_EQ(ArmingText(ParseRule("non_finite {}"), job), "judged by the program");
   EXPECT_EQ(ArmingText(ParseRule("stall {}"), job), "-") << "that is the server's";
+}
+
+TEST(RulesTextTest, OfAJobThatHasEndedItSaysSinceWhenARuleCouldFire) {
   for (const auto state : {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_STOPPED}) {
-    job = JobAt(7);
+    v1::Job job = JobAt(31);
     job.set_state(state);
-    EXPECT_EQ(ArmingText(ParseRule("non_finite {} armed_at: 30"), job), "-") << "no step comes any more";
+    EXPECT_EQ(ArmingText(ParseRule("non_finite {} armed_at: 30"), job), "from step 30");
+    EXPECT_EQ(ArmingText(ParseRule("non_finite {} armed_at: 31"), job), "never: step 31 would have been the first");
+    EXPECT_EQ(ArmingText(ParseRule("unable: 'needs level FULL'"), job), "never: needs level FULL");
+    EXPECT_EQ(ArmingText(ParseRule("stall {}"), job), "-") << "it waits for no step";
+    EXPECT_EQ(ArmingText(ParseRule("non_finite {}"), job), "-") << "an older server does not say it";
   }
 }
 
@@ -501,6 +508,40 @@ TEST_F(RulesCommandTest, APresetNeedsNoFile) {
   ASSERT_EQ(requests_.size(), 1u);
   EXPECT_EQ(requests_[0].controls().rules().ShortDebugString(), "preset: \"none\"");
   EXPECT_EQ(requests_[0].at_step(), 100);
+}
+
+// It is easily taken for one that is added to them.
+TEST_F(RulesCommandTest, APresetInThePlaceOfTheDefaultRulesSaysHowManyItReplaces) {
+  const auto preset_rules = [](const std::string& preset, v1::RuleSet* rules) {
+    rules->set_preset("none");
+    if (preset == "keras") rules->add_rules()->set_name("loss_not_finite");
+    if (preset != "gradwatch") return;
+    for (const char* name : {"non_finite", "loss_jump"}) rules->add_rules()->set_name(name);
+  };
+  server_.create_job = [&](const v1::CreateJobRequest& request, v1::Job* job) {
+    preset_rules(request.spec().rules().preset(), job->mutable_spec()->mutable_rules());
+    return grpc::Status::OK;
+  };
+  server_.apply_rules = [&](const v1::ApplyRulesRequest& request, v1::ApplyRulesResponse* response) {
+    preset_rules(request.rules().preset(), response->mutable_rules());
+    return grpc::Status::OK;
+  };
+  const struct {
+    const char* preset;
+    const char* note;
+  } cases[] = {
+      {"keras", "gradwatch: preset keras replaces the 2 default rules; the job has 1 rule\n"},
+      {"none", "gradwatch: preset none replaces the 2 default rules; the job has no rules\n"},
+      {"gradwatch", ""},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(Cli(absl::StrCat("rules apply x --dry-run --preset ", c.preset)).err,
+              absl::StrCat(c.note, "the rules are valid; nothing was changed\n"));
+  }
+}
+
+TEST_F(RulesCommandTest, HelpOfSetSaysWhatIsSent) {
+  EXPECT_THAT(Cli("rules set --help").out, HasSubstr("All rules of the job are sent, with this one changed"));
 }
 
 TEST_F(RulesCommandTest, ADryRunShowsTheRulesAndChangesNothing) {

@@ -86,6 +86,39 @@ TEST_F(StatsTest, PrintsATableForPeople) {
   EXPECT_THAT(requests_[0].series(), ElementsAre("loss"));
 }
 
+TEST_F(StatsTest, AGlobThatMatchesNoSeriesIsToldWithTheOneThatWasMeant) {
+  server_.get_job = [](const v1::GetJobRequest&, v1::Job* job) {
+    job->add_tensors()->set_name("dense0.weight");
+    return grpc::Status::OK;
+  };
+  answers_ = {{}};
+  const struct {
+    const char* series;
+    const char* note;
+  } cases[] = {
+      {"los", "gradwatch: no series of x matches --series los; did you mean loss?\n"},
+      {"tensor/dense.weight/norm",
+       "gradwatch: no series of x matches --series tensor/dense.weight/norm; did you mean "
+       "tensor/dense0.weight/norm?\n"},
+      {"lo*", ""},
+      {"validation_loss", ""},  // there may be none yet
+      {"tensor/*/norm", ""},
+      {"zzzzzz", "gradwatch: no series of x matches --series zzzzzz\n"},
+  };
+  for (const auto& c : cases) {
+    const CliResult result = CliWords({"stats", "x", "--series", c.series});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.err, c.note) << c.series;
+  }
+}
+
+TEST_F(StatsTest, StepsThatContradictEachOtherAreToldAsFlags) {
+  const CliResult result = Cli("stats x --from-step 400 --to-step 30");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err, "gradwatch: --to-step 30: lies before --from-step 400\n");
+  EXPECT_EQ(Cli("stats x --from-step 30 --to-step 30").exit_code, 0);
+}
+
 TEST_F(StatsTest, PrintsCsvInFullDigits) {
   answers_[0].mutable_series(0)->set_name("tensor/a,\"b\"\n/norm");
   const CliResult result = Cli("stats x -o csv");
