@@ -58,7 +58,7 @@ void Tell(Advice advice, Weights weights, const StepRecord& record, v1::Alert* a
       record.step < kFewSteps ? "The weights that it started from are gone" : "What the weights had learnt is gone";
   const char* end = first == advice.end() ? "." : " with these values in its spec.";
   std::string lost = absl::StrCat(gone, ", and no change of the running job brings it back: start the job again", end);
-  advice.insert(first, {std::move(lost)});
+  advice.insert(first, Line{std::move(lost)});
   Tell(advice, When::kAtNewStart, alert);
 }
 
