@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/job_text.h"
+#include "client/lib/printable.h"
 
 namespace gradwatch::cli {
 
@@ -15,8 +16,8 @@ CLI::App* AddJobGet(CLI::App& parent, JobGetOptions* options) {
 
 namespace {
 
-// What is told of alerts that were counted, not told one by one (the newest alert of the rule says how many): "; 25
-// more were counted, not told one by one". A hint.
+// What the newest alert about alerts that were counted, not told one by one, says first: "; 25 alerts were counted, not
+// told". A hint.
 std::string CountedText(const v1::Job& job, const Session& session) {
   if (job.fired_alerts() == 0) return "";
   v1::ListAlertsRequest request;
@@ -27,11 +28,8 @@ std::string CountedText(const v1::Job& job, const Session& session) {
       session.connection().Call(session.connection().alerts(), &v1::AlertService::StubInterface::ListAlerts, request,
                                 client::Repeat::kWhenUnavailable);
   if (!found.ok() || found->alerts().empty() || found->alerts(0).attempt() != job.attempt()) return "";
-  const v1::Alert& newest = found->alerts(0);
-  if (newest.state() != v1::ALERT_STATE_RESOLVED) return "; more are counted, not told one by one";
-  if (newest.value() > 0)
-    return absl::StrCat("; ", static_cast<int64_t>(newest.value()), " more were counted, not told one by one");
-  return "; more were counted, not told one by one: how many is not known";
+  const std::string& summary = found->alerts(0).summary();
+  return absl::StrCat("; ", client::Printable(summary.substr(0, summary.find_first_of(":;"))));
 }
 
 }  // namespace

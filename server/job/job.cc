@@ -56,10 +56,12 @@ void FoldAlert(const v1::Alert& alert, JobRecord* record) {
   v1::Job& job = record->row.job;
   if (alert.attempt() > record->episodes_attempt) {
     record->episodes.clear();
+    record->told_episodes.clear();
     record->episodes_attempt = alert.attempt();
   }
   if (alert.attempt() == record->episodes_attempt) {
     int32_t& last = record->episodes[alert.rule()];
+    if (alert.episode() > last) ++record->told_episodes[alert.rule()];
     last = std::max(last, alert.episode());
   }
   const auto known = record->open_alerts.find(alert.alert_id());
@@ -114,11 +116,24 @@ void Log(const v1::Event& event) {
   }
 }
 
-// How an alert was that its trainer did not end. Of alerts that were counted, not told, it alone knew how many.
-std::string EndOf(const v1::Alert& alert) {
-  if (alert.state() != v1::ALERT_STATE_FIRING) return absl::StrCat(core::kHadNotFiredYet, "pending");
-  if (alert.rule() == core::kTruncationRule) return "its trainer had not told how many were counted";
-  return "firing";
+// Episodes that a trainer has numbered and not told, up to the last ones that it told.
+int64_t CountedEpisodes(const JobRecord& record) {
+  int64_t counted = 0;
+  for (const auto& [rule, last] : record.episodes) {
+    const auto told = record.told_episodes.find(rule);
+    counted += last - (told == record.told_episodes.end() ? 0 : told->second);
+  }
+  return counted;
+}
+
+// How an alert was that its trainer did not end. That of alerts which were counted, not told, gets their number, which
+// the trainer alone knows in full.
+std::string EndOf(const JobRecord& record, v1::Alert* alert) {
+  if (alert->state() != v1::ALERT_STATE_FIRING) return absl::StrCat(core::kHadNotFiredYet, "pending");
+  if (alert->rule() != core::kTruncationRule) return "firing";
+  const int64_t counted = std::max<int64_t>(1, CountedEpisodes(record));
+  alert->set_value(static_cast<double>(counted));
+  return absl::StrCat("at least ", counted, counted == 1 ? " alert was" : " alerts were", " counted, not told,");
 }
 
 bool EndsJob(const v1::Event& event) { return event.has_state_changed() && IsFinal(event.state_changed().to()); }
@@ -134,6 +149,7 @@ void JobRecord::Pack() {
   row.job.clear_spec();
   row.job.clear_controls();
   episodes.clear();
+  told_episodes.clear();
   rule_ages = nullptr;
   packed = large.SerializeAsString();
 }
@@ -374,7 +390,7 @@ void JobEdit::SetSeverity(const v1::Rule& rule) {
 
 void JobEdit::ResolveAlerts(absl::string_view when) {
   for (auto [id, alert] : std::map<std::string, v1::Alert>(record_->open_alerts)) {
-    alert.set_summary(absl::StrCat(EndOf(alert), " when ", when, "; it was: ", alert.summary()));
+    alert.set_summary(absl::StrCat(EndOf(*record_, &alert), " when ", when, "; it was: ", alert.summary()));
     alert.set_step(std::max(alert.step(), job().steps_done() - 1));
     alert.set_state(v1::ALERT_STATE_RESOLVED);
     *alert.mutable_time() = core::ToTimestamp(context_->deps.clock->Now());

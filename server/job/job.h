@@ -44,6 +44,7 @@ struct JobRecord {
   std::shared_ptr<const RuleAges> rule_ages = nullptr;   // null: no edit has changed the rules, or what is measured
   std::map<std::string, v1::Alert> open_alerts;          // pending and firing ones, by id
   std::map<std::string, int32_t> episodes;               // the last that was told of each rule in episodes_attempt
+  std::map<std::string, int32_t> told_episodes;          // and how many were: trainers only count the others
   int32_t episodes_attempt = 0;                          // the last one in which alerts were told
   std::set<std::string> data_losses;                     // descriptions that were told
   bool attached = false;                                 // a trainer attached, and no event has told that it is gone

@@ -673,9 +673,28 @@ TEST_F(TrainerTest, AnAlertThatEndsWithItsJobSaysSo) {
   const v1::Alert firing = EventAt("job", last - 1).alert_changed().alert();
   EXPECT_THAT(pending.summary(), ::testing::StartsWith("had not fired yet: pending when the job ended; it was: "));
   EXPECT_THAT(counted.summary(),
-              ::testing::StartsWith("its trainer had not told how many were counted when the job ended; it was: "));
+              ::testing::StartsWith("at least 1 alert was counted, not told, when the job ended; it was: "));
   EXPECT_EQ(firing.summary(), absl::StrCat("firing when the job ended; it was: ", told));
   EXPECT_EQ(firing.step(), 29);
+}
+
+// The trainer numbers those that it does not tell, too.
+TEST_F(TrainerTest, OfAlertsThatWereCountedAKilledTrainerHasToldNearlyHowMany) {
+  Trainer trainer = AttachReady("job");
+  for (const int32_t episode : {1, 2, 40, 90}) {
+    SayAlert(trainer, "flap", v1::ALERT_STATE_FIRING, episode);
+    SayAlert(trainer, "flap", v1::ALERT_STATE_RESOLVED, episode);
+  }
+  SayAlert(trainer, "other", v1::ALERT_STATE_FIRING, 3);
+  SayAlert(trainer, "alerts_truncated", v1::ALERT_STATE_FIRING);
+  ASSERT_THAT(Stop("job", 0), IsOk());
+  launcher_->End(kPid, {});
+  Settle();
+  const v1::Alert counted = *reader_->GetAlert(AlertId("job", "alerts_truncated"));
+  EXPECT_EQ(counted.state(), v1::ALERT_STATE_RESOLVED);
+  EXPECT_THAT(counted.summary(),
+              ::testing::StartsWith("at least 88 alerts were counted, not told, when the job ended"));
+  EXPECT_EQ(counted.value(), 88);
 }
 
 TEST_F(TrainerTest, AfterARestartATrainerComesBackWhereItWas) {
