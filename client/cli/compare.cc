@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -197,6 +198,7 @@ absl::Status ReadMarks(const std::string& job_id, const Session& session, Curve*
   options.deadline = session.Deadline(kTimeout);
   auto stream = client::WatchJob(session.connection(), request, options);
   int64_t last_event = 0;
+  std::set<std::string> fired;
   while (true) {
     const auto response = stream->Next();
     if (!response.ok()) return response.status();
@@ -205,7 +207,8 @@ absl::Status ReadMarks(const std::string& job_id, const Session& session, Curve*
     int64_t number = last_event == 0 ? 0 : -1;
     for (const v1::Event& event : (*response)->events()) {
       if (event.has_adjusted()) curve->control_steps.push_back(event.adjusted().adjustment().effective_step());
-      if (BeginsToFire(event)) curve->alert_steps.push_back(event.alert_changed().alert().step());
+      const v1::Alert& alert = event.alert_changed().alert();  // told again where its severity changes
+      if (BeginsToFire(event) && fired.insert(alert.alert_id()).second) curve->alert_steps.push_back(alert.step());
       number = event.number();
     }
     if (number >= last_event || (*response)->has_ended() || (*response)->has_bookmark_time()) return absl::OkStatus();

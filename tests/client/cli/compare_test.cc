@@ -56,6 +56,7 @@ class CompareTest : public CliTest {
       alert->mutable_alert_changed()->mutable_alert()->set_step(3);
       if (request.job_id() == "seen") alert->mutable_alert_changed()->mutable_alert()->mutable_acknowledge_time();
       alert->mutable_alert_changed()->set_acknowledgement(request.job_id() == "acknowledged");
+      if (request.job_id() == "seen") *response.add_events() = *alert;  // it became more severe
       writer->Write(response);
       while (!context->IsCancelled()) std::this_thread::yield();
       return grpc::Status::OK;
