@@ -323,9 +323,8 @@ std::string LargeInputInWords(const RunSignals& signals) {
   const RunFacts& facts = signals.facts();
   if (!(facts.input_scale > kLargeInput)) return "";
   return absl::StrFormat(
-      "The input %s was as large as %s (root mean square) in the first batch: loss and gradients grow with an input, "
-      "and "
-      "the highest stable learning rate falls with its square.",
+      "The input %s was as large as %s (root mean square) in the first batch: loss and gradients grow with an "
+      "input, and the highest stable learning rate falls with its square.",
       facts.largest_input, Number(facts.input_scale));
 }
 
@@ -347,8 +346,8 @@ bool ExplainUsualNorm(double norm, double limit, const RunSignals& signals, v1::
 bool RateIsToBlame(const StepRecord& record, const RunSignals& signals) {
   const auto update = RecentUpdate(record, signals);
   if (!update.has_value() || !IsUnusualUpdate(*update, signals)) return false;
-  return GradientBehind(*update, record, signals) <= kRaisedNorm ||
-         RateOutdoesClipping(record, update->tensor, signals);
+  const bool was_large = GradientBehind(*update, record, signals) > kRaisedNorm;  // false for NaN
+  return !was_large || RateOutdoesClipping(record, update->tensor, signals);
 }
 
 double HighestRateBefore(const RunSignals& signals) {
