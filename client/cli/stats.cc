@@ -133,27 +133,40 @@ std::string CsvText(const Rows& rows) {
   return text;
 }
 
-// Names of all series that this program knows of and that the job may have; those of layers are not known before one is
-// told.
-std::vector<std::string> KnownSeries(const Response& answer, const v1::Job& job) {
-  std::vector<std::string> names = {"loss",          "validation_loss", "grad_norm",    "norm_after",
-                                    "learning_rate", "threshold",       "step_seconds", "non_finite"};
-  for (const v1::TensorInfo& tensor : job.tensors()) {
+// What a job may be asked for beside its tensors and layers.
+std::vector<std::string> SeriesOfJobs() {
+  return {"loss",          "validation_loss", "grad_norm",    "norm_after",
+          "learning_rate", "threshold",       "step_seconds", "non_finite"};
+}
+
+std::vector<std::string> SeriesOfTensors(const std::string& job_id, const Session& session) {
+  std::vector<std::string> names;
+  const absl::StatusOr<v1::Job> job = session.GetJob(job_id);
+  if (!job.ok()) return names;
+  for (const v1::TensorInfo& tensor : job->tensors()) {
     for (const char* what : {"norm", "max_abs", "update_ratio", "mean"}) {
       names.push_back(absl::StrCat("tensor/", tensor.name(), "/", what));
     }
   }
-  for (const v1::StatisticsSeries& series : answer.series()) names.push_back(series.name());
   return names;
 }
 
-// Globs that match nothing, which a table without a row does not tell.
-void NoteUnknownSeries(const StatsOptions& options, const Response& answer, const v1::Job& job,
-                       const Session& session) {
-  const std::vector<std::string> known = KnownSeries(answer, job);
+bool MatchesAny(const std::string& glob, const std::vector<std::string>& names) {
+  return std::any_of(names.begin(), names.end(),
+                     [&glob](const std::string& name) { return client::GlobMatches(glob, name); });
+}
+
+// Globs that match nothing, which neither a table nor a program is told by an answer without them. A hint.
+void NoteUnknownSeries(const StatsOptions& options, const Response& answer, const Session& session) {
+  std::vector<std::string> known = SeriesOfJobs();
+  for (const v1::StatisticsSeries& series : answer.series()) known.push_back(series.name());
+  bool asked = false;
   for (const std::string& glob : options.series) {
-    const auto matches = [&glob](const std::string& name) { return client::GlobMatches(glob, name); };
-    if (std::any_of(known.begin(), known.end(), matches)) continue;
+    if (options.histograms || MatchesAny(glob, known)) continue;
+    if (!std::exchange(asked, true)) {
+      for (std::string& name : SeriesOfTensors(options.job_id, session)) known.push_back(std::move(name));
+    }
+    if (MatchesAny(glob, known)) continue;
     session.Note(absl::StrCat("gradwatch: no series of ", options.job_id, " matches --series ", ShellQuoted(glob),
                               client::NearestSuggestion(glob, known)));
   }
@@ -240,7 +253,7 @@ absl::StatusOr<ExitCode> RunStats(const StatsOptions& options, Session& session)
         absl::StrCat("--to-step ", *options.to_step, ": lies before --from-step ", *options.from_step));
   }
   v1::Job job;  // for the names of its tensors
-  if (options.histograms || !options.series.empty()) {
+  if (options.histograms) {
     absl::StatusOr<v1::Job> found = session.GetJob(options.job_id);
     if (!found.ok()) return found.status();
     job = *std::move(found);
@@ -248,7 +261,7 @@ absl::StatusOr<ExitCode> RunStats(const StatsOptions& options, Session& session)
   const absl::StatusOr<Response> answer = ReadStatistics(session, MakeRequest(options, job, session));
   if (!answer.ok()) return answer.status();
   if (!answer->next_page_token().empty()) NoteMore(*answer, session);
-  NoteUnknownSeries(options, *answer, job, session);
+  NoteUnknownSeries(options, *answer, session);
   const bool is_for_people = session.output() == Output::kTable || session.output() == Output::kCsv;
   if (!is_for_people) {
     session.Print(*answer, nullptr);
