@@ -162,7 +162,7 @@ void NoteUnknownSeries(const StatsOptions& options, const Response& answer, cons
   for (const v1::StatisticsSeries& series : answer.series()) known.push_back(series.name());
   bool asked = false;
   for (const std::string& glob : options.series) {
-    if (options.histograms || MatchesAny(glob, known)) continue;
+    if (MatchesAny(glob, known)) continue;
     if (!std::exchange(asked, true)) {
       for (std::string& name : SeriesOfTensors(options.job_id, session)) known.push_back(std::move(name));
     }
