@@ -128,9 +128,9 @@ TEST_F(WatchTest, PrintsLinesForPeople) {
   EXPECT_EQ(result.out,
             R"(      step        loss   grad norm           clip          lr
          0         1.5         2.5            0.4        0.01
+         1         NaN         2.5            0.4        0.01
 event 4  alert firing (critical): non_finite at step 1, rnn0.weight_hh: 3 NaN
     lower the rate
-         1         NaN         2.5            0.4        0.01
 event 9  running -> succeeded
 )");
   EXPECT_EQ(result.err, "");
@@ -233,6 +233,22 @@ TEST_F(WatchTest, EndsAtAStepAndSaysHowToGoOn) {
   EXPECT_THAT(result.out, HasSubstr("\n         3 "));
   EXPECT_THAT(result.out, Not(HasSubstr("\n         4 ")));
   EXPECT_EQ(result.err, "gradwatch: again with: gradwatch watch x --every 1 --tensors 'r*' --resume token4\n");
+}
+
+// It stands behind the report with which the watch ends.
+TEST_F(WatchTest, AnAlertOfTheLastStepIsPrintedAndCounts) {
+  AddReport(0, 1);
+  *Add().add_events() = AlertEvent(4, v1::SEVERITY_CRITICAL);
+  v1::WatchJobResponse& message = Add();
+  for (int step = 1; step < 4; ++step) *message.add_reports() = Report(step, 1);
+  hold_ = true;
+  const CliResult result = Cli("watch x --from-beginning --until-step 1");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_LT(result.out.find("\n         1 "), result.out.find("event 4"));
+  EXPECT_THAT(result.out, Not(HasSubstr("\n         2 ")));
+  EXPECT_EQ(Cli("watch x --from-beginning --until-step 1 --fail-on-alert critical").exit_code, 9);
+  EXPECT_THAT(Cli("watch x --from-beginning --until-step 0").out, Not(HasSubstr("event 4")));
+  hold_ = false;
 }
 
 TEST_F(WatchTest, PrintsNothingThatComesAfterTheStepWhereverAMessageEnds) {
@@ -385,7 +401,7 @@ TEST_F(WatchTest, HistoryIsToldInTheOrderInWhichItHappened) {
     const auto& number = fields.count("event") > 0 ? fields.at("event") : fields.at("step");
     absl::StrAppend(&order, fields.at("type").string_value(), " ", number.number_value(), ", ");
   }
-  EXPECT_EQ(order, "event 1, report 0, event 2, report 1, report 2, event 3, ");
+  EXPECT_EQ(order, "event 1, report 0, report 1, event 2, report 2, event 3, ");
 }
 
 TEST_F(WatchTest, WhatIsHeldBackIsPrintedWhenTheWatchIsLeft) {
