@@ -92,9 +92,9 @@ TEST_F(AlertsTest, ListSaysWhereThereIsNoSuchJobOrRule) {
   EXPECT_EQ(no_job.exit_code, 5);
   EXPECT_EQ(no_job.err, "gradwatch: there is no job \"nojob\"\n");
   EXPECT_EQ(Cli("alerts list --job x").exit_code, 0) << "it has no alerts";
-  const CliResult no_rule = Cli("alerts list --job x --rule mein --rule mine --rule stall");
+  const CliResult no_rule = Cli("alerts list --job x --rule min --rule mine --rule stall");
   EXPECT_EQ(no_rule.exit_code, 0);
-  EXPECT_EQ(no_rule.err, "gradwatch: x has no rule \"mein\"; did you mean mine?\n");
+  EXPECT_EQ(no_rule.err, "gradwatch: x has no rule \"min\"; did you mean mine?\n");
   EXPECT_EQ(Cli("alerts list --rule los_jump").err,
             "gradwatch: no alert of a rule \"los_jump\" is kept, and it is none of the default rules; did you mean "
             "loss_jump?\n");

@@ -688,8 +688,8 @@ TEST_F(TrainerTest, OfAlertsThatWereCountedAKilledTrainerHasToldNearlyHowMany) {
   SayAlert(trainer, "other", v1::ALERT_STATE_FIRING, 3);
   SayAlert(trainer, "alerts_truncated", v1::ALERT_STATE_FIRING);
   ASSERT_THAT(Stop("job", 0), IsOk());
-  launcher_->End(kPid, {});
-  Settle();
+  launcher_->End(kPid, kKilled);
+  Detach(trainer);
   const v1::Alert counted = *reader_->GetAlert(AlertId("job", "alerts_truncated"));
   EXPECT_EQ(counted.state(), v1::ALERT_STATE_RESOLVED);
   EXPECT_THAT(counted.summary(),
