@@ -13,7 +13,7 @@ namespace gradwatch::core {
 
 // How the line of a cure begins, and how its command does.
 inline constexpr absl::string_view kCure = "Try ";
-inline constexpr absl::string_view kCommand = ": gradwatch ";
+inline constexpr char kCommand[] = ": gradwatch ";
 
 // A setting of a job and its value.
 struct Change {
