@@ -152,9 +152,9 @@ TEST_F(AlertBudgetTest, AnAlertAsSevereAsWhatIsCountedTellsIt) {
 TEST_F(AlertBudgetTest, ARunWithoutAnEndHasToldNothingUntrue) {
   for (int32_t episode = 1; episode <= 1000; ++episode) Flap("flap", episode, 10 * episode);
   EXPECT_EQ(truncations_.back().state(), kFiring);
-  EXPECT_EQ(
-      truncations_.back().summary(),
-      "from step 1010 on alerts of flap are counted, not told one by one; how many is told at the end of the run");
+  EXPECT_EQ(truncations_.back().summary(),
+            "from step 1010 on alerts of flap are counted, not told one by one; how many is told at the end of the "
+            "run, unless it is killed");
   EXPECT_EQ(truncations_.back().value(), 0) << "how many is not known yet";
 }
 
