@@ -49,6 +49,35 @@ constexpr double kUpdateLossDeviations = 2.5;
 // Updates below this share of the weights harm nobody.
 constexpr double kSmallestRatio = 0.003;
 
+// Where a share p of the losses is above the reference by chance, as hard examples among easy ones are, a sum that such
+// a loss raises by 1 and any other lowers by 1 gets from 0 to h with a probability of (p / (1 - p))^h (the gambler's
+// ruin): below this one it is no chance. More than kMostLimit is never asked for.
+constexpr double kChance = 1e-6;
+constexpr double kMostLimit = 16;
+double LimitOfSum(double share) {
+  if (share <= 0) return kLimit;
+  const double steps = share < 0.5 ? std::log(kChance) / std::log(share / (1 - share)) : kMostLimit;
+  return std::clamp(steps, kLimit, kMostLimit);
+}
+
+// The share of n losses, at least half, that is above where a share p usually is with a probability of kChanceOfMedians
+// at most (Chernoff's bound): the divergence of Kullback and Leibler between the shares is ln(1 / probability) / n.
+constexpr double kChanceOfMedians = 1e-5;
+double UnusualShare(double share, int n) {
+  const double least = -std::log(kChanceOfMedians) / n;
+  const auto divergence = [share](double a) {
+    return a * std::log(a / share) + (1 - a) * std::log((1 - a) / (1 - share));
+  };
+  double a = 0.5;
+  while (share > 0 && a < 1 && (a <= share || divergence(a) < least)) a += 1.0 / n;
+  return std::min(a, 1.0);
+}
+
+// Whether more of the window is above the limit than is usual.
+bool IsUnusual(const SortedWindow& losses, double limit, const UsualShare& above) {
+  return losses.Median() > limit && losses.Quantile(1 - UnusualShare(above.value(), losses.size())) > limit;
+}
+
 void AddClamped(double excess, double limit, double* sum) {
   *sum = std::clamp(*sum + std::clamp(excess, -1.0, 1.0), 0.0, 2 * limit);
 }
@@ -167,6 +196,17 @@ void LossJump::Describe(const StepRecord& record, const Verdict& verdict, const 
   }
 }
 
+void UsualShare::Observe(bool is_so) {
+  constexpr int kLeftOut = 64, kSteps = 200;
+  if (++steps_ > kLeftOut) {
+    const double was_so = static_cast<double>(last_ >> (kLeftOut - 1));
+    share_ += (was_so - share_) / static_cast<double>(std::min<int64_t>(kSteps, steps_));
+  }
+  last_ = last_ << 1 | (is_so ? 1 : 0);
+}
+
+void UsualShare::Clear() { *this = UsualShare(); }
+
 LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::string>& tensor_names)
     : log_factor_(std::log(rule.loss_divergence().factor())),
       log_start_factor_(std::log(rule.loss_divergence().start_factor())),
@@ -177,6 +217,7 @@ LossDivergence::LossDivergence(const v1::Rule& rule, const std::vector<std::stri
 
 void LossDivergence::BeginAnew(int era) {
   era_ = era;
+  above_.Clear();
   sum_ = broken_sum_ = 0;
   left_ = never_ = held_ = false;
   highest_.Clear();
@@ -214,13 +255,15 @@ Verdict LossDivergence::Judge(const StepRecord& record, const RunSignals& signal
 
 LossDivergence::Way LossDivergence::JudgeLoss(const RunSignals& signals, double reference, double loose_reference) {
   const double loss = signals.loss();
-  AddClamped(loss - reference, kLimit, &sum_);
+  const double limit = LimitOfSum(above_.value());
+  AddClamped(loss - reference, limit, &sum_);
   AddClamped(loss - loose_reference, kBrokenLimit, &broken_sum_);
   const bool never = NeverRecovered(signals);
   highest_.Add(sum_ <= 0 ? -kInfinity : loss);
   const bool stays = loss >= highest_.value() - kFallingBack;
   const bool goes_on = left_ && signals.losses10().Median() > reference;
-  left_ = signals.settled() && sum_ >= kLimit && (stays || goes_on);
+  left_ = signals.settled() && sum_ >= limit && (stays || goes_on);
+  if (signals.settled() && !left_) above_.Observe(loss > reference);
   if (left_) return Way::kLeft;
   if (broken_sum_ >= kBrokenLimit && signals.update_ratio() >= kTurningOver) return Way::kBroken;
   return never ? Way::kNever : Way::kNone;
@@ -341,8 +384,18 @@ Verdict JointGrowth::Judge(const StepRecord& record, const RunSignals& signals) 
   }
   Verdict verdict = Quiet();
   if (!signals.settled() || signals.losses10().Median() < signals.start_loss() + kLearnt) return verdict;
+  if (era_ != signals.loss_era()) {
+    above_norm_.Clear();
+    above_update_.Clear();
+    era_ = signals.loss_era();
+  }
   by_norm_ = NormHasGrown(signals);
-  if (!by_norm_ && !UpdateHasGrown(record, signals)) return verdict;
+  const bool by_update = !by_norm_ && UpdateHasGrown(record, signals);
+  if (!by_norm_ && !by_update) {
+    above_norm_.Observe(signals.loss() > LimitOfNorm(signals));
+    above_update_.Observe(signals.loss() > LimitOfUpdate(signals));
+    return verdict;
+  }
   verdict.kind = Verdict::Kind::kHolds;
   verdict.value = signals.LossOf(by_norm_ ? signals.losses20().Median() : signals.losses10().Median());
   verdict.usual = signals.LossOf(signals.best().loss);
@@ -350,18 +403,25 @@ Verdict JointGrowth::Judge(const StepRecord& record, const RunSignals& signals) 
   return verdict;
 }
 
+double JointGrowth::LimitOfNorm(const RunSignals& signals) const {
+  return signals.best().loss + std::max(log_loss_factor_, kNormDeviations * signals.loss_deviation());
+}
+
+double JointGrowth::LimitOfUpdate(const RunSignals& signals) const {
+  return signals.best().loss + std::max(log_update_loss_factor_, kUpdateLossDeviations * signals.loss_deviation());
+}
+
 bool JointGrowth::NormHasGrown(const RunSignals& signals) const {
   const RunSignals::Best& best = signals.best();
-  const double loss = best.loss + std::max(log_loss_factor_, kNormDeviations * signals.loss_deviation());
   const double norm = best.norm + std::max(log_norm_factor_, kNormDeviations * signals.norm_deviation());
-  return signals.losses20().Median() > loss && signals.norms20().Median() > std::max(norm, signals.start_norm());
+  return IsUnusual(signals.losses20(), LimitOfNorm(signals), above_norm_) &&
+         signals.norms20().Median() > std::max(norm, signals.start_norm());
 }
 
 bool JointGrowth::UpdateHasGrown(const StepRecord& record, const RunSignals& signals) const {
   const RunSignals::Best& best = signals.best();
   if (!(best.update_ratio > 0) || signals.ratios5().size() < signals.ratios5().capacity()) return false;
-  const double loss = best.loss + std::max(log_update_loss_factor_, kUpdateLossDeviations * signals.loss_deviation());
-  if (!(signals.losses10().Median() > loss)) return false;
+  if (!IsUnusual(signals.losses10(), LimitOfUpdate(signals), above_update_)) return false;
   const double explained = best.learning_rate > 0
                                ? std::max(1.0, std::min(record.learning_rate, signals.top_rate()) / best.learning_rate)
                                : 1;

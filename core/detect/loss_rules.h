@@ -43,12 +43,27 @@ class LossJump final : public Condition {
   int era_ = 0;
 };
 
+// The share of steps on which something was so, of about 200, the last 64 left out: what begins now says nothing about
+// what is usual. 0 until there are more.
+class UsualShare {
+ public:
+  void Observe(bool is_so);
+  void Clear();
+  double value() const { return share_; }
+
+ private:
+  uint64_t last_ = 0;  // a bit for each of the steps that are left out, the newest lowest
+  int64_t steps_ = 0;
+  double share_ = 0;
+};
+
 // A loss that has left its best behind. `reference` is the best plus ln(factor) and max_deviations standard deviations;
 // before the run has settled, and for the second sum always, the larger of best + ln(factor) and start +
 // ln(start_factor). Neither rises with the loss that is judged. Three ways:
 //
-//   left:   the sum of l - reference, clamped to 1 a step, has reached kLimit, and the loss is not falling back from
-//           its highest of the last 20 steps. Once it holds so it does until the median of 10 is below the reference;
+//   left:   the sum of l - reference, clamped to 1 a step, has reached kLimit, or what losses that are above it now and
+//           then would not reach in a million steps, and the loss is not falling back from its highest of the last 20
+//           steps. Once it holds so it does until the median of 10 is below the reference;
 //   broken: the same with the looser reference and kBrokenLimit, while updates still turn the weights over;
 //   never:  the median of 30 has been above start + ln 2 for 30 steps, and that of 10 is not below half its peak of the
 //           last 200. Once it holds so it does until the first is over.
@@ -73,6 +88,7 @@ class LossDivergence final : public Condition {
   const double max_deviations_;
 
   int era_ = 0;
+  UsualShare above_;  // of steps above the reference
   double sum_ = 0;
   double broken_sum_ = 0;
   SlidingMaximum highest_{20};   // losses while sum_ is not 0
@@ -114,9 +130,9 @@ class LossCollapse final : public Condition {
   int little_back_ = 0;  // steps on which it was, less those on which it was not; twice kLastingSteps at most
 };
 
-// Two witnesses, each beyond its own noise: the loss above its best, and with it the norms, or the updates, above what
-// they were when the loss was best. What the learning rate explains of the updates is taken off, up to the highest rate
-// that was held, so that a warm restart is silent.
+// Two witnesses, each beyond its own noise, and the loss more often than chance gives: the loss above its best, and
+// with it the norms, or the updates, above what they were when the loss was best. What the learning rate explains of
+// the updates is taken off, up to the highest rate that was held, so that a warm restart is silent.
 class JointGrowth final : public Condition {
  public:
   JointGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -127,6 +143,9 @@ class JointGrowth final : public Condition {
                 v1::Alert* alert) const override;
 
  private:
+  // l above which a loss is far above the best, for the one and the other.
+  double LimitOfNorm(const RunSignals& signals) const;
+  double LimitOfUpdate(const RunSignals& signals) const;
   bool NormHasGrown(const RunSignals& signals) const;
   bool UpdateHasGrown(const StepRecord& record, const RunSignals& signals) const;
 
@@ -134,7 +153,9 @@ class JointGrowth final : public Condition {
   const double log_norm_factor_;
   const double log_update_loss_factor_;
   const double log_update_factor_;
-  bool by_norm_ = false;  // of the last verdict that holds
+  int era_ = 0;
+  UsualShare above_norm_, above_update_;  // of losses above either limit
+  bool by_norm_ = false;                  // of the last verdict that holds
 };
 
 }  // namespace gradwatch::core

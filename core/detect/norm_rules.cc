@@ -21,9 +21,14 @@ const double kRise = std::log(2.0);
 constexpr int kFirstNorms = 10;
 constexpr int kFewNorms = 20;
 const double kAboveStart = std::log(3.0);
-// A loss that had a new best on this many of the last 50 steps falls steadily.
+// A loss that had a new best on this many of the last 50 steps falls steadily; one that had its last within so many
+// steps, and is lower by this factor than when the norm was lowest, has been falling.
 constexpr uint64_t kLastSteps = (uint64_t{1} << 50) - 1;
 constexpr int kLearning = 25;
+constexpr int kStillLearning = 200;
+const double kLearnt = std::log(1.25);
+// This many times the factor are told whatever the loss does.
+const double kFarBeyond = std::log(5.0);
 // A loss below this share of its start is that of a task that is all but solved.
 const double kSolved = std::log(1e-2);
 // The logarithm of the largest float: where a gradient is no number any more.
@@ -249,12 +254,25 @@ bool NormGrowth::HasGrown(const RunSignals& signals) {
   const double median = signals.norms10().Median();
   if (norms_ == kFirstNorms) start_ = median;
   if (norms_ < kFewNorms) return false;
-  lowest_ = std::min(lowest_, signals.norms50().Median());
-  // A run that leaves a flat start has gradients that grow while its loss falls.
-  new_bests_ = (new_bests_ << 1 | (signals.best().losses != best_ ? 1 : 0)) & kLastSteps;
+  const bool learns = Learns(signals);
+  if (!(median > lowest_ + log_factor_)) return false;
+  const bool is_solved = signals.losses10().Median() < signals.start_loss() + kSolved;
+  if (median > lowest_ + log_factor_ + kFarBeyond && !is_solved) return true;
+  return !learns && median > start_ + kAboveStart;
+}
+
+// A run that leaves a flat start has gradients that grow while its loss falls.
+bool NormGrowth::Learns(const RunSignals& signals) {
+  const bool is_best = signals.best().losses != best_;
   best_ = signals.best().losses;
-  const bool learns = std::popcount(new_bests_) >= kLearning;
-  return !learns && median > lowest_ + log_factor_ && median > start_ + kAboveStart;
+  new_bests_ = (new_bests_ << 1 | (is_best ? 1 : 0)) & kLastSteps;
+  since_best_ = is_best ? 0 : since_best_ + 1;
+  const double level = signals.norms50().Median();
+  if (level < lowest_ || era_ != signals.loss_era()) loss_at_lowest_ = signals.best().loss;
+  lowest_ = std::min(lowest_, level);
+  era_ = signals.loss_era();
+  return std::popcount(new_bests_) >= kLearning ||
+         (since_best_ <= kStillLearning && signals.best().loss < loss_at_lowest_ - kLearnt);
 }
 
 void NormGrowth::Describe(const StepRecord& record, const Verdict& verdict, const RunSignals& signals,

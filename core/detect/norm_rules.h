@@ -72,7 +72,8 @@ class NormSpike final : public Condition {
 
 // A norm that has grown manifold. At a run: more than doubled three times in a row, and above factor times the largest
 // before. Or slowly: the median of 10 above factor times the lowest median of 50 that there was, which does not follow
-// the norm up, and well above the first 10.
+// the norm up, and well above the first 10, while the loss does not fall; five times as far it does not matter what the
+// loss does, unless the task is all but solved.
 class NormGrowth final : public Condition {
  public:
   NormGrowth(const v1::Rule& rule, const std::vector<std::string>& tensor_names);
@@ -85,18 +86,22 @@ class NormGrowth final : public Condition {
  private:
   bool Runs(double norm);
   bool HasGrown(const RunSignals& signals);
+  bool Learns(const RunSignals& signals);
 
   const double log_factor_;
   int64_t norms_ = 0;
   double last_ = 0;  // y of the norm before
   double largest_;   // of all before
   double largest_before_run_;
-  int rises_ = 0;           // in a row, each of more than a doubling
-  double start_ = 0;        // median of the first 10
-  double lowest_;           // median of 50
-  bool at_a_run_ = false;   // of the last verdict that holds
-  int64_t best_ = 0;        // RunSignals::Best::losses of the step before
-  uint64_t new_bests_ = 0;  // a bit for each of the last steps: whether the loss had a new best
+  int rises_ = 0;              // in a row, each of more than a doubling
+  double start_ = 0;           // median of the first 10
+  double lowest_;              // median of 50
+  bool at_a_run_ = false;      // of the last verdict that holds
+  int era_ = 0;                // of the losses, on the step before
+  double loss_at_lowest_ = 0;  // the best loss when the norm was lowest
+  int64_t best_ = 0;           // RunSignals::Best::losses of the step before
+  int64_t since_best_ = 0;     // steps since the loss had a new best
+  uint64_t new_bests_ = 0;     // a bit for each of the last steps: whether the loss had a new best
 };
 
 }  // namespace gradwatch::core

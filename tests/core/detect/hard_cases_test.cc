@@ -67,6 +67,24 @@ TEST(HardCasesTest, AfterALuckyFirstBatchARunIsWell) {
   EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
 }
 
+// Nor one of fifty, where the rate is still next to nothing.
+TEST(HardCasesTest, HoweverLuckyTheFirstBatchWasUnderALongWarmUp) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    Noise noise(seed);
+    const Told told = Play(
+        [&](int step) {
+          const double rate = std::min(1.0, (step + 1) / 1000.0);
+          return Sample{.loss = step == 0 ? 0.3 : 15 * std::exp(0.4 * noise.Normal()),
+                        .norm = std::exp(0.3 * noise.Normal()),
+                        .rate = 0.001 * rate,
+                        .ratio = 1e-3 * rate};
+        },
+        1000);
+    EXPECT_EQ(told.FirstCritical(), -1) << told.Words();
+  }
+}
+
 // The first update replaces the weights, and the loss that it makes falls back to chance within some steps: nothing was
 // learnt that could be lost, and nothing stays high.
 TEST(HardCasesTest, AFirstUpdateThatReplacesTheWeightsIsToldByTheNextLoss) {
@@ -241,6 +259,62 @@ TEST(HardCasesTest, LeavingAFlatStartIsHealthy) {
       },
       3000);
   EXPECT_EQ(told.CountOf(v1::SEVERITY_CRITICAL), 0) << told.Words();
+}
+
+// As the adding problem does: the norm grows from .12 to 14 over hundreds of steps, while the loss falls by fits and
+// starts to a tenth, and only then to less.
+TEST(HardCasesTest, GradientsThatGrowWhileTheLossFallsByFitsAndStartsAreHealthy) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(seed);
+    Noise noise(seed);
+    const Told told = Play(
+        [&](int step) {
+          const double progress = std::clamp((step - 200) / 800.0, 0.0, 1.0);
+          const double growth = std::exp(5 * std::min(1.0, std::max(0.0, (step - 190) / 350.0)));
+          return Sample{.loss = (0.17 * std::pow(0.15, progress)) * std::exp(0.35 * noise.Wandering(0.8)),
+                        .norm = (step < 50 ? 1.6 : 0.12 * growth) * std::exp(0.2 * noise.Normal())};
+        },
+        1000);
+    EXPECT_EQ(told.Count("norm_growth"), 0) << told.Words();
+  }
+}
+
+// A loss that falls excuses a norm, but not for ever; nor does it that the norm began higher.
+TEST(HardCasesTest, ANormBeforeItsThousandfoldIsToldWhateverTheLossDoesAndWhereverItBegan) {
+  for (const bool falls : {false, true}) {
+    for (const double first : {1.0, 1000.0}) {
+      SCOPED_TRACE(absl::StrCat(falls ? "the loss falls" : "the loss stays", ", the norm begins at ", first));
+      Noise noise(5);
+      const auto factor = [](int64_t step) {
+        return std::pow(1.005, static_cast<double>(std::max<int64_t>(0, step - 100)));
+      };
+      const Told told = Play(
+          [&](int step) {
+            return Sample{.loss = (falls ? 2.3 * std::pow(0.999, step) : 2.3) * std::exp(0.02 * noise.Normal()),
+                          .norm = (2 * factor(step) + first * std::exp(-step / 10.0)) * std::exp(0.1 * noise.Normal())};
+          },
+          1600);
+      ASSERT_NE(told.FirstCritical(), -1);
+      EXPECT_LT(factor(told.FirstCritical()), 1000) << told.Words();
+    }
+  }
+}
+
+// Hard examples among easy ones are no loss that is left; where all are as the hard ones, it is.
+TEST(HardCasesTest, WhatOnlyHardExamplesHadIsLostWhereAllHaveIt) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(seed);
+    Noise noise(seed);
+    const Told told = Play(
+        [&](int step) {
+          const bool hard = step >= 1500 || noise.Uniform() < 0.2;
+          const double loss = step < 50 || hard ? 3 : 0.02;
+          return Sample{.loss = loss * std::exp(0.3 * noise.Normal()), .norm = std::exp(0.3 * noise.Normal())};
+        },
+        1600);
+    EXPECT_GE(told.FirstCritical(), 1500) << told.Words();
+    EXPECT_LE(told.FirstCritical(), 1500 + 20) << told.Words();
+  }
 }
 
 // Where nothing was learnt nothing can be back where it began.

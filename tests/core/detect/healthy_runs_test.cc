@@ -80,6 +80,13 @@ std::vector<HealthyRun> HealthyRuns() {
          const double hard = std::fmod(t, 4) < 1 ? 3 : 1;
          return Sample{.loss = hard * std::exp(0.05 * n->Normal()), .norm = hard * std::exp(0.2 * n->Normal())};
        }},
+      {"batches of one: one example in five is hard, the others are known", 4000,
+       [](double t, Noise* n) {
+         const double hard = n->Uniform() < 0.2 ? 3 : 0.02 + std::exp(-t / 100);
+         return Sample{.loss = hard * std::exp(0.5 * n->Normal()),
+                       .norm = hard * std::exp(0.5 * n->Normal()),
+                       .ratio = 0.005 * std::sqrt(hard)};
+       }},
       {"noise that grows as the loss comes near 0", 3,
        [](double t, Noise* n) {
          const double spread = std::min(1.0, 0.1 + t / 5000);
