@@ -43,7 +43,7 @@ class WatchOrder {
     Item item;
   };
 
-  static std::vector<Row> TakeRows(v1::WatchJobResponse* message);
+  std::vector<Row> TakeRows(v1::WatchJobResponse* message);
   void Start(const v1::WatchStarted& started);
   Place PlaceOf(const v1::Event& event) const;
   void Release(const Place& reached, std::vector<Item>* items);
