@@ -99,7 +99,7 @@ const std::array<uint32_t, kSample + 1>& CountBits() {
 }
 
 // About how many bits the numbers of a sample need when the bytes of one weight are coded together, in parts of a bit.
-// Integers, since logarithms would take longer than all the rest of packing.
+// A table in integers: up to 256 logarithms a byte of each order took longer than counting.
 uint64_t EstimateBits(const uint64_t* values, size_t count) {
   const std::array<uint32_t, kSample + 1>& count_bits = CountBits();
   uint64_t all = 0;

@@ -4,16 +4,15 @@
 
 #include <gtest/gtest.h>
 
-#include <string>
-
+#include "absl/strings/string_view.h"
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/base/encoding.h"
 
 namespace gradwatch::server {
 
-inline v1::WatchJobResponse ParseResponse(const std::string& bytes) {
+inline v1::WatchJobResponse ParseResponse(absl::string_view bytes) {
   v1::WatchJobResponse response;
-  EXPECT_TRUE(response.ParseFromString(bytes));
+  EXPECT_TRUE(response.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
   return response;
 }
 
