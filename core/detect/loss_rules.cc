@@ -197,10 +197,10 @@ void LossJump::Describe(const StepRecord& record, const Verdict& verdict, const 
 }
 
 void UsualShare::Observe(bool is_so) {
-  constexpr int kLeftOut = 64, kSteps = 200;
+  constexpr int64_t kLeftOut = 64, kSteps = 200, kUnknown = 10;
   if (++steps_ > kLeftOut) {
     const double was_so = static_cast<double>(last_ >> (kLeftOut - 1));
-    share_ += (was_so - share_) / static_cast<double>(std::min<int64_t>(kSteps, steps_));
+    share_ += (was_so - share_) / static_cast<double>(std::min(kSteps, steps_ - kLeftOut + kUnknown));
   }
   last_ = last_ << 1 | (is_so ? 1 : 0);
 }

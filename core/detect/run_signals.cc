@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -18,14 +17,12 @@ constexpr double kMostDeviations = 3;
 constexpr double kLeastDeviation = 0.1;
 // Losses or norms from which a median says something.
 constexpr int kFewest = 5;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The first losses are of the start up to this factor above the first of all, and where updates were too small to have
-// made any difference, up to the second one; where they were tiny, however far.
+// made any difference, up to the second one.
 const double kMostOfStart = std::log(3.0);
 const double kMostLuck = std::log(30.0);
 constexpr double kSmallRatio = 0.01;
-constexpr double kTinyRatio = 1e-3;
 // A run is calm while its loss is below this many times its best, or this many times its start.
 const double kCalmOfBest = std::log(3.0);
 const double kCalmOfStart = std::log(1.5);
@@ -85,7 +82,7 @@ RunSignals::RunSignals(std::vector<std::string> tensor_names, RunFacts facts)
       facts_(std::move(facts)),
       weights_(WeightsOf(tensor_names_)),
       judged_weights_(weights_.size()) {
-  last_norms_.fill(-kInfinity);
+  last_norms_.fill(-std::numeric_limits<double>::infinity());
 }
 
 int64_t RunSignals::Bytes(const std::vector<std::string>& tensor_names) {
@@ -162,18 +159,14 @@ void RunSignals::BeginLossEra(bool is_additive) {
   for (SortedWindow* window : {&losses10_, &losses20_, &losses30_, &losses50_}) window->Clear();
 }
 
-// How far above the first a loss may be that is of the start too: updates that cannot have made it so say that the
-// first batch was a lucky one.
-double RunSignals::MostLuck() const {
-  const double largest = ratios5_.size() > 0 ? ratios5_.Quantile(1) : kInfinity;
-  return largest < kTinyRatio ? kInfinity : largest < kSmallRatio ? kMostLuck : kMostOfStart;
-}
+// Updates that cannot have made a loss many times another: the first batch was a lucky one.
+bool RunSignals::UpdatesWereSmall() const { return ratios5_.size() > 0 && ratios5_.Quantile(1) < kSmallRatio; }
 
 void RunSignals::ObserveStart() {
   // asinh(1): of a loss as large as the first one.
   if (losses_ == 1) start_loss_ = is_additive_ ? std::max(loss_, std::asinh(1.0)) : loss_;
   if (losses_ > kFewest) return;
-  const bool is_of_the_start = losses_ == 1 || loss_ <= start_loss_ + MostLuck();
+  const bool is_of_the_start = losses_ == 1 || loss_ <= start_loss_ + (UpdatesWereSmall() ? kMostLuck : kMostOfStart);
   if (is_of_the_start) first_losses_[first_losses_count_++] = loss_;
   if (losses_ < kFewest) return;
   const auto end = first_losses_.begin() + first_losses_count_;
@@ -215,7 +208,7 @@ void RunSignals::ObserveBest(const StepRecord& record) {
   best_.step = record.step;
   best_.losses = losses_;
   best_.loss = loss;
-  best_.norm = norms50_.size() > 0 ? norms50_.Median() : kInfinity;
+  best_.norm = norms50_.size() > 0 ? norms50_.Median() : std::numeric_limits<double>::infinity();
   best_.update_ratio = ratios50_.size() >= kFewest ? ratios50_.Median() : 0;
   best_.learning_rate = record.learning_rate;
 }

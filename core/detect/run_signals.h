@@ -108,8 +108,8 @@ class RunSignals {
   bool is_additive() const { return is_additive_; }
 
   // l of the first losses: the larger of the first and the median of those of the first five that are within a factor
-  // of 3 of it; of 30, where updates were measured and all below a hundredth of the weights, and of any, where below a
-  // thousandth: then the first batch was a lucky one.
+  // of 3 of it; of 30, where updates were measured and all below a hundredth of the weights: then the first batch was a
+  // lucky one.
   double start_loss() const { return start_loss_; }
   const Best& best() const { return best_; }
   // Whether 20 losses in a row were once below 3 times the best and 1.5 times the start: the run has begun to learn, or
@@ -167,7 +167,7 @@ class RunSignals {
   void TakeLoss(double loss);
   void ObserveScale(double loss);
   void BeginLossEra(bool is_additive);
-  double MostLuck() const;
+  bool UpdatesWereSmall() const;
   bool IsCalm(double loss) const;
   void ObserveStart();
   void TakeNorm(double norm);

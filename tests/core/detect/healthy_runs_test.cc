@@ -82,10 +82,9 @@ std::vector<HealthyRun> HealthyRuns() {
        }},
       {"batches of one: one example in five is hard, the others are known", 4000,
        [](double t, Noise* n) {
-         const double hard = n->Uniform() < 0.2 ? 3 : 0.02 + std::exp(-t / 100);
-         return Sample{.loss = hard * std::exp(0.5 * n->Normal()),
-                       .norm = hard * std::exp(0.5 * n->Normal()),
-                       .ratio = 0.005 * std::sqrt(hard)};
+         const double usual = n->Uniform() < 0.2 ? 3 : 0.02 + std::exp(-t / 100);
+         const double loss = usual * std::exp(0.5 * n->Normal());
+         return Sample{.loss = loss, .norm = 1 - std::exp(-loss), .ratio = 0.005};
        }},
       {"noise that grows as the loss comes near 0", 3,
        [](double t, Noise* n) {
