@@ -197,12 +197,20 @@ void LossJump::Describe(const StepRecord& record, const Verdict& verdict, const 
 }
 
 void UsualShare::Observe(bool is_so) {
-  constexpr int64_t kLeftOut = 64, kSteps = 200, kUnknown = 10;
   if (++steps_ > kLeftOut) {
     const double was_so = static_cast<double>(last_ >> (kLeftOut - 1));
-    share_ += (was_so - share_) / static_cast<double>(std::min(kSteps, steps_ - kLeftOut + kUnknown));
+    share_ += (was_so - share_) / static_cast<double>(Counted());
   }
   last_ = last_ << 1 | (is_so ? 1 : 0);
+}
+
+int64_t UsualShare::Counted() const {
+  constexpr int64_t kSteps = 200, kUnknown = 10;
+  return std::min(kSteps, std::max<int64_t>(0, steps_ - kLeftOut) + kUnknown);
+}
+
+double UsualShare::value() const {
+  return std::min(1.0, share_ + 2 * std::sqrt(share_ * (1 - share_) / static_cast<double>(Counted())));
 }
 
 void UsualShare::Clear() { *this = UsualShare(); }

@@ -44,14 +44,19 @@ class LossJump final : public Condition {
 };
 
 // The share of steps on which something was so, of about 200, the last 64 left out: what begins now says nothing about
-// what is usual. 0 until there are more.
+// what is usual.
 class UsualShare {
  public:
   void Observe(bool is_so);
   void Clear();
-  double value() const { return share_; }
+  // With two standard errors on top; 0 until there are more steps than are left out.
+  double value() const;
 
  private:
+  static constexpr int64_t kLeftOut = 64;
+
+  int64_t Counted() const;
+
   uint64_t last_ = 0;  // a bit for each of the steps that are left out, the newest lowest
   int64_t steps_ = 0;
   double share_ = 0;
