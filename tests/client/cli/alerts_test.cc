@@ -223,7 +223,7 @@ TEST_F(AlertsTest, IdsAreListedWithTheirJobAndTakenSo) {
     *alert = told;
     return grpc::Status::OK;
   };
-  EXPECT_THAT(Cli("alerts list").out, HasSubstr("  x/1/norm_spike/2\n"));
+  EXPECT_THAT(Cli("alerts list").out, HasSubstr("\nx/1/norm_spike/2  "));
   EXPECT_THAT(Cli("alerts list -o json").out, HasSubstr(told.alert_id()));
   for (const std::string& id : {std::string("x/1/norm_spike/2"), told.alert_id()}) {
     EXPECT_EQ(Cli("alerts get " + id).exit_code, 0);
@@ -259,7 +259,7 @@ TEST_F(AlertsTest, IdsOfJobsAreNotTakenForUids) {
     ASSERT_EQ(job_id.size(), uid.size());
     told.set_job_id(job_id);
     const std::string listed = job_id + "/1/norm_spike/2";
-    EXPECT_THAT(Cli("alerts list").out, HasSubstr("  " + listed + "\n"));
+    EXPECT_THAT(Cli("alerts list").out, HasSubstr("\n" + listed + "  "));
     EXPECT_EQ(Cli("alerts get " + listed).exit_code, 0) << listed;
     EXPECT_EQ(Cli("alerts get " + told.alert_id()).exit_code, 0);
   }

@@ -578,13 +578,13 @@ TEST_F(RulesTest, ARuleThatIsTakenAwayAndBroughtBackAtOneStepGoesOn) {
   EXPECT_EQ(ArmedAt(InForce(), "first"), 19) << "it was away for a step";
 }
 
-TEST_F(RulesTest, OfAJobThatHasEndedNothingIsArmed) {
+TEST_F(RulesTest, OfAJobThatHasEndedItIsToldSinceWhenARuleCouldFire) {
   Trainer trainer = AttachReady("job");
   ASSERT_THAT(Apply(NormRules({"second"})), IsOk());
   SayApplied(trainer, 1, 3);
   SayFinished(trainer, v1::JOB_STATE_STOPPED);
   for (int restarts = 0; restarts < 2; ++restarts) {
-    EXPECT_EQ(ArmedAt(InForce(), "second"), -1) << restarts;
+    EXPECT_EQ(ArmedAt(InForce(), "second"), 3) << restarts;
     RestartServer();
   }
 }
