@@ -17,7 +17,7 @@ class TrainerRpc final : public v1::TrainerService::CallbackService {
   explicit TrainerRpc(const RpcContext* context, size_t read_ahead = ReadBudget::kBytes)
       : context_(context), budget_(std::make_shared<ReadBudget>(read_ahead)) {}
   TrainerReactor* AttachTrainer(grpc::CallbackServerContext* call) override {
-    return std::make_shared<TrainerStream>(context_->jobs, context_->streams, context_->clock, budget_, &pacer_,
+    return std::make_shared<TrainerStream>(context_->jobs, context_->streams, context_->clock, budget_,
                                            context_->api->AdmitTrainer())
         ->Start(call);
   }
@@ -25,7 +25,6 @@ class TrainerRpc final : public v1::TrainerService::CallbackService {
  private:
   const RpcContext* const context_;
   const std::shared_ptr<ReadBudget> budget_;
-  AckPacer pacer_;
 };
 
 }  // namespace gradwatch::server

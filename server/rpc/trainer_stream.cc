@@ -38,9 +38,6 @@ std::shared_ptr<v1::TrainerMessage> MakeMessage() {
   return {std::move(arena), message};
 }
 
-// Who has more on its way may wait for the acknowledgement to send more.
-constexpr size_t kLittle = size_t{8} << 10;
-
 // Whether it was closed or broken is not told apart by gRPC's reactions, which come in any order.
 constexpr char kStreamEnded[] = "the trainer's stream ended";
 
@@ -79,13 +76,11 @@ class TrainerStream::Reactor final : public TrainerReactor {
 };
 
 TrainerStream::TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock,
-                             std::shared_ptr<ReadBudget> budget, AckPacer* pacer,
-                             absl::StatusOr<Admission::Watch> admitted)
+                             std::shared_ptr<ReadBudget> budget, absl::StatusOr<Admission::Watch> admitted)
     : jobs_(jobs),
       streams_(streams),
       clock_(clock),
       budget_(std::move(budget)),
-      pacer_(pacer),
       opened_(clock->Monotonic()),
       admitted_(std::move(admitted)),
       last_write_(opened_) {
@@ -107,21 +102,6 @@ void TrainerStream::Send(v1::TrainerDirective directive) {
   absl::MutexLock lock(&mutex_);
   if (end_.has_value() || reactor_ == nullptr) return;
   if (queue_.empty() || !MergeAck(directive, &queue_.back())) queue_.push_back(std::move(directive));
-  if (!MayWait()) return Advance();
-  if (std::exchange(is_waiting_, true)) return;
-  pacer_->Later([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->SendWaiting();
-  });
-}
-
-bool TrainerStream::MayWait() const {
-  return queue_.size() == 1 && queue_.front().has_ack() && unaccepted_ < kLittle &&
-         clock_->Monotonic() - last_write_ < AckPacer::kWait;
-}
-
-void TrainerStream::SendWaiting() {
-  absl::MutexLock lock(&mutex_);
-  is_waiting_ = false;
   Advance();
 }
 

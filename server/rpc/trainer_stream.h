@@ -19,7 +19,6 @@
 #include "server/api/admission.h"
 #include "server/api/stream_registry.h"
 #include "server/job/job_manager.h"
-#include "server/rpc/ack_pacer.h"
 #include "server/rpc/read_budget.h"
 
 namespace gradwatch::server {
@@ -35,10 +34,10 @@ class TrainerStream final : public TrainerLink,
                             public ManagedStream,
                             public std::enable_shared_from_this<TrainerStream> {
  public:
-  // `jobs` outlives its callbacks; `streams`, `clock` and `pacer` outlive the call. What is not admitted ends with that
-  // error. `budget`: that of all streams.
+  // `jobs` outlives its callbacks; `streams` and `clock` outlive the call. What is not admitted ends with that error.
+  // `budget`: that of all streams.
   TrainerStream(JobManager* jobs, StreamRegistry* streams, const core::Clock* clock, std::shared_ptr<ReadBudget> budget,
-                AckPacer* pacer, absl::StatusOr<Admission::Watch> admitted);
+                absl::StatusOr<Admission::Watch> admitted);
 
   // The object for gRPC. Call it once.
   TrainerReactor* Start(grpc::CallbackServerContext* call) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -75,9 +74,6 @@ class TrainerStream final : public TrainerLink,
   void Detach(const std::string& reason) ABSL_LOCKS_EXCLUDED(mutex_);
   // Drops what is queued and ends the stream.
   void End(const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Whether all that is to be sent is an acknowledgement of little, and the one before was sent just now.
-  bool MayWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SendWaiting() ABSL_LOCKS_EXCLUDED(mutex_);
   // Starts the next write, or finishes, if nothing is on its way.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -85,7 +81,6 @@ class TrainerStream final : public TrainerLink,
   StreamRegistry* const streams_;   // used until OnDone
   const core::Clock* const clock_;  // used until OnDone
   const std::shared_ptr<ReadBudget> budget_;
-  AckPacer* const pacer_;  // used until OnDone
   const absl::Duration opened_;
   std::shared_ptr<v1::TrainerMessage> message_;  // of the read that is under way; with its memory
 
@@ -97,7 +92,6 @@ class TrainerStream final : public TrainerLink,
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;                   // null: the call is over
   grpc::CallbackServerContext* call_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null: the call is over
   std::deque<v1::TrainerDirective> queue_ ABSL_GUARDED_BY(mutex_);
-  bool is_waiting_ ABSL_GUARDED_BY(mutex_) = false;       // SendWaiting will be called
   v1::TrainerDirective current_ ABSL_GUARDED_BY(mutex_);  // of the write that is under way
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);  // how to finish when the queue is empty

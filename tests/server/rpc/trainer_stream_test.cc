@@ -388,35 +388,6 @@ TEST_F(AttachedTrainerTest, WhoHasSaidAllStillGetsItsAcknowledgement) {
   EXPECT_THAT(jobs_.detached(), ElementsAre("job"));
 }
 
-TEST_F(AttachedTrainerTest, AcknowledgementsOfLittleThatFollowOthersAreOne) {
-  const auto acknowledge = [this](int64_t step) {
-    v1::TrainerDirective ack;
-    ack.mutable_ack()->set_step(step);
-    jobs_.link()->Send(ack);
-  };
-  v1::TrainerDirective read;
-  acknowledge(1);
-  acknowledge(7);
-  ASSERT_TRUE(stream_->Read(&read));
-  EXPECT_EQ(read.ack().step(), 7);
-
-  Report(8, 10'000);  // it may wait for room
-  jobs_.AwaitSaid(1);
-  acknowledge(8);
-  acknowledge(9);
-  for (const int64_t step : {8, 9}) {
-    ASSERT_TRUE(stream_->Read(&read));
-    EXPECT_EQ(read.ack().step(), step);
-  }
-  jobs_.Accept(0);
-
-  acknowledge(10);
-  jobs_.link()->Close(absl::OkStatus());
-  ASSERT_TRUE(stream_->Read(&read));
-  EXPECT_EQ(read.ack().step(), 10);
-  EXPECT_FALSE(stream_->Read(&read));
-}
-
 // All trainers together have had their fill.
 class CrowdedTrainerTest : public AttachedTrainerTest {
  protected:
