@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "core/base/status_macros.h"
-#include "server/history/column_codec.h"
 
 namespace gradwatch::server {
 namespace {
@@ -220,12 +219,11 @@ void BlockPacker::StoreTiers(size_t level, const StepRange& range, const Tiers& 
     RemoveTiers(level, old, writing);
   }
   if (item.stored == absl::UnixEpoch()) item.stored = clock_.Now();
-  const bool is_short = range.steps() < RowSteps(level);  // it is joined with others soon
   for (const auto& [group, tier] : tiers.groups) {
     if ((tiers.damaged_groups & BitOf(group)) != 0) continue;
     Tier row;
     CopyBuckets(tier, range, level, item.steps, item.steps, &row);
-    const std::string bytes = is_short ? EncodeTier(row, kUncompressed) : EncodeTier(row);
+    const std::string bytes = EncodeTier(row);
     writing->rows.Put(TierKey(writing->job, writing->change.attempt, level, group, item.steps), bytes);
     item.bytes += static_cast<int64_t>(bytes.size());
     item.groups |= BitOf(group);

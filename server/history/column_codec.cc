@@ -189,7 +189,7 @@ void AppendPiece(std::span<const uint64_t> values, ColumnKind kind, int level, u
   }
   std::vector<uint64_t> ordered(values.begin(), values.end());
   for (uint64_t& value : ordered) value = ToOrdered(value, kind);
-  const int order = level == kUncompressed ? 0 : ChooseOrder(ordered, kind);
+  const int order = ChooseOrder(ordered, kind);
   std::vector<uint64_t> differences(ordered.size());
   Differ(ordered.data(), ordered.size(), order, kind, differences.data());
   uint64_t all = 0;
@@ -197,8 +197,8 @@ void AppendPiece(std::span<const uint64_t> values, ColumnKind kind, int level, u
   const int width = BytesOf(all);
   const std::string planes = Planes(differences, width);
   std::string compressed;
-  const bool plain = level == kUncompressed || planes.size() < kNotWorthIt ||
-                     Compress(planes, level, &compressed) == 0 || compressed.size() >= planes.size();
+  const bool plain =
+      planes.size() < kNotWorthIt || Compress(planes, level, &compressed) == 0 || compressed.size() >= planes.size();
   const std::string& content = plain ? planes : compressed;
   to->push_back(static_cast<char>(order | (plain ? kPlain : 0) | more));
   AppendVarint(static_cast<uint64_t>(width), to);

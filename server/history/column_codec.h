@@ -26,11 +26,7 @@ enum class ColumnKind : uint8_t {
 // Numbers in a piece of a column; the last one has what is left.
 inline constexpr size_t kColumnPiece = 4096;
 
-// In the place of a level of zstd's: numbers in as many bytes as the largest one needs. For what does not stay: to
-// compress a small column takes longer than all that is done with its numbers before.
-inline constexpr int kUncompressed = 0;
-
-// Appends the column to `to`. `level`: zstd's, or kUncompressed.
+// Appends the column to `to`. `level`: zstd's.
 void AppendColumn(const std::vector<uint64_t>& values, ColumnKind kind, int level, std::string* to);
 
 // Takes a column of exactly `count` numbers from the front of `bytes`. DATA_LOSS: there is none; `bytes` is then

@@ -251,14 +251,14 @@ Tier Join(absl::Span<const Tier> tiers) {
   return joined;
 }
 
-std::string EncodeTier(const Tier& tier, int level) {
+std::string EncodeTier(const Tier& tier) {
   std::string bytes = {kVersion, static_cast<char>(tier.group)};
   AppendVarint(tier.series, &bytes);
   AppendVarint(tier.buckets, &bytes);
   std::vector<uint64_t> column(tier.cells.size());
   const auto append = [&](ColumnKind kind, auto bits_of) {
     for (size_t i = 0; i < column.size(); ++i) column[i] = bits_of(tier.cells[i]);
-    AppendColumn(column, kind, level, &bytes);
+    AppendColumn(column, kind, 3, &bytes);
   };
   for (const auto count : kCounts) {
     append(ColumnKind::kInteger, [count](const Bucket& bucket) { return static_cast<uint64_t>(bucket.*count); });

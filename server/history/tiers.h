@@ -124,9 +124,8 @@ Tier Coarser(const Tier& tier);
 // Tiers of one group and level, one after the other, as one. A series that one does not have is empty in it.
 Tier Join(absl::Span<const Tier> tiers);
 
-// A tier as bytes, with a checksum; by columns, so that few of them are read where few are asked for. `level`: that of
-// AppendColumn.
-std::string EncodeTier(const Tier& tier, int level = 3);
+// A tier as bytes, with a checksum; by columns, so that few of them are read where few are asked for.
+std::string EncodeTier(const Tier& tier);
 // DATA_LOSS, reason LOG_CORRUPT: it is none. Only what is in `aggregates` is read, and what is not is as in an empty
 // bucket; count and non_finite always are, since what comes of a bucket hangs on them. `series`, rising: only these, in
 // their order; null: all. One that the tier does not have is empty.

@@ -11,8 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "server/history/column_codec.h"
-
 namespace gradwatch::server {
 namespace {
 
@@ -207,8 +205,8 @@ TEST(TiersTest, FewSeriesAndAggregatesAreThoseOfTheWholeTier) {
     for (int i = 0; i < 3; ++i) bucket.Add(AnyFloat(random), random() % 100 == 0);
     bucket.sum = static_cast<float>(bucket.sum);
   }
+  const std::string bytes = EncodeTier(tier);
   for (int round = 0; round < 50; ++round) {
-    const std::string bytes = round % 2 == 0 ? EncodeTier(tier) : EncodeTier(tier, kUncompressed);
     std::vector<uint32_t> series;
     for (uint32_t i = 0; i < 120; ++i) {
       if (random() % (1 + round) == 0) series.push_back(i);
