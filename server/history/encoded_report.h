@@ -28,7 +28,7 @@ struct EncodedReport {
   int64_t first_step = 0;
   bool lost = false;
   SharedBytes bytes;
-  // What is in the bytes, where they need not be read; null: they are. Never in what is read from the store.
+  // What is in the bytes, for the store, which need not read them then; null: it reads them. Never in what it gives.
   std::shared_ptr<const v1::StepReport> report = nullptr;
 };
 

@@ -205,10 +205,7 @@ const ReportChoice& ReportChoice::Everything() {
   return everything;
 }
 
-ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) : size_(values.size()) {
-  if (values.empty()) return;
-  first_ = values.front();
-  if (std::all_of(values.begin(), values.end(), [this](uint64_t value) { return value == first_; })) return;
+ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) {
   uint64_t all = 0;
   for (const uint64_t value : values) all |= value;
   if (all > kLargestNarrow) {
@@ -218,19 +215,16 @@ ColumnNumbers::ColumnNumbers(std::vector<uint64_t> values) : size_(values.size()
   }
 }
 
-void ColumnNumbers::AddOther(uint64_t bits) {
-  if (wide_.empty() && (bits | first_) <= kLargestNarrow) {
-    if (narrow_.empty()) narrow_.assign(size_, static_cast<uint32_t>(first_));
+void ColumnNumbers::Add(uint64_t bits) {
+  if (wide_.empty() && bits <= kLargestNarrow) {
     narrow_.push_back(static_cast<uint32_t>(bits));
-  } else {
-    if (wide_.empty() && narrow_.empty()) wide_.assign(size_, first_);
-    if (wide_.empty()) {
-      wide_.assign(narrow_.begin(), narrow_.end());
-      narrow_ = {};
-    }
-    wide_.push_back(bits);
+    return;
   }
-  ++size_;
+  if (wide_.empty()) {
+    wide_.assign(narrow_.begin(), narrow_.end());
+    narrow_ = {};
+  }
+  wide_.push_back(bits);
 }
 
 template <typename Message>

@@ -58,33 +58,17 @@ FieldMask ValidationField(absl::string_view name);
 FieldMask TensorField(absl::string_view name);
 FieldMask LayerField(absl::string_view name);
 
-// The numbers of one column, as their bits: one of them as long as all are the same, as many are for ever; then in 32
-// bits as long as all fit.
+// The numbers of one column, as their bits, in 32 of them as long as all fit.
 class ColumnNumbers {
  public:
   ColumnNumbers() = default;
   explicit ColumnNumbers(std::vector<uint64_t> values);
-  size_t size() const { return size_; }
-  uint64_t operator[](size_t row) const {
-    if (!narrow_.empty()) return narrow_[row];
-    return wide_.empty() ? first_ : wide_[row];
-  }
-  void Add(uint64_t bits) {
-    if (narrow_.empty() && wide_.empty() && (size_ == 0 || bits == first_)) {
-      first_ = bits;
-      ++size_;
-    } else {
-      AddOther(bits);
-    }
-  }
+  size_t size() const { return narrow_.size() + wide_.size(); }  // one of them is empty
+  uint64_t operator[](size_t row) const { return wide_.empty() ? narrow_[row] : wide_[row]; }
+  void Add(uint64_t bits);
   size_t memory_bytes() const { return 4 * narrow_.capacity() + 8 * wide_.capacity(); }
 
  private:
-  void AddOther(uint64_t bits);
-
-  size_t size_ = 0;
-  uint64_t first_ = 0;
-  // One of them holds all numbers, or none does.
   std::vector<uint32_t> narrow_;
   std::vector<uint64_t> wide_;
 };

@@ -421,6 +421,7 @@ class RocksStatisticsStore final : public StatisticsStore {
     if (command->kind == Command::Kind::kRemove) jobs_.Remove(command->uid);
     if (command->kind != Command::Kind::kAppend || command->reports.empty()) return;
     jobs_.FindOrMake(command->uid)->Add(command->reports, journal, options_.clock->Monotonic());
+    for (EncodedReport& report : command->reports) report.report = nullptr;
   }
 
   // Whoever appends does not know yet: what is queued, and what comes until he has heard, would leave a gap before it.

@@ -1,7 +1,7 @@
 // The statistics of all jobs, in one database: committed by one thread, packed by another.
 //
-// What is appended is committed within some milliseconds, to the journal, with whatever waits of all jobs at that
-// moment. Later the reports of 256 steps become batches by columns and tiers, and the journal is cut off behind them.
+// What is appended is committed at once, to the journal, with whatever waits of all jobs at that moment. Later the
+// reports of 256 steps become batches by columns and tiers, and the journal is cut off behind them.
 #ifndef GRADWATCH_SERVER_HISTORY_STATISTICS_STORE_H_
 #define GRADWATCH_SERVER_HISTORY_STATISTICS_STORE_H_
 
