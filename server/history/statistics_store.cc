@@ -34,10 +34,6 @@ constexpr absl::Duration kLookAtDiskEvery = absl::Seconds(1);
 constexpr absl::Duration kSyncEvery = absl::Seconds(1);
 // Of one record of the journal, about.
 constexpr size_t kRoundBytes = size_t{8} << 20;
-// Commits begin so far apart where less than so much waits: each costs about the same however little it holds, and
-// hundreds of jobs send little at a time. A trainer may have more on its way than that.
-constexpr absl::Duration kCommitEvery = absl::Milliseconds(2);
-constexpr size_t kWorthCommitting = size_t{32} << 10;
 // While so much waits to be taken apart, nothing more is committed; it is looked at so often then.
 constexpr int64_t kMostWaiting = int64_t{16} << 20;
 constexpr absl::Duration kLookAtLoadEvery = absl::Milliseconds(10);
@@ -291,7 +287,6 @@ class RocksStatisticsStore final : public StatisticsStore {
     if (command.kind == Command::Kind::kAppend && failure != unheard_.end()) {
       FailAppend(failure->second.status, &command);
     }
-    queued_bytes_ += command.bytes();
     queue_.push_back(std::move(command));
   }
 
@@ -304,27 +299,18 @@ class RocksStatisticsStore final : public StatisticsStore {
 
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || (!queue_.empty() && !IsBehind()); }
 
-  bool HasMuchWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return closing_ || (queued_bytes_ >= kWorthCommitting && HasWork());
-  }
-
   // What is there at the moment. False: the store closes and nothing is left.
   bool TakeRound(std::vector<Command>* round) ABSL_LOCKS_EXCLUDED(mutex_) {
     round->clear();
     for (Command& removal : removals_) round->push_back(std::move(removal));
     removals_.clear();
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(this, &RocksStatisticsStore::HasMuchWork),
-                            next_round_ - options_.clock->Monotonic());
     // Nobody tells when it is not behind any more, and who waits for an answer queues nothing.
     mutex_.AwaitWithTimeout(absl::Condition(this, &RocksStatisticsStore::HasWork),
                             queue_.empty() ? kLookAtDiskEvery : kLookAtLoadEvery);
-    next_round_ = options_.clock->Monotonic() + kCommitEvery;
     if (!HasWork()) return true;
     for (size_t bytes = 0; !queue_.empty() && bytes < kRoundBytes; queue_.pop_front()) {
-      const size_t taken = queue_.front().bytes();
-      bytes += taken;
-      queued_bytes_ -= taken;
+      bytes += queue_.front().bytes();
       round->push_back(std::move(queue_.front()));
     }
     return !round->empty() || !closing_;
@@ -502,12 +488,10 @@ class RocksStatisticsStore final : public StatisticsStore {
   HistoryDatabase::Found worst_found_ = HistoryDatabase::Found::kSound;
   uint64_t next_journal_ = 1;
   absl::Duration next_look_ = -absl::InfiniteDuration();
-  absl::Duration next_round_ = -absl::InfiniteDuration();
   std::vector<Command> removals_;  // that could not be committed
 
   mutable absl::Mutex mutex_;
   std::deque<Command> queue_ ABSL_GUARDED_BY(mutex_);
-  size_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, Unheard> unheard_ ABSL_GUARDED_BY(mutex_);  // by uid
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_, sync_thread_;
