@@ -5,30 +5,21 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace gradwatch::server {
 namespace {
 
 using ::google::protobuf::internal::WireFormatLite;
 using ::google::protobuf::io::CodedOutputStream;
 
-constexpr size_t kMaxHead = 16;
-
-// Tag and length, for `length` bytes of content behind them.
-void AppendHead(int number, size_t length, std::string* bytes) {
-  uint8_t head[kMaxHead];
+// Tag and length, with room for the content behind them.
+std::string Head(int number, size_t length) {
+  uint8_t head[16];
   uint8_t* end = CodedOutputStream::WriteTagToArray(
       WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED), head);
   end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(length), end);
-  bytes->append(head, end);
-}
-
-// The same, with room for the content.
-std::string Head(int number, size_t length) {
   std::string bytes;
-  bytes.reserve(kMaxHead + length);
-  AppendHead(number, length, &bytes);
+  bytes.reserve(static_cast<size_t>(end - head) + length);
+  bytes.append(head, end);
   return bytes;
 }
 
@@ -43,25 +34,8 @@ size_t EncodedMessage::size() const {
 std::string EncodedMessage::Flatten() const {
   std::string bytes;
   bytes.reserve(size());
-  for (const SharedBytes& part : parts) absl::StrAppend(&bytes, *part);
+  for (const SharedBytes& part : parts) bytes += *part;
   return bytes;
-}
-
-FieldEncoder::FieldEncoder(size_t fields, size_t bytes) : bytes_(std::make_shared<std::string>()) {
-  bytes_->reserve(fields * kMaxHead + bytes);
-}
-
-SharedBytes FieldEncoder::Encode(int number, const google::protobuf::MessageLite& content) {
-  const size_t begin = bytes_->size(), size = static_cast<size_t>(content.GetCachedSize());
-  if (bytes_->capacity() - begin < kMaxHead + size) {
-    *this = FieldEncoder(1, size);  // more than was said
-    return Encode(number, content);
-  }
-  AppendHead(number, size, bytes_.get());
-  const size_t head = bytes_->size();
-  bytes_->resize(head + size);
-  content.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes_->data() + head));
-  return {bytes_, absl::string_view(*bytes_).substr(begin)};
 }
 
 SharedBytes EncodeField(int number, const google::protobuf::MessageLite& content) {

@@ -74,14 +74,6 @@ absl::StatusOr<int64_t> StepOf(absl::string_view content) {
   return stream.ConsumedEntireMessage() ? absl::StatusOr<int64_t>(0) : Damaged();
 }
 
-EncodedReport WithBytes(const v1::StepReport& report, SharedBytes bytes) {
-  return {.attempt = report.attempt(),
-          .step = report.step(),
-          .first_step = report.step(),
-          .bytes = std::move(bytes),
-          .report = nullptr};
-}
-
 // Entries of one attempt that share no step, by their first.
 class Merger {
  public:
@@ -120,10 +112,12 @@ class Merger {
 
 }  // namespace
 
-EncodedReport EncodeReport(const v1::StepReport& report) { return WithBytes(report, EncodeField(kReports, report)); }
-
-EncodedReport EncodeReport(const v1::StepReport& report, FieldEncoder* encoder) {
-  return WithBytes(report, encoder->Encode(kReports, report));
+EncodedReport EncodeReport(const v1::StepReport& report) {
+  return {.attempt = report.attempt(),
+          .step = report.step(),
+          .first_step = report.step(),
+          .bytes = EncodeField(kReports, report),
+          .report = nullptr};
 }
 
 EncodedReport EncodeLost(const v1::StatisticsLost& lost) {

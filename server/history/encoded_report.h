@@ -34,8 +34,6 @@ struct EncodedReport {
 
 // Attempt and steps are those of the message.
 EncodedReport EncodeReport(const v1::StepReport& report);
-// The same as FieldEncoder does it.
-EncodedReport EncodeReport(const v1::StepReport& report, FieldEncoder* encoder);
 EncodedReport EncodeLost(const v1::StatisticsLost& lost);
 EncodedReport EncodeLost(int32_t attempt, int64_t first_step, int64_t last_step, absl::string_view reason);
 

@@ -398,7 +398,7 @@ class RocksStatisticsStore final : public StatisticsStore {
         IsRemoval(parts->back())) {
       parts->push_back({command.uid, attempt, ""});
     }
-    for (const EncodedReport& report : command.reports) absl::StrAppend(&parts->back().entries, *report.bytes);
+    for (const EncodedReport& report : command.reports) parts->back().entries += *report.bytes;
   }
 
   // The jobs hear of what is committed, before anybody else does.

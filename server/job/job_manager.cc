@@ -125,8 +125,8 @@ class LedgerJobManager final : public JobManager {
   void Attach(v1::TrainerHello hello, std::shared_ptr<TrainerLink> link, Done<Attachment> done) override {
     sessions_.Attach(std::move(hello), std::move(link), std::move(done));
   }
-  void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
-                 std::shared_ptr<v1::ReportBatch> batch, absl::AnyInvocable<void()> accepted) override {
+  void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::ReportBatch batch,
+                 absl::AnyInvocable<void()> accepted) override {
     sessions_.OnReports(attachment, link, std::move(batch), std::move(accepted));
   }
   void OnNotices(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::NoticeBatch batch,

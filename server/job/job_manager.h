@@ -139,8 +139,8 @@ class JobManager {
   // Reports of the attached trainer, in the order in which they came; acknowledged through the link when stored. More
   // may come at once. `accepted` runs when they take no memory any more but that of the logs, on any thread; if the
   // batch is refused the link is closed instead.
-  virtual void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link,
-                         std::shared_ptr<v1::ReportBatch> batch, absl::AnyInvocable<void()> accepted) = 0;
+  virtual void OnReports(const Attachment& attachment, const std::shared_ptr<TrainerLink>& link, v1::ReportBatch batch,
+                         absl::AnyInvocable<void()> accepted) = 0;
   // Notices of the attached trainer, recorded together; acknowledged through the link when durable. `accepted` as
   // above. They wait for no reports, but for TrainerFinished, behind which all reports of the job that came before it
   // are stored. Reports that tell tensors of a ModelReady come when that was accepted.

@@ -152,9 +152,8 @@ class LastWords::Hearing final : public std::enable_shared_from_this<Hearing> {
     if (epoch != epoch_) return End(absl::DataLossError("a message is of another tenure"));
     if (said.has_notices()) return Record((*message)->notices());
     bool is_known = false;
-    auto reports = std::make_shared<v1::ReportBatch>(std::move(*(*message)->mutable_reports()));
-    const absl::Status status = entry().intake.Accept(&link_, std::move(reports), LimitsOf(entry().published().get()),
-                                                      [&](AcceptedBatch batch) {
+    const absl::Status status = entry().intake.Accept(&link_, std::move(*(*message)->mutable_reports()),
+                                                      LimitsOf(entry().published().get()), [&](AcceptedBatch batch) {
                                                         is_known = batch.entries.empty();
                                                         if (!is_known) Store(std::move(batch));
                                                       });

@@ -92,17 +92,6 @@ absl::StatusOr<std::vector<Entry>> InOrder(v1::ReportBatch* batch, const ReportL
   return entries;
 }
 
-// Makes the reports after `last_step` those of the attempt, and returns how many bytes they have together.
-size_t PrepareReports(const std::vector<Entry>& entries, int64_t last_step, int32_t attempt) {
-  size_t bytes = 0;
-  for (const Entry& entry : entries) {
-    if (entry.report == nullptr || entry.last <= last_step) continue;
-    entry.report->set_attempt(attempt);
-    bytes += entry.report->ByteSizeLong();
-  }
-  return bytes;
-}
-
 }  // namespace
 
 void LiveFigures::Add(const v1::StepReport& report) {
@@ -244,11 +233,13 @@ absl::Status ReportIntake::CheckHolds(const TrainerLink* link, int64_t epoch) co
   return HoldsLocked(link, epoch);
 }
 
-absl::Status ReportIntake::Accept(const TrainerLink* link, std::shared_ptr<v1::ReportBatch> batch,
-                                  const ReportLimits& limits, absl::FunctionRef<void(AcceptedBatch)> store) {
+absl::Status ReportIntake::Accept(const TrainerLink* link, v1::ReportBatch batch, const ReportLimits& limits,
+                                  absl::FunctionRef<void(AcceptedBatch)> store) {
   absl::MutexLock lock(&mutex_);
-  GW_RETURN_IF_ERROR(HoldsLocked(link, batch->epoch()));
-  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(batch.get(), limits));
+  GW_RETURN_IF_ERROR(HoldsLocked(link, batch.epoch()));
+  // The store takes the reports apart later: it need not parse them again.
+  const auto parsed = std::make_shared<v1::ReportBatch>(std::move(batch));
+  GW_ASSIGN_OR_RETURN(const std::vector<Entry> entries, InOrder(parsed.get(), limits));
   AcceptedBatch accepted;
   accepted.figures.attempt = attempt_;
   // The first report of an attempt may be of any step: a program may go on from a checkpoint of its own.
@@ -261,13 +252,13 @@ absl::Status ReportIntake::Accept(const TrainerLink* link, std::shared_ptr<v1::R
     accepted.some_are_gone = true;
   }
   came_back_ = came_back_ && entries.empty();
-  FieldEncoder encoder(entries.size(), PrepareReports(entries, last_step_, attempt_));
   for (const Entry& entry : entries) {
     accepted.last_step = entry.last;
     if (entry.last <= last_step_) continue;  // sent again after a broken stream
     if (entry.report != nullptr) {
-      accepted.entries.push_back(EncodeReport(*entry.report, &encoder));
-      accepted.entries.back().report = std::shared_ptr<const v1::StepReport>(batch, entry.report);
+      entry.report->set_attempt(attempt_);
+      accepted.entries.push_back(EncodeReport(*entry.report));
+      accepted.entries.back().report = std::shared_ptr<const v1::StepReport>(parsed, entry.report);
       accepted.figures.Add(*entry.report);
     } else {
       accepted.entries.push_back(EncodeLost(attempt_, std::max(entry.first, last_step_ + 1), entry.last, kNotKept));

@@ -4,7 +4,6 @@
 #define GRADWATCH_SERVER_JOB_REPORT_INTAKE_H_
 
 #include <deque>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -83,9 +82,8 @@ class ReportIntake {
   absl::Status CheckHolds(const TrainerLink* link, int64_t epoch) const ABSL_LOCKS_EXCLUDED(mutex_);
   // Encodes what is new of a batch and hands it to `store`, which must only queue it, and runs nothing that waits:
   // batches are stored in the order in which they are accepted. Errors as CheckHolds; INVALID_ARGUMENT: the batch is
-  // not as ReportBatch says. The batch is kept as long as the store needs what is in its reports, which need not be
-  // parsed again then.
-  absl::Status Accept(const TrainerLink* link, std::shared_ptr<v1::ReportBatch> batch, const ReportLimits& limits,
+  // not as ReportBatch says.
+  absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch, const ReportLimits& limits,
                       absl::FunctionRef<void(AcceptedBatch)> store) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What was accepted is stored: its figures are what users see.

@@ -354,7 +354,7 @@ TrainerSessions::Entry TrainerSessions::FindAttached(const Attachment& attachmen
   return nullptr;
 }
 
-void TrainerSessions::OnReports(const Attachment& attachment, const Link& link, std::shared_ptr<v1::ReportBatch> batch,
+void TrainerSessions::OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
                                 absl::AnyInvocable<void()> accepted) {
   const Entry entry = FindAttached(attachment, link);
   if (entry == nullptr) return;

@@ -21,7 +21,7 @@ class TrainerSessions {
       : context_(context), supervisor_(supervisor), recovery_(recovery) {}
 
   void Attach(v1::TrainerHello hello, Link link, JobManager::Done<Attachment> done);
-  void OnReports(const Attachment& attachment, const Link& link, std::shared_ptr<v1::ReportBatch> batch,
+  void OnReports(const Attachment& attachment, const Link& link, v1::ReportBatch batch,
                  absl::AnyInvocable<void()> accepted);
   void OnNotices(const Attachment& attachment, const Link& link, v1::NoticeBatch batch,
                  absl::AnyInvocable<void()> accepted);

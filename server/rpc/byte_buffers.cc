@@ -39,7 +39,7 @@ grpc::ByteBuffer ToBuffer(const EncodedMessage& message) {
   };
   for (const SharedBytes& part : message.parts) {
     if (part->size() < kWorthSharing) {
-      absl::StrAppend(&small, *part);
+      small += *part;
       continue;
     }
     flush();

@@ -1,7 +1,5 @@
 #include "server/rpc/trainer_stream.h"
 
-#include <google/protobuf/arena.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -22,21 +20,6 @@ constexpr size_t kReadAhead = size_t{6} << 20;
 // What a message of notices counts at least. Each is an operation of the ledger, which takes its time however small it
 // is, and stands in one queue with what all other jobs tell.
 constexpr size_t kNoticesWeight = kReadAhead / 8;
-
-// Of the memory of a message of reports.
-constexpr size_t kFirstBlock = size_t{4} << 10;
-constexpr size_t kLargestBlock = size_t{64} << 10;
-
-// A message with all that will be in it in few pieces of memory, which go together: a batch of reports is some thousand
-// messages, taken apart by other threads later.
-std::shared_ptr<v1::TrainerMessage> MakeMessage() {
-  google::protobuf::ArenaOptions options;
-  options.start_block_size = kFirstBlock;
-  options.max_block_size = kLargestBlock;
-  auto arena = std::make_shared<google::protobuf::Arena>(options);
-  auto* const message = google::protobuf::Arena::CreateMessage<v1::TrainerMessage>(arena.get());
-  return {std::move(arena), message};
-}
 
 // Whether it was closed or broken is not told apart by gRPC's reactions, which come in any order.
 constexpr char kStreamEnded[] = "the trainer's stream ended";
@@ -185,8 +168,8 @@ void TrainerStream::OnDone() {
   streams_->Remove(shared_from_this());
 }
 
-void TrainerStream::Handle(std::shared_ptr<v1::TrainerMessage> message) {
-  DiscardUnknownFields(message.get());
+void TrainerStream::Handle(v1::TrainerMessage message) {
+  DiscardUnknownFields(&message);
   std::optional<JobManager::Attachment> attachment;
   bool greeted = false;
   {
@@ -194,19 +177,18 @@ void TrainerStream::Handle(std::shared_ptr<v1::TrainerMessage> message) {
     attachment = attachment_;
     greeted = greeted_;
   }
-  if (message->has_hello() && !greeted) return HandleHello(std::move(*message->mutable_hello()));
-  if (!attachment.has_value() || message->has_hello()) {
+  if (message.has_hello() && !greeted) return HandleHello(std::move(*message.mutable_hello()));
+  if (!attachment.has_value() || message.has_hello()) {
     return Close(core::InvalidField("hello", "must be the first message, and only the first"));
   }
-  if (message->has_reports()) {
-    const size_t bytes = message->reports().ByteSizeLong();
+  if (message.has_reports()) {
+    const size_t bytes = message.reports().ByteSizeLong();
     auto accepted = CountUntilAccepted(bytes, bytes);
-    std::shared_ptr<v1::ReportBatch> reports(message, message->mutable_reports());
-    jobs_->OnReports(*attachment, shared_from_this(), std::move(reports), std::move(accepted));
-  } else if (message->has_notices()) {
-    const size_t bytes = message->notices().ByteSizeLong();
-    auto accepted = CountUntilAccepted(bytes, WeightOf(message->notices(), bytes));
-    jobs_->OnNotices(*attachment, shared_from_this(), std::move(*message->mutable_notices()), std::move(accepted));
+    jobs_->OnReports(*attachment, shared_from_this(), std::move(*message.mutable_reports()), std::move(accepted));
+  } else if (message.has_notices()) {
+    const size_t bytes = message.notices().ByteSizeLong();
+    auto accepted = CountUntilAccepted(bytes, WeightOf(message.notices(), bytes));
+    jobs_->OnNotices(*attachment, shared_from_this(), std::move(*message.mutable_notices()), std::move(accepted));
   }
   ReadNext();  // after a heartbeat too, or something from a later version
 }
@@ -247,8 +229,7 @@ void TrainerStream::ReadIfThereIsRoom() {
   if (reading_ || reactor_ == nullptr || end_.has_value() || unaccepted_ >= kReadAhead) return;
   if (unaccepted_ > 0 && !budget_->HasRoom()) return;
   reading_ = true;
-  message_ = MakeMessage();
-  reactor_->StartRead(message_.get());
+  reactor_->StartRead(&message_);
 }
 
 absl::AnyInvocable<void()> TrainerStream::CountUntilAccepted(size_t bytes, size_t weight) {

@@ -58,7 +58,7 @@ class TrainerStream final : public TrainerLink,
   void OnCancel();
   void OnDone() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  void Handle(std::shared_ptr<v1::TrainerMessage> message);
+  void Handle(v1::TrainerMessage message);
   void HandleHello(v1::TrainerHello hello) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnAttached(absl::StatusOr<JobManager::Attachment> attachment) ABSL_LOCKS_EXCLUDED(mutex_);
   // The last message was handed on: reads the next one now, or when there is room.
@@ -82,7 +82,7 @@ class TrainerStream final : public TrainerLink,
   const core::Clock* const clock_;  // used until OnDone
   const std::shared_ptr<ReadBudget> budget_;
   const absl::Duration opened_;
-  std::shared_ptr<v1::TrainerMessage> message_;  // of the read that is under way; with its memory
+  v1::TrainerMessage message_;  // of the read that is under way
 
   absl::Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;   // a message is being read, or handed on

@@ -4,7 +4,6 @@
 #include <limits>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "gradwatch/v1/telemetry.pb.h"
 #include "gradwatch/v1/watch_service.pb.h"
 #include "server/stream/wire_fields.h"
@@ -62,7 +61,7 @@ SharedBytes EncodePoint(int32_t attempt, const ConflatedRange& range, absl::stri
   point.set_non_finite_steps(range.non_finite_steps);
   std::string content = point.SerializeAsString();
   if (!last_report.empty()) {
-    absl::StrAppend(&content, *EncodeField(v1::ConflatedPoint::kLastFieldNumber, ContentOf(last_report)));
+    content += *EncodeField(v1::ConflatedPoint::kLastFieldNumber, ContentOf(last_report));
   }
   return EncodeField(v1::WatchJobResponse::kPointsFieldNumber, content);
 }

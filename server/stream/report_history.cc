@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 
 namespace gradwatch::server {
@@ -95,7 +94,7 @@ absl::StatusOr<std::vector<std::shared_ptr<const ReportHistory::Chunk>>> ReportH
     bytes.reserve(kChunkBytes + next->bytes->size());
     for (; next != reports.end() && bytes.size() < kChunkBytes; ++next) {
       const size_t begin = bytes.size();
-      absl::StrAppend(&bytes, *next->bytes);
+      bytes += *next->bytes;
       chunk->entries.push_back({next->attempt, next->first_step, next->step, next->lost, begin, bytes.size()});
       if (!chunk->damage.empty()) continue;
       chunk->damage = DamageIn(*next);

@@ -227,7 +227,7 @@ absl::Status WatchFeed::TakeRanges(const JobChannel::Window& window, size_t max_
   if (window.ranges.empty() && window.lost.empty()) return absl::OkStatus();
   for (const EncodedReport& lost : window.lost) TakeLost(lost, content);
   for (size_t i = 0; i < window.ranges.size(); ++i) {
-    const absl::string_view last = *window.reports[i].bytes;
+    const std::string& last = *window.reports[i].bytes;
     GW_ASSIGN_OR_RETURN(const SharedBytes changed, reports_.WithoutUnwanted(last));
     TakePoint(window.reached.attempt, window.ranges[i], changed != nullptr ? *changed : last, content);
   }

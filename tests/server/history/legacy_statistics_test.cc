@@ -44,7 +44,7 @@ class LegacyWriter {
 
   void Put(const std::vector<EncodedReport>& batch, int64_t previous_step) {
     std::string bytes;
-    for (const EncodedReport& entry : batch) absl::StrAppend(&bytes, *entry.bytes);
+    for (const EncodedReport& entry : batch) bytes += *entry.bytes;
     const EncodedReport &first = batch.front(), &last = batch.back();
     const int64_t key = LegacyKeyChecksum(first.attempt, first.first_step, last.step, previous_step);
     SQLite::Statement insert(database_, "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)");

@@ -214,7 +214,7 @@ TEST_F(StatisticsStoreTest, HoldsWhatAModelHolds) {
       report.set_loss(round);
       for (int k = uniform(0, 30) == 0 ? 4000 : 1; k > 0; --k) report.add_tensors()->set_l2_norm(static_cast<float>(k));
       reports.push_back(EncodeReport(report));
-      model[{attempt, step}] = std::string(*reports.back().bytes);
+      model[{attempt, step}] = *reports.back().bytes;
       step += uniform(1, 3);
     }
     if (round % 10 == 9) {

@@ -147,7 +147,7 @@ class HammerTest : public ::testing::Test {
     v1::ReportBatch reports;
     reports.set_epoch(attachment.epoch);
     for (int step = 0; step < 5; ++step) reports.add_reports()->set_step(step);
-    jobs_->OnReports(attachment, link, std::make_shared<v1::ReportBatch>(reports), [] {});
+    jobs_->OnReports(attachment, link, reports, [] {});
     v1::NoticeBatch notices;
     notices.set_epoch(attachment.epoch);
     notices.add_notices()->set_number(1);

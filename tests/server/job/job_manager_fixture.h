@@ -635,8 +635,7 @@ class JobManagerTest : public ::testing::Test {
   }
   void Report(Trainer& trainer, v1::ReportBatch batch) {
     batch.set_epoch(trainer.attachment->epoch);
-    jobs_->OnReports(*trainer.attachment, trainer.link, std::make_shared<v1::ReportBatch>(batch),
-                     [&] { ++trainer.accepted; });
+    jobs_->OnReports(*trainer.attachment, trainer.link, batch, [&] { ++trainer.accepted; });
     Settle();
   }
   void Report(Trainer& trainer, int64_t first, int64_t last) { Report(trainer, Reports(first, last)); }

@@ -422,8 +422,7 @@ class TwoTrainersTest : public LeaseTest {
     if (trainer.attachment.ok()) attachment = *trainer.attachment;
     v1::ReportBatch batch = steps;
     batch.set_epoch(attachment.epoch);
-    jobs_->OnReports(attachment, trainer.link, std::make_shared<v1::ReportBatch>(batch),
-                     [&trainer] { ++trainer.accepted; });
+    jobs_->OnReports(attachment, trainer.link, batch, [&trainer] { ++trainer.accepted; });
   }
 };
 

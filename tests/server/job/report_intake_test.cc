@@ -46,8 +46,7 @@ class ReportIntakeTest : public ::testing::Test {
   absl::Status Accept(const TrainerLink* link, v1::ReportBatch batch) {
     batch.set_epoch(epoch_);
     accepted_.clear();
-    const auto shared = std::make_shared<v1::ReportBatch>(std::move(batch));
-    return intake_.Accept(link, shared, {.tensors = 1, .steps = 100}, [this](const AcceptedBatch& accepted) {
+    return intake_.Accept(link, std::move(batch), {.tensors = 1, .steps = 100}, [this](const AcceptedBatch& accepted) {
       for (const EncodedReport& entry : accepted.entries) {
         EXPECT_EQ(entry.attempt, 3);
         accepted_.push_back(Short(entry));

@@ -329,8 +329,7 @@ TEST_F(TrainerTest, BadReportsCloseTheStream) {
     batch.set_epoch(trainer.attachment->epoch);
     batch.add_reports()->set_step(5);
     change(batch);
-    jobs_->OnReports(*trainer.attachment, trainer.link, std::make_shared<v1::ReportBatch>(batch),
-                     [] { ADD_FAILURE(); });
+    jobs_->OnReports(*trainer.attachment, trainer.link, batch, [] { ADD_FAILURE(); });
     Settle();
     ASSERT_TRUE(trainer.link->closed().has_value());
     EXPECT_THAT(*trainer.link->closed(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reports")));
@@ -474,7 +473,7 @@ TEST_F(TrainerTest, AnAlertWaitsForNoStatistics) {
   for (Trainer* reporting : {&other, &trainer}) {
     v1::ReportBatch reports = Reports(0, 9);
     reports.set_epoch(reporting->attachment->epoch);
-    jobs_->OnReports(*reporting->attachment, reporting->link, std::make_shared<v1::ReportBatch>(reports), [] {});
+    jobs_->OnReports(*reporting->attachment, reporting->link, reports, [] {});
   }
   v1::NoticeBatch batch;
   batch.set_epoch(trainer.attachment->epoch);

@@ -46,9 +46,9 @@ class SlowJobManager final : public JobManager {
     if (link == link_) detached_.push_back(attachment.job_id);
   }
 
-  void OnReports(const Attachment&, const std::shared_ptr<TrainerLink>&, std::shared_ptr<v1::ReportBatch> batch,
+  void OnReports(const Attachment&, const std::shared_ptr<TrainerLink>&, v1::ReportBatch batch,
                  absl::AnyInvocable<void()> accepted) override {
-    Keep(absl::StrCat("reports ", batch->reports(0).step()), batch->ByteSizeLong(), std::move(accepted));
+    Keep(absl::StrCat("reports ", batch.reports(0).step()), batch.ByteSizeLong(), std::move(accepted));
   }
   void OnNotices(const Attachment&, const std::shared_ptr<TrainerLink>&, v1::NoticeBatch batch,
                  absl::AnyInvocable<void()> accepted) override {

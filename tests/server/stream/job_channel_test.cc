@@ -5,7 +5,6 @@
 
 #include <thread>
 
-#include "absl/strings/str_cat.h"
 #include "tests/server/store/store_testing.h"
 #include "tests/server/stream/stream_testing.h"
 
@@ -54,8 +53,8 @@ TEST(JobChannelTest, EntriesAreFieldsOfAWatchJobResponse) {
   channel.AppendReports(MakeReports(1, 0, 2, 0.5));
   const auto window = channel.Read(kBeginning, kLarge);
   std::string bytes;
-  for (const EncodedEvent& event : window.events) absl::StrAppend(&bytes, *event.bytes);
-  for (const EncodedReport& report : window.reports) absl::StrAppend(&bytes, *report.bytes);
+  for (const EncodedEvent& event : window.events) bytes += *event.bytes;
+  for (const EncodedReport& report : window.reports) bytes += *report.bytes;
   const v1::WatchJobResponse response = ParseResponse(bytes);
   ASSERT_EQ(response.events_size(), 2);
   EXPECT_EQ(response.events(1).SerializeAsString(), MakeEvent("j", 2).SerializeAsString());
