@@ -239,13 +239,4 @@ void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::
   Tell(advice, When::kNow, alert);
 }
 
-void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert) {
-  const Weights weights = WeightsAfter(record, signals);
-  if (weights == Weights::kThere) return;
-  Advice advice = AdviceOn(record, LargestTensor(record), signals);
-  const int lines = static_cast<int>(advice.size());
-  alert->mutable_diagnosis()->DeleteSubrange(std::max(0, alert->diagnosis_size() - lines), lines);
-  Tell(std::move(advice), weights, record, alert);
-}
-
 }  // namespace gradwatch::core

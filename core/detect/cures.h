@@ -38,9 +38,6 @@ void SuggestLowerRateOfAnotherStart(const StepRecord& record, double factor, con
 // Adds what the rate was and the cure of ten times the present one. Nothing unless it was lowered.
 void SuggestHigherRate(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
 
-// Puts what SuggestCures has just said of the largest tensor as of weights that are lost, if they are.
-void ExplainLostWeights(const StepRecord& record, const RunSignals& signals, v1::Alert* alert);
-
 }  // namespace gradwatch::core
 
 #endif  // GRADWATCH_CORE_DETECT_CURES_H_

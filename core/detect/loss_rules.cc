@@ -307,7 +307,7 @@ void LossDivergence::Describe(const StepRecord& record, const Verdict& verdict, 
   }
   DescribeWitnesses(record, signals, alert);
   ExplainLastUpdate(record, signals, alert);
-  SuggestCures(record, LargestTensor(record), signals, alert);
+  SuggestCures(record, LargestTensor(record), signals, alert, WeightsAfter(record, signals));
 }
 
 LossCollapse::LossCollapse(const v1::Rule& rule, const std::vector<std::string>& tensor_names)

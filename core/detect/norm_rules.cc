@@ -297,8 +297,7 @@ void NormGrowth::Describe(const StepRecord& record, const Verdict& verdict, cons
     }
   }
   ExplainLargeGradient(record, tensor, signals, alert);
-  SuggestCures(record, tensor, signals, alert);
-  ExplainLostWeights(record, signals, alert);
+  SuggestCures(record, tensor, signals, alert, WeightsAfter(record, signals));
 }
 
 }  // namespace gradwatch::core

@@ -302,6 +302,24 @@ TEST(HardCasesTest, WhatOnlyHardExamplesHadIsLostWhereAllHaveIt) {
   }
 }
 
+// Two alerts of one run must not advise otherwise: what updates have replaced no change of the running job brings back.
+TEST(HardCasesTest, OfReplacedWeightsEveryAlertAdvisesAnotherStart) {
+  const Told told = Play(
+      [](int step) {
+        const double out = std::exp(2.0 * std::min(step, 60));
+        return Sample{.loss = 2 * out, .norm = out, .ratio = 3};
+      },
+      80);
+  ASSERT_EQ(told.Count("loss_divergence"), 1) << told.Words();
+  for (const v1::Alert& alert : told.firings()) {
+    for (const std::string& line : alert.diagnosis()) {
+      if (alert.rule() != "loss_divergence") continue;
+      EXPECT_EQ(line.find("gradwatch adjust"), std::string::npos) << line;
+      EXPECT_EQ(line.find("gradwatch clip set"), std::string::npos) << line;
+    }
+  }
+}
+
 // Where nothing was learnt nothing can be back where it began.
 TEST(HardCasesTest, ALossThatOnlyRisesHasNotCollapsed) {
   const Told told = Play([](int step) { return Sample{.loss = 1 + 0.01 * std::min(step, 300)}; }, 600);
